@@ -1,0 +1,171 @@
+"""The only module that opens files.
+
+Writes are atomic: a temporary file beside the target, flushed to disk, renamed over it. A reader sees the old file or
+the new one, never a part. Tensors are safetensors, mapped into memory; everything else is JSON or text.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from clew.errors import FileError
+
+PACKAGES = ("clew-interp", "torch", "transformers", "tokenizers", "safetensors", "numpy")
+
+
+def write_bytes(path: Path | str, content: bytes) -> None:
+    """Write a whole file atomically, creating its folder."""
+    _replace(Path(path), lambda temporary: temporary.write_bytes(content))
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write a whole UTF-8 text file atomically, creating its folder."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path | str, value: Any, *, indent: int | None = 1) -> None:
+    """Write JSON atomically; refuses NaN and infinity, which JSON does not have."""
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False) + "\n")
+
+
+def read_bytes(path: Path | str) -> bytes:
+    """Read a whole file; FileError when it is missing or unreadable."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise FileError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def read_text(path: Path | str) -> str:
+    """Read a UTF-8 text file; FileError when it is missing or is not text."""
+    try:
+        return read_bytes(path).decode()
+    except UnicodeDecodeError as error:
+        raise FileError(f"{path} is not a UTF-8 text file") from error
+
+
+def read_json(path: Path | str) -> Any:
+    """Read JSON; FileError when the file is missing, truncated or not JSON."""
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise FileError(f"{path} is not whole JSON (line {error.lineno}: {error.msg})") from error
+
+
+def save_tensors(path: Path | str, tensors: Mapping[str, Tensor], note: Mapping[str, str] | None = None) -> None:
+    """Write one safetensors file atomically; `note` is its string metadata."""
+    from safetensors.torch import save_file
+
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    _replace(Path(path), lambda temporary: save_file(whole, str(temporary), metadata=dict(note or {})))
+
+
+def load_tensors(path: Path | str) -> dict[str, Tensor]:
+    """Map the tensors of one safetensors file; pages are read when touched. FileError when truncated or foreign."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not Path(path).is_file():
+        raise FileError(f"cannot read {path}: no such file")
+    try:
+        return load_file(str(path))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise FileError(f"{path} is not a whole safetensors file ({error})") from error
+
+
+def load_note(path: Path | str) -> dict[str, str]:
+    """The string metadata of one safetensors file."""
+    from safetensors import SafetensorError, safe_open
+
+    if not Path(path).is_file():
+        raise FileError(f"cannot read {path}: no such file")
+    try:
+        with safe_open(str(path), framework="pt") as opened:
+            return dict(opened.metadata() or {})
+    except (SafetensorError, OSError, ValueError) as error:
+        raise FileError(f"{path} is not a whole safetensors file ({error})") from error
+
+
+def sha256(path: Path | str) -> str:
+    """Hexadecimal SHA-256 of a file's content."""
+    digest = hashlib.sha256()
+    try:
+        with Path(path).open("rb") as opened:
+            while block := opened.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise FileError(f"cannot read {path}: {error.strerror or error}") from error
+    return digest.hexdigest()
+
+
+@contextmanager
+def new_folder(path: Path | str) -> Iterator[Path]:
+    """Yield an empty temporary folder that becomes `path` when the block ends without an error.
+
+    A folder already at `path` is replaced only then, so that a crash leaves it whole.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        if target.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+            target.rename(old / "was")
+            temporary.rename(target)
+            shutil.rmtree(old)
+        else:
+            temporary.rename(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def provenance(**facts: Any) -> dict[str, Any]:
+    """What a written file says of its origin: package versions, the git commit where there is one, and `facts`."""
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {"packages": versions, "git_commit": _git_commit(), **facts}
+
+
+def _git_commit() -> str | None:
+    here = Path(__file__).resolve().parent
+    if not (here.parents[1] / ".git").exists():
+        return None
+    command = ["git", "-C", str(here), "rev-parse", "HEAD"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    return answer.stdout.strip() or None
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        os.close(handle)
+    except OSError as error:
+        raise FileError(f"cannot write {path}: {error.strerror or error}") from error
+    temporary = Path(name)
+    try:
+        write(temporary)
+        temporary.chmod(0o644)
+        with temporary.open("rb") as opened:
+            os.fsync(opened.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise FileError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
