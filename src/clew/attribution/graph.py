@@ -1,0 +1,356 @@
+"""The attribution graph of one prompt: nodes, weighted edges, offsets; it owns the layout of nodes and its own file.
+
+Nodes stand in one order: features (sorted by layer, position, index), errors (layer, position), tokens, targets. Only
+the rows of features and targets are stored, because nothing flows into errors and tokens; a row's sources may be kept in
+any order, which `row_nodes` and `col_nodes` record, so that a sweep can leave its result where it computed it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from clew import files
+from clew.errors import FileError, InputError
+from clew.ids import FeatureId, NodeId
+
+if TYPE_CHECKING:
+    from clew.attribution.influence import Scores
+
+SCHEMA = 1
+OFFSETS = ("bias", "position", "sink", "left_out")
+
+
+@dataclass(frozen=True)
+class FeatureNode:
+    """An active feature at one position."""
+
+    layer: int
+    position: int
+    feature: int
+    activation: float
+
+    @property
+    def id(self) -> NodeId:
+        return NodeId("feature", self.position, self.layer, self.feature)
+
+
+@dataclass(frozen=True)
+class ErrorNode:
+    """What the Dictionary missed of one MLP output."""
+
+    layer: int
+    position: int
+
+    @property
+    def id(self) -> NodeId:
+        return NodeId("error", self.position, self.layer)
+
+
+@dataclass(frozen=True)
+class TokenNode:
+    """The token embedding at one position."""
+
+    position: int
+
+    @property
+    def id(self) -> NodeId:
+        return NodeId("token", self.position)
+
+
+@dataclass(frozen=True)
+class TargetNode:
+    """An output that the graph explains; `rank` is its place among the graph's targets."""
+
+    label: str
+    position: int
+    weight: float
+    rank: int
+
+    @property
+    def id(self) -> NodeId:
+        return NodeId("target", self.position, None, self.rank)
+
+
+Node = FeatureNode | ErrorNode | TokenNode | TargetNode
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetInfo:
+    """One output: `value` is its centred logit (what the edges and offsets add up to).
+
+    `weight` is what the scores weigh it with: the token's probability, or 1 for a single target. `probability` and
+    `token` are None when the target is a direction and not one token.
+    """
+
+    label: str
+    position: int
+    weight: float
+    value: float
+    token: int | None = None
+    probability: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graph:
+    """Who caused what on one prompt: `adjacency[target, source]` is the direct effect of source on target.
+
+    For every feature and target, incoming edges plus offsets equal its pre-activation (for a target its centred logit).
+    """
+
+    prompt: str
+    tokens: tuple[str, ...]
+    token_ids: tuple[int, ...]
+    n_layers: int
+    first_position: int  # positions before it carry no features or errors: 1 when a special first token is left out
+    feature_keys: Int[Tensor, "feature 3"]  # layer, position, index
+    activations: Float[Tensor, " feature"]
+    preactivations: Float[Tensor, " feature"]
+    error_keys: Int[Tensor, "error 2"]  # layer, position
+    targets: tuple[TargetInfo, ...]
+    rows: Float[Tensor, "row col"]
+    row_nodes: Int[Tensor, " row"]
+    col_nodes: Int[Tensor, " col"]
+    row_offsets: Float[Tensor, "row 4"]  # bias, position, sink, left_out
+    input_mass: Float[Tensor, " row"]  # sum of absolute inputs in the whole graph, before any pruning
+    subject: str = ""
+    dictionary: str = ""
+    dictionary_kind: str = ""
+    dictionary_fingerprint: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    labels: Mapping[FeatureId, str] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    # --- layout -----------------------------------------------------------------------------------------------
+
+    @property
+    def n_features(self) -> int:
+        return len(self.feature_keys)
+
+    @property
+    def n_errors(self) -> int:
+        return len(self.error_keys)
+
+    @property
+    def n_tokens(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def n_nodes(self) -> int:
+        return self.n_features + self.n_errors + self.n_tokens + len(self.targets)
+
+    def __len__(self) -> int:
+        return self.n_nodes
+
+    @property
+    def feature_range(self) -> range:
+        return range(self.n_features)
+
+    @property
+    def error_range(self) -> range:
+        return range(self.n_features, self.n_features + self.n_errors)
+
+    @property
+    def token_range(self) -> range:
+        start = self.n_features + self.n_errors
+        return range(start, start + self.n_tokens)
+
+    @property
+    def target_range(self) -> range:
+        return range(self.n_nodes - len(self.targets), self.n_nodes)
+
+    def node(self, index: int) -> Node:
+        """The node at `index` in the order features, errors, tokens, targets."""
+        if not 0 <= index < self.n_nodes:
+            raise InputError(f"node index {index} is outside 0..{self.n_nodes - 1}")
+        if index in self.feature_range:
+            layer, position, feature = self.feature_keys[index].tolist()
+            return FeatureNode(layer, position, feature, float(self.activations[index]))
+        if index in self.error_range:
+            layer, position = self.error_keys[index - self.n_features].tolist()
+            return ErrorNode(layer, position)
+        if index in self.token_range:
+            return TokenNode(index - self.token_range.start)
+        rank = index - self.target_range.start
+        target = self.targets[rank]
+        return TargetNode(target.label, target.position, target.weight, rank)
+
+    @property
+    def nodes(self) -> Sequence[Node]:
+        """All nodes, in the order of the adjacency's rows and columns."""
+        return _Nodes(self)
+
+    @cached_property
+    def _index_of(self) -> dict[NodeId, int]:
+        layers_positions = self.feature_keys.tolist()
+        found = {NodeId("feature", p, layer, f): i for i, (layer, p, f) in enumerate(layers_positions)}
+        start = self.n_features
+        found |= {NodeId("error", p, layer): start + i for i, (layer, p) in enumerate(self.error_keys.tolist())}
+        found |= {NodeId("token", p): self.token_range.start + p for p in range(self.n_tokens)}
+        first = self.target_range.start
+        return found | {NodeId("target", t.position, None, i): first + i for i, t in enumerate(self.targets)}
+
+    def index(self, node: Node | NodeId | str) -> int:
+        """The place of a node in the adjacency; InputError when the graph does not hold it."""
+        name = NodeId.parse(node) if isinstance(node, str) else node if isinstance(node, NodeId) else node.id
+        try:
+            return self._index_of[name]
+        except KeyError:
+            raise InputError(f"{name} is not a node of this graph ({self.n_nodes} nodes)") from None
+
+    def node_label(self, index: int) -> str:
+        """A short name for a person: the token, the output, or the feature's id with its label."""
+        node = self.node(index)
+        match node:
+            case FeatureNode():
+                label = self.labels.get(FeatureId(node.layer, node.feature))
+                return f"{node.id}" if label is None else f"{node.id} {label}"
+            case ErrorNode():
+                return f"{node.id} error"
+            case TokenNode():
+                return f"{self.tokens[node.position]!r}"
+            case TargetNode():
+                return f"{node.label}"
+
+    # --- edges ------------------------------------------------------------------------------------------------
+
+    @property
+    def adjacency(self) -> Float[Tensor, "node node"]:
+        """All edges, row = target, column = source; built on each request."""
+        whole = self.rows.new_zeros(self.n_nodes, self.n_nodes)
+        whole[self.row_nodes[:, None], self.col_nodes[None, :]] = self.rows
+        return whole
+
+    @property
+    def offsets(self) -> Float[Tensor, "node 4"]:
+        """What enters each node beside its edges: bias, position embeddings, sink, left-out features."""
+        whole = self.row_offsets.new_zeros(self.n_nodes, len(OFFSETS))
+        whole[self.row_nodes] = self.row_offsets
+        return whole
+
+    @cached_property
+    def _row_of(self) -> Tensor:
+        where = torch.full((self.n_nodes,), -1)
+        where[self.row_nodes] = torch.arange(len(self.row_nodes))
+        return where
+
+    @cached_property
+    def _col_of(self) -> Tensor:
+        where = torch.full((self.n_nodes,), -1)
+        where[self.col_nodes] = torch.arange(len(self.col_nodes))
+        return where
+
+    def inputs(self, node: Node | NodeId | str | int) -> Float[Tensor, " node"]:
+        """The edges into one node, one entry for each source node."""
+        index = node if isinstance(node, int) else self.index(node)
+        whole = self.rows.new_zeros(self.n_nodes)
+        row = int(self._row_of[index])
+        if row >= 0:
+            whole[self.col_nodes] = self.rows[row]
+        return whole
+
+    def outputs(self, node: Node | NodeId | str | int) -> Float[Tensor, " node"]:
+        """The edges out of one node, one entry for each target node."""
+        index = node if isinstance(node, int) else self.index(node)
+        whole = self.rows.new_zeros(self.n_nodes)
+        column = int(self._col_of[index])
+        if column >= 0:
+            whole[self.row_nodes] = self.rows[:, column]
+        return whole
+
+    @property
+    def values(self) -> Float[Tensor, " row"]:
+        """What each stored row adds up to: the pre-activation of a feature, the centred logit of a target."""
+        logits = torch.tensor([t.value for t in self.targets], dtype=self.rows.dtype)
+        middle = self.rows.new_zeros(self.n_errors + self.n_tokens)
+        return torch.cat([self.preactivations.to(self.rows.dtype), middle, logits])[self.row_nodes]
+
+    @property
+    def target_weights(self) -> Float[Tensor, " target"]:
+        return torch.tensor([t.weight for t in self.targets], dtype=self.rows.dtype)
+
+    # --- verbs ------------------------------------------------------------------------------------------------
+
+    def scores(self) -> Scores:
+        """Replacement and completeness, both in [0, 1]: see `clew.attribution.influence.scores`."""
+        from clew.attribution.influence import scores
+
+        return scores(self)
+
+    def prune(self, node: float = 0.8, edge: float = 0.98) -> Graph:
+        """Keep the smallest set of nodes and edges that holds these shares of the influence."""
+        from clew.attribution.influence import prune
+
+        return prune(self, node=node, edge=edge)
+
+    def with_labels(self, labels: Mapping[FeatureId, str]) -> Graph:
+        """The same graph with more features named; a name already there stays unless given anew."""
+        return replace(self, labels={**self.labels, **labels})
+
+    def to_json(self, path: Path | str | None = None, *, slug: str = "") -> dict[str, Any]:
+        """The graph in the JSON that Neuronpedia and circuit-tracer's page read; written to `path` when given."""
+        from clew.attribution.graph_json import to_json
+
+        value = to_json(self, slug=slug)
+        if path is not None:
+            files.write_json(path, value)
+        return value
+
+    # --- file -------------------------------------------------------------------------------------------------
+
+    def save(self, path: Path | str) -> None:
+        """Write the graph as one safetensors file, atomically."""
+        whole = {f.name: getattr(self, f.name) for f in fields(self)}
+        tensors = {name: value for name, value in whole.items() if isinstance(value, Tensor)}
+        head = {name: value for name, value in whole.items() if name not in tensors}
+        head["targets"] = [vars(t) for t in self.targets]
+        head["labels"] = {str(feature): label for feature, label in self.labels.items()}
+        head["provenance"] = files.provenance(**{k: v for k, v in self.provenance.items() if k not in ("packages",)})
+        note = {"format": "clew.graph", "schema": str(SCHEMA), "head": json.dumps(head, ensure_ascii=False)}
+        files.save_tensors(path, tensors, note)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Graph:
+        """Read a graph file; FileError when it is truncated, foreign or of a newer schema."""
+        note = files.load_note(path)
+        if note.get("format") != "clew.graph":
+            raise FileError(f"{path} is a safetensors file but not a Clew graph")
+        if int(note["schema"]) > SCHEMA:
+            raise FileError(f"{path} has graph schema {note['schema']}, this program reads up to {SCHEMA}: upgrade clew")
+        head = json.loads(note["head"])
+        head["targets"] = tuple(TargetInfo(**t) for t in head["targets"])
+        head["labels"] = {FeatureId.parse(name): label for name, label in head["labels"].items()}
+        head["tokens"], head["token_ids"] = tuple(head["tokens"]), tuple(head["token_ids"])
+        try:
+            return cls(**files.load_tensors(path), **head)
+        except TypeError as error:
+            raise FileError(f"{path} lacks part of a graph ({error})") from error
+
+
+class _Nodes(Sequence[Node]):
+    """A view of a graph's nodes that builds each one when it is looked at."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+
+    def __len__(self) -> int:
+        return self._graph.n_nodes
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self._graph.node(i) for i in range(*index.indices(len(self)))]
+        place = index + len(self) if index < 0 else index
+        if not 0 <= place < len(self):
+            raise IndexError(index)
+        return self._graph.node(place)
+
+    def __iter__(self) -> Iterator[Node]:
+        return (self._graph.node(i) for i in range(len(self)))

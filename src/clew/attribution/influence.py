@@ -1,0 +1,184 @@
+"""How much each node matters: influence, scores, pruning.
+
+Every row is divided by the sum of its absolute inputs (a row without input stays zero), which turns |A| into shares.
+Influence = w (Â + Â² + ...), w = the targets' weights. The graph has no cycle, because a source writes before its target
+reads, so one pass over the rows from the last layer to the first gives the whole series.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from clew.errors import InputError
+
+if TYPE_CHECKING:
+    from clew.attribution.graph import Graph
+
+_CHUNK = 1 << 22  # entries of |rows| held at once
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Replacement: the share of end-to-end influence that starts at tokens and not at errors. Completeness: the share
+    of the nodes' input that is not error, nodes weighted by influence. Both in [0, 1]; Ameisen et al. 2025, section 5.
+    """
+
+    replacement: float
+    completeness: float
+
+
+def flow(
+    rows: Float[Tensor, "row col"],
+    row_nodes: Int[Tensor, " row"],
+    col_nodes: Int[Tensor, " col"],
+    row_stages: Int[Tensor, " row"],
+    input_mass: Float[Tensor, " row"],
+    start: Float[Tensor, " node"],
+) -> Float[Tensor, " node"]:
+    """Push `start` along the row-normalised absolute edges until it ends: start (Â + Â² + ...).
+
+    Rows of a higher stage are emptied first; an edge must lead from a row to nodes whose rows have a lower stage.
+    """
+    total = start.clone()
+    shares = torch.where(input_mass > 0, 1 / input_mass.clamp_min(torch.finfo(input_mass.dtype).tiny), 0.0)
+    step = max(1, _CHUNK // max(1, rows.shape[1]))
+    for stage in torch.unique(row_stages).flip(0).tolist():
+        members = (row_stages == stage).nonzero()[:, 0]
+        members = members[(total[row_nodes[members]] != 0) & (shares[members] != 0)]
+        for part in members.split(step):
+            pushed = (total[row_nodes[part]] * shares[part]) @ rows[part].abs_()
+            total.index_add_(0, col_nodes, pushed)
+    return total - start
+
+
+def _stages(graph: Graph) -> Int[Tensor, " row"]:
+    """Targets come after every layer; a feature's stage is its read layer."""
+    layers = torch.full((graph.n_nodes,), graph.n_layers)
+    layers[: graph.n_features] = graph.feature_keys[:, 0]
+    return layers[graph.row_nodes]
+
+
+def _start(graph: Graph) -> Float[Tensor, " node"]:
+    start = graph.rows.new_zeros(graph.n_nodes)
+    start[graph.target_range.start :] = graph.target_weights
+    return start
+
+
+def influence(graph: Graph) -> Float[Tensor, " node"]:
+    """How much of the targets' weight passes through each node, over all paths."""
+    return flow(graph.rows, graph.row_nodes, graph.col_nodes, _stages(graph), graph.input_mass, _start(graph))
+
+
+def _lost(graph: Graph) -> Float[Tensor, " row"]:
+    """The share of each row's input that pruning removed; it counts as error."""
+    mass = graph.input_mass
+    kept = graph.rows.abs().sum(1)
+    return torch.where(mass > 0, 1 - kept / mass.clamp_min(torch.finfo(mass.dtype).tiny), 0.0).clamp(0, 1)
+
+
+def scores(graph: Graph) -> Scores:
+    """Replacement and completeness of a whole or a pruned graph."""
+    through = influence(graph)
+    reach = through + _start(graph)
+    lost = _lost(graph)
+    token = float(through[graph.token_range.start : graph.token_range.stop].sum())
+    error = float(through[graph.error_range.start : graph.error_range.stop].sum())
+    error += float((reach[graph.row_nodes] * lost).sum())
+    replacement = token / (token + error) if token + error > 0 else 1.0
+    is_error = (graph.col_nodes >= graph.error_range.start) & (graph.col_nodes < graph.error_range.stop)
+    mass = graph.input_mass
+    into = graph.rows[:, is_error].abs().sum(1)
+    share = torch.where(mass > 0, into / mass.clamp_min(torch.finfo(mass.dtype).tiny), 0.0) + lost
+    complete = torch.ones_like(reach)
+    complete[graph.row_nodes] = 1 - share.clamp(0, 1)
+    weight = float(reach.sum())
+    completeness = float((complete * reach).sum()) / weight if weight > 0 else 1.0
+    return Scores(min(1.0, max(0.0, replacement)), min(1.0, max(0.0, completeness)))
+
+
+def _smallest_set(values: Float[Tensor, " value"], share: float) -> Bool[Tensor, " value"]:
+    """The fewest values, largest first, whose sum reaches `share` of the whole; ties keep the earlier one."""
+    if share >= 1:
+        return torch.ones_like(values, dtype=torch.bool)
+    order = torch.sort(values, descending=True, stable=True)
+    reached = torch.cumsum(order.values.double(), 0)
+    count = int((reached < share * reached[-1]).sum()) + 1 if len(values) else 0
+    kept = torch.zeros_like(values, dtype=torch.bool)
+    kept[order.indices[:count]] = True
+    return kept
+
+
+def prune(graph: Graph, *, node: float = 0.8, edge: float = 0.98) -> Graph:
+    """Keep the smallest node set with `node` of the influence, then the edges with `edge` of theirs, then drop what dangles.
+
+    Tokens and targets stay. The result keeps the whole graph's normalisation; InputError unless both lie in (0, 1].
+    """
+    for name, value in (("node", node), ("edge", edge)):
+        if not 0 < value <= 1:
+            raise InputError(f"{name} threshold {value} is not in (0, 1]: give a share such as 0.8")
+    n_features, n_errors = graph.n_features, graph.n_errors
+    kept = _smallest_set(influence(graph), node)
+    kept[graph.token_range.start :] = True
+    row_kept, col_kept = kept[graph.row_nodes], kept[graph.col_nodes]
+    small = replace(
+        graph,
+        rows=graph.rows[row_kept][:, col_kept],
+        row_nodes=graph.row_nodes[row_kept],
+        col_nodes=graph.col_nodes[col_kept],
+        row_offsets=graph.row_offsets[row_kept],
+        input_mass=graph.input_mass[row_kept],
+    )
+    if edge < 1:
+        small = replace(small, rows=small.rows * _strong_edges(small, edge))
+    if node < 1 or edge < 1:
+        kept &= _alive(small, kept)
+    return _only(small, kept, n_features, n_errors)
+
+
+def _strong_edges(graph: Graph, share: float) -> Bool[Tensor, "row col"]:
+    """Edges by the influence they carry: the row's share times what the row's node passes on."""
+    own = replace(graph, input_mass=graph.rows.abs().sum(1))
+    reach = (influence(own) + _start(own))[own.row_nodes]
+    shares = own.rows.abs() / own.input_mass.clamp_min(torch.finfo(own.rows.dtype).tiny)[:, None]
+    return _smallest_set((shares * reach[:, None]).flatten(), share).view_as(shares)
+
+
+def _alive(graph: Graph, kept: Bool[Tensor, " node"]) -> Bool[Tensor, " node"]:
+    """Nodes that still lead somewhere: features need an input and an output, errors an output."""
+    edges = graph.rows != 0
+    alive = kept.clone()
+    while True:
+        edges = edges & alive[graph.row_nodes][:, None] & alive[graph.col_nodes][None, :]
+        has_input = torch.zeros_like(alive).index_fill_(0, graph.row_nodes[edges.any(1)], True)
+        has_output = torch.zeros_like(alive).index_fill_(0, graph.col_nodes[edges.any(0)], True)
+        now = alive.clone()
+        now[: graph.n_features] &= (has_input & has_output)[: graph.n_features]
+        errors = slice(graph.error_range.start, graph.error_range.stop)
+        now[errors] &= has_output[errors]
+        if torch.equal(now, alive):
+            return alive
+        alive = now
+
+
+def _only(graph: Graph, kept: Bool[Tensor, " node"], n_features: int, n_errors: int) -> Graph:
+    """The graph on the kept nodes alone, renumbered."""
+    number = torch.cumsum(kept.long(), 0) - 1
+    rows, cols = kept[graph.row_nodes], kept[graph.col_nodes]
+    features, errors = kept[:n_features], kept[n_features : n_features + n_errors]
+    return replace(
+        graph,
+        feature_keys=graph.feature_keys[features],
+        activations=graph.activations[features],
+        preactivations=graph.preactivations[features],
+        error_keys=graph.error_keys[errors],
+        rows=graph.rows[rows][:, cols],
+        row_nodes=number[graph.row_nodes[rows]],
+        col_nodes=number[graph.col_nodes[cols]],
+        row_offsets=graph.row_offsets[rows],
+        input_mass=graph.input_mass[rows],
+    )

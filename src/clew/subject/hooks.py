@@ -1,0 +1,100 @@
+"""What passes through a model's modules during one call: watched, or replaced. Every hook is removed when its block ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import reduce
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from clew.subject.families import Family
+
+
+def module_at(root: nn.Module, path: str) -> Any:
+    """The submodule at a dotted path."""
+    return reduce(getattr, path.split("."), root)
+
+
+def _first(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
+    return args[0] if args else kwargs["hidden_states"]
+
+
+@contextmanager
+def eager_attention(model: Any) -> Iterator[None]:
+    """Let the model compute attention patterns explicitly, so that they can be seen."""
+    before = model.config._attn_implementation
+    if before != "eager":
+        model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        if before != "eager":
+            model.set_attn_implementation(before)
+
+
+class Watch:
+    """Inputs and outputs of the named modules in the last call; an input is there as soon as its module starts."""
+
+    def __init__(self) -> None:
+        self.inputs: dict[Any, Tensor] = {}
+        self.outputs: dict[Any, Any] = {}
+
+
+@contextmanager
+def watching(modules: Mapping[Any, nn.Module]) -> Iterator[Watch]:
+    """Note what goes into and comes out of each module; keys name the notes."""
+    watch = Watch()
+
+    def note_input(key: Any) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            watch.inputs[key] = _first(args, kwargs)
+
+        return hook
+
+    def note_output(key: Any) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            watch.outputs[key] = output
+
+        return hook
+
+    with ExitStack() as stack:
+        for key, module in modules.items():
+            stack.callback(module.register_forward_pre_hook(note_input(key), with_kwargs=True).remove)
+            stack.callback(module.register_forward_hook(note_output(key)).remove)
+        yield watch
+
+
+@contextmanager
+def replacing(modules: Mapping[int, nn.Module], new: Callable[[int, Tensor], Tensor]) -> Iterator[None]:
+    """Put `new(key, output)` in the place of each module's output."""
+
+    def swap(key: int) -> Callable[..., Tensor]:
+        return lambda module, args, output: new(key, output)
+
+    with ExitStack() as stack:
+        for key, module in modules.items():
+            stack.callback(module.register_forward_hook(swap(key)).remove)
+        yield
+
+
+def named_modules(model: nn.Module, family: Family, n_layers: int) -> dict[tuple[str, int], nn.Module]:
+    """The modules of a model by role and layer, in the family's terms."""
+    named: dict[tuple[str, int], nn.Module] = {}
+    roles = ("attention_norm", "attention", "mlp_norm", "mlp", "post_attention_norm", "post_mlp_norm")
+    for layer, block in enumerate(module_at(model, family.blocks)):
+        if layer == n_layers:
+            break
+        named["block", layer] = block
+        named |= {(role, layer): module_at(block, path) for role in roles if (path := getattr(family, role))}
+    return named
+
+
+def normalized(x: Tensor, norm: nn.Module, centred: bool) -> tuple[Tensor, Tensor]:
+    """`x` after a norm without its weight, and the scale 1/sigma that it was multiplied with."""
+    eps = next(getattr(norm, name) for name in ("eps", "variance_epsilon", "epsilon") if hasattr(norm, name))
+    x = x - x.mean(-1, keepdim=True) if centred else x
+    scale = torch.rsqrt(x.square().mean(-1) + eps)
+    return x * scale[..., None], scale

@@ -1,0 +1,226 @@
+"""One frozen run of a model as an ordered list of linear steps between named registers.
+
+A register holds one vector a position: `stream` (the residual stream), `normed`, `mixed` (an attention's output), `out`
+(an MLP's output). Each step maps its source register to its target register, knows its constant part (biases, learned
+positions) and its transpose. Serial and parallel blocks, norms before and after a sublayer are different lists of the
+same steps. Between an MLP's input and its output nothing is linear: the list has a gap there (`Mlp`), into which the
+recorded output is put; what explains that output is not this module's concern.
+
+`replay` runs the list forwards. A list that does not give back the model's own residual stream and logits is wrong, and
+`Subject.record` refuses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+SiteName = Literal["resid_pre", "resid_mid", "resid_post", "mlp_normalized", "mlp_in", "mlp_raw_out", "mlp_out"]
+READ_SITES: tuple[SiteName, ...] = ("resid_pre", "resid_mid", "resid_post", "mlp_normalized", "mlp_in")
+WRITE_SITES: tuple[SiteName, ...] = ("mlp_raw_out", "mlp_out")
+
+Registers = dict[str, Tensor]
+
+
+@runtime_checkable
+class Linear(Protocol):
+    """A step from one register to another: forward(x) = linear(x) + constant, transpose(g) = linear^T(g)."""
+
+    @property
+    def source(self) -> str: ...
+    @property
+    def target(self) -> str: ...
+    def forward(self, x: Tensor) -> Tensor: ...
+    def transpose(self, g: Tensor) -> Tensor: ...
+    def constant(self) -> Tensor | None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embed:
+    """Token embeddings (scaled as the model scales them) plus learned position embeddings where it has them."""
+
+    target: str
+    tokens: Float[Tensor, "pos d_model"]
+    positions: Float[Tensor, "pos d_model"] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Normalize:
+    """Division by the frozen standard deviation (or root mean square), after centring where the norm centres."""
+
+    source: str
+    target: str
+    scale: Float[Tensor, " pos"]  # 1 / sigma
+    centred: bool
+
+    def forward(self, x: Float[Tensor, "pos d_model"]) -> Float[Tensor, "pos d_model"]:
+        x = x - x.mean(-1, keepdim=True) if self.centred else x
+        return x * self.scale[:, None]
+
+    def transpose(self, g: Float[Tensor, "pos target d_model"]) -> Float[Tensor, "pos target d_model"]:
+        g = g * self.scale[: len(g), None, None]
+        return g - g.mean(-1, keepdim=True) if self.centred else g
+
+    def constant(self) -> None:
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Affine:
+    """A norm's elementwise weight and bias."""
+
+    source: str
+    target: str
+    weight: Float[Tensor, " d_model"]
+    bias: Float[Tensor, " d_model"] | None
+
+    def forward(self, x: Float[Tensor, "pos d_model"]) -> Float[Tensor, "pos d_model"]:
+        return x * self.weight if self.bias is None else torch.addcmul(self.bias, x, self.weight)
+
+    def transpose(self, g: Float[Tensor, "pos target d_model"]) -> Float[Tensor, "pos target d_model"]:
+        return g * self.weight
+
+    def constant(self) -> Float[Tensor, " d_model"] | None:
+        return self.bias
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attend:
+    """Attention with its pattern frozen: mix positions by the pattern, map by value and output weights.
+
+    Heads that share a value head (grouped queries) are `group` neighbours: head h uses value head h // group.
+    """
+
+    source: str
+    target: str
+    layer: int
+    pattern: Float[Tensor, "head pos pos"]  # row = query position, column = key position
+    value: Float[Tensor, "value_head d_model d_head"]
+    value_bias: Float[Tensor, "value_head d_head"] | None
+    output: Float[Tensor, "head d_head d_model"]
+    output_bias: Float[Tensor, " d_model"] | None
+
+    @property
+    def group(self) -> int:
+        return len(self.output) // len(self.value)
+
+    def forward(self, x: Float[Tensor, "pos d_model"]) -> Float[Tensor, "pos d_model"]:
+        values = torch.matmul(x, self.value)
+        mixed = torch.matmul(self.pattern, values.repeat_interleave(self.group, 0))
+        out = torch.matmul(mixed, self.output).sum(0)
+        constant = self.constant()
+        return out if constant is None else out + constant
+
+    def transpose(self, g: Float[Tensor, "pos target d_model"]) -> Float[Tensor, "pos target d_model"]:
+        n_pos, n_targets, d_model = g.shape
+        heads, d_head = self.output.shape[:2]
+        split = torch.matmul(g.reshape(1, -1, d_model), self.output.mT)  # head (pos target) d_head
+        pattern = self.pattern[:, :n_pos, :n_pos]
+        mixed = torch.matmul(pattern.mT, split.view(heads, n_pos, -1)).view(len(self.value), self.group, -1, d_head)
+        return torch.matmul(mixed.sum(1), self.value.mT).sum(0).view(n_pos, n_targets, d_model)
+
+    def constant(self) -> Float[Tensor, "pos d_model"] | None:
+        constant = None
+        if self.value_bias is not None:
+            held = self.pattern.sum(-1)[:, :, None] * self.value_bias.repeat_interleave(self.group, 0)[:, None]
+            constant = torch.matmul(held, self.output).sum(0)
+        if self.output_bias is not None:
+            bias = self.output_bias.expand(self.pattern.shape[1], -1)
+            constant = bias if constant is None else constant + bias
+        return constant
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mlp:
+    """The gap: the MLP's recorded output, before a post-norm."""
+
+    layer: int
+    source: str
+    target: str
+    output: Float[Tensor, "pos d_model"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Add:
+    """Add one register to another, which stays."""
+
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """A name for what a register holds at this point of the list."""
+
+    name: SiteName
+    layer: int
+    register: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unembed:
+    """The map from the final normed stream to logits before a final soft-cap."""
+
+    source: str
+    target: str
+    weight: Float[Tensor, "vocab d_model"]  # in the model's own dtype
+    bias: Float[Tensor, " vocab"] | None
+
+    def forward(self, x: Float[Tensor, "pos d_model"]) -> Float[Tensor, "pos vocab"]:
+        logits = torch.nn.functional.linear(x.to(self.weight.dtype), self.weight).to(x.dtype)
+        return logits if self.bias is None else logits + self.bias
+
+
+Step = Embed | Normalize | Affine | Attend | Mlp | Add | Site | Unembed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """The steps of one run, and what each site held when they were replayed.
+
+    `logits` are before a final soft-cap, `probabilities` after it. Site values come from the replay, so that they and
+    the steps agree to rounding even where the model itself rounds more coarsely.
+    """
+
+    ids: Int[Tensor, " pos"]
+    steps: tuple[Step, ...]
+    sites: Mapping[tuple[SiteName, int], Float[Tensor, "pos d_model"]]
+    logits: Float[Tensor, "pos vocab"]
+    probabilities: Float[Tensor, "pos vocab"]
+    n_layers: int
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def patterns(self) -> dict[int, Float[Tensor, "head pos pos"]]:
+        """The attention patterns by layer."""
+        return {step.layer: step.pattern for step in self.steps if isinstance(step, Attend)}
+
+
+def advance(registers: Registers, sites: dict[tuple[SiteName, int], Tensor], step: Step) -> None:
+    """Apply one step to the registers, in place."""
+    match step:
+        case Embed():
+            registers[step.target] = step.tokens if step.positions is None else step.tokens + step.positions
+        case Mlp():
+            registers[step.target] = step.output
+        case Add():
+            registers[step.target] = registers[step.target] + registers[step.source]
+        case Site():
+            sites[step.name, step.layer] = registers[step.register]
+        case _:
+            registers[step.target] = step.forward(registers[step.source])
+
+
+def replay(steps: tuple[Step, ...]) -> tuple[dict[tuple[SiteName, int], Tensor], Tensor]:
+    """Run all steps forwards; returns what each site held, and the logits before a final soft-cap."""
+    registers: Registers = {}
+    sites: dict[tuple[SiteName, int], Tensor] = {}
+    for step in steps:
+        advance(registers, sites, step)
+    return sites, registers["logits"]
