@@ -1,0 +1,17 @@
+"""Sparse features of a model: per-layer and cross-layer transcoders, SAEs."""
+
+from clew.dictionary.dictionary import ActiveFeatures, Dictionary, Layer
+from clew.dictionary.foreign import save_circuit_tracer
+from clew.dictionary.nonlinearity import BatchTopK, JumpReLU, Nonlinearity, ReLU, TopK
+
+__all__ = [
+    "ActiveFeatures",
+    "BatchTopK",
+    "Dictionary",
+    "JumpReLU",
+    "Layer",
+    "Nonlinearity",
+    "ReLU",
+    "TopK",
+    "save_circuit_tracer",
+]

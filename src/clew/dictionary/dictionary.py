@@ -1,0 +1,334 @@
+"""Features with encoders and decoders, in one class: where each layer reads, which layers it writes to.
+
+A per-layer transcoder (PLT) writes to its own layer, a cross-layer transcoder (CLT) to its own and later ones, an SAE
+back to the site it reads. Nothing outside needs to know which: callers ask for rows of encoders and decoders, so that a
+Dictionary of millions of features can stay on disk, mapped into memory. Weights may be stored in 16 bits; every
+computation is done in float32 or better, rows being converted after they are gathered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import linear
+
+from clew.dictionary.nonlinearity import BatchTopK, JumpReLU, Nonlinearity, ReLU
+from clew.dictionary.sparse import decode_sparse
+from clew.errors import InputError, MismatchError
+
+if TYPE_CHECKING:
+    from clew.subject import Subject
+
+Kind = Literal["plt", "clt", "sae"]
+READ_SITES = ("resid_pre", "resid_mid", "resid_post", "mlp_normalized", "mlp_in")
+WRITE_SITES = ("mlp_raw_out", "mlp_out")
+BLOCK = 1 << 26  # elements of pre-activations or converted encoder rows held at once
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """The tensors of the features that read one layer; they may be mapped files."""
+
+    encoder: Float[Tensor, "feature d_model"]
+    bias: Float[Tensor, " feature"]
+    nonlinearity: Nonlinearity
+    decoder: Float[Tensor, "feature out_layer d_model"]
+    """One slot a written layer, in rising order of layers."""
+    decoder_bias: Float[Tensor, " d_model"]
+    """Added to the output *of this layer*, whoever writes there."""
+    skip: Float[Tensor, "d_model d_model"] | None = None
+    """The output of this layer also gets x @ skip.T, x at the read site of this layer."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor by its name on disk."""
+        found = {"encoder": self.encoder, "bias": self.bias, "decoder": self.decoder, "decoder_bias": self.decoder_bias}
+        if isinstance(self.nonlinearity, JumpReLU | BatchTopK):
+            found["threshold"] = self.nonlinearity.threshold
+        if self.skip is not None:
+            found["skip"] = self.skip
+        return found
+
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> Layer:
+        """The same layer with other tensors under the same names."""
+        rest = dict(tensors)
+        threshold, nonlinearity = rest.pop("threshold", None), self.nonlinearity
+        if threshold is not None and isinstance(nonlinearity, JumpReLU | BatchTopK):
+            nonlinearity = replace(nonlinearity, threshold=threshold)
+        return replace(self, nonlinearity=nonlinearity, **rest)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActiveFeatures:
+    """The active features of one layer, sorted by position, then index."""
+
+    position: Int[Tensor, " active"]
+    index: Int[Tensor, " active"]
+    activation: Float[Tensor, " active"]
+    preactivation: Float[Tensor, " active"]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dictionary:
+    """Features of a model: read layer -> Layer, and where each layer's features write."""
+
+    kind: Kind
+    layers: Mapping[int, Layer]
+    writes: Mapping[int, tuple[int, ...]]
+    read_site: str
+    write_site: str
+    n_layers: int
+    """Layers of the model, not of the Dictionary: an SAE may cover one of them."""
+    d_model: int
+    name: str
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise InputError(f"a dictionary of kind {self.kind!r}: choose from {', '.join(get_args(Kind))}")
+        if self.read_site not in READ_SITES:
+            raise InputError(f"unknown read site {self.read_site!r}: choose from {', '.join(READ_SITES)}")
+        writes_at = (self.read_site,) if self.kind == "sae" else WRITE_SITES
+        if self.write_site not in writes_at:
+            raise InputError(f"a {self.kind} cannot write at {self.write_site!r}: choose from {', '.join(writes_at)}")
+        if not self.layers:
+            raise InputError("a dictionary needs at least one layer")
+        if set(self.writes) != set(self.layers):
+            raise InputError(f"layers {sorted(self.layers)} are read, but writes are given for {sorted(self.writes)}")
+        for index in self.layers:
+            self._check_layer(index)
+
+    def _check_layer(self, index: int) -> None:
+        layer, written = self.layers[index], self.writes[index]
+        if not 0 <= index < self.n_layers:
+            raise InputError(f"layer {index} is read, but the model has {self.n_layers}")
+        if list(written) != sorted(set(written)) or not written or written[0] < index or written[-1] >= self.n_layers:
+            raise InputError(
+                f"layer {index} writes to {list(written)}: give rising layers {index}..{self.n_layers - 1}"
+            )
+        if self.kind != "clt" and written != (index,):
+            raise InputError(f"layer {index} of a {self.kind} writes to {list(written)}, not to itself alone")
+        n = len(layer.encoder)
+        wanted: dict[str, tuple[tuple[int, ...], ...]] = {
+            "encoder": ((n, self.d_model),),
+            "bias": ((n,),),
+            "threshold": ((n,), ()) if isinstance(layer.nonlinearity, BatchTopK) else ((n,),),
+            "decoder": ((n, len(written), self.d_model),),
+            "decoder_bias": ((self.d_model,),),
+            "skip": ((self.d_model, self.d_model),),
+        }
+        for name, tensor in layer.tensors().items():
+            if tuple(tensor.shape) not in wanted[name]:
+                raise InputError(f"layer {index}: {name} is {list(tensor.shape)}, expected {list(wanted[name][0])}")
+
+    # Rows
+
+    def d_features(self, layer: int) -> int:
+        """How many features read this layer."""
+        return len(self.layers[layer].encoder)
+
+    def written_layers(self, layer: int) -> tuple[int, ...]:
+        """The layers that the features of this layer write to, rising: the slots of their decoders."""
+        return self.writes[layer]
+
+    def encoder_rows(self, layer: int, ids: Int[Tensor, " n"]) -> Float[Tensor, "n d_model"]:
+        """Encoders of some features; InputError when they hold NaN or infinity."""
+        return self._finite(self._rows(self.layers[layer].encoder, ids), layer, "encoder", ids)
+
+    def encoder_bias(self, layer: int, ids: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+        """Encoder biases of some features."""
+        return self._finite(self._rows(self.layers[layer].bias, ids), layer, "bias", ids)
+
+    def decoder_rows(self, layer: int, ids: Int[Tensor, " n"]) -> Float[Tensor, "n out_layer d_model"]:
+        """Decoders of some features, one slot a written layer; InputError when they hold NaN or infinity."""
+        return self._finite(self._rows(self.layers[layer].decoder, ids), layer, "decoder", ids)
+
+    @staticmethod
+    def _rows(tensor: Tensor, ids: Tensor) -> Tensor:
+        rows = tensor.index_select(0, ids.to(tensor.device))
+        return rows.to(torch.promote_types(rows.dtype, torch.float32))
+
+    @staticmethod
+    def _finite(rows: Tensor, layer: int, name: str, ids: Tensor | None = None) -> Tensor:
+        if not torch.isfinite(rows.sum()):
+            bad = (~torch.isfinite(rows)).flatten(1).any(1) if rows.ndim > 1 else ~torch.isfinite(rows)
+            if bad.any():
+                first = int(bad.nonzero()[0])
+                where = first if ids is None else int(ids[first])
+                raise InputError(f"the dictionary's {name} holds NaN or infinity (layer {layer}, row {where})")
+        return rows
+
+    # Encode and decode
+
+    def preactivations(self, layer: int, x: Float[Tensor, "pos d_model"]) -> Float[Tensor, "pos feature"]:
+        """Encoder times x plus bias, dense, in float32 or better."""
+        own = self.layers[layer]
+        dtype = self._dtype(layer, x)
+        x, bias = x.to(dtype), own.bias.to(dtype)
+        if own.encoder.dtype == dtype:
+            return linear(x, own.encoder, bias)
+        rows = max(1, BLOCK // self.d_model)
+        return torch.cat([linear(x, w.to(dtype)) for w in own.encoder.split(rows)], 1) + bias
+
+    def encode(self, layer: int, x: Float[Tensor, "pos d_model"]) -> ActiveFeatures:
+        """The features that x switches on; InputError when a pre-activation is NaN or infinite."""
+        own, found = self.layers[layer], []
+        size = max(1, BLOCK // max(1, self.d_features(layer)))
+        for start in range(0, max(1, len(x)), size):
+            pre = self.preactivations(layer, x[start : start + size])
+            self._check_preactivations(layer, pre, x)
+            activations = own.nonlinearity.apply(pre)
+            position, index = activations.nonzero(as_tuple=True)
+            values = activations[position, index], pre[position, index]
+            found.append((position + start, index, *values))
+        position, index, activation, preactivation = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return ActiveFeatures(position=position, index=index, activation=activation, preactivation=preactivation)
+
+    def _check_preactivations(self, layer: int, pre: Tensor, x: Tensor) -> None:
+        if torch.isfinite(pre.sum()) or torch.isfinite(pre).all():
+            return
+        if not torch.isfinite(x).all():
+            raise InputError(f"the model's activations at {self.read_site} of layer {layer} hold NaN or infinity")
+        self._finite(pre.T, layer, "encoder or bias")
+
+    def decode_layer(self, layer: int, active: ActiveFeatures, n_pos: int) -> dict[int, Float[Tensor, "pos d_model"]]:
+        """What the features that read one layer write, by written layer; no biases, no skip."""
+        parts = decode_sparse(active.position, active.index, active.activation, self.layers[layer].decoder, n_pos)
+        return dict(zip(self.writes[layer], parts, strict=True))
+
+    def reconstruct(
+        self,
+        active: Mapping[int, ActiveFeatures],
+        inputs: Mapping[int, Float[Tensor, "pos d_model"]],
+        n_pos: int,
+    ) -> dict[int, Float[Tensor, "pos d_model"]]:
+        """Outputs at the write site by output layer: decoded features, decoder bias, skip of the inputs.
+
+        `inputs` are the activations at the read site, needed for layers with a skip only.
+        """
+        out: dict[int, Tensor] = {}
+        for layer in sorted(active):
+            for written, part in self.decode_layer(layer, active[layer], n_pos).items():
+                out[written] = out[written] + part if written in out else part
+        return {layer: out[layer] + self.offset(layer, inputs.get(layer), out[layer]) for layer in sorted(out)}
+
+    def offset(
+        self, layer: int, x: Float[Tensor, "pos d_model"] | None, like: Float[Tensor, "pos d_model"]
+    ) -> Float[Tensor, "pos d_model"]:
+        """What the output of a layer gets without any feature: decoder bias and skip of x."""
+        if layer not in self.layers:
+            return torch.zeros_like(like)
+        own = self.layers[layer]
+        total = own.decoder_bias.to(like).expand_as(like)
+        if own.skip is None:
+            return total
+        if x is None:
+            raise InputError(f"layer {layer} has a skip connection: its input is needed to reconstruct")
+        return total + linear(x.to(like), own.skip.to(like))
+
+    def _dtype(self, layer: int, x: Tensor) -> torch.dtype:
+        return torch.promote_types(torch.promote_types(self.layers[layer].encoder.dtype, x.dtype), torch.float32)
+
+    # Whole
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Dictionary:
+        """The same Dictionary on another device or stored in another dtype."""
+        moved = {
+            index: layer.with_tensors({k: v.to(device=device, dtype=dtype) for k, v in layer.tensors().items()})
+            for index, layer in self.layers.items()
+        }
+        return replace(self, layers=moved)
+
+    def validate(self) -> None:
+        """Read every weight; InputError at the first NaN or infinity."""
+        for index, layer in sorted(self.layers.items()):
+            for name, tensor in layer.tensors().items():
+                for start, block in _blocks(tensor):
+                    self._finite(block, index, name, torch.arange(start, start + len(block)))
+
+    def check_fits(self, subject: Subject) -> None:
+        """MismatchError unless the Dictionary was made for a model of this width and depth."""
+        for name, mine, theirs in (
+            ("d_model", self.d_model, subject.d_model),
+            ("layers", self.n_layers, subject.n_layers),
+        ):
+            if mine != theirs:
+                raise MismatchError(
+                    f"dictionary {self.name!r} does not fit model {subject.name!r}: {name} {mine} against {theirs}"
+                )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of what the Dictionary computes: kind, sites, nonlinearities and every weight; not its name."""
+        digest = hashlib.sha256()
+        for index, layer in sorted(self.layers.items()):
+            head = [self.kind, self.read_site, self.write_site, self.n_layers, self.d_model, index, self.writes[index]]
+            shape = [(name, list(t.shape), str(t.dtype)) for name, t in sorted(layer.tensors().items())]
+            k = getattr(layer.nonlinearity, "k", None)
+            digest.update(json.dumps([*head, layer.nonlinearity.name, k, shape]).encode())
+            for _, tensor in sorted(layer.tensors().items()):
+                for _, block in _blocks(tensor):
+                    digest.update(memoryview(block.detach().cpu().contiguous().view(torch.uint8).numpy()))
+        return digest.hexdigest()
+
+    def save(self, folder: Path | str) -> None:
+        """Write the native layout; InputError when a weight is NaN, FileError when the folder holds something else."""
+        from clew.dictionary import native
+
+        native.save(self, folder)
+
+    @classmethod
+    def load(
+        cls, folder: Path | str, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> Dictionary:
+        """Map a folder in the native or a circuit-tracer layout; rows are read when asked for.
+
+        FileError when the folder is missing, truncated, foreign or of a newer schema. Giving a dtype that differs from
+        the stored one reads and converts everything.
+        """
+        from clew.dictionary import foreign, native
+
+        found = native.load(folder) if native.recognises(folder) else foreign.load(folder)
+        return found if device is None and dtype is None else found.to(device, dtype)
+
+    @classmethod
+    def from_neurons(cls, subject: Subject) -> Dictionary:
+        """The neurons of a ReLU MLP as an exact PLT; InputError when the MLP is gated or not ReLU."""
+        layers = {}
+        for index in range(subject.n_layers):
+            neurons = subject.mlp_neurons(index)
+            layers[index] = Layer(
+                encoder=neurons.w_in.detach(),
+                bias=neurons.b_in.detach(),
+                nonlinearity=ReLU(),
+                decoder=neurons.w_out.detach()[:, None],
+                decoder_bias=neurons.b_out.detach(),
+            )
+        return cls(
+            kind="plt",
+            layers=layers,
+            writes={index: (index,) for index in layers},
+            read_site="mlp_in",
+            write_site="mlp_raw_out",
+            n_layers=subject.n_layers,
+            d_model=subject.d_model,
+            name=f"neurons of {subject.name}",
+        )
+
+
+def _blocks(tensor: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Rows of a tensor in blocks, each with the number of its first row."""
+    rows = tensor.reshape(1) if tensor.ndim == 0 else tensor
+    size = max(1, BLOCK // max(1, rows[:1].numel()))
+    return ((start, rows[start : start + size]) for start in range(0, len(rows), size))

@@ -1,0 +1,138 @@
+"""The native layout: config.json and one safetensors file a layer.
+
+    config.json             schema, version, kind, sites, writes and nonlinearity of every layer, name, provenance
+    layer_{i}.safetensors   encoder [feature, d_model], bias, threshold (if any), decoder [feature, out_layer, d_model],
+                            decoder_bias [d_model], skip [d_model, d_model] (if any)
+
+The tensors stay mapped: loading reads their headers and the small vectors only.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clew import files
+from clew.dictionary.dictionary import Dictionary, Layer
+from clew.dictionary.nonlinearity import BatchTopK, JumpReLU, Nonlinearity, ReLU, TopK
+from clew.errors import FileError, InputError
+
+SCHEMA = "clew.dictionary"
+VERSION = 1
+SMALL = ("bias", "threshold", "decoder_bias")
+
+
+def recognises(folder: Path | str) -> bool:
+    """Whether the folder claims to be in this layout."""
+    return (Path(folder) / "config.json").is_file()
+
+
+def save(dictionary: Dictionary, folder: Path | str) -> None:
+    """Write the folder whole or not at all."""
+    dictionary.validate()
+    check_replaceable(folder)
+    config = {
+        "schema": SCHEMA,
+        "version": VERSION,
+        "kind": dictionary.kind,
+        "name": dictionary.name,
+        "n_layers": dictionary.n_layers,
+        "d_model": dictionary.d_model,
+        "read_site": dictionary.read_site,
+        "write_site": dictionary.write_site,
+        "layers": {
+            str(index): {"writes": list(dictionary.writes[index]), "nonlinearity": _describe(layer.nonlinearity)}
+            for index, layer in sorted(dictionary.layers.items())
+        },
+        "provenance": dict(dictionary.provenance),
+    }
+    with files.new_folder(folder) as new:
+        for index, layer in dictionary.layers.items():
+            files.save_tensors(new / f"layer_{index}.safetensors", layer.tensors())
+        files.write_json(new / "config.json", config)
+
+
+def load(folder: Path | str) -> Dictionary:
+    """Map a folder in this layout; FileError says what is wrong with it."""
+    folder = Path(folder)
+    path = folder / "config.json"
+    config = files.read_json(path)
+    if not isinstance(config, dict) or config.get("schema") != SCHEMA:
+        seen = config.get("schema") if isinstance(config, dict) else type(config).__name__
+        raise FileError(f"{path} does not describe a Clew dictionary: schema is {seen!r}, expected {SCHEMA!r}")
+    if not isinstance(config.get("version"), int) or config["version"] > VERSION:
+        raise FileError(
+            f"{path} has schema version {config.get('version')!r}, this program reads up to {VERSION}: update Clew"
+        )
+    try:
+        layers = {int(i): _load_layer(folder, int(i), about) for i, about in config["layers"].items()}
+        return Dictionary(
+            kind=config["kind"],
+            layers=layers,
+            writes={int(i): tuple(about["writes"]) for i, about in config["layers"].items()},
+            read_site=config["read_site"],
+            write_site=config["write_site"],
+            n_layers=config["n_layers"],
+            d_model=config["d_model"],
+            name=config["name"],
+            provenance=config.get("provenance", {}),
+        )
+    except KeyError as error:
+        raise FileError(f"{path} lacks {error}") from error
+    except (InputError, TypeError, ValueError, AttributeError) as error:
+        raise FileError(f"{folder} is no whole dictionary: {error}") from error
+
+
+def check_replaceable(folder: Path | str) -> None:
+    """Refuse to write over a folder that holds anything but a dictionary."""
+    path = Path(folder)
+    if path.is_dir() and any(path.iterdir()) and not (recognises(path) or any(path.glob("*.safetensors"))):
+        raise FileError(f"{path} exists and holds no dictionary: choose another folder")
+    if path.exists() and not path.is_dir():
+        raise FileError(f"{path} is a file: choose a folder")
+
+
+def check_vector(path: Path, name: str, tensor: Tensor) -> None:
+    """Refuse a small vector with NaN or infinity; matrices are checked when their rows are used."""
+    if not tensor.is_floating_point():
+        raise FileError(f"{path}: {name} is {tensor.dtype}, expected a floating type")
+    if tensor.ndim <= 1 and not torch.isfinite(tensor).all():
+        raise FileError(f"{path}: {name} holds NaN or infinity")
+
+
+def _load_layer(folder: Path, index: int, about: dict[str, Any]) -> Layer:
+    path = folder / f"layer_{index}.safetensors"
+    tensors = files.load_tensors(path)
+    for name, tensor in tensors.items():
+        check_vector(path, name, tensor)
+    try:
+        return Layer(
+            encoder=tensors["encoder"],
+            bias=tensors["bias"],
+            nonlinearity=_build(about["nonlinearity"], tensors),
+            decoder=tensors["decoder"],
+            decoder_bias=tensors["decoder_bias"],
+            skip=tensors.get("skip"),
+        )
+    except KeyError as error:
+        raise FileError(f"{path} lacks {error}") from error
+
+
+def _describe(nonlinearity: Nonlinearity) -> dict[str, Any]:
+    k = getattr(nonlinearity, "k", None)
+    return {"name": nonlinearity.name} | ({} if k is None else {"k": k})
+
+
+def _build(about: dict[str, Any], tensors: dict[str, Tensor]) -> Nonlinearity:
+    match about["name"]:
+        case "relu":
+            return ReLU()
+        case "jumprelu":
+            return JumpReLU(threshold=tensors["threshold"])
+        case "topk":
+            return TopK(k=about["k"])
+        case "batchtopk":
+            return BatchTopK(k=about["k"], threshold=tensors["threshold"])
+        case other:
+            raise ValueError(f"unknown nonlinearity {other!r}")

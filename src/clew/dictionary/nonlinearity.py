@@ -1,0 +1,97 @@
+"""How pre-activations become activations: four values with one method, `apply`.
+
+They are applied to whole layers, [..., feature]. TopK and BatchTopK keep positive values only; where values are equal
+the lowest index wins, so that a result never depends on the machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from clew.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReLU:
+    """Keep what is positive."""
+
+    name: ClassVar[str] = "relu"
+
+    def apply(self, pre: Float[Tensor, "*batch feature"]) -> Float[Tensor, "*batch feature"]:
+        """Activations, zero where a feature is off."""
+        return pre.relu()
+
+
+@dataclass(frozen=True, kw_only=True)
+class JumpReLU:
+    """Keep what lies above the feature's own threshold, unchanged (Rajamanoharan et al. 2024)."""
+
+    name: ClassVar[str] = "jumprelu"
+    threshold: Float[Tensor, "feature"]
+
+    def apply(self, pre: Float[Tensor, "*batch feature"]) -> Float[Tensor, "*batch feature"]:
+        """Activations, zero where a feature is off; a value equal to its threshold is off."""
+        return pre * (pre > self.threshold.to(pre))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TopK:
+    """Keep the k largest positive values of every position."""
+
+    name: ClassVar[str] = "topk"
+    k: int
+
+    def __post_init__(self) -> None:
+        _check_k(self.k)
+
+    def apply(self, pre: Float[Tensor, "*batch feature"]) -> Float[Tensor, "*batch feature"]:
+        """Activations, zero where a feature is off."""
+        positive = pre.relu()
+        return positive * largest(positive, self.k)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchTopK:
+    """Train on the largest k * n values of a batch of n; afterwards a fixed threshold takes their place.
+
+    The threshold is one number for the layer or one a feature (Bussmann et al. 2024).
+    """
+
+    name: ClassVar[str] = "batchtopk"
+    k: int
+    threshold: Float[Tensor, "feature"] | Float[Tensor, ""]
+
+    def __post_init__(self) -> None:
+        _check_k(self.k)
+
+    def apply(self, pre: Float[Tensor, "*batch feature"]) -> Float[Tensor, "*batch feature"]:
+        """Activations at inference: each position alone, by the fixed threshold."""
+        return pre.relu() * (pre > self.threshold.to(pre))
+
+    def apply_batch(self, pre: Float[Tensor, "pos feature"]) -> Float[Tensor, "pos feature"]:
+        """Activations in training: the largest k * pos positive values of the whole batch."""
+        positive = pre.relu()
+        return positive * largest(positive.flatten(), self.k * len(pre)).view_as(positive)
+
+
+Nonlinearity = ReLU | JumpReLU | TopK | BatchTopK
+
+
+def largest(values: Float[Tensor, "*batch feature"], k: int) -> Bool[Tensor, "*batch feature"]:
+    """Mark exactly the k largest values along the last axis (all, if there are fewer); ties go to the lowest index."""
+    if k >= values.shape[-1]:
+        return torch.ones_like(values, dtype=torch.bool)
+    cut = values.topk(k, dim=-1, sorted=False).values.amin(-1, keepdim=True)
+    above, tied = values > cut, values == cut
+    room = k - above.sum(-1, keepdim=True)
+    return above | (tied & (tied.cumsum(-1) <= room))
+
+
+def _check_k(k: int) -> None:
+    if k < 1:
+        raise InputError(f"k is {k}: at least one feature must be kept")

@@ -1,0 +1,41 @@
+"""Decoding of active features: a sparse kernel, and the dense reference that tests compare it with.
+
+A position has few active features, so the sparse kernel reads their decoder rows and nothing else: each row once, for
+all the layers it writes to. Rows stored in 16 bits are converted after they are gathered.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import embedding_bag
+
+BLOCK = 1 << 24  # elements of gathered rows held at once where rows must be converted
+
+
+def decode_dense(
+    activations: Float[Tensor, "pos feature"], decoder: Float[Tensor, "feature out_layer d_model"]
+) -> Float[Tensor, "out_layer pos d_model"]:
+    """Sum activation times decoder over all features: the reference."""
+    return torch.einsum("pf,fod->opd", activations, decoder.to(activations))
+
+
+def decode_sparse(
+    position: Int[Tensor, " active"],
+    index: Int[Tensor, " active"],
+    activation: Float[Tensor, " active"],
+    decoder: Float[Tensor, "feature out_layer d_model"],
+    n_pos: int,
+) -> Float[Tensor, "out_layer pos d_model"]:
+    """The same sum over active features only; `position` must be sorted. Computed in the activations' dtype."""
+    _, n_written, d_model = decoder.shape
+    rows = decoder.flatten(1)
+    if rows.dtype == activation.dtype and rows.is_contiguous():
+        starts = torch.searchsorted(position, torch.arange(n_pos, device=position.device))
+        out = embedding_bag(index, rows, starts, mode="sum", per_sample_weights=activation)
+    else:
+        out = activation.new_zeros(n_pos, n_written * d_model)
+        size = max(1, BLOCK // (n_written * d_model))
+        for start in range(0, len(index), size):
+            part = slice(start, start + size)
+            out.index_add_(0, position[part], rows[index[part]].to(activation) * activation[part, None])
+    return out.view(n_pos, n_written, d_model).transpose(0, 1)
