@@ -279,7 +279,7 @@ class Dictionary:
             digest.update(json.dumps([*head, layer.nonlinearity.name, k, shape]).encode())
             for _, tensor in sorted(layer.tensors().items()):
                 for _, block in _blocks(tensor):
-                    digest.update(memoryview(block.detach().cpu().contiguous().view(torch.uint8).numpy()))
+                    digest.update(block.detach().cpu().contiguous().view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
     def save(self, folder: Path | str) -> None:

@@ -107,6 +107,7 @@ def _load_layer(folder: Path, index: int, about: dict[str, Any]) -> Layer:
     for name, tensor in tensors.items():
         check_vector(path, name, tensor)
     try:
+        _check_shapes(path, tensors)
         return Layer(
             encoder=tensors["encoder"],
             bias=tensors["bias"],
@@ -117,6 +118,17 @@ def _load_layer(folder: Path, index: int, about: dict[str, Any]) -> Layer:
         )
     except KeyError as error:
         raise FileError(f"{path} lacks {error}") from error
+
+
+def _check_shapes(path: Path, tensors: dict[str, Tensor]) -> None:
+    encoder, decoder = tensors["encoder"].shape, tensors["decoder"].shape
+    if len(encoder) != 2 or len(decoder) != 3:
+        raise FileError(f"{path}: encoder is {list(encoder)} and decoder {list(decoder)}: expected 2 and 3 axes")
+    n, d = encoder
+    wanted = {"bias": [(n,)], "threshold": [(n,), ()], "decoder": [(n, decoder[1], d)], "decoder_bias": [(d,)]}
+    for name, shapes in (wanted | {"skip": [(d, d)]}).items():
+        if name in tensors and tuple(tensors[name].shape) not in shapes:
+            raise FileError(f"{path}: {name} is {list(tensors[name].shape)}, but encoder is {[n, d]}")
 
 
 def _describe(nonlinearity: Nonlinearity) -> dict[str, Any]:

@@ -1,0 +1,266 @@
+"""Dictionaries: every activation and reconstruction against a naive dense reference."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from clew.dictionary import BatchTopK, Dictionary, JumpReLU, Layer, ReLU, TopK
+from clew.dictionary.nonlinearity import largest
+from clew.dictionary.sparse import decode_dense, decode_sparse
+from clew.errors import InputError, MismatchError
+
+F, D, L, P = 24, 8, 3, 7
+
+
+def build(
+    kind: str = "clt",
+    nonlinearity: str = "jumprelu",
+    skip: bool = False,
+    dtype: torch.dtype = torch.float64,
+    seed: int = 0,
+) -> Dictionary:
+    g = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=g, dtype=torch.float64).to(dtype)
+
+    layers, writes = {}, {}
+    for i in range(L):
+        writes[i] = tuple(range(i, L)) if kind == "clt" else (i,)
+        made = {
+            "relu": ReLU(),
+            "jumprelu": JumpReLU(threshold=draw(F).abs()),
+            "topk": TopK(k=3),
+            "batchtopk": BatchTopK(k=3, threshold=torch.tensor(1.5, dtype=dtype)),
+        }
+        layers[i] = Layer(
+            encoder=draw(F, D),
+            bias=draw(F),
+            nonlinearity=made[nonlinearity],
+            decoder=draw(F, len(writes[i]), D),
+            decoder_bias=draw(D),
+            skip=draw(D, D) if skip else None,
+        )
+    sites = ("resid_post", "resid_post") if kind == "sae" else ("mlp_in", "mlp_raw_out")
+    return Dictionary(
+        kind=kind,  # type: ignore[arg-type]
+        layers=layers,
+        writes=writes,
+        read_site=sites[0],
+        write_site=sites[1],
+        n_layers=L,
+        d_model=D,
+        name="toy",
+    )
+
+
+def inputs(seed: int = 1) -> dict[int, Tensor]:
+    g = torch.Generator().manual_seed(seed)
+    return {i: torch.randn(P, D, generator=g, dtype=torch.float64) for i in range(L)}
+
+
+def naive_activation(row: list[float], layer: Layer) -> list[float]:
+    """One position, one number at a time."""
+    rule = layer.nonlinearity
+    match rule:
+        case ReLU():
+            return [max(0.0, v) for v in row]
+        case JumpReLU():
+            return [v if v > float(t) else 0.0 for v, t in zip(row, rule.threshold, strict=True)]
+        case BatchTopK():
+            return [v if v > max(0.0, float(rule.threshold)) else 0.0 for v in row]
+        case TopK():
+            kept = sorted(range(len(row)), key=lambda i: (-row[i], i))[: rule.k]
+            return [max(0.0, v) if i in kept else 0.0 for i, v in enumerate(row)]
+
+
+@pytest.mark.parametrize("nonlinearity", ["relu", "jumprelu", "topk", "batchtopk"])
+@pytest.mark.parametrize(("kind", "skip"), [("clt", False), ("plt", False), ("plt", True), ("sae", False)])
+def test_encode_and_reconstruct_equal_a_naive_loop(kind: str, skip: bool, nonlinearity: str) -> None:
+    made, x = build(kind, nonlinearity, skip), inputs()
+    active = {i: made.encode(i, x[i]) for i in range(L)}
+    expected = {i: made.layers[i].decoder_bias.expand(P, D).clone() for i in range(L)}
+    for i, layer in made.layers.items():
+        seen = []
+        for p in range(P):
+            row = [float(w @ x[i][p] + b) for w, b in zip(layer.encoder, layer.bias, strict=True)]
+            for f, a in enumerate(naive_activation(row, layer)):
+                if a != 0:
+                    seen.append((p, f, a, row[f]))
+                    for slot, out in enumerate(made.written_layers(i)):
+                        expected[out][p] += a * layer.decoder[f, slot]
+            if layer.skip is not None:
+                expected[i][p] += layer.skip @ x[i][p]
+        got = active[i]
+        assert list(zip(got.position.tolist(), got.index.tolist(), strict=True)) == [(p, f) for p, f, *_ in seen]
+        torch.testing.assert_close(got.activation.tolist(), [a for *_, a, _ in seen], rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(got.preactivation.tolist(), [v for *_, v in seen], rtol=1e-12, atol=1e-12)
+    out = made.reconstruct(active, x, P)
+    assert sorted(out) == list(range(L))
+    for i in range(L):
+        torch.testing.assert_close(out[i], expected[i], rtol=1e-12, atol=1e-12)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**31), st.integers(1, 6), st.integers(1, 40), st.sampled_from([torch.float64, torch.float16]))
+def test_sparse_decode_equals_dense(seed: int, n_pos: int, n_features: int, stored: torch.dtype) -> None:
+    g = torch.Generator().manual_seed(seed)
+    acts = torch.randn(n_pos, n_features, generator=g, dtype=torch.float64)
+    acts = acts * (torch.rand(acts.shape, generator=g) < 0.2)
+    decoder = torch.randn(n_features, 3, D, generator=g, dtype=torch.float64).to(stored)
+    position, index = acts.nonzero(as_tuple=True)
+    fast = decode_sparse(position, index, acts[position, index], decoder, n_pos)
+    torch.testing.assert_close(fast, decode_dense(acts, decoder), rtol=1e-12, atol=1e-12)
+
+
+def test_rows_are_the_rows_of_the_whole() -> None:
+    made, ids = build(dtype=torch.float16), torch.tensor([5, 0, 23, 5])
+    for i, layer in made.layers.items():
+        assert torch.equal(made.encoder_rows(i, ids), layer.encoder.float()[ids])
+        assert torch.equal(made.encoder_bias(i, ids), layer.bias.float()[ids])
+        assert torch.equal(made.decoder_rows(i, ids), layer.decoder.float()[ids])
+        assert made.decoder_rows(i, ids).dtype == torch.float32
+
+
+def test_no_active_feature_leaves_the_bias() -> None:
+    made = build()
+    quiet = replace(made, layers={i: replace(v, bias=v.bias - 1e6) for i, v in made.layers.items()})
+    x = inputs()
+    active = {i: quiet.encode(i, x[i]) for i in range(L)}
+    assert all(len(a) == 0 for a in active.values())
+    for i, out in quiet.reconstruct(active, x, P).items():
+        assert torch.equal(out, made.layers[i].decoder_bias.expand(P, D))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=12), st.integers(1, 12))
+def test_ties_go_to_the_lowest_index(values: list[int], k: int) -> None:
+    kept = largest(torch.tensor(values, dtype=torch.float32), k)
+    wanted = sorted(range(len(values)), key=lambda i: (-values[i], i))[:k]
+    assert kept.nonzero().flatten().tolist() == sorted(wanted)
+
+
+def test_batch_topk_shares_its_budget_over_the_batch() -> None:
+    pre = torch.tensor([[5.0, 4.0, 3.0, 2.0], [1.0, 0.5, -1.0, -2.0]])
+    acts = BatchTopK(k=2, threshold=torch.tensor(0.0)).apply_batch(pre)
+    assert acts.tolist() == [[5.0, 4.0, 3.0, 2.0], [0.0, 0.0, 0.0, 0.0]]
+
+
+def test_permuting_features_permutes_ids_and_leaves_the_reconstruction() -> None:
+    made, x = build(), inputs()
+    order = torch.randperm(F, generator=torch.Generator().manual_seed(3))
+    layers = {
+        i: v.with_tensors(
+            {n: t[order] if n in ("encoder", "bias", "threshold", "decoder") else t for n, t in v.tensors().items()}
+        )
+        for i, v in made.layers.items()
+    }
+    moved = replace(made, layers=layers)
+    before, after = ({i: d.encode(i, x[i]) for i in range(L)} for d in (made, moved))
+    for i in range(L):
+        names = sorted(zip(after[i].position.tolist(), order[after[i].index].tolist(), strict=True))
+        assert names == list(zip(before[i].position.tolist(), before[i].index.tolist(), strict=True))
+    one, two = made.reconstruct(before, x, P), moved.reconstruct(after, x, P)
+    for i in range(L):
+        torch.testing.assert_close(one[i], two[i], rtol=1e-12, atol=1e-12)
+    assert moved.fingerprint != made.fingerprint
+
+
+def test_sixteen_bit_storage_computes_in_float32() -> None:
+    half = build("clt", "jumprelu", dtype=torch.float16)
+    wide, x = half.to(dtype=torch.float32), {i: v.float() for i, v in inputs().items()}
+    for i in range(L):
+        one, two = half.encode(i, x[i]), wide.encode(i, x[i])
+        assert torch.equal(one.index, two.index)
+        torch.testing.assert_close(one.activation, two.activation)
+
+
+@dataclass
+class Neurons:
+    w_in: Tensor
+    b_in: Tensor
+    w_out: Tensor
+    b_out: Tensor
+    activation: str
+
+
+class ReluSubject:
+    """A stand-in for a model whose MLPs are known."""
+
+    n_layers, d_model, name = L, D, "stub"
+
+    def __init__(self) -> None:
+        g = torch.Generator().manual_seed(0)
+        self.neurons = {
+            i: Neurons(
+                torch.randn(F, D, generator=g, dtype=torch.float64),
+                torch.randn(F, generator=g, dtype=torch.float64),
+                torch.randn(F, D, generator=g, dtype=torch.float64),
+                torch.randn(D, generator=g, dtype=torch.float64),
+                "relu",
+            )
+            for i in range(L)
+        }
+
+    def mlp_neurons(self, layer: int) -> Neurons:
+        return self.neurons[layer]
+
+
+def test_neurons_reproduce_the_mlp() -> None:
+    subject, x = ReluSubject(), inputs()
+    made = Dictionary.from_neurons(subject)  # type: ignore[arg-type]
+    out = made.reconstruct({i: made.encode(i, x[i]) for i in range(L)}, {}, P)
+    for i, n in subject.neurons.items():
+        mlp = (x[i] @ n.w_in.T + n.b_in).relu() @ n.w_out + n.b_out
+        torch.testing.assert_close(out[i], mlp, rtol=1e-12, atol=1e-12)
+    made.check_fits(subject)  # type: ignore[arg-type]
+
+
+def test_a_dictionary_of_another_width_or_depth_is_refused() -> None:
+    subject, made = ReluSubject(), build()
+    subject.d_model = 16
+    with pytest.raises(MismatchError, match="d_model 8 against 16"):
+        made.check_fits(subject)  # type: ignore[arg-type]
+    subject.d_model, subject.n_layers = D, 12
+    with pytest.raises(MismatchError, match="layers 3 against 12"):
+        made.check_fits(subject)  # type: ignore[arg-type]
+
+
+def test_nan_weights_are_named_where_they_are_used() -> None:
+    made = build()
+    made.layers[1].encoder[4, 2] = float("nan")
+    made.layers[2].decoder[6, 0, 1] = float("inf")
+    with pytest.raises(InputError, match=r"encoder.*layer 1, row 4"):
+        made.encoder_rows(1, torch.tensor([3, 4]))
+    with pytest.raises(InputError, match=r"decoder.*layer 2, row 6"):
+        made.decoder_rows(2, torch.tensor([6]))
+    with pytest.raises(InputError, match=r"encoder or bias.*layer 1, row 4"):
+        made.encode(1, inputs()[1])
+    with pytest.raises(InputError, match=r"layer 1, row 4"):
+        made.validate()
+    x = inputs()[0]
+    x[0, 0] = float("nan")
+    with pytest.raises(InputError, match="activations at mlp_in of layer 0"):
+        made.encode(0, x)
+    assert len(made.decoder_rows(2, torch.tensor([5, 7]))) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"read_site": "attn"}, "read site 'attn'"),
+        ({"write_site": "resid_post"}, "cannot write at 'resid_post'"),
+        ({"d_model": 9}, r"encoder is \[24, 8\]"),
+        ({"n_layers": 2}, "writes to"),
+        ({"writes": {0: (0, 1, 2), 1: (1, 2)}}, "writes are given for"),
+        ({"writes": {0: (0, 1, 2), 1: (0, 2), 2: (2,)}}, r"layer 1 writes to \[0, 2\]"),
+        ({"layers": {}, "writes": {}}, "at least one layer"),
+    ],
+)
+def test_tensors_that_do_not_belong_together_are_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        replace(build(), **change)  # type: ignore[arg-type]
