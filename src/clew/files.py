@@ -60,13 +60,21 @@ def read_json(path: Path | str) -> Any:
         return json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise FileError(f"{path} is not whole JSON (line {error.lineno}: {error.msg})") from error
+    except (ValueError, RecursionError) as error:
+        raise FileError(f"{path} is not JSON that can be read ({error})") from error
 
 
 def save_tensors(path: Path | str, tensors: Mapping[str, Tensor], note: Mapping[str, str] | None = None) -> None:
     """Write one safetensors file atomically; `note` is its string metadata."""
     from safetensors.torch import save_file
 
-    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    whole: dict[str, Tensor] = {}
+    stored: set[int] = set()
+    for name, tensor in tensors.items():
+        plain = tensor.detach().cpu().contiguous()
+        start = plain.untyped_storage().data_ptr()
+        whole[name] = plain.clone() if start in stored else plain  # the format refuses tensors that share memory
+        stored.add(start)
     _replace(Path(path), lambda temporary: save_file(whole, str(temporary), metadata=dict(note or {})))
 
 
