@@ -1,0 +1,222 @@
+"""What a statement is, and the written-down law that draws one from a table of facts.
+
+A family is a table of rows (what is said) times templates (how it is said) times fillers (names and the like that carry
+no fact). Its law:
+
+1. a row with probability proportional to its share; a held-out row has share zero;
+2. a template, uniform over the row's templates less the one that is withheld from it;
+3. a filler, uniform.
+
+A template is written `prompt| answer|rest`. Which template is withheld, and which rows are held out, is decided by a
+stable hash, so that it depends on nothing but the words themselves.
+"""
+
+import hashlib
+import math
+import random
+from abc import ABC, abstractmethod
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import accumulate
+from typing import Any, Literal
+
+Domain = Literal["language", "logic", "social", "world"]
+Split = Literal["unseen", "held_out"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statement:
+    """One sentence of the world; `logp` and `answer_logp` are natural logarithms under the written-down law.
+
+    The text is prompt + answer + the rest, the answer with its leading space where it has one. `answer_logp` is the
+    probability of the answer given the prompt; it is 0 where the prompt leaves no choice.
+    """
+
+    text: str
+    family: str
+    domain: Domain
+    prompt: str
+    answer: str
+    fact: str
+    template: int
+    logp: float
+    answer_logp: float
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of a table: the slots of a fact, and its share of the family.
+
+    Rows with the same `fact` are ways the same fact can come out. `templates` are those that fit (None: all). One of
+    them is withheld from the corpus by the hash of `withhold` (empty: of `fact`). `independent` says of a pair that
+    its two parts were drawn independently (True) or along meaning (False).
+    """
+
+    fact: str
+    slots: Mapping[str, str]
+    share: float = 1.0
+    held_out: bool = False
+    independent: bool | None = None
+    templates: tuple[int, ...] | None = None
+    withhold: str = ""
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+def stable_hash(key: str) -> int:
+    """Return 64 bits that depend on the key only, on every machine and in every run."""
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big")
+
+
+def chosen(key: str, share: float) -> bool:
+    """Say whether the hash picks this key out as one of about `share` of all keys."""
+    return stable_hash("chosen:" + key) / 2**64 < share
+
+
+def logsumexp(values: Sequence[float]) -> float:
+    """Return log(sum(exp(values))); minus infinity for no values."""
+    top = max(values, default=-math.inf)
+    if top == -math.inf:
+        return top
+    return top + math.log(sum(math.exp(value - top) for value in values))
+
+
+class Family(ABC):
+    """One kind of statement, in one domain, drawn with a weight relative to the other families.
+
+    All logarithms of a family are given the family; the World adds the family's own.
+    """
+
+    name: str
+    domain: Domain
+    weight: float
+    templates: tuple[str, ...]
+
+    @abstractmethod
+    def draw(self, rng: random.Random) -> Statement:
+        """Draw one statement of this family from its law."""
+
+    @abstractmethod
+    def exam(self, split: Split) -> list[Statement]:
+        """Return the statements that the corpus cannot hold: unseen sentences of known facts, or held-out facts."""
+
+    @abstractmethod
+    def rows(self) -> tuple[Row, ...]:
+        """Return the table of facts; empty where every statement is drawn afresh."""
+
+    def entropy(self) -> float | None:
+        """Return the entropy of a statement in nats, where it can be computed."""
+        return None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TableFamily(Family):
+    """A family whose statements can all be listed: rows times templates times fillers."""
+
+    name: str
+    domain: Domain
+    weight: float
+    templates: tuple[str, ...]
+    table: tuple[Row, ...]
+    fillers: tuple[Mapping[str, str], ...] = ({},)
+    withholds: bool = True
+
+    def rows(self) -> tuple[Row, ...]:
+        return self.table
+
+    def allowed(self, row: Row) -> tuple[int, ...]:
+        """Return the templates in which the corpus may state this row."""
+        own = self._own(row)
+        withheld = self.withheld(row)
+        return tuple(index for index in own if index != withheld)
+
+    def withheld(self, row: Row) -> int | None:
+        """Return the template that is withheld from this row, if the family withholds."""
+        own = self._own(row)
+        if len(own) < 2 or not self.withholds:
+            return None
+        return own[stable_hash(f"withheld:{self.name}:{row.withhold or row.fact}") % len(own)]
+
+    def draw(self, rng: random.Random) -> Statement:
+        row = bisect_right(self._cumulative, rng.random() * self._cumulative[-1])
+        row = min(row, len(self.table) - 1)
+        templates = self._allowed[row]
+        template = templates[rng.randrange(len(templates))] if len(templates) > 1 else templates[0]
+        filler = self.fillers[rng.randrange(len(self.fillers))] if len(self.fillers) > 1 else self.fillers[0]
+        return self.statement(row, template, filler)
+
+    def statement(self, row: int, template: int, filler: Mapping[str, str]) -> Statement:
+        """Return one statement with its probability; one that the corpus cannot hold has logp minus infinity."""
+        prompt, answer, rest = self.parts(row, template, filler)
+        line = self.table[row]
+        joint, given = self._law.get((row, template), (-math.inf, -math.inf))
+        return Statement(
+            text=prompt + answer + rest,
+            family=self.name,
+            domain=self.domain,
+            prompt=prompt,
+            answer=answer,
+            fact=line.fact,
+            template=template,
+            logp=joint - math.log(len(self.fillers)),
+            answer_logp=given,
+            notes=line.notes,
+        )
+
+    def parts(self, row: int, template: int, filler: Mapping[str, str]) -> tuple[str, str, str]:
+        """Return prompt, answer and rest of a template with its slots filled."""
+        filled = self.templates[template].format(**self.table[row].slots, **filler)
+        prompt, answer, rest = filled.split("|")
+        return prompt, answer, rest
+
+    def exam(self, split: Split) -> list[Statement]:
+        asked = []
+        for index, row in enumerate(self.table):
+            withheld = self.withheld(row)
+            if split == "held_out" and row.held_out:
+                templates = self._own(row)
+            elif split == "unseen" and not row.held_out and row.share > 0 and withheld is not None:
+                templates = (withheld,)
+            else:
+                continue
+            for template in templates:
+                filler = self.fillers[stable_hash(f"filler:{row.fact}:{template}") % len(self.fillers)]
+                asked.append(self.statement(index, template, filler))
+        return asked
+
+    def enumerate(self) -> list[Statement]:
+        """List every statement that the corpus can hold; their probabilities sum to one."""
+        return [self.statement(row, template, filler) for row, template in self._law for filler in self.fillers]
+
+    def entropy(self) -> float | None:
+        return -sum(math.exp(joint) * joint for joint, _ in self._law.values()) + math.log(len(self.fillers))
+
+    def _own(self, row: Row) -> tuple[int, ...]:
+        return row.templates if row.templates is not None else tuple(range(len(self.templates)))
+
+    @cached_property
+    def _allowed(self) -> tuple[tuple[int, ...], ...]:
+        return tuple(self.allowed(row) for row in self.table)
+
+    @cached_property
+    def _cumulative(self) -> list[float]:
+        return list(accumulate(0.0 if row.held_out else row.share for row in self.table))
+
+    @cached_property
+    def _law(self) -> dict[tuple[int, int], tuple[float, float]]:
+        """For every row and template that the corpus may hold: log joint, and log of the answer given the prompt."""
+        total = self._cumulative[-1]
+        joint = {
+            (index, template): math.log(row.share / total / len(self._allowed[index]))
+            for index, row in enumerate(self.table)
+            if not row.held_out and row.share > 0
+            for template in self._allowed[index]
+        }
+        prompts = {key: self.parts(*key, self.fillers[0])[0] for key in joint}
+        grouped: dict[str, list[float]] = {}
+        for key, prompt in prompts.items():
+            grouped.setdefault(prompt, []).append(joint[key])
+        totals = {prompt: logsumexp(values) for prompt, values in grouped.items()}
+        return {key: (value, value - totals[prompts[key]]) for key, value in joint.items()}
