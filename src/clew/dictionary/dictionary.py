@@ -309,11 +309,11 @@ class Dictionary:
         for index in range(subject.n_layers):
             neurons = subject.mlp_neurons(index)
             layers[index] = Layer(
-                encoder=neurons.w_in.detach(),
-                bias=neurons.b_in.detach(),
+                encoder=neurons.w_in.contiguous(),
+                bias=neurons.b_in,
                 nonlinearity=ReLU(),
-                decoder=neurons.w_out.detach()[:, None],
-                decoder_bias=neurons.b_out.detach(),
+                decoder=neurons.w_out.contiguous()[:, None],
+                decoder_bias=neurons.b_out,
             )
         return cls(
             kind="plt",

@@ -125,7 +125,12 @@ def _check_shapes(path: Path, tensors: dict[str, Tensor]) -> None:
     if len(encoder) != 2 or len(decoder) != 3:
         raise FileError(f"{path}: encoder is {list(encoder)} and decoder {list(decoder)}: expected 2 and 3 axes")
     n, d = encoder
-    wanted = {"bias": [(n,)], "threshold": [(n,), ()], "decoder": [(n, decoder[1], d)], "decoder_bias": [(d,)]}
+    wanted: dict[str, list[tuple[int, ...]]] = {
+        "bias": [(n,)],
+        "threshold": [(n,), ()],
+        "decoder": [(n, decoder[1], d)],
+        "decoder_bias": [(d,)],
+    }
     for name, shapes in (wanted | {"skip": [(d, d)]}).items():
         if name in tensors and tuple(tensors[name].shape) not in shapes:
             raise FileError(f"{path}: {name} is {list(tensors[name].shape)}, but encoder is {[n, d]}")
