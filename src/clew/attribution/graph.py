@@ -99,7 +99,7 @@ class TargetInfo:
     probability: float | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Graph:
     """Who caused what on one prompt: `adjacency[target, source]` is the direct effect of source on target.
 
@@ -206,6 +206,9 @@ class Graph:
         except KeyError:
             raise InputError(f"{name} is not a node of this graph ({self.n_nodes} nodes)") from None
 
+    def _place(self, node: Node | NodeId | str | int) -> int:
+        return self.index(self.node(node)) if isinstance(node, int) else self.index(node)
+
     def node_label(self, index: int) -> str:
         """A short name for a person: the token, the output, or the feature's id with its label."""
         node = self.node(index)
@@ -250,7 +253,7 @@ class Graph:
 
     def inputs(self, node: Node | NodeId | str | int) -> Float[Tensor, " node"]:
         """The edges into one node, one entry for each source node."""
-        index = node if isinstance(node, int) else self.index(node)
+        index = self._place(node)
         whole = self.rows.new_zeros(self.n_nodes)
         row = int(self._row_of[index])
         if row >= 0:
@@ -259,7 +262,7 @@ class Graph:
 
     def outputs(self, node: Node | NodeId | str | int) -> Float[Tensor, " node"]:
         """The edges out of one node, one entry for each target node."""
-        index = node if isinstance(node, int) else self.index(node)
+        index = self._place(node)
         whole = self.rows.new_zeros(self.n_nodes)
         column = int(self._col_of[index])
         if column >= 0:
@@ -285,7 +288,7 @@ class Graph:
 
         return scores(self)
 
-    def prune(self, node: float = 0.8, edge: float = 0.98) -> Graph:
+    def prune(self, node: float | int = 0.8, edge: float | int = 0.98) -> Graph:
         """Keep the smallest set of nodes and edges that holds these shares of the influence."""
         from clew.attribution.influence import prune
 
@@ -313,7 +316,8 @@ class Graph:
         head = {name: value for name, value in whole.items() if name not in tensors}
         head["targets"] = [vars(t) for t in self.targets]
         head["labels"] = {str(feature): label for feature, label in self.labels.items()}
-        head["provenance"] = files.provenance(**{k: v for k, v in self.provenance.items() if k not in ("packages",)})
+        read_back = "packages" in self.provenance  # then it says already which program computed the graph
+        head["provenance"] = dict(self.provenance) if read_back else files.provenance(**self.provenance)
         note = {"format": "clew.graph", "schema": str(SCHEMA), "head": json.dumps(head, ensure_ascii=False)}
         files.save_tensors(path, tensors, note)
 
@@ -323,16 +327,43 @@ class Graph:
         note = files.load_note(path)
         if note.get("format") != "clew.graph":
             raise FileError(f"{path} is a safetensors file but not a Clew graph")
-        if int(note["schema"]) > SCHEMA:
-            raise FileError(f"{path} has graph schema {note['schema']}, this program reads up to {SCHEMA}: upgrade clew")
-        head = json.loads(note["head"])
-        head["targets"] = tuple(TargetInfo(**t) for t in head["targets"])
-        head["labels"] = {FeatureId.parse(name): label for name, label in head["labels"].items()}
-        head["tokens"], head["token_ids"] = tuple(head["tokens"]), tuple(head["token_ids"])
+        schema = note.get("schema", "")
+        if not schema.isdecimal() or int(schema) > SCHEMA:
+            raise FileError(f"{path} has graph schema {schema!r}, this program reads up to {SCHEMA}: upgrade clew")
         try:
-            return cls(**files.load_tensors(path), **head)
-        except TypeError as error:
-            raise FileError(f"{path} lacks part of a graph ({error})") from error
+            head = json.loads(note["head"])
+            head["targets"] = tuple(TargetInfo(**t) for t in head["targets"])
+            head["labels"] = {FeatureId.parse(name): label for name, label in head["labels"].items()}
+            head["tokens"], head["token_ids"] = tuple(head["tokens"]), tuple(head["token_ids"])
+            tensors = files.load_tensors(path)
+            _check_shapes(tensors, head)
+            return cls(**tensors, **head)
+        except (KeyError, TypeError, ValueError, AttributeError, InputError) as error:
+            raise FileError(f"{path} lacks part of a graph or holds a damaged one ({error})") from error
+
+
+def _check_shapes(tensors: Mapping[str, Tensor], head: Mapping[str, Any]) -> None:
+    """ValueError unless the tensors describe one graph: sizes that agree, nodes that exist."""
+    n_rows, n_cols = tensors["rows"].shape
+    n_features, n_errors = len(tensors["feature_keys"]), len(tensors["error_keys"])
+    n_nodes = n_features + n_errors + len(head["tokens"]) + len(head["targets"])
+    expected = {
+        "feature_keys": (n_features, 3),
+        "activations": (n_features,),
+        "preactivations": (n_features,),
+        "error_keys": (n_errors, 2),
+        "row_nodes": (n_rows,),
+        "col_nodes": (n_cols,),
+        "row_offsets": (n_rows, len(OFFSETS)),
+        "input_mass": (n_rows,),
+    }
+    for name, shape in expected.items():
+        if tuple(tensors[name].shape) != shape:
+            raise ValueError(f"{name} has shape {tuple(tensors[name].shape)}, not {shape}")
+    for name in ("row_nodes", "col_nodes"):
+        places = tensors[name]
+        if len(places) and not 0 <= int(places.min()) <= int(places.max()) < n_nodes:
+            raise ValueError(f"{name} points outside the graph's {n_nodes} nodes")
 
 
 class _Nodes(Sequence[Node]):

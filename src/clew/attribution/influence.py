@@ -113,7 +113,7 @@ def _smallest_set(values: Float[Tensor, " value"], share: float) -> Bool[Tensor,
     return kept
 
 
-def prune(graph: Graph, *, node: float = 0.8, edge: float = 0.98) -> Graph:
+def prune(graph: Graph, *, node: float | int = 0.8, edge: float | int = 0.98) -> Graph:
     """Keep the smallest node set with `node` of the influence, then the edges with `edge` of theirs, then drop what dangles.
 
     Tokens and targets stay. The result keeps the whole graph's normalisation; InputError unless both lie in (0, 1].

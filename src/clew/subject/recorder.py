@@ -150,6 +150,7 @@ class _Tape:
             ids=ids,
             steps=tuple(self.steps),
             sites=self.sites,
+            final=self.registers["normed"],
             logits=self.registers["logits"],
             probabilities=torch.softmax(final_logits.to(self.dtype), -1),
             n_layers=self.model.config.num_hidden_layers,

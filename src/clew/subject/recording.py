@@ -13,7 +13,7 @@ recorded output is put; what explains that output is not this module's concern.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
@@ -29,7 +29,10 @@ Registers = dict[str, Tensor]
 
 @runtime_checkable
 class Linear(Protocol):
-    """A step from one register to another: forward(x) = linear(x) + constant, transpose(g) = linear^T(g)."""
+    """A step from one register to another: forward(x) = linear(x) + constant, transpose(g) = linear^T(g).
+
+    `transpose` carries many gradients at once, one a target, along the last axis.
+    """
 
     @property
     def source(self) -> str: ...
@@ -62,9 +65,9 @@ class Normalize:
         x = x - x.mean(-1, keepdim=True) if self.centred else x
         return x * self.scale[:, None]
 
-    def transpose(self, g: Float[Tensor, "pos target d_model"]) -> Float[Tensor, "pos target d_model"]:
+    def transpose(self, g: Float[Tensor, "pos d_model target"]) -> Float[Tensor, "pos d_model target"]:
         g = g * self.scale[: len(g), None, None]
-        return g - g.mean(-1, keepdim=True) if self.centred else g
+        return g - g.mean(1, keepdim=True) if self.centred else g
 
     def constant(self) -> None:
         return None
@@ -82,8 +85,8 @@ class Affine:
     def forward(self, x: Float[Tensor, "pos d_model"]) -> Float[Tensor, "pos d_model"]:
         return x * self.weight if self.bias is None else torch.addcmul(self.bias, x, self.weight)
 
-    def transpose(self, g: Float[Tensor, "pos target d_model"]) -> Float[Tensor, "pos target d_model"]:
-        return g * self.weight
+    def transpose(self, g: Float[Tensor, "pos d_model target"]) -> Float[Tensor, "pos d_model target"]:
+        return g * self.weight[:, None]
 
     def constant(self) -> Float[Tensor, " d_model"] | None:
         return self.bias
@@ -103,7 +106,7 @@ class Attend:
     value: Float[Tensor, "value_head d_model d_head"]
     value_bias: Float[Tensor, "value_head d_head"] | None
     output: Float[Tensor, "head d_head d_model"]
-    output_bias: Float[Tensor, " d_model"] | None
+    output_bias: Float[Tensor, "*pos d_model"] | None
 
     @property
     def group(self) -> int:
@@ -116,13 +119,30 @@ class Attend:
         constant = self.constant()
         return out if constant is None else out + constant
 
-    def transpose(self, g: Float[Tensor, "pos target d_model"]) -> Float[Tensor, "pos target d_model"]:
-        n_pos, n_targets, d_model = g.shape
+    def transpose(self, g: Float[Tensor, "pos d_model target"]) -> Float[Tensor, "pos d_model target"]:
+        n_pos, d_model, n_targets = g.shape
         heads, d_head = self.output.shape[:2]
-        split = torch.matmul(g.reshape(1, -1, d_model), self.output.mT)  # head (pos target) d_head
-        pattern = self.pattern[:, :n_pos, :n_pos]
-        mixed = torch.matmul(pattern.mT, split.view(heads, n_pos, -1)).view(len(self.value), self.group, -1, d_head)
-        return torch.matmul(mixed.sum(1), self.value.mT).sum(0).view(n_pos, n_targets, d_model)
+        split = torch.matmul(self.output.view(-1, d_model), g).view(n_pos, heads, -1)
+        mixed = g.new_empty(n_pos, len(self.value), d_head * n_targets)
+        for head in range(heads):
+            out, pattern = mixed[:, head // self.group], self.pattern[head, :n_pos, :n_pos].T
+            torch.addmm(out, pattern, split[:, head], beta=int(head % self.group > 0), out=out)
+        value = self.value.transpose(0, 1).reshape(d_model, -1)
+        return torch.matmul(value, mixed.view(n_pos, -1, n_targets))
+
+    def after(self, normalize: Normalize, affine: Affine) -> Attend:
+        """The same attention with the norm before it drawn in: it reads what the norm reads."""
+        weighted = self.value * affine.weight[:, None]
+        value = weighted - weighted.mean(1, keepdim=True) if normalize.centred else weighted
+        value_bias = self.value_bias
+        if affine.bias is not None:
+            moved = torch.matmul(affine.bias, self.value)
+            value_bias = moved if value_bias is None else moved + value_bias
+        constant = replace(self, value_bias=value_bias).constant()
+        pattern = self.pattern * normalize.scale
+        return replace(
+            self, source=normalize.source, pattern=pattern, value=value, value_bias=None, output_bias=constant
+        )
 
     def constant(self) -> Float[Tensor, "pos d_model"] | None:
         constant = None
@@ -190,6 +210,7 @@ class Recording:
     ids: Int[Tensor, " pos"]
     steps: tuple[Step, ...]
     sites: Mapping[tuple[SiteName, int], Float[Tensor, "pos d_model"]]
+    final: Float[Tensor, "pos d_model"]  # the final normed stream, which the unembedding reads
     logits: Float[Tensor, "pos vocab"]
     probabilities: Float[Tensor, "pos vocab"]
     n_layers: int

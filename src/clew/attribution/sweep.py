@@ -1,0 +1,240 @@
+"""The adjoint sweep: rows of the attribution matrix, without autograd and without another forward pass.
+
+A block of targets is walked backwards through the Recording's steps. `gradient[register]` is [pos, d_model, target]:
+how much each target would gain from each entry of the register. Targets come sorted from the last layer to the first,
+so that those in play are always the first n.
+
+1. Where a target reads, its encoder joins the gradient at its own position.
+2. Where the Dictionary writes, the gradient is contracted with everything written there, one matrix product a position.
+   Behind the write lies nothing linear but a skip connection, whose gradient waits for the read site.
+3. At every other step the gradient goes through the transpose; what the step adds by itself goes to the offset `bias`.
+4. At the embedding the tokens and the learned positions are contracted, and the rows are complete.
+
+A norm that only an attention reads is drawn into its weights first, so that the walk passes it for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from clew.attribution.graph import OFFSETS
+from clew.attribution.sources import Sources
+from clew.subject.recording import Add, Affine, Attend, Embed, Mlp, Normalize, Recording, Site, Step, Unembed
+
+_BIAS, _POSITION, _SINK = OFFSETS.index("bias"), OFFSETS.index("position"), OFFSETS.index("sink")
+
+
+@dataclass(frozen=True)
+class Readers:
+    """Targets of the sweep that read at one place: directions acting there, positions, constant parts."""
+
+    directions: Float[Tensor, "target d_model"]
+    positions: Int[Tensor, " target"]
+    biases: Float[Tensor, " target"]
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Targets to sweep together: outputs first, then the features that read each layer, from the last to the first."""
+
+    outputs: Readers | None
+    features: Sequence[tuple[int, Readers]]
+
+    @property
+    def n_targets(self) -> int:
+        return sum(len(readers) for _, readers in self.features) + (0 if self.outputs is None else len(self.outputs))
+
+    @property
+    def last_position(self) -> int:
+        readers = [r for _, r in self.features] + ([] if self.outputs is None else [self.outputs])
+        return max(int(r.positions.max()) for r in readers)
+
+
+@dataclass(frozen=True)
+class _Points:
+    """A gradient with one position a target: that of targets which have just joined."""
+
+    first: int
+    positions: Int[Tensor, " target"]
+    vectors: Float[Tensor, "target d_model"]
+
+
+def program(recording: Recording) -> list[Step]:
+    """The steps to walk: those of the Recording, with a norm drawn into the attention that alone reads it."""
+    steps: list[Step] = []
+    for step in recording.steps:
+        match step, steps[-2:]:
+            case Attend() as attend, [Normalize() as normalize, Affine() as affine] if (
+                attend.source == affine.target == affine.source == normalize.target != normalize.source
+            ):
+                steps[-2:] = [attend.after(normalize, affine)]
+            case _:
+                steps.append(step)
+    return steps
+
+
+class Sweep:
+    """Fills rows of the attribution matrix for blocks of targets of one prompt."""
+
+    def __init__(self, sources: Sources) -> None:
+        self.sources = sources
+        self.steps = program(sources.recording)
+        self.constants = [step.constant() if isinstance(step, Attend | Affine) else None for step in self.steps]
+
+    def run(self, block: Block, rows: Float[Tensor, "target col"], offsets: Float[Tensor, "target 4"]) -> None:
+        """Sweep one block; `rows` and `offsets` must be zero and are filled in place, targets in the block's order."""
+        _Walk(self, block, rows, offsets).walk()
+
+
+class _Walk:
+    """The state of one block on its way from the outputs to the embedding."""
+
+    def __init__(self, sweep: Sweep, block: Block, rows: Tensor, offsets: Tensor) -> None:
+        self.sweep, self.sources, self.block = sweep, sweep.sources, block
+        self.rows, self.offsets = rows, offsets
+        self.n_positions = block.last_position + 1
+        self.dense: dict[str, Tensor] = {}
+        self.points: dict[str, _Points] = {}
+        self.waiting: dict[int, Tensor] = {}  # gradients on skip connections, by layer
+        self.n_joined = 0
+        self.by_layer = dict(block.features)
+        dictionary = sweep.sources.dictionary
+        self.read_site, self.write_site = dictionary.read_site, dictionary.write_site
+
+    def walk(self) -> None:
+        for step, constant in zip(reversed(self.sweep.steps), reversed(self.sweep.constants), strict=True):
+            match step:
+                case Unembed():
+                    if self.block.outputs is not None:
+                        self._join(step.source, self.block.outputs)
+                case Site():
+                    self._site(step)
+                case Add():
+                    if step.target in self.dense:
+                        self.dense[step.source] = self.dense[step.target]
+                case Mlp():
+                    self.dense.pop(step.target, None)
+                case Embed():
+                    self._embed(step)
+                case _:
+                    self._through(step, constant)
+
+    # --- readers ----------------------------------------------------------------------------------------------
+
+    def _site(self, site: Site) -> None:
+        if site.name == self.write_site:
+            self._contract(site)
+        if site.name == self.read_site:
+            if site.layer in self.waiting:
+                self._gain(site.register, self.waiting.pop(site.layer))
+            if site.layer in self.by_layer:
+                self._join(site.register, self.by_layer[site.layer])
+
+    def _join(self, register: str, readers: Readers) -> None:
+        points = _Points(self.n_joined, readers.positions, readers.directions)
+        self.n_joined += len(readers)
+        self.offsets[points.first : self.n_joined, _BIAS] += readers.biases
+        if register == "stream":
+            self._settle(points)
+        else:
+            self.points[register] = points
+
+    def _settle(self, points: _Points) -> None:
+        """Widen the stream's gradient by the targets that have just joined."""
+        held = self.dense.get("stream")
+        wide = points.vectors.new_zeros(self.n_positions, points.vectors.shape[1], self.n_joined)
+        if held is not None:
+            wide[:, :, : held.shape[2]] = held
+        targets = torch.arange(points.first, points.first + len(points.positions))
+        wide[points.positions, :, targets] = points.vectors
+        self.dense["stream"] = wide
+
+    # --- steps ------------------------------------------------------------------------------------------------
+
+    def _through(self, step: Normalize | Affine | Attend, constant: Tensor | None) -> None:
+        points = self.points.pop(step.target, None)
+        if points is not None:
+            self._points_through(step, points, constant)
+        gradient = self.dense.pop(step.target, None)
+        if gradient is None:
+            return
+        if constant is not None:
+            self._add_offset(_BIAS, gradient, constant)
+        self._gain(step.source, step.transpose(gradient))
+
+    def _gain(self, register: str, moved: Tensor) -> None:
+        """Add to a register's gradient, in place unless another register still shares it."""
+        held = self.dense.get(register)
+        if held is None:
+            self.dense[register] = moved
+            return
+        if any(other is held for name, other in self.dense.items() if name != register):
+            held = self.dense[register] = held.clone()
+        held[:, :, : moved.shape[2]] += moved
+
+    def _points_through(self, step: Normalize | Affine | Attend, points: _Points, constant: Tensor | None) -> None:
+        """A norm moves a joined target as it moves any gradient, only at that target's own position."""
+        targets = slice(points.first, points.first + len(points.positions))
+        match step:
+            case Affine():
+                vectors = points.vectors * step.weight
+                if constant is not None:
+                    self.offsets[targets, _BIAS] += points.vectors @ constant
+            case Normalize():
+                vectors = points.vectors * step.scale[points.positions, None]
+                vectors = vectors - vectors.mean(-1, keepdim=True) if step.centred else vectors
+            case Attend():
+                raise AssertionError("an attention's output is no read site")
+        moved = _Points(points.first, points.positions, vectors)
+        if step.source == "stream":
+            self._settle(moved)
+        else:
+            self.points[step.source] = moved
+
+    def _add_offset(self, which: int, gradient: Tensor, constant: Tensor) -> None:
+        n_pos, _, n_targets = gradient.shape
+        constant = constant[:n_pos] if constant.ndim == 2 else constant.expand(n_pos, -1)
+        self.offsets[:n_targets, which] += torch.bmm(constant[:, None], gradient).sum((0, 1))
+
+    # --- sources ----------------------------------------------------------------------------------------------
+
+    def _contract(self, site: Site) -> None:
+        gradient = self.dense.pop(site.register, None)
+        if gradient is None:
+            return
+        sources, layer, first = self.sources, site.layer, self.sources.first_position
+        n_targets = gradient.shape[2]
+        written = sources.written(layer)
+        for position, span in enumerate(sources.spans(layer)[: self.n_positions]):
+            if span.last_row > span.first_row and position >= first:
+                out = self.rows[:n_targets, span.first_column : span.last_column]
+                out.addmm_(gradient[position].T, written[span.first_row : span.last_row].T)
+        if first:
+            self.offsets[:n_targets, _SINK] += sources.sink[layer] @ gradient[0]
+        rest = gradient[first:]
+        bias = sources.bias(layer)
+        if len(rest) and bool(bias.any()):
+            self._add_offset(_BIAS, rest, bias)
+        skip = sources.skip(layer)
+        if skip is not None:
+            back = torch.matmul(skip.T, gradient)
+            back[:first] = 0
+            self.waiting[layer] = back
+
+    def _embed(self, step: Embed) -> None:
+        gradient = self.dense.pop(step.target, None)
+        if gradient is None:
+            return
+        n_pos, _, n_targets = gradient.shape
+        columns = self.sources.token_columns[:n_pos]
+        self.rows[:n_targets, columns] += torch.bmm(step.tokens[:n_pos, None], gradient)[:, 0].T
+        if step.positions is not None:
+            self._add_offset(_POSITION, gradient, step.positions)
