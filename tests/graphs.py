@@ -1,6 +1,10 @@
 """Graphs for tests: random layered ones, one from a dense matrix, and one that looks like a real prompt's."""
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
+from hypothesis import strategies as st
 from torch import Tensor
 
 from clew.attribution.graph import Graph, TargetInfo
@@ -90,8 +94,12 @@ def random_graph(
         TargetInfo(label=f" o{i}", position=n_tokens - 1, weight=p, value=0.0, token=50 + i, probability=p)
         for i, p in enumerate(chances.tolist())
     )
-    layer = torch.cat([feature_keys[:, 0], error_keys[:, 0], torch.full((n_tokens,), -1), torch.full((n_targets,), n_layers)])
-    position = torch.cat([feature_keys[:, 1], error_keys[:, 1], torch.arange(n_tokens), torch.full((n_targets,), n_tokens - 1)])
+    layer = torch.cat(
+        [feature_keys[:, 0], error_keys[:, 0], torch.full((n_tokens,), -1), torch.full((n_targets,), n_layers)]
+    )
+    position = torch.cat(
+        [feature_keys[:, 1], error_keys[:, 1], torch.arange(n_tokens), torch.full((n_targets,), n_tokens - 1)]
+    )
     reads = torch.zeros(len(layer), dtype=torch.bool)
     reads[:n_features] = True
     reads[len(layer) - n_targets :] = True
@@ -104,6 +112,20 @@ def random_graph(
         offsets=offsets.to(dtype), scramble=scramble,
     )  # fmt: skip
 
+
+Make = Callable[[], Graph]  # drawn in place of the graph: run-time type checks may draw random numbers, strategies not
+MAKES = st.builds(
+    partial,
+    st.just(random_graph),
+    st.integers(0, 10**6),
+    n_layers=st.integers(1, 4),
+    n_tokens=st.integers(1, 5),
+    n_features=st.integers(0, 25),
+    n_targets=st.integers(1, 3),
+    errors=st.booleans(),
+    density=st.floats(0, 1),
+    scramble=st.booleans(),
+)
 
 _FRANCE = (
     ("The", " capital", " of", " France", " is"),
@@ -154,7 +176,9 @@ def capital_graph(seed: int = 7) -> Graph:
     layer = torch.cat([feature_keys[:, 0], error_keys[:, 0], torch.full((n_tokens,), -1), torch.full((n_targets,), 6)])
     last = torch.full((n_targets,), n_tokens - 1)
     position = torch.cat([feature_keys[:, 1], error_keys[:, 1], torch.arange(n_tokens), last])
-    power = torch.tensor([strength[key] for key in keys] + [0.06] * len(error_keys) + [0.8] * n_tokens + [1.0] * n_targets)
+    power = torch.tensor(
+        [strength[key] for key in keys] + [0.06] * len(error_keys) + [0.8] * n_tokens + [1.0] * n_targets
+    )
     reads = (torch.arange(len(layer)) < len(keys)) | (torch.arange(len(layer)) >= len(layer) - n_targets)
     sees = (layer[None] < layer[:, None]) & (position[None] <= position[:, None]) & reads[:, None]
     near = torch.where(position[None] == position[:, None], 1.0, 0.35)
@@ -165,5 +189,6 @@ def capital_graph(seed: int = 7) -> Graph:
     return build(
         matrix, feature_keys, error_keys, tokens, targets, 6,
         offsets=offsets, activations=torch.rand(len(keys), generator=generator) * 8 + 0.2, first_position=1,
-        prompt="The capital of France is", labels=labels, subject="minnow", dictionary="minnow-clt", dictionary_kind="clt",
+        prompt="The capital of France is", labels=labels, subject="minnow", dictionary="minnow-clt",
+        dictionary_kind="clt",
     )  # fmt: skip

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from clew.attribution.graph import Graph
 
 _CHUNK = 1 << 22  # entries of |rows| held at once
+_TIE = 1e-6  # relative difference below which two shares of influence are the same
 
 
 @dataclass(frozen=True)
@@ -102,15 +103,18 @@ def scores(graph: Graph) -> Scores:
 
 
 def _smallest_set(values: Float[Tensor, " value"], share: float) -> Bool[Tensor, " value"]:
-    """The fewest values, largest first, whose sum reaches `share` of the whole; ties keep the earlier one."""
+    """The fewest values, largest first, whose sum reaches `share` of the whole, and what ties with the least of them.
+
+    Ties are structural (all that enters a node by one edge leaves it by another), so breaking them would cut paths.
+    """
     if share >= 1:
         return torch.ones_like(values, dtype=torch.bool)
-    order = torch.sort(values, descending=True, stable=True)
-    reached = torch.cumsum(order.values.double(), 0)
-    count = int((reached < share * reached[-1]).sum()) + 1 if len(values) else 0
-    kept = torch.zeros_like(values, dtype=torch.bool)
-    kept[order.indices[:count]] = True
-    return kept
+    ordered = torch.sort(values, descending=True).values
+    reached = torch.cumsum(ordered.double(), 0)
+    if len(values) == 0 or float(reached[-1]) == 0:
+        return torch.zeros_like(values, dtype=torch.bool)
+    least = ordered[int((reached < share * reached[-1]).sum())]
+    return values >= least * (1 - _TIE)
 
 
 def prune(graph: Graph, *, node: float | int = 0.8, edge: float | int = 0.98) -> Graph:
@@ -122,7 +126,7 @@ def prune(graph: Graph, *, node: float | int = 0.8, edge: float | int = 0.98) ->
         if not 0 < value <= 1:
             raise InputError(f"{name} threshold {value} is not in (0, 1]: give a share such as 0.8")
     n_features, n_errors = graph.n_features, graph.n_errors
-    kept = _smallest_set(influence(graph), node)
+    kept = _smallest_set(influence(graph), float(node))
     kept[graph.token_range.start :] = True
     row_kept, col_kept = kept[graph.row_nodes], kept[graph.col_nodes]
     small = replace(
@@ -134,7 +138,7 @@ def prune(graph: Graph, *, node: float | int = 0.8, edge: float | int = 0.98) ->
         input_mass=graph.input_mass[row_kept],
     )
     if edge < 1:
-        small = replace(small, rows=small.rows * _strong_edges(small, edge))
+        small = replace(small, rows=small.rows * _strong_edges(small, float(edge)))
     if node < 1 or edge < 1:
         kept &= _alive(small, kept)
     return _only(small, kept, n_features, n_errors)
