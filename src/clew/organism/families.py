@@ -17,13 +17,16 @@ import random
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate
 from typing import Any, Literal
 
 Domain = Literal["language", "logic", "social", "world"]
 Split = Literal["unseen", "held_out"]
+
+EXAM_FILLERS = 4
+"""Fillers (names) in which the exam asks each question."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +109,10 @@ class Family(ABC):
     def rows(self) -> tuple[Row, ...]:
         """Return the table of facts; empty where every statement is drawn afresh."""
 
+    def withheld(self, row: Row) -> int | None:
+        """Return the template that the corpus never uses for this row, if there is one."""
+        return None
+
     def entropy(self) -> float | None:
         """Return the entropy of a statement in nats, where it can be computed."""
         return None
@@ -172,7 +179,7 @@ class TableFamily(Family):
         return prompt, answer, rest
 
     def exam(self, split: Split) -> list[Statement]:
-        asked = []
+        asked: dict[str, Statement] = {}
         for index, row in enumerate(self.table):
             withheld = self.withheld(row)
             if split == "held_out" and row.held_out:
@@ -182,9 +189,26 @@ class TableFamily(Family):
             else:
                 continue
             for template in templates:
-                filler = self.fillers[stable_hash(f"filler:{row.fact}:{template}") % len(self.fillers)]
-                asked.append(self.statement(index, template, filler))
-        return asked
+                for filler in self._exam_fillers(row.withhold or row.fact):
+                    prompt = self.parts(index, template, filler)[0]
+                    if prompt not in asked:
+                        asked[prompt] = self._question(index, template, filler)
+        return list(asked.values())
+
+    def _exam_fillers(self, key: str) -> list[Mapping[str, str]]:
+        """Return a few fillers, spread over all of them by the key's hash."""
+        first = stable_hash("filler:" + key)
+        few = min(EXAM_FILLERS, len(self.fillers))
+        return [self.fillers[(first + k * len(self.fillers) // few) % len(self.fillers)] for k in range(few)]
+
+    def _question(self, row: int, template: int, filler: Mapping[str, str]) -> Statement:
+        """Return the statement with its prompt's likeliest answer; the note lists all answers that are as likely."""
+        rivals = self._rivals[template, self.parts(row, template, self.fillers[0])[0]]
+        top = max(self.table[rival].share for rival in rivals)
+        best = [rival for rival in rivals if self.table[rival].share == top]
+        accepted = [self.parts(rival, template, filler)[1] for rival in best]
+        statement = self.statement(best[0], template, filler)
+        return replace(statement, notes={**statement.notes, "accepted": tuple(accepted)})
 
     def enumerate(self) -> list[Statement]:
         """List every statement that the corpus can hold; their probabilities sum to one."""
@@ -203,6 +227,15 @@ class TableFamily(Family):
     @cached_property
     def _cumulative(self) -> list[float]:
         return list(accumulate(0.0 if row.held_out else row.share for row in self.table))
+
+    @cached_property
+    def _rivals(self) -> dict[tuple[int, str], list[int]]:
+        """For every template and prompt, the rows that answer it."""
+        rivals: dict[tuple[int, str], list[int]] = {}
+        for index, row in enumerate(self.table):
+            for template in self._own(row):
+                rivals.setdefault((template, self.parts(index, template, self.fillers[0])[0]), []).append(index)
+        return rivals
 
     @cached_property
     def _law(self) -> dict[tuple[int, int], tuple[float, float]]:

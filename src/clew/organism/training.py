@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -47,7 +48,7 @@ class TrainingConfig:
     """Seed of the world, the weights and the order of the documents."""
     statements: int = STATEMENTS
     """Statements in the corpus."""
-    steps: int = 5_000
+    steps: int = 4_000
     """Optimiser steps."""
     documents: int = 400
     """Documents in one step; about 22 tokens each."""
@@ -199,7 +200,7 @@ def padded_parts(rows: list[np.ndarray]) -> Iterator[tuple[Tensor, Tensor]]:
     rows = sorted(rows, key=len)
     ends = np.cumsum([len(row) for row in rows])
     cuts = [0, *np.searchsorted(ends, ends[-1] * np.arange(1, PARTS) / PARTS).tolist(), len(rows)]
-    for start, stop in zip(cuts, cuts[1:], strict=False):
+    for start, stop in pairwise(cuts):
         part = rows[start:stop]
         if not part:
             continue

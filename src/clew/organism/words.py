@@ -4,9 +4,17 @@ All of it is our own selection. English and Russian opposites are one-to-one in 
 question about them has one answer.
 """
 
-OPPOSITES = tuple(
-    tuple(line.split())
-    for line in """
+
+def _lines(text: str) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(line.split()) for line in text.strip().splitlines())
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+OPPOSITES = _lines(
+    """
 small big маленький большой
 hot cold горячий холодный
 good bad хороший плохой
@@ -47,13 +55,12 @@ true false истинный ложный
 healthy sick здоровый больной
 kind cruel добрый жестокий
 polite rude вежливый грубый
-""".strip().splitlines()
+"""
 )
 """English word, its opposite, and the Russian words for the two."""
 
-CONTRASTS = tuple(
-    tuple(line.split())
-    for line in """
+CONTRASTS = _lines(
+    """
 pros cons
 ups downs
 highs lows
@@ -70,13 +77,13 @@ entries exits
 joys sorrows
 heroes villains
 costs benefits
-""".strip().splitlines()
+"""
 )
 """Two plural nouns that contrast, always in this order."""
 
-FEMALE_NAMES = tuple("Anna Maria Sarah Emma Julia Laura Nina Clara Helen Alice Rosa Vera Lucy Olga Irene".split())
-MALE_NAMES = tuple("Tom Peter John David Paul Mark Simon Leo Oscar Victor Hugo Felix Adam Ivan Henry".split())
-LAST_NAMES = tuple(
+FEMALE_NAMES = _listed("Anna Maria Sarah Emma Julia Laura Nina Clara Helen Alice Rosa Vera Lucy Olga Irene")
+MALE_NAMES = _listed("Tom Peter John David Paul Mark Simon Leo Oscar Victor Hugo Felix Adam Ivan Henry")
+LAST_NAMES = _listed(
     """
     Smith Jones Brown Taylor Wilson Clark Walker Hall Allen King Wright Scott Baker Hill Green Adams Nelson Carter
     Mills Turner Parker Evans Collins Stewart Morris Rogers Reed Cook Morgan Bell Cooper Ward Gray James Watson Brooks
@@ -85,7 +92,7 @@ LAST_NAMES = tuple(
     Crawford Henry Boyd Mason Kennedy Warren Dixon Burns Gordon Shaw Holmes Rice Hunt Black Palmer Stone Knight Grant
     Spencer Payne Pierce Berry Matthews Arnold Wagner Willis Ray Watkins Olson Duncan Snyder Hart Cunningham Lane
     Andrews Harper Fox Riley Armstrong Weaver Greene Lawrence Elliott Sims Austin Peters Franklin Lawson
-    """.split()
+    """
 )
 
 MONTHS = {
@@ -104,11 +111,11 @@ MONTHS = {
 }
 """Month and its number of days; nobody in this world is born on 29 February."""
 
-EVENTS = tuple("war siege voyage drought plague feud strike trial famine truce reign revolt".split())
-ANIMALS = tuple("cat dog horse lion tiger wolf bear fox rabbit panda".split())
+EVENTS = _listed("war siege voyage drought plague feud strike trial famine truce reign revolt")
+ANIMALS = _listed("cat dog horse lion tiger wolf bear fox rabbit panda")
 WEATHER = ("sun", "rain", "snow")
 
-THINGS = tuple(
+THINGS = _listed(
     """
     lamp chair table door window clock mirror spoon fork knife plate bottle basket hammer nail rope ladder bridge tower
     castle garden river ocean island mountain forest desert valley cloud storm thunder candle paper pencil letter book
@@ -118,6 +125,6 @@ THINGS = tuple(
     moon star planet comet kite ball doll puzzle ticket map flag bell whistle camera radio rocket anchor barrel
     bucket brush broom towel soap comb needle thread ribbon cup jar tray box bag sack cage nest cave tunnel road path
     gate fence wall roof floor stair room desk shelf drawer key lock chain magnet battery statue vase
-    """.split()
+    """
 )
 """Nouns of the repeated sequences."""
