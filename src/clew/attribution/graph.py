@@ -1,8 +1,8 @@
 """The attribution graph of one prompt: nodes, weighted edges, offsets; it owns the layout of nodes and its own file.
 
 Nodes stand in one order: features (sorted by layer, position, index), errors (layer, position), tokens, targets. Only
-the rows of features and targets are stored, because nothing flows into errors and tokens; a row's sources may be kept in
-any order, which `row_nodes` and `col_nodes` record, so that a sweep can leave its result where it computed it.
+the rows of features and targets are stored, because nothing flows into errors and tokens; a row's sources may be kept
+in any order, which `row_nodes` and `col_nodes` record, so that a sweep can leave its result where it computed it.
 """
 
 from __future__ import annotations
@@ -307,6 +307,13 @@ class Graph:
             files.write_json(path, value)
         return value
 
+    @classmethod
+    def from_json(cls, source: Path | str | Mapping[str, Any]) -> Graph:
+        """Read graph JSON, ours or another program's, from a file or a parsed value; FileError when it is neither."""
+        from clew.attribution.graph_json import from_json
+
+        return from_json(source if isinstance(source, Mapping) else files.read_json(source))
+
     # --- file -------------------------------------------------------------------------------------------------
 
     def save(self, path: Path | str) -> None:
@@ -331,13 +338,13 @@ class Graph:
         if not schema.isdecimal() or int(schema) > SCHEMA:
             raise FileError(f"{path} has graph schema {schema!r}, this program reads up to {SCHEMA}: upgrade clew")
         try:
-            head = json.loads(note["head"])
+            head: dict[str, Any] = json.loads(note["head"])
             head["targets"] = tuple(TargetInfo(**t) for t in head["targets"])
             head["labels"] = {FeatureId.parse(name): label for name, label in head["labels"].items()}
             head["tokens"], head["token_ids"] = tuple(head["tokens"]), tuple(head["token_ids"])
             tensors = files.load_tensors(path)
             _check_shapes(tensors, head)
-            return cls(**tensors, **head)
+            return cls(**(head | tensors))
         except (KeyError, TypeError, ValueError, AttributeError, InputError) as error:
             raise FileError(f"{path} lacks part of a graph or holds a damaged one ({error})") from error
 

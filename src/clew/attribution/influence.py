@@ -1,8 +1,8 @@
 """How much each node matters: influence, scores, pruning.
 
 Every row is divided by the sum of its absolute inputs (a row without input stays zero), which turns |A| into shares.
-Influence = w (Â + Â² + ...), w = the targets' weights. The graph has no cycle, because a source writes before its target
-reads, so one pass over the rows from the last layer to the first gives the whole series.
+Influence = w (Â + Â² + ...), w = the targets' weights. The graph has no cycle, because a source writes before its
+target reads, so one pass over the rows from the last layer to the first gives the whole series.
 """
 
 from __future__ import annotations
@@ -55,6 +55,16 @@ def flow(
             pushed = (total[row_nodes[part]] * shares[part]) @ rows[part].abs_()
             total.index_add_(0, col_nodes, pushed)
     return total - start
+
+
+def cumulative_share(values: Float[Tensor, " value"]) -> Float[Tensor, " value"]:
+    """For each value, the share of the whole held by it and every larger one; equal to the threshold that keeps it."""
+    order = torch.sort(values, descending=True, stable=True)
+    reached = torch.cumsum(order.values.double(), 0)
+    shares = torch.ones_like(reached)
+    if len(values) and float(reached[-1]) > 0:
+        shares[order.indices] = reached / reached[-1]
+    return shares.to(values.dtype)
 
 
 def _stages(graph: Graph) -> Int[Tensor, " row"]:
@@ -118,7 +128,7 @@ def _smallest_set(values: Float[Tensor, " value"], share: float) -> Bool[Tensor,
 
 
 def prune(graph: Graph, *, node: float | int = 0.8, edge: float | int = 0.98) -> Graph:
-    """Keep the smallest node set with `node` of the influence, then the edges with `edge` of theirs, then drop what dangles.
+    """Keep the smallest node set with `node` of the influence, then the edges with `edge` of theirs; drop what dangles.
 
     Tokens and targets stay. The result keeps the whole graph's normalisation; InputError unless both lie in (0, 1].
     """
