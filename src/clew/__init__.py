@@ -1,3 +1,78 @@
-"""Clew: see how a language model came to its answer, and check it."""
+"""Clew: see how a language model came to its answer, and check it.
+
+    import clew
+
+    kit = clew.load("minnow")
+    graph = kit.trace("The capital of France is")
+    graph.scores()
+    clew.export_html(graph, "graph.html")
+
+Names are imported when they are first used, so that `import clew` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from clew.errors import ClewError, FileError, InputError, MismatchError, UnsupportedModel
+from clew.ids import FeatureId, NodeId
+
+if TYPE_CHECKING:
+    from clew.attribution.graph import ErrorNode, FeatureNode, Graph, TargetNode, TokenNode
+    from clew.attribution.influence import Scores
+    from clew.attribution.trace import trace
+    from clew.dictionary.dictionary import Dictionary
+    from clew.kit import Kit, load
+    from clew.subject.recording import Recording
+    from clew.subject.subject import Subject
+    from clew.web.export import export_html
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Dictionary": "clew.dictionary.dictionary",
+    "ErrorNode": "clew.attribution.graph",
+    "FeatureNode": "clew.attribution.graph",
+    "Graph": "clew.attribution.graph",
+    "Kit": "clew.kit",
+    "Recording": "clew.subject.recording",
+    "Scores": "clew.attribution.influence",
+    "Subject": "clew.subject.subject",
+    "TargetNode": "clew.attribution.graph",
+    "TokenNode": "clew.attribution.graph",
+    "export_html": "clew.web.export",
+    "load": "clew.kit",
+    "trace": "clew.attribution.trace",
+}
+
+__all__ = [
+    "ClewError",
+    "Dictionary",
+    "ErrorNode",
+    "FeatureId",
+    "FeatureNode",
+    "FileError",
+    "Graph",
+    "InputError",
+    "Kit",
+    "MismatchError",
+    "NodeId",
+    "Recording",
+    "Scores",
+    "Subject",
+    "TargetNode",
+    "TokenNode",
+    "UnsupportedModel",
+    "export_html",
+    "load",
+    "trace",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'clew' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -65,9 +66,7 @@ def trace(
     if answer_ids:
         goals = _targets.answer(subject, recording, answer_ids)
     else:
-        goals = _targets.resolve(
-            subject, recording, targets, position=position, mass=target_mass, most=max_targets
-        )
+        goals = _targets.resolve(subject, recording, targets, position=position, mass=target_mass, most=max_targets)
     left_out = leave_out_first and int(ids[0]) in subject.special_ids
     sources = Sources(recording, dictionary, first_position=int(left_out), cache_bytes=budget)
     rows = _Rows(sources, goals, max_features, budget, progress)
@@ -107,8 +106,9 @@ class _Rows:
         self.sources, self.goals, self.budget, self.progress = sources, goals, budget, progress
         self.sweep = Sweep(sources)
         self.limit = sources.n_features if max_features is None else min(max_features, sources.n_features)
-        self.rows = torch.zeros(len(goals) + self.limit, sources.n_nodes, dtype=sources.dtype)
+        self.rows = _untouched(len(goals) + self.limit, sources.n_nodes, dtype=sources.dtype)
         self.offsets = torch.zeros(len(self.rows), len(OFFSETS), dtype=sources.dtype)
+        self.mass = torch.zeros(len(self.rows), dtype=sources.dtype)
         self.row_features = torch.full((len(self.rows),), -1)  # the feature of each row; -1 for the targets'
         self.done = 0
 
@@ -136,7 +136,7 @@ class _Rows:
         layers = torch.where(features >= 0, self.sources.feature_keys[features, 0], self.sources.n_layers)
         start = rows.new_zeros(n_nodes + n_goals)
         start[n_nodes:] = torch.tensor([goal.weight for goal in self.goals], dtype=rows.dtype)
-        through = influence.flow(rows, row_nodes, self.sources.col_nodes, layers, _mass(rows), start)
+        through = influence.flow(rows, row_nodes, self.sources.col_nodes, layers, self.mass[: self.done], start)
         through = through[: self.sources.n_features].clone()
         through[features[features >= 0]] = -1
         return torch.sort(through, descending=True, stable=True).indices[:count]
@@ -146,13 +146,13 @@ class _Rows:
         keys = self.sources.feature_keys[features]
         order = torch.argsort(keys[:, 1] * self.sources.n_layers - keys[:, 0], stable=True)
         features, positions = features[order], keys[order, 1]
+        places = positions.tolist()
         start, width = 0, self.sources.dictionary.d_model * self.rows.itemsize * 5  # the gradient and what it becomes
-        for end in range(1, len(features) + 1):
-            full = end == len(features) or (
-                int(positions[end]) != int(positions[end - 1])
-                and (end - start >= _WIDE or int(positions[end]) - int(positions[start]) >= _REACH)
+        for end in range(1, len(places) + 1):
+            full = end == len(places) or (
+                places[end] != places[end - 1] and (end - start >= _WIDE or places[end] - places[start] >= _REACH)
             )
-            if full or (end - start + 1) * (int(positions[end]) + 1) * width > self.budget:
+            if full or (end - start + 1) * (places[end] + 1) * width > self.budget:
                 yield features[start:end]
                 start = end
 
@@ -179,6 +179,8 @@ class _Rows:
         block = Block(outputs, readers)
         part = slice(self.done, self.done + block.n_targets)
         self.sweep.run(block, self.rows[part], self.offsets[part])
+        reached = self.sources.position_ends[block.last_position]
+        self.mass[part] = torch.linalg.vector_norm(self.rows[part, :reached], ord=1, dim=1)
         self.row_features[part.stop - len(features) : part.stop] = features
         self.done = part.stop
         if self.progress is not None:
@@ -193,11 +195,12 @@ class _Rows:
         kept[: sources.n_features] = False
         kept[self.row_features[n_goals:]] = True
         number = torch.cumsum(kept.long(), 0) - 1
-        rows, col_nodes = self.rows, sources.col_nodes
+        rows, mass, col_nodes = self.rows, self.mass, sources.col_nodes
         if not bool(kept.all()):
             columns = kept[col_nodes]
             self.offsets[:, OFFSETS.index("left_out")] = rows[:, ~columns].sum(1)
             rows, col_nodes = rows[:, columns], col_nodes[columns]
+            mass = torch.linalg.vector_norm(rows, ord=1, dim=1)
         features = kept[: sources.n_features]
         row_nodes = int(kept.sum()) + torch.arange(len(self.rows))
         row_nodes[n_goals:] = number[self.row_features[n_goals:]]
@@ -213,7 +216,7 @@ class _Rows:
             row_nodes=row_nodes,
             col_nodes=number[col_nodes],
             row_offsets=self.offsets,
-            input_mass=_mass(rows),
+            input_mass=mass,
             **described,
         )
 
@@ -227,6 +230,10 @@ class _Rows:
 _WIDE, _REACH = 192, 4
 
 
-def _mass(rows: Float[Tensor, "row col"]) -> Float[Tensor, " row"]:
-    """Sum of absolute inputs, without a second copy of the rows."""
-    return torch.linalg.vector_norm(rows, ord=1, dim=1)
+def _untouched(n_rows: int, n_cols: int, dtype: torch.dtype) -> Float[Tensor, "row col"]:
+    """Zeros in pages that take memory only once written: those behind a target's position never are.
+
+    An anonymous map, because allocators fill zeros in or round up to huge pages.
+    """
+    pages = mmap.mmap(-1, max(1, n_rows * n_cols * dtype.itemsize))
+    return torch.frombuffer(pages, dtype=dtype, count=n_rows * n_cols).view(n_rows, n_cols)

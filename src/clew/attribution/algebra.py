@@ -1,0 +1,105 @@
+"""Reading a graph: its strongest paths, and which of its features speak for the input and which for the output."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from clew.attribution.graph import Graph
+from clew.attribution.influence import influence
+
+
+@dataclass(frozen=True)
+class Path:
+    """Nodes from a token to a target. `weight` is the product of the edges' shares of their target's absolute input,
+    signed by the product of the edges' signs.
+    """
+
+    nodes: tuple[int, ...]
+    weight: float
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Features by what they stand next to, the most influential first; a feature may be in both lists or in neither.
+
+    Input features get at least half of their absolute input from tokens; at least half of an output feature's influence
+    goes straight to targets.
+    """
+
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+def shares(graph: Graph) -> Float[Tensor, "row col"]:
+    """Each edge as a signed share of its target's absolute input in the whole graph."""
+    mass = graph.input_mass[:, None]
+    return torch.where(mass > 0, graph.rows / mass.clamp_min(torch.finfo(mass.dtype).tiny), 0.0)
+
+
+def roles(graph: Graph) -> Roles:
+    """Input features and output features."""
+    share, through, n = shares(graph).abs(), influence(graph), graph.n_features
+    is_token = (graph.col_nodes >= graph.token_range.start) & (graph.col_nodes < graph.token_range.stop)
+    is_target = graph.row_nodes >= graph.target_range.start
+    from_tokens = share.new_zeros(graph.n_nodes)
+    from_tokens[graph.row_nodes] = share[:, is_token].sum(1)
+    direct = share.new_zeros(graph.n_nodes)
+    direct[graph.col_nodes] = (
+        graph.target_weights[graph.row_nodes[is_target] - graph.target_range.start] @ share[is_target]
+    )
+    order = torch.sort(through[:n], descending=True, stable=True).indices.tolist()
+    inputs = tuple(i for i in order if float(from_tokens[i]) >= 0.5)
+    outputs = tuple(i for i in order if float(through[i]) > 0 and float(direct[i]) >= 0.5 * float(through[i]))
+    return Roles(inputs, outputs)
+
+
+def strongest_paths(graph: Graph, count: int = 10) -> list[Path]:
+    """The `count` heaviest paths from tokens to targets, by absolute weight times the target's weight.
+
+    Best-first search backwards from the targets. What a path can still gain is bounded by the heaviest path from any
+    token to its first node, found beforehand in one pass over the layers, so that paths come out in exact order.
+    """
+    inputs = _inputs(graph)
+    best = _best_from_tokens(graph, inputs)
+    queue: list[tuple[float, tuple[int, ...], float]] = []
+    for rank, node in enumerate(graph.target_range):
+        weight = graph.targets[rank].weight
+        if best[node] > 0:
+            heapq.heappush(queue, (-best[node] * weight, (node,), weight))
+    tokens, found = graph.token_range, []
+    while queue and len(found) < count:
+        _, nodes, weight = heapq.heappop(queue)
+        if nodes[0] in tokens:
+            found.append(Path(nodes, weight / graph.targets[nodes[-1] - graph.target_range.start].weight))
+            continue
+        for source, share in inputs[nodes[0]]:
+            if best[source] > 0:
+                heapq.heappush(queue, (-abs(weight * share) * best[source], (source, *nodes), weight * share))
+    return found
+
+
+def _inputs(graph: Graph) -> dict[int, list[tuple[int, float]]]:
+    """The nonzero inputs of every row's node, as (source, signed share)."""
+    share = shares(graph)
+    found: dict[int, list[tuple[int, float]]] = {int(node): [] for node in graph.row_nodes}
+    rows, cols = share.nonzero(as_tuple=True)
+    targets, sources = graph.row_nodes[rows].tolist(), graph.col_nodes[cols].tolist()
+    for target, source, value in zip(targets, sources, share[rows, cols].tolist(), strict=True):
+        found[target].append((source, value))
+    return found
+
+
+def _best_from_tokens(graph: Graph, inputs: dict[int, list[tuple[int, float]]]) -> list[float]:
+    """The absolute weight of the heaviest path from any token to each node."""
+    best = [0.0] * graph.n_nodes
+    for node in graph.token_range:
+        best[node] = 1.0
+    layers = graph.feature_keys[:, 0].tolist()
+    for node in [*sorted(range(graph.n_features), key=lambda i: layers[i]), *graph.target_range]:
+        best[node] = max((abs(share) * best[source] for source, share in inputs.get(node, ())), default=0.0)
+    return best

@@ -1,0 +1,144 @@
+"""A folder with a model, a Dictionary and their provenance; `load` finds the bundled one by name.
+
+    kit/kit.json      schema, provenance, size and sha256 of every file
+    kit/model/        Hugging Face layout
+    kit/dictionary/   native layout
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clew import files
+from clew.attribution import algebra
+from clew.attribution.graph import Graph
+from clew.attribution.trace import trace
+from clew.dictionary.dictionary import Dictionary
+from clew.errors import FileError, InputError
+from clew.features.promoted import label_of, promoted_tokens
+from clew.ids import FeatureId
+from clew.subject.subject import Prompt, Subject
+
+if TYPE_CHECKING:
+    import torch
+
+SCHEMA = 1
+BUNDLED = Path(__file__).parent / "kits"
+_CHECK_BYTES = 256 << 20  # kits up to this size are hashed when they are loaded, larger ones only measured
+_LABELLED = 400  # features named in a traced graph, the most influential ones
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kit:
+    """A Subject and the Dictionary made for it. MismatchError when they do not fit each other."""
+
+    subject: Subject
+    dictionary: Dictionary
+    name: str = ""
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.dictionary.check_fits(self.subject)
+
+    def trace(self, prompt: Prompt, **options: Any) -> Graph:
+        """The attribution graph of one prompt, its most influential features named by the tokens they promote.
+
+        Options are those of `clew.trace`: targets, position, answer, max_features and others.
+        """
+        graph = trace(self.subject, self.dictionary, prompt, **options)
+        through = algebra.influence(graph)[: graph.n_features]
+        top = through.topk(min(_LABELLED, len(through))).indices
+        keys = graph.feature_keys[top].tolist()
+        features = {FeatureId(layer, index) for layer, _, index in keys}
+        named = promoted_tokens(self.subject, self.dictionary, features)
+        return graph.with_labels({feature: label_of(tokens) for feature, tokens in named.items()})
+
+    @classmethod
+    def load(cls, folder: Path | str, *, device: str | torch.device = "cpu") -> Kit:
+        """Read a kit folder; FileError when it is none, of a newer schema, or a file is missing or damaged."""
+        folder = Path(folder)
+        head = _head(folder)
+        _check(folder, head["files"])
+        subject = Subject.load(folder / "model", device=device)
+        subject.name = head["name"]
+        return cls(
+            subject=subject,
+            dictionary=Dictionary.load(folder / "dictionary", device=device),
+            name=head["name"],
+            provenance=head["provenance"],
+        )
+
+
+def load(name: str | Path = "minnow", *, dictionary: str | Path | None = None, device: str = "cpu") -> Kit:
+    """A kit: bundled by name, a kit folder, or a model and a dictionary (folders or hub ids) put together.
+
+    FileError when there is no such kit.
+    """
+    if dictionary is not None:
+        return Kit(
+            subject=Subject.load(name, device=device),
+            dictionary=Dictionary.load(dictionary, device=device),
+            name=f"{name} + {dictionary}",
+        )
+    for folder in (BUNDLED / str(name), Path(name)):
+        if folder.is_dir():
+            return Kit.load(folder, device=device)
+    raise FileError(f"no kit {str(name)!r}: bundled are {', '.join(bundled()) or 'none'}; or give a kit folder")
+
+
+def bundled() -> list[str]:
+    """The names of the kits that came with this package."""
+    return sorted(path.parent.name for path in BUNDLED.glob("*/kit.json"))
+
+
+def build(folder: Path | str, *, name: str, model: Path | str, dictionary: Path | str, **facts: Any) -> None:
+    """Put a model folder and a dictionary folder together into a kit; atomic, and refused when they do not fit."""
+    subject = Subject.load(model)
+    Dictionary.load(dictionary).check_fits(subject)
+    with files.new_folder(folder) as new:
+        shutil.copytree(model, new / "model")
+        shutil.copytree(dictionary, new / "dictionary")
+        listed = {
+            str(path.relative_to(new)): {"bytes": path.stat().st_size, "sha256": files.sha256(path)}
+            for path in sorted(new.rglob("*"))
+            if path.is_file()
+        }
+        head = {"format": "clew.kit", "schema": SCHEMA, "name": name, "provenance": files.provenance(**facts), "files": listed}
+        files.write_json(new / "kit.json", head)
+
+
+def _head(folder: Path) -> dict[str, Any]:
+    if not (folder / "kit.json").is_file():
+        raise FileError(f"{folder} is no kit: it holds no kit.json")
+    head = files.read_json(folder / "kit.json")
+    if not isinstance(head, dict) or head.get("format") != "clew.kit":
+        raise FileError(f"{folder / 'kit.json'} does not describe a Clew kit")
+    if not isinstance(head.get("schema"), int) or head["schema"] > SCHEMA:
+        raise FileError(f"{folder} has kit schema {head.get('schema')}, this program reads up to {SCHEMA}: upgrade clew")
+    if missing := [key for key in ("name", "provenance", "files") if key not in head]:
+        raise FileError(f"{folder / 'kit.json'} lacks {', '.join(missing)}")
+    return head
+
+
+def _check(folder: Path, listed: dict[str, dict[str, Any]]) -> None:
+    whole = sum(facts["bytes"] for facts in listed.values()) <= _CHECK_BYTES
+    for name, facts in listed.items():
+        path = folder / name
+        if not path.is_file():
+            raise FileError(f"kit {folder} lacks its file {name}")
+        if path.stat().st_size != facts["bytes"]:
+            raise FileError(f"{path} has {path.stat().st_size} bytes instead of {facts['bytes']}: it is truncated or changed")
+        if whole and files.sha256(path) != facts["sha256"]:
+            raise FileError(f"{path} is not the file that the kit was built with (its sha256 differs)")
+
+
+def prompts_from(path: Path | str) -> Sequence[str]:
+    """One prompt a line; empty lines are passed over. InputError when none is left."""
+    prompts = [line for line in files.read_text(path).splitlines() if line.strip()]
+    if not prompts:
+        raise InputError(f"{path} holds no prompt: write one a line")
+    return prompts
