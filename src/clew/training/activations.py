@@ -113,8 +113,8 @@ def collect(subject: Subject, documents: Documents, rows: Int[Tensor, " n"], rea
     """The activations of some rows at every position that counts, rows sorted by length; InputError at NaN."""
     parts = [_capture(subject, documents, part, read_site, write_site) for part in parts_of(documents, rows)]
     inputs, outputs = (torch.cat(side, 1) for side in zip(*parts, strict=True))
-    for name, side in ((read_site, inputs), (write_site, outputs)):
-        for layer, values in enumerate(side):
+    for layer in range(subject.n_layers):  # the first layer that fails is the cause, later ones follow
+        for name, values in ((read_site, inputs[layer]), (write_site, outputs[layer])):
             if not torch.isfinite(values.sum()) and not torch.isfinite(values).all():
                 raise InputError(f"activations at {name} of layer {layer} hold NaN or infinity")
     return Batch(inputs=inputs, outputs=outputs)
