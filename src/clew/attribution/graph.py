@@ -121,6 +121,7 @@ class Graph:
     col_nodes: Int[Tensor, " col"]
     row_offsets: Float[Tensor, "row 4"]  # bias, position, sink, left_out
     input_mass: Float[Tensor, " row"]  # sum of absolute inputs in the whole graph, before any pruning
+    next_tokens: tuple[tuple[str, float], ...] = ()  # the most probable next tokens at the last target position
     subject: str = ""
     dictionary: str = ""
     dictionary_kind: str = ""
@@ -342,6 +343,7 @@ class Graph:
             head["targets"] = tuple(TargetInfo(**t) for t in head["targets"])
             head["labels"] = {FeatureId.parse(name): label for name, label in head["labels"].items()}
             head["tokens"], head["token_ids"] = tuple(head["tokens"]), tuple(head["token_ids"])
+            head["next_tokens"] = tuple((token, probability) for token, probability in head.get("next_tokens", ()))
             tensors = files.load_tensors(path)
             _check_shapes(tensors, head)
             return cls(**(head | tensors))

@@ -71,7 +71,9 @@ class Sources:
         self.preactivations: Float[Tensor, " feature"] = torch.cat(preactivations).to(self.dtype)
         if not bool(torch.isfinite(self.activations).all()):
             layer = int(self.feature_keys[~torch.isfinite(self.activations)][0, 0])
-            raise InputError(f"the dictionary's features in layer {layer} hold NaN or infinity: its weights are damaged")
+            raise InputError(
+                f"the dictionary's features in layer {layer} hold NaN or infinity: its weights are damaged"
+            )
         counts = torch.bincount(self.feature_keys[:, 0], minlength=self.n_layers)
         ends = torch.cumsum(counts, 0).tolist()
         self.feature_ranges = [range(end - count, end) for end, count in zip(ends, counts.tolist(), strict=True)]
@@ -179,7 +181,9 @@ class Sources:
     def bias(self, layer: int) -> Float[Tensor, " d_model"]:
         """The decoder bias of one output layer (zero where the Dictionary has no such layer)."""
         held = self.dictionary.layers.get(layer)
-        return torch.zeros(self.dictionary.d_model, dtype=self.dtype) if held is None else held.decoder_bias.to(self.dtype)
+        return (
+            torch.zeros(self.dictionary.d_model, dtype=self.dtype) if held is None else held.decoder_bias.to(self.dtype)
+        )
 
     def skip(self, layer: int) -> Float[Tensor, "d_model d_model"] | None:
         """The skip connection of one layer, output += x @ skip.T."""

@@ -78,7 +78,9 @@ def token_of(subject: Subject, text: str) -> int:
         if len(ids) == 1:
             return ids[0]
     pieces = ", ".join(repr(piece) for piece in subject.token_strings(subject.token_ids(text)))
-    raise InputError(f"target {text!r} is not one token but {pieces}: name one of them, or trace the whole as an answer")
+    raise InputError(
+        f"target {text!r} is not one token but {pieces}: name one of them, or trace the whole as an answer"
+    )
 
 
 def _place(position: int, length: int) -> int:
@@ -111,7 +113,9 @@ def _target(subject: Subject, recording: Recording, spec: Spec, position: int) -
     head, dtype = _head(recording), recording.logits.dtype
     if isinstance(spec, Tensor):
         if spec.shape != (subject.d_model,):
-            raise InputError(f"a target direction must have {subject.d_model} entries, this one has shape {tuple(spec.shape)}")
+            raise InputError(
+                f"a target direction must have {subject.d_model} entries, this one has shape {tuple(spec.shape)}"
+            )
         return Target(label="direction", position=position, direction=spec.to(dtype), bias=0.0, weight=1.0)
     if isinstance(spec, str):
         parts = spec.split(" - ")

@@ -24,6 +24,7 @@ from clew.attribution.sources import Sources
 from clew.attribution.sweep import Block, Readers, Sweep
 from clew.dictionary.dictionary import Dictionary
 from clew.errors import InputError
+from clew.subject.recording import Recording
 from clew.subject.subject import Prompt, Subject
 
 Progress = Callable[[int, int], None]  # rows done, rows in all
@@ -74,12 +75,13 @@ def trace(
     text = prompt if isinstance(prompt, str) else "".join(subject.token_strings(ids.tolist()))
     return rows.graph(
         prompt=text,
+        next_tokens=_likely(subject, recording, goals[-1].position),
         tokens=subject.token_strings(ids.tolist()),
         token_ids=tuple(ids.tolist()),
         subject=subject.name,
         dictionary=dictionary.name,
         dictionary_kind=dictionary.kind,
-        settings={"max_features": max_features, "position": position, "answer": answer, "budget": budget},
+        settings={"n_active": sources.n_features, "max_features": max_features, "position": position, "answer": answer, "budget": budget},
     )
 
 
@@ -90,6 +92,13 @@ def _answer_ids(subject: Subject, answer: str | None) -> list[int]:
     if not ids:
         raise InputError("the answer is empty: give the text that follows the prompt, with its leading space")
     return ids
+
+
+def _likely(subject: Subject, recording: Recording, position: int, count: int = 10) -> tuple[tuple[str, float], ...]:
+    """The most probable next tokens at one position."""
+    probabilities = recording.probabilities[position]
+    top = torch.topk(probabilities, min(count, len(probabilities)))
+    return tuple(zip(subject.token_strings(top.indices.tolist()), top.values.tolist(), strict=True))
 
 
 class _Rows:

@@ -1,0 +1,122 @@
+"""What a person should hear of a graph first, as values: the command line prints them, the page may draw them."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from clew.attribution.algebra import roles, strongest_paths
+from clew.attribution.graph import FeatureNode, Graph
+from clew.attribution.influence import influence
+
+
+@dataclass(frozen=True, kw_only=True)
+class PathSummary:
+    """A path from a token to an output in words, and its signed weight (Path.weight)."""
+
+    nodes: tuple[str, ...]
+    words: tuple[str, ...]
+    weight: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureSummary:
+    """A feature at one position. `share` is its influence as a share of the targets' whole weight."""
+
+    id: str
+    token: str
+    label: str
+    activation: float
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """The first things to know of a graph.
+
+    `error_share` and `offset_share` are shares of the absolute input of features and targets, weighted by influence.
+    """
+
+    prompt: str
+    tokens: tuple[str, ...]
+    outputs: tuple[tuple[str, float], ...]
+    targets: tuple[str, ...]
+    subject: str
+    dictionary: str
+    n_features: int
+    n_left_out: int
+    replacement: float
+    completeness: float
+    error_share: float
+    offset_share: float
+    paths: tuple[PathSummary, ...]
+    input_features: tuple[FeatureSummary, ...]
+    output_features: tuple[FeatureSummary, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The summary as plain values."""
+        return dataclasses.asdict(self)
+
+
+def summarise(graph: Graph, *, paths: int = 6, features: int = 6) -> Summary:
+    """Describe a whole graph; paths are sought in its pruned form."""
+    through = influence(graph)
+    whole = float(graph.target_weights.sum())
+    role, scores = roles(graph), graph.scores()
+    error, offset = _shares(graph, through)
+
+    def described(index: int) -> FeatureSummary:
+        node = graph.node(index)
+        assert isinstance(node, FeatureNode)
+        return FeatureSummary(
+            id=str(node.id),
+            token=graph.tokens[node.position],
+            label=graph.labels.get(node.id.feature, ""),
+            activation=node.activation,
+            share=float(through[index]) / whole if whole > 0 else 0.0,
+        )
+
+    pruned = graph.prune()
+    return Summary(
+        prompt=graph.prompt,
+        tokens=graph.tokens,
+        outputs=graph.next_tokens,
+        targets=tuple(target.label for target in graph.targets),
+        subject=graph.subject,
+        dictionary=graph.dictionary,
+        n_features=graph.n_features,
+        n_left_out=int(graph.settings.get("n_active", graph.n_features)) - graph.n_features,
+        replacement=scores.replacement,
+        completeness=scores.completeness,
+        error_share=error,
+        offset_share=offset,
+        paths=tuple(
+            PathSummary(
+                nodes=tuple(str(pruned.node(i).id) for i in path.nodes),
+                words=tuple(pruned.node_label(i) for i in path.nodes),
+                weight=path.weight,
+            )
+            for path in strongest_paths(pruned, paths)
+        ),
+        input_features=tuple(described(i) for i in role.inputs[:features]),
+        output_features=tuple(described(i) for i in role.outputs[:features]),
+    )
+
+
+def _shares(graph: Graph, through: Float[Tensor, " node"]) -> tuple[float, float]:
+    reach = through.clone()
+    reach[graph.target_range.start :] += graph.target_weights
+    is_error = (graph.col_nodes >= graph.error_range.start) & (graph.col_nodes < graph.error_range.stop)
+    offsets = graph.row_offsets.abs().sum(1)
+    whole = (graph.input_mass + offsets).clamp_min(torch.finfo(offsets.dtype).tiny)
+    weight = reach[graph.row_nodes]
+    total = float(weight.sum())
+    if total == 0:
+        return 0.0, 0.0
+    error = float((weight * graph.rows[:, is_error].abs().sum(1) / whole).sum()) / total
+    return error, float((weight * offsets / whole).sum()) / total
