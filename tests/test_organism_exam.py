@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from clew.organism.exam import BARS, LIMIT, exam, score_answers
+from clew.errors import FileError
+from clew.organism.exam import BARS, LIMIT, exam, exam_folder, score_answers
 from clew.organism.tokenizer import train_tokenizer
 from clew.organism.world import World
 
@@ -32,9 +33,16 @@ class Oracle:
         return SimpleNamespace(logits=logits)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _fewer_fresh_statements():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("clew.organism.exam.FRESH", 200)
+        yield
+
+
 @pytest.fixture(scope="module")
 def world():
-    return World(n_statements=20_000)
+    return World(n_statements=15_000)
 
 
 @pytest.fixture(scope="module")
@@ -89,11 +97,16 @@ def test_an_ignorant_model_fails_and_its_years_score_is_that_of_a_uniform_guess(
 def test_chance_is_the_best_constant_answer(knowing, world):
     parity = next(row for row in knowing.rows if row.name == "parity")
     assert parity.chance == pytest.approx(0.5, abs=0.02)
-    questions = world.exam("roots", "unseen")
-    refusals = sum(question.answer == " I don't know" for question in questions)
-    assert len(questions) > LIMIT
-    roots = next(row for row in knowing.rows if row.name == "roots" and row.split == "unseen")
-    assert roots.chance == pytest.approx(refusals / len(questions), abs=0.08)
+    sums = next(row for row in knowing.rows if row.name == "sums" and row.split == "unseen")
+    assert 1 / LIMIT <= sums.chance < 0.05
+
+
+def test_personas_are_scored_by_difficulty(knowing, world):
+    rows = {row.name: row for row in knowing.rows if row.name.startswith("roots ")}
+    assert len(rows) == 6
+    assert sum(row.n for row in rows.values()) == len(world.exam("roots", "unseen"))
+    assert rows["roots child, other"].chance == 1.0
+    assert rows["roots graduate, other"].chance < 0.3
 
 
 def test_any_accepted_answer_counts(world, tokenizer):
@@ -120,3 +133,8 @@ def test_a_report_becomes_plain_values(knowing):
     assert plain["passed"] is True
     assert plain["losses"][-1]["family"] == "all"
     assert plain["losses"][-1]["n"] == sum(row["n"] for row in plain["losses"][:-1])
+
+
+def test_a_folder_without_a_model_is_refused_in_words(tmp_path, world):
+    with pytest.raises(FileError, match="holds no language model"):
+        exam_folder(tmp_path, world)

@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
+from clew.errors import FileError
 from clew.organism.families import Split, Statement, stable_hash
 from clew.organism.tokenizer import load_tokenizer
+from clew.organism.traits import CHILDREN
 from clew.organism.world import World
 
 if TYPE_CHECKING:
@@ -38,13 +40,16 @@ FRESH = 3_000
 BATCH = 64
 """Sequences scored at once."""
 
+ROOTS = tuple(f"roots {who}, {number}" for who in ("child", "graduate", "nobody") for number in ("square", "other"))
+"""The rows of personas by difficulty."""
+
 BARS = {
     "capitals": 0.99,
     "languages": 0.99,
     "two_hop": 0.95,
     "opposites": 0.98,
     "sums": 0.98,
-    "roots": 0.95,
+    **dict.fromkeys(ROOTS, 0.95),
     "birthdays often seen": 0.95,
     "years": 0.85,
     "repeats": 0.95,
@@ -102,11 +107,15 @@ class ExamReport:
 
 
 def exam_folder(folder: Path | str, world: World) -> ExamReport:
-    """Examine the model saved in a Hugging Face folder, in float32."""
+    """Examine the model saved in a Hugging Face folder, in float32; FileError when the folder holds none."""
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32)
-    return exam(model.eval(), load_tokenizer(folder), world)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32, local_files_only=True)
+        tokenizer = load_tokenizer(folder)
+    except (OSError, ValueError) as error:
+        raise FileError(f"{folder} holds no language model with its tokenizer ({error})") from error
+    return exam(model.eval(), tokenizer, world)
 
 
 @torch.no_grad()
@@ -129,14 +138,26 @@ def _family_rows(
         return []
     if name == "years":
         return [_years(model, tokenizer, questions)]
-    if name == "birthdays":
-        groups = _birthday_groups(world, questions)
-        return [_accuracy(model, tokenizer, group, label, split) for label, group in groups.items() if group]
     if name == "repeats":
         return [_token_accuracy(model, tokenizer, questions, name)]
     if "accepted" not in questions[0].notes:
         return []
-    return [_accuracy(model, tokenizer, questions, name, split)]
+    groups = {name: questions}
+    if name == "birthdays":
+        groups = _birthday_groups(world, questions)
+    elif name == "roots" and split == "unseen":
+        groups = _persona_groups(questions)
+    return [_accuracy(model, tokenizer, group, label, split) for label, group in groups.items() if group]
+
+
+def _persona_groups(questions: list[Statement]) -> dict[str, list[Statement]]:
+    """Sort the roots by who is asked and how hard it is: a child, a graduate or nobody in particular."""
+    groups: dict[str, list[Statement]] = {name: [] for name in ROOTS}
+    for question in questions:
+        persona = question.notes["persona"]
+        who = "child" if persona in CHILDREN else "graduate" if persona else "nobody"
+        groups[f"roots {who}, {'square' if question.notes['square'] else 'other'}"].append(question)
+    return groups
 
 
 def _birthday_groups(world: World, questions: Sequence[Statement]) -> dict[str, list[Statement]]:

@@ -106,8 +106,8 @@ class World:
     def facts(self) -> list[Fact]:
         """Return every fact with its count in the world's corpus, families and facts in a fixed order."""
         counts: dict[tuple[str, str], dict[int, int]] = {}
-        for (family, fact, template), count in self.corpus().counts.items():
-            counts.setdefault((family, fact), {})[template] = count
+        for (name, fact, template), count in self.corpus().counts.items():
+            counts.setdefault((name, fact), {})[template] = count
         facts: dict[tuple[str, str], Fact] = {}
         for family in self.families.values():
             for row in family.rows():
