@@ -23,7 +23,7 @@ from clew.training.objective import BANDWIDTH, auxiliary_loss, batch_topk, jump
 from clew.training.trainer import Run, finished, fit_threshold, loss_of
 
 VOCAB, D, L = 40, 24, 3
-SMALL = DictionaryConfig(features=64, k=4, steps=30, batch=128, buffer=512, learning_rate=5e-3)
+SMALL = DictionaryConfig(features=64, k=4, steps=30, batch=128, learning_rate=5e-3, precision="float32")
 
 
 class Marks:
