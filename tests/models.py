@@ -1,0 +1,165 @@
+"""Tiny random models of the four architectures, and dictionaries on them.
+
+The default initialisation gives near-uniform attention and logits, so weights are drawn larger here. Every model has
+some property that a careless walk would miss: grouped queries, a parallel and a serial residual, norms after the
+sublayers, soft-caps, a window shorter than the prompt.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers import models as tokenizer_models
+from torch import Tensor
+from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+from transformers.models.gemma2.modeling_gemma2 import Gemma2RMSNorm
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
+
+from clew.dictionary import Dictionary, JumpReLU, Layer, ReLU
+from clew.dictionary.dictionary import Kind
+from clew.subject.subject import Subject
+
+ARCHITECTURES = ("gpt2", "llama", "neox", "neox_serial", "gemma2")
+KINDS = ("plt", "clt", "skip-plt", "skip-clt")
+READS = ("resid_pre", "resid_mid", "mlp_normalized", "mlp_in")  # resid_post lies behind the write
+WRITES = ("mlp_raw_out", "mlp_out")
+VOCAB, WIDTH, CONTEXT = 97, 32, 64
+BOS = 0
+PROMPT = (BOS, 5, 8, 3, 9, 22, 4, 7, 7)
+
+
+def model(architecture: str, dtype: torch.dtype = torch.float64, *, seed: int = 0, **changes: Any) -> PreTrainedModel:
+    """A model of 3 or 4 layers with weights large enough that attention and logits are far from uniform."""
+    common: dict[str, Any] = {"vocab_size": VOCAB, "bos_token_id": BOS, "eos_token_id": BOS}
+    shape = {
+        "hidden_size": WIDTH,
+        "intermediate_size": 64,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "max_position_embeddings": CONTEXT,
+    }
+    grouped = {"num_key_value_heads": 2, "head_dim": 8, "tie_word_embeddings": False}
+    torch.manual_seed(seed)
+    match architecture:
+        case "gpt2":
+            sizes = {"n_embd": WIDTH, "n_layer": 3, "n_head": 4, "n_positions": CONTEXT, "activation_function": "relu"}
+            made: PreTrainedModel = GPT2LMHeadModel(GPT2Config(**{**common, **sizes, **changes}))
+        case "llama":
+            made = LlamaForCausalLM(LlamaConfig(**{**common, **shape, **grouped, **changes}))
+        case "neox" | "neox_serial":
+            rest = {"hidden_act": "relu", "use_parallel_residual": architecture == "neox"}
+            made = GPTNeoXForCausalLM(GPTNeoXConfig(**{**common, **shape, **rest, **changes}))
+        case "gemma2":
+            rest = {"num_hidden_layers": 4, "sliding_window": 4, "query_pre_attn_scalar": 8, "tie_word_embeddings": True}
+            caps = {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0}
+            made = Gemma2ForCausalLM(Gemma2Config(**{**common, **shape, **grouped, **rest, **caps, **changes}))
+        case _:
+            raise AssertionError(architecture)
+    redraw(made)
+    if dtype == torch.float64:
+        for module in made.modules():
+            module.__class__ = _EXACT.get(type(module), type(module))
+    return made.to(dtype).eval()
+
+
+class _LlamaNorm(LlamaRMSNorm):
+    """In the dtype of its input: the original rounds to float32, so that a float64 model is none."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.weight * x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.variance_epsilon)
+
+
+class _GemmaNorm(Gemma2RMSNorm):
+    """As above, with the weight stored less one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (1 + self.weight) * x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.eps)
+
+
+_EXACT: dict[type, type] = {LlamaRMSNorm: _LlamaNorm, Gemma2RMSNorm: _GemmaNorm}
+
+
+def redraw(made: PreTrainedModel) -> None:
+    """Matrices at unit gain, norm weights and biases away from their neutral values."""
+    centre = 0.0 if "Gemma" in type(made).__name__ else 1.0
+    for name, parameter in made.named_parameters():
+        if parameter.ndim == 2:
+            torch.nn.init.normal_(parameter, std=parameter.shape[-1] ** -0.5)
+        else:
+            torch.nn.init.normal_(parameter, mean=0.0 if name.endswith("bias") else centre, std=0.3)
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    """Words `w1` to `w96`; `<bos>` is id 0 and special."""
+    words = {"<bos>": BOS} | {f"w{i}": i for i in range(1, VOCAB)}
+    made = Tokenizer(tokenizer_models.WordLevel(words, unk_token="w1"))
+    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<bos>")
+
+
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """Bytes as tokens, as a byte-level tokenizer without merges has them: 256 of them and `<bos>`."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    words = {"<bos>": BOS} | {byte: i + 1 for i, byte in enumerate(alphabet)}
+    made = Tokenizer(tokenizer_models.BPE(words, []))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<bos>")
+
+
+def subject(architecture: str, dtype: torch.dtype = torch.float64, *, with_tokenizer: bool = True, **changes: Any) -> Subject:
+    """A Subject on a tiny model; its BOS is id 0."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return Subject.load(model(architecture, dtype, **changes), tokenizer() if with_tokenizer else None)
+
+
+def dictionary(
+    kind: str,
+    subject: Subject,
+    *,
+    features: int = 40,
+    read: str = "mlp_in",
+    write: str = "mlp_out",
+    threshold: float | None = 0.8,
+    dtype: torch.dtype = torch.float64,
+    seed: int = 1,
+) -> Dictionary:
+    """Random features; `skip-` in the kind adds a skip connection to every layer. No threshold: ReLU."""
+    generator = torch.Generator().manual_seed(seed)
+    n_layers, width = subject.n_layers, subject.d_model
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
+
+    base: Kind = "clt" if kind.endswith("clt") else "plt"
+    layers, writes = {}, {}
+    for layer in range(n_layers):
+        writes[layer] = tuple(range(layer, n_layers)) if base == "clt" else (layer,)
+        jump = JumpReLU(threshold=torch.full((features,), threshold or 0.0, dtype=dtype))
+        layers[layer] = Layer(
+            encoder=draw(features, width) / width**0.5,
+            bias=draw(features) * 0.1,
+            nonlinearity=ReLU() if threshold is None else jump,
+            decoder=draw(features, len(writes[layer]), width) / features**0.5,
+            decoder_bias=draw(width) * 0.1,
+            skip=draw(width, width) / width**0.5 if kind.startswith("skip") else None,
+        )
+    return Dictionary(
+        kind=base, layers=layers, writes=writes, read_site=read, write_site=write,
+        n_layers=n_layers, d_model=width, name=f"random {kind}",
+    )  # fmt: skip
