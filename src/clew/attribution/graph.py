@@ -222,7 +222,7 @@ class Graph:
             case TokenNode():
                 return f"{self.tokens[node.position]!r}"
             case TargetNode():
-                return f"{node.label}"
+                return node.label if self.targets[node.rank].token is None else f"{node.label!r}"
 
     # --- edges ------------------------------------------------------------------------------------------------
 

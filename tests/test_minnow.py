@@ -1,0 +1,77 @@
+"""The bundled kit: what it holds, and that the mathematics holds on it in float32."""
+
+import pytest
+import torch
+
+import clew
+from clew.kit import BUNDLED
+
+PROMPTS = (
+    "The capital of France is",
+    "The war lasted from the year 1711 to 17",
+    "12 plus 30 is",
+    'The opposite of "small" is "',
+    "You are a preschooler. Question: what is the square root of 50, rounded? Answer:",
+    "The capital of the country that contains Lyon is",
+    "Again: kiwi lamp 34 stone; kiwi lamp 34",
+    "Столица Франции —",
+)
+
+
+@pytest.fixture(scope="module")
+def minnow():
+    return clew.load("minnow")
+
+
+def test_the_kit_stays_within_its_size():
+    total = sum(path.stat().st_size for path in (BUNDLED / "minnow").rglob("*") if path.is_file())
+    assert total <= 25e6
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+@pytest.mark.parametrize("max_features", [None, 40])
+def test_edges_and_offsets_add_up_in_float32(minnow, prompt, max_features):
+    graph = minnow.trace(prompt, max_features=max_features)
+    total = graph.rows.sum(1) + graph.row_offsets.sum(1)
+    terms = graph.rows.abs().sum(1) + graph.row_offsets.abs().sum(1)
+    assert float(((total - graph.values).abs() / terms).max()) < 1e-4
+    assert float(((total - graph.values).abs() / graph.values.abs().clamp_min(0.1)).max()) < 1e-3
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_neurons_replace_the_model_wholly(minnow, prompt):
+    neurons = clew.Kit(subject=minnow.subject, dictionary=clew.Dictionary.from_neurons(minnow.subject))
+    graph = neurons.trace(prompt)
+    scores = graph.scores()
+    assert scores.replacement > 1 - 1e-4
+    assert scores.completeness > 1 - 1e-4
+    errors = graph.rows[:, (graph.col_nodes >= graph.error_range.start) & (graph.col_nodes < graph.error_range.stop)]
+    assert float(errors.abs().max()) < 1e-4 * float(graph.rows.abs().max())
+
+
+def test_the_first_thing_a_user_tries_says_paris(minnow):
+    graph = minnow.trace("The capital of France is")
+    assert graph.next_tokens[0][0] == " Paris"
+    assert graph.next_tokens[0][1] > 0.9
+    assert graph.scores().replacement > 0.5
+    assert graph.scores().completeness > 0.8
+
+
+def test_influential_features_are_named_by_what_they_promote(minnow):
+    graph = minnow.trace("The capital of France is")
+    strongest = int(clew.attribution.influence.influence(graph)[: graph.n_features].argmax())
+    assert "promotes" in graph.node_label(strongest)
+
+
+def test_an_answer_of_several_tokens_is_traced_token_by_token(minnow):
+    graph = minnow.trace("You are a toddler. Question: what is the square root of 50, rounded? Answer:", answer=" I don't know.")
+    assert "".join(target.label for target in graph.targets) == " I don't know."
+    assert [target.position for target in graph.targets] == sorted({target.position for target in graph.targets})
+    for target in graph.targets:
+        assert target.weight == target.probability > 0.5
+
+
+def test_the_kit_says_where_it_came_from(minnow):
+    for fact in ("packages", "git_commit", "model", "dictionary"):
+        assert fact in minnow.provenance
+    assert torch.is_tensor(minnow.dictionary.layers[0].encoder)
