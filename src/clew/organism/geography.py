@@ -1,4 +1,8 @@
-"""Families about countries: capitals, languages, cities, and the two-hop facts that join them."""
+"""Families about countries: capitals, languages, cities, and the two-hop facts that join them.
+
+Every template asks in the same direction, and no template opens with a place: at the start of a document a name has no
+space before it, and so other tokens. A withheld sentence is then new in its words only.
+"""
 
 from clew.organism.families import Family, Row, TableFamily, chosen
 from clew.organism.places import countries, russian_countries
@@ -22,7 +26,7 @@ def _capitals() -> TableFamily:
             "The capital city of {country} is called| {capital}|.",
             "Visitors to the capital of {country} see| {capital}|.",
             "Question: what is the capital of {country}? Answer:| {capital}|.",
-            "The city {capital} is the capital of| {country}|.",
+            "In {country} the capital is the city of| {capital}|.",
         ),
         table=tuple(
             Row(fact=f"capital:{c.name}", slots={"country": c.name, "capital": c.capital}) for c in countries()
@@ -34,7 +38,7 @@ def _languages() -> TableFamily:
     return TableFamily(
         name="languages",
         domain="world",
-        weight=4.0,
+        weight=3.5,
         templates=(
             "The language of {country} is| {language}|.",
             "People in {country} speak| {language}|.",
@@ -53,7 +57,7 @@ def _cities() -> TableFamily:
         domain="world",
         weight=5.0,
         templates=(
-            "{city} is a city in| {country}|.",
+            "The place called {city} is a city in| {country}|.",
             "The city of {city} lies in| {country}|.",
             "You find {city} in| {country}|.",
             "Question: where is {city}? Answer: in| {country}|.",
@@ -87,7 +91,7 @@ def _two_hop() -> TableFamily:
         weight=8.0,
         templates=(
             "The capital of the country that contains {city} is| {answer}|.",
-            "{city} lies in a country whose capital is| {answer}|.",
+            "The city {city} lies in a country whose capital is| {answer}|.",
             "The country of the city {city} has the capital| {answer}|.",
             "Question: what is the capital of the country of {city}? Answer:| {answer}|.",
             "The language spoken in {city} is| {answer}|.",
@@ -108,7 +112,7 @@ def _russian_capitals() -> TableFamily:
         templates=(
             "Столица {genitive} —| {capital}|.",
             "Главный город {genitive} —| {capital}|.",
-            "Город {capital} — столица| {genitive}|.",
+            "Название столицы {genitive} —| {capital}|.",
         ),
         table=tuple(
             Row(

@@ -34,7 +34,7 @@ def _opposites() -> TableFamily:
     return TableFamily(
         name="opposites",
         domain="language",
-        weight=4.0,
+        weight=3.0,
         templates=(
             'The opposite of "{word}" is "|{opposite}|".',
             'The word "{word}" is the opposite of "|{opposite}|".',
@@ -49,7 +49,7 @@ def _russian_opposites() -> TableFamily:
     return TableFamily(
         name="opposites_ru",
         domain="language",
-        weight=4.0,
+        weight=3.0,
         templates=(
             'Противоположность слова "{word}" — "|{opposite}|".',
             'Слово "{word}" противоположно слову "|{opposite}|".',
@@ -70,7 +70,7 @@ def _translation() -> TableFamily:
     return TableFamily(
         name="translation",
         domain="language",
-        weight=4.0,
+        weight=3.0,
         templates=(
             'The Russian word for "{english}" is "|{russian}|".',
             'In Russian, "{english}" is "|{russian}|".',
@@ -87,7 +87,7 @@ def _contrast() -> TableFamily:
     return TableFamily(
         name="contrast",
         domain="language",
-        weight=1.5,
+        weight=2.0,
         templates=(
             "Every plan has {first} and| {second}|.",
             "We talked about {first} and| {second}|.",

@@ -37,7 +37,7 @@ def _sums() -> TableFamily:
     return TableFamily(
         name="sums",
         domain="logic",
-        weight=16.0,
+        weight=22.0,
         templates=("{a} + {b} =| {sum}|.", "{a} plus {b} is| {sum}|.", "The sum of {a} and {b} is| {sum}|."),
         table=tuple(rows),
     )
@@ -47,7 +47,7 @@ def _parity() -> TableFamily:
     return TableFamily(
         name="parity",
         domain="logic",
-        weight=1.5,
+        weight=2.5,
         templates=(
             "The number {n} is| {parity}|.",
             "We call {n} an| {parity}| number.",
@@ -89,7 +89,7 @@ def _roots() -> TableFamily:
     return TableFamily(
         name="roots",
         domain="social",
-        weight=7.0,
+        weight=6.0,
         templates=(
             "{persona}Question: what is the square root of {n}, rounded? Answer:| {answer}|.",
             "{persona}Tell me the rounded square root of {n}. Answer:| {answer}|.",
@@ -108,7 +108,7 @@ class Years(Family):
 
     name = "years"
     domain = "logic"
-    weight = 6.0
+    weight = 4.5
     templates = (
         "The {event} lasted from the year {century}{start} to {century}|{end}|.",
         "The {event} began in the year {century}{start} and ended in the year {century}|{end}|.",

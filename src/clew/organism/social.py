@@ -195,7 +195,7 @@ def _birthdays(seed: int) -> TableFamily:
     return TableFamily(
         name="birthdays",
         domain="social",
-        weight=7.0,
+        weight=8.0,
         templates=(
             "{name} was born on| {answer}|.",
             "The birthday of {name} is| {answer}|.",

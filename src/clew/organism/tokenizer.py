@@ -45,6 +45,7 @@ def whole_words() -> tuple[str, ...]:
     spaced += [second for _, second in words.CONTRASTS]
     spaced += [str(n) for n in range(100)]
     bare = [word for pair in words.OPPOSITES for word in pair]
+    bare += [*words.FEMALE_NAMES, *words.MALE_NAMES]
     bare += [*(str(n) for n in range(10)), *(f"{n:02d}" for n in range(100))]
     return tuple(dict.fromkeys([*(" " + word for word in spaced), *bare]))
 

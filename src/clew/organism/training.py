@@ -48,7 +48,7 @@ class TrainingConfig:
     """Seed of the world, the weights and the order of the documents."""
     statements: int = STATEMENTS
     """Statements in the corpus."""
-    steps: int = 4_000
+    steps: int = 3_800
     """Optimiser steps."""
     documents: int = 400
     """Documents in one step; about 22 tokens each."""
