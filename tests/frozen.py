@@ -1,9 +1,9 @@
 """The same model with everything frozen, by Hugging Face's own modules: the independent reference of the sweep.
 
 It shares no code with clew. The modules' `forward` is replaced for a while: attention mixes by the pattern of the first
-run, norms multiply by the scale of the first run, and each MLP output (at the Dictionary's write site) is a given value.
-What is left is linear in those values and in the embeddings, so that autograd gives every edge, and a second run with one
-value moved gives the effect of moving it.
+run, norms multiply by the scale of the first run, and each MLP output (at the Dictionary's write site) is a given
+value. What is left is linear in those values and in the embeddings, so that autograd gives every edge, and a second run
+with one value moved gives the effect of moving it.
 """
 
 from __future__ import annotations

@@ -64,7 +64,8 @@ def model(architecture: str, dtype: torch.dtype = torch.float64, *, seed: int = 
             rest = {"hidden_act": "relu", "use_parallel_residual": architecture == "neox"}
             made = GPTNeoXForCausalLM(GPTNeoXConfig(**{**common, **shape, **rest, **changes}))
         case "gemma2":
-            rest = {"num_hidden_layers": 4, "sliding_window": 4, "query_pre_attn_scalar": 8, "tie_word_embeddings": True}
+            rest = {"num_hidden_layers": 4, "sliding_window": 4, "query_pre_attn_scalar": 8}
+            grouped["tie_word_embeddings"] = True
             caps = {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0}
             made = Gemma2ForCausalLM(Gemma2Config(**{**common, **shape, **grouped, **rest, **caps, **changes}))
         case _:
@@ -121,7 +122,9 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<bos>")
 
 
-def subject(architecture: str, dtype: torch.dtype = torch.float64, *, with_tokenizer: bool = True, **changes: Any) -> Subject:
+def subject(
+    architecture: str, dtype: torch.dtype = torch.float64, *, with_tokenizer: bool = True, **changes: Any
+) -> Subject:
     """A Subject on a tiny model; its BOS is id 0."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -61,7 +61,7 @@ def test_neurons_of_a_relu_mlp_explain_everything(architecture: str, limit: int 
     subject = models.subject(architecture)
     graph = trace(subject, Dictionary.from_neurons(subject), PROMPT, max_features=limit)
     assert_identity(graph)
-    assert float(graph.rows[:, (graph.col_nodes >= graph.n_features) & (graph.col_nodes < graph.token_range.start)].abs().max()) < 1e-12
+    assert float(graph.adjacency[:, graph.error_range.start : graph.error_range.stop].abs().max()) < 1e-12
     if limit is None:
         assert graph.scores().replacement == pytest.approx(1, abs=1e-12)
         assert graph.scores().completeness == pytest.approx(1, abs=1e-12)
@@ -297,7 +297,7 @@ def test_an_sae_is_refused_in_one_line() -> None:
 @pytest.mark.parametrize("changes", [{"n_embd": 16}, {"n_layer": 2}, {"n_layer": 4}])
 def test_a_dictionary_of_another_model_is_refused_by_its_width_or_depth(changes: dict[str, int]) -> None:
     subject, other = models.subject("gpt2"), models.subject("gpt2", **changes)
-    with pytest.raises(MismatchError, match="d_model 16 against 32|layers [24] against 3"):
+    with pytest.raises(MismatchError, match=r"d_model 16 against 32|layers [24] against 3"):
         trace(subject, models.dictionary("clt", other), PROMPT)
 
 
