@@ -76,7 +76,7 @@ class DictionaryConfig:
     anneal: float = 4.0
     """How many times larger k is at the start; it falls to k over the first half."""
     precision: Literal["bfloat16", "float32"] = "bfloat16"
-    """Arithmetic of the pre-activations; the rest is float32. 16 bits are several times faster where the machine has them."""
+    """Arithmetic of the pre-activations; the rest is float32. 16 bits are much faster where a machine has them."""
     seed: int = 0
     """Seed of weights and batches."""
 
