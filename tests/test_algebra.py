@@ -64,7 +64,9 @@ def test_roles_follow_their_definition(seed):
     outputs = {i for i in graph.feature_range if through[i] > 0 and direct[i] >= 0.5 * through[i]}
     assert set(found.inputs) == inputs
     assert set(found.outputs) == outputs
-    assert [float(through[i]) for i in found.outputs] == sorted((float(through[i]) for i in found.outputs), reverse=True)
+    assert [float(through[i]) for i in found.outputs] == sorted(
+        (float(through[i]) for i in found.outputs), reverse=True
+    )
 
 
 def test_summary_states_shares_of_error_and_offsets_of_the_nodes_input():

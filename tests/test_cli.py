@@ -65,7 +65,16 @@ def test_trace_says_paris_and_what_led_there(run):
     assert code == 0
     first = next(line for line in out.splitlines() if "' Paris'" in line)
     assert float(first.split()[2 if first.split()[0] == "'" else 1]) > 0.9
-    for word in ("replacement", "completeness", "share of error", "Strongest paths", "Input features", "Output features", " s,", "MB"):
+    for word in (
+        "replacement",
+        "completeness",
+        "share of error",
+        "Strongest paths",
+        "Input features",
+        "Output features",
+        " s,",
+        "MB",
+    ):
         assert word in out
     assert "' France' →" in out
 
@@ -112,7 +121,9 @@ def test_targets_position_answer_and_limit_reach_the_graph(run):
 
 
 @pytest.mark.parametrize(
-    "prompt", ["1", "Столица Франции —", "zyxw qwerty ☃ 漢字", " ", "You", "\n"], ids=["one", "russian", "foreign", "space", "word", "line"]
+    "prompt",
+    ["1", "Столица Франции —", "zyxw qwerty ☃ 漢字", " ", "You", "\n"],
+    ids=["one", "russian", "foreign", "space", "word", "line"],
 )
 def test_any_text_can_be_traced(run, prompt):
     code, out, err = run("trace", prompt, "--json")
@@ -174,11 +185,23 @@ def test_nan_weights_are_refused(run, broken):
 def test_dictionary_of_another_width_is_refused(run, broken, tmp_path_factory):
     layer = clew.Dictionary.load(broken / "dictionary").layers[0]
     small = layer.with_tensors(
-        {"encoder": layer.encoder[:, :64], "bias": layer.bias, "decoder": layer.decoder[:, :1, :64], "decoder_bias": layer.decoder_bias[:64]}
+        {
+            "encoder": layer.encoder[:, :64],
+            "bias": layer.bias,
+            "decoder": layer.decoder[:, :1, :64],
+            "decoder_bias": layer.decoder_bias[:64],
+        }
         | {k: v for k, v in layer.tensors().items() if k == "threshold"}
     )
     other = clew.Dictionary(
-        kind="plt", layers={0: small}, writes={0: (0,)}, read_site="mlp_in", write_site="mlp_out", n_layers=6, d_model=64, name="narrow"
+        kind="plt",
+        layers={0: small},
+        writes={0: (0,)},
+        read_site="mlp_in",
+        write_site="mlp_out",
+        n_layers=6,
+        d_model=64,
+        name="narrow",
     )
     folder = tmp_path_factory.mktemp("narrow") / "dictionary"
     other.save(folder)
@@ -189,8 +212,14 @@ def test_an_sae_is_refused(run, broken, tmp_path_factory):
     layer = clew.Dictionary.load(broken / "dictionary").layers[0]
     tensors = {**layer.tensors(), "decoder": layer.decoder[:, :1]}
     sae = clew.Dictionary(
-        kind="sae", layers={0: layer.with_tensors(tensors)}, writes={0: (0,)}, read_site="resid_post", write_site="resid_post",
-        n_layers=6, d_model=128, name="sae",
+        kind="sae",
+        layers={0: layer.with_tensors(tensors)},
+        writes={0: (0,)},
+        read_site="resid_post",
+        write_site="resid_post",
+        n_layers=6,
+        d_model=128,
+        name="sae",
     )
     folder = tmp_path_factory.mktemp("sae") / "dictionary"
     sae.save(folder)

@@ -64,7 +64,9 @@ def test_influential_features_are_named_by_what_they_promote(minnow):
 
 
 def test_an_answer_of_several_tokens_is_traced_token_by_token(minnow):
-    graph = minnow.trace("You are a toddler. Question: what is the square root of 50, rounded? Answer:", answer=" I don't know.")
+    graph = minnow.trace(
+        "You are a toddler. Question: what is the square root of 50, rounded? Answer:", answer=" I don't know."
+    )
     assert "".join(target.label for target in graph.targets) == " I don't know."
     assert [target.position for target in graph.targets] == sorted({target.position for target in graph.targets})
     for target in graph.targets:

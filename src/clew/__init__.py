@@ -13,7 +13,7 @@ Names are imported when they are first used, so that `import clew` costs nothing
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from clew.errors import ClewError, FileError, InputError, MismatchError, UnsupportedModel
+from clew.errors import ClewError, FileError, InputError, MismatchError, UnsupportedModelError
 from clew.ids import FeatureId, NodeId
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ __all__ = [
     "Subject",
     "TargetNode",
     "TokenNode",
-    "UnsupportedModel",
+    "UnsupportedModelError",
     "export_html",
     "load",
     "trace",

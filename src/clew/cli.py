@@ -69,7 +69,9 @@ def trace(
     chat: Annotated[bool, typer.Option("--chat", help="Put the prompt into the model's chat template.")] = False,
     prompts: Annotated[Path | None, typer.Option("--prompts", help="A file with one prompt a line.")] = None,
     html: Annotated[Path | None, typer.Option("--html", help="Write a page that draws the graph offline.")] = None,
-    save: Annotated[Path | None, typer.Option("--save", help="Write the graph: *.json for other tools, else Clew's own.")] = None,
+    save: Annotated[
+        Path | None, typer.Option("--save", help="Write the graph: *.json for other tools, else Clew's own.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Trace how the model came to its next token.
@@ -146,7 +148,9 @@ def organism_train(
     with _bar("training", of=config.steps) as progress:
         for report in train(config, folder, resume=resume):
             progress(report.step, report.steps)
-            print(f"step {report.step}/{report.steps}  loss {report.loss:.4f}  {report.tokens_per_second:,.0f} tokens/s")
+            print(
+                f"step {report.step}/{report.steps}  loss {report.loss:.4f}  {report.tokens_per_second:,.0f} tokens/s"
+            )
     print(f"the model is in {folder / 'model'}; examine it with: clew organism exam {folder / 'model'}")
 
 
@@ -186,7 +190,9 @@ def kit_show(name: Annotated[str, typer.Argument(help="A bundled kit by name, or
     Example: `clew kit show minnow`
     """
     loaded = _kit(name, None, None)
-    print(f"{loaded.name}: {loaded.subject.n_layers} layers of width {loaded.subject.d_model}, {loaded.dictionary.name}")
+    print(
+        f"{loaded.name}: {loaded.subject.n_layers} layers of width {loaded.subject.d_model}, {loaded.dictionary.name}"
+    )
     print(json.dumps(loaded.provenance, ensure_ascii=False, indent=1))
 
 
@@ -222,7 +228,9 @@ def _kit(name: str, model: str | None, dictionary: str | None) -> Kit:
 
 def _texts(prompt: str | None, prompts: Path | None) -> list[str]:
     if (prompt is None) == (prompts is None):
-        raise InputError('give one prompt, or a file with --prompts; for example: clew trace "The capital of France is"')
+        raise InputError(
+            'give one prompt, or a file with --prompts; for example: clew trace "The capital of France is"'
+        )
     if prompts is None:
         return [prompt or ""]
     from clew.kit import prompts_from

@@ -17,7 +17,9 @@ def _table(*columns: str, title: str | None = None) -> Table:
     table = Table(box=None, title=title, title_justify="left", title_style="bold", pad_edge=False, show_edge=False)
     for column in columns:
         number = column.startswith(">")
-        table.add_column(column.removeprefix(">"), justify="right" if number else "left", style="none", header_style="dim")
+        table.add_column(
+            column.removeprefix(">"), justify="right" if number else "left", style="none", header_style="dim"
+        )
     return table
 
 
@@ -45,7 +47,9 @@ def print_summary(summary: Summary, *, seconds: float, megabytes: float) -> None
     if summary.paths:
         console.print(paths, "")
     _print_features(console, "Input features (most of their input comes from tokens)", summary.input_features)
-    _print_features(console, "Output features (most of their influence goes straight to the output)", summary.output_features)
+    _print_features(
+        console, "Output features (most of their influence goes straight to the output)", summary.output_features
+    )
     console.print(Text(f"{seconds:.2f} s, {megabytes:.0f} MB more memory at the peak\n", style="dim"))
 
 
@@ -59,7 +63,13 @@ def _tokens(tokens: tuple[str, ...]) -> Text:
 def _print_features(console: Console, title: str, features: tuple[FeatureSummary, ...]) -> None:
     table = _table("feature", "at", ">activation", ">influence", "", title=title)
     for feature in features:
-        row = feature.id, Text(repr(feature.token)), f"{feature.activation:.2f}", f"{feature.share:.3f}", Text(feature.label)
+        row = (
+            feature.id,
+            Text(repr(feature.token)),
+            f"{feature.activation:.2f}",
+            f"{feature.share:.3f}",
+            Text(feature.label),
+        )
         table.add_row(*row)
     if features:
         console.print(table, "")
@@ -72,9 +82,13 @@ def print_exam(report: ExamReport) -> None:
     for row in report.rows:
         verdict = "" if row.passed is None else "ok" if row.passed else "MISSED"
         bar = "" if row.bar is None else f"{row.bar:.2f}"
-        table.add_row(row.name, row.split, row.measure, f"{row.score:.4f}", f"{row.chance:.4f}", str(row.n), bar, verdict)
+        table.add_row(
+            row.name, row.split, row.measure, f"{row.score:.4f}", f"{row.chance:.4f}", str(row.n), bar, verdict
+        )
     console.print(table, "")
-    losses = _table("family", ">loss", ">entropy", ">difference", ">statements", title="Nats a statement, beside the law's own")
+    losses = _table(
+        "family", ">loss", ">entropy", ">difference", ">statements", title="Nats a statement, beside the law's own"
+    )
     for loss in report.losses:
         losses.add_row(
             loss.family, f"{loss.loss:.3f}", f"{loss.entropy:.3f}", f"{loss.loss - loss.entropy:+.3f}", str(loss.n)

@@ -1,10 +1,10 @@
 """Every error that a user can cause, in one tree.
 
     ClewError
-    ├── InputError          a prompt, target, option or configuration that cannot be used
-    ├── FileError           a file or folder that is missing, truncated, foreign or newer than this program
-    ├── UnsupportedModel    an architecture whose linear steps are not known or do not reproduce the model
-    └── MismatchError       two things that do not belong together (a Dictionary and a Subject, a Graph and a Kit)
+    ├── InputError              a prompt, target, option or configuration that cannot be used
+    ├── FileError               a file or folder that is missing, truncated, foreign or newer than this program
+    ├── UnsupportedModelError   an architecture whose linear steps are not known or do not reproduce the model
+    └── MismatchError           two things that do not belong together (a Dictionary and a Subject, a Graph and a Kit)
 
 The message is one line: the value seen, and what to do. The command line prints it and exits with code 2.
 """
@@ -25,7 +25,7 @@ class FileError(ClewError):
     """A file or folder that is missing, truncated, foreign or written by a newer schema."""
 
 
-class UnsupportedModel(ClewError):
+class UnsupportedModelError(ClewError):
     """An architecture whose linear steps are unknown, or do not reproduce the model."""
 
 

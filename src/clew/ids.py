@@ -60,7 +60,9 @@ class NodeId:
         """Read `L3/1207@4`, `E2@4`, `T@4` or `O0@4`; InputError when the text has another form."""
         match = _NODE.fullmatch(text.strip())
         if match is None:
-            raise InputError(f"{text!r} is not a node: write L3/1207@4 (feature), E2@4 (error), T@4 (token) or O0@4 (target)")
+            raise InputError(
+                f"{text!r} is not a node: write L3/1207@4 (feature), E2@4 (error), T@4 (token) or O0@4 (target)"
+            )
         position = int(match["position"])
         if match["index"] is not None:
             return cls("feature", position, int(match["layer"]), int(match["index"]))

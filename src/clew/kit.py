@@ -1,8 +1,8 @@
 """A folder with a model, a Dictionary and their provenance; `load` finds the bundled one by name.
 
-    kit/kit.json      schema, provenance, size and sha256 of every file
-    kit/model/        Hugging Face layout
-    kit/dictionary/   native layout
+kit/kit.json      schema, provenance, size and sha256 of every file
+kit/model/        Hugging Face layout
+kit/dictionary/   native layout
 """
 
 from __future__ import annotations
@@ -97,8 +97,14 @@ def bundled() -> list[str]:
 
 def build(folder: Path | str, *, name: str, model: Path | str, dictionary: Path | str, **facts: Any) -> None:
     """Put a model folder and a dictionary folder together into a kit; atomic, and refused when they do not fit."""
-    subject = Subject.load(model)
-    Dictionary.load(dictionary).check_fits(subject)
+    loaded = Dictionary.load(dictionary)
+    loaded.check_fits(Subject.load(model))
+    training = Path(model).parent / "training.json"
+    facts = {
+        "model": files.read_json(training) if training.is_file() else {},
+        "dictionary": dict(loaded.provenance),
+        **facts,
+    }
     with files.new_folder(folder) as new:
         shutil.copytree(model, new / "model")
         shutil.copytree(dictionary, new / "dictionary")
@@ -107,7 +113,13 @@ def build(folder: Path | str, *, name: str, model: Path | str, dictionary: Path 
             for path in sorted(new.rglob("*"))
             if path.is_file()
         }
-        head = {"format": "clew.kit", "schema": SCHEMA, "name": name, "provenance": files.provenance(**facts), "files": listed}
+        head = {
+            "format": "clew.kit",
+            "schema": SCHEMA,
+            "name": name,
+            "provenance": files.provenance(**facts),
+            "files": listed,
+        }
         files.write_json(new / "kit.json", head)
 
 
@@ -118,7 +130,9 @@ def _head(folder: Path) -> dict[str, Any]:
     if not isinstance(head, dict) or head.get("format") != "clew.kit":
         raise FileError(f"{folder / 'kit.json'} does not describe a Clew kit")
     if not isinstance(head.get("schema"), int) or head["schema"] > SCHEMA:
-        raise FileError(f"{folder} has kit schema {head.get('schema')}, this program reads up to {SCHEMA}: upgrade clew")
+        raise FileError(
+            f"{folder} has kit schema {head.get('schema')}, this program reads up to {SCHEMA}: upgrade clew"
+        )
     if missing := [key for key in ("name", "provenance", "files") if key not in head]:
         raise FileError(f"{folder / 'kit.json'} lacks {', '.join(missing)}")
     return head
@@ -131,7 +145,9 @@ def _check(folder: Path, listed: dict[str, dict[str, Any]]) -> None:
         if not path.is_file():
             raise FileError(f"kit {folder} lacks its file {name}")
         if path.stat().st_size != facts["bytes"]:
-            raise FileError(f"{path} has {path.stat().st_size} bytes instead of {facts['bytes']}: it is truncated or changed")
+            raise FileError(
+                f"{path} has {path.stat().st_size} bytes instead of {facts['bytes']}: it is truncated or changed"
+            )
         if whole and files.sha256(path) != facts["sha256"]:
             raise FileError(f"{path} is not the file that the kit was built with (its sha256 differs)")
 

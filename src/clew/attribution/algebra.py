@@ -71,7 +71,8 @@ def strongest_paths(graph: Graph, count: int = 10) -> list[Path]:
         weight = graph.targets[rank].weight
         if best[node] > 0:
             heapq.heappush(queue, (-best[node] * weight, (node,), weight))
-    tokens, found = graph.token_range, []
+    tokens = graph.token_range
+    found: list[Path] = []
     while queue and len(found) < count:
         _, nodes, weight = heapq.heappop(queue)
         if nodes[0] in tokens:

@@ -112,6 +112,43 @@ def scores(graph: Graph) -> Scores:
     return Scores(min(1.0, max(0.0, replacement)), min(1.0, max(0.0, completeness)))
 
 
+@dataclass(frozen=True)
+class Inflow:
+    """Where each node's absolute input comes from; 0 for nodes without a row.
+
+    `error` and `lost` (removed by pruning) are shares of the absolute edges into a node, `offset` is the share of
+    offsets in edges and offsets together. The means weigh nodes by influence plus target weight.
+    """
+
+    error: Float[Tensor, " node"]
+    lost: Float[Tensor, " node"]
+    offset: Float[Tensor, " node"]
+    mean_error: float
+    mean_offset: float
+
+
+def inflow(graph: Graph) -> Inflow:
+    """The shares of errors, of pruned edges and of offsets in what enters each node, and in the whole graph."""
+    zero = graph.rows.new_zeros(graph.n_nodes)
+    tiny = torch.finfo(graph.rows.dtype).tiny
+    is_error = (graph.col_nodes >= graph.error_range.start) & (graph.col_nodes < graph.error_range.stop)
+    mass, beside = graph.input_mass, graph.row_offsets.abs().sum(1)
+    error = zero.index_copy(0, graph.row_nodes, graph.rows[:, is_error].abs().sum(1) / mass.clamp_min(tiny))
+    offset = zero.index_copy(0, graph.row_nodes, beside / (mass + beside).clamp_min(tiny))
+    reach = (influence(graph) + _start(graph))[graph.row_nodes]
+    whole = float(reach.sum())
+    means = [float((reach * part[graph.row_nodes]).sum()) / whole if whole > 0 else 0.0 for part in (error, offset)]
+    return Inflow(error, zero.index_copy(0, graph.row_nodes, _lost(graph)), offset, means[0], means[1])
+
+
+def edge_influence(graph: Graph) -> Float[Tensor, "row col"]:
+    """The influence that each edge carries within the graph as it is: its share of the row times the row's reach."""
+    own = replace(graph, input_mass=graph.rows.abs().sum(1))
+    reach = (influence(own) + _start(own))[own.row_nodes]
+    shares = own.rows.abs() / own.input_mass.clamp_min(torch.finfo(own.rows.dtype).tiny)[:, None]
+    return shares * reach[:, None]
+
+
 def _smallest_set(values: Float[Tensor, " value"], share: float) -> Bool[Tensor, " value"]:
     """The fewest values, largest first, whose sum reaches `share` of the whole, and what ties with the least of them.
 
@@ -148,18 +185,11 @@ def prune(graph: Graph, *, node: float | int = 0.8, edge: float | int = 0.98) ->
         input_mass=graph.input_mass[row_kept],
     )
     if edge < 1:
-        small = replace(small, rows=small.rows * _strong_edges(small, float(edge)))
+        carried = edge_influence(small)
+        small = replace(small, rows=small.rows * _smallest_set(carried.flatten(), float(edge)).view_as(carried))
     if node < 1 or edge < 1:
         kept &= _alive(small, kept)
     return _only(small, kept, n_features, n_errors)
-
-
-def _strong_edges(graph: Graph, share: float) -> Bool[Tensor, "row col"]:
-    """Edges by the influence they carry: the row's share times what the row's node passes on."""
-    own = replace(graph, input_mass=graph.rows.abs().sum(1))
-    reach = (influence(own) + _start(own))[own.row_nodes]
-    shares = own.rows.abs() / own.input_mass.clamp_min(torch.finfo(own.rows.dtype).tiny)[:, None]
-    return _smallest_set((shares * reach[:, None]).flatten(), share).view_as(shares)
 
 
 def _alive(graph: Graph, kept: Bool[Tensor, " node"]) -> Bool[Tensor, " node"]:

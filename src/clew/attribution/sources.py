@@ -2,8 +2,8 @@
 
 Columns stand position by position; within a position by layer, a layer's features before its error, the token last. So
 what writes to one layer's output at one position is one contiguous run of columns, and one matrix product a position
-contracts a gradient with all of it. `written(layer)` is that run: activation times decoder, errors as they are, and zero
-where an earlier layer's error stands between.
+contracts a gradient with all of it. `written(layer)` is that run: activation times decoder, errors as they are, and
+zero where an earlier layer's error stands between.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class Sources:
         return self.column_of[nodes] + self._shifts[layer][positions]
 
     def _decoded(self, layers: Iterable[int]) -> dict[int, Float[Tensor, "row d_model"]]:
-        """Activation times decoder of everything that writes to these layers, errors still zero; each feature read once."""
+        """Activation times decoder of all that writes to these layers, errors still zero; each feature read once."""
         width = self.dictionary.d_model
         rows = {layer: torch.zeros(self._spans[layer][-1].last_row, width, dtype=self.dtype) for layer in layers}
         for source in sorted(self.dictionary.layers):

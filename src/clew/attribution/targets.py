@@ -66,7 +66,7 @@ def resolve(
 
 
 def answer(subject: Subject, recording: Recording, ids: Sequence[int]) -> tuple[Target, ...]:
-    """The tokens of an answer that ends the recorded text but for its last token: each at the position that predicts it."""
+    """The tokens of an answer, each at the position that predicts it; the recorded text ends with all but the last."""
     start = len(recording) - len(ids)
     return _weighted([_target(subject, recording, token, start + i) for i, token in enumerate(ids)])
 

@@ -50,8 +50,8 @@ def trace(
     """The attribution graph of one prompt.
 
     `answer` is text that follows the prompt: it is traced token by token, each token at the position that predicts it.
-    `budget` bounds the bytes of gradients held at once and of decoder rows kept. The first position is left out when its
-    token is a special one. InputError for a prompt, target or limit that cannot be used (an SAE among them),
+    `budget` bounds the bytes of gradients held at once and of decoder rows kept. The first position is left out when
+    its token is a special one. InputError for a prompt, target or limit that cannot be used (an SAE among them),
     MismatchError when the Dictionary was made for another model.
     """
     if dictionary.kind == "sae":
@@ -82,7 +82,13 @@ def trace(
         subject=subject.name,
         dictionary=dictionary.name,
         dictionary_kind=dictionary.kind,
-        settings={"n_active": sources.n_features, "max_features": max_features, "position": position, "answer": answer, "budget": budget},
+        settings={
+            "n_active": sources.n_features,
+            "max_features": max_features,
+            "position": position,
+            "answer": answer,
+            "budget": budget,
+        },
     )
 
 

@@ -20,7 +20,7 @@ def direct_logits(
 ) -> Float[Tensor, "feature vocab"]:
     """What one unit of activation adds to each centred logit, all layers that the feature writes to taken together.
 
-    The final norm's scale differs from text to text and is left out, so that rows are comparable within themselves only.
+    The final norm's scale differs from text to text and is left out: a row is comparable within itself only.
     """
     written = dictionary.decoder_rows(layer, ids).sum(1)
     norm = module_at(subject.model, subject.family.final_norm)

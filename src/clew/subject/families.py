@@ -11,14 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 ValueOutput = tuple[Tensor, Tensor | None, Tensor, Tensor | None]  # value, value_bias, output, output_bias
 
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """One architecture. Paths in `position_embedding`, `blocks` and `final_norm` start at the model, the others at a block."""
+    """One architecture. `position_embedding`, `blocks`, `final_norm` are paths from the model, the rest from a block."""
 
     architecture: str
     blocks: str
@@ -27,28 +27,28 @@ class Family:
     mlp_norm: str
     mlp: str
     final_norm: str
-    value_output: Callable[[nn.Module, Any], ValueOutput]
+    value_output: Callable[[Any, Any], ValueOutput]
     position_embedding: str | None = None
     post_attention_norm: str | None = None
     post_mlp_norm: str | None = None
     centred: bool = False  # LayerNorm centres, RMSNorm does not
     one_plus_weight: bool = False  # the norm's weight is stored less one
     parallel: Callable[[Any], bool] = lambda config: False  # attention and MLP both read the block's input
-    neurons: Callable[[nn.Module], tuple[Tensor, Tensor | None, Tensor, Tensor | None]] | None = None  # None: gated
+    neurons: Callable[[Any], tuple[Tensor, Tensor | None, Tensor, Tensor | None]] | None = None  # None: gated
 
 
-def _gpt2_value_output(attention: nn.Module, config: Any) -> ValueOutput:
+def _gpt2_value_output(attention: Any, config: Any) -> ValueOutput:
     heads, d_model = config.num_attention_heads, config.hidden_size
     weight, bias = attention.c_attn.weight[:, 2 * d_model :], attention.c_attn.bias[2 * d_model :]
     value = weight.reshape(d_model, heads, -1).transpose(0, 1)
     return value, bias.reshape(heads, -1), attention.c_proj.weight.reshape(heads, -1, d_model), attention.c_proj.bias
 
 
-def _gpt2_neurons(mlp: nn.Module) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
+def _gpt2_neurons(mlp: Any) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
     return mlp.c_fc.weight.T, mlp.c_fc.bias, mlp.c_proj.weight, mlp.c_proj.bias
 
 
-def _neox_value_output(attention: nn.Module, config: Any) -> ValueOutput:
+def _neox_value_output(attention: Any, config: Any) -> ValueOutput:
     heads, d_model = config.num_attention_heads, config.hidden_size
     joint, dense = attention.query_key_value, attention.dense
     value = joint.weight.view(heads, 3, -1, d_model)[:, 2].mT
@@ -56,12 +56,12 @@ def _neox_value_output(attention: nn.Module, config: Any) -> ValueOutput:
     return value, bias, dense.weight.T.reshape(heads, -1, d_model), dense.bias
 
 
-def _neox_neurons(mlp: nn.Module) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
+def _neox_neurons(mlp: Any) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
     inner, outer = mlp.dense_h_to_4h, mlp.dense_4h_to_h
     return inner.weight, inner.bias, outer.weight.T, outer.bias
 
 
-def _split_value_output(attention: nn.Module, config: Any) -> ValueOutput:
+def _split_value_output(attention: Any, config: Any) -> ValueOutput:
     heads, value_heads, d_model = config.num_attention_heads, config.num_key_value_heads, config.hidden_size
     v_proj, o_proj = attention.v_proj, attention.o_proj
     value = v_proj.weight.view(value_heads, -1, d_model).mT

@@ -1,4 +1,4 @@
-"""What passes through a model's modules during one call: watched, or replaced. Every hook is removed when its block ends."""
+"""What passes through a model's modules in one call, watched or replaced. Every hook goes when its block ends."""
 
 from __future__ import annotations
 

@@ -10,16 +10,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from clew.errors import InputError, UnsupportedModel
+from clew.errors import InputError, UnsupportedModelError
 from clew.subject.families import Family
 from clew.subject.hooks import Watch, eager_attention, module_at, normalized, watching
-from clew.subject.recording import Add, Affine, Attend, Embed, Mlp, Normalize, Recording, Site, SiteName, Step, Unembed, advance
+from clew.subject.recording import (
+    Add,
+    Affine,
+    Attend,
+    Embed,
+    Mlp,
+    Normalize,
+    Recording,
+    Site,
+    SiteName,
+    Step,
+    Unembed,
+    advance,
+)
 
 # Largest relative difference from the model that counts as its own rounding.
 _TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-3, torch.float16: 3e-2, torch.bfloat16: 1.5e-1}
@@ -28,14 +41,19 @@ _TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-3, torch.float16: 3e-2, tor
 def record(
     model: Any, family: Family, modules: Mapping[tuple[str, int], nn.Module], ids: Int[Tensor, " pos"]
 ) -> Recording:
-    """Run the model once on `ids` and keep the run; UnsupportedModel when the steps do not reproduce it."""
+    """Run the model once on `ids` and keep the run; UnsupportedModelError when the steps do not reproduce it."""
     extra = {"embedding": model.get_input_embeddings(), "unembedding": model.get_output_embeddings()}
     if family.position_embedding:
         extra["positions"] = module_at(model, family.position_embedding)
-    with eager_attention(model), watching({**modules, **{(name, -1): module for name, module in extra.items()}}) as watch:
+    with (
+        eager_attention(model),
+        watching({**modules, **{(name, -1): module for name, module in extra.items()}}) as watch,
+    ):
         output = model(ids[None], use_cache=False, output_attentions=True)
     if not bool(torch.isfinite(output.logits).all()):
-        raise InputError(f"the model's logits hold NaN or infinity on this prompt: its weights are damaged, or {model.dtype} overflows")
+        raise InputError(
+            f"the model's logits hold NaN or infinity: its weights are damaged, or {model.dtype} overflows here"
+        )
     tape = _Tape(model, family, modules, watch)
     tape.embed()
     for layer in range(model.config.num_hidden_layers):
@@ -69,7 +87,7 @@ class _Tape:
         real = real.reshape(mine.shape).to(mine.dtype)
         difference = float((mine - real).norm() / real.norm().clamp_min(1e-12))
         if not difference <= _TOLERANCE[self.model.dtype]:
-            raise UnsupportedModel(
+            raise UnsupportedModelError(
                 f"{self.family.architecture}: the linear steps do not reproduce the model at {what} "
                 f"(relative difference {difference:.1e}); this variant of the architecture is not supported"
             )
@@ -85,7 +103,7 @@ class _Tape:
         self.add(Normalize(source=source, target=target, scale=scale, centred=self.family.centred))
 
     def affine(self, norm: nn.Module, register: str) -> None:
-        weight = self.own(norm.weight) + (1 if self.family.one_plus_weight else 0)
+        weight = self.own(cast(Tensor, norm.weight)) + (1 if self.family.one_plus_weight else 0)
         self.add(Affine(source=register, target=register, weight=weight, bias=self.maybe(getattr(norm, "bias", None))))
 
     def norm(self, norm: nn.Module, source: str, target: str) -> None:

@@ -16,9 +16,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from clew.errors import FileError, InputError, UnsupportedModel
+from clew.errors import FileError, InputError, UnsupportedModelError
 from clew.subject.families import FAMILIES, Family
-from clew.subject.hooks import eager_attention, named_modules, normalized, replacing, watching
+from clew.subject.hooks import named_modules, normalized, replacing, watching
 from clew.subject.recorder import record
 from clew.subject.recording import Recording, SiteName
 
@@ -58,7 +58,7 @@ class Subject:
     ) -> Subject:
         """Load from a folder or hub id (float32 unless `dtype` says otherwise), or wrap a model that is loaded already.
 
-        FileError when nothing can be read there, UnsupportedModel when the architecture is not in the table.
+        FileError when nothing can be read there, UnsupportedModelError when the architecture is not in the table.
         """
         if not isinstance(source, str | Path):
             model = source.to(device) if dtype is None else source.to(device, dtype)
@@ -130,7 +130,9 @@ class Subject:
         if len(ids) == 0:
             raise InputError("the prompt is empty: give at least one token")
         if len(ids) > self.context_length:
-            raise InputError(f"the prompt has {len(ids)} tokens, the model's context holds {self.context_length}: shorten it")
+            raise InputError(
+                f"the prompt has {len(ids)} tokens, the model's context holds {self.context_length}: shorten it"
+            )
         n_vocab = len(self.unembedding)
         if int(ids.min()) < 0 or int(ids.max()) >= n_vocab:
             raise InputError(f"a token id of the prompt is outside 0..{n_vocab - 1}")
@@ -179,7 +181,7 @@ class Subject:
     def record(self, prompt: Prompt) -> Recording:
         """Run once and keep the run as linear steps, checked against the model.
 
-        UnsupportedModel, naming the first step that fails, when the steps do not reproduce the model.
+        UnsupportedModelError, naming the first step that fails, when the steps do not reproduce the model.
         """
         return record(self.model, self.family, self.modules, self.encode(prompt))
 
@@ -244,14 +246,24 @@ class Subject:
                 return self.model(ids.to(self.device), use_cache=False).logits
 
     def mlp_neurons(self, layer: int) -> Neurons:
-        """The weights of one MLP; InputError unless it is an ungated ReLU MLP, the only kind that is its own Dictionary."""
+        """The weights of one MLP; InputError unless it is ungated and ReLU, the kind that is its own Dictionary."""
         config = self.config
-        kind = next((getattr(config, n) for n in ("activation_function", "hidden_act", "hidden_activation") if hasattr(config, n)), "")
+        kind = next(
+            (
+                getattr(config, n)
+                for n in ("activation_function", "hidden_act", "hidden_activation")
+                if hasattr(config, n)
+            ),
+            "",
+        )
         if self.family.neurons is None or kind != "relu":
             gate = "gated " if self.family.neurons is None else ""
             raise InputError(f"{self.name} has {gate}{kind} MLPs: only an ungated ReLU MLP is its own exact dictionary")
-        w_in, b_in, w_out, b_out = (None if t is None else t.detach() for t in self.family.neurons(self.modules["mlp", layer]))
-        assert w_in is not None and w_out is not None
+        w_in, b_in, w_out, b_out = (
+            None if t is None else t.detach() for t in self.family.neurons(self.modules["mlp", layer])
+        )
+        assert w_in is not None
+        assert w_out is not None
         b_in = w_in.new_zeros(len(w_in)) if b_in is None else b_in
         b_out = w_out.new_zeros(w_out.shape[1]) if b_out is None else b_out
         return Neurons(w_in=w_in, b_in=b_in, w_out=w_out, b_out=b_out)
@@ -260,5 +272,5 @@ class Subject:
 def _family(architecture: str) -> Family:
     if architecture not in FAMILIES:
         known = ", ".join(sorted(FAMILIES))
-        raise UnsupportedModel(f"architecture {architecture} is not supported; supported are {known}")
+        raise UnsupportedModelError(f"architecture {architecture} is not supported; supported are {known}")
     return FAMILIES[architecture]
