@@ -156,12 +156,12 @@ def capital_graph(seed: int = 7) -> Graph:
     for layer in range(6):
         for position in range(1, len(tokens)):
             names = strong.get((layer, position), ())
-            for number in range(len(names) + int(torch.randint(0, 4, (1,), generator=generator))):
+            for number in range(len(names) + int(torch.randint(0, 5, (1,), generator=generator))):
                 index = int(torch.randint(0, 1024, (1,), generator=generator))
                 if (layer, position, index) in strength:
                     continue
                 keys.append((layer, position, index))
-                strength[keys[-1]] = 1.0 if number < len(names) else 0.16
+                strength[keys[-1]] = 1.0 if number < len(names) else 0.45
                 if number < len(names):
                     labels[FeatureId(layer, index)] = names[number]
     keys.sort()
@@ -177,12 +177,12 @@ def capital_graph(seed: int = 7) -> Graph:
     last = torch.full((n_targets,), n_tokens - 1)
     position = torch.cat([feature_keys[:, 1], error_keys[:, 1], torch.arange(n_tokens), last])
     power = torch.tensor(
-        [strength[key] for key in keys] + [0.06] * len(error_keys) + [0.8] * n_tokens + [1.0] * n_targets
+        [strength[key] for key in keys] + [0.18] * len(error_keys) + [0.7] * n_tokens + [1.0] * n_targets
     )
     reads = (torch.arange(len(layer)) < len(keys)) | (torch.arange(len(layer)) >= len(layer) - n_targets)
     sees = (layer[None] < layer[:, None]) & (position[None] <= position[:, None]) & reads[:, None]
     near = torch.where(position[None] == position[:, None], 1.0, 0.35)
-    matrix = torch.randn(sees.shape, generator=generator) ** 3 * sees * power[None] * near
+    matrix = torch.randn(sees.shape, generator=generator) ** 2 * sees * power[None] * near
     matrix = torch.where(torch.rand(sees.shape, generator=generator) < 0.25, -0.6, 1.0) * matrix.abs()
     offsets = 0.3 * torch.randn(len(layer), 4, generator=generator) * reads[:, None]
     offsets[:, 3] = 0
