@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
+import models
 import pytest
 import torch
+from frozen import Frozen, Replacement, replacement
+from models import ARCHITECTURES, KINDS, PROMPT
+from test_trace import assert_identity
 from torch import Tensor
 
-import models
 from clew.attribution.graph import OFFSETS, FeatureNode, Graph
 from clew.attribution.sources import Sources
 from clew.attribution.sweep import program
@@ -15,9 +18,6 @@ from clew.attribution.trace import trace
 from clew.dictionary import Dictionary
 from clew.subject.recording import Affine, Attend, Normalize, Site, Unembed
 from clew.subject.subject import Subject
-from frozen import Frozen, Replacement, replacement
-from models import ARCHITECTURES, KINDS, PROMPT
-from test_trace import assert_identity
 
 TARGETS = [3, 17]
 FEATURES = 14  # a layer, so that autograd has about a hundred rows to find

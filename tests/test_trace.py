@@ -3,19 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import models
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from models import ARCHITECTURES, BOS, KINDS, PROMPT, READS, WRITES
 from torch import Tensor
 
-import models
 from clew.attribution.graph import OFFSETS, Graph
 from clew.attribution.trace import trace
 from clew.dictionary import BatchTopK, Dictionary, Layer, TopK
 from clew.errors import ClewError, InputError, MismatchError
 from clew.subject.subject import Subject
-from models import ARCHITECTURES, BOS, KINDS, PROMPT, READS, WRITES
 
 LIMITS = (None, 13)
 

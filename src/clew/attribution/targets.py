@@ -116,6 +116,8 @@ def _target(subject: Subject, recording: Recording, spec: Spec, position: int) -
             raise InputError(
                 f"a target direction must have {subject.d_model} entries, this one has shape {tuple(spec.shape)}"
             )
+        if not bool(torch.isfinite(spec).all()):
+            raise InputError("the target direction holds NaN or infinity")
         return Target(label="direction", position=position, direction=spec.to(dtype), bias=0.0, weight=1.0)
     if isinstance(spec, str):
         parts = spec.split(" - ")
