@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 import torch
+from graphs import MAKES, Make, build, capital_graph, random_graph
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_graph import assert_same
 
 from clew.attribution.graph import Graph, TargetInfo
 from clew.attribution.graph_json import cantor, from_json, to_json, uncantor
 from clew.errors import FileError
-from clew.files import read_json, write_json
+from clew.files import load_tensors, read_json, write_json
 from clew.ids import FeatureId
-from graphs import MAKES, Make, build, capital_graph, random_graph
-from test_graph import assert_same
 
 PEER = Path(__file__).parents[1] / ".peer"
 NODE_KEYS = {"node_id", "feature", "layer", "ctx_idx", "feature_type", "jsNodeId", "clerp"}
@@ -275,3 +275,47 @@ def test_the_peers_own_schema_takes_our_json(tmp_path: Path) -> None:
     assert int(count) == len(read_json(tmp_path / "x.json")["nodes"])
     node = json.loads(theirs)
     assert (node["node_id"], node["feature"], node["jsNodeId"]) == ("3_5_4", cantor(3, 5), "3_5-0")
+
+
+_PEER_WRITES = """
+import sys, types, torch
+from safetensors.torch import load_file
+from circuit_tracer.attribution.targets import LogitTarget
+from circuit_tracer.graph import prune_graph
+from circuit_tracer.utils.create_graph_files import build_model, create_nodes, create_used_nodes_and_edges
+t = load_file(sys.argv[1])
+k, f, tokens = len(t["logit_tokens"]), len(t["active_features"]), 16
+layers = (len(t["adjacency"]) - f - k - tokens) // tokens
+graph = types.SimpleNamespace(adjacency_matrix=t["adjacency"], active_features=t["active_features"],
+    logit_targets=[LogitTarget(f" w{i}", int(i)) for i in t["logit_tokens"]], input_tokens=torch.arange(tokens),
+    selected_features=torch.arange(f), logit_probabilities=torch.full((k,), 0.9 / k), n_pos=tokens,
+    activation_values=torch.ones(f), cfg=types.SimpleNamespace(n_layers=layers), input_string="a prompt")
+nodes_kept, edges_kept, shares = prune_graph(graph, 0.6, 0.9)
+tokenizer = types.SimpleNamespace(decode=lambda i: f" w{int(i)}")
+nodes = create_nodes(graph, nodes_kept, tokenizer, shares)
+used, links = create_used_nodes_and_edges(graph, nodes, edges_kept)
+model = build_model(graph, used, links, "slug", "scan", 0.6, tokenizer)
+open(sys.argv[2], "w").write(model.model_dump_json())
+"""
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("kind", ["plt", "clt"])
+def test_a_graph_that_the_peer_wrote_reads_with_all_its_edges(tmp_path: Path, kind: str) -> None:
+    python, matrix = PEER / "bin" / "python", PEER / "bench" / f"circuit_tracer_{kind}.safetensors"
+    if not python.exists() or not matrix.exists():
+        pytest.skip("no circuit-tracer environment or graph in .peer")
+    command = [str(python), "-c", _PEER_WRITES, str(matrix), str(tmp_path / "x.json")]
+    subprocess.run(command, capture_output=True, text=True, check=True)
+    written = read_json(tmp_path / "x.json")
+    graph = Graph.from_json(tmp_path / "x.json")
+    assert len(written["nodes"]) == graph.n_nodes
+    assert int((graph.rows != 0).sum()) == len({(k["source"], k["target"], k["weight"]) for k in written["links"]})
+    assert graph.settings.get("ambiguous_links", 0) + graph.settings.get("links_without_nodes", 0) <= 2
+    whole, keys = load_tensors(matrix)["adjacency"], load_tensors(matrix)["active_features"].tolist()
+    place = {tuple(key): i for i, key in enumerate(keys)}
+    features = [place[tuple(key)] for key in graph.feature_keys.tolist()]
+    ours = graph.adjacency[: graph.n_features, : graph.n_features]
+    theirs = whole[features][:, features]
+    assert torch.equal(ours[ours != 0], theirs[ours != 0])
+    assert 0 < graph.scores().replacement < 1

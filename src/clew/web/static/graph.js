@@ -39,8 +39,8 @@ function redraw() {
 function showControls() {
   const drawn = drawBase();
   const seen = inner.filter((node) => node.seen).length;
-  byName("nodes").value = widest > 0 ? Math.round((1000 * state.nodeShare) / widest) : 1000;
-  byName("edges").value = Math.round(1000 * state.edgeShare);
+  byName("nodes").value = Math.round(1000 * placeOf(state.nodeShare, nodeHolds));
+  byName("edges").value = Math.round(1000 * placeOf(state.edgeShare, edgeHolds));
   say("nodes", seen, `${seen} features and errors in view, with the tokens they hold ${percent(state.nodeShare)} of the influence`, state.nodeShare);
   say("edges", drawn, `${drawn} edges drawn, ${percent(state.edgeShare)} of the influence that edges carry; a chosen node shows all of its own`, state.edgeShare);
   byName("errors").checked = state.errors;
@@ -258,12 +258,12 @@ byName("theme").addEventListener("click", switchTheme);
 byName("ask").addEventListener("click", () => byName("help").showModal());
 byName("search").addEventListener("input", (event) => setQuery(event.target.value));
 byName("nodes").addEventListener("input", (event) => {
-  state.nodeShare = (widest * event.target.value) / 1000;
+  state.nodeShare = shareAt(event.target.value / 1000, nodeHolds);
   redrawSoon();
   remember();
 });
 byName("edges").addEventListener("input", (event) => {
-  state.edgeShare = event.target.value / 1000;
+  state.edgeShare = shareAt(event.target.value / 1000, edgeHolds);
   redrawSoon(false);
   remember();
 });

@@ -24,12 +24,24 @@ const inner = nodes.filter((node) => node.kind === "feature" || node.kind === "e
 const widest = Math.max(0, ...inner.map((node) => node.held));
 const strongest = Math.max(1e-12, ...inner.map((node) => node.influence));
 const edgeHolds = edges.map((edge) => edge.held).sort((a, b) => a - b);
+const nodeHolds = inner.map((node) => node.held).sort((a, b) => a - b);
 const FIRST_EDGES = 420;
 
 const state = { chosen: null, cursor: null, path: null, nodeShare: widest, edgeShare: firstEdgeShare(), errors: true, labels: true, query: "", theme: "auto" };
 
 function firstEdgeShare() {
   return edgeHolds.length > FIRST_EDGES ? edgeHolds[FIRST_EDGES] : 1;
+}
+
+// A slider moves through the ranks of its nodes or edges, the first ones slowly; the state keeps the share they hold.
+function shareAt(place, holds) {
+  if (place >= 1 || !holds.length) return holds.at(-1) ?? 1;
+  const count = Math.round(holds.length * place ** 2);
+  return count > 0 ? holds[count - 1] : 0;
+}
+
+function placeOf(share, holds) {
+  return holds.length ? Math.sqrt(holds.filter((held) => held <= share + 1e-9).length / holds.length) : 1;
 }
 
 function isSeen(node) {
