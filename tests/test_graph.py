@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from graphs import MAKES, Make, capital_graph, random_graph
 from hypothesis import given, settings
 from torch import Tensor
 
@@ -13,7 +14,6 @@ from clew import files
 from clew.attribution.graph import OFFSETS, ErrorNode, FeatureNode, Graph, TargetNode, TokenNode
 from clew.errors import FileError, InputError
 from clew.ids import FeatureId, NodeId
-from graphs import MAKES, Make, capital_graph, random_graph
 
 
 @settings(max_examples=50, deadline=None)
@@ -200,7 +200,7 @@ def test_labels_are_shown_and_old_ones_stay() -> None:
     assert labelled.node_label(0) == f"{first.id} says hello"
     assert graph.node_label(0) == str(first.id)
     assert graph.node_label(graph.token_range.start) == repr(graph.tokens[0])
-    assert graph.node_label(graph.target_range.start) == graph.targets[0].label
+    assert graph.node_label(graph.target_range.start) == repr(graph.targets[0].label)
     assert graph.node_label(graph.error_range.start).endswith("error")
 
 

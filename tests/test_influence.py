@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from graphs import MAKES, Make, build, capital_graph, random_graph
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -15,7 +16,6 @@ from clew.attribution.graph import Graph, TargetInfo
 from clew.attribution.influence import influence
 from clew.errors import InputError
 from clew.files import load_tensors
-from graphs import MAKES, Make, build, capital_graph, random_graph
 
 ROOT = Path(__file__).parents[1]
 PEER = ROOT / ".peer"
