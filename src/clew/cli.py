@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -106,6 +106,49 @@ def trace(
         _write(graph, html=_numbered(html, place), save=_numbered(save, place))
     if as_json:
         print(json.dumps(found if prompts else found[0], ensure_ascii=False, indent=1))
+
+
+@app.command()
+def train(
+    folder: Annotated[Path, typer.Argument(help="Where the checkpoint and the dictionary go.")],
+    model: Annotated[str, typer.Option(help="A model folder or hub id, or a bundled kit's name.")] = "minnow",
+    text: Annotated[Path | None, typer.Option(help="One document a line; left out, the small world's corpus.")] = None,
+    kind: Annotated[str, typer.Option(help="clt or plt.")] = "clt",
+    features: Annotated[int | None, typer.Option(help="Features a layer.")] = None,
+    k: Annotated[int | None, typer.Option(help="Active features a position and layer, on average.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Batches.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of weights and batches.")] = 0,
+    resume: Annotated[bool, typer.Option(help="Go on from the folder's checkpoint.")] = False,
+) -> None:
+    """Train a dictionary on a model and measure it on text that it has not seen.
+
+    Example: `clew train runs/clt --model runs/minnow/model`
+    """
+    from clew import kit
+    from clew.console import print_evaluation
+    from clew.dictionary import Dictionary
+    from clew.subject import Subject
+    from clew.training.activations import encode_documents
+    from clew.training.evaluate import evaluate
+    from clew.training.trainer import DictionaryConfig, train_dictionary
+
+    subject = Subject.load(kit.BUNDLED / model / "model" if model in kit.bundled() else model)
+    given = {"kind": kind, "features": features, "k": k, "steps": steps, "seed": seed}
+    config = DictionaryConfig(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    documents = encode_documents(subject, _documents(text))
+    kept = max(1, min(2000, len(documents) // 10))
+    seen, held_out = documents.slice(0, len(documents) - kept), documents.slice(len(documents) - kept, len(documents))
+    with _bar("training") as progress:
+        for report in train_dictionary(subject, seen, config, folder, resume=resume):
+            progress(report.step, report.steps)
+            if report.step % 500 == 0:
+                print(
+                    f"step {report.step}/{report.steps}  error {sum(report.nmse) / len(report.nmse):.4f}  "
+                    f"active {sum(report.l0) / len(report.l0):.1f}  dead {report.dead:.1%}  "
+                    f"{report.tokens_per_second:,.0f} tokens/s"
+                )
+    print_evaluation(evaluate(subject, Dictionary.load(folder / "dictionary"), held_out))
+    print(f"the dictionary is in {folder / 'dictionary'}")
 
 
 organism_app = typer.Typer(help="The small world: look at it, train its model, examine it.", no_args_is_help=True)
@@ -236,6 +279,16 @@ def _texts(prompt: str | None, prompts: Path | None) -> list[str]:
     from clew.kit import prompts_from
 
     return list(prompts_from(prompts))
+
+
+def _documents(text: Path | None) -> Sequence[str]:
+    if text is not None:
+        from clew.kit import prompts_from
+
+        return prompts_from(text)
+    from clew.organism.world import World
+
+    return World(seed=0).corpus().documents
 
 
 def _numbered(path: Path | None, number: int | None) -> Path | None:

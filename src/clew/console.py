@@ -11,6 +11,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from clew.attribution.summary import FeatureSummary, Summary
     from clew.organism.exam import ExamReport
+    from clew.training.evaluate import Evaluation
 
 
 def _table(*columns: str, title: str | None = None) -> Table:
@@ -73,6 +74,19 @@ def _print_features(console: Console, title: str, features: tuple[FeatureSummary
         table.add_row(*row)
     if features:
         console.print(table, "")
+
+
+def print_evaluation(evaluation: Evaluation) -> None:
+    """Print how good a Dictionary is on text that it was not trained on."""
+    console = Console(highlight=False)
+    table = _table("layer", ">relative error", ">active", ">never fired", title="On unseen text")
+    for layer, row in enumerate(zip(evaluation.nmse, evaluation.l0, evaluation.dead, strict=True)):
+        table.add_row(f"L{layer}", f"{row[0]:.4f}", f"{row[1]:.2f}", f"{row[2]:.1%}")
+    console.print(table, "")
+    console.print(
+        f"all MLPs replaced: KL {evaluation.kl:.4f} nats, agreement {evaluation.agreement:.4f}, "
+        f"{evaluation.agreement_sure:.4f} where the model is sure ({evaluation.sure:.0%} of {evaluation.positions:,})"
+    )
 
 
 def print_exam(report: ExamReport) -> None:

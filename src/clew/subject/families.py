@@ -18,7 +18,7 @@ ValueOutput = tuple[Tensor, Tensor | None, Tensor, Tensor | None]  # value, valu
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """One architecture. `position_embedding`, `blocks`, `final_norm` are paths from the model, the rest from a block."""
+    """One architecture: paths from the model (`position_embedding`, `blocks`, `final_norm`), the rest from a block."""
 
     architecture: str
     blocks: str
