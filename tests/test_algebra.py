@@ -79,7 +79,9 @@ def test_summary_states_shares_of_error_and_offsets_of_the_nodes_input():
     reads = [*graph.feature_range, *graph.target_range]
     errors = matrix[:, graph.error_range.start : graph.error_range.stop].sum(1)
     weight = sum(float(reach[i]) for i in reads)
-    assert summary.error_share == pytest.approx(sum(float(reach[i] * errors[i] / whole[i]) for i in reads) / weight)
+    assert summary.error_share == pytest.approx(
+        sum(float(reach[i] * errors[i] / matrix[i].sum()) for i in reads) / weight
+    )
     assert summary.offset_share == pytest.approx(sum(float(reach[i] * offsets[i] / whole[i]) for i in reads) / weight)
     assert summary.replacement == graph.scores().replacement
 

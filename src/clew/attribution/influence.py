@@ -95,18 +95,12 @@ def _lost(graph: Graph) -> Float[Tensor, " row"]:
 def scores(graph: Graph) -> Scores:
     """Replacement and completeness of a whole or a pruned graph."""
     through = influence(graph)
-    reach = through + _start(graph)
-    lost = _lost(graph)
+    reach, entering = through + _start(graph), inflow(graph)
     token = float(through[graph.token_range.start : graph.token_range.stop].sum())
     error = float(through[graph.error_range.start : graph.error_range.stop].sum())
-    error += float((reach[graph.row_nodes] * lost).sum())
+    error += float((reach * entering.lost).sum())
     replacement = token / (token + error) if token + error > 0 else 1.0
-    is_error = (graph.col_nodes >= graph.error_range.start) & (graph.col_nodes < graph.error_range.stop)
-    mass = graph.input_mass
-    into = graph.rows[:, is_error].abs().sum(1)
-    share = torch.where(mass > 0, into / mass.clamp_min(torch.finfo(mass.dtype).tiny), 0.0) + lost
-    complete = torch.ones_like(reach)
-    complete[graph.row_nodes] = 1 - share.clamp(0, 1)
+    complete = 1 - (entering.error + entering.lost).clamp(0, 1)
     weight = float(reach.sum())
     completeness = float((complete * reach).sum()) / weight if weight > 0 else 1.0
     return Scores(min(1.0, max(0.0, replacement)), min(1.0, max(0.0, completeness)))

@@ -6,13 +6,9 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
 from clew.attribution.algebra import roles, strongest_paths
 from clew.attribution.graph import FeatureNode, Graph
-from clew.attribution.influence import influence
+from clew.attribution.influence import inflow, influence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +35,8 @@ class FeatureSummary:
 class Summary:
     """The first things to know of a graph.
 
-    `error_share` and `offset_share` are shares of the absolute input of features and targets, weighted by influence.
+    `error_share` is the share of errors in the absolute edges into features and targets, `offset_share` that of offsets
+    in edges and offsets together; both weighted by influence.
     """
 
     prompt: str
@@ -68,7 +65,7 @@ def summarise(graph: Graph, *, paths: int = 6, features: int = 6) -> Summary:
     through = influence(graph)
     whole = float(graph.target_weights.sum())
     role, scores = roles(graph), graph.scores()
-    error, offset = _shares(graph, through)
+    entering = inflow(graph)
 
     def described(index: int) -> FeatureSummary:
         node = graph.node(index)
@@ -93,8 +90,8 @@ def summarise(graph: Graph, *, paths: int = 6, features: int = 6) -> Summary:
         n_left_out=int(graph.settings.get("n_active", graph.n_features)) - graph.n_features,
         replacement=scores.replacement,
         completeness=scores.completeness,
-        error_share=error,
-        offset_share=offset,
+        error_share=entering.mean_error,
+        offset_share=entering.mean_offset,
         paths=tuple(
             PathSummary(
                 nodes=tuple(str(pruned.node(i).id) for i in path.nodes),
@@ -106,17 +103,3 @@ def summarise(graph: Graph, *, paths: int = 6, features: int = 6) -> Summary:
         input_features=tuple(described(i) for i in role.inputs[:features]),
         output_features=tuple(described(i) for i in role.outputs[:features]),
     )
-
-
-def _shares(graph: Graph, through: Float[Tensor, " node"]) -> tuple[float, float]:
-    reach = through.clone()
-    reach[graph.target_range.start :] += graph.target_weights
-    is_error = (graph.col_nodes >= graph.error_range.start) & (graph.col_nodes < graph.error_range.stop)
-    offsets = graph.row_offsets.abs().sum(1)
-    whole = (graph.input_mass + offsets).clamp_min(torch.finfo(offsets.dtype).tiny)
-    weight = reach[graph.row_nodes]
-    total = float(weight.sum())
-    if total == 0:
-        return 0.0, 0.0
-    error = float((weight * graph.rows[:, is_error].abs().sum(1) / whole).sum()) / total
-    return error, float((weight * offsets / whole).sum()) / total
