@@ -82,6 +82,7 @@ def trace(
         subject=subject.name,
         dictionary=dictionary.name,
         dictionary_kind=dictionary.kind,
+        dictionary_fingerprint=_fingerprint(dictionary),
         settings={
             "n_active": sources.n_features,
             "max_features": max_features,
@@ -111,6 +112,12 @@ def _answer_ids(subject: Subject, answer: str | None) -> list[int]:
     if not ids:
         raise InputError("the answer is empty: give the text that follows the prompt, with its leading space")
     return ids
+
+
+def _fingerprint(dictionary: Dictionary) -> str:
+    """The Dictionary's hash, or nothing where reading all of it would take longer than the trace."""
+    size = sum(tensor.nbytes for layer in dictionary.layers.values() for tensor in layer.tensors().values())
+    return dictionary.fingerprint if size <= _HASHED_BYTES else ""
 
 
 def _likely(subject: Subject, recording: Recording, position: int, count: int = 10) -> tuple[tuple[str, float], ...]:
@@ -256,6 +263,7 @@ class _Rows:
 
 # A block takes positions until it has this many targets, or reaches over this many positions.
 _WIDE, _REACH = 192, 4
+_HASHED_BYTES = 256 << 20
 
 
 def _untouched(n_rows: int, n_cols: int, dtype: torch.dtype) -> Float[Tensor, "row col"]:
