@@ -80,7 +80,7 @@ def test_summary_states_shares_of_error_and_offsets_of_the_nodes_input():
     errors = matrix[:, graph.error_range.start : graph.error_range.stop].sum(1)
     weight = sum(float(reach[i]) for i in reads)
     assert summary.error_share == pytest.approx(
-        sum(float(reach[i] * errors[i] / matrix[i].sum()) for i in reads) / weight
+        sum(float(reach[i] * errors[i] / matrix[i].sum().clamp_min(1e-30)) for i in reads) / weight
     )
     assert summary.offset_share == pytest.approx(sum(float(reach[i] * offsets[i] / whole[i]) for i in reads) / weight)
     assert summary.replacement == graph.scores().replacement

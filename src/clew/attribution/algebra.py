@@ -66,21 +66,20 @@ def strongest_paths(graph: Graph, count: int = 10) -> list[Path]:
     """
     inputs = _inputs(graph)
     best = _best_from_tokens(graph, inputs)
-    queue: list[tuple[float, tuple[int, ...], float]] = []
-    for rank, node in enumerate(graph.target_range):
-        weight = graph.targets[rank].weight
-        if best[node] > 0:
-            heapq.heappush(queue, (-best[node] * weight, (node,), weight))
+    weights = {node: graph.targets[rank].weight for rank, node in enumerate(graph.target_range)}
+    queue = [(-best[node] * weight, (node,), 1.0) for node, weight in weights.items() if best[node] * weight > 0]
+    heapq.heapify(queue)
     tokens = graph.token_range
     found: list[Path] = []
     while queue and len(found) < count:
-        _, nodes, weight = heapq.heappop(queue)
+        _, nodes, product = heapq.heappop(queue)
         if nodes[0] in tokens:
-            found.append(Path(nodes, weight / graph.targets[nodes[-1] - graph.target_range.start].weight))
+            found.append(Path(nodes, product))
             continue
         for source, share in inputs[nodes[0]]:
-            if best[source] > 0:
-                heapq.heappush(queue, (-abs(weight * share) * best[source], (source, *nodes), weight * share))
+            gain = abs(product * share) * best[source] * weights[nodes[-1]]
+            if gain > 0:
+                heapq.heappush(queue, (-gain, (source, *nodes), product * share))
     return found
 
 
