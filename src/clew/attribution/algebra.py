@@ -67,7 +67,8 @@ def strongest_paths(graph: Graph, count: int = 10) -> list[Path]:
     inputs = _inputs(graph)
     best = _best_from_tokens(graph, inputs)
     weights = {node: graph.targets[rank].weight for rank, node in enumerate(graph.target_range)}
-    queue = [(-best[node] * weight, (node,), 1.0) for node, weight in weights.items() if best[node] * weight > 0]
+    starts = [(-best[node] * weight, (node,), 1.0) for node, weight in weights.items()]
+    queue: list[tuple[float, tuple[int, ...], float]] = [start for start in starts if start[0] < 0]
     heapq.heapify(queue)
     tokens = graph.token_range
     found: list[Path] = []
