@@ -20,7 +20,8 @@ from clew.training import DictionaryConfig, Documents, encode_documents, evaluat
 from clew.training import trainer as trainer_module
 from clew.training.activations import Batch, collect, stream
 from clew.training.objective import BANDWIDTH, auxiliary_loss, batch_topk, jump
-from clew.training.trainer import Run, finished, fit_threshold, loss_of
+from clew.training.run import DROP_AFTER, Run, finished
+from clew.training.trainer import fit_threshold, loss_of, revive
 
 VOCAB, D, L = 40, 24, 3
 SMALL = DictionaryConfig(features=64, k=4, steps=30, batch=128, learning_rate=5e-3, precision="float32")
@@ -227,14 +228,14 @@ def test_the_saved_dictionary_computes_what_was_trained(
         weight.data += 0.1 * noise * (1 if "threshold" in name or "bias" in name else weight.data.std())
     with torch.no_grad():
         scaled = run.normalised(batch)
-        _, errors, counts = loss_of(run, scaled, 4.0, 0.1)
+        losses = loss_of(run, scaled, 4.0, 0.1)
     made = finished(run, subject, run.guess / 0.8 * (1 - 1e-6))
     active = {i: made.encode(i, batch.inputs[i]) for i in range(L)}
     rebuilt = made.reconstruct(active, dict(enumerate(batch.inputs)), 512)
     for i in range(L):
-        assert len(active[i]) / 512 == pytest.approx(float(counts[i]), rel=1e-3)
+        assert len(active[i]) / 512 == pytest.approx(float(losses.l0[i]), rel=1e-3)
         error = (rebuilt[i] - batch.outputs[i]).square().mean() / run.scales["output_scale"][i] ** 2
-        assert float(error) == pytest.approx(float(errors[i]), rel=1e-3)
+        assert float(error) == pytest.approx(float(losses.nmse[i]), rel=1e-3)
         norms = made.layers[i].decoder.flatten(1).norm(dim=1)
         torch.testing.assert_close(norms, torch.ones_like(norms))
 
@@ -389,3 +390,38 @@ def test_a_checkpoint_of_another_run_or_a_broken_one_is_refused(
     path.unlink()
     with pytest.raises(FileError, match="no such file"):
         next(train_dictionary(subject, documents, config, tmp_path, resume=True))
+
+
+def test_a_revived_feature_explains_the_position_it_was_made_for(
+    subject: Subject, documents: Documents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer_module, "DEAD_AFTER", 100)
+    run = Run(L, D, SMALL)
+    batch = next(_stream(subject, documents, 256, 512))
+    run.fit_scales(batch)
+    batch = run.normalised(batch)
+    missing = tuple(torch.randn(256, D, generator=torch.Generator().manual_seed(i)) for i in range(L))
+    run.quiet[1, 5] = 101
+    before = {name: weight.detach().clone() for name, weight in run.weights.items()}
+    revive(run, batch, missing)
+    encoder, bias, decoder = (run.weights[f"{name}.1"].detach() for name in ("encoder", "bias", "decoder"))
+    written = (batch.inputs[1] @ encoder[5] + bias[5]).relu()[:, None] * decoder[5]
+    error = (written - torch.cat([missing[1], missing[2]], 1)).norm(dim=1)
+    assert float(error.min()) < 1e-4
+    assert run.quiet[1, 5] == 0
+    for name, weight in run.weights.items():
+        changed = (weight != before[name]).nonzero()[:, 0].unique().tolist()
+        assert changed == ([5] if name in ("encoder.1", "bias.1", "decoder.1") else [])
+
+
+def test_features_that_fell_silent_are_not_saved(subject: Subject, documents: Documents) -> None:
+    run = Run(L, D, SMALL)
+    run.fit_scales(next(_stream(subject, documents, 256, 512)))
+    whole = finished(run, subject, 1.0)
+    run.quiet[1, [3, 60]] = DROP_AFTER + 1
+    run.quiet[2] = DROP_AFTER + torch.arange(64) + 1
+    made = finished(run, subject, 1.0)
+    assert [made.d_features(i) for i in range(L)] == [64, 62, 1]  # a layer keeps one, so that it stays a layer
+    kept = torch.tensor([i for i in range(64) if i not in (3, 60)])
+    assert torch.equal(made.layers[1].encoder, whole.layers[1].encoder[kept])
+    assert torch.equal(made.layers[1].decoder, whole.layers[1].decoder[kept])

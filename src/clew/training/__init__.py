@@ -2,7 +2,8 @@
 
 from clew.training.activations import Documents, encode_documents
 from clew.training.evaluate import Evaluation, evaluate, replaced_logits
-from clew.training.trainer import DictionaryConfig, TrainingReport, train_dictionary
+from clew.training.run import DictionaryConfig
+from clew.training.trainer import TrainingReport, train_dictionary
 
 __all__ = [
     "DictionaryConfig",
