@@ -13,10 +13,10 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
+from test_dictionary import D, F, L, build, inputs
 
 from clew.dictionary import Dictionary, JumpReLU, ReLU, TopK, save_circuit_tracer
 from clew.errors import FileError, InputError
-from test_dictionary import D, F, L, build, inputs
 
 RULES = ["relu", "jumprelu", "topk", "batchtopk"]
 DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.float64]
