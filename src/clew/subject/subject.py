@@ -198,7 +198,7 @@ class Subject:
         needed = {"block", "mlp_norm", "mlp", "post_mlp_norm"}
         modules = {key: module for key, module in self.modules.items() if key[0] in needed}
         with watching(modules) as watch:
-            self.model(ids.to(self.device), use_cache=False)
+            self.model.base_model(ids.to(self.device), use_cache=False)  # no logits: nobody looks
         return {(site, layer): self._site(watch, site, layer) for site in sites for layer in range(self.n_layers)}
 
     def _site(self, watch: Any, site: SiteName, layer: int) -> Tensor:
