@@ -245,6 +245,7 @@ def kit_build(
     model: Annotated[Path, typer.Option(help="A model folder.")],
     dictionary: Annotated[Path, typer.Option(help="A dictionary folder in the native layout.")],
     name: Annotated[str | None, typer.Option(help="The kit's name; left out, the folder's.")] = None,
+    half: Annotated[bool, typer.Option("--half", help="Round the dictionary's weights to 16 bits.")] = False,
 ) -> None:
     """Put a model and a dictionary together.
 
@@ -254,7 +255,7 @@ def kit_build(
 
     if folder.exists():
         raise InputError(f"{folder} is there already: give a new folder, or remove it first")
-    kit.build(folder, name=name or folder.name, model=model, dictionary=dictionary)
+    kit.build(folder, name=name or folder.name, model=model, dictionary=dictionary, half=half)
     print(f"built {folder}")
 
 

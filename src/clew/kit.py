@@ -95,8 +95,13 @@ def bundled() -> list[str]:
     return sorted(path.parent.name for path in BUNDLED.glob("*/kit.json"))
 
 
-def build(folder: Path | str, *, name: str, model: Path | str, dictionary: Path | str, **facts: Any) -> None:
-    """Put a model folder and a dictionary folder together into a kit; atomic, and refused when they do not fit."""
+def build(
+    folder: Path | str, *, name: str, model: Path | str, dictionary: Path | str, half: bool = False, **facts: Any
+) -> None:
+    """Put a model folder and a dictionary folder together into a kit; atomic, and refused when they do not fit.
+
+    With `half`, the dictionary's weights are rounded to float16.
+    """
     loaded = Dictionary.load(dictionary)
     loaded.check_fits(Subject.load(model))
     training = Path(model).parent / "training.json"
@@ -107,7 +112,12 @@ def build(folder: Path | str, *, name: str, model: Path | str, dictionary: Path 
     }
     with files.new_folder(folder) as new:
         shutil.copytree(model, new / "model")
-        shutil.copytree(dictionary, new / "dictionary")
+        if half:
+            import torch
+
+            loaded.to(dtype=torch.float16).save(new / "dictionary")
+        else:
+            shutil.copytree(dictionary, new / "dictionary")
         listed = {
             str(path.relative_to(new)): {"bytes": path.stat().st_size, "sha256": files.sha256(path)}
             for path in sorted(new.rglob("*"))
