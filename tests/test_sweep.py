@@ -7,10 +7,11 @@ import models
 import pytest
 import torch
 from frozen import Frozen, Replacement, replacement
-from models import ARCHITECTURES, KINDS, PROMPT
+from models import ARCHITECTURES, KINDS, PROMPT, READS
 from test_trace import assert_identity
 from torch import Tensor
 
+from clew.attribution import sweep
 from clew.attribution.graph import OFFSETS, FeatureNode, Graph
 from clew.attribution.sources import Sources
 from clew.attribution.sweep import program
@@ -49,6 +50,33 @@ def test_every_step_has_its_own_transpose(subject: Subject) -> None:
             right = torch.einsum("pd,pdt->t", x[:reach], step.transpose(y))
             torch.testing.assert_close(right, left, rtol=1e-11, atol=1e-11)
     assert seen == {Normalize, Affine, Attend}
+
+
+def test_gradients_at_one_position_each_are_transposed_as_any_other(subject: Subject) -> None:
+    generator = torch.Generator().manual_seed(4)
+    positions = torch.tensor([3, 0, 4, 4, 2])
+    vectors = torch.randn(5, models.WIDTH, generator=generator, dtype=torch.float64)
+    for step in program(subject.record(PROMPT)):
+        if isinstance(step, Attend):
+            for reach in (5, len(PROMPT)):
+                spread = torch.zeros(reach, models.WIDTH, 5, dtype=torch.float64)
+                spread[positions, :, torch.arange(5)] = vectors
+                moved = step.transpose_at(positions, vectors, reach)
+                torch.testing.assert_close(moved, step.transpose(spread), rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("read", READS)
+@pytest.mark.parametrize("kind", ["plt", "skip-clt"])
+def test_a_prompt_too_long_to_push_its_tokens_forward_has_the_same_graph(
+    subject: Subject, read: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dictionary = models.dictionary(kind, subject, read=read)
+    pushed = trace(subject, dictionary, PROMPT)
+    monkeypatch.setattr(sweep, "_MOST_IMAGES", 0)
+    walked = trace(subject, dictionary, PROMPT)
+    assert_identity(walked)
+    torch.testing.assert_close(pushed.adjacency, walked.adjacency, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(pushed.offsets, walked.offsets, rtol=1e-9, atol=1e-12)
 
 
 def test_an_attention_that_drew_its_norm_in_equals_the_separate_steps(subject: Subject) -> None:
@@ -295,7 +323,14 @@ def _five_percent_more(function: Callable[..., Tensor]) -> Callable[..., Tensor]
 
 @pytest.mark.parametrize(
     ("where", "name"),
-    [(Attend, "transpose"), (Normalize, "transpose"), (Affine, "transpose"), (Sources, "written"), (Sources, "skip")],
+    [
+        (Attend, "transpose"),
+        (Attend, "transpose_at"),
+        (Normalize, "transpose"),
+        (Affine, "transpose"),
+        (Sources, "written"),
+        (Sources, "skip"),
+    ],
 )
 def test_a_sweep_that_is_five_percent_wrong_fails_identity_reference_and_effect(
     monkeypatch: pytest.MonkeyPatch, where: type, name: str

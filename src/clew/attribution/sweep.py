@@ -8,14 +8,17 @@ so that those in play are always the first n.
 2. Where the Dictionary writes, the gradient is contracted with everything written there, one matrix product a position.
    Behind the write lies nothing linear but a skip connection, whose gradient waits for the read site.
 3. At every other step the gradient goes through the transpose; what the step adds by itself goes to the offset `bias`.
-4. At the embedding the tokens and the learned positions are contracted, and the rows are complete.
+4. At the start the tokens and the learned positions are contracted, and the rows are complete.
 
-A norm that only an attention reads is drawn into its weights first, so that the walk passes it for nothing.
+Three things save work. A norm that only an attention reads is drawn into its weights, so that the walk passes it for
+nothing. A target that has just joined has a gradient at one position only, up to its first attention. And before the
+first site of the Dictionary the stream holds nothing but tokens, positions and biases: in a short prompt these are
+pushed forward to there once, so that no target need be walked back through the first attention.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +29,7 @@ from clew.attribution.graph import OFFSETS
 from clew.attribution.sources import Sources
 from clew.subject.recording import Add, Affine, Attend, Embed, Mlp, Normalize, Recording, Site, Step, Unembed
 
+_MOST_IMAGES = 1 << 22  # entries of the images of tokens and biases at the start; a longer prompt has none
 _BIAS, _POSITION, _SINK = OFFSETS.index("bias"), OFFSETS.index("position"), OFFSETS.index("sink")
 
 
@@ -81,12 +85,53 @@ def program(recording: Recording) -> list[Step]:
     return steps
 
 
+@dataclass(frozen=True)
+class Start:
+    """What the registers hold where the walk ends, by cause: a column a token, one for positions, one for biases."""
+
+    images: dict[str, Float[Tensor, "pos d_model cause"]]
+
+
+def shortened(steps: Sequence[Step], sites: Container[tuple[str, int]]) -> list[Step | Start]:
+    """The steps from the first of `sites` on, after a Start; as they are when the prompt is too long for its images."""
+    embed = steps[0]
+    assert isinstance(embed, Embed)
+    n_pos, width = embed.tokens.shape
+    if n_pos * width * (n_pos + 2) > _MOST_IMAGES:
+        return list(steps)
+    causes = embed.tokens.new_zeros(n_pos + 2, n_pos, width)
+    causes[torch.arange(n_pos), torch.arange(n_pos)] = embed.tokens
+    if embed.positions is not None:
+        causes[n_pos] = embed.positions
+    registers = {embed.target: causes}
+    rest = list(steps[1:])
+    while True:
+        step = rest[0]
+        match step:
+            case Normalize() | Affine() | Attend():
+                moved, constant = step.forward(registers[step.source]), step.constant()
+                if constant is not None:
+                    moved[:-1] -= constant
+                registers[step.target] = moved
+            case Add():
+                registers[step.target] = registers[step.target] + registers[step.source]
+            case Site() if (step.name, step.layer) not in sites:
+                pass
+            case _:
+                break
+        rest.pop(0)
+    return [Start({name: held.permute(1, 2, 0).contiguous() for name, held in registers.items()}), *rest]
+
+
 class Sweep:
     """Fills rows of the attribution matrix for blocks of targets of one prompt."""
 
     def __init__(self, sources: Sources) -> None:
         self.sources = sources
-        self.steps = program(sources.recording)
+        dictionary, layers = sources.dictionary, range(sources.n_layers)
+        sites = {(name, layer) for name in (dictionary.read_site, dictionary.write_site) for layer in layers}
+        self.steps = shortened(program(sources.recording), sites)
+        self.attended = {step.target for step in self.steps if isinstance(step, Attend)}
         self.constants = [step.constant() if isinstance(step, Attend | Affine) else None for step in self.steps]
 
     def run(self, block: Block, rows: Float[Tensor, "target col"], offsets: Float[Tensor, "target 4"]) -> None:
@@ -118,12 +163,13 @@ class _Walk:
                 case Site():
                     self._site(step)
                 case Add():
-                    if step.target in self.dense:
-                        self.dense[step.source] = self.dense[step.target]
+                    self._add(step)
                 case Mlp():
                     self.dense.pop(step.target, None)
                 case Embed():
                     self._embed(step)
+                case Start():
+                    self._start(step)
                 case _:
                     self._through(step, constant)
 
@@ -142,33 +188,52 @@ class _Walk:
         points = _Points(self.n_joined, readers.positions, readers.directions)
         self.n_joined += len(readers)
         self.offsets[points.first : self.n_joined, _BIAS] += readers.biases
-        if register == "stream":
-            self._settle(points)
-        else:
-            self.points[register] = points
+        self._hold(register, points)
 
-    def _settle(self, points: _Points) -> None:
-        """Widen the stream's gradient by the targets that have just joined."""
-        held = self.dense.get("stream")
-        wide = points.vectors.new_zeros(self.n_positions, points.vectors.shape[1], self.n_joined)
+    def _hold(self, register: str, points: _Points) -> None:
+        """Keep points as such until something needs the register's whole gradient; a register has one group of them."""
+        self._settle(register)
+        self.points[register] = points
+
+    def _settle(self, register: str, moved: Tensor | None = None) -> None:
+        """Widen a register's gradient by its points, put onto `moved` (their other part) where that is given."""
+        points = self.points.pop(register, None)
+        if points is None:
+            return
+        held, n_new = self.dense.get(register), len(points.positions)
+        wide = points.vectors.new_empty(self.n_positions, points.vectors.shape[1], points.first + n_new)
+        n_held = 0 if held is None else held.shape[2]
+        wide[:, :, n_held : points.first] = 0
         if held is not None:
-            wide[:, :, : held.shape[2]] = held
-        targets = torch.arange(points.first, points.first + len(points.positions))
-        wide[points.positions, :, targets] = points.vectors
-        self.dense["stream"] = wide
+            wide[:, :, :n_held] = held
+        wide[:, :, points.first :] = 0 if moved is None else moved
+        targets = torch.arange(points.first, points.first + n_new)
+        wide[points.positions, :, targets] += points.vectors
+        self.dense[register] = wide
 
     # --- steps ------------------------------------------------------------------------------------------------
 
+    def _add(self, step: Add) -> None:
+        if step.target in self.points:
+            if step.source in self.sweep.attended:
+                self.points[step.source] = self.points[step.target]
+            else:
+                self._settle(step.target)
+        if step.target in self.dense:
+            self.dense[step.source] = self.dense[step.target]
+
     def _through(self, step: Normalize | Affine | Attend, constant: Tensor | None) -> None:
-        points = self.points.pop(step.target, None)
-        if points is not None:
-            self._points_through(step, points, constant)
-        gradient = self.dense.pop(step.target, None)
-        if gradient is None:
+        points, gradient = self.points.pop(step.target, None), self.dense.pop(step.target, None)
+        if gradient is not None:
+            if constant is not None:
+                self._add_offset(_BIAS, gradient, constant)
+            self._gain(step.source, step.transpose(gradient))
+        if points is None:
             return
-        if constant is not None:
-            self._add_offset(_BIAS, gradient, constant)
-        self._gain(step.source, step.transpose(gradient))
+        if isinstance(step, Attend):
+            self._points_attend(step, points, constant)
+        else:
+            self._points_through(step, points, constant)
 
     def _gain(self, register: str, moved: Tensor) -> None:
         """Add to a register's gradient, in place unless another register still shares it."""
@@ -180,7 +245,7 @@ class _Walk:
             held = self.dense[register] = held.clone()
         held[:, :, : moved.shape[2]] += moved
 
-    def _points_through(self, step: Normalize | Affine | Attend, points: _Points, constant: Tensor | None) -> None:
+    def _points_through(self, step: Normalize | Affine, points: _Points, constant: Tensor | None) -> None:
         """A norm moves a joined target as it moves any gradient, only at that target's own position."""
         targets = slice(points.first, points.first + len(points.positions))
         match step:
@@ -191,13 +256,16 @@ class _Walk:
             case Normalize():
                 vectors = points.vectors * step.scale[points.positions, None]
                 vectors = vectors - vectors.mean(-1, keepdim=True) if step.centred else vectors
-            case Attend():
-                raise AssertionError("an attention's output is no read site")
-        moved = _Points(points.first, points.positions, vectors)
-        if step.source == "stream":
-            self._settle(moved)
-        else:
-            self.points[step.source] = moved
+        self._hold(step.source, _Points(points.first, points.positions, vectors))
+
+    def _points_attend(self, step: Attend, points: _Points, constant: Tensor | None) -> None:
+        """The first attention of targets spreads them over the positions, where they join the stream's gradient."""
+        if constant is not None:
+            held = (points.vectors * constant[points.positions]).sum(1)
+            self.offsets[points.first : points.first + len(held), _BIAS] += held
+        moved = step.transpose_at(points.positions, points.vectors, self.n_positions)
+        assert self.points[step.source].first == points.first, "they wait on the stream since it was added to"
+        self._settle(step.source, moved)
 
     def _add_offset(self, which: int, gradient: Tensor, constant: Tensor) -> None:
         n_pos, _, n_targets = gradient.shape
@@ -229,7 +297,24 @@ class _Walk:
             back[:first] = 0
             self.waiting[layer] = back
 
+    def _start(self, start: Start) -> None:
+        """Contract with what each cause put into the registers."""
+        n_pos, n_causes = self.n_positions, next(iter(start.images.values())).shape[2]
+        made = self.offsets.new_zeros(len(self.offsets), n_causes)
+        for name, image in start.images.items():
+            gradient, points = self.dense.get(name), self.points.get(name)
+            if gradient is not None:
+                made[: gradient.shape[2]] += gradient.flatten(0, 1).T @ image[:n_pos].flatten(0, 1)
+            if points is not None:
+                for position in torch.unique(points.positions).tolist():
+                    here = (points.positions == position).nonzero()[:, 0]
+                    made[points.first + here] += points.vectors[here] @ image[position]
+        self.rows[:, self.sources.token_columns[:n_pos]] += made[:, :n_pos]
+        self.offsets[:, _POSITION] += made[:, -2]
+        self.offsets[:, _BIAS] += made[:, -1]
+
     def _embed(self, step: Embed) -> None:
+        self._settle(step.target)
         gradient = self.dense.pop(step.target, None)
         if gradient is None:
             return

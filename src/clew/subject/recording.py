@@ -61,7 +61,7 @@ class Normalize:
     scale: Float[Tensor, " pos"]  # 1 / sigma
     centred: bool
 
-    def forward(self, x: Float[Tensor, "pos d_model"]) -> Float[Tensor, "pos d_model"]:
+    def forward(self, x: Float[Tensor, "*batch pos d_model"]) -> Float[Tensor, "*batch pos d_model"]:
         x = x - x.mean(-1, keepdim=True) if self.centred else x
         return x * self.scale[:, None]
 
@@ -82,7 +82,7 @@ class Affine:
     weight: Float[Tensor, " d_model"]
     bias: Float[Tensor, " d_model"] | None
 
-    def forward(self, x: Float[Tensor, "pos d_model"]) -> Float[Tensor, "pos d_model"]:
+    def forward(self, x: Float[Tensor, "*batch pos d_model"]) -> Float[Tensor, "*batch pos d_model"]:
         return x * self.weight if self.bias is None else torch.addcmul(self.bias, x, self.weight)
 
     def transpose(self, g: Float[Tensor, "pos d_model target"]) -> Float[Tensor, "pos d_model target"]:
@@ -112,10 +112,10 @@ class Attend:
     def group(self) -> int:
         return len(self.output) // len(self.value)
 
-    def forward(self, x: Float[Tensor, "pos d_model"]) -> Float[Tensor, "pos d_model"]:
-        values = torch.matmul(x, self.value)
-        mixed = torch.matmul(self.pattern, values.repeat_interleave(self.group, 0))
-        out = torch.matmul(mixed, self.output).sum(0)
+    def forward(self, x: Float[Tensor, "*batch pos d_model"]) -> Float[Tensor, "*batch pos d_model"]:
+        values = torch.matmul(x.unsqueeze(-3), self.value)
+        mixed = torch.matmul(self.pattern, values.repeat_interleave(self.group, -3))
+        out = torch.matmul(mixed, self.output).sum(-3)
         constant = self.constant()
         return out if constant is None else out + constant
 
@@ -129,6 +129,24 @@ class Attend:
             torch.addmm(out, pattern, split[:, head], beta=int(head % self.group > 0), out=out)
         value = self.value.transpose(0, 1).reshape(d_model, -1)
         return torch.matmul(value, mixed.view(n_pos, -1, n_targets))
+
+    def transpose_at(
+        self, positions: Int[Tensor, " target"], g: Float[Tensor, "target d_model"], n_pos: int
+    ) -> Float[Tensor, "pos d_model target"]:
+        """`transpose` of gradients that stand at one position each, on the first `n_pos` positions: far cheaper."""
+        d_head, d_model = self.output.shape[1:]
+        split = torch.matmul(self.output.view(-1, d_model), g.T).view(len(self.value), self.group, d_head, -1)
+        pattern = (
+            self.pattern[:, positions, :n_pos]
+            .permute(2, 0, 1)
+            .contiguous()
+            .view(n_pos, len(self.value), self.group, -1)
+        )
+        mixed = torch.mul(split[:, 0], pattern[:, :, 0, None], out=g.new_empty(n_pos, len(self.value), d_head, len(g)))
+        for member in range(1, self.group):
+            mixed.addcmul_(split[:, member], pattern[:, :, member, None])
+        value = self.value.transpose(0, 1).reshape(d_model, -1)
+        return torch.matmul(value, mixed.view(n_pos, -1, len(g)))
 
     def after(self, normalize: Normalize, affine: Affine) -> Attend:
         """The same attention with the norm before it drawn in: it reads what the norm reads."""
