@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import models
@@ -172,12 +173,12 @@ def test_hooks_are_there_while_a_model_is_watched() -> None:
     assert hooks_of(subject.model) == 0
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+@pytest.mark.parametrize(
+    ("architecture", "implementation"),
+    [*product(ARCHITECTURES[:4], ["sdpa", "eager"]), ("gemma2", "eager")],  # its soft-cap needs eager attention
+)
 def test_recording_leaves_no_hook_and_the_attention_as_it_was(architecture: str, implementation: str) -> None:
     subject = models.subject(architecture)
-    if architecture == "gemma2" and implementation == "sdpa":
-        pytest.skip("its soft-cap needs eager attention")
     subject.model.set_attn_implementation(implementation)
     before = subject.logits(IDS)
     subject.record(PROMPT)
