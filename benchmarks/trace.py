@@ -3,9 +3,9 @@
     .venv/bin/python benchmarks/trace.py [--pairs 7]
 
 Sets up the peer's environment in `.peer` when it is missing (this alone needs the network), builds the inputs, and
-runs peer and ours by turns on the same model, dictionary and prompt. Prints medians of CPU seconds and of memory
-growth, each ratio beside its bar, the machine's one-thread GEMM rate, the sweep's floating-point operations, how far the
-sweep is from that rate, and where the rest goes. Exit code 1 when a bar is missed.
+runs peer and ours by turns on the same model, dictionary and prompt. Prints medians of CPU seconds and memory growth,
+each ratio beside its bar, the machine's one-thread GEMM rate, the sweep's floating-point operations, how far the sweep
+is from that rate, and where the rest goes. Exit code 1 when a bar is missed.
 """
 
 from __future__ import annotations
