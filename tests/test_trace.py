@@ -12,6 +12,7 @@ from models import ARCHITECTURES, BOS, KINDS, PROMPT, READS, WRITES
 from torch import Tensor
 
 from clew.attribution.graph import OFFSETS, Graph
+from clew.attribution.influence import influence
 from clew.attribution.trace import trace
 from clew.dictionary import BatchTopK, Dictionary, Layer, TopK
 from clew.errors import ClewError, InputError, MismatchError
@@ -127,14 +128,28 @@ def test_a_limited_graph_keeps_edges_of_the_whole_one_and_prefers_influential_fe
     rest = torch.arange(whole.n_features, whole.n_nodes)
     inside = torch.cat([mine, rest])
     torch.testing.assert_close(limited.adjacency, whole.adjacency[inside][:, inside], rtol=1e-11, atol=1e-13)
-    from clew.attribution.influence import influence
-
     through = influence(whole)[: whole.n_features]
     assert float(through[mine].sum()) > 0.8 * float(through.topk(30).values.sum())
     cut = torch.ones(whole.n_features, dtype=torch.bool)
     cut[mine] = False
     cut_input = whole.adjacency[inside][:, : whole.n_features][:, cut].sum(1)
     torch.testing.assert_close(limited.offsets[:, OFFSETS.index("left_out")], cut_input, rtol=1e-9, atol=1e-12)
+
+
+def test_a_limit_reached_in_several_batches_re_ranks_and_takes_no_feature_twice(subject: Subject) -> None:
+    dictionary = models.dictionary("clt", subject, features=150)
+    whole = trace(subject, dictionary, PROMPT)
+    done: list[int] = []
+    limited = trace(subject, dictionary, PROMPT, max_features=200, progress=lambda rows, total: done.append(rows))
+    keys = [tuple(key) for key in limited.feature_keys.tolist()]
+    assert whole.n_features > 400
+    assert len(set(keys)) == len(keys) == limited.n_features == 200
+    assert done[-1] == 200 + len(limited.targets)
+    assert_identity(limited)
+    places = {tuple(key): i for i, key in enumerate(whole.feature_keys.tolist())}
+    through = influence(whole)[: whole.n_features]
+    mine = float(through[[places[key] for key in keys]].sum())
+    assert mine > 0.9 * float(through.topk(200).values.sum())
 
 
 def test_topk_and_batch_topk_dictionaries_trace_like_any_other(subject: Subject) -> None:
