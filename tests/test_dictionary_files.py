@@ -284,3 +284,17 @@ def test_the_name_is_no_part_of_the_fingerprint_and_every_weight_is() -> None:
             seen.add(other.fingerprint)
         seen.add(replace(made, layers={**made.layers, i: replace(layer, nonlinearity=ReLU())}).fingerprint)
     assert len(seen) == 1 + 5 * L + L
+
+
+def test_a_hub_id_is_found_in_the_local_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = tmp_path / "models--someone--tiny-plt"
+    snapshot = repository / "snapshots" / ("0" * 40)
+    made = build("plt")
+    made.save(snapshot)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0" * 40)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub._snapshot_download.constants.HF_HUB_OFFLINE", True, raising=False)
+    assert Dictionary.load("someone/tiny-plt").fingerprint == made.fingerprint
+    with pytest.raises(FileError, match="someone/other"):
+        Dictionary.load("someone/other")

@@ -16,7 +16,7 @@ from clew.organism.processes import MESS3_MOVE, MESS3_STAY, Weather, mess3, weat
 from clew.organism.stories import Stories
 from clew.organism.world import LONGEST, World
 
-N = 20_000
+N = 12_000
 
 
 @pytest.fixture(scope="module")

@@ -34,15 +34,17 @@ class Oracle:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _fewer_fresh_statements():
+def _less_work():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("clew.organism.exam.FRESH", 200)
+        patch.setattr("clew.organism.tokenizer.SAMPLE", 5_000)
+        patch.setattr("clew.organism.tokenizer.REPEATED", 200)
         yield
 
 
 @pytest.fixture(scope="module")
 def world():
-    return World(n_statements=15_000)
+    return World(n_statements=8_000)
 
 
 @pytest.fixture(scope="module")

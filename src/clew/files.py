@@ -7,6 +7,7 @@ the new one, never a part. Tensors are safetensors, mapped into memory; everythi
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -137,6 +138,23 @@ def new_folder(path: Path | str) -> Iterator[Path]:
             temporary.rename(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def local_folder(source: Path | str) -> Path:
+    """A folder as it is, or `owner/name` (with `@revision` where wanted) from the hub or its local cache.
+
+    FileError when there is neither.
+    """
+    match = re.fullmatch(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", str(source))
+    if Path(source).exists() or match is None:
+        return Path(source)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(match[1], revision=match[2]))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise FileError(f"{source} is no folder here, and the hub gave no answer ({type(error).__name__})") from error
 
 
 def provenance(**facts: Any) -> dict[str, Any]:

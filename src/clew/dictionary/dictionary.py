@@ -21,6 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import linear
 
+from clew import files
 from clew.dictionary.nonlinearity import BatchTopK, JumpReLU, Nonlinearity, ReLU
 from clew.dictionary.sparse import decode_sparse
 from clew.errors import InputError, MismatchError
@@ -292,13 +293,14 @@ class Dictionary:
     def load(
         cls, folder: Path | str, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> Dictionary:
-        """Map a folder in the native or a circuit-tracer layout; rows are read when asked for.
+        """Map a folder or hub repository in the native or a circuit-tracer layout; rows are read when asked for.
 
         FileError when the folder is missing, truncated, foreign or of a newer schema. Giving a dtype that differs from
         the stored one reads and converts everything.
         """
         from clew.dictionary import foreign, native
 
+        folder = files.local_folder(folder)
         found = native.load(folder) if native.recognises(folder) else foreign.load(folder)
         return found if device is None and dtype is None else found.to(device, dtype)
 
