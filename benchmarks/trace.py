@@ -164,7 +164,7 @@ def _operations(run: Callable[[], Any]) -> int:
 
 def _profile(run: Callable[[], Any]) -> dict[str, float]:
     """CPU seconds by part, each without the parts inside it."""
-    from clew.attribution import sweep
+    from clew.attribution import influence, sweep
     from clew.attribution.sources import Sources
     from clew.dictionary.dictionary import Dictionary
     from clew.subject.recording import Attend
@@ -177,7 +177,9 @@ def _profile(run: Callable[[], Any]) -> dict[str, float]:
         ("gather rows", Dictionary, "decoder_rows"),
         ("lay out sources", Sources, "__init__"),
         ("attention transposes", Attend, "transpose"),
+        ("attention transposes", Attend, "transpose_at"),
         ("contraction", sweep._Walk, "_contract"),
+        ("ranking by influence", influence, "flow"),
         ("the rest of the sweep", sweep.Sweep, "run"),
     ]
     spent: dict[str, float] = defaultdict(float)
