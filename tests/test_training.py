@@ -392,7 +392,7 @@ def test_a_checkpoint_of_another_run_or_a_broken_one_is_refused(
         next(train_dictionary(subject, documents, config, tmp_path, resume=True))
 
 
-def test_a_revived_feature_explains_the_position_it_was_made_for(
+def test_a_revived_feature_explains_its_share_of_the_position_it_was_made_for(
     subject: Subject, documents: Documents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trainer_module, "DEAD_AFTER", 100)
@@ -406,12 +406,33 @@ def test_a_revived_feature_explains_the_position_it_was_made_for(
     revive(run, batch, missing)
     encoder, bias, decoder = (run.weights[f"{name}.1"].detach() for name in ("encoder", "bias", "decoder"))
     written = (batch.inputs[1] @ encoder[5] + bias[5]).relu()[:, None] * decoder[5]
-    error = (written - torch.cat([missing[1], missing[2]], 1)).norm(dim=1)
+    error = (written - torch.cat([missing[1], missing[2]], 1) / (2 * L)).norm(dim=1)
     assert float(error.min()) < 1e-4
     assert run.quiet[1, 5] == 0
     for name, weight in run.weights.items():
         changed = (weight != before[name]).nonzero()[:, 0].unique().tolist()
         assert changed == ([5] if name in ("encoder.1", "bias.1", "decoder.1") else [])
+
+
+def test_reviving_all_layers_at_once_makes_no_position_worse() -> None:
+    """Every layer is given the same outliers; if each took them on whole, the error there would grow without bound."""
+    n_layers, width = 6, 48
+    config = DictionaryConfig(features=64, k=64, batch=256, precision="float32")
+    run, generator = Run(n_layers, width, config), torch.Generator().manual_seed(0)
+    for name, weight in run.weights.items():
+        if name.startswith("decoder"):
+            weight.data.zero_()
+    outputs = torch.randn(n_layers, 256, width, generator=generator)
+    outputs[:, :4] *= 30
+    batch = Batch(inputs=torch.randn(n_layers, 256, width, generator=generator), outputs=outputs)
+    run.quiet[:] = 1e9
+    errors = []
+    for _ in range(6):
+        losses = loss_of(run, batch, 64.0, 0.0)
+        errors.append(float(losses.missing[-1][:4].square().mean()))
+        run.quiet[:] = 1e9
+        revive(run, batch, losses.missing)
+    assert max(errors) <= errors[0] * 1.01
 
 
 def test_features_that_fell_silent_are_not_saved(subject: Subject, documents: Documents) -> None:

@@ -46,7 +46,7 @@ class DictionaryConfig:
     """Batches."""
     batch: int = 1024
     """Positions in a batch."""
-    learning_rate: float = 6e-3
+    learning_rate: float = 4e-3
     """Adam's learning rate at its height."""
     anneal: float = 4.0
     """How many times larger k is at the start; it falls to k over the first half."""

@@ -158,6 +158,8 @@ def revive(run: Run, batch: Batch, missing: tuple[Tensor, ...]) -> None:
     """Give dead features the positions explained worst: encoder along the input, decoder along what is missing.
 
     Positions are drawn in proportion to their squared error, so that rare text which no feature knows yet comes first.
+    Every layer is given the same worst positions, so each new decoder takes on a part only: whole ones would add up to
+    several times what is missing, make those positions worse, and be drawn again.
     """
     generator = torch.Generator().manual_seed((run.config.seed << 32) + run.step)
     for i in range(run.n_layers):
@@ -168,7 +170,7 @@ def revive(run: Run, batch: Batch, missing: tuple[Tensor, ...]) -> None:
         at = torch.multinomial(residual.square().sum(1), len(ids), generator=generator)
         x = batch.inputs[i][at]
         size = x.norm(dim=1, keepdim=True).clamp_min(1e-6)
-        fresh = {"encoder": x / size, "bias": -0.5 * size[:, 0], "decoder": residual[at] / (0.5 * size)}
+        fresh = {"encoder": x / size, "bias": -0.5 * size[:, 0], "decoder": residual[at] / (size * run.n_layers)}
         for name, rows in fresh.items():
             weight = run.weights[f"{name}.{i}"]
             weight[ids] = rows
