@@ -62,6 +62,15 @@ def damaged(content, rng):
             return content[:first] + content[max(0, first - 100) :]
 
 
+def refusal(read, path):
+    """What a reader says of a file that it refuses; None when it reads it."""
+    try:
+        read(path)
+    except clew.ClewError as error:
+        return str(error)
+    return None
+
+
 @pytest.mark.parametrize("kind", ["graph", "json", "dictionary"])
 def test_damaged_files_are_read_whole_or_refused_in_one_line(kind, tmp_path):
     rng, graph = random.Random(1), random_graph(2)
@@ -83,13 +92,11 @@ def test_damaged_files_are_read_whole_or_refused_in_one_line(kind, tmp_path):
         path = rng.choice(paths)
         content = path.read_bytes()
         path.write_bytes(damaged(content, rng))
-        try:
-            read(path)
-        except clew.ClewError as error:
+        message = refusal(read, path)
+        path.write_bytes(content)
+        if message is not None:
             refused += 1
-            assert "\n" not in str(error)
-        finally:
-            path.write_bytes(content)
+            assert "\n" not in message
     assert refused > 100
     read(paths[0])
 
