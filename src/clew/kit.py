@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,9 +115,10 @@ def build(
         if half:
             import torch
 
-            loaded.to(dtype=torch.float16).save(new / "dictionary")
-        else:
-            shutil.copytree(dictionary, new / "dictionary")
+            loaded = loaded.to(dtype=torch.float16)
+        replace(loaded, name=f"{loaded.kind.upper()} of {name}").save(new / "dictionary")
+        for path in new.rglob("*"):
+            path.chmod(0o755 if path.is_dir() else 0o644)
         listed = {
             str(path.relative_to(new)): {"bytes": path.stat().st_size, "sha256": files.sha256(path)}
             for path in sorted(new.rglob("*"))
