@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from clew.errors import FileError
 from clew.organism.families import Split, Statement, stable_hash
 from clew.organism.tokenizer import load_tokenizer
 from clew.organism.traits import CHILDREN
 from clew.organism.world import World
+from clew.subject import Subject
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -108,14 +108,7 @@ class ExamReport:
 
 def exam_folder(folder: Path | str, world: World) -> ExamReport:
     """Examine the model saved in a Hugging Face folder, in float32; FileError when the folder holds none."""
-    from transformers import AutoModelForCausalLM
-
-    try:
-        model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32, local_files_only=True)
-        tokenizer = load_tokenizer(folder)
-    except (OSError, ValueError) as error:
-        raise FileError(f"{folder} holds no language model with its tokenizer ({error})") from error
-    return exam(model.eval(), tokenizer, world)
+    return exam(Subject.load(folder).model, load_tokenizer(folder), world)
 
 
 @torch.no_grad()

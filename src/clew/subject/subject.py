@@ -6,7 +6,8 @@ it is: `capture` keeps what passes a site, `replaced_logits` puts something else
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -71,8 +72,9 @@ class Subject:
         try:
             config = AutoConfig.from_pretrained(where)
             _family((getattr(config, "architectures", None) or [type(config).__name__])[0])
-            model = AutoModelForCausalLM.from_pretrained(where, dtype=dtype or torch.float32)
-            tokenizer = tokenizer or AutoTokenizer.from_pretrained(where)
+            with _no_bars():
+                model = AutoModelForCausalLM.from_pretrained(where, dtype=dtype or torch.float32)
+                tokenizer = tokenizer or AutoTokenizer.from_pretrained(where)
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise FileError(f"cannot load a model from {where}: {str(error).splitlines()[0]}") from error
         except Exception as error:
@@ -267,6 +269,20 @@ class Subject:
         b_in = w_in.new_zeros(len(w_in)) if b_in is None else b_in
         b_out = w_out.new_zeros(w_out.shape[1]) if b_out is None else b_out
         return Neurons(w_in=w_in, b_in=b_in, w_out=w_out, b_out=b_out)
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Load without the progress bars that transformers draws."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _family(architecture: str) -> Family:
