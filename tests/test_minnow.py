@@ -33,9 +33,7 @@ def test_the_kit_stays_within_its_size():
 def test_edges_and_offsets_add_up_in_float32(minnow, prompt, max_features):
     graph = minnow.trace(prompt, max_features=max_features)
     total = graph.rows.sum(1) + graph.row_offsets.sum(1)
-    terms = graph.rows.abs().sum(1) + graph.row_offsets.abs().sum(1)
-    assert float(((total - graph.values).abs() / terms).max()) < 1e-4
-    assert float(((total - graph.values).abs() / graph.values.abs().clamp_min(0.1)).max()) < 1e-3
+    assert float(((total - graph.values).abs() / graph.values.abs().clamp_min(0.1)).max()) < 1e-4
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)

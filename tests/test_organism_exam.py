@@ -138,5 +138,5 @@ def test_a_report_becomes_plain_values(knowing):
 
 
 def test_a_folder_without_a_model_is_refused_in_words(tmp_path, world):
-    with pytest.raises(FileError, match="holds no config.json"):
+    with pytest.raises(FileError, match=r"holds no config\.json"):
         exam_folder(tmp_path, world)
