@@ -38,7 +38,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machine
 
 def main() -> None:
     """Run the command line; the entry point of `clew` and `python -m clew`."""
-    _quiet()
+    _settle_libraries()
     try:
         app()
     except ClewError as error:
@@ -336,9 +336,11 @@ def _peak_megabytes() -> float:
     return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
-def _quiet() -> None:
-    """Keep the libraries' progress bars and notices off the screen."""
+def _settle_libraries() -> None:
+    """Keep the libraries' bars and notices off the screen, and their idle threads from spinning on a busy machine."""
     import os
+
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
