@@ -233,8 +233,8 @@ class _Rows:
         rows, mass, col_nodes = self.rows, self.mass, sources.col_nodes
         if not bool(kept.all()):
             columns = kept[col_nodes]
-            self.offsets[:, OFFSETS.index("left_out")] = rows[:, ~columns].sum(1)
-            rows, col_nodes = rows[:, columns], col_nodes[columns]
+            self.offsets[:, OFFSETS.index("left_out")] = rows @ (~columns).to(rows.dtype)
+            rows, col_nodes = rows.index_select(1, columns.nonzero()[:, 0]), col_nodes[columns]
             mass = torch.linalg.vector_norm(rows, ord=1, dim=1)
         features = kept[: sources.n_features]
         row_nodes = int(kept.sum()) + torch.arange(len(self.rows))
