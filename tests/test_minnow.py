@@ -38,7 +38,7 @@ def test_edges_and_offsets_add_up_in_float32(minnow, prompt, max_features):
 
 @pytest.mark.parametrize("prompt", PROMPTS)
 def test_neurons_replace_the_model_wholly(minnow, prompt):
-    neurons = clew.Kit(subject=minnow.subject, dictionary=clew.Dictionary.from_neurons(minnow.subject))
+    neurons = clew.Kit(minnow.subject, clew.Dictionary.from_neurons(minnow.subject))
     graph = neurons.trace(prompt)
     scores = graph.scores()
     assert scores.replacement > 1 - 1e-4

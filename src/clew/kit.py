@@ -32,7 +32,7 @@ _CHECK_BYTES = 256 << 20  # kits up to this size are hashed when they are loaded
 _LABELLED = 400  # features named in a traced graph, the most influential ones
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Kit:
     """A Subject and the Dictionary made for it. MismatchError when they do not fit each other."""
 
