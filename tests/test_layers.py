@@ -20,7 +20,6 @@ RANKS = (
     ("web", "cli", "console", "__main__"),
 )
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
-ALSO = {("intervention", "attribution"), ("subject", "subject")}
 FILES = sorted(SOURCE.rglob("*.py"))
 
 

@@ -275,18 +275,22 @@ def _texts(prompt: str | None, prompts: Path | None) -> list[str]:
         raise InputError(
             'give one prompt, or a file with --prompts; for example: clew trace "The capital of France is"'
         )
-    if prompts is None:
-        return [prompt or ""]
-    from clew.kit import prompts_from
+    return [prompt or ""] if prompts is None else _lines(prompts)
 
-    return list(prompts_from(prompts))
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a text file that hold something; InputError when none does."""
+    from clew import files
+
+    lines = [line for line in files.read_text(path).splitlines() if line.strip()]
+    if not lines:
+        raise InputError(f"{path} holds no text: write one prompt or document a line")
+    return lines
 
 
 def _documents(text: Path | None) -> Sequence[str]:
     if text is not None:
-        from clew.kit import prompts_from
-
-        return prompts_from(text)
+        return _lines(text)
     from clew.organism.world import World
 
     return World(seed=0).corpus().documents

@@ -8,17 +8,16 @@ kit/dictionary/   native layout
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clew import files
-from clew.attribution import algebra
 from clew.attribution.graph import Graph
+from clew.attribution.influence import influence
 from clew.attribution.trace import trace
 from clew.dictionary.dictionary import Dictionary
-from clew.errors import FileError, InputError
+from clew.errors import FileError
 from clew.features.promoted import label_of, promoted_tokens
 from clew.ids import FeatureId
 from clew.subject.subject import Prompt, Subject
@@ -50,7 +49,7 @@ class Kit:
         Options are those of `clew.trace`: targets, position, answer, max_features and others.
         """
         graph = trace(self.subject, self.dictionary, prompt, **options)
-        through = algebra.influence(graph)[: graph.n_features]
+        through = influence(graph)[: graph.n_features]
         top = through.topk(min(_LABELLED, len(through))).indices
         keys = graph.feature_keys[top].tolist()
         features = {FeatureId(layer, index) for layer, _, index in keys}
@@ -161,11 +160,3 @@ def _check(folder: Path, listed: dict[str, dict[str, Any]]) -> None:
             )
         if whole and files.sha256(path) != facts["sha256"]:
             raise FileError(f"{path} is not the file that the kit was built with (its sha256 differs)")
-
-
-def prompts_from(path: Path | str) -> Sequence[str]:
-    """One prompt a line; empty lines are passed over. InputError when none is left."""
-    prompts = [line for line in files.read_text(path).splitlines() if line.strip()]
-    if not prompts:
-        raise InputError(f"{path} holds no prompt: write one a line")
-    return prompts

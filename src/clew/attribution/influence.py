@@ -166,7 +166,6 @@ def prune(graph: Graph, *, node: float | int = 0.8, edge: float | int = 0.98) ->
     for name, value in (("node", node), ("edge", edge)):
         if not 0 < value <= 1:
             raise InputError(f"{name} threshold {value} is not in (0, 1]: give a share such as 0.8")
-    n_features, n_errors = graph.n_features, graph.n_errors
     kept = _smallest_set(influence(graph), float(node))
     kept[graph.token_range.start :] = True
     row_kept, col_kept = kept[graph.row_nodes], kept[graph.col_nodes]
@@ -183,7 +182,7 @@ def prune(graph: Graph, *, node: float | int = 0.8, edge: float | int = 0.98) ->
         small = replace(small, rows=small.rows * _smallest_set(carried.flatten(), float(edge)).view_as(carried))
     if node < 1 or edge < 1:
         kept &= _alive(small, kept)
-    return _only(small, kept, n_features, n_errors)
+    return _only(small, kept)
 
 
 def _alive(graph: Graph, kept: Bool[Tensor, " node"]) -> Bool[Tensor, " node"]:
@@ -203,11 +202,11 @@ def _alive(graph: Graph, kept: Bool[Tensor, " node"]) -> Bool[Tensor, " node"]:
         alive = now
 
 
-def _only(graph: Graph, kept: Bool[Tensor, " node"], n_features: int, n_errors: int) -> Graph:
+def _only(graph: Graph, kept: Bool[Tensor, " node"]) -> Graph:
     """The graph on the kept nodes alone, renumbered."""
     number = torch.cumsum(kept.long(), 0) - 1
     rows, cols = kept[graph.row_nodes], kept[graph.col_nodes]
-    features, errors = kept[:n_features], kept[n_features : n_features + n_errors]
+    features, errors = kept[: graph.n_features], kept[graph.error_range.start : graph.error_range.stop]
     return replace(
         graph,
         feature_keys=graph.feature_keys[features],

@@ -25,13 +25,12 @@ from clew import files
 from clew.dictionary.nonlinearity import BatchTopK, JumpReLU, Nonlinearity, ReLU
 from clew.dictionary.sparse import decode_sparse
 from clew.errors import InputError, MismatchError
+from clew.subject.recording import READ_SITES, WRITE_SITES
 
 if TYPE_CHECKING:
     from clew.subject import Subject
 
 Kind = Literal["plt", "clt", "sae"]
-READ_SITES = ("resid_pre", "resid_mid", "resid_post", "mlp_normalized", "mlp_in")
-WRITE_SITES = ("mlp_raw_out", "mlp_out")
 BLOCK = 1 << 26  # elements of pre-activations or converted encoder rows held at once
 
 
