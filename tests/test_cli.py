@@ -268,7 +268,7 @@ def test_kit_show_and_build(run, tmp_path):
 
 
 def test_train_writes_a_dictionary_that_traces_and_refuses_an_empty_text(run, tmp_path):
-    (tmp_path / "text.txt").write_text("The capital of France is Paris.\nPeople in Italy speak Italian.\n" * 60)
+    (tmp_path / "text.txt").write_text("The capital of France is Paris.\nPeople in Italy speak Italian.\n" * 400)
     options = ("--text", "text.txt", "--features", "48", "--k", "4", "--steps", "25")
     code, out, err = run("train", "run", *options)
     assert code == 0, err
