@@ -17,7 +17,7 @@ RANKS = (
     ("intervention", "features"),
     ("kit",),
     ("organism", "studies"),
-    ("web", "cli", "console", "__main__"),
+    ("web", "cli", "__main__"),
 )
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 FILES = sorted(SOURCE.rglob("*.py"))

@@ -1,0 +1,81 @@
+"""What the commands share: options, how prompts and kits are found, tables, the progress bar."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from clew.errors import InputError
+
+if TYPE_CHECKING:
+    from clew.kit import Kit
+
+
+KitOption = Annotated[str, typer.Option("--kit", help="A bundled kit by name, or a kit folder.")]
+ModelOption = Annotated[str | None, typer.Option("--model", help="A model folder or hub id, in place of a kit.")]
+DictionaryOption = Annotated[str | None, typer.Option("--dictionary", help="A dictionary folder for --model.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def open_kit(name: str, model: str | None, dictionary: str | None) -> Kit:
+    from clew.kit import load
+
+    if (model is None) != (dictionary is None):
+        raise InputError("--model and --dictionary go together: give both, or a --kit")
+    return load(name) if model is None else load(model, dictionary=dictionary)
+
+
+def texts_of(prompt: str | None, prompts: Path | None) -> list[str]:
+    if (prompt is None) == (prompts is None):
+        raise InputError(
+            'give one prompt, or a file with --prompts; for example: clew trace "The capital of France is"'
+        )
+    return [prompt or ""] if prompts is None else lines_of(prompts)
+
+
+def lines_of(path: Path) -> list[str]:
+    """The lines of a text file that hold something; InputError when none does."""
+    from clew import files
+
+    lines = [line for line in files.read_text(path).splitlines() if line.strip()]
+    if not lines:
+        raise InputError(f"{path} holds no text: write one prompt or document a line")
+    return lines
+
+
+def table(*columns: str, title: str | None = None) -> Table:
+    table = Table(box=None, title=title, title_justify="left", title_style="bold", pad_edge=False, show_edge=False)
+    for column in columns:
+        number = column.startswith(">")
+        table.add_column(
+            column.removeprefix(">"), justify="right" if number else "left", style="none", header_style="dim"
+        )
+    return table
+
+
+@contextmanager
+def bar(what: str, of: int | None = None) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on the error stream, drawn once the work has taken a second."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    task, started = bar.add_task(what, total=of), time.monotonic()
+
+    def report(done: int, total: int) -> None:
+        bar.update(task, completed=done, total=total)
+        if time.monotonic() - started > 1 and not bar.live.is_started:
+            bar.start()
+
+    try:
+        yield report
+    finally:
+        bar.stop()
