@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from clew.errors import InputError, UnsupportedModelError
 from clew.subject.families import FAMILIES, Family, ValueOutput
-from clew.subject.hooks import replacing, watching
+from clew.subject.hooks import changing, watching
 from clew.subject.recording import READ_SITES, WRITE_SITES, Attend, Embed, Linear, Mlp, replay
 from clew.subject.subject import Subject
 
@@ -168,7 +168,7 @@ def test_hooks_are_there_while_a_model_is_watched() -> None:
     subject = models.subject("gpt2")
     with watching(subject.modules):
         assert hooks_of(subject.model) == 2 * len(subject.modules)
-        with replacing({0: subject.modules["mlp", 0]}, lambda key, out: out):
+        with changing({}, {subject.modules["mlp", 0]: lambda out: out}):
             assert hooks_of(subject.model) == 2 * len(subject.modules) + 1
     assert hooks_of(subject.model) == 0
 

@@ -68,15 +68,50 @@ def watching(modules: Mapping[Any, nn.Module]) -> Iterator[Watch]:
 
 
 @contextmanager
-def replacing(modules: Mapping[int, nn.Module], new: Callable[[int, Tensor], Tensor]) -> Iterator[None]:
-    """Put `new(key, output)` in the place of each module's output."""
+def changing(
+    inputs: Mapping[nn.Module, Callable[[Tensor], Tensor]], outputs: Mapping[nn.Module, Callable[[Tensor], Tensor]]
+) -> Iterator[None]:
+    """Put `new(value)` in the place of what modules take in or give out.
 
-    def swap(key: int) -> Callable[..., Tensor]:
-        return lambda module, args, output: new(key, output)
+    An input is overwritten where it lies, so that whoever else holds it (a residual connection) sees the change too.
+    """
+
+    def overwrite(new: Callable[[Tensor], Tensor]) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            value = _first(args, kwargs)
+            value.copy_(new(value.clone()))
+
+        return hook
+
+    def swap(new: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
+        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+            return new(output) if isinstance(output, Tensor) else (new(output[0]), *output[1:])
+
+        return hook
 
     with ExitStack() as stack:
-        for key, module in modules.items():
-            stack.callback(module.register_forward_hook(swap(key)).remove)
+        for module, new in inputs.items():
+            stack.callback(module.register_forward_pre_hook(overwrite(new), with_kwargs=True).remove)
+        for module, new in outputs.items():
+            stack.callback(module.register_forward_hook(swap(new)).remove)
+        yield
+
+
+@contextmanager
+def holding(steps: Mapping[nn.Module, Callable[[Tensor], Tensor]]) -> Iterator[None]:
+    """Let recorded linear maps stand in for modules: a module gives out `step(input)`."""
+
+    def swap(step: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+            x = _first(args, kwargs)
+            held = step(x).to(x.dtype)
+            return held if isinstance(output, Tensor) else (held, *output[1:])
+
+        return hook
+
+    with ExitStack() as stack:
+        for module, step in steps.items():
+            stack.callback(module.register_forward_hook(swap(step), with_kwargs=True).remove)
         yield
 
 

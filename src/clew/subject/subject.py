@@ -7,9 +7,9 @@ it is: `capture` keeps what passes a site, `replaced_logits` puts something else
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from clew.errors import FileError, InputError, UnsupportedModelError
 from clew.subject.families import FAMILIES, Family
-from clew.subject.hooks import named_modules, normalized, replacing, watching
+from clew.subject.hooks import changing, holding, module_at, named_modules, normalized, watching
 from clew.subject.recorder import record
-from clew.subject.recording import Recording, SiteName
+from clew.subject.recording import Affine, Attend, Normalize, Recording, SiteName
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -37,6 +37,26 @@ class Neurons:
     b_in: Float[Tensor, " feature"]
     w_out: Float[Tensor, "feature d_model"]
     b_out: Float[Tensor, " d_model"]
+
+
+Seen = Callable[[SiteName, int], Tensor]
+Change = Callable[[Tensor, Seen], Tensor]
+SiteAt = tuple[SiteName, int]
+
+
+@dataclass(frozen=True)
+class Held:
+    """Recorded linear maps that stand in for attention layers or norms; made by `Subject.held`."""
+
+    steps: Mapping[nn.Module, Callable[[Tensor], Tensor]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What a run left: the final normed stream, and the sites that were asked for."""
+
+    final: Float[Tensor, "batch pos d_model"]
+    kept: Mapping[SiteAt, Float[Tensor, "batch pos d_model"]]
 
 
 class Subject:
@@ -223,6 +243,100 @@ class Subject:
                 role = "post_mlp_norm" if self.family.post_mlp_norm else "mlp"
                 return watch.outputs[role, layer]
 
+    def run(
+        self,
+        ids: Int[Tensor, "batch pos"],
+        *,
+        change: Mapping[SiteAt, Change] | None = None,
+        keep: Sequence[SiteAt] = (),
+        cache: Any = None,
+        held: Held | None = None,
+    ) -> Run:
+        """Run on a batch, with some sites changed and some parts held as recorded.
+
+        A change is given what its site holds, and a function that tells what any earlier site holds in this run. With
+        a `cache` (from `new_cache`), `ids` are the tokens that follow what it has seen, and it is extended. Gradients
+        flow unless the caller turns them off.
+        """
+        needed = {"block", "mlp_norm", "mlp", "post_mlp_norm"}
+        modules = {key: module for key, module in self.modules.items() if key[0] in needed}
+        with ExitStack() as stack:
+            if held is not None:
+                stack.enter_context(holding(held.steps))
+            watch = stack.enter_context(watching(modules))
+
+            def seen(site: SiteName, layer: int) -> Tensor:
+                return self._site(watch, site, layer)
+
+            inputs: dict[nn.Module, Callable[[Tensor], Tensor]] = {}
+            outputs: dict[nn.Module, Callable[[Tensor], Tensor]] = {}
+            for (site, layer), new in (change or {}).items():
+                module, is_input = self._place(site, layer)
+                (inputs if is_input else outputs)[module] = partial(_changed, new, seen)
+            stack.enter_context(changing(inputs, outputs))
+            made = self.model.base_model(ids.to(self.device), past_key_values=cache, use_cache=cache is not None)
+            kept = {(site, layer): seen(site, layer) for site, layer in keep}
+        return Run(final=made.last_hidden_state, kept=kept)
+
+    def _place(self, site: SiteName, layer: int) -> tuple[nn.Module, bool]:
+        """The module where a site can be changed, and whether it is the module's input."""
+        match site:
+            case "resid_pre":
+                return self.modules["block", layer], True
+            case "resid_mid":
+                return self.modules["mlp_norm", layer], True
+            case "resid_post":
+                return self.modules["block", layer], False
+            case "mlp_in":
+                return self.modules["mlp", layer], True
+            case "mlp_raw_out":
+                return self.modules["mlp", layer], False
+            case "mlp_out":
+                return self.modules["post_mlp_norm" if self.family.post_mlp_norm else "mlp", layer], False
+        raise InputError(f"{site} lies inside a norm and cannot be edited: use a dictionary that writes elsewhere")
+
+    def new_cache(self) -> Any:
+        """An empty cache of keys and values for `run`."""
+        from transformers import DynamicCache
+
+        return DynamicCache(config=self.config)
+
+    def held(self, recording: Recording, *, patterns: bool = True, norms: bool = True) -> Held | None:
+        """The parts of a recording that a later run of the same length is to keep; None when it is neither."""
+        steps: dict[nn.Module, Callable[[Tensor], Tensor]] = {}
+        if patterns:
+            steps |= {
+                self.modules["attention", step.layer]: step.forward
+                for step in recording.steps
+                if isinstance(step, Attend)
+            }
+        if norms:
+            scales = [step for step in recording.steps if isinstance(step, Normalize)]
+            weights = [step for step in recording.steps if isinstance(step, Affine)]
+            for module, scale, weight in zip(self._norms(), scales, weights, strict=True):
+                steps[module] = partial(_normed, scale, weight)
+        return Held(steps) if steps else None
+
+    def _norms(self) -> Iterator[nn.Module]:
+        """Every norm in the order in which a recording passes them."""
+        roles = ("attention_norm", "post_attention_norm", "mlp_norm", "post_mlp_norm")
+        for layer in range(self.n_layers):
+            yield from (self.modules[role, layer] for role in roles if (role, layer) in self.modules)
+        yield module_at(self.model, self.family.final_norm)
+
+    def unembed(self, final: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:
+        """Logits, before a final soft-cap, of what the final norm gives out."""
+        head = self.model.get_output_embeddings()
+        return torch.nn.functional.linear(final, head.weight, getattr(head, "bias", None))
+
+    def probabilities(self, logits: Float[Tensor, "*batch vocab"]) -> Float[Tensor, "*batch vocab"]:
+        """The model's probabilities: softmax after a final soft-cap, in float32 at least."""
+        return torch.softmax(self._capped(logits.to(torch.promote_types(logits.dtype, torch.float32))), -1)
+
+    def _capped(self, logits: Tensor) -> Tensor:
+        cap = getattr(self.config, "final_logit_softcapping", None)
+        return logits if cap is None else cap * torch.tanh(logits / cap)
+
     @torch.no_grad()
     def replaced_logits(
         self,
@@ -236,16 +350,12 @@ class Subject:
 
         `read` is what the layer's read site holds in this run, `real` what the model's own MLP makes of it.
         """
-        role = "post_mlp_norm" if write_site == "mlp_out" and self.family.post_mlp_norm else "mlp"
-        outputs = {layer: self.modules[role, layer] for layer in range(self.n_layers)}
-        needed = {key: module for key, module in self.modules.items() if key[0] in ("block", "mlp_norm", "mlp")}
-        with watching(needed) as watch:
 
-            def stand_in(layer: int, real: Tensor) -> Tensor:
-                return mlp(layer, self._site(watch, read_site, layer), real)
+        def stand_in(layer: int, real: Tensor, seen: Seen) -> Tensor:
+            return mlp(layer, seen(read_site, layer), real)
 
-            with replacing(outputs, stand_in):
-                return self.model(ids.to(self.device), use_cache=False).logits
+        change = {(write_site, layer): partial(stand_in, layer) for layer in range(self.n_layers)}
+        return self._capped(self.unembed(self.run(ids, change=change).final))
 
     def mlp_neurons(self, layer: int) -> Neurons:
         """The weights of one MLP; InputError unless it is ungated and ReLU, the kind that is its own Dictionary."""
@@ -269,6 +379,14 @@ class Subject:
         b_in = w_in.new_zeros(len(w_in)) if b_in is None else b_in
         b_out = w_out.new_zeros(w_out.shape[1]) if b_out is None else b_out
         return Neurons(w_in=w_in, b_in=b_in, w_out=w_out, b_out=b_out)
+
+
+def _changed(new: Change, seen: Seen, value: Tensor) -> Tensor:
+    return new(value, seen)
+
+
+def _normed(scale: Normalize, weight: Affine, x: Tensor) -> Tensor:
+    return weight.forward(scale.forward(x))
 
 
 @contextmanager
