@@ -59,7 +59,7 @@ def trace(
     if max_features is not None and max_features < 1:
         raise InputError(f"max_features is {max_features}: give at least 1")
     dictionary.check_fits(subject)
-    _check_order(dictionary)
+    dictionary.check_order()
     ids = subject.encode(prompt, add_bos=add_bos)
     answer_ids = _answer_ids(subject, answer)
     if answer_ids:
@@ -91,18 +91,6 @@ def trace(
             "budget": budget,
         },
     )
-
-
-def _check_order(dictionary: Dictionary) -> None:
-    """InputError when a layer reads what it writes itself: its features would be their own causes."""
-    if dictionary.read_site != "resid_post":
-        return
-    for layer, own in dictionary.layers.items():
-        if layer in dictionary.writes[layer] or own.skip is not None:
-            raise InputError(
-                f"the dictionary reads resid_post of layer {layer} and writes to that layer's MLP output, which lies "
-                "before it: such features cannot be traced"
-            )
 
 
 def _answer_ids(subject: Subject, answer: str | None) -> list[int]:

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from clew import files
-from clew.dictionary.nonlinearity import BatchTopK, JumpReLU, Nonlinearity, ReLU
+from clew.dictionary.nonlinearity import BatchTopK, JumpReLU, Nonlinearity, ReLU, TopK
 from clew.dictionary.sparse import decode_sparse
 from clew.errors import InputError, MismatchError
 from clew.subject.recording import READ_SITES, WRITE_SITES
@@ -201,6 +201,32 @@ class Dictionary:
         if not torch.isfinite(x).all():
             raise InputError(f"the model's activations at {self.read_site} of layer {layer} hold NaN or infinity")
         self._finite(pre.T, layer, "encoder or bias")
+
+    def activations_of(
+        self, layer: int, x: Float[Tensor, "n pos d_model"], ids: Int[Tensor, " n"]
+    ) -> Float[Tensor, "n pos"]:
+        """Activation of one feature a row; only these features' encoders are read, except for TopK."""
+        nonlinearity = self.layers[layer].nonlinearity
+        if isinstance(nonlinearity, TopK):
+            dense = nonlinearity.apply(self.preactivations(layer, x.flatten(0, 1))).view(*x.shape[:2], -1)
+            return dense.gather(2, ids[:, None, None].expand(-1, x.shape[1], 1))[..., 0]
+        rows = self.encoder_rows(layer, ids)
+        pre = torch.matmul(x.to(self._dtype(layer, x)), rows.to(self._dtype(layer, x))[..., None])[..., 0]
+        pre = pre + self.encoder_bias(layer, ids).to(pre)[:, None]
+        if isinstance(nonlinearity, JumpReLU | BatchTopK) and nonlinearity.threshold.ndim:
+            nonlinearity = replace(nonlinearity, threshold=nonlinearity.threshold[ids])
+        return nonlinearity.apply(pre.T).T
+
+    def check_order(self) -> None:
+        """InputError when a layer reads what it writes itself: its features would be their own causes."""
+        if self.read_site != "resid_post" or self.kind == "sae":
+            return
+        for layer, own in self.layers.items():
+            if layer in self.writes[layer] or own.skip is not None:
+                raise InputError(
+                    f"the dictionary reads resid_post of layer {layer} and writes to that layer's MLP output, which "
+                    "lies before it: such features cannot be traced or edited"
+                )
 
     def decode_layer(self, layer: int, active: ActiveFeatures, n_pos: int) -> dict[int, Float[Tensor, "pos d_model"]]:
         """What the features that read one layer write, by written layer; no biases, no skip."""

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from clew.errors import FileError, InputError, UnsupportedModelError
 from clew.subject.families import FAMILIES, Family
-from clew.subject.hooks import changing, holding, module_at, named_modules, normalized, watching
+from clew.subject.hooks import changing, eager_attention, holding, module_at, named_modules, normalized, watching
 from clew.subject.recorder import record
 from clew.subject.recording import Affine, Attend, Normalize, Recording, SiteName
 
@@ -251,16 +251,19 @@ class Subject:
         keep: Sequence[SiteAt] = (),
         cache: Any = None,
         held: Held | None = None,
+        eager: bool = False,
     ) -> Run:
         """Run on a batch, with some sites changed and some parts held as recorded.
 
         A change is given what its site holds, and a function that tells what any earlier site holds in this run. With
         a `cache` (from `new_cache`), `ids` are the tokens that follow what it has seen, and it is extended. Gradients
-        flow unless the caller turns them off.
+        flow unless the caller turns them off; forward derivatives need `eager` attention.
         """
         needed = {"block", "mlp_norm", "mlp", "post_mlp_norm"}
         modules = {key: module for key, module in self.modules.items() if key[0] in needed}
         with ExitStack() as stack:
+            if eager:
+                stack.enter_context(eager_attention(self.model))
             if held is not None:
                 stack.enter_context(holding(held.steps))
             watch = stack.enter_context(watching(modules))
@@ -272,7 +275,8 @@ class Subject:
             outputs: dict[nn.Module, Callable[[Tensor], Tensor]] = {}
             for (site, layer), new in (change or {}).items():
                 module, is_input = self._place(site, layer)
-                (inputs if is_input else outputs)[module] = partial(_changed, new, seen)
+                side = inputs if is_input else outputs
+                side[module] = partial(_changed, new, seen, side.get(module))
             stack.enter_context(changing(inputs, outputs))
             made = self.model.base_model(ids.to(self.device), past_key_values=cache, use_cache=cache is not None)
             kept = {(site, layer): seen(site, layer) for site, layer in keep}
@@ -381,8 +385,9 @@ class Subject:
         return Neurons(w_in=w_in, b_in=b_in, w_out=w_out, b_out=b_out)
 
 
-def _changed(new: Change, seen: Seen, value: Tensor) -> Tensor:
-    return new(value, seen)
+def _changed(new: Change, seen: Seen, before: Callable[[Tensor], Tensor] | None, value: Tensor) -> Tensor:
+    """Apply a change after the one that another name of the same place asked for."""
+    return new(value if before is None else before(value), seen)
 
 
 def _normed(scale: Normalize, weight: Affine, x: Tensor) -> Tensor:

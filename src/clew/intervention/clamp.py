@@ -1,0 +1,251 @@
+"""What edits make of each site of a batch, row by row: the one engine under every semantics.
+
+Every row has a base row in the same batch, the same text without edits. So what was recorded need not be kept: it is
+computed beside. For a feature edit, difference = result(activation in the base row) - that activation; its decoder
+vectors times the difference are what is written. An MLP output then becomes, by semantics:
+
+- *live*: in layers l..e the base row's output plus what was written there; elsewhere what the real MLP makes of the
+  row's own stream. Decoders beyond e are not written.
+- *direct*: the base row's output plus what was written (and the skip connection's share): other features are held.
+- *frozen*: features are recomputed on the row's own stream, and their differences are written too; errors are held.
+- *linear*: as frozen, with the active set held: a feature that was active follows its pre-activation, others stay off.
+
+An SAE's edit changes the stream at its site by decoder times difference, the difference taken on the row's own stream.
+A steered direction is added last, and clamps nothing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, cast
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from clew.dictionary.dictionary import ActiveFeatures, Dictionary
+from clew.intervention.edit import Edit
+from clew.subject.recording import SiteName
+from clew.subject.subject import Change, Seen, SiteAt
+
+Semantics = Literal["live", "direct", "frozen", "linear"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row of a batch: its edits, the base row beside it, its prompt's length, the last clamped layer e."""
+
+    edits: tuple[Edit, ...]
+    base: int
+    n_prompt: int
+    first: int
+    through: int
+
+    @property
+    def edited_layers(self) -> list[int]:
+        """The layers of edited features; directions do not count."""
+        return [edit.feature.layer for edit in self.edits if edit.feature is not None and edit.verb != "steer"]
+
+
+@dataclass(frozen=True)
+class _Group:
+    """The edits of one layer's features, over all rows."""
+
+    rows: Int[Tensor, " edit"]
+    ids: Int[Tensor, " edit"]
+    edits: tuple[Edit, ...]
+
+
+class Clamp:
+    """The edits of a batch under one semantics; `changes` gives what a run needs.
+
+    With `tangent`, nothing is moved: what the edits would write becomes the direction of a forward derivative.
+    """
+
+    def __init__(
+        self, dictionary: Dictionary, rows: Sequence[Row], semantics: Semantics, *, tangent: bool = False
+    ) -> None:
+        self.dictionary, self.rows, self.semantics, self.tangent = dictionary, rows, semantics, tangent
+        self.base = torch.tensor([row.base for row in rows])
+        n_layers = dictionary.n_layers
+        self.last = torch.tensor([row.through if semantics == "live" else n_layers - 1 for row in rows])
+        self.clamped = torch.zeros(len(rows), n_layers, dtype=torch.bool)
+        for place, row in enumerate(rows):
+            if dictionary.kind != "sae" and semantics == "live" and row.edited_layers:
+                self.clamped[place, min(row.edited_layers) : row.through + 1] = True
+        if semantics != "live":
+            self.clamped[:] = True
+        self.groups = self._grouped()
+
+    def _grouped(self) -> dict[int, _Group]:
+        found: dict[int, list[tuple[int, int, Edit]]] = defaultdict(list)
+        for place, row in enumerate(self.rows):
+            for edit in row.edits:
+                if edit.feature is not None and edit.verb != "steer":
+                    found[edit.feature.layer].append((place, edit.feature.index, edit))
+        return {
+            layer: _Group(
+                torch.tensor([f[0] for f in own]), torch.tensor([f[1] for f in own]), tuple(f[2] for f in own)
+            )
+            for layer, own in found.items()
+        }
+
+    def changes(self, start: int, n_pos: int) -> dict[SiteAt, Change]:
+        """The changes of a run over the positions start..start+n_pos-1."""
+        changes: dict[SiteAt, Change] = {}
+        written = _Written(self, start, n_pos)
+        sae = self.dictionary.kind == "sae"
+        site = cast(SiteName, self.dictionary.write_site)
+        if sae:
+            changes |= {(site, layer): partial(written.stream, layer) for layer in self.groups}
+        outputs: SiteName = "mlp_raw_out" if sae else site
+        reached = range(min(self.groups), int(self.last.max()) + 1) if self.groups and not sae else range(0)
+        for layer in range(self.dictionary.n_layers):
+            if bool(self.clamped[:, layer].any()) or layer in reached:
+                changes[outputs, layer] = partial(written.output, layer)
+        for (where, layer), vectors in self._steered(start, n_pos).items():
+            before = changes.pop((where, layer), None)
+            changes[where, layer] = partial(_shifted, vectors, before)
+        return changes
+
+    def mask(self, edits: Sequence[tuple[int, Edit]], start: int, n_pos: int) -> Bool[Tensor, "edit pos"]:
+        """Which positions each edit of a row is for."""
+        rows = [(self.rows[place], edit) for place, edit in edits]
+        masks = [edit.mask(start, start + n_pos, n_prompt=row.n_prompt, first=row.first) for row, edit in rows]
+        return torch.stack(masks)
+
+    def _steered(self, start: int, n_pos: int) -> dict[SiteAt, Float[Tensor, "row pos d_model"]]:
+        """What is added along directions, by site."""
+        found: dict[SiteAt, Tensor] = {}
+        for place, row in enumerate(self.rows):
+            for edit in row.edits:
+                if edit.verb != "steer":
+                    continue
+                at, vector = self._direction(edit)
+                if at not in found:
+                    found[at] = vector.new_zeros(len(self.rows), n_pos, len(vector))
+                mask = self.mask([(place, edit)], start, n_pos)[0]
+                found[at][place] += mask[:, None] * vector * edit.strength
+        return found
+
+    def _direction(self, edit: Edit) -> tuple[SiteAt, Float[Tensor, " d_model"]]:
+        if edit.feature is None:
+            assert edit.direction is not None
+            assert edit.layer is not None
+            return ("mlp_out", edit.layer), torch.tensor(edit.direction)
+        layer, into = edit.feature.layer, edit.layer
+        written = self.dictionary.written_layers(layer)
+        slot = 0 if into is None else written.index(into)
+        decoder = self.dictionary.decoder_rows(layer, torch.tensor([edit.feature.index]))[0, slot]
+        return (cast(SiteName, self.dictionary.write_site), written[slot]), decoder
+
+
+def _shifted(vectors: Tensor, before: Change | None, value: Tensor, seen: Seen) -> Tensor:
+    value = value if before is None else before(value, seen)
+    return value + vectors.to(value)
+
+
+class _Written:
+    """What one run's edits have written so far, by the layer whose output gets it."""
+
+    def __init__(self, clamp: Clamp, start: int, n_pos: int) -> None:
+        self.clamp, self.dictionary, self.start, self.n_pos = clamp, clamp.dictionary, start, n_pos
+        self.waiting: dict[int, Tensor] = {}
+        self.done: set[int] = set()
+
+    def output(self, layer: int, real: Tensor, seen: Seen) -> Tensor:
+        """The output of a layer's MLP in every row."""
+        clamp = self.clamp
+        if self.dictionary.kind != "sae":
+            self._collect(layer, seen)
+        clamped = clamp.clamped[:, layer]
+        out = torch.where(clamped[:, None, None].to(real.device), real[clamp.base], real)
+        shift = self.waiting.pop(layer, None)
+        if shift is None:
+            return out
+        return forward_ad.make_dual(out, shift.to(out)) if clamp.tangent else out + shift.to(out)
+
+    def stream(self, layer: int, value: Tensor, seen: Seen) -> Tensor:
+        """An SAE's site in every row."""
+        group = self.clamp.groups[layer]
+        rows = group.rows.to(value.device)
+        decoder = self.dictionary.decoder_rows(layer, group.ids)[:, 0]
+        added = self._differences(layer, group, value[rows])[..., None] * decoder[:, None]
+        return value.index_add(0, rows, added.to(value))
+
+    def _collect(self, layer: int, seen: Seen) -> None:
+        """Write the edits of every layer whose features can be read by now."""
+        recomputed = self.clamp.semantics in ("frozen", "linear")
+        for read in sorted(self.dictionary.layers):
+            ready = read < layer or (read == layer and self.dictionary.read_site != "resid_post")
+            if read in self.done or not ready:
+                continue
+            self.done.add(read)
+            group = self.clamp.groups.get(read)
+            if not recomputed and group is None and self.dictionary.layers[read].skip is None:
+                continue
+            x = seen(cast(SiteName, self.dictionary.read_site), read)
+            if recomputed:
+                self._recompute(read, x, group)
+            elif group is not None:
+                self._write(read, group, self._differences(read, group, x[self.clamp.base[group.rows]]))
+            if self.clamp.semantics != "live":
+                self._skip(read, x)
+
+    def _differences(
+        self, layer: int, group: _Group, x: Float[Tensor, "edit pos d_model"]
+    ) -> Float[Tensor, "edit pos"]:
+        """What each edit adds to its feature's activation, given the streams that the activations are read from."""
+        before = self.dictionary.activations_of(layer, x, group.ids)
+        after = torch.stack([edit.result(a) for edit, a in zip(group.edits, before, strict=True)])
+        mask = self.clamp.mask(list(zip(group.rows.tolist(), group.edits, strict=True)), self.start, self.n_pos)
+        return (after - before) * mask.to(before)
+
+    def _write(self, layer: int, group: _Group, difference: Float[Tensor, "edit pos"]) -> None:
+        decoder = self.dictionary.decoder_rows(layer, group.ids).to(difference)
+        for slot, out in enumerate(self.dictionary.written_layers(layer)):
+            reaches = self.clamp.last[group.rows] >= out
+            if bool(reaches.any()):
+                added = difference[reaches, :, None] * decoder[reaches, None, slot]
+                self._wait(
+                    out, torch.zeros(len(self.clamp.rows), *added.shape[1:]).to(added), group.rows[reaches], added
+                )
+
+    def _wait(self, layer: int, empty: Tensor, rows: Tensor, added: Tensor) -> None:
+        held = self.waiting.get(layer)
+        self.waiting[layer] = (empty if held is None else held).index_add(0, rows.to(added.device), added)
+
+    def _recompute(self, layer: int, x: Float[Tensor, "row pos d_model"], group: _Group | None) -> None:
+        """Write the differences of all features of a layer between each row and its base row."""
+        n_rows, n_pos, d_model = x.shape
+        pre = self.dictionary.preactivations(layer, x.reshape(-1, d_model)).view(n_rows, n_pos, -1)
+        activations = self.dictionary.layers[layer].nonlinearity.apply(pre)
+        base = activations[self.clamp.base]
+        if self.clamp.semantics == "linear":
+            difference = (pre - pre[self.clamp.base]) * (base != 0)
+        else:
+            difference = activations - base
+        if group is not None:
+            own = self._differences(layer, group, x[self.clamp.base[group.rows]])
+            mask = self.clamp.mask(list(zip(group.rows.tolist(), group.edits, strict=True)), self.start, n_pos)
+            edit, at = mask.nonzero(as_tuple=True)
+            place = group.rows[edit], at, group.ids[edit]
+            difference[place] = 0
+            difference.index_put_(place, own[edit, at], accumulate=True)
+        position, index = difference.view(n_rows * n_pos, -1).nonzero(as_tuple=True)
+        value = difference.view(n_rows * n_pos, -1)[position, index]
+        changed = ActiveFeatures(position=position, index=index, activation=value, preactivation=value)
+        every = torch.arange(n_rows)
+        for out, part in self.dictionary.decode_layer(layer, changed, n_rows * n_pos).items():
+            added = part.view(n_rows, n_pos, d_model)
+            self._wait(out, torch.zeros_like(added), every, added)
+
+    def _skip(self, layer: int, x: Float[Tensor, "row pos d_model"]) -> None:
+        skip = self.dictionary.layers[layer].skip
+        if skip is not None:
+            added = torch.nn.functional.linear(x - x[self.clamp.base], skip.to(x))
+            self._wait(layer, torch.zeros_like(added), torch.arange(len(x)), added)

@@ -1,0 +1,286 @@
+"""An intervention as a value: which feature or direction, what is done to it, and where.
+
+`ablate`, `set`, `scale` and `add` say what a feature's activation becomes; what they say is relative to the activation
+in the run without any edit. `steer` adds a direction to the residual stream: a feature's decoder or any vector.
+Edits are written as `L3/1207@4=2.5`: a feature, the positions, the strength.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from clew import files
+from clew.dictionary.dictionary import Dictionary
+from clew.errors import FileError, InputError, MismatchError
+from clew.ids import FeatureId
+
+Verb = Literal["ablate", "set", "scale", "add", "steer"]
+Where = Literal["all", "prompt", "generated"]
+Positions = Where | tuple[int, ...]
+SCHEMA = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edit:
+    """One intervention. Make it with `ablate`, `set`, `scale`, `add` or `steer`; InputError for a NaN strength."""
+
+    verb: Verb
+    feature: FeatureId | None = None
+    strength: float = 0.0
+    positions: Positions = "all"
+    """Positions counted from the first token, or `all`, `prompt`, `generated`; a left-out first one is never edited."""
+    layer: int | None = None
+    """Of `steer`: the layer whose output gets the direction."""
+    direction: tuple[float, ...] | None = None
+    """Of `steer` without a feature: the vector that is added, times the strength."""
+
+    def __post_init__(self) -> None:
+        if self.verb not in get_args(Verb):
+            raise InputError(f"unknown edit {self.verb!r}: choose from {', '.join(get_args(Verb))}")
+        if not math.isfinite(self.strength):
+            raise InputError(f"{self}: the strength is {self.strength}, give a finite number")
+        if isinstance(self.positions, str):
+            if self.positions not in get_args(Where):
+                raise InputError(f"{self}: positions are numbers or one of {', '.join(get_args(Where))}")
+        elif not self.positions or min(self.positions) < 0:
+            raise InputError(f"{self}: positions count from 0, at least one must be given")
+        if (self.feature is None) == (self.direction is None):
+            raise InputError("an edit needs a feature or a direction, and not both")
+        if self.direction is not None:
+            if self.verb != "steer" or self.layer is None:
+                raise InputError("a direction can only be steered along, and needs the layer whose output gets it")
+            if not all(map(math.isfinite, self.direction)):
+                raise InputError("the direction to steer along holds NaN or infinity")
+
+    @classmethod
+    def ablate(cls, feature: FeatureId | str, *, positions: Positions | int | None = None) -> Edit:
+        """Set the activation to zero."""
+        return cls._of("ablate", feature, 0.0, positions)
+
+    @classmethod
+    def set(cls, feature: FeatureId | str, value: float, *, positions: Positions | int | None = None) -> Edit:
+        """Give the activation a value, whether the feature was active or not."""
+        return cls._of("set", feature, value, positions)
+
+    @classmethod
+    def scale(cls, feature: FeatureId | str, factor: float, *, positions: Positions | int | None = None) -> Edit:
+        """Multiply the activation."""
+        return cls._of("scale", feature, factor, positions)
+
+    @classmethod
+    def add(cls, feature: FeatureId | str, amount: float, *, positions: Positions | int | None = None) -> Edit:
+        """Add to the activation, whether the feature was active or not."""
+        return cls._of("add", feature, amount, positions)
+
+    @classmethod
+    def steer(
+        cls,
+        along: FeatureId | str | Tensor | Sequence[float],
+        strength: float,
+        *,
+        layer: int | None = None,
+        positions: Positions | int | None = None,
+    ) -> Edit:
+        """Add `strength` times a direction to what `layer` gives to the residual stream; everything after is real.
+
+        Along a feature it is the feature's decoder into that layer (its own, if none is given), for an SAE its decoder.
+        """
+        if isinstance(along, FeatureId | str):
+            return replace(cls._of("steer", along, strength, positions), layer=layer)
+        values = torch.as_tensor(along).flatten().tolist()
+        return cls(
+            verb="steer",
+            strength=float(strength),
+            positions=_positions(positions),
+            layer=layer,
+            direction=tuple(map(float, values)),
+        )
+
+    @classmethod
+    def parse(cls, verb: Verb, text: str) -> Edit:
+        """Read `L3/1207`, `L3/1207@4`, `L3/1207@2,5=1.5`, `L3/1207@generated=3`; InputError for any other form."""
+        left, equals, right = text.partition("=")
+        if bool(equals) == (verb == "ablate"):
+            wanted = "L3/1207@4" if verb == "ablate" else "L3/1207@4=2.5"
+            raise InputError(f"{verb} {text!r}: write it like {wanted}")
+        try:
+            strength = float(right) if equals else 0.0
+        except ValueError:
+            raise InputError(f"{verb} {text!r}: {right!r} is not a number") from None
+        return cls._of(verb, left, strength, None)
+
+    @classmethod
+    def _of(cls, verb: Verb, feature: FeatureId | str, strength: float, positions: Positions | int | None) -> Edit:
+        if isinstance(feature, str):
+            feature, at, written = feature.partition("@")
+            if at and positions is not None:
+                raise InputError(f"{feature}@{written} says positions, and they are given a second time")
+            positions = _parse_positions(written) if at else positions
+            feature = FeatureId.parse(feature)
+        return cls(verb=verb, feature=feature, strength=float(strength), positions=_positions(positions))
+
+    def __str__(self) -> str:
+        what = str(self.feature) if self.feature is not None else f"a direction in layer {self.layer}"
+        where = self.positions if isinstance(self.positions, str) else ",".join(map(str, self.positions))
+        at = "" if where == "all" else f"@{where}"
+        into = f" into layer {self.layer}" if self.feature is not None and self.layer is not None else ""
+        return f"{self.verb} {what}{at}{into}" + ("" if self.verb == "ablate" else f"={self.strength:g}")
+
+    def mask(self, start: int, stop: int, *, n_prompt: int, first: int) -> Bool[Tensor, " pos"]:
+        """Which positions start..stop-1 are edited; the prompt ends at `n_prompt`, `first` is the first that counts."""
+        at = torch.arange(start, stop)
+        match self.positions:
+            case "all":
+                chosen = torch.ones_like(at, dtype=torch.bool)
+            case "prompt":
+                chosen = at < n_prompt
+            case "generated":
+                chosen = at >= n_prompt
+            case positions:
+                chosen = torch.isin(at, torch.tensor(positions))
+        return chosen & (at >= first)
+
+    def result(self, activation: Float[Tensor, "*pos"]) -> Float[Tensor, "*pos"]:
+        """What the edit makes of a feature's activation."""
+        match self.verb:
+            case "scale":
+                return activation * self.strength
+            case "add":
+                return activation + self.strength
+            case _:
+                return torch.full_like(activation, self.strength)
+
+    def to_json(self) -> dict[str, Any]:
+        """The edit as plain values; `from_json` reads it."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
+        return plain | ({"feature": str(self.feature)} if self.feature is not None else {})
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Edit:
+        """Read what `to_json` gave; InputError when it is no edit."""
+        if not isinstance(value, Mapping):
+            raise InputError(f"{value!r} is not an edit: it must be an object with a verb")
+        unknown = set(value) - {f.name for f in fields(cls)}
+        if unknown or "verb" not in value:
+            raise InputError(f"not an edit: {'unknown ' + ', '.join(sorted(unknown)) if unknown else 'no verb'}")
+        given = dict(value)
+        try:
+            if "feature" in given:
+                given["feature"] = FeatureId.parse(given["feature"])
+            if isinstance(given.get("positions", "all"), list | tuple):
+                given["positions"] = tuple(int(position) for position in given["positions"])
+            if "direction" in given:
+                given["direction"] = tuple(float(x) for x in given["direction"])
+            return cls(**given | {"strength": float(given.get("strength", 0.0))})
+        except (TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"not an edit: {error}") from error
+
+
+def _positions(positions: Positions | int | None) -> Positions:
+    if positions is None:
+        return "all"
+    return (positions,) if isinstance(positions, int) else positions if isinstance(positions, str) else tuple(positions)
+
+
+def _parse_positions(text: str) -> Positions:
+    if text in get_args(Where):
+        return text  # type: ignore[return-value]
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() for part in parts):
+        raise InputError(f"{text!r} are no positions: write numbers like 2,5 or one of {', '.join(get_args(Where))}")
+    return tuple(int(part) for part in parts)
+
+
+def check(
+    edits: Sequence[Edit], dictionary: Dictionary, *, n_positions: int, first: int, through: int | None, growing: bool
+) -> int:
+    """The last clamped layer, once all edits are known to be possible; InputError otherwise.
+
+    `growing` says that tokens will be generated, so that later positions may exist.
+    """
+    for edit in edits:
+        _check_target(edit, dictionary)
+        if isinstance(edit.positions, tuple):
+            for position in edit.positions:
+                if position >= n_positions and not growing:
+                    raise InputError(f"{edit}: position {position} is outside the prompt's {n_positions} tokens")
+                if position < first:
+                    raise InputError(f"{edit}: position {position} is left out, its token is a special one")
+    for one, other in combinations(edits, 2):
+        if _contradict(one, other, n_positions):
+            raise InputError(f"{one} and {other} contradict each other: give one edit a feature and position")
+    layers = [edit.feature.layer for edit in edits if edit.feature is not None and edit.verb != "steer"]
+    last = max(layers, default=0)
+    if through is None:
+        return last
+    if dictionary.kind == "sae":
+        raise InputError("an SAE's edits change the stream where it reads; nothing can be clamped through a layer")
+    if not last <= through < dictionary.n_layers:
+        raise InputError(f"through={through}: edits reach layer {last}, give one of {last}..{dictionary.n_layers - 1}")
+    return through
+
+
+def _check_target(edit: Edit, dictionary: Dictionary) -> None:
+    if edit.direction is not None:
+        if len(edit.direction) != dictionary.d_model:
+            raise InputError(f"{edit}: it has {len(edit.direction)} entries, the model's width is {dictionary.d_model}")
+        if not 0 <= (edit.layer or 0) < dictionary.n_layers:
+            raise InputError(f"{edit}: the model has layers 0..{dictionary.n_layers - 1}")
+        return
+    assert edit.feature is not None
+    layer, index = edit.feature.layer, edit.feature.index
+    if layer not in dictionary.layers:
+        raise InputError(f"{edit}: the dictionary has no layer {layer}, only {_spans(dictionary.layers)}")
+    if index >= dictionary.d_features(layer):
+        raise InputError(f"{edit}: layer {layer} has features 0..{dictionary.d_features(layer) - 1}")
+    if edit.layer is not None and edit.layer not in dictionary.written_layers(layer):
+        raise InputError(f"{edit}: the feature writes to layers {_spans(dictionary.written_layers(layer))} only")
+
+
+def _spans(layers: Iterable[int]) -> str:
+    found = sorted(layers)
+    return f"{found[0]}..{found[-1]}" if found == list(range(found[0], found[-1] + 1)) else ", ".join(map(str, found))
+
+
+def _contradict(one: Edit, other: Edit, n_positions: int) -> bool:
+    """Whether two edits say two things of one activation; several additions are one sum."""
+    if one.feature != other.feature or one.feature is None or "steer" in (one.verb, other.verb):
+        return False
+    if one.verb == other.verb == "add":
+        return False
+    last = max([n_positions, *(p for e in (one, other) if isinstance(e.positions, tuple) for p in e.positions)]) + 2
+    mine, theirs = (edit.mask(0, last, n_prompt=n_positions, first=0) for edit in (one, other))
+    return bool((mine & theirs).any())
+
+
+def save_edits(path: Path | str, edits: Sequence[Edit], dictionary: Dictionary) -> None:
+    """Write edits as JSON, with the fingerprint of the Dictionary that gives them their meaning."""
+    head = {"format": "clew.edits", "schema": SCHEMA, "dictionary": dictionary.fingerprint, "name": dictionary.name}
+    files.write_json(path, {**head, "edits": [edit.to_json() for edit in edits]})
+
+
+def load_edits(path: Path | str, dictionary: Dictionary) -> tuple[Edit, ...]:
+    """Read edits; FileError when the file holds none, MismatchError when they belong to another Dictionary."""
+    value = files.read_json(path)
+    if not isinstance(value, dict) or value.get("format") != "clew.edits" or not isinstance(value.get("edits"), list):
+        raise FileError(f"{path} holds no edits")
+    if not isinstance(value.get("schema"), int) or value["schema"] > SCHEMA:
+        raise FileError(f"{path} has edit schema {value.get('schema')!r}, this program reads up to {SCHEMA}")
+    if value.get("dictionary") != dictionary.fingerprint:
+        raise MismatchError(
+            f"{path} was made for the dictionary {value.get('name', 'unknown')!r}, which is not {dictionary.name!r}: "
+            "its features have other meanings here"
+        )
+    try:
+        return tuple(Edit.from_json(one) for one in value["edits"])
+    except InputError as error:
+        raise FileError(f"{path}: {error}") from error

@@ -1,0 +1,258 @@
+"""Edits carried out: one prompt or many, in the frozen and in the live model, beside the run without them.
+
+Three semantics answer three questions. *direct*: what do the edges say? Patterns, norms and all other features held.
+*frozen*: what does the local replacement model say? Patterns, norms and errors held, features recomputed. *live*: what
+does the real model do? See `clew.intervention.clamp` for what each makes of an MLP's output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from clew.dictionary.dictionary import Dictionary
+from clew.errors import InputError
+from clew.ids import NodeId
+from clew.intervention.clamp import Clamp, Row, Semantics
+from clew.intervention.edit import Edit, check
+from clew.subject.recording import SiteName
+from clew.subject.subject import Held, Prompt, Run, SiteAt, Subject
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Outcome:
+    """How a run went: logits before a final soft-cap, probabilities after it, what features read."""
+
+    logits: Float[Tensor, "pos vocab"]
+    probabilities: Float[Tensor, "pos vocab"]
+    reads: Mapping[int, Float[Tensor, "pos d_model"]]
+    """What the Dictionary's read site held, by layer."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One feature's activation at one position: without edits, as predicted (None where nothing was), as measured."""
+
+    node: NodeId
+    before: float
+    predicted: float | None
+    measured: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Effect:
+    """What edits did to one prompt: `measured` in the real model, `predicted` by the frozen one where asked for."""
+
+    tokens: tuple[str, ...]
+    token_ids: tuple[int, ...]
+    edits: tuple[Edit, ...]
+    through: int | None
+    """The last layer whose MLP output was clamped (e); None when none was."""
+    prediction: str | None
+    """The semantics of `predicted`: `direct` or `frozen`."""
+    before: Outcome
+    predicted: Outcome | None
+    measured: Outcome
+    changes: tuple[Change, ...]
+    """Features whose measured or predicted activation changed, the largest change first."""
+
+    def top_tokens(self, position: int = -1, count: int = 10) -> tuple[tuple[int, float, float | None, float], ...]:
+        """The likeliest next tokens before or after: (id, probability before, predicted, measured), likeliest first."""
+        before, measured = self.before.probabilities[position], self.measured.probabilities[position]
+        predicted = None if self.predicted is None else self.predicted.probabilities[position]
+        ids = torch.maximum(before, measured).topk(min(count, len(before))).indices.tolist()
+        return tuple(
+            (i, float(before[i]), None if predicted is None else float(predicted[i]), float(measured[i])) for i in ids
+        )
+
+
+def effect(subject: Subject, dictionary: Dictionary, prompt: Prompt, edits: Sequence[Edit], **options: Any) -> Effect:
+    """What edits do to one prompt; options as for `effects`."""
+    return effects(subject, dictionary, [prompt], edits, **options)[0]
+
+
+@torch.no_grad()
+def effects(
+    subject: Subject,
+    dictionary: Dictionary,
+    prompts: Sequence[Prompt],
+    edits: Sequence[Edit],
+    *,
+    through: int | None = None,
+    predict: str | None = "frozen",
+    leave_out_first: bool = True,
+) -> list[Effect]:
+    """What the same edits do to each of several prompts; the real model runs them as one padded batch.
+
+    `through` is the last layer e whose MLP output is clamped; left out, the last edited layer. `predict` adds what the
+    frozen (or `direct`) model says. InputError for an edit that is impossible or contradicts another, MismatchError
+    when the Dictionary belongs to another model.
+    """
+    edits = _checked(subject, dictionary, edits, predict)
+    if dictionary.kind == "sae" and predict == "frozen":
+        predict = None  # an SAE stands for no MLP: nothing could be recomputed
+    ids = [subject.encode(prompt) for prompt in prompts]
+    first = [first_of(subject, one) if leave_out_first else 0 for one in ids]
+    rows: list[Row] = []
+    for one, start in zip(ids, first, strict=True):
+        e = check(edits, dictionary, n_positions=len(one), first=start, through=through, growing=False)
+        for given in ((), edits):
+            rows.append(Row(edits=given, base=len(rows) - bool(given), n_prompt=len(one), first=start, through=e))
+    measured = outcomes(subject, dictionary, Clamp(dictionary, rows, "live"), [one for one in ids for _ in range(2)])
+    found = []
+    for place, one in enumerate(ids):
+        before, after = measured[2 * place], measured[2 * place + 1]
+        row, said = rows[2 * place + 1], None
+        if predict is not None:
+            said = _predicted(subject, dictionary, one, row, cast(Semantics, predict))
+        found.append(
+            Effect(
+                tokens=subject.token_strings(one.tolist()),
+                token_ids=tuple(one.tolist()),
+                edits=edits,
+                through=row.through if row.edited_layers and dictionary.kind != "sae" else None,
+                prediction=predict,
+                before=before,
+                predicted=said,
+                measured=after,
+                changes=_changes(dictionary, row, before, said, after),
+            )
+        )
+    return found
+
+
+def _checked(subject: Subject, dictionary: Dictionary, edits: Sequence[Edit], predict: str | None) -> tuple[Edit, ...]:
+    dictionary.check_fits(subject)
+    dictionary.check_order()
+    if predict not in (None, "direct", "frozen"):
+        raise InputError(f"predict={predict!r}: choose from direct, frozen, or None")
+    if not edits:
+        raise InputError("no edit is given: name at least one, for example Edit.ablate('L3/1207@4')")
+    return tuple(edits)
+
+
+def first_of(subject: Subject, ids: Int[Tensor, " pos"]) -> int:
+    """The first position that counts: 1 behind a special first token."""
+    return int(int(ids[0]) in subject.special_ids)
+
+
+def _predicted(
+    subject: Subject, dictionary: Dictionary, ids: Int[Tensor, " pos"], row: Row, semantics: Semantics
+) -> Outcome:
+    """The edited row in the frozen model."""
+    held = subject.held(subject.record(ids))
+    plain = Row(edits=(), base=0, n_prompt=row.n_prompt, first=row.first, through=row.through)
+    edited = Row(edits=row.edits, base=0, n_prompt=row.n_prompt, first=row.first, through=row.through)
+    return outcomes(subject, dictionary, Clamp(dictionary, [plain, edited], semantics), [ids, ids], held)[1]
+
+
+def outcomes(
+    subject: Subject, dictionary: Dictionary, clamp: Clamp, ids: Sequence[Int[Tensor, " pos"]], held: Held | None = None
+) -> list[Outcome]:
+    """Run the rows of a clamp, padded to one batch, and cut them apart again."""
+    padded = torch.nn.utils.rnn.pad_sequence(list(ids), batch_first=True)
+    run = subject.run(padded, change=clamp.changes(0, padded.shape[1]), keep=read_sites(dictionary), held=held)
+    found = []
+    for place, one in enumerate(ids):
+        logits = subject.unembed(run.final[place, : len(one)])
+        reads = {layer: kept[place, : len(one)] for (_, layer), kept in run.kept.items()}
+        found.append(Outcome(logits=logits, probabilities=subject.probabilities(logits), reads=reads))
+    return found
+
+
+def read_sites(dictionary: Dictionary) -> list[SiteAt]:
+    """Where a Dictionary's features are read."""
+    return [(cast(SiteName, dictionary.read_site), layer) for layer in sorted(dictionary.layers)]
+
+
+def _changes(
+    dictionary: Dictionary, row: Row, before: Outcome, predicted: Outcome | None, measured: Outcome
+) -> tuple[Change, ...]:
+    """The features whose activation changed; edited ones have the activation that they were given."""
+    found = []
+    for layer in sorted(dictionary.layers):
+        outcomes = [before, measured] + ([] if predicted is None else [predicted])
+        values = torch.stack([_activations(dictionary, layer, one.reads[layer], row.first) for one in outcomes])
+        for edit in row.edits:
+            if edit.feature is not None and edit.feature.layer == layer and edit.verb != "steer":
+                mask = edit.mask(0, values.shape[1], n_prompt=row.n_prompt, first=row.first)
+                values[1:, mask, edit.feature.index] = edit.result(values[0, mask, edit.feature.index])
+        changed = (values - values[0]).abs().amax(0)
+        scale = values.abs().amax().clamp_min(1e-12)
+        for position, index in (changed > 1e-5 * scale).nonzero().tolist():
+            at = values[:, position, index].tolist()
+            node = NodeId("feature", position, layer, index)
+            found.append(Change(node, at[0], None if predicted is None else at[2], at[1]))
+    found.sort(key=lambda change: -max(abs(change.measured - change.before), abs(_moved(change))))
+    return tuple(found)
+
+
+def _moved(change: Change) -> float:
+    return 0.0 if change.predicted is None else change.predicted - change.before
+
+
+def _activations(dictionary: Dictionary, layer: int, x: Tensor, first: int) -> Float[Tensor, "pos feature"]:
+    values = dictionary.layers[layer].nonlinearity.apply(dictionary.preactivations(layer, x))
+    values[:first] = 0
+    return values
+
+
+# --- many edits of one prompt ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Some of many cases, run as one batch: row 0 is the run without edits, positions before `start` are its prefix."""
+
+    cases: tuple[int, ...]
+    start: int
+    run: Run
+
+
+@torch.no_grad()
+def cases(
+    subject: Subject,
+    dictionary: Dictionary,
+    ids: Int[Tensor, " pos"],
+    edits: Sequence[Sequence[Edit]],
+    *,
+    through: Sequence[int],
+    semantics: Semantics = "live",
+    held: Held | None = None,
+    first: int = 0,
+    batch: int = 64,
+    tangent: bool = False,
+) -> Iterator[Part]:
+    """Run many sets of edits on one prompt, each a row; the kept sites are the Dictionary's read sites.
+
+    Rows are taken in order of their first edited position. What lies before it is computed once a batch and kept as
+    keys and values, unless something is held, which needs the whole prompt.
+    """
+    n_pos = len(ids)
+    starts = [0 if held is not None else _begin(own, n_pos, first) for own in edits]
+    order = sorted(range(len(edits)), key=lambda i: starts[i])
+    for chunk in (order[i : i + batch] for i in range(0, len(order), batch)):
+        start = starts[chunk[0]]
+        given = [((), 0)] + [(tuple(edits[i]), through[i]) for i in chunk]
+        rows = [Row(edits=own, base=0, n_prompt=n_pos, first=first, through=e) for own, e in given]
+        cache = None
+        if start > 0:
+            cache = subject.new_cache()
+            subject.run(ids[None, :start], cache=cache, eager=tangent)
+            cache.batch_repeat_interleave(len(rows))
+        changes = Clamp(dictionary, rows, semantics, tangent=tangent).changes(start, n_pos - start)
+        tokens = ids[None, start:].expand(len(rows), -1)
+        run = subject.run(tokens, change=changes, keep=read_sites(dictionary), cache=cache, held=held, eager=tangent)
+        yield Part(cases=tuple(chunk), start=start, run=run)
+
+
+def _begin(edits: Sequence[Edit], n_pos: int, first: int) -> int:
+    """The first position that a set of edits touches; the last one when it touches none."""
+    masks = [edit.mask(0, n_pos, n_prompt=n_pos, first=first) for edit in edits]
+    touched = torch.stack(masks).any(0).nonzero() if masks else torch.empty(0)
+    return int(touched[0]) if len(touched) else n_pos - 1
