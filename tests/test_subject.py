@@ -233,3 +233,35 @@ def test_a_wrapped_model_keeps_its_dtype_and_leaves_training_mode() -> None:
     subject = Subject.load(model, models.tokenizer())
     assert subject.dtype == torch.bfloat16
     assert not model.training
+
+
+# --- what a run watches -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_a_change_is_told_the_sites_it_reads_and_nothing_else_is_watched(subject: Subject, site: str) -> None:
+    held = subject.capture(BATCH, [site])  # type: ignore[list-item]
+    found, hooks = {}, []
+
+    def look(value: Tensor, seen: object) -> Tensor:
+        hooks.append(hooks_of(subject.model))
+        found[0] = seen(site, 0)  # type: ignore[operator]
+        return value
+
+    run = subject.run(BATCH, change={("resid_post", 1): look}, reads=[(site, 0)], keep=[(site, 0), (site, 2)])  # type: ignore[dict-item,list-item]
+    assert hooks == [3]  # the change, the site read and the site kept
+    assert torch.equal(found[0], held[site, 0])  # type: ignore[index]
+    assert torch.equal(run.kept[site, 2], held[site, 2])  # type: ignore[index]
+    subject.run(BATCH, change={("resid_post", 1): look})
+    assert hooks[1] > 3
+    assert torch.equal(found[0], held[site, 0])  # type: ignore[index]
+
+
+def test_a_run_without_changes_registers_no_hook(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **options: object) -> None:
+        raise AssertionError("a hook")
+
+    for name in ("register_forward_hook", "register_forward_pre_hook"):
+        monkeypatch.setattr(torch.nn.Module, name, refuse)
+    run = subject.run(BATCH)
+    assert torch.equal(subject._capped(subject.unembed(run.final)), subject.logits(BATCH))

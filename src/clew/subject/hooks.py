@@ -44,8 +44,8 @@ class Watch:
 
 
 @contextmanager
-def watching(modules: Mapping[Any, nn.Module]) -> Iterator[Watch]:
-    """Note what goes into and comes out of each module; keys name the notes."""
+def watching(inputs: Mapping[Any, nn.Module], outputs: Mapping[Any, nn.Module] | None = None) -> Iterator[Watch]:
+    """Note what goes into and comes out of modules, of the same ones if `outputs` is left out; keys name the notes."""
     watch = Watch()
 
     def note_input(key: Any) -> Callable[..., None]:
@@ -61,8 +61,9 @@ def watching(modules: Mapping[Any, nn.Module]) -> Iterator[Watch]:
         return hook
 
     with ExitStack() as stack:
-        for key, module in modules.items():
+        for key, module in inputs.items():
             stack.callback(module.register_forward_pre_hook(note_input(key), with_kwargs=True).remove)
+        for key, module in (inputs if outputs is None else outputs).items():
             stack.callback(module.register_forward_hook(note_output(key)).remove)
         yield watch
 

@@ -7,11 +7,11 @@ it is: `capture` keeps what passes a site, `replaced_logits` puts something else
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from clew.errors import FileError, InputError, UnsupportedModelError
 from clew.subject.families import FAMILIES, Family
-from clew.subject.hooks import changing, eager_attention, holding, module_at, named_modules, normalized, watching
+from clew.subject.hooks import Watch, changing, eager_attention, holding, module_at, named_modules, normalized, watching
 from clew.subject.recorder import record
 from clew.subject.recording import Affine, Attend, Normalize, Recording, SiteName
 
@@ -42,6 +42,15 @@ class Neurons:
 Seen = Callable[[SiteName, int], Tensor]
 Change = Callable[[Tensor, Seen], Tensor]
 SiteAt = tuple[SiteName, int]
+_PLACES: dict[SiteName, tuple[str, bool]] = {
+    "resid_pre": ("block", True),
+    "resid_mid": ("mlp_norm", True),
+    "resid_post": ("block", False),
+    "mlp_normalized": ("mlp_norm", True),
+    "mlp_in": ("mlp", True),
+    "mlp_raw_out": ("mlp", False),
+    "mlp_out": ("mlp", False),
+}
 
 
 @dataclass(frozen=True)
@@ -217,31 +226,31 @@ class Subject:
         self, ids: Int[Tensor, "batch pos"], sites: Sequence[SiteName]
     ) -> dict[tuple[SiteName, int], Float[Tensor, "batch pos d_model"]]:
         """What each site holds in every layer while the model runs on a batch."""
-        needed = {"block", "mlp_norm", "mlp", "post_mlp_norm"}
-        modules = {key: module for key, module in self.modules.items() if key[0] in needed}
-        with watching(modules) as watch:
+        asked = [(site, layer) for site in sites for layer in range(self.n_layers)]
+        with self._watching(asked) as watch:
             self.model.base_model(ids.to(self.device), use_cache=False)  # no logits: nobody looks
-        return {(site, layer): self._site(watch, site, layer) for site in sites for layer in range(self.n_layers)}
+        return {(site, layer): self._site(watch, site, layer) for site, layer in asked}
 
-    def _site(self, watch: Any, site: SiteName, layer: int) -> Tensor:
-        match site:
-            case "resid_pre":
-                return watch.inputs["block", layer]
-            case "resid_mid":
-                return watch.inputs["mlp_norm", layer]
-            case "resid_post":
-                out = watch.outputs["block", layer]
-                return out if isinstance(out, Tensor) else out[0]
-            case "mlp_normalized":
-                x = watch.inputs["mlp_norm", layer]
-                return normalized(x, self.modules["mlp_norm", layer], self.family.centred)[0]
-            case "mlp_in":
-                return watch.inputs["mlp", layer]
-            case "mlp_raw_out":
-                return watch.outputs["mlp", layer]
-            case "mlp_out":
-                role = "post_mlp_norm" if self.family.post_mlp_norm else "mlp"
-                return watch.outputs[role, layer]
+    def _watching(self, sites: Iterable[SiteAt]) -> AbstractContextManager[Watch]:
+        inputs: dict[tuple[str, int], nn.Module] = {}
+        outputs: dict[tuple[str, int], nn.Module] = {}
+        for site, layer in sites:
+            role, is_input = self._place(site)
+            (inputs if is_input else outputs)[role, layer] = self.modules[role, layer]
+        return watching(inputs, outputs)
+
+    def _place(self, site: SiteName) -> tuple[str, bool]:
+        """The role of the module where a site lies, and whether it is the module's input."""
+        if site == "mlp_out" and self.family.post_mlp_norm:
+            return "post_mlp_norm", False
+        return _PLACES[site]
+
+    def _site(self, watch: Watch, site: SiteName, layer: int) -> Tensor:
+        role, is_input = self._place(site)
+        found = (watch.inputs if is_input else watch.outputs)[role, layer]
+        if site == "mlp_normalized":
+            return normalized(found, self.modules[role, layer], self.family.centred)[0]
+        return found if isinstance(found, Tensor) else found[0]
 
     def run(
         self,
@@ -249,24 +258,26 @@ class Subject:
         *,
         change: Mapping[SiteAt, Change] | None = None,
         keep: Sequence[SiteAt] = (),
+        reads: Sequence[SiteAt] | None = None,
         cache: Any = None,
         held: Held | None = None,
         eager: bool = False,
     ) -> Run:
         """Run on a batch, with some sites changed and some parts held as recorded.
 
-        A change is given what its site holds, and a function that tells what any earlier site holds in this run. With
-        a `cache` (from `new_cache`), `ids` are the tokens that follow what it has seen, and it is extended. Gradients
-        flow unless the caller turns them off; forward derivatives need `eager` attention.
+        A change is given what its site holds, and a function that tells what an earlier site holds in this run: any,
+        or only `reads`, when it is given, which saves watching the rest. With a `cache` (from `new_cache`), `ids` are
+        the tokens that follow what it has seen, and it is extended. Gradients flow unless the caller turns them off;
+        forward derivatives need `eager` attention.
         """
-        needed = {"block", "mlp_norm", "mlp", "post_mlp_norm"}
-        modules = {key: module for key, module in self.modules.items() if key[0] in needed}
+        if reads is None:
+            reads = [(site, layer) for site in get_args(SiteName) for layer in range(self.n_layers)] if change else []
         with ExitStack() as stack:
             if eager:
                 stack.enter_context(eager_attention(self.model))
             if held is not None:
                 stack.enter_context(holding(held.steps))
-            watch = stack.enter_context(watching(modules))
+            watch = stack.enter_context(self._watching((*reads, *keep)))
 
             def seen(site: SiteName, layer: int) -> Tensor:
                 return self._site(watch, site, layer)
@@ -274,7 +285,7 @@ class Subject:
             inputs: dict[nn.Module, Callable[[Tensor], Tensor]] = {}
             outputs: dict[nn.Module, Callable[[Tensor], Tensor]] = {}
             for (site, layer), new in (change or {}).items():
-                module, is_input = self._place(site, layer)
+                module, is_input = self._changeable(site, layer)
                 side = inputs if is_input else outputs
                 side[module] = partial(_changed, new, seen, side.get(module))
             stack.enter_context(changing(inputs, outputs))
@@ -282,22 +293,11 @@ class Subject:
             kept = {(site, layer): seen(site, layer) for site, layer in keep}
         return Run(final=made.last_hidden_state, kept=kept)
 
-    def _place(self, site: SiteName, layer: int) -> tuple[nn.Module, bool]:
-        """The module where a site can be changed, and whether it is the module's input."""
-        match site:
-            case "resid_pre":
-                return self.modules["block", layer], True
-            case "resid_mid":
-                return self.modules["mlp_norm", layer], True
-            case "resid_post":
-                return self.modules["block", layer], False
-            case "mlp_in":
-                return self.modules["mlp", layer], True
-            case "mlp_raw_out":
-                return self.modules["mlp", layer], False
-            case "mlp_out":
-                return self.modules["post_mlp_norm" if self.family.post_mlp_norm else "mlp", layer], False
-        raise InputError(f"{site} lies inside a norm and cannot be edited: use a dictionary that writes elsewhere")
+    def _changeable(self, site: SiteName, layer: int) -> tuple[nn.Module, bool]:
+        if site == "mlp_normalized":
+            raise InputError(f"{site} lies inside a norm and cannot be edited: use a dictionary that writes elsewhere")
+        role, is_input = self._place(site)
+        return self.modules[role, layer], is_input
 
     def new_cache(self) -> Any:
         """An empty cache of keys and values for `run`."""
