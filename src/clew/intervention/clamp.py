@@ -136,7 +136,7 @@ class Clamp:
         if edit.feature is None:
             assert edit.direction is not None
             assert edit.layer is not None
-            return ("mlp_out", edit.layer), torch.tensor(edit.direction)
+            return ("mlp_out", edit.layer), torch.tensor(edit.direction, dtype=torch.float64)
         layer, into = edit.feature.layer, edit.layer
         written = self.dictionary.written_layers(layer)
         slot = 0 if into is None else written.index(into)

@@ -7,13 +7,16 @@ does the real model do? See `clew.intervention.clamp` for what each makes of an 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from clew.dictionary.dictionary import Dictionary
 from clew.errors import InputError
@@ -109,7 +112,7 @@ def effects(
         before, after = measured[2 * place], measured[2 * place + 1]
         row, said = rows[2 * place + 1], None
         if predict is not None:
-            said = _predicted(subject, dictionary, one, row, cast(Semantics, predict))
+            said = _predicted(subject, dictionary, one, row, before, cast(Semantics, predict))
         found.append(
             Effect(
                 tokens=subject.token_strings(one.tolist()),
@@ -142,17 +145,19 @@ def first_of(subject: Subject, ids: Int[Tensor, " pos"]) -> int:
 
 
 def _predicted(
-    subject: Subject, dictionary: Dictionary, ids: Int[Tensor, " pos"], row: Row, semantics: Semantics
+    subject: Subject, dictionary: Dictionary, ids: Int[Tensor, " pos"], row: Row, before: Outcome, semantics: Semantics
 ) -> Outcome:
-    """The edited row in the frozen model."""
+    """What the frozen model's answer to the edits makes of the run without them."""
     held = subject.held(subject.record(ids))
-    plain = Row(edits=(), base=0, n_prompt=row.n_prompt, first=row.first, through=row.through)
-    edited = Row(edits=row.edits, base=0, n_prompt=row.n_prompt, first=row.first, through=row.through)
-    return outcomes(subject, dictionary, Clamp(dictionary, [plain, edited], semantics), [ids, ids], held)[1]
+    clamp = Clamp(dictionary, [replace(row, edits=(), base=0), replace(row, base=0)], semantics)
+    plain, edited = outcomes(subject, dictionary, clamp, [ids, ids], held)
+    logits = before.logits + (edited.logits - plain.logits)
+    reads = {layer: read + (edited.reads[layer] - plain.reads[layer]) for layer, read in before.reads.items()}
+    return Outcome(logits=logits, probabilities=subject.probabilities(logits), reads=reads)
 
 
 def outcomes(
-    subject: Subject, dictionary: Dictionary, clamp: Clamp, ids: Sequence[Int[Tensor, " pos"]], held: Held | None = None
+    subject: Subject, dictionary: Dictionary, clamp: Clamp, ids: Sequence[Int[Tensor, " _"]], held: Held | None = None
 ) -> list[Outcome]:
     """Run the rows of a clamp, padded to one batch, and cut them apart again."""
     padded = torch.nn.utils.rnn.pad_sequence(list(ids), batch_first=True)
@@ -231,7 +236,8 @@ def cases(
     """Run many sets of edits on one prompt, each a row; the kept sites are the Dictionary's read sites.
 
     Rows are taken in order of their first edited position. What lies before it is computed once a batch and kept as
-    keys and values, unless something is held, which needs the whole prompt.
+    keys and values, unless something is held, which needs the whole prompt. With `tangent`, a part's run holds the
+    forward derivatives along the edits instead of values.
     """
     n_pos = len(ids)
     starts = [0 if held is not None else _begin(own, n_pos, first) for own in edits]
@@ -247,8 +253,30 @@ def cases(
             cache.batch_repeat_interleave(len(rows))
         changes = Clamp(dictionary, rows, semantics, tangent=tangent).changes(start, n_pos - start)
         tokens = ids[None, start:].expand(len(rows), -1)
-        run = subject.run(tokens, change=changes, keep=read_sites(dictionary), cache=cache, held=held, eager=tangent)
+        options: dict[str, Any] = {"change": changes, "keep": read_sites(dictionary), "cache": cache, "held": held}
+        if tangent:
+            with _forward_derivatives():
+                run = _tangents(subject.run(tokens, eager=True, **options))
+        else:
+            run = subject.run(tokens, **options)
         yield Part(cases=tuple(chunk), start=start, run=run)
+
+
+@contextmanager
+def _forward_derivatives() -> Iterator[None]:
+    """A level of dual numbers; when first entered, torch loads rules by a way of its own that it warns of."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=DeprecationWarning)
+        with forward_ad.dual_level():
+            yield
+
+
+def _tangents(run: Run) -> Run:
+    def slope(value: Tensor) -> Tensor:
+        found = forward_ad.unpack_dual(value).tangent
+        return torch.zeros_like(value) if found is None else found.clone()
+
+    return Run(final=slope(run.final), kept={site: slope(value) for site, value in run.kept.items()})
 
 
 def _begin(edits: Sequence[Edit], n_pos: int, first: int) -> int:
