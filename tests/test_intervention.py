@@ -218,7 +218,7 @@ def test_forward_derivatives_are_small_edits(subject: Subject) -> None:
     dictionary = models.dictionary("clt", subject)
     graph = trace(subject, dictionary, PROMPT)
     node = graph.node(nodes_of(graph)[1])
-    step = 1e-5
+    step = 1e-3  # Gemma's softmax rounds to float32
     more, less = (
         effect(subject, dictionary, PROMPT, [Edit.scale(str(node.id), factor)], predict=None).measured.logits
         for factor in (1 + step, 1 - step)
@@ -232,9 +232,8 @@ def test_forward_derivatives_are_small_edits(subject: Subject) -> None:
         first=1,
         tangent=True,
     )
-    torch.testing.assert_close(
-        subject.unembed(part.run.final[1]), ((more - less) / (2 * step))[part.start :], rtol=1e-5, atol=1e-6
-    )
+    slope = ((more - less) / (2 * step))[part.start :]
+    assert float((subject.unembed(part.run.final[1]) - slope).norm()) < 1e-3 * float(slope.norm())
 
 
 # --- other dictionaries -----------------------------------------------------------------------------------------
