@@ -1,7 +1,8 @@
 """The only module that opens files.
 
 Writes are atomic: a temporary file beside the target, flushed to disk, renamed over it. A reader sees the old file or
-the new one, never a part. Tensors are safetensors, mapped into memory; everything else is JSON or text.
+the new one, never a part. Tensors are safetensors, mapped into memory; tables are Parquet; everything else is JSON,
+text or a picture.
 """
 
 import hashlib
@@ -15,11 +16,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from clew.errors import FileError
+from clew.errors import FileError, InputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PACKAGES = ("clew-interp", "torch", "transformers", "tokenizers", "safetensors", "numpy")
 
@@ -51,6 +55,18 @@ def read_text(path: Path | str) -> str:
     """Read a UTF-8 text file; FileError when it is missing or is not text."""
     try:
         return read_bytes(path).decode()
+    except UnicodeDecodeError as error:
+        raise FileError(f"{path} is not a UTF-8 text file") from error
+
+
+def lines(path: Path | str) -> Iterator[str]:
+    """Yield the lines of a UTF-8 text file without their ends, one at a time; FileError as for `read_text`."""
+    try:
+        with Path(path).open(encoding="utf-8") as opened:
+            for line in opened:
+                yield line.rstrip("\r\n")
+    except OSError as error:
+        raise FileError(f"cannot read {path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise FileError(f"{path} is not a UTF-8 text file") from error
 
@@ -103,6 +119,61 @@ def load_note(path: Path | str) -> dict[str, str]:
             return dict(opened.metadata() or {})
     except (SafetensorError, OSError, ValueError) as error:
         raise FileError(f"{path} is not a whole safetensors file ({error})") from error
+
+
+def write_table(path: Path | str, columns: Mapping[str, list[Any]], note: Mapping[str, str] | None = None) -> None:
+    """Write a Parquet file atomically, one column a name; `note` is kept in its metadata."""
+    import pyarrow
+    from pyarrow import parquet
+
+    whole = pyarrow.table(dict(columns)).replace_schema_metadata(dict(note or {}))
+    _replace(Path(path), lambda temporary: parquet.write_table(whole, temporary))
+
+
+def read_table(path: Path | str) -> dict[str, list[Any]]:
+    """Read a whole Parquet file by column; FileError when it is missing, truncated or none."""
+    with _parquet(path) as opened:
+        return opened.read().to_pydict()
+
+
+def parquet_column(path: Path | str, column: str) -> Iterator[Any]:
+    """Yield one column of a Parquet file, a block of rows in memory at a time; InputError when there is none."""
+    with _parquet(path) as opened:
+        names = opened.schema_arrow.names
+        if column not in names:
+            raise InputError(f"{path} has no column {column!r}: there are {', '.join(names)}")
+        for block in opened.iter_batches(columns=[column]):
+            yield from block.column(0).to_pylist()
+
+
+@contextmanager
+def _parquet(path: Path | str) -> Iterator[Any]:
+    from pyarrow import ArrowInvalid, parquet
+
+    try:
+        with parquet.ParquetFile(str(path)) as opened:
+            yield opened
+    except ArrowInvalid as error:
+        raise FileError(f"{path} is not a whole Parquet file ({str(error).splitlines()[0]})") from error
+    except OSError as error:
+        raise FileError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def write_figure(path: Path | str, figure: "Figure") -> None:
+    """Write a picture atomically as PNG."""
+    from io import BytesIO
+
+    drawn = BytesIO()
+    figure.savefig(drawn, format="png", dpi=150)
+    write_bytes(path, drawn.getvalue())
+
+
+def free_bytes(path: Path | str) -> int:
+    """Bytes that can still be written where `path` is or would be."""
+    here = Path(path).absolute()
+    while not here.exists():
+        here = here.parent
+    return shutil.disk_usage(here).free
 
 
 def sha256(path: Path | str) -> str:

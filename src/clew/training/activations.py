@@ -1,65 +1,31 @@
-"""Activations for training: documents in, shuffled batches of what every layer reads and writes out.
+"""Activations for training: rows in, shuffled batches of what every layer reads and writes out.
 
-1. Every document is one row, or several when it is longer than the context. Rows keep their own positions; nothing
-   is packed behind something else, so that the activations are those of a prompt that stands alone.
-2. An epoch takes the rows in a random order. They fill a buffer of a given number of positions, whose activations
-   are computed, shuffled and handed out in batches.
+1. An epoch takes the rows in a random order. They fill a buffer of a given number of positions, whose activations are
+   computed (or read from a cache), shuffled and handed out in batches. The buffer's bytes are bounded.
+2. A row keeps its own positions and sees nothing but itself, so that the activations are those of a prompt that stands
+   alone. Rows of like length go through the model together.
 3. What a batch holds depends on seed and step alone, so that a resumed run sees the same batches.
 
 The first position is left out when it is a special token: its MLP outputs are huge, the same for every prompt, and left
 real when a prompt is traced.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from clew.errors import InputError
 from clew.subject.subject import Subject
+from clew.training.corpus import Documents, encode_documents
+
+__all__ = ["Batch", "Documents", "buffer_positions", "collect", "encode_documents", "parts_of", "stream"]
 
 PART = 2048  # padded positions in one run of the model: what fits a CPU's cache is fastest
-
-
-@dataclass(frozen=True, kw_only=True)
-class Documents:
-    """Token ids of many rows behind one another; row i is `tokens[starts[i] : starts[i + 1]]`."""
-
-    tokens: Int[Tensor, " token"]
-    starts: Int[Tensor, " bound"]
-    first: Int[Tensor, " row"]
-    """The first position that counts: 1 where the row begins with a special token, else 0."""
-
-    def __len__(self) -> int:
-        return len(self.starts) - 1
-
-    @property
-    def lengths(self) -> Int[Tensor, " row"]:
-        """Tokens of every row."""
-        return self.starts.diff()
-
-    @property
-    def counts(self) -> Int[Tensor, " row"]:
-        """Positions of every row that are trained on."""
-        return (self.lengths - self.first).clamp_min(0)
-
-    def padded(self, rows: Int[Tensor, " n"]) -> tuple[Int[Tensor, "n pos"], Bool[Tensor, "n pos"]]:
-        """Some rows padded on the right, and which positions count."""
-        lengths = self.lengths[rows]
-        at = torch.arange(int(lengths.max()))
-        real = at < lengths[:, None]
-        source = (self.starts[rows][:, None] + at).clamp_max(len(self.tokens) - 1)
-        return self.tokens[source] * real, real & (at >= self.first[rows][:, None])
-
-    def slice(self, start: int, stop: int) -> "Documents":
-        """Some rows in a run as documents of their own, for example to hold them out."""
-        bounds = self.starts[start : stop + 1]
-        tokens = self.tokens[int(bounds[0]) : int(bounds[-1])]
-        return Documents(tokens=tokens, starts=bounds - bounds[0], first=self.first[start:stop])
+BUFFER_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,54 +36,45 @@ class Batch:
     outputs: Float[Tensor, "layer pos d_model"]
 
 
-def encode_documents(subject: Subject, documents: Iterable[str | Sequence[int] | np.ndarray | Tensor]) -> Documents:
-    """Texts (a BOS is prepended as for a prompt) or token ids as rows no longer than the model's context.
-
-    InputError when there is no row with a position to train on.
-    """
-    rows: list[np.ndarray] = []
-    texts: list[str] = []
-    for document in documents:
-        if isinstance(document, str):
-            texts.append(document)
-            if len(texts) == 4096:
-                rows += _encode_texts(subject, texts)
-                texts = []
-        else:
-            rows.append(np.asarray(document))
-    rows += _encode_texts(subject, texts)
-    length = subject.context_length
-    rows = [row[start : start + length] for row in rows for start in range(0, len(row), length)]
-    special = subject.special_ids
-    first = [int(int(row[0]) in special) for row in rows]
-    if not any(len(row) > skip for row, skip in zip(rows, first, strict=True)):
-        raise InputError("the corpus is empty: give at least one document with one token")
-    return Documents(
-        tokens=torch.from_numpy(np.concatenate(rows)).long(),
-        starts=torch.tensor([0, *(len(row) for row in rows)]).cumsum(0),
-        first=torch.tensor(first),
-    )
-
-
-def _encode_texts(subject: Subject, texts: list[str]) -> list[np.ndarray]:
-    if not texts:
-        return []
-    if subject.tokenizer is None:
-        raise InputError(f"{subject.name} came without a tokenizer: give token ids instead of texts")
-    bos = subject.tokenizer.bos_token_id
-    encoded = subject.tokenizer(texts)["input_ids"]
-    return [np.asarray(ids if bos is None or ids[:1] == [bos] else [bos, *ids]) for ids in encoded if ids]
+def buffer_positions(subject: Subject, wanted: int) -> int:
+    """Positions that a buffer holds: as many as wanted, or as many as fit the bound on its bytes."""
+    return min(wanted, max(1, BUFFER_BYTES // (2 * 4 * subject.n_layers * subject.d_model)))
 
 
 def collect(subject: Subject, documents: Documents, rows: Int[Tensor, " n"], read_site: str, write_site: str) -> Batch:
     """The activations of some rows at every position that counts, rows sorted by length; InputError at NaN."""
-    parts = [_capture(subject, documents, part, read_site, write_site) for part in parts_of(documents, rows)]
-    inputs, outputs = (torch.cat(side, 1) for side in zip(*parts, strict=True))
-    for layer in range(subject.n_layers):  # the first layer that fails is the cause, later ones follow
-        for name, values in ((read_site, inputs[layer]), (write_site, outputs[layer])):
-            if not torch.isfinite(values.sum()) and not torch.isfinite(values).all():
-                raise InputError(f"activations at {name} of layer {layer} hold NaN or infinity")
+    held = _gather(subject, documents, rows, read_site, write_site)
+    _check_finite(held, read_site, write_site, "")
+    return held
+
+
+def _gather(subject: Subject, documents: Documents, rows: Tensor, read_site: str, write_site: str) -> Batch:
+    parts = list(parts_of(documents, rows))
+    if documents.cache is not None:
+        return documents.cache.read(torch.cat(parts), read_site, write_site)
+    shape = subject.n_layers, int(documents.counts[rows].sum()), subject.d_model
+    inputs, outputs = (torch.empty(shape, device=subject.device) for _ in range(2))
+    start = 0
+    for part in parts:
+        ids, counted = documents.padded(part)
+        held = subject.capture(ids, [read_site, write_site])  # type: ignore[list-item]
+        counted = counted.to(subject.device)
+        stop = start + int(counted.sum())
+        for layer in range(subject.n_layers):
+            inputs[layer, start:stop] = held[read_site, layer][counted]  # type: ignore[index]
+            outputs[layer, start:stop] = held[write_site, layer][counted]  # type: ignore[index]
+        start = stop
     return Batch(inputs=inputs, outputs=outputs)
+
+
+def _check_finite(batch: Batch, read_site: str, write_site: str, where: str) -> None:
+    """InputError at NaN or infinity; the first layer that fails is the cause, later ones follow."""
+    if torch.isfinite(batch.inputs.sum() + batch.outputs.sum()):
+        return
+    for layer in range(len(batch.inputs)):
+        for name, values in ((read_site, batch.inputs[layer]), (write_site, batch.outputs[layer])):
+            if not torch.isfinite(values).all():
+                raise InputError(f"activations at {name} of layer {layer} hold NaN or infinity{where}")
 
 
 def parts_of(documents: Documents, rows: Int[Tensor, " n"]) -> Iterator[Tensor]:
@@ -133,19 +90,6 @@ def parts_of(documents: Documents, rows: Int[Tensor, " n"]) -> Iterator[Tensor]:
         start = stop
 
 
-def _capture(
-    subject: Subject, documents: Documents, rows: Tensor, read_site: str, write_site: str
-) -> tuple[Tensor, Tensor]:
-    ids, counted = documents.padded(rows)
-    held = subject.capture(ids, [read_site, write_site])  # type: ignore[list-item]
-    counted = counted.to(subject.device)
-    read, written = (
-        torch.stack([held[site, layer][counted].float() for layer in range(subject.n_layers)])  # type: ignore[index]
-        for site in (read_site, write_site)
-    )
-    return read, written
-
-
 def stream(
     subject: Subject,
     documents: Documents,
@@ -157,23 +101,30 @@ def stream(
     seed: int,
     start: int = 0,
 ) -> Iterator[Batch]:
-    """Shuffled batches without end, beginning with batch `start`; InputError when the corpus cannot fill one."""
+    """Shuffled batches without end, beginning with batch `start`.
+
+    InputError when the corpus cannot fill a batch, or an activation is not finite: its layer and its batch, counted
+    from 0 at the start of training, are named.
+    """
     if int(documents.counts.sum()) < batch:
         raise InputError(
             f"the corpus has {int(documents.counts.sum())} positions, a batch needs {batch}: give more text"
         )
     made = 0
-    for number, rows in enumerate(_buffers(documents, max(buffer, batch), seed)):
+    for number, rows in enumerate(_buffers(documents, max(buffer_positions(subject, buffer), batch), seed)):
         ready = int(documents.counts[rows].sum()) // batch
         if made + ready <= start:
             made += ready
             continue
-        held = collect(subject, documents, rows, read_site, write_site)
+        held = _gather(subject, documents, rows, read_site, write_site)
         order = _permutation(held.inputs.shape[1], seed, 2 * number).to(held.inputs.device)
         for part in order[: ready * batch].view(ready, batch):
             if made >= start:
-                yield Batch(inputs=held.inputs[:, part], outputs=held.outputs[:, part])
+                drawn = Batch(inputs=held.inputs[:, part], outputs=held.outputs[:, part])
+                _check_finite(drawn, read_site, write_site, f" in batch {made}")
+                yield drawn
             made += 1
+        del held  # before the next buffer is filled, so that there is never more than one
 
 
 def _buffers(documents: Documents, size: int, seed: int) -> Iterator[Tensor]:

@@ -1,0 +1,386 @@
+"""Text for training: from whatever holds it to rows of token ids.
+
+1. `read_documents` yields the documents of a file or data set one by one, in the order in which they lie there.
+2. `encode_documents` makes rows of them. A document is one row, or several when it is longer than the context; nothing
+   is laid behind something else, so that no document sees another and every row is a prompt that stands alone. Little
+   is lost by it: the model is given rows of like length together.
+3. The first positions of a corpus are held out, so that they are the same whatever is read after them.
+4. Tokens can be kept in a file, which knows the tokenizer that made them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from clew import files
+from clew.errors import FileError, InputError, MismatchError
+from clew.subject.subject import Subject
+
+if TYPE_CHECKING:
+    from clew.training.cache import Cache
+
+AT_ONCE = 1 << 22  # characters given to the tokenizer together
+PIECE = 1 << 20  # characters after which a file that is one document is cut, at a line's end
+SCHEMA = 1
+
+Document = str | Sequence[int] | np.ndarray | Tensor
+Bos = Literal["row", "document", "never"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusConfig:
+    """Where text comes from and how it becomes rows."""
+
+    text: str = "world"
+    """A text, .jsonl, .parquet or token file; a dataset's folder or hub id; samples (the model's own); world (the small
+    world's corpus)."""
+    field: str = "text"
+    """Where JSONL, Parquet and datasets keep a document, as text or as token ids."""
+    split: str = "train"
+    """The part of a dataset that is read."""
+    cut: Literal["line", "paragraph", "file"] = "line"
+    """What is one document in a text file; paragraphs are parted by empty lines."""
+    bos: Bos = "row"
+    """Where a BOS goes if the tokenizer has one: before every row, as in a traced prompt, before a document's first
+    row, or nowhere. Token ids are taken as they are."""
+    context: int = 0
+    """Longest row in tokens; 0 is the model's context."""
+    held_out: int = 32768
+    """Positions at the beginning that are kept for measuring; at most a tenth of the corpus."""
+
+    def __post_init__(self) -> None:
+        if self.context < 0 or self.held_out < 1:
+            raise InputError("context must not be below 0, held_out not below 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Documents:
+    """Token ids of many rows behind one another; row i is `tokens[starts[i] : starts[i + 1]]`."""
+
+    tokens: Int[Tensor, " token"]
+    starts: Int[Tensor, " bound"]
+    first: Int[Tensor, " row"]
+    """The first position that counts: 1 where the row begins with a special token, else 0."""
+    cache: Cache | None = None
+    """Activations of these rows on disk, to be read in place of running the model."""
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    @property
+    def lengths(self) -> Int[Tensor, " row"]:
+        """Tokens of every row."""
+        return self.starts.diff()
+
+    @property
+    def counts(self) -> Int[Tensor, " row"]:
+        """Positions of every row that are trained on."""
+        return (self.lengths - self.first).clamp_min(0)
+
+    @property
+    def mark(self) -> str:
+        """SHA-256 of the tokens and where they are cut."""
+        digest = hashlib.sha256(self.tokens.int().numpy().tobytes())
+        digest.update(self.starts.long().numpy().tobytes() + self.first.long().numpy().tobytes())
+        return digest.hexdigest()
+
+    def padded(self, rows: Int[Tensor, " n"]) -> tuple[Int[Tensor, "n pos"], Bool[Tensor, "n pos"]]:
+        """Some rows padded on the right, and which positions count."""
+        lengths = self.lengths[rows]
+        at = torch.arange(int(lengths.max()))
+        real = at < lengths[:, None]
+        source = (self.starts[rows][:, None] + at).clamp_max(len(self.tokens) - 1)
+        return self.tokens[source].long() * real, real & (at >= self.first[rows][:, None])
+
+    def slice(self, start: int, stop: int) -> Documents:
+        """Some rows in a run as documents of their own, for example to hold them out."""
+        bounds = self.starts[start : stop + 1]
+        tokens = self.tokens[int(bounds[0]) : int(bounds[-1])]
+        return Documents(tokens=tokens, starts=bounds - bounds[0], first=self.first[start:stop])
+
+
+def split_held_out(documents: Documents, positions: int) -> tuple[Documents, Documents]:
+    """The first rows with about this many positions, at most a tenth of them all, and the rest.
+
+    InputError when there are not two rows.
+    """
+    if len(documents) < 2:
+        raise InputError("the corpus has one row only: give more text, so that some can be held out")
+    ends = documents.counts.cumsum(0)
+    wanted = min(positions, int(ends[-1]) // 10)
+    cut = min(len(documents) - 1, int(torch.searchsorted(ends, wanted)) + 1)
+    return documents.slice(0, cut), documents.slice(cut, len(documents))
+
+
+def open_corpus(
+    subject: Subject,
+    config: CorpusConfig,
+    *,
+    positions: int,
+    seed: int = 0,
+    world: Callable[[int], Iterable[Document]] | None = None,
+) -> Documents:
+    """Rows with at least `positions` to train on, or all that the source holds.
+
+    `world` gives documents of the small world with about so many positions; `seed` is that of the model's own samples.
+    """
+    path = Path(config.text)
+    if path.suffix == ".safetensors" and path.is_file():
+        return load_tokens(path, subject, context=config.context)
+    documents: Iterable[Document]
+    if path.exists() or config.text not in ("samples", "world"):
+        documents = read_documents(config)
+    elif config.text == "samples":
+        documents = sample_documents(subject, seed=seed, length=config.context)
+    elif world is None:
+        raise InputError("the small world's text is not at hand here: give a file, a dataset or samples")
+    else:
+        documents = world(positions)
+    return encode_documents(subject, documents, bos=config.bos, context=config.context, positions=positions)
+
+
+# Reading
+
+
+def read_documents(config: CorpusConfig) -> Iterator[str | list[int]]:
+    """The documents of a file or dataset in their order; FileError when there is none, InputError for a wrong field."""
+    path = Path(config.text)
+    if path.is_dir():
+        return _values(_dataset(config), config)
+    if path.is_file():
+        match path.suffix:
+            case ".jsonl" | ".ndjson":
+                return _values(_json_lines(config.text), config)
+            case ".parquet":
+                return _checked(files.parquet_column(path, config.field), config)
+            case _:
+                return _pieces(path, config.cut)
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", config.text) and not path.suffix:
+        return _values(_dataset(config), config)
+    raise FileError(f"no text at {config.text}: give a file, a dataset's folder or hub id, samples, or world")
+
+
+def _pieces(path: Path, cut: str) -> Iterator[str | list[int]]:
+    """The documents of a plain text file."""
+    held: list[str] = []
+    size = 0
+    for line in files.lines(path):
+        ends = cut == "line" or (cut == "paragraph" and not line.strip()) or size > PIECE
+        if ends and held:
+            yield "\n".join(held)
+            held, size = [], 0
+        if line.strip() or cut == "file":
+            held.append(line)
+            size += len(line)
+    if held and any(line.strip() for line in held):
+        yield "\n".join(held)
+
+
+def _json_lines(path: str) -> Iterator[Any]:
+    for number, line in enumerate(files.lines(path), 1):
+        if line.strip():
+            try:
+                yield json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise FileError(f"line {number} of {path} is not JSON") from error
+
+
+def _dataset(config: CorpusConfig) -> Iterator[Any]:
+    """The rows of a dataset saved in a folder, of a folder of data files, or streamed from the hub."""
+    import datasets
+
+    path = Path(config.text)
+    saved = any((path / name).is_file() for name in ("state.json", "dataset_dict.json"))
+    try:
+        if saved:
+            found = datasets.load_from_disk(config.text)
+            if isinstance(found, datasets.DatasetDict):
+                if config.split not in found:
+                    raise InputError(f"{path} has no split {config.split!r}: there are {', '.join(found)}")
+                found = found[config.split]
+        else:
+            found = datasets.load_dataset(config.text, split=config.split, streaming=True)
+        yield from found
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise FileError(f"cannot read the dataset {config.text}: {why}") from error
+
+
+def _values(rows: Iterable[Any], config: CorpusConfig) -> Iterator[str | list[int]]:
+    return _checked((_field(row, config) for row in rows), config)
+
+
+def _field(row: Any, config: CorpusConfig) -> Any:
+    if not isinstance(row, dict) or config.field not in row:
+        there = ", ".join(row) if isinstance(row, dict) else type(row).__name__
+        raise InputError(f"{config.text} has no field {config.field!r}: there is {there}")
+    return row[config.field]
+
+
+def _checked(values: Iterable[Any], config: CorpusConfig) -> Iterator[str | list[int]]:
+    """Texts or lists of token ids; rows without a value are passed over."""
+    for value in values:
+        if isinstance(value, str) or (isinstance(value, list) and all(isinstance(i, int) for i in value)):
+            yield value
+        elif value is not None:
+            raise InputError(f"field {config.field!r} of {config.text} holds neither text nor token ids")
+
+
+# Rows
+
+
+def encode_documents(
+    subject: Subject,
+    documents: Iterable[Document],
+    *,
+    bos: Bos = "row",
+    context: int = 0,
+    positions: int | None = None,
+) -> Documents:
+    """Texts or token ids (as they are) as rows no longer than the context; reading ends with `positions`, if given.
+
+    InputError when there is no row with a position to train on, MismatchError when an id is not in the vocabulary.
+    """
+    longest = min(context or subject.context_length, subject.context_length)
+    special, n_vocab = subject.special_ids, len(subject.unembedding)
+    rows: list[np.ndarray] = []
+    counted = 0
+    for ids, prefix in _encoded(subject, documents, bos):
+        for row in _cut(ids, prefix if bos == "row" else [], longest):
+            if len(row) and not 0 <= row.min() <= row.max() < n_vocab:
+                raise MismatchError(
+                    f"the text holds token {row.min() if row.min() < 0 else row.max()}, but {subject.name} has "
+                    f"{n_vocab}: it was made with another tokenizer"
+                )
+            rows.append(row)
+            counted += len(row) - (len(row) and int(row[0]) in special)
+        if positions is not None and counted >= positions:
+            break
+    if not counted:
+        raise InputError("the corpus is empty: give at least one document with one token")
+    return Documents(
+        tokens=torch.from_numpy(np.concatenate(rows).astype(np.int32)),
+        starts=torch.tensor([0, *(len(row) for row in rows)]).cumsum(0),
+        first=torch.tensor([int(int(row[0]) in special) for row in rows]),
+    )
+
+
+def _cut(ids: np.ndarray, prefix: list[int], longest: int) -> Iterator[np.ndarray]:
+    """Pieces no longer than `longest`, each with the prefix that the first one begins with."""
+    yield ids[:longest]
+    step = max(1, longest - len(prefix))
+    for start in range(longest, len(ids), step):
+        piece = ids[start : start + step]
+        yield np.concatenate([prefix, piece]).astype(ids.dtype) if prefix else piece
+
+
+def _encoded(subject: Subject, documents: Iterable[Document], bos: Bos) -> Iterator[tuple[np.ndarray, list[int]]]:
+    """Every document's ids, and what its later rows shall begin with; the order is kept."""
+    texts: list[str] = []
+    size = 0
+    for document in documents:
+        if isinstance(document, str):
+            texts.append(document)
+            size += len(document)
+            if size < AT_ONCE:
+                continue
+        yield from _encode_texts(subject, texts, bos)
+        texts, size = [], 0
+        if not isinstance(document, str) and len(document):
+            yield np.asarray(document), []
+    yield from _encode_texts(subject, texts, bos)
+
+
+def _encode_texts(subject: Subject, texts: list[str], bos: Bos) -> Iterator[tuple[np.ndarray, list[int]]]:
+    if not texts:
+        return
+    if subject.tokenizer is None:
+        raise InputError(f"{subject.name} came without a tokenizer: give token ids instead of texts")
+    start = None if bos == "never" else subject.tokenizer.bos_token_id
+    prefix = [] if start is None else [start]
+    for ids in subject.tokenizer(texts, add_special_tokens=bos != "never")["input_ids"]:
+        if ids:
+            yield np.asarray([*prefix, *ids] if prefix and ids[:1] != prefix else ids), prefix
+
+
+# Token files
+
+
+def tokenizer_mark(subject: Subject) -> str:
+    """What tells tokenizers apart: a hash of the vocabulary with its ids, or its size where there is no tokenizer."""
+    if not hasattr(subject.tokenizer, "get_vocab"):
+        return f"{len(subject.unembedding)} ids"
+    vocabulary = sorted(subject.tokenizer.get_vocab().items())  # type: ignore[union-attr]
+    return hashlib.sha256(json.dumps([vocabulary, sorted(subject.special_ids)]).encode()).hexdigest()
+
+
+def save_tokens(path: Path | str, documents: Documents, subject: Subject) -> None:
+    """Keep rows in one file, with the mark of the tokenizer that made them."""
+    tensors = {"tokens": documents.tokens.int(), "starts": documents.starts.long(), "first": documents.first.long()}
+    note = {"format": "clew.tokens", "schema": str(SCHEMA), "tokenizer": tokenizer_mark(subject), "name": subject.name}
+    files.save_tensors(path, tensors, note)
+
+
+def load_tokens(path: Path | str, subject: Subject, *, context: int = 0) -> Documents:
+    """Map a token file; rows longer than the context are cut.
+
+    MismatchError when another tokenizer made it, FileError when it is none or not whole.
+    """
+    note, tensors = files.load_note(path), files.load_tensors(path)
+    if note.get("format") != "clew.tokens" or not {"tokens", "starts", "first"} <= set(tensors):
+        raise FileError(f"{path} is no token file of Clew")
+    if int(note["schema"]) > SCHEMA:
+        raise FileError(f"{path} has schema {note['schema']}, this program reads up to {SCHEMA}: upgrade clew")
+    if note["tokenizer"] != tokenizer_mark(subject):
+        raise MismatchError(
+            f"{path} was made with the tokenizer of {note['name']}, which is not that of {subject.name}"
+        )
+    found = Documents(tokens=tensors["tokens"], starts=tensors["starts"], first=tensors["first"])
+    longest = min(context or subject.context_length, subject.context_length)
+    if int(found.lengths.max()) <= longest:
+        return found
+    bounds = pairwise(found.starts.tolist())
+    return encode_documents(subject, (found.tokens[start:stop] for start, stop in bounds), context=longest)
+
+
+# The model's own text
+
+
+@torch.no_grad()
+def sample_documents(subject: Subject, *, seed: int, length: int = 0, batch: int = 64) -> Iterator[list[int]]:
+    """Token ids that the model writes after a BOS, at its own probabilities, without end.
+
+    A document ends before the model's end token or with `length` tokens (0: its context). InputError when the model
+    has no BOS to begin with.
+    """
+    start = getattr(subject.tokenizer, "bos_token_id", None)
+    if start is None:
+        raise InputError(f"{subject.name} has no BOS to begin a text with: give text of another kind")
+    end = getattr(subject.tokenizer, "eos_token_id", None)
+    generator = torch.Generator().manual_seed(seed)
+    while True:
+        ids = torch.full((batch, 1), start, device=subject.device)
+        written, ended, cache = [ids], torch.zeros(batch, dtype=torch.bool, device=subject.device), subject.new_cache()
+        for _ in range(min(length or subject.context_length, subject.context_length) - 1):
+            final = subject.run(ids, cache=cache).final[:, -1]
+            probabilities = subject.probabilities(subject.unembed(final)).cpu()
+            ids = torch.multinomial(probabilities, 1, generator=generator).to(subject.device)
+            written.append(ids)
+            ended |= ids[:, 0] == (-1 if end is None else end)
+            if bool(ended.all()):
+                break
+        for row in torch.cat(written, 1).tolist():
+            stop = row.index(end, 1) if end in row[1:] else len(row)
+            yield row[:stop]
