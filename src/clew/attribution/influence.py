@@ -1,12 +1,17 @@
-"""How much each node matters: influence, scores, pruning.
+"""How much each node matters: influence, scores, pruning; and what removing one would change, the total effect.
 
 Every row is divided by the sum of its absolute inputs (a row without input stays zero), which turns |A| into shares.
 Influence = w (Â + Â² + ...), w = the targets' weights. The graph has no cycle, because a source writes before its
 target reads, so one pass over the rows from the last layer to the first gives the whole series.
+
+A total effect runs the other way. With the active set held, a feature's activation moves with its pre-activation, so
+the relative changes obey x = A' x + removed, A' being the adjacency with each feature's row divided by its
+pre-activation. The same order makes that system triangular: it is solved layer by layer, never inverted.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -55,6 +60,37 @@ def flow(
             pushed = (total[row_nodes[part]] * shares[part]) @ rows[part].abs_()
             total.index_add_(0, col_nodes, pushed)
     return total - start
+
+
+def total_effect(
+    graph: Graph, sources: Sequence[int] | Int[Tensor, " source"], *, held: Bool[Tensor, " feature"] | None = None
+) -> Float[Tensor, "node source"]:
+    """What every node would lose if a source were removed: features pre-activation, targets centred logit.
+
+    One column a source; a source loses itself, errors and tokens lose nothing else. Features marked in `held` keep
+    their activation, whatever their pre-activation loses. Float64.
+    """
+    columns = torch.as_tensor(sources, dtype=torch.long)
+    n, each = graph.n_features, torch.arange(len(columns))
+    lost = torch.zeros(graph.n_nodes, len(columns), dtype=torch.float64)
+    gone = lost.clone()  # the share of each node's activation that is no longer there
+    gone[columns, each] = 1
+    pre = torch.zeros(graph.n_nodes, dtype=torch.float64)
+    pre[:n] = graph.preactivations
+    follows = pre != 0
+    if held is not None:
+        follows[:n] &= ~held
+    stages = _stages(graph)
+    step = max(1, _CHUNK // max(1, graph.rows.shape[1]))
+    for stage in torch.unique(stages).tolist():
+        for part in (stages == stage).nonzero()[:, 0].split(step):
+            nodes = graph.row_nodes[part]
+            lost[nodes] = graph.rows[part].double() @ gone[graph.col_nodes]
+            moving = nodes[follows[nodes]]
+            gone[moving] += lost[moving] / pre[moving, None]
+    own = columns < n
+    lost[columns[own], each[own]] = pre[columns[own]]
+    return lost
 
 
 def cumulative_share(values: Float[Tensor, " value"]) -> Float[Tensor, " value"]:
