@@ -2,13 +2,14 @@
 
 `ablate`, `set`, `scale` and `add` say what a feature's activation becomes; what they say is relative to the activation
 in the run without any edit. `steer` adds a direction to the residual stream: a feature's decoder or any vector.
-Edits are written as `L3/1207@4=2.5`: a feature, the positions, the strength.
+Edits are written as `L3/1207@4=2.5`: a feature, the positions, the strength; `L3/1207:L5@4=2.5` steers along the
+feature's decoder into layer 5. A direction has no written form, only JSON.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import combinations
 from pathlib import Path
@@ -37,7 +38,8 @@ class Edit:
     feature: FeatureId | None = None
     strength: float = 0.0
     positions: Positions = "all"
-    """Positions counted from the first token, or `all`, `prompt`, `generated`; a left-out first one is never edited."""
+    """Positions counted from the first token, rising, or `all`, `prompt`, `generated`; a left-out first one is never
+    edited."""
     layer: int | None = None
     """Of `steer`: the layer whose output gets the direction."""
     direction: tuple[float, ...] | None = None
@@ -46,15 +48,21 @@ class Edit:
     def __post_init__(self) -> None:
         if self.verb not in get_args(Verb):
             raise InputError(f"unknown edit {self.verb!r}: choose from {', '.join(get_args(Verb))}")
+        if (self.feature is None) == (self.direction is None):
+            raise InputError("an edit needs a feature or a direction, and not both")
+        if not isinstance(self.positions, str):
+            object.__setattr__(self, "positions", tuple(sorted({*self.positions})))
         if not math.isfinite(self.strength):
             raise InputError(f"{self}: the strength is {self.strength}, give a finite number")
+        if self.verb == "ablate" and self.strength != 0:
+            raise InputError(f"{self}: ablating takes no strength, but it is {self.strength}; use `set`")
+        if self.layer is not None and self.verb != "steer":
+            raise InputError(f"{self}: only steering goes into a layer of its own")
         if isinstance(self.positions, str):
             if self.positions not in get_args(Where):
                 raise InputError(f"{self}: positions are numbers or one of {', '.join(get_args(Where))}")
-        elif not self.positions or min(self.positions) < 0:
+        elif not self.positions or self.positions[0] < 0:
             raise InputError(f"{self}: positions count from 0, at least one must be given")
-        if (self.feature is None) == (self.direction is None):
-            raise InputError("an edit needs a feature or a direction, and not both")
         if self.direction is not None:
             if self.verb != "steer" or self.layer is None:
                 raise InputError("a direction can only be steered along, and needs the layer whose output gets it")
@@ -92,10 +100,14 @@ class Edit:
     ) -> Edit:
         """Add `strength` times a direction to what `layer` gives to the residual stream; everything after is real.
 
-        Along a feature it is the feature's decoder into that layer (its own, if none is given), for an SAE its decoder.
+        Along a feature it is the feature's decoder into that layer (the first that it writes to, if none is given), for
+        an SAE its decoder.
         """
         if isinstance(along, FeatureId | str):
-            return replace(cls._of("steer", along, strength, positions), layer=layer)
+            found = cls._of("steer", along, strength, positions)
+            if layer is not None and found.layer is not None:
+                raise InputError(f"{along} says a layer, and it is given a second time")
+            return found if layer is None else replace(found, layer=layer)
         values = torch.as_tensor(along).flatten().tolist()
         return cls(
             verb="steer",
@@ -107,7 +119,10 @@ class Edit:
 
     @classmethod
     def parse(cls, verb: Verb, text: str) -> Edit:
-        """Read `L3/1207`, `L3/1207@4`, `L3/1207@2,5=1.5`, `L3/1207@generated=3`; InputError for any other form."""
+        """Read `L3/1207`, `L3/1207@4`, `L3/1207@2,5=1.5`, `L3/1207@generated=3`; InputError for any other form.
+
+        What `written` gives is read back as the same edit.
+        """
         left, equals, right = text.partition("=")
         if bool(equals) == (verb == "ablate"):
             wanted = "L3/1207@4" if verb == "ablate" else "L3/1207@4=2.5"
@@ -125,15 +140,28 @@ class Edit:
             if at and positions is not None:
                 raise InputError(f"{feature}@{written} says positions, and they are given a second time")
             positions = _parse_positions(written) if at else positions
-            feature = FeatureId.parse(feature)
-        return cls(verb=verb, feature=feature, strength=float(strength), positions=_positions(positions))
+        layer = None
+        if isinstance(feature, str):
+            feature, colon, into = feature.partition(":")
+            feature, layer = FeatureId.parse(feature), _parse_layer(into) if colon else None
+        return cls(verb=verb, feature=feature, strength=float(strength), positions=_positions(positions), layer=layer)
 
     def __str__(self) -> str:
-        what = str(self.feature) if self.feature is not None else f"a direction in layer {self.layer}"
+        return f"{self.verb} {self.written or f'a direction in layer {self.layer}{self._rest}'}"
+
+    @property
+    def written(self) -> str | None:
+        """The form that `parse` reads, verb aside; None along a direction."""
+        if self.feature is None:
+            return None
+        return f"{self.feature}{'' if self.layer is None else f':L{self.layer}'}{self._rest}"
+
+    @property
+    def _rest(self) -> str:
         where = self.positions if isinstance(self.positions, str) else ",".join(map(str, self.positions))
-        at = "" if where == "all" else f"@{where}"
-        into = f" into layer {self.layer}" if self.feature is not None and self.layer is not None else ""
-        return f"{self.verb} {what}{at}{into}" + ("" if self.verb == "ablate" else f"={self.strength:g}")
+        short = f"{self.strength:g}"
+        strength = short if float(short) == self.strength else repr(self.strength)
+        return ("" if where == "all" else f"@{where}") + ("" if self.verb == "ablate" else f"={strength}")
 
     def mask(self, start: int, stop: int, *, n_prompt: int, first: int) -> Bool[Tensor, " pos"]:
         """Which positions start..stop-1 are edited; the prompt ends at `n_prompt`, `first` is the first that counts."""
@@ -169,26 +197,55 @@ class Edit:
         """Read what `to_json` gave; InputError when it is no edit."""
         if not isinstance(value, Mapping):
             raise InputError(f"{value!r} is not an edit: it must be an object with a verb")
-        unknown = set(value) - {f.name for f in fields(cls)}
-        if unknown or "verb" not in value:
-            raise InputError(f"not an edit: {'unknown ' + ', '.join(sorted(unknown)) if unknown else 'no verb'}")
-        given = dict(value)
-        try:
-            if "feature" in given:
-                given["feature"] = FeatureId.parse(given["feature"])
-            if isinstance(given.get("positions", "all"), list | tuple):
-                given["positions"] = tuple(int(position) for position in given["positions"])
-            if "direction" in given:
-                given["direction"] = tuple(float(x) for x in given["direction"])
-            return cls(**given | {"strength": float(given.get("strength", 0.0))})
-        except (TypeError, ValueError, AttributeError) as error:
-            raise InputError(f"not an edit: {error}") from error
+        if unknown := {str(name) for name in value} - {f.name for f in fields(cls)}:
+            raise InputError(f"not an edit: unknown {', '.join(sorted(unknown))}")
+        if value.get("verb") not in get_args(Verb):
+            raise InputError(f"not an edit: its verb is {value.get('verb')!r}, known are {', '.join(get_args(Verb))}")
+        given = {name: _JSON[name](v) for name, v in value.items() if name != "verb"}
+        return cls(verb=value["verb"], **given)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InputError(f"not an edit: {value!r} is no number")
+    return float(value)
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InputError(f"not an edit: {value!r} is no layer or position")
+    return value
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list | tuple):
+        raise InputError(f"not an edit: {value!r} is no list")
+    return list(value)
+
+
+def _feature(value: Any) -> FeatureId:
+    return FeatureId.parse(value if isinstance(value, str) else repr(value))
+
+
+_JSON: dict[str, Callable[[Any], Any]] = {
+    "feature": _feature,
+    "strength": _number,
+    "positions": lambda value: value if isinstance(value, str) else tuple(map(_count, _list(value))),
+    "layer": _count,
+    "direction": lambda value: tuple(map(_number, _list(value))),
+}
 
 
 def _positions(positions: Positions | int | None) -> Positions:
     if positions is None:
         return "all"
     return (positions,) if isinstance(positions, int) else positions if isinstance(positions, str) else tuple(positions)
+
+
+def _parse_layer(text: str) -> int:
+    if not (text.startswith("L") and text[1:].isdecimal()):
+        raise InputError(f"{text!r} is no layer to steer into: write it like L3/1207:L5")
+    return int(text[1:])
 
 
 def _parse_positions(text: str) -> Positions:
@@ -201,29 +258,38 @@ def _parse_positions(text: str) -> Positions:
 
 
 def check(
-    edits: Sequence[Edit], dictionary: Dictionary, *, n_positions: int, first: int, through: int | None, growing: bool
+    edits: Sequence[Edit], dictionary: Dictionary, *, n_positions: int, first: int, through: int | None, growing: int
 ) -> int:
     """The last clamped layer, once all edits are known to be possible; InputError otherwise.
 
-    `growing` says that tokens will be generated, so that later positions may exist.
+    The prompt has `n_positions` tokens, and `growing` tokens may be generated behind it.
     """
     for edit in edits:
         _check_target(edit, dictionary)
-        if isinstance(edit.positions, tuple):
-            for position in edit.positions:
-                if position >= n_positions and not growing:
-                    raise InputError(f"{edit}: position {position} is outside the prompt's {n_positions} tokens")
-                if position < first:
-                    raise InputError(f"{edit}: position {position} is left out, its token is a special one")
+        if edit.positions == "generated" and not growing:
+            raise InputError(f"{edit}: no token is generated here, so it would change nothing")
+        for position in edit.positions if isinstance(edit.positions, tuple) else ():
+            if position >= n_positions + growing:
+                more = f" and {growing} generated ones" if growing else ""
+                raise InputError(f"{edit}: position {position} is outside the prompt's {n_positions} tokens{more}")
+            if position < first:
+                raise InputError(f"{edit}: position {position} is left out, its token is a special one")
     for one, other in combinations(edits, 2):
         if _contradict(one, other, n_positions):
             raise InputError(f"{one} and {other} contradict each other: give one edit a feature and position")
+    return _last_clamped(edits, dictionary, through)
+
+
+def _last_clamped(edits: Sequence[Edit], dictionary: Dictionary, through: int | None) -> int:
+    """`through`, or the lowest that it can be: every edited feature writes at least once."""
     layers = [edit.feature.layer for edit in edits if edit.feature is not None and edit.verb != "steer"]
-    last = max(layers, default=0)
+    last = 0 if dictionary.kind == "sae" else max((dictionary.written_layers(layer)[0] for layer in layers), default=0)
     if through is None:
         return last
     if dictionary.kind == "sae":
         raise InputError("an SAE's edits change the stream where it reads; nothing can be clamped through a layer")
+    if not layers:
+        raise InputError(f"through={through}: steering clamps nothing; leave it out")
     if not last <= through < dictionary.n_layers:
         raise InputError(f"through={through}: edits reach layer {last}, give one of {last}..{dictionary.n_layers - 1}")
     return through
