@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from clew.attribution.influence import Scores
     from clew.attribution.trace import trace
     from clew.dictionary.dictionary import Dictionary
+    from clew.intervention.edit import Edit
+    from clew.intervention.run import Effect
     from clew.kit import Kit, load
     from clew.subject.recording import Recording
     from clew.subject.subject import Subject
@@ -30,6 +32,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Dictionary": "clew.dictionary.dictionary",
+    "Edit": "clew.intervention.edit",
+    "Effect": "clew.intervention.run",
     "ErrorNode": "clew.attribution.graph",
     "FeatureNode": "clew.attribution.graph",
     "Graph": "clew.attribution.graph",
@@ -47,6 +51,8 @@ _HOMES = {
 __all__ = [
     "ClewError",
     "Dictionary",
+    "Edit",
+    "Effect",
     "ErrorNode",
     "FeatureId",
     "FeatureNode",

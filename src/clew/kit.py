@@ -8,6 +8,7 @@ kit/dictionary/   native layout
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,9 @@ from clew.dictionary.dictionary import Dictionary
 from clew.errors import FileError
 from clew.features.promoted import label_of, promoted_tokens
 from clew.ids import FeatureId
+from clew.intervention.edit import Edit
+from clew.intervention.generate import Step, generate
+from clew.intervention.run import Effect, effect
 from clew.subject.subject import Prompt, Subject
 
 if TYPE_CHECKING:
@@ -55,6 +59,20 @@ class Kit:
         features = {FeatureId(layer, index) for layer, _, index in keys}
         named = promoted_tokens(self.subject, self.dictionary, features)
         return graph.with_labels({feature: label_of(tokens) for feature, tokens in named.items()})
+
+    def edit(self, prompt: Prompt, edits: Sequence[Edit], **options: Any) -> Effect:
+        """What edits do to the next tokens and to other features: predicted by the frozen model, measured in the real.
+
+        Options are those of `clew.intervention.run.effects`: through, predict, leave_out_first.
+        """
+        return effect(self.subject, self.dictionary, prompt, edits, **options)
+
+    def generate(self, prompt: Prompt, edits: Sequence[Edit] = (), **options: Any) -> Iterator[Step]:
+        """How the text goes on, token by token, under edits or without.
+
+        Options are those of `clew.intervention.generate.generate`: tokens, temperature, top_p, seed, through, stop.
+        """
+        return generate(self.subject, self.dictionary, prompt, edits, **options)
 
     @classmethod
     def load(cls, folder: Path | str, *, device: str | torch.device = "cpu") -> Kit:

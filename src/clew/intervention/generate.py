@@ -1,0 +1,278 @@
+"""Text that goes on under edits, token by token, beside the text that goes on without.
+
+Semantics are *live*: each token is drawn from what `effect` measures at that position of the finished text, with
+`generated` positions being those behind the prompt. Keys and values are kept, so a token costs one step of the model.
+
+1. Every stream is a row of one batch. A row whose clamped outputs need the run without edits gets that run on its own
+   text as a twin beside it; where nothing upstream of the clamped outputs changes, the row is its own base.
+2. The prompt runs once; then each row runs on its stream's last token.
+3. A token is the argmax of log-probability over temperature plus Gumbel noise. The noise is drawn once a step, whatever
+   the edits: streams of one seed differ by their edits only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from clew.dictionary.dictionary import Dictionary
+from clew.errors import InputError
+from clew.intervention.clamp import Clamp, Row
+from clew.intervention.edit import Edit, check
+from clew.intervention.run import first_of, read_sites
+from clew.subject.subject import Prompt, Subject
+
+End = Literal["eos", "tokens", "context"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One generated token."""
+
+    token_id: int
+    position: int
+    """Counted from the first token of the prompt."""
+    text: str
+    """What the text grows by. A part of a character waits for the rest, so that all texts together are the text."""
+    probability: float
+    """By the model as edited, at temperature 1."""
+    logits: Float[Tensor, " vocab"] = field(repr=False, compare=False)
+    """What the token was drawn from, before a final soft-cap."""
+    end: End | None = None
+    """Why this token is the last: a token that ends texts, as many tokens as asked for, a full context."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How tokens are chosen. InputError for a value without meaning."""
+
+    tokens: int = 20
+    temperature: float = 0.0
+    """0 takes the likeliest token."""
+    top_p: float = 1.0
+    """Draw from the smallest set of tokens that has this probability, at the given temperature."""
+    seed: int = 0
+    stop: bool = True
+    """End at a token that ends texts."""
+
+    def __post_init__(self) -> None:
+        if self.tokens < 1:
+            raise InputError(f"tokens={self.tokens}: generate at least one")
+        if not (math.isfinite(self.temperature) and self.temperature >= 0):
+            raise InputError(f"temperature={self.temperature}: give 0 or a positive number")
+        if not 0 < self.top_p <= 1:
+            raise InputError(f"top_p={self.top_p}: give a probability above 0, at most 1")
+
+
+def generate(
+    subject: Subject,
+    dictionary: Dictionary,
+    prompt: Prompt,
+    edits: Sequence[Edit] = (),
+    *,
+    tokens: int = 20,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    seed: int = 0,
+    through: int | None = None,
+    stop: bool = True,
+    leave_out_first: bool = True,
+) -> Iterator[Step]:
+    """Continue a prompt under edits, or without any; what is impossible is refused before the first token.
+
+    Errors are those of `effects`. The last Step says why the text ends.
+    """
+    sampling = Sampling(tokens=tokens, temperature=temperature, top_p=top_p, seed=seed, stop=stop)
+    streams = _Streams(subject, dictionary, prompt, [edits], through, leave_out_first, tokens)
+    return (step for (step,) in _run(streams, sampling) if step is not None)
+
+
+def side_by_side(
+    subject: Subject,
+    dictionary: Dictionary,
+    prompt: Prompt,
+    edits: Sequence[Edit],
+    *,
+    tokens: int = 20,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    seed: int = 0,
+    through: int | None = None,
+    stop: bool = True,
+    leave_out_first: bool = True,
+) -> Iterator[tuple[Step | None, Step | None]]:
+    """The default and the edited continuation in one batch, each with its own tokens; None for one that has ended."""
+    if not edits:
+        raise InputError("no edit is given: name at least one, for example Edit.ablate('L3/1207@4')")
+    sampling = Sampling(tokens=tokens, temperature=temperature, top_p=top_p, seed=seed, stop=stop)
+    streams = _Streams(subject, dictionary, prompt, [(), edits], through, leave_out_first, tokens)
+    return ((default, edited) for default, edited in _run(streams, sampling))
+
+
+def _run(streams: _Streams, sampling: Sampling) -> Iterator[tuple[Step | None, ...]]:
+    subject, prompt = streams.subject, streams.prompt
+    chosen = _Choice(subject, sampling)
+    texts = [_Text(subject, prompt.tolist()) for _ in range(streams.count)]
+    ended, ends = [False] * streams.count, _ends(subject) if sampling.stop else set()
+    logits = streams.start()
+    for position in range(len(prompt), len(prompt) + sampling.tokens):
+        tokens, probabilities = chosen(logits)
+        steps: list[Step | None] = []
+        for stream, token in enumerate(tokens):
+            if ended[stream]:
+                steps.append(None)
+                continue
+            end = _end(token in ends, position, len(prompt) + sampling.tokens, subject.context_length)
+            ended[stream] = end is not None
+            steps.append(
+                Step(
+                    token_id=token,
+                    position=position,
+                    text=texts[stream].add(token, last=ended[stream]),
+                    probability=probabilities[stream],
+                    logits=logits[stream],
+                    end=end,
+                )
+            )
+        yield tuple(steps)
+        if all(ended):
+            return
+        logits = streams.advance(tokens)
+
+
+def _end(is_last: bool, position: int, stop: int, context: int) -> End | None:
+    if is_last:
+        return "eos"
+    return "tokens" if position + 1 == stop else "context" if position >= context else None
+
+
+def _ends(subject: Subject) -> set[int]:
+    """The tokens that end a text, by the model's and its tokenizer's configuration."""
+    found: set[int] = set()
+    for source in (subject.config, getattr(subject.model, "generation_config", None), subject.tokenizer):
+        ids = getattr(source, "eos_token_id", None)
+        found |= set(ids) if isinstance(ids, list | tuple) else {ids} if ids is not None else set()
+    return found
+
+
+class _Streams:
+    """The rows of a batch that grows by one token a step, and which of them each stream is read from."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        dictionary: Dictionary,
+        prompt: Prompt,
+        edits: Sequence[Sequence[Edit]],
+        through: int | None,
+        leave_out_first: bool,
+        growing: int,
+    ) -> None:
+        dictionary.check_fits(subject)
+        dictionary.check_order()
+        self.subject, self.prompt, self.count = subject, subject.encode(prompt), len(edits)
+        first, n_prompt = first_of(subject, self.prompt) if leave_out_first else 0, len(self.prompt)
+        limits: dict[str, Any] = {"n_positions": n_prompt, "first": first, "through": through, "growing": growing}
+        rows: list[Row] = []
+        self.stream_of: list[int] = []
+        self.row_of: list[int] = []
+        for stream, own in enumerate(edits):
+            e = check(own, dictionary, **limits) if own else 0
+            twin = _needs_twin(dictionary, own, e)
+            if twin:
+                rows.append(Row(edits=(), base=len(rows), n_prompt=n_prompt, first=first, through=e))
+            base = len(rows) - twin
+            self.row_of.append(len(rows))
+            rows.append(Row(edits=tuple(own), base=base, n_prompt=n_prompt, first=first, through=e))
+            self.stream_of += [stream] * (1 + twin)
+        self.clamp = Clamp(dictionary, rows, "live")
+        self.reads = read_sites(dictionary) if any(row.edited_layers for row in rows) else []
+        self.cache, self.seen = subject.new_cache(), 0
+
+    def start(self) -> Float[Tensor, "stream vocab"]:
+        """Run the prompt: each stream's logits of its first token."""
+        return self._extend(self.prompt.expand(len(self.stream_of), -1))
+
+    def advance(self, tokens: Sequence[int]) -> Float[Tensor, "stream vocab"]:
+        """Append a token to each stream: its logits of the next."""
+        return self._extend(torch.tensor([[tokens[stream]] for stream in self.stream_of]))
+
+    @torch.no_grad()
+    def _extend(self, ids: Int[Tensor, "row pos"]) -> Float[Tensor, "stream vocab"]:
+        changes = self.clamp.changes(self.seen, ids.shape[1])
+        run = self.subject.run(ids, change=changes, reads=self.reads, cache=self.cache)
+        self.seen += ids.shape[1]
+        return self.subject.unembed(run.final[self.row_of, -1])
+
+
+def _needs_twin(dictionary: Dictionary, edits: Sequence[Edit], through: int) -> bool:
+    """Whether the clamped outputs of a row differ from its own ones: something has been changed upstream of them."""
+    layers = [edit.feature.layer for edit in edits if edit.feature is not None and edit.verb != "steer"]
+    if dictionary.kind == "sae" or not layers:
+        return False
+    steered = [_steered_layer(dictionary, edit) for edit in edits if edit.verb == "steer"]
+    return min(layers) < through or min(steered, default=through) < through
+
+
+def _steered_layer(dictionary: Dictionary, edit: Edit) -> int:
+    if edit.layer is not None:
+        return edit.layer
+    assert edit.feature is not None
+    return dictionary.written_layers(edit.feature.layer)[0]
+
+
+class _Choice:
+    """The next token of every stream, by one draw of noise."""
+
+    def __init__(self, subject: Subject, sampling: Sampling) -> None:
+        self.subject, self.sampling = subject, sampling
+        self.generator = torch.Generator().manual_seed(sampling.seed)
+
+    def __call__(self, logits: Float[Tensor, "stream vocab"]) -> tuple[list[int], list[float]]:
+        probabilities = self.subject.probabilities(logits)
+        tokens = logits.argmax(-1) if self.sampling.temperature == 0 else self._drawn(probabilities)
+        return tokens.tolist(), probabilities.gather(1, tokens[:, None])[:, 0].tolist()
+
+    def _drawn(self, probabilities: Float[Tensor, "stream vocab"]) -> Int[Tensor, " stream"]:
+        logs = probabilities.double().log()
+        logs = torch.log_softmax((logs - logs.amax(-1, keepdim=True)) / self.sampling.temperature, -1)
+        if self.sampling.top_p < 1:
+            ordered, order = torch.sort(logs.exp(), dim=-1, descending=True, stable=True)
+            outside = ordered.cumsum(-1) - ordered >= self.sampling.top_p
+            logs = logs.masked_fill(torch.zeros_like(outside).scatter(-1, order, outside), -math.inf)
+        uniform = torch.rand(logs.shape[-1], generator=self.generator, dtype=torch.float64).to(logs.device)
+        return (logs - (-uniform.log()).log()).argmax(-1)
+
+
+class _Text:
+    """A growing text. A token may end inside a character; what is not yet one is held back until it is, or the end."""
+
+    def __init__(self, subject: Subject, prompt: list[int]) -> None:
+        self.subject, self.ids, self.read = subject, prompt, len(prompt)
+        self.shown = "" if subject.tokenizer is None else self._decode().rstrip("\ufffd")
+
+    def add(self, token: int, *, last: bool) -> str:
+        """What the text grows by with one more token."""
+        if self.subject.tokenizer is None:
+            return self.subject.token_strings([token])[0]
+        self.ids.append(token)
+        text = self._decode()
+        whole = text if last else text.rstrip("\ufffd")
+        if not whole.startswith(self.shown) or whole == self.shown:
+            return ""
+        new, self.shown = whole[len(self.shown) :], whole
+        if whole == text:  # the tokens since the text was last whole are enough to say how the next one joins
+            self.ids, self.read = self.ids[self.read :], len(self.ids) - self.read
+            self.shown = self._decode()
+        return new
+
+    def _decode(self) -> str:
+        tokenizer = self.subject.tokenizer
+        assert tokenizer is not None
+        return tokenizer.decode(self.ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
