@@ -13,15 +13,17 @@ from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from clew.dictionary import Dictionary
-from clew.dictionary.sparse import above, chosen, decode_dense, decode_sparse
+from clew.dictionary.sparse import above, decode_dense, decode_sparse
 from clew.errors import FileError, InputError, MismatchError
 from clew.subject.subject import Subject
 from clew.training import DictionaryConfig, Documents, encode_documents, evaluate, train_dictionary
 from clew.training import trainer as trainer_module
 from clew.training.activations import Batch, collect, stream
-from clew.training.objective import BANDWIDTH, auxiliary_loss, batch_topk, jump
+from clew.training.objective import threshold_gradient
+from clew.training.rows import Pairs
 from clew.training.run import DROP_AFTER, Run, finished
-from clew.training.trainer import fit_threshold, loss_of, revive
+from clew.training.step import activate, take_step
+from clew.training.trainer import fit_threshold, revive
 
 VOCAB, D, L = 40, 24, 3
 SMALL = DictionaryConfig(features=64, k=4, steps=30, batch=128, learning_rate=5e-3, precision="float32")
@@ -79,81 +81,43 @@ def documents(subject: Subject) -> Documents:
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**31), st.integers(1, 8), st.integers(1, 30))
-def test_sparse_gradients_equal_dense_ones(seed: int, n_pos: int, n_features: int) -> None:
+def test_decoding_active_features_equals_decoding_all(seed: int, n_pos: int, n_features: int) -> None:
     g = torch.Generator().manual_seed(seed)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=g, dtype=torch.float64)
-
-    x, cut = draw(n_pos, D), torch.full((n_features,), 6.0, dtype=torch.float64)
-    leaves = [
-        draw(n_features, D).requires_grad_(),
-        draw(n_features).requires_grad_(),
-        draw(n_features, 2, D).requires_grad_(),
-    ]
-    encoder, bias, decoder = leaves
-    pre = x @ encoder.T + bias
-    dense = decode_dense(pre * (pre > cut), decoder)
-    with torch.no_grad():
-        position, index = above(pre, cut)
-    value = chosen(x, encoder, bias, pre.detach(), position, index)
-    sparse = decode_sparse(position, index, value, decoder, n_pos)
-    torch.testing.assert_close(sparse, dense, rtol=1e-12, atol=1e-12)
-    target = draw(*dense.shape)
-    wanted = torch.autograd.grad((dense - target).square().sum(), leaves)
-    got = torch.autograd.grad((sparse - target).square().sum(), leaves)
-    for one, two in zip(got, wanted, strict=True):
-        torch.testing.assert_close(one, two, rtol=1e-10, atol=1e-10)
+    pre, cut = (torch.randn(*shape, generator=g, dtype=torch.float64) for shape in ((n_pos, n_features), (n_features,)))
+    decoder = torch.randn(n_features, 2, D, generator=g, dtype=torch.float64)
+    position, index = above(pre, cut)
+    sparse = decode_sparse(position, index, pre[position, index], decoder, n_pos)
+    torch.testing.assert_close(sparse, decode_dense(pre * (pre > cut), decoder), rtol=1e-12, atol=1e-12)
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 2**31), st.integers(1, 60), st.sampled_from([0.0, 0.3, 5.0]), st.booleans())
-def test_batch_topk_keeps_the_largest_of_all_layers_whatever_the_guess(
-    seed: int, n: int, guess: float, ties: bool
-) -> None:
-    g = torch.Generator().manual_seed(seed)
-    pre = [torch.randn(4, 7, generator=g) for _ in range(2)]
-    pre = [p.round() for p in pre] if ties else pre
-    norms = [torch.rand(7, generator=g) + 0.5 if not ties else torch.ones(7) for _ in range(2)]
-    active, last = batch_topk(pre, norms, n, guess)
-    score = torch.cat([(p * m).flatten() for p, m in zip(pre, norms, strict=True)])
-    order = [i for i in score.argsort(descending=True, stable=True).tolist() if score[i] > 0][:n]
-    got = [layer * 28 + 7 * int(p) + int(f) for layer, at in enumerate(active) for p, f in zip(*at, strict=True)]
-    assert got == sorted(order)
-    assert last == pytest.approx(float(score[order[-1]]) if order else 0.0)
+@given(st.integers(0, 2**31), st.integers(1, 20), st.sampled_from([0.0, 0.3, 5.0]))
+def test_batch_topk_keeps_the_largest_of_all_layers_whatever_the_guess(seed: int, k: int, guess: float) -> None:
+    run, g = Run(L, D, replace(SMALL, k=k)), torch.Generator().manual_seed(seed)
+    for own in run.layers:
+        own.decoder.weight.mul_(torch.rand(64, 1, generator=g))
+        own.norm.copy_(own.decoder.weight.norm(dim=1))
+    inputs = torch.randn(L, 6, D, generator=g)
+    run.guess = guess
+    got = [
+        (i, int(p), int(f))
+        for i, a in enumerate(activate(run, inputs, float(k)))
+        for p, f in zip(a.pairs.position, a.pairs.index, strict=True)
+    ]
+    score = torch.stack([(inputs[i] @ own.encoder.weight.T) * own.norm for i, own in enumerate(run.layers)])
+    order = score.flatten().argsort(descending=True)
+    wanted = [int(j) for j in order[: k * L * 6] if score.flatten()[j] > 0]
+    assert got == sorted((j // (6 * 64), j // 64 % 6, j % 64) for j in wanted)
 
 
 def test_the_thresholds_gradient_is_that_of_the_mean_over_a_smooth_density() -> None:
-    pre = torch.linspace(-2, 2, 400_001, dtype=torch.float64)
-    theta = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
-    (gradient,) = torch.autograd.grad(jump(pre, theta.expand_as(pre)).mean(), theta)
-    step = 0.01
-    means = [(pre * (pre > 0.7 + s)).mean() for s in (-step, step)]
-    assert float(gradient) == pytest.approx(float(means[1] - means[0]) / (2 * step), rel=1e-3)
-
-
-def test_the_gradient_of_jumprelu_passes_active_features_only() -> None:
-    pre = torch.tensor([0.1, 0.7 - BANDWIDTH, 0.8, 2.0], requires_grad=True)
-    out = jump(pre, torch.full((4,), 0.7))
-    out.sum().backward()
-    assert out.tolist() == pytest.approx([0, 0, 0.8, 2.0])
-    assert pre.grad is not None
-    assert pre.grad.tolist() == [0, 0, 1, 1]
-
-
-def test_the_auxiliary_loss_trains_dead_features_alone() -> None:
-    g = torch.Generator().manual_seed(0)
-    x, residual = torch.randn(8, D, generator=g), torch.randn(8, 2 * D, generator=g)
-    rows = [torch.randn(10, D, generator=g), torch.randn(10, generator=g), torch.randn(10, 2 * D, generator=g)]
-    dead = torch.arange(10) >= 7
-    leaves = [row.requires_grad_() for row in rows]
-    loss = auxiliary_loss(x, residual, *leaves, dead)
-    pre = (x[:2] @ rows[0][7:].T + rows[1][7:]).relu()
-    wanted = (pre @ rows[2][7:] - residual[:2]).square().sum() / residual[:2].square().sum()
-    torch.testing.assert_close(loss, wanted)
-    for gradient in torch.autograd.grad(loss, leaves):
-        assert (gradient[:7] == 0).all()
-        assert (gradient[7:] != 0).any()
+    pre, theta = torch.linspace(-2, 2, 400_001, dtype=torch.float64), torch.tensor([0.7], dtype=torch.float64)
+    pairs = Pairs(
+        position=torch.arange(len(pre)), index=torch.zeros(len(pre), dtype=torch.long), n_pos=len(pre), n_features=1
+    )
+    gradient = threshold_gradient(pairs, pre, torch.full_like(pre, 1 / len(pre)), theta, torch.zeros_like(theta))
+    means = [(pre * (pre > 0.7 + s)).mean() for s in (-0.01, 0.01)]
+    assert float(gradient) / 0.7 == pytest.approx(float(means[1] - means[0]) / 0.02, rel=1e-3)
 
 
 # Activations
@@ -212,23 +176,28 @@ def run_to_end(subject: Subject, documents: Documents, config: DictionaryConfig,
     return Dictionary.load(folder / "dictionary")
 
 
-@pytest.mark.parametrize("kind", ["clt", "plt"])
+@pytest.mark.parametrize("kind", ["clt", "plt", "window", "sae"])
 @pytest.mark.parametrize(
-    ("nonlinearity", "skip"), [("batchtopk", False), ("batchtopk", True), ("jumprelu", False), ("relu", True)]
+    ("nonlinearity", "skip"),
+    [("batchtopk", False), ("batchtopk", True), ("topk", False), ("jumprelu", False), ("relu", True)],
 )
 def test_the_saved_dictionary_computes_what_was_trained(
     subject: Subject, documents: Documents, kind: str, nonlinearity: str, skip: bool
 ) -> None:
-    config = replace(SMALL, kind=kind, nonlinearity=nonlinearity, skip=skip)  # type: ignore[arg-type]
+    scope = {"kind": "clt", "reach": 2} if kind == "window" else {"kind": kind}
+    config = replace(SMALL, nonlinearity=nonlinearity, skip=skip and kind != "sae", **scope)  # type: ignore[arg-type]
     run = Run(L, D, config)
     batch = next(_stream(subject, documents, 512, 512))
     run.fit_scales(batch)
-    for name, weight in run.weights.items():
-        noise = torch.randn(weight.shape, generator=torch.Generator().manual_seed(len(name)))
-        weight.data += 0.1 * noise * (1 if "threshold" in name or "bias" in name else weight.data.std())
-    with torch.no_grad():
-        scaled = run.normalised(batch)
-        losses = loss_of(run, scaled, 4.0, 0.1)
+    g = torch.Generator().manual_seed(0)
+    for own in run.layers:
+        for name, rows in own.rows.items():
+            noise = torch.randn(rows.weight.shape, generator=g)
+            rows.weight.add_(0.1 * noise * (1 if name in ("bias", "log_threshold") else rows.weight.std()))
+        own.norm.copy_(own.decoder.weight.norm(dim=1))
+    for rows in (run.decoder_bias, run.skip):
+        rows.weight.add_(0.1 * torch.randn(rows.weight.shape, generator=g))
+    losses = take_step(run, run.normalised(batch), 4.0, 0.1, 0.0, 10**9)
     made = finished(run, subject, run.guess / 0.8 * (1 - 1e-6))
     active = {i: made.encode(i, batch.inputs[i]) for i in range(L)}
     rebuilt = made.reconstruct(active, dict(enumerate(batch.inputs)), 512)
@@ -237,7 +206,8 @@ def test_the_saved_dictionary_computes_what_was_trained(
         error = (rebuilt[i] - batch.outputs[i]).square().mean() / run.scales["output_scale"][i] ** 2
         assert float(error) == pytest.approx(float(losses.nmse[i]), rel=1e-3)
         norms = made.layers[i].decoder.flatten(1).norm(dim=1)
-        torch.testing.assert_close(norms, torch.ones_like(norms))
+        if nonlinearity != "topk":
+            torch.testing.assert_close(norms, torch.ones_like(norms))
 
 
 def test_the_fitted_threshold_keeps_k_features_on_average(subject: Subject, documents: Documents) -> None:
@@ -267,16 +237,15 @@ def test_a_resumed_run_ends_with_the_same_bits(
     subject: Subject, documents: Documents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trainer_module, "CHECKPOINT_EVERY", 7)
-    monkeypatch.setattr(trainer_module, "REPORT_EVERY", 1)
     monkeypatch.setattr(trainer_module, "DEAD_AFTER", 1000)
     whole = run_to_end(subject, documents, SMALL, tmp_path / "whole")
     for stop in (7, 9, 20):
         folder = tmp_path / str(stop)
-        stopped = train_dictionary(subject, documents, SMALL, folder)
+        stopped = train_dictionary(subject, documents, SMALL, folder, report_every=1)
         assert [r.step for r in islice(stopped, stop)][-1] == stop
         stopped.close()  # type: ignore[attr-defined]
         assert not (folder / "dictionary").exists()
-        reports = list(train_dictionary(subject, documents, SMALL, folder, resume=True))
+        reports = list(train_dictionary(subject, documents, SMALL, folder, resume=True, report_every=1))
         assert reports[0].step == stop - stop % 7 + 1
         assert Dictionary.load(folder / "dictionary").fingerprint == whole.fingerprint
 
@@ -347,7 +316,8 @@ def test_a_left_out_first_position_stays_real(subject: Subject) -> None:
         ({"k": 65}, "k is 65, but there are 64 features"),
         ({"steps": 0}, "steps is 0"),
         ({"learning_rate": 0.0}, "learning rate"),
-        ({"anneal": 0.5}, "anneal"),
+        ({"kind": "plt", "reach": 2}, "reach is 2"),
+        ({"kind": "sae", "skip": True}, "leave skip out"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(change: dict[str, object], message: str) -> None:
@@ -401,17 +371,20 @@ def test_a_revived_feature_explains_its_share_of_the_position_it_was_made_for(
     run.fit_scales(batch)
     batch = run.normalised(batch)
     missing = tuple(torch.randn(256, D, generator=torch.Generator().manual_seed(i)) for i in range(L))
-    run.quiet[1, 5] = 101
-    before = {name: weight.detach().clone() for name, weight in run.weights.items()}
-    revive(run, batch, missing)
-    encoder, bias, decoder = (run.weights[f"{name}.1"].detach() for name in ("encoder", "bias", "decoder"))
-    written = (batch.inputs[1] @ encoder[5] + bias[5]).relu()[:, None] * decoder[5]
+    run.layers[1].quiet[5] = 101
+    before = [{name: rows.weight.clone() for name, rows in own.rows.items()} for own in run.layers]
+    revive(run, batch, torch.cat(missing, 1))
+    own = run.layers[1]
+    on = (batch.inputs[1] @ own.encoder.weight[5] + own.bias.weight[5]).relu()
+    written = on[:, None] * own.decoder.weight[5]
     error = (written - torch.cat([missing[1], missing[2]], 1) / (2 * L)).norm(dim=1)
     assert float(error.min()) < 1e-4
-    assert run.quiet[1, 5] == 0
-    for name, weight in run.weights.items():
-        changed = (weight != before[name]).nonzero()[:, 0].unique().tolist()
-        assert changed == ([5] if name in ("encoder.1", "bias.1", "decoder.1") else [])
+    assert own.quiet[5] == 0
+    assert float(own.norm[5]) == pytest.approx(float(own.decoder.weight[5].norm()))
+    for i, old in enumerate(before):
+        for name, rows in run.layers[i].rows.items():
+            changed = (rows.weight != old[name]).any(1).nonzero().flatten().tolist()
+            assert changed == ([5] if i == 1 else [])
 
 
 def test_reviving_all_layers_at_once_makes_no_position_worse() -> None:
@@ -419,19 +392,18 @@ def test_reviving_all_layers_at_once_makes_no_position_worse() -> None:
     n_layers, width = 6, 48
     config = DictionaryConfig(features=64, k=64, batch=256, precision="float32")
     run, generator = Run(n_layers, width, config), torch.Generator().manual_seed(0)
-    for name, weight in run.weights.items():
-        if name.startswith("decoder"):
-            weight.data.zero_()
+    for own in run.layers:
+        own.decoder.weight.zero_()
     outputs = torch.randn(n_layers, 256, width, generator=generator)
     outputs[:, :4] *= 30
     batch = Batch(inputs=torch.randn(n_layers, 256, width, generator=generator), outputs=outputs)
-    run.quiet[:] = 1e9
     errors = []
     for _ in range(6):
-        losses = loss_of(run, batch, 64.0, 0.0)
-        errors.append(float(losses.missing[-1][:4].square().mean()))
-        run.quiet[:] = 1e9
-        revive(run, batch, losses.missing)
+        missing = take_step(run, batch, 64.0, 0.0, 0.0, 10**9).missing
+        errors.append(float(missing[:4, -width:].square().mean()))
+        for own in run.layers:
+            own.quiet.fill_(1e9)
+        revive(run, batch, missing)
     assert max(errors) <= errors[0] * 1.01
 
 
@@ -439,8 +411,8 @@ def test_features_that_fell_silent_are_not_saved(subject: Subject, documents: Do
     run = Run(L, D, SMALL)
     run.fit_scales(next(_stream(subject, documents, 256, 512)))
     whole = finished(run, subject, 1.0)
-    run.quiet[1, [3, 60]] = DROP_AFTER + 1
-    run.quiet[2] = DROP_AFTER + torch.arange(64) + 1
+    run.layers[1].quiet[[3, 60]] = DROP_AFTER + 1
+    run.layers[2].quiet.copy_(DROP_AFTER + torch.arange(64) + 1)
     made = finished(run, subject, 1.0)
     assert [made.d_features(i) for i in range(L)] == [64, 62, 1]  # a layer keeps one, so that it stays a layer
     kept = torch.tensor([i for i in range(64) if i not in (3, 60)])

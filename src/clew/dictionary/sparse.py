@@ -4,8 +4,6 @@ A position has few active features, so the sparse kernel reads their decoder row
 all the layers it writes to. Rows stored in 16 bits are converted after they are gathered.
 """
 
-from typing import Any
-
 import numpy as np
 import torch
 from jaxtyping import Float, Int
@@ -42,41 +40,6 @@ def decode_sparse(
             part = slice(start, start + size)
             out.index_add_(0, position[part], rows[index[part]].to(activation) * activation[part, None])
     return out.view(n_pos, n_written, d_model).transpose(0, 1)
-
-
-class _Chosen(torch.autograd.Function):
-    """Pre-activations at chosen (position, index), whose gradient touches the encoders of chosen features only."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, encoder: Tensor, bias: Tensor, pre: Tensor, position: Tensor, index: Tensor
-    ) -> Tensor:
-        ctx.save_for_backward(x, encoder, position, index)
-        return pre[position, index]
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, encoder, position, index = ctx.saved_tensors
-        order = index.argsort(stable=True)
-        grad, index = grads[0][order], index[order]
-        starts = torch.searchsorted(index, torch.arange(len(encoder), device=index.device))
-        d_encoder = embedding_bag(position[order], x, starts, mode="sum", per_sample_weights=grad)
-        return None, d_encoder, grad.new_zeros(len(encoder)).index_add_(0, index, grad), None, None, None
-
-
-def chosen(
-    x: Float[Tensor, "pos d_model"],
-    encoder: Float[Tensor, "feature d_model"],
-    bias: Float[Tensor, " feature"],
-    pre: Float[Tensor, "pos feature"],
-    position: Int[Tensor, " active"],
-    index: Int[Tensor, " active"],
-) -> Float[Tensor, " active"]:
-    """`pre[position, index]`, where `pre` is x @ encoder.T + bias computed without a graph.
-
-    Gradients reach encoder and bias, not x. The dense reference is the same expression with `pre` inside the graph.
-    """
-    return _Chosen.apply(x, encoder, bias, pre, position, index)
 
 
 def above(

@@ -1,101 +1,120 @@
-"""What a dictionary is trained on: which features are active, how gradients reach them, what is added to the error.
+"""What a dictionary is trained on: which features are active, what they pay, how gradients reach them.
 
-Pre-activations are computed densely, without a graph. Everything after them touches active features only:
+Everything here works on active (position, feature) pairs of one layer, with gradients written out by hand; the dense
+loss in the tests gives the same by automatic differentiation. With a = activation, n = decoder norm:
 
-1. *BatchTopK* keeps the k * layers * n largest of a batch of n positions, over all layers together: a layer that needs
-   more gets more. Compared are activation times decoder norm: what a feature adds to its outputs (Bussmann et al.
+1. *TopK* keeps the k largest pre-activations of every position (Gao et al. 2024). *BatchTopK* keeps the k * layers *
+   positions largest a * n of a batch, over all layers together: a layer that needs more gets more (Bussmann et al.
    2024).
 2. *JumpReLU* keeps what lies above a learned threshold. The threshold's gradient is a straight-through estimate: a
-   rectangle of width `BANDWIDTH` around the step stands for its derivative (Rajamanoharan et al. 2024). The penalty is
-   the sum of tanh(SHARPNESS * activation * decoder norm) (Ameisen et al. 2025).
-3. *ReLU* pays activation times decoder norm.
-4. Features that have not fired for long are given the residual to explain (Gao et al. 2024): the auxiliary loss.
+   rectangle around the step, `BANDWIDTH` wide, stands for its derivative (Rajamanoharan et al. 2024); below twice that
+   it is narrower, so that it never reaches values below zero. The penalty is tanh(SHARPNESS * a * n) a feature, and the
+   pre-activation loss PULL * relu(threshold - pre-activation) * n draws silent features back (Ameisen et al. 2025).
+   Its gradient is exact although only active pairs are visited: the sum over all positions, which is a product with
+   one vector, less that over active ones.
+3. *ReLU* pays a * n.
 """
 
-from typing import Any
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import ModuleType
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import linear
 
 from clew.dictionary.nonlinearity import largest
-from clew.dictionary.sparse import above
+from clew.training.config import Activation
+from clew.training.rows import Pairs
 
 BANDWIDTH = 0.1
 SHARPNESS = 4.0
 FIRST_THRESHOLD = 0.03
-AUXILIARY_K = 32
-AUXILIARY_SHARE = 1 / 4  # of a batch's positions
-
-Active = tuple[Int[Tensor, " active"], Int[Tensor, " active"]]  # position, index
+PULL = 1e-3  # of the price of an active feature
 
 
-def batch_topk(
-    pre: list[Float[Tensor, "pos feature"]], norms: list[Float[Tensor, " feature"]], n_kept: int, guess: float
-) -> tuple[list[Active], float]:
-    """The n_kept features of the batch with the largest positive activation times norm, by layer, and the last value.
+def window(threshold: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+    """Half the width of the rectangle around a threshold."""
+    return threshold.clamp_max(BANDWIDTH / 2)
 
-    `guess` is a value likely to be below the last one kept; it saves time and never changes the result.
+
+def kept(scores: list[Tensor], n_kept: int) -> tuple[list[Tensor], float]:
+    """Which of all layers' positive scores are among the n_kept largest, by layer, and the smallest of those."""
+    joined = torch.cat(scores)
+    keep = largest(joined, n_kept) & (joined > 0)
+    last = float(joined[keep].min()) if keep.any() else 0.0
+    return list(keep.split([len(s) for s in scores])), last
+
+
+def candidates(
+    kernels: ModuleType, nonlinearity: Activation, pre: Tensor, k: int, cut: Float[Tensor, " feature"] | None
+) -> Pairs:
+    """The pairs of one layer that may take part: of TopK the k best, else all above a cut."""
+    if nonlinearity == "topk":
+        return kernels.top(pre, k)
+    return kernels.above(pre, pre.new_zeros(pre.shape[1]) if cut is None else cut)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What the loss knows of one layer's pairs before gradients of the outputs arrive."""
+
+    activation: Float[Tensor, " pair"]
+    gate: Float[Tensor, " pair"]
+    """Derivative of the activation by the pre-activation: 1 where the feature is on."""
+    extra: Float[Tensor, " pair"]
+    """Derivative of the penalty by the activation."""
+    shrink: Float[Tensor, " feature"]
+    """Derivative of the penalties by the decoder's norm, over the norm: times the decoder it is their gradient."""
+    drift: Float[Tensor, " feature"]
+    """Derivative of the pre-activation loss by the pre-activation at a position where the feature is off."""
+    penalty: Float[Tensor, ""]
+
+
+def terms(
+    nonlinearity: Activation,
+    pairs: Pairs,
+    value: Float[Tensor, " pair"],
+    norm: Float[Tensor, " feature"],
+    threshold: Float[Tensor, " feature"] | None,
+    total: Float[Tensor, " feature"] | None,
+    price: float,
+) -> Terms:
+    """Activations, and what they pay at `price` a position.
+
+    `total` is the sum of every feature's pre-activation over all positions; JumpReLU alone needs it and a threshold.
     """
-    guess = max(guess, 0.0)
-    while True:
-        found = [above(p, guess / n) for p, n in zip(pre, norms, strict=True)]
-        if guess == 0.0 or sum(len(position) for position, _ in found) >= n_kept:
-            break
-        guess = 0.0
-    values = [p[at] * n[at[1]] for p, n, at in zip(pre, norms, found, strict=True)]
-    joined = torch.cat(values)
-    kept = largest(joined, n_kept)
-    last = float(joined[kept].min()) if len(joined) else 0.0
-    parts = kept.split([len(v) for v in values])
-    return [(position[k], index[k]) for (position, index), k in zip(found, parts, strict=True)], last
+    index, n_pos = pairs.index, pairs.n_pos
+    gate = value > 0 if threshold is None else value > threshold[index]
+    activation, zero = value * gate, torch.zeros_like(norm)
+    extra, shrink, drift, penalty = torch.zeros_like(value), zero, zero, value.new_zeros(())
+    if price > 0 and nonlinearity in ("relu", "jumprelu"):
+        size, share = norm[index], price / n_pos
+        if nonlinearity == "relu":
+            slope, penalty = torch.full_like(value, share), share * (activation * size).sum()
+        else:
+            soft = (SHARPNESS * activation * size).tanh()
+            slope, penalty = share * SHARPNESS * (1 - soft.square()), share * soft.sum()
+        extra = slope * size
+        by_norm = zero.index_add(0, index, slope * activation)
+        if threshold is not None and total is not None:
+            on = zero.index_add(0, index, gate.to(zero))
+            short = threshold * (n_pos - on) - (total - zero.index_add(0, index, activation))
+            by_norm = by_norm + PULL * share * short
+            drift = -PULL * share * norm
+            penalty = penalty + PULL * share * (short * norm).sum()
+        shrink = by_norm / norm.clamp_min(1e-12)
+    return Terms(activation=activation, gate=gate.to(value), extra=extra, shrink=shrink, drift=drift, penalty=penalty)
 
 
-class _Jump(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, pre: Tensor, threshold: Tensor) -> Tensor:
-        ctx.save_for_backward(pre, threshold)
-        return pre * (pre > threshold)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
-        pre, threshold = ctx.saved_tensors
-        near = (pre - threshold).abs() < BANDWIDTH / 2
-        return grads[0] * (pre > threshold), -grads[0] * threshold / BANDWIDTH * near
-
-
-def jump(pre: Float[Tensor, " active"], threshold: Float[Tensor, " active"]) -> Float[Tensor, " active"]:
-    """JumpReLU, straight-through for the threshold; values down to half a bandwidth below it must be included."""
-    return _Jump.apply(pre, threshold)
-
-
-def sparsity_penalty(
-    activation: Float[Tensor, " active"], norm: Float[Tensor, " active"], nonlinearity: str
-) -> Float[Tensor, ""]:
-    """What active features cost, summed: a soft count for JumpReLU, their size for ReLU, nothing for BatchTopK."""
-    match nonlinearity:
-        case "jumprelu":
-            return (SHARPNESS * activation * norm).tanh().sum()
-        case "relu":
-            return (activation * norm).sum()
-        case _:
-            return activation.new_zeros(())
-
-
-def auxiliary_loss(
-    x: Float[Tensor, "pos d_model"],
-    residual: Float[Tensor, "pos written"],
-    encoder: Float[Tensor, "feature d_model"],
-    bias: Float[Tensor, " feature"],
-    decoder: Float[Tensor, "feature written"],
-    dead: Bool[Tensor, " feature"],
-) -> Float[Tensor, ""]:
-    """Mean squared error of the dead features' best few as an explanation of the residual, relative to the residual."""
-    n = max(1, int(len(x) * AUXILIARY_SHARE))
-    ids = dead.nonzero().flatten()
-    x, residual = x[:n], residual[:n].detach()
-    pre = linear(x, encoder[ids], bias[ids]).relu()
-    activations = pre * largest(pre, AUXILIARY_K)
-    error = (activations @ decoder[ids] - residual).square().sum()
-    return error / residual.square().sum().clamp_min(1e-12)
+def threshold_gradient(
+    pairs: Pairs, value: Float[Tensor, " pair"], d_value: Float[Tensor, " pair"], threshold: Float[Tensor, " feature"],
+    drift: Float[Tensor, " feature"],
+) -> Float[Tensor, " feature"]:  # fmt: skip
+    """Of the logarithm of JumpReLU's thresholds; d_value is the gradient of the activations."""
+    own = threshold[pairs.index]
+    near = (value - own).abs() < window(own)
+    straight = torch.where(near, -d_value * own / (2 * window(own)), torch.zeros_like(value))
+    off = pairs.n_pos - torch.zeros_like(threshold).index_add(0, pairs.index, (value > own).to(threshold))
+    return threshold * (torch.zeros_like(threshold).index_add(0, pairs.index, straight) - drift * off)

@@ -1,104 +1,117 @@
-"""What a training run holds: configuration, weights, moments, counters; its checkpoint; the Dictionary it becomes.
+"""What a training run holds: weights, moments, counters; and the Dictionary it becomes.
 
-Weights live in units in which every layer's input and output has mean zero and variance one. A checkpoint is one file,
-written atomically. The finished Dictionary has the units folded back into it.
+Weights live in units in which every layer's input and output has mean zero and variance one: `scales` holds the centres
+and sizes, fitted before the first step. The finished Dictionary has them folded back into it.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Literal
+from types import ModuleType
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from clew import files
-from clew.dictionary import BatchTopK, Dictionary, JumpReLU, Layer, Nonlinearity, ReLU
-from clew.errors import FileError, InputError, MismatchError
+from clew.dictionary import BatchTopK, Dictionary, JumpReLU, Layer, Nonlinearity, ReLU, TopK
 from clew.subject.subject import Subject
 from clew.training.activations import Batch
+from clew.training.config import DictionaryConfig
 from clew.training.objective import FIRST_THRESHOLD
+from clew.training.rows import Rows, kernels_for
 
-READ_SITE, WRITE_SITE = "mlp_in", "mlp_raw_out"
 DROP_AFTER = 1_000_000  # positions without firing, after which a feature is not saved
-SCHEMA = "clew.training"
+
+__all__ = ["DictionaryConfig", "Features", "Run", "finished"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DictionaryConfig:
-    """How a dictionary is trained. Widths and depths come from the model."""
+class Features:
+    """The trained features of one layer. All tensors are changed in place."""
 
-    kind: Literal["clt", "plt"] = "clt"
-    """A cross-layer transcoder writes to its own and all later layers, a per-layer one to its own."""
-    features: int = 2048
-    """Features a layer."""
-    k: int = 8
-    """Active features a position and layer, on average over layers; for BatchTopK."""
-    nonlinearity: Literal["batchtopk", "jumprelu", "relu"] = "batchtopk"
-    """How sparsity comes about: a fixed budget, learned thresholds, or a price on size."""
-    sparsity: float = 1e-3
-    """Price of an active feature in units of a layer's relative error; for JumpReLU and ReLU."""
-    skip: bool = False
-    """Add a linear connection from each layer's input to its own output."""
-    steps: int = 8000
-    """Batches."""
-    batch: int = 1024
-    """Positions in a batch."""
-    learning_rate: float = 4e-3
-    """Adam's learning rate at its height."""
-    anneal: float = 4.0
-    """How many times larger k is at the start; it falls to k over the first half."""
-    precision: Literal["bfloat16", "float32"] = "bfloat16"
-    """Arithmetic of the pre-activations; the rest is float32. 16 bits are much faster where a machine has them."""
-    seed: int = 0
-    """Seed of weights and batches."""
+    encoder: Rows
+    bias: Rows
+    decoder: Rows
+    """[feature, written layers times d_model], in rising order of layers."""
+    log_threshold: Rows | None
+    norm: Float[Tensor, " feature"]
+    """Of the decoder, kept up to date by every step."""
+    quiet: Float[Tensor, " feature"]
+    """Positions since the feature last fired."""
 
-    def __post_init__(self) -> None:
-        for name in ("features", "k", "steps", "batch"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}: give at least 1")
-        if self.k > self.features:
-            raise InputError(f"k is {self.k}, but there are {self.features} features a layer")
-        if self.learning_rate <= 0 or self.sparsity < 0 or self.anneal < 1:
-            raise InputError("the learning rate must be above 0, sparsity not below 0, anneal not below 1")
+    @property
+    def rows(self) -> dict[str, Rows]:
+        """What the optimizer moves, by name."""
+        found = {"encoder": self.encoder, "bias": self.bias, "decoder": self.decoder}
+        return found if self.log_threshold is None else found | {"log_threshold": self.log_threshold}
+
+    @property
+    def threshold(self) -> Float[Tensor, " feature"] | None:
+        """JumpReLU's thresholds."""
+        return None if self.log_threshold is None else self.log_threshold.weight[:, 0].exp()
 
 
 class Run:
     """Weights, moments and counters of a training run; everything that a checkpoint holds."""
 
-    def __init__(self, n_layers: int, d_model: int, config: DictionaryConfig) -> None:
+    def __init__(
+        self,
+        n_layers: int,
+        d_model: int,
+        config: DictionaryConfig,
+        *,
+        dtype: torch.dtype = torch.float32,
+        kernels: ModuleType | None = None,
+    ) -> None:
         self.config, self.n_layers, self.d_model = config, n_layers, d_model
+        self.kernels = kernels or kernels_for("cpu")
+        moments = torch.bfloat16 if config.precision == "lean" else dtype
         generator = torch.Generator().manual_seed(config.seed)
-        self.weights: dict[str, Tensor] = {}
-        for i in range(n_layers):
-            n = len(self.written(i)) * d_model
-            encoder = torch.randn(config.features, d_model, generator=generator)
-            self.weights[f"encoder.{i}"] = encoder / encoder.norm(dim=1, keepdim=True)
-            self.weights[f"bias.{i}"] = torch.zeros(config.features)
-            self.weights[f"decoder.{i}"] = torch.randn(config.features, n, generator=generator) * 0.1 * d_model**-0.5
-            self.weights[f"decoder_bias.{i}"] = torch.zeros(d_model)
-            if config.nonlinearity == "jumprelu":
-                self.weights[f"log_threshold.{i}"] = torch.full((config.features,), FIRST_THRESHOLD).log()
-            if config.skip:
-                self.weights[f"skip.{i}"] = torch.zeros(d_model, d_model)
-        for weight in self.weights.values():
-            weight.requires_grad_()
-        self.adam = torch.optim.Adam(self.weights.values(), lr=config.learning_rate, betas=(0.9, 0.99), fused=True)
-        self.step = 0
-        self.guess = 0.0
-        self.quiet = torch.zeros(n_layers, config.features)
+        self.layers = [self._first(i, generator, dtype, moments) for i in range(n_layers)]
+        self.decoder_bias = Rows.of(torch.zeros(n_layers, d_model, dtype=dtype), dtype)
+        self.skip = Rows.of(torch.zeros(n_layers * d_model * config.skip, d_model, dtype=dtype), dtype)
+        self.step, self.guess = 0, 0.0
         self.scales: dict[str, Tensor] = {}
+
+    def _first(self, layer: int, generator: torch.Generator, dtype: torch.dtype, moments: torch.dtype) -> Features:
+        """Uniform draws for JumpReLU (Ameisen et al. 2025); for the others encoders of norm one, small decoders."""
+        config, d, jump = self.config, self.d_model, self.config.nonlinearity == "jumprelu"
+        n, width = config.features, len(self.written(layer)) * d
+        encoder, decoder = torch.empty(n, d, dtype=dtype), torch.empty(n, width, dtype=dtype)
+        if jump:
+            encoder.uniform_(-(n**-0.5), n**-0.5, generator=generator)
+            decoder.uniform_(-((self.n_layers * d) ** -0.5), (self.n_layers * d) ** -0.5, generator=generator)
+        else:
+            encoder.normal_(generator=generator)
+            encoder /= encoder.norm(dim=1, keepdim=True)
+            decoder.normal_(generator=generator).mul_(0.1 * d**-0.5)
+        first = torch.full((n, 1), FIRST_THRESHOLD, dtype=dtype).log()
+        return Features(
+            encoder=Rows.of(encoder, moments),
+            bias=Rows.of(torch.zeros(n, 1, dtype=dtype), dtype),
+            decoder=Rows.of(decoder, moments),
+            log_threshold=Rows.of(first, dtype) if jump else None,
+            norm=decoder.norm(dim=1),
+            quiet=torch.zeros(n),
+        )
 
     def written(self, layer: int) -> range:
         """The layers that a layer's features write to."""
-        return range(layer, self.n_layers if self.config.kind == "clt" else layer + 1)
+        return self.config.written(layer, self.n_layers)
 
-    def norms(self) -> list[Tensor]:
-        """Norm of every feature's decoder over all the layers it writes to."""
-        with torch.no_grad():
-            return [self.weights[f"decoder.{i}"].norm(dim=1) for i in range(self.n_layers)]
+    def columns(self, layer: int) -> slice:
+        """Where a layer's features write in a matrix of all outputs side by side, [pos, layers times d_model]."""
+        written = self.written(layer)
+        return slice(written.start * self.d_model, written.stop * self.d_model)
+
+    def skip_of(self, layer: int) -> Float[Tensor, "d_model d_model"]:
+        """The linear connection of one layer, a view."""
+        return self.skip.weight.view(-1, self.d_model, self.d_model)[layer]
+
+    def quiet_longer_than(self, positions: int) -> float:
+        """Share of features that have not fired for so many positions."""
+        return float(torch.stack([(f.quiet > positions).double().mean() for f in self.layers]).mean())
 
     def fit_scales(self, batch: Batch) -> None:
         """Centre and scale of every layer's input and output: in these units the mean alone has error 1 a component."""
@@ -115,40 +128,22 @@ class Run:
         return Batch(inputs=inputs, outputs=outputs)
 
 
-@torch.no_grad()
 def finished(run: Run, subject: Subject, threshold: float | None) -> Dictionary:
-    """The Dictionary in the model's own units, every decoder scaled to norm one; long silent features are left out."""
-    layers, s, config = {}, run.scales, run.config
-    for i in range(run.n_layers):
-        w = {name.split(".")[0]: tensor.detach() for name, tensor in run.weights.items() if name.endswith(f".{i}")}
-        alive = (run.quiet[i] <= max(DROP_AFTER, float(run.quiet[i].min()))).nonzero().flatten()
-        for name in {"encoder", "bias", "decoder", "log_threshold"} & set(w):
-            w[name] = w[name][alive]
-        scale = s["output_scale"][list(run.written(i))]
-        decoder = w["decoder"].view(len(alive), len(scale), -1) * scale[:, None]
-        size, before = decoder.flatten(1).norm(dim=1).clamp_min(1e-12), w["decoder"].norm(dim=1).clamp_min(1e-12)
-        encoder = w["encoder"] / s["input_scale"][i]
-        skip = w["skip"] * s["output_scale"][i] / s["input_scale"][i] if config.skip else None
-        shift = s["output_centre"][i] if skip is None else s["output_centre"][i] - skip @ s["input_centre"][i]
-        nonlinearity: Nonlinearity = ReLU()
-        if config.nonlinearity == "jumprelu":
-            nonlinearity = JumpReLU(threshold=w["log_threshold"].exp() * size)
-        elif threshold is not None:
-            nonlinearity = BatchTopK(k=config.k, threshold=threshold / before * size)
-        layers[i] = Layer(
-            encoder=encoder * size[:, None],
-            bias=(w["bias"] - encoder @ s["input_centre"][i]) * size,
-            nonlinearity=nonlinearity,
-            decoder=decoder / size[:, None, None],
-            decoder_bias=w["decoder_bias"] * s["output_scale"][i] + shift,
-            skip=skip,
-        )
+    """The Dictionary in the model's own units, long silent features are left out.
+
+    Decoders have norm one, but for TopK, which compares features as they were trained.
+
+    `threshold` is what activation times decoder norm must exceed, in the units of training; for BatchTopK.
+    """
+    config = run.config
+    read_site, write_site = config.sites()
+    layers = {i: _folded(run, i, threshold) for i in range(run.n_layers)}
     return Dictionary(
         kind=config.kind,
         layers=layers,
         writes={i: tuple(run.written(i)) for i in layers},
-        read_site=READ_SITE,
-        write_site=WRITE_SITE,
+        read_site=read_site,
+        write_site=write_site,
         n_layers=run.n_layers,
         d_model=run.d_model,
         name=f"{config.kind} of {subject.name}",
@@ -156,30 +151,31 @@ def finished(run: Run, subject: Subject, threshold: float | None) -> Dictionary:
     )
 
 
-def _belongs(run: Run, subject: Subject) -> str:
-    return json.dumps({"schema": SCHEMA, "version": 1, "model": subject.name, **asdict(run.config)}, sort_keys=True)
-
-
-def save_checkpoint(run: Run, path: Path, subject: Subject) -> None:
-    """Write weights, moments and counters into one file, atomically."""
-    tensors = {f"weight.{name}": tensor for name, tensor in run.weights.items()}
-    for name, weight in run.weights.items():
-        tensors |= {f"adam.{key}.{name}": torch.as_tensor(value) for key, value in run.adam.state[weight].items()}
-    tensors |= {f"scale.{name}": tensor for name, tensor in run.scales.items()} | {"quiet": run.quiet}
-    note = {"run": _belongs(run, subject), "step": str(run.step), "guess": repr(run.guess)}
-    files.save_tensors(path, tensors, note)
-
-
-def restore_checkpoint(run: Run, path: Path, subject: Subject) -> None:
-    """Take a checkpoint over; MismatchError when it belongs to another run, FileError when it is not whole."""
-    note, tensors = files.load_note(path), files.load_tensors(path)
-    if note.get("run") != _belongs(run, subject):
-        raise MismatchError(f"{path} belongs to another run ({note.get('run', 'unknown')}): resume with its settings")
-    try:
-        run.step, run.guess, run.quiet = int(note["step"]), float(note["guess"]), tensors["quiet"].clone()
-        for name, weight in run.weights.items():
-            weight.data.copy_(tensors[f"weight.{name}"])
-            run.adam.state[weight] = {k: tensors[f"adam.{k}.{name}"].clone() for k in ("step", "exp_avg", "exp_avg_sq")}
-    except KeyError as error:
-        raise FileError(f"{path} lacks {error}: it is no whole checkpoint") from error
-    run.scales = {k.removeprefix("scale."): v.clone() for k, v in tensors.items() if k.startswith("scale.")}
+def _folded(run: Run, i: int, fitted: float | None) -> Layer:
+    s, config, own = run.scales, run.config, run.layers[i]
+    alive = (own.quiet <= max(DROP_AFTER, float(own.quiet.min()))).nonzero().flatten()
+    scale = s["output_scale"][list(run.written(i))]
+    before = own.decoder.weight[alive]
+    decoder = before.view(len(alive), len(scale), -1) * scale[:, None]
+    size = decoder.flatten(1).norm(dim=1).clamp_min(1e-12)
+    if config.nonlinearity == "topk":
+        size = torch.ones_like(size)  # another scale would rank features differently
+    encoder = own.encoder.weight[alive] / s["input_scale"][i]
+    skip = run.skip_of(i) * s["output_scale"][i] / s["input_scale"][i] if config.skip else None
+    shift = s["output_centre"][i] if skip is None else s["output_centre"][i] - skip @ s["input_centre"][i]
+    nonlinearity: Nonlinearity = ReLU()
+    if own.threshold is not None:
+        nonlinearity = JumpReLU(threshold=own.threshold[alive] * size)
+    elif config.nonlinearity == "topk":
+        nonlinearity = TopK(k=min(config.k, len(alive)))
+    elif fitted is not None:
+        threshold = fitted / before.norm(dim=1).clamp_min(1e-12) * size
+        nonlinearity = BatchTopK(k=config.k, threshold=threshold)
+    return Layer(
+        encoder=encoder * size[:, None],
+        bias=(own.bias.weight[alive, 0] - encoder @ s["input_centre"][i]) * size,
+        nonlinearity=nonlinearity,
+        decoder=decoder / size[:, None, None],
+        decoder_bias=run.decoder_bias.weight[i] * s["output_scale"][i] + shift,
+        skip=skip,
+    )

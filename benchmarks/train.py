@@ -1,0 +1,197 @@
+"""Speed of a training step: the sparse path against a good dense one. `make bench-train`.
+
+Dense: TopK by `torch.topk`, activations scattered into a dense matrix, one matrix product a layer for all the layers
+it writes to, automatic differentiation, fused Adam; in float32, and with its products in bfloat16. Sparse: the
+trainer's own step, in both precisions. All start from the same weights and see the same batches, by turns in one
+process, so that whatever else the machine does weighs on all alike; their losses are compared. A step is the whole of
+it: forward, backward, optimizer. Figures are medians.
+
+    python benchmarks/train.py [--cases A,B,C] [--rounds 5] [--memory]
+"""
+
+import argparse
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+from torch.nn.functional import linear
+
+from clew.training.activations import Batch
+from clew.training.config import DictionaryConfig
+from clew.training.rows import Adam, Pairs
+from clew.training.run import Run
+from clew.training.step import activate, selecting, take_step
+
+CASES = {"A": (6, 256, 4096, 16, 2048), "B": (12, 768, 8192, 16, 1024), "C": (1, 768, 49152, 16, 1024)}
+BARS = {"A": 9, "B": 12, "C": 3}
+RATE = 1e-4
+
+
+class Dense:
+    """A dense TopK dictionary with the weights of a run."""
+
+    def __init__(self, run: Run, half: bool) -> None:
+        self.run, self.half = run, half
+        self.encoder, self.bias, self.decoder = (
+            [getattr(own, name).weight.clone().requires_grad_() for own in run.layers]
+            for name in ("encoder", "bias", "decoder")
+        )
+        self.decoder_bias = run.decoder_bias.weight.clone().requires_grad_()
+        weights = [*self.encoder, *self.bias, *self.decoder, self.decoder_bias]
+        self.adam = torch.optim.Adam(weights, lr=RATE, betas=(0.9, 0.99), fused=True)
+
+    def step(self, batch: Batch) -> float:
+        n_layers, n_pos, d = batch.inputs.shape
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
+            out = self.decoder_bias.flatten().repeat(n_pos, 1)
+            for i in range(n_layers):
+                pre = linear(batch.inputs[i], self.encoder[i], self.bias[i][:, 0])
+                best = pre.topk(self.run.config.k, sorted=False)
+                activations = torch.zeros_like(pre).scatter(1, best.indices, best.values.relu())
+                out[:, self.run.columns(i)] += activations @ self.decoder[i]
+        wanted = batch.outputs.transpose(0, 1).reshape(n_pos, -1)
+        loss = (wanted - out).square().sum() / (n_pos * d)
+        loss.backward()
+        self.adam.step()
+        self.adam.zero_grad()
+        return float(loss.detach())
+
+
+def made(case: str, precision: str) -> Run:
+    """A run of random weights."""
+    n_layers, d, features, k, batch = CASES[case]
+    config = DictionaryConfig(features=features, k=k, batch=batch, nonlinearity="topk", precision=precision)
+    return Run(n_layers, d, config)
+
+
+def drawn(case: str, seed: int) -> Batch:
+    """Inputs with a few directions in common, as activations have, and outputs that depend on them."""
+    n_layers, d, _, _, n_pos = CASES[case]
+    g = torch.Generator().manual_seed(seed)
+    fixed = torch.Generator().manual_seed(-1 & 0xFFFF)
+    sources = torch.randn(n_pos, d // 2, generator=g) * (torch.rand(n_pos, d // 2, generator=g) < 0.1)
+    inputs = torch.stack([sources @ torch.randn(d // 2, d, generator=fixed) for _ in range(n_layers)])
+    inputs = inputs / inputs.std() + 0.3 * torch.randn(n_layers, n_pos, d, generator=g)
+    outputs = (inputs @ torch.randn(d, d, generator=fixed)).relu()
+    return Batch(inputs=inputs, outputs=(outputs - outputs.mean(1, keepdim=True)) / outputs.std())
+
+
+def sparse_step(run: Run, batch: Batch) -> float:
+    return take_step(run, batch, float(run.config.k), 0.0, RATE, 10**9).loss
+
+
+def seconds(step: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    step()
+    return time.perf_counter() - started
+
+
+def compare(case: str, rounds: int) -> None:
+    """Print tokens a second of all four, their ratios and losses."""
+    n_pos = CASES[case][-1]
+    steps: dict[str, Callable[[Batch], float]] = {}
+    for precision, half in (("float32", False), ("bfloat16", True)):
+        run = made(case, precision)
+        dense = Dense(run, half)
+        steps[f"dense {precision}"] = dense.step
+        steps[f"sparse {precision}"] = lambda batch, run=run: sparse_step(run, batch)
+    taken: dict[str, list[float]] = {name: [] for name in steps}
+    losses: dict[str, list[float]] = {name: [] for name in steps}
+    for number in range(rounds + 1):
+        batch = drawn(case, number)
+        for name, step in steps.items():
+            for _ in range(1 if name.startswith("dense") else 3):
+                started = time.perf_counter()
+                loss = step(batch)
+                taken[name].append(time.perf_counter() - started)
+                if len(losses[name]) <= number:
+                    losses[name].append(loss)
+    rates = {name: n_pos / statistics.median(times[3:] if "sparse" in name else times[1:])
+             for name, times in taken.items()}  # fmt: skip
+    for name, rate in rates.items():
+        print(f"  {name:16} {rate:8,.0f} tokens/s   first loss {losses[name][0]:.5f}")
+    for precision in ("float32", "bfloat16"):
+        ratio = rates[f"sparse {precision}"] / rates[f"dense {precision}"]
+        print(f"  {precision}: {ratio:.1f} times as fast (bar {BARS[case]})")
+        shares(case, precision, n_pos / rates[f"sparse {precision}"])
+
+
+def shares(case: str, precision: str, step: float) -> None:
+    """Print where a step's time goes: each part alone, as often as a step needs it."""
+    run, batch = made(case, precision), drawn(case, 0)
+    raw = Batch(inputs=batch.inputs * 2 + 1, outputs=batch.outputs * 2 + 1)
+    run.fit_scales(raw)
+    sparse_step(run, batch)
+    active = activate(run, batch.inputs, float(run.config.k))
+    layers, slope = range(run.n_layers), torch.randn(CASES[case][-1], run.n_layers * run.d_model) * 1e-6
+
+    def encode() -> None:
+        for i in layers:
+            selecting(run.layers[i], batch.inputs[i], precision)
+
+    def decode() -> None:
+        for i in layers:
+            a, own = active[i], run.layers[i]
+            run.kernels.decode(a.pairs, a.value, own.decoder.weight, slope[:, run.columns(i)])
+
+    def update(alone: bool) -> None:
+        """With the optimizer; or the optimizer on the same rows alone, by a gradient that needs no pairs."""
+        for i in layers:
+            a, own = active[i], run.layers[i]
+            pairs, value = a.pairs, a.value
+            shrink = torch.zeros_like(own.norm)
+            if alone:
+                shrink, empty = (pairs.counts > 0) * 1e-20, torch.empty(0, dtype=torch.long)
+                pairs = Pairs(position=empty, index=empty, n_pos=pairs.n_pos, n_features=pairs.n_features)
+                value = value[:0]
+            run.kernels.update(
+                pairs, value, slope[:, run.columns(i)], torch.zeros_like(value), torch.ones_like(value), shrink,
+                torch.zeros_like(own.norm), batch.inputs[i], own.decoder, own.encoder, own.norm, Adam(rate=0.0, step=9),
+            )  # fmt: skip
+
+    parts = {
+        "encoder": encode,
+        "decode": decode,
+        "backward": lambda: update(False),
+        "optimizer": lambda: update(True),
+        "data": lambda: run.normalised(raw),
+    }
+    times = {name: statistics.median(seconds(part) for _ in range(5)) for name, part in parts.items()}
+    times["backward"] -= times["optimizer"]
+    times["rest"] = step - sum(times.values())
+    print("    " + ", ".join(f"{name} {t / step:.0%}" for name, t in times.items()))
+    print(f"    the encoder's products alone: {step / times['encoder']:.2f} times as fast as the step")
+
+
+def memory(case: str, precision: str) -> None:
+    """Print the peak of resident memory of a process that trains."""
+    run, batch = made(case, precision), drawn(case, 0)
+    for _ in range(2):
+        sparse_step(run, batch)
+    print(f"  {case} {precision}: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GB resident at most")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", default="A,B,C", help="cases to compare")
+    parser.add_argument("--rounds", type=int, default=5, help="batches measured")
+    parser.add_argument("--memory", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.memory:
+        memory(*arguments.memory.split(","))
+        return
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
+    for case in arguments.cases.split(","):
+        n_layers, d, features, k, batch = CASES[case]
+        print(f"{case}: {n_layers} layers, d_model {d}, {features:,} features a layer, k {k}, batch {batch:,}")
+        compare(case, arguments.rounds)
+    for precision in ("bfloat16", "lean"):
+        subprocess.run([sys.executable, __file__, "--memory", f"B,{precision}"], check=True)
+
+
+if __name__ == "__main__":
+    main()

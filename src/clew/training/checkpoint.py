@@ -1,0 +1,62 @@
+"""A run's checkpoint: one file, written atomically, from which the same steps go on.
+
+It names the run it belongs to. It is written whole or not at all: a reader finds the last checkpoint or the one before.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from torch import Tensor
+
+from clew import files
+from clew.errors import FileError, MismatchError
+from clew.subject.subject import Subject
+from clew.training.run import Run
+
+SCHEMA = "clew.training"
+VERSION = 2
+NAME = "checkpoint.safetensors"
+
+
+def save_checkpoint(run: Run, folder: Path, subject: Subject, buffer: int) -> None:
+    """Write weights, moments and counters; FileError when they cannot be written, the last checkpoint kept."""
+    tensors = dict(_state(run)) | {f"scale.{name}": tensor for name, tensor in run.scales.items()}
+    note = {"run": _belongs(run, subject, buffer), "step": str(run.step), "guess": repr(run.guess)}
+    files.save_tensors(folder / NAME, tensors, note)
+
+
+def restore_checkpoint(run: Run, folder: Path, subject: Subject, buffer: int) -> None:
+    """Take a checkpoint over; MismatchError when it belongs to another run, FileError when it is not whole."""
+    path = folder / NAME
+    note, tensors = files.load_note(path), files.load_tensors(path)
+    if note.get("run") != _belongs(run, subject, buffer):
+        raise MismatchError(f"{path} belongs to another run ({note.get('run', 'unknown')}): resume with its settings")
+    try:
+        run.step, run.guess = int(note["step"]), float(note["guess"])
+        for name, tensor in _state(run):
+            tensor.copy_(tensors.pop(name))
+    except KeyError as error:
+        raise FileError(f"{path} lacks {error}: it is no whole checkpoint") from error
+    run.scales = {k.removeprefix("scale."): v.clone() for k, v in tensors.items() if k.startswith("scale.")}
+
+
+def _belongs(run: Run, subject: Subject, buffer: int) -> str:
+    facts = {"schema": SCHEMA, "version": VERSION, "model": subject.name, "buffer": buffer}
+    return json.dumps(facts | asdict(run.config), sort_keys=True)
+
+
+def _state(run: Run) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor that training changes in place, by name."""
+    every = {"decoder_bias": run.decoder_bias, "skip": run.skip}
+    for i, own in enumerate(run.layers):
+        every |= {f"{i}.{name}": rows for name, rows in own.rows.items()}
+        yield f"{i}.norm", own.norm
+        yield f"{i}.quiet", own.quiet
+    for name, rows in every.items():
+        yield f"{name}.weight", rows.weight
+        yield f"{name}.mean", rows.mean
+        yield f"{name}.square", rows.square

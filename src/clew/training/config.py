@@ -1,0 +1,79 @@
+"""How a dictionary is trained: one frozen value, whose docstrings are the help texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args
+
+from clew.errors import InputError
+
+Kind = Literal["clt", "plt", "sae"]
+Activation = Literal["batchtopk", "topk", "jumprelu", "relu"]
+Precision = Literal["bfloat16", "float32", "lean"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DictionaryConfig:
+    """How a dictionary is trained. Widths and depths come from the model."""
+
+    kind: Kind = "clt"
+    """A cross-layer transcoder writes to its own and later layers, a per-layer one to its own, an SAE back to its site."""
+    reach: int = 0
+    """How many layers a CLT's features write to, their own first; 0 means all later ones."""
+    features: int = 2048
+    """Features a layer."""
+    k: int = 8
+    """Active features a position and layer: of TopK exactly, of BatchTopK on average over positions and layers."""
+    nonlinearity: Activation = "batchtopk"
+    """How sparsity comes about: a budget for each position, one for the batch, learned thresholds, a price on size."""
+    sparsity: float = 1e-3
+    """Price of an active feature in units of a layer's relative error; for JumpReLU and ReLU."""
+    skip: bool = False
+    """Add a linear connection from each layer's input to its own output."""
+    steps: int = 8000
+    """Batches."""
+    batch: int = 1024
+    """Positions in a batch."""
+    learning_rate: float = 4e-3
+    """Adam's learning rate at its height."""
+    precision: Precision = "bfloat16"
+    """Arithmetic that picks active features: 16 bits are much faster where a machine has them. What is picked is
+    computed in float32. `lean` keeps Adam's moments in 16 bits too: two thirds of the memory."""
+    seed: int = 0
+    """Seed of weights and batches."""
+
+    def __post_init__(self) -> None:
+        for name in ("features", "k", "steps", "batch"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}: give at least 1")
+        for name, kind in (("kind", Kind), ("nonlinearity", Activation), ("precision", Precision)):
+            if getattr(self, name) not in get_args(kind):
+                raise InputError(f"{name} is {getattr(self, name)!r}: choose from {', '.join(get_args(kind))}")
+        if self.k > self.features:
+            raise InputError(f"k is {self.k}, but there are {self.features} features a layer")
+        if self.learning_rate <= 0 or self.sparsity < 0 or self.reach < 0:
+            raise InputError("the learning rate must be above 0, sparsity and reach not below 0")
+        if self.reach > 0 and self.kind != "clt":
+            raise InputError(f"reach is {self.reach}, but features of a {self.kind} write to their own layer only")
+        if self.skip and self.kind == "sae":
+            raise InputError("an SAE with a skip connection would copy its input: leave skip out")
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> DictionaryConfig:
+        """From names and values, as a file holds them; InputError at a name that is no field."""
+        known = [field.name for field in fields(cls)]
+        for name in given:
+            if name not in known:
+                raise InputError(f"unknown setting {name!r}: the settings are {', '.join(known)}")
+        return cls(**given)
+
+    def sites(self) -> tuple[str, str]:
+        """Where activations are read and what is reconstructed."""
+        return ("resid_post", "resid_post") if self.kind == "sae" else ("mlp_in", "mlp_raw_out")
+
+    def written(self, layer: int, n_layers: int) -> range:
+        """The layers that a layer's features write to."""
+        if self.kind != "clt":
+            return range(layer, layer + 1)
+        return range(layer, n_layers if self.reach == 0 else min(n_layers, layer + self.reach))

@@ -1,0 +1,167 @@
+"""One step of training, forward and backward, a layer at a time.
+
+1. For every layer: dense pre-activations, the pairs that may take part, their values in full precision. The dense
+   matrix of a layer is dropped before the next one is computed.
+2. The active pairs' decoder rows are read once, for all the layers they write to, and added to the outputs.
+3. For every layer: gradients of its pairs and the optimizer's step on the rows of its active features, in one pass.
+   Gradients of a whole layer are never held.
+4. Dead features of TopK and BatchTopK explain what is missing: the same pass over their rows (Gao et al. 2024).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import linear
+
+from clew.errors import InputError
+from clew.training.activations import Batch
+from clew.training.objective import Terms, candidates, kept, terms, threshold_gradient, window
+from clew.training.rows import Adam, Pairs
+from clew.training.run import Features, Run
+
+AUXILIARY_K = 32
+AUXILIARY_SHARE = 1 / 4  # of a batch's positions
+AUXILIARY_WEIGHT = 1 / 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Active:
+    """Pairs of one layer that take part in a step, and their pre-activations."""
+
+    pairs: Pairs
+    value: Float[Tensor, " pair"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """One batch through a run."""
+
+    loss: float
+    nmse: tuple[float, ...]
+    l0: tuple[float, ...]
+    missing: Float[Tensor, "pos written"]
+    """What the reconstruction lacks, all layers side by side."""
+
+
+def selecting(own: Features, x: Float[Tensor, "pos d_model"], precision: str) -> Float[Tensor, "pos feature"]:
+    """Dense pre-activations of one layer, in the precision that picks active features."""
+    dtype = x.dtype if precision == "float32" else torch.bfloat16
+    return linear(x.to(dtype), own.encoder.weight.to(dtype), own.bias.weight[:, 0].to(dtype))
+
+
+def activate(run: Run, inputs: Float[Tensor, "layer pos d_model"], k: float) -> list[Active]:
+    """The pairs of every layer that take part; `k` a position and layer, for TopK and BatchTopK."""
+    found = [_candidates(run, i, inputs[i], k, run.guess) for i in range(run.n_layers)]
+    if run.config.nonlinearity != "batchtopk":
+        return found
+    n_kept = round(k * run.n_layers * inputs.shape[1])
+    if run.guess > 0 and sum(int((a.value > 0).sum()) for a in found) < n_kept:
+        found = [_candidates(run, i, inputs[i], k, 0.0) for i in range(run.n_layers)]
+    keep, last = kept([a.value * f.norm[a.pairs.index] for a, f in zip(found, run.layers, strict=True)], n_kept)
+    run.guess = 0.8 * last
+    return [Active(pairs=a.pairs.taken(m), value=a.value[m]) for a, m in zip(found, keep, strict=True)]
+
+
+def _candidates(run: Run, i: int, x: Tensor, k: float, guess: float) -> Active:
+    own, cut = run.layers[i], None
+    if run.config.nonlinearity == "batchtopk":
+        cut = guess / own.norm.clamp_min(1e-6)
+    elif own.threshold is not None:
+        cut = own.threshold - window(own.threshold)
+    pre = selecting(own, x, run.config.precision)
+    pairs = candidates(run.kernels, run.config.nonlinearity, pre, min(round(k), run.config.features), cut)
+    value = run.kernels.preactivations(pairs, x, own.encoder.weight, own.bias.weight[:, 0])
+    return Active(pairs=pairs, value=value)
+
+
+def reconstruct(run: Run, inputs: Float[Tensor, "layer pos d_model"], active: list[Active], on: list[Terms]) -> Tensor:
+    """Outputs [pos, layers times d_model]: biases, skips and what active features write."""
+    out = run.decoder_bias.weight.flatten().repeat(inputs.shape[1], 1)
+    for i, (a, t) in enumerate(zip(active, on, strict=True)):
+        if run.config.skip:
+            out[:, i * run.d_model : (i + 1) * run.d_model] += linear(inputs[i], run.skip_of(i))
+        run.kernels.decode(a.pairs, t.activation, run.layers[i].decoder.weight, out[:, run.columns(i)])
+    return out
+
+
+def take_step(run: Run, batch: Batch, k: float, price: float, rate: float, dead_after: int) -> Outcome:
+    """Train on a batch in the units of training; InputError when the loss is NaN or infinite, nothing changed then."""
+    n_layers, n_pos, d = batch.inputs.shape
+    active = activate(run, batch.inputs, k)
+    on = [terms_of(run, i, batch.inputs[i], a, price) for i, a in enumerate(active)]
+    missing = batch.outputs.transpose(0, 1).reshape(n_pos, -1) - reconstruct(run, batch.inputs, active, on)
+    errors = missing.view(n_pos, n_layers, d).square().mean((0, 2))
+    loss = float(errors.sum() + sum(t.penalty for t in on))
+    if not torch.isfinite(torch.tensor(loss)):
+        raise InputError(f"the loss became {loss} at step {run.step}: lower the learning rate and resume")
+    adam = Adam(rate=rate, step=run.step + 1)
+    slope = missing * (-2 / (n_pos * d))
+    counts = []
+    for i, (a, t) in enumerate(zip(active, on, strict=True)):
+        fired = torch.bincount(a.pairs.index[t.gate > 0], minlength=run.config.features)
+        counts.append(float(fired.sum()) / n_pos)
+        dead = run.layers[i].quiet > dead_after
+        if run.config.nonlinearity in ("topk", "batchtopk") and dead.any():
+            idle = (dead & (fired == 0) & (a.pairs.counts == 0)).nonzero().flatten()
+            _explain(run, i, batch.inputs[i], missing[:, run.columns(i)], idle, float(errors[i]), adam)
+        backward(run, i, batch.inputs[i], slope[:, run.columns(i)], a, t, adam)
+        run.layers[i].quiet.add_(n_pos).masked_fill_(fired > 0, 0.0)
+    _backward_plain(run, batch.inputs, slope, adam)
+    run.step += 1
+    return Outcome(loss=loss, nmse=tuple(errors.tolist()), l0=tuple(counts), missing=missing)
+
+
+def terms_of(run: Run, i: int, x: Float[Tensor, "pos d_model"], active: Active, price: float) -> Terms:
+    """What one layer's pairs pay, and how gradients reach them."""
+    own, total = run.layers[i], None
+    if own.threshold is not None:
+        total = own.encoder.weight @ x.sum(0) + len(x) * own.bias.weight[:, 0]
+    kind = run.config.nonlinearity
+    return terms(kind, active.pairs, active.value, own.norm, own.threshold, total, price)
+
+
+def backward(run: Run, i: int, x: Tensor, slope: Tensor, active: Active, on: Terms, adam: Adam) -> Tensor:
+    """Move one layer's features, given the gradient of what they write; returns that of their pre-activations."""
+    own, pairs = run.layers[i], active.pairs
+    d_value, d_pre = run.kernels.update(
+        pairs, on.activation, slope, on.extra, on.gate, on.shrink, on.drift, x, own.decoder, own.encoder, own.norm, adam
+    )
+    ids = ((pairs.counts > 0) | (on.shrink != 0) | (on.drift != 0)).nonzero().flatten()
+    d_bias = torch.zeros_like(own.norm).index_add_(0, pairs.index, d_pre) + on.drift * len(x)
+    adam.apply_rows(own.bias, ids, d_bias[ids, None])
+    if own.log_threshold is not None and own.threshold is not None:
+        gradient = threshold_gradient(pairs, active.value, d_value, own.threshold, on.drift)
+        adam.apply_rows(own.log_threshold, ids, gradient[ids, None])
+    return d_pre
+
+
+def _backward_plain(run: Run, inputs: Tensor, slope: Tensor, adam: Adam) -> None:
+    """Move the decoder biases and skip connections, dense as they are."""
+    bias = run.decoder_bias
+    adam.apply(bias.weight, bias.mean, bias.square, slope.sum(0).view_as(bias.weight))
+    if run.config.skip:
+        own = slope.view(len(slope), run.n_layers, run.d_model)
+        gradient = torch.einsum("plo,lpi->loi", own, inputs).reshape(run.skip.weight.shape)
+        adam.apply(run.skip.weight, run.skip.mean, run.skip.square, gradient)
+
+
+def _explain(run: Run, i: int, x: Tensor, residual: Tensor, ids: Tensor, error: float, adam: Adam) -> None:
+    """Let idle features explain what is missing at some positions: their loss is relative to it, times the error."""
+    if not len(ids):
+        return
+    n = max(1, int(len(x) * AUXILIARY_SHARE))
+    x, residual, own = x[:n], residual[:n], run.layers[i]
+    pre = linear(x, own.encoder.weight[ids], own.bias.weight[ids, 0])
+    local = run.kernels.top(pre, min(AUXILIARY_K, len(ids)))
+    pairs = Pairs(position=local.position, index=ids[local.index], n_pos=n, n_features=run.config.features)
+    value = run.kernels.preactivations(pairs, x, own.encoder.weight, own.bias.weight[:, 0])
+    active = Active(pairs=pairs, value=value)
+    on = terms("topk", pairs, value, own.norm, None, None, 0.0)
+    out = torch.zeros_like(residual)
+    run.kernels.decode(pairs, on.activation, own.decoder.weight, out)
+    weight = 2 * AUXILIARY_WEIGHT * error / float(residual.square().sum().clamp_min(1e-12))
+    backward(run, i, x, (out - residual) * weight, active, on, adam)
