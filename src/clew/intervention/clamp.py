@@ -167,14 +167,16 @@ class _Written:
         shift = self.waiting.pop(layer, None)
         if shift is None:
             return out
-        return forward_ad.make_dual(out, shift.to(out)) if clamp.tangent else out + shift.to(out)
+        shift = shift.to(out)
+        return out + (forward_ad.make_dual(torch.zeros_like(shift), shift) if clamp.tangent else shift)
 
     def stream(self, layer: int, value: Tensor, seen: Seen) -> Tensor:
         """An SAE's site in every row."""
         group = self.clamp.groups[layer]
         rows = group.rows.to(value.device)
         decoder = self.dictionary.decoder_rows(layer, group.ids)[:, 0]
-        added = self._differences(layer, group, value[rows])[..., None] * decoder[:, None]
+        source = rows if self.clamp.semantics == "live" else self.clamp.base[group.rows]
+        added = self._differences(layer, group, value[source])[..., None] * decoder[:, None]
         return value.index_add(0, rows, added.to(value))
 
     def _collect(self, layer: int, seen: Seen) -> None:
@@ -189,6 +191,8 @@ class _Written:
             if not recomputed and group is None and self.dictionary.layers[read].skip is None:
                 continue
             x = seen(cast(SiteName, self.dictionary.read_site), read)
+            if self.clamp.tangent:
+                x = forward_ad.unpack_dual(x).primal
             if recomputed:
                 self._recompute(read, x, group)
             elif group is not None:

@@ -305,8 +305,13 @@ class Subject:
 
         return DynamicCache(config=self.config)
 
-    def held(self, recording: Recording, *, patterns: bool = True, norms: bool = True) -> Held | None:
-        """The parts of a recording that a later run of the same length is to keep; None when it is neither."""
+    def held(
+        self, recording: Recording, *, patterns: bool = True, norms: bool = True, final_norm: bool = True
+    ) -> Held | None:
+        """The parts of a recording that a later run of the same length is to keep; None when it is none.
+
+        `norms` are those before and after sublayers, `final_norm` is the one before the unembedding.
+        """
         steps: dict[nn.Module, Callable[[Tensor], Tensor]] = {}
         if patterns:
             steps |= {
@@ -314,10 +319,11 @@ class Subject:
                 for step in recording.steps
                 if isinstance(step, Attend)
             }
-        if norms:
-            scales = [step for step in recording.steps if isinstance(step, Normalize)]
-            weights = [step for step in recording.steps if isinstance(step, Affine)]
-            for module, scale, weight in zip(self._norms(), scales, weights, strict=True):
+        scales = [step for step in recording.steps if isinstance(step, Normalize)]
+        weights = [step for step in recording.steps if isinstance(step, Affine)]
+        last = module_at(self.model, self.family.final_norm)
+        for module, scale, weight in zip(self._norms(), scales, weights, strict=True):
+            if final_norm if module is last else norms:
                 steps[module] = partial(_normed, scale, weight)
         return Held(steps) if steps else None
 
