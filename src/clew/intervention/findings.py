@@ -1,0 +1,212 @@
+"""What an audit measures on one prompt: a table of pairs (source, receiver), one column a way to know the effect.
+
+1. Choose sources: half the most influential features, half at random among the rest.
+2. Predict what ablating each does to later features and to the targets, by total effects of the graph.
+3. Measure it live, with the edited layer clamped alone (e = l) and through every later layer (e = l + 1, ...).
+4. Predict it three other ways: by activation alone, by live gradient x activation, by the graph with shuffled edges.
+5. Take the live model apart: release patterns, norms, gates, errors from the frozen linear model one at a time, and
+   freeze them in the live one one at a time, and measure each.
+6. On a model whose neurons are a Dictionary, trace the prompt with them too, and compare what tokens do to targets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from clew.attribution.graph import Graph
+from clew.attribution.influence import flow, influence, total_effect
+from clew.attribution.trace import trace
+from clew.dictionary.dictionary import Dictionary
+from clew.errors import InputError, MismatchError
+from clew.intervention.clamp import Semantics
+from clew.intervention.curves import Curves, curves, feature_ranking
+from clew.intervention.measure import Effects, measured, predicted, shuffled
+from clew.subject.subject import Held, Subject
+
+STEPS = ("patterns", "norms", "final norm", "gates", "errors")
+SHUFFLES = 3
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Findings:
+    """One prompt's measurements, before any statistic."""
+
+    prompt: str
+    n_layers: int
+    nodes: tuple[str, ...]
+    """The ablated features; `source` counts in them."""
+    columns: Mapping[str, Tensor]
+    """One entry a pair; NaN where a pair does not exist under that column's e."""
+    tokens: Mapping[str, Tensor]
+    """One entry a (token, target): total effect and influence by this Dictionary and by the neurons; may be empty."""
+    curves: tuple[Curves, ...]
+
+
+@torch.no_grad()
+def examine(
+    subject: Subject,
+    dictionary: Dictionary,
+    graph: Graph,
+    *,
+    nodes: int = 200,
+    seed: int = 0,
+    take_apart: bool = True,
+    means: Mapping[int, Float[Tensor, " feature"]] | None = None,
+) -> Findings:
+    """Ablate up to `nodes` features of a graph and measure; `take_apart` adds steps 5 and 6 and the curves.
+
+    InputError for a graph without features or of an SAE, MismatchError when it is not this Dictionary's.
+    """
+    _check(subject, dictionary, graph)
+    through = influence(graph)
+    ranking = feature_ranking(through, graph.n_features)
+    sources, influential = _choose(ranking, nodes, seed)
+    table = _Table(subject, dictionary, graph, sources)
+    table.base(seed)
+    table.over_e()
+    if take_apart:
+        table.steps()
+    table.columns["influential"] = influential[table.columns["source"].long()]
+    found = []
+    if take_apart:
+        for mean in (None, means) if means is not None else (None,):
+            found.append(curves(subject, dictionary, graph, ranking.tolist(), means=mean, seed=seed))
+    return Findings(
+        prompt=graph.prompt,
+        n_layers=graph.n_layers,
+        nodes=tuple(str(graph.node(source).id) for source in sources),
+        columns=table.columns,
+        tokens=beside_neurons(subject, dictionary, graph) if take_apart else {},
+        curves=tuple(found),
+    )
+
+
+def _check(subject: Subject, dictionary: Dictionary, graph: Graph) -> None:
+    dictionary.check_fits(subject)
+    if dictionary.kind == "sae":
+        raise InputError("an SAE has no graph to audit: use a transcoder (PLT or CLT)")
+    if graph.n_features == 0:
+        raise InputError("the graph has no features: there is nothing to ablate")
+    if graph.dictionary_fingerprint and graph.dictionary_fingerprint != dictionary.fingerprint:
+        raise MismatchError(
+            f"the graph was traced with the dictionary {graph.dictionary!r}, which is not {dictionary.name!r}"
+        )
+    if max(graph.token_ids, default=0) >= len(subject.unembedding):
+        raise MismatchError(f"the graph's tokens are not {subject.name}'s: it belongs to another model")
+
+
+def _choose(ranking: Int[Tensor, " feature"], nodes: int, seed: int) -> tuple[list[int], Tensor]:
+    """The sources, and which of them were chosen for their influence."""
+    if nodes < 1:
+        raise InputError(f"nodes is {nodes}: ablate at least 1")
+    n_top = min(len(ranking), (nodes + 1) // 2)
+    rest = ranking[n_top:]
+    drawn = torch.randperm(len(rest), generator=torch.Generator().manual_seed(seed))[: nodes - n_top]
+    sources = torch.cat([ranking[:n_top], rest[drawn]])
+    return sources.tolist(), torch.arange(len(sources)) < n_top
+
+
+class _Table:
+    """The columns as they are filled; a pair exists where a source can act with only its own layer clamped."""
+
+    def __init__(self, subject: Subject, dictionary: Dictionary, graph: Graph, sources: list[int]) -> None:
+        self.subject, self.dictionary, self.graph, self.sources = subject, dictionary, graph, sources
+        self.own = graph.feature_keys[sources, 0].tolist()
+        self.measure = partial(measured, subject, dictionary, graph, sources)
+        self.columns: dict[str, Tensor] = {}
+        self.prediction = predicted(graph, sources, self.own)
+        self.exists = ~torch.isnan(self.prediction)
+
+    def put(self, name: str, effects: Effects) -> None:
+        self.columns[name] = effects[self.exists].float()
+
+    def base(self, seed: int) -> None:
+        graph, like = self.graph, torch.zeros_like(self.prediction)
+        layer = torch.full((graph.n_nodes, 1), graph.n_layers)
+        layer[: graph.n_features, 0] = graph.feature_keys[:, 0]
+        is_target = torch.arange(graph.n_nodes)[:, None] >= graph.target_range.start
+        self.put("source", torch.arange(len(self.sources)) + like)
+        self.put("distance", layer - torch.tensor(self.own) + like)
+        self.put("target", is_target + like)
+        self.put("predicted", self.prediction)
+        self.put("measured", self.measure(self.own))
+        self.put("activation", graph.activations[self.sources] + like)
+        self.put("gradient", self.measure(self.own, tangent=True))
+        for number in range(SHUFFLES):
+            dealt = shuffled(graph, seed * SHUFFLES + number)
+            self.put(f"shuffled.{number}", predicted(dealt, self.sources, self.own))
+
+    def over_e(self) -> None:
+        """Clamped through one more layer at a time, and predicted with those layers' features held."""
+        for further in range(1, self.graph.n_layers):
+            through = [min(layer + further, self.graph.n_layers - 1) for layer in self.own]
+            self.put(f"e+{further}.predicted", predicted(self.graph, self.sources, through))
+            self.put(f"e+{further}.measured", self.measure(through))
+
+    def steps(self) -> None:
+        recording = self.subject.record(torch.tensor(self.graph.token_ids))
+        hold = partial(self.subject.held, recording)
+        every, none = hold(), {"patterns": False, "norms": False, "final_norm": False}
+        kinds: dict[str, tuple[Semantics, Held | None]] = {
+            "released.patterns": ("linear", hold(patterns=False)),
+            "released.norms": ("linear", hold(norms=False)),
+            "released.final norm": ("linear", hold(final_norm=False)),
+            "released.gates": ("frozen", every),
+            "released.errors": ("live", every),
+            "frozen.patterns": ("live", hold(**none | {"patterns": True})),
+            "frozen.norms": ("live", hold(**none | {"norms": True})),
+            "frozen.final norm": ("live", hold(**none | {"final_norm": True})),
+            "frozen.gates": ("linear", None),
+            "frozen.errors": ("frozen", None),
+        }
+        for name, (semantics, held) in kinds.items():
+            self.put(name, self.measure(self.own, semantics=semantics, held=held))
+
+
+def beside_neurons(subject: Subject, dictionary: Dictionary, graph: Graph) -> dict[str, Float[Tensor, " pair"]]:
+    """What every token does to every target, by this Dictionary's graph and by the exact one of the model's neurons.
+
+    Empty where the model has no exact neurons, or the Dictionary is the neurons.
+    """
+    try:
+        neurons = Dictionary.from_neurons(subject)
+    except InputError:
+        return {}
+    if neurons.fingerprint == dictionary.fingerprint:
+        return {}
+    names = ("effect", "influence", "effect.neurons", "influence.neurons")
+    columns: dict[str, list[Tensor]] = {name: [] for name in names}
+    for position in sorted({target.position for target in graph.targets}):
+        ranks = [rank for rank, target in enumerate(graph.targets) if target.position == position]
+        specs = [t.label if t.token is None else t.token for t in (graph.targets[rank] for rank in ranks)]
+        exact = trace(
+            subject, neurons, list(graph.token_ids), targets=specs, position=position,
+            leave_out_first=graph.first_position > 0,
+        )  # fmt: skip
+        for suffix, one, places in (("", graph, ranks), (".neurons", exact, list(range(len(ranks))))):
+            effects, shares = _of_tokens(one, places)
+            columns["effect" + suffix].append(effects[: position + 1].flatten())
+            columns["influence" + suffix].append(shares[: position + 1].flatten())
+    return {name: torch.cat(parts) for name, parts in columns.items()}
+
+
+def _of_tokens(graph: Graph, ranks: list[int]) -> tuple[Float[Tensor, "token target"], Float[Tensor, "token target"]]:
+    """Total effect and influence of every token (but a left-out one) on some targets."""
+    tokens = list(graph.token_range)[graph.first_position :]
+    nodes = [graph.target_range.start + rank for rank in ranks]
+    effects = total_effect(graph, tokens)[nodes].T
+    layers = torch.full((graph.n_nodes,), graph.n_layers)
+    layers[: graph.n_features] = graph.feature_keys[:, 0]
+    shares = []
+    for node in nodes:
+        start = torch.zeros(graph.n_nodes, dtype=graph.rows.dtype)
+        start[node] = 1
+        stages = layers[graph.row_nodes]
+        shares.append(flow(graph.rows, graph.row_nodes, graph.col_nodes, stages, graph.input_mass, start)[tokens])
+    return effects, torch.stack(shares, 1).double()

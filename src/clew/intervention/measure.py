@@ -1,0 +1,128 @@
+"""Effects of removing nodes, predicted from a graph and measured in the model, in one layout.
+
+Every function returns [node, source], in the layout of `total_effect`: what each feature's pre-activation and each
+target's centred logit lose when a source feature is ablated. NaN stands where a source cannot act: in its own and in
+clamped layers, at earlier positions, and at errors and tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from clew.attribution.graph import Graph
+from clew.attribution.influence import total_effect
+from clew.attribution.targets import token_of
+from clew.dictionary.dictionary import Dictionary
+from clew.errors import InputError
+from clew.intervention.clamp import Semantics
+from clew.intervention.edit import Edit
+from clew.intervention.run import cases, read_sites
+from clew.subject.subject import Held, Run, Subject
+
+Effects = Float[Tensor, "node source"]
+
+
+def target_directions(subject: Subject, graph: Graph) -> Float[Tensor, "target d_model"]:
+    """What every target reads of the final normed stream; InputError for a direction that the graph does not keep."""
+    unembedding = subject.unembedding.to(torch.promote_types(subject.dtype, torch.float32))
+    found = []
+    for target in graph.targets:
+        if target.token is not None:
+            found.append(unembedding[target.token] - unembedding.mean(0))
+            continue
+        parts = target.label.split(" - ")
+        if len(parts) != 2:
+            raise InputError(
+                f"target {target.label!r} is a direction that the graph does not keep: it can't be measured"
+            )
+        plus, minus = (token_of(subject, part) for part in parts)
+        found.append(unembedding[plus] - unembedding[minus])
+    return torch.stack(found)
+
+
+def can_act(graph: Graph, sources: Sequence[int], through: Sequence[int]) -> Float[Tensor, "node source"]:
+    """One where a source's removal can reach a node, NaN elsewhere; `through` is the last clamped layer of each."""
+    layer = torch.full((graph.n_nodes,), -1)
+    layer[: graph.n_features] = graph.feature_keys[:, 0]
+    layer[graph.target_range.start :] = graph.n_layers
+    position = torch.full((graph.n_nodes,), -1)
+    position[: graph.n_features] = graph.feature_keys[:, 1]
+    position[graph.target_range.start :] = torch.tensor([target.position for target in graph.targets])
+    last = torch.tensor(through)
+    acts = (layer[:, None] > last) & (position[:, None] >= graph.feature_keys[list(sources), 1])
+    return torch.where(acts, 1.0, torch.nan).double()
+
+
+def predicted(graph: Graph, sources: Sequence[int], through: Sequence[int]) -> Effects:
+    """Total effects by the graph; features in layers that are clamped behind a source keep their activation."""
+    layers = graph.feature_keys[:, 0]
+    mine, last = layers[list(sources)], torch.tensor(through)
+    found = torch.empty(graph.n_nodes, len(sources), dtype=torch.float64)
+    for pair in torch.unique(torch.stack([mine, last]), dim=1).T:
+        same = ((mine == pair[0]) & (last == pair[1])).nonzero()[:, 0]
+        held = (layers > pair[0]) & (layers <= pair[1])
+        found[:, same] = total_effect(graph, [sources[i] for i in same.tolist()], held=held)
+    return found * can_act(graph, sources, through)
+
+
+def shuffled(graph: Graph, seed: int) -> Graph:
+    """The graph with each row's edges dealt out anew among the sources that it has."""
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.rand(graph.rows.shape, generator=generator)
+    order[graph.rows == 0] = 2.0  # behind everything that may be dealt out
+    dealt = torch.zeros_like(graph.rows)
+    places = order.argsort(1)
+    values = torch.where(graph.rows == 0, torch.inf, torch.rand(graph.rows.shape, generator=generator)).argsort(1)
+    dealt.scatter_(1, places, graph.rows.gather(1, values))
+    return replace(graph, rows=dealt)
+
+
+def measured(
+    subject: Subject,
+    dictionary: Dictionary,
+    graph: Graph,
+    sources: Sequence[int],
+    through: Sequence[int],
+    *,
+    semantics: Semantics = "live",
+    held: Held | None = None,
+    tangent: bool = False,
+) -> Effects:
+    """Ablate each source and measure, clamping its layer to `through`; with `tangent`, live gradient x activation."""
+    ids = torch.tensor(graph.token_ids, device=subject.device)
+    edits = [[Edit.ablate(str(graph.node(source).id))] for source in sources]
+    directions = target_directions(subject, graph)
+    found = torch.full((graph.n_nodes, len(sources)), torch.nan, dtype=torch.float64)
+    plan = partial(cases, subject, dictionary, ids, edits, through=list(through), first=graph.first_position)
+    for part in plan(semantics=semantics, held=held, tangent=tangent):
+        lost = _lost(dictionary, graph, directions, part.run, part.start, tangent)
+        found[:, list(part.cases)] = lost.double().cpu()
+    return found * can_act(graph, sources, through)
+
+
+def _lost(
+    dictionary: Dictionary, graph: Graph, directions: Tensor, run: Run, start: int, tangent: bool
+) -> Float[Tensor, "node row"]:
+    """What every node lost in every row of a run whose row 0 has no edits."""
+
+    def change(value: Tensor) -> Tensor:
+        return -value[1:] if tangent else value[:1] - value[1:]
+
+    final = change(run.final)
+    lost = final.new_zeros(graph.n_nodes, len(final), dtype=torch.promote_types(final.dtype, torch.float32))
+    for node, target, direction in zip(graph.target_range, graph.targets, directions, strict=True):
+        if target.position >= start:
+            lost[node] = final[:, target.position - start].to(direction) @ direction
+    for site, layer in read_sites(dictionary):
+        nodes = ((graph.feature_keys[:, 0] == layer) & (graph.feature_keys[:, 1] >= start)).nonzero()[:, 0]
+        _, position, index = graph.feature_keys[nodes].T
+        encoders = dictionary.encoder_rows(layer, index).to(lost)
+        moved = change(run.kept[site, layer]).to(lost)
+        lost[nodes] = torch.einsum("rnd,nd->nr", moved[:, position - start], encoders)
+    return lost
