@@ -51,7 +51,7 @@ class Row:
         return [edit.feature.layer for edit in self.edits if edit.feature is not None and edit.verb != "steer"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Group:
     """The edits of one layer's features, over all rows."""
 
@@ -60,8 +60,19 @@ class _Group:
     edits: tuple[Edit, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class _Steers:
+    """What is steered along at one site, over all rows: direction times strength."""
+
+    rows: Int[Tensor, " edit"]
+    vectors: Float[Tensor, "edit d_model"]
+    edits: tuple[Edit, ...]
+
+
 class Clamp:
-    """The edits of a batch under one semantics; `changes` gives what a run needs.
+    """The edits of a batch under one semantics; `changes` gives what a run needs, `reads` what the changes look at.
+
+    What does not depend on the run (decoders, directions, which positions are edited) is gathered once.
 
     With `tangent`, nothing is moved: what the edits would write becomes the direction of a forward derivative.
     """
@@ -80,6 +91,18 @@ class Clamp:
         if semantics != "live":
             self.clamped[:] = True
         self.groups = self._grouped()
+        self.steers = self._steered()
+        self._decoders: dict[int, Tensor] = {}
+        self._masks: dict[_Group | _Steers, Tensor] = {}
+
+    @property
+    def reads(self) -> list[SiteAt]:
+        """The sites that changes look at in the run that they are part of."""
+        if self.dictionary.kind == "sae":
+            return []
+        site = cast(SiteName, self.dictionary.read_site)
+        live = [layer for layer, own in self.dictionary.layers.items() if layer in self.groups or own.skip is not None]
+        return [(site, layer) for layer in (live if self.semantics == "live" else self.dictionary.layers)]
 
     def _grouped(self) -> dict[int, _Group]:
         found: dict[int, list[tuple[int, int, Edit]]] = defaultdict(list)
@@ -107,30 +130,41 @@ class Clamp:
         for layer in range(self.dictionary.n_layers):
             if bool(self.clamped[:, layer].any()) or layer in reached:
                 changes[outputs, layer] = partial(written.output, layer)
-        for (where, layer), vectors in self._steered(start, n_pos).items():
-            before = changes.pop((where, layer), None)
-            changes[where, layer] = partial(_shifted, vectors, before)
+        for at, steers in self.steers.items():
+            mask = self.mask(steers, start, n_pos)
+            if bool(mask.any()):
+                vectors = torch.zeros(len(self.rows), n_pos, steers.vectors.shape[1], dtype=steers.vectors.dtype)
+                vectors.index_add_(0, steers.rows, mask[:, :, None] * steers.vectors[:, None])
+                changes[at] = partial(_shifted, vectors, changes.pop(at, None))
         return changes
 
-    def mask(self, edits: Sequence[tuple[int, Edit]], start: int, n_pos: int) -> Bool[Tensor, "edit pos"]:
-        """Which positions each edit of a row is for."""
-        rows = [(self.rows[place], edit) for place, edit in edits]
-        masks = [edit.mask(start, start + n_pos, n_prompt=row.n_prompt, first=row.first) for row, edit in rows]
-        return torch.stack(masks)
+    def mask(self, group: _Group | _Steers, start: int, n_pos: int) -> Bool[Tensor, "edit pos"]:
+        """Which positions each edit is for."""
+        held, stop = self._masks.get(group), start + n_pos
+        if held is None or held.shape[1] < stop:
+            length = stop if held is None else 2 * stop
+            rows = [(self.rows[place], edit) for place, edit in zip(group.rows.tolist(), group.edits, strict=True)]
+            masks = [edit.mask(0, length, n_prompt=row.n_prompt, first=row.first) for row, edit in rows]
+            held = self._masks[group] = torch.stack(masks)
+        return held[:, start:stop]
 
-    def _steered(self, start: int, n_pos: int) -> dict[SiteAt, Float[Tensor, "row pos d_model"]]:
-        """What is added along directions, by site."""
-        found: dict[SiteAt, Tensor] = {}
+    def decoder(self, layer: int) -> Float[Tensor, "edit out_layer d_model"]:
+        """The decoders of a layer's edited features."""
+        if layer not in self._decoders:
+            self._decoders[layer] = self.dictionary.decoder_rows(layer, self.groups[layer].ids)
+        return self._decoders[layer]
+
+    def _steered(self) -> dict[SiteAt, _Steers]:
+        found: dict[SiteAt, list[tuple[int, Tensor, Edit]]] = defaultdict(list)
         for place, row in enumerate(self.rows):
             for edit in row.edits:
-                if edit.verb != "steer":
-                    continue
-                at, vector = self._direction(edit)
-                if at not in found:
-                    found[at] = vector.new_zeros(len(self.rows), n_pos, len(vector))
-                mask = self.mask([(place, edit)], start, n_pos)[0]
-                found[at][place] += mask[:, None] * vector * edit.strength
-        return found
+                if edit.verb == "steer":
+                    at, vector = self._direction(edit)
+                    found[at].append((place, vector * edit.strength, edit))
+        return {
+            at: _Steers(torch.tensor([f[0] for f in own]), torch.stack([f[1] for f in own]), tuple(f[2] for f in own))
+            for at, own in found.items()
+        }
 
     def _direction(self, edit: Edit) -> tuple[SiteAt, Float[Tensor, " d_model"]]:
         if edit.feature is None:
@@ -141,7 +175,7 @@ class Clamp:
         written = self.dictionary.written_layers(layer)
         slot = 0 if into is None else written.index(into)
         decoder = self.dictionary.decoder_rows(layer, torch.tensor([edit.feature.index]))[0, slot]
-        return (cast(SiteName, self.dictionary.write_site), written[slot]), decoder
+        return (cast(SiteName, self.dictionary.write_site), written[slot]), decoder.to("cpu", torch.float64)
 
 
 def _shifted(vectors: Tensor, before: Change | None, value: Tensor, seen: Seen) -> Tensor:
@@ -174,7 +208,7 @@ class _Written:
         """An SAE's site in every row."""
         group = self.clamp.groups[layer]
         rows = group.rows.to(value.device)
-        decoder = self.dictionary.decoder_rows(layer, group.ids)[:, 0]
+        decoder = self.clamp.decoder(layer)[:, 0]
         source = rows if self.clamp.semantics == "live" else self.clamp.base[group.rows]
         added = self._differences(layer, group, value[source])[..., None] * decoder[:, None]
         return value.index_add(0, rows, added.to(value))
@@ -206,11 +240,11 @@ class _Written:
         """What each edit adds to its feature's activation, given the streams that the activations are read from."""
         before = self.dictionary.activations_of(layer, x, group.ids)
         after = torch.stack([edit.result(a) for edit, a in zip(group.edits, before, strict=True)])
-        mask = self.clamp.mask(list(zip(group.rows.tolist(), group.edits, strict=True)), self.start, self.n_pos)
+        mask = self.clamp.mask(group, self.start, self.n_pos)
         return (after - before) * mask.to(before)
 
     def _write(self, layer: int, group: _Group, difference: Float[Tensor, "edit pos"]) -> None:
-        decoder = self.dictionary.decoder_rows(layer, group.ids).to(difference)
+        decoder = self.clamp.decoder(layer).to(difference)
         for slot, out in enumerate(self.dictionary.written_layers(layer)):
             reaches = self.clamp.last[group.rows] >= out
             if bool(reaches.any()):
@@ -235,7 +269,7 @@ class _Written:
             difference = activations - base
         if group is not None:
             own = self._differences(layer, group, x[self.clamp.base[group.rows]])
-            mask = self.clamp.mask(list(zip(group.rows.tolist(), group.edits, strict=True)), self.start, n_pos)
+            mask = self.clamp.mask(group, self.start, n_pos)
             edit, at = mask.nonzero(as_tuple=True)
             place = group.rows[edit], at, group.ids[edit]
             difference[place] = 0

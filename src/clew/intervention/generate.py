@@ -25,7 +25,7 @@ from clew.dictionary.dictionary import Dictionary
 from clew.errors import InputError
 from clew.intervention.clamp import Clamp, Row
 from clew.intervention.edit import Edit, check
-from clew.intervention.run import first_of, read_sites
+from clew.intervention.run import first_of
 from clew.subject.subject import Prompt, Subject
 
 End = Literal["eos", "tokens", "context"]
@@ -192,7 +192,6 @@ class _Streams:
             rows.append(Row(edits=tuple(own), base=base, n_prompt=n_prompt, first=first, through=e))
             self.stream_of += [stream] * (1 + twin)
         self.clamp = Clamp(dictionary, rows, "live")
-        self.reads = read_sites(dictionary) if any(row.edited_layers for row in rows) else []
         self.cache, self.seen = subject.new_cache(), 0
 
     def start(self) -> Float[Tensor, "stream vocab"]:
@@ -206,7 +205,7 @@ class _Streams:
     @torch.no_grad()
     def _extend(self, ids: Int[Tensor, "row pos"]) -> Float[Tensor, "stream vocab"]:
         changes = self.clamp.changes(self.seen, ids.shape[1])
-        run = self.subject.run(ids, change=changes, reads=self.reads, cache=self.cache)
+        run = self.subject.run(ids, change=changes, reads=self.clamp.reads, cache=self.cache)
         self.seen += ids.shape[1]
         return self.subject.unembed(run.final[self.row_of, -1])
 
