@@ -124,14 +124,14 @@ def shares(case: str, precision: str, step: float) -> None:
     """Print where a step's time goes: each part alone, as often as a step needs it."""
     run, batch = made(case, precision), drawn(case, 0)
     raw = Batch(inputs=batch.inputs * 2 + 1, outputs=batch.outputs * 2 + 1)
-    run.fit_scales(raw)
+    run.fit_scales([raw])
     sparse_step(run, batch)
     active = activate(run, batch.inputs, float(run.config.k))
     layers, slope = range(run.n_layers), torch.randn(CASES[case][-1], run.n_layers * run.d_model) * 1e-6
 
     def encode() -> None:
         for i in layers:
-            selecting(run.layers[i], batch.inputs[i], precision)
+            selecting(run, i, batch.inputs[i])
 
     def decode() -> None:
         for i in layers:
@@ -146,11 +146,12 @@ def shares(case: str, precision: str, step: float) -> None:
             shrink = torch.zeros_like(own.norm)
             if alone:
                 shrink, empty = (pairs.counts > 0) * 1e-20, torch.empty(0, dtype=torch.long)
-                pairs = Pairs(position=empty, index=empty, n_pos=pairs.n_pos, n_features=pairs.n_features)
+                pairs = Pairs.sorted(empty, empty, pairs.n_pos, pairs.n_features)
                 value = value[:0]
             run.kernels.update(
                 pairs, value, slope[:, run.columns(i)], torch.zeros_like(value), torch.ones_like(value), shrink,
-                torch.zeros_like(own.norm), batch.inputs[i], own.decoder, own.encoder, own.norm, Adam(rate=0.0, step=9),
+                torch.zeros_like(own.norm), batch.inputs[i], own.decoder, own.encoder, own.bias,
+                own.norm, Adam(rate=0.0, step=9),
             )  # fmt: skip
 
     parts = {

@@ -112,9 +112,7 @@ def test_batch_topk_keeps_the_largest_of_all_layers_whatever_the_guess(seed: int
 
 def test_the_thresholds_gradient_is_that_of_the_mean_over_a_smooth_density() -> None:
     pre, theta = torch.linspace(-2, 2, 400_001, dtype=torch.float64), torch.tensor([0.7], dtype=torch.float64)
-    pairs = Pairs(
-        position=torch.arange(len(pre)), index=torch.zeros(len(pre), dtype=torch.long), n_pos=len(pre), n_features=1
-    )
+    pairs = Pairs.sorted(torch.arange(len(pre)), torch.zeros(len(pre), dtype=torch.long), len(pre), 1)
     gradient = threshold_gradient(pairs, pre, torch.full_like(pre, 1 / len(pre)), theta, torch.zeros_like(theta))
     means = [(pre * (pre > 0.7 + s)).mean() for s in (-0.01, 0.01)]
     assert float(gradient) / 0.7 == pytest.approx(float(means[1] - means[0]) / 0.02, rel=1e-3)
@@ -188,7 +186,7 @@ def test_the_saved_dictionary_computes_what_was_trained(
     config = replace(SMALL, nonlinearity=nonlinearity, skip=skip and kind != "sae", **scope)  # type: ignore[arg-type]
     run = Run(L, D, config)
     batch = next(_stream(subject, documents, 512, 512))
-    run.fit_scales(batch)
+    run.fit_scales([batch])
     g = torch.Generator().manual_seed(0)
     for own in run.layers:
         for name, rows in own.rows.items():
@@ -213,7 +211,7 @@ def test_the_saved_dictionary_computes_what_was_trained(
 def test_the_fitted_threshold_keeps_k_features_on_average(subject: Subject, documents: Documents) -> None:
     run = Run(L, D, SMALL)
     batches = list(islice(_stream(subject, documents, 200, 400), 4))
-    run.fit_scales(batches[0])
+    run.fit_scales([batches[0]])
     made = finished(run, subject, fit_threshold(run, (run.normalised(b) for b in batches)))
     count = sum(len(made.encode(i, b.inputs[i])) for b in batches for i in range(L))
     assert count == pytest.approx(SMALL.k * L * 800, abs=2)
@@ -368,7 +366,7 @@ def test_a_revived_feature_explains_its_share_of_the_position_it_was_made_for(
     monkeypatch.setattr(trainer_module, "DEAD_AFTER", 100)
     run = Run(L, D, SMALL)
     batch = next(_stream(subject, documents, 256, 512))
-    run.fit_scales(batch)
+    run.fit_scales([batch])
     batch = run.normalised(batch)
     missing = tuple(torch.randn(256, D, generator=torch.Generator().manual_seed(i)) for i in range(L))
     run.layers[1].quiet[5] = 101
@@ -399,7 +397,7 @@ def test_reviving_all_layers_at_once_makes_no_position_worse() -> None:
     batch = Batch(inputs=torch.randn(n_layers, 256, width, generator=generator), outputs=outputs)
     errors = []
     for _ in range(6):
-        missing = take_step(run, batch, 64.0, 0.0, 0.0, 10**9).missing
+        missing = take_step(run, batch, 64.0, 0.0, 0.0, 10**9).slope * (-256 * width / 2)
         errors.append(float(missing[:4, -width:].square().mean()))
         for own in run.layers:
             own.quiet.fill_(1e9)
@@ -409,7 +407,7 @@ def test_reviving_all_layers_at_once_makes_no_position_worse() -> None:
 
 def test_features_that_fell_silent_are_not_saved(subject: Subject, documents: Documents) -> None:
     run = Run(L, D, SMALL)
-    run.fit_scales(next(_stream(subject, documents, 256, 512)))
+    run.fit_scales([next(_stream(subject, documents, 256, 512))])
     whole = finished(run, subject, 1.0)
     run.layers[1].quiet[[3, 60]] = DROP_AFTER + 1
     run.layers[2].quiet.copy_(DROP_AFTER + torch.arange(64) + 1)

@@ -25,7 +25,8 @@ from torch import Tensor
 from clew.training.rows import Adam, Pairs, Rows
 
 CHUNKS = 8  # parts that each thread is given, so that none waits for a long one
-BLOCK = 32  # values whose maximum is looked at first
+GROUP = 32  # values whose maximum is looked at first
+BLOCK = 64  # values that are compared at once
 TILE = 2048  # columns of a row that are worked on at once: they, their gradient and moments stay in the cache
 
 
@@ -69,8 +70,8 @@ def top(pre: Tensor, k: int) -> Pairs:
     n_pos, n = pre.shape
     index, count = torch.empty(n_pos, k, dtype=torch.long), torch.empty(n_pos, dtype=torch.long)
     spread(_top, n_pos, _comparable(pre), k, index, count)
-    taken = torch.arange(k) < count[:, None]
-    return Pairs.of_counts(count, index[taken], n)
+    held = index.flatten() if int(count.min()) == k else index[torch.arange(k) < count[:, None]]
+    return Pairs.of_counts(count, held, n)
 
 
 def above(pre: Tensor, cut: Tensor) -> Pairs:
@@ -108,6 +109,7 @@ def update(
     x: Tensor,
     decoder: Rows,
     encoder: Rows,
+    bias: Rows,
     norm: Tensor,
     adam: Adam,
 ) -> tuple[Tensor, Tensor]:
@@ -121,8 +123,8 @@ def update(
     total, (flat, stride) = x.sum(0), _flat(slope)
     spread(
         _update, pairs.n_features, starts, order, pairs.position, activation, flat, stride, extra, gate, shrink, drift,
-        x, total, decoder.weight, *moments[:2], encoder.weight, *moments[2:], norm, rule, adam.step, scratch, d_value,
-        d_pre,
+        x, total, decoder.weight, *moments[:2], encoder.weight, *moments[2:], bias.weight, bias.mean, bias.square,
+        norm, rule, adam.step, scratch, d_value, d_pre,
     )  # fmt: skip
     return d_value, d_pre
 
@@ -140,47 +142,54 @@ def bits(tensor: Tensor) -> Tensor:
 
 @exact
 def _top(begin: int, end: int, pre: np.ndarray, k: int, index: np.ndarray, count: np.ndarray) -> None:
-    """1. Maxima of blocks. 2. The k-th largest of them is a floor. 3. Only blocks that reach it are looked into."""
+    """1. Columns fall into groups, every n-th into one, so that their maxima are found by whole vectors.
+
+    2. The k-th largest maximum is a floor of what is kept. 3. Only groups that reach it are looked into.
+    """
     n = pre.shape[1]
-    n_blocks = -(-n // BLOCK)
-    best, value, order = np.empty(n_blocks, pre.dtype), np.empty(k, pre.dtype), np.empty(k, np.int64)
+    n_groups = max(1, n // GROUP)
+    best, value, order = np.empty(n_groups, pre.dtype), np.empty(k, pre.dtype), np.empty(k, np.int64)
     zero = pre.dtype.type(0)
     for p in range(begin, end):
         row = pre[p]
-        for b in range(n // BLOCK):
-            most = zero
-            for c in range(BLOCK):
-                most = max(most, row[b * BLOCK + c])
-            best[b] = most
-        for f in range(n // BLOCK * BLOCK, n):
-            best[n_blocks - 1] = row[f] if f % BLOCK == 0 else max(best[n_blocks - 1], row[f])
+        best[:] = zero
+        for first in range(0, n, n_groups):
+            part = row[first : min(n, first + n_groups)]
+            for g in range(part.shape[0]):
+                best[g] = max(best[g], part[g])
         held = 0
-        for b in range(n_blocks):
-            x = best[b]
-            if held < k or x > value[k - 1]:
-                at = min(held, k - 1)
-                while at > 0 and value[at - 1] < x:
-                    value[at] = value[at - 1]
-                    at -= 1
-                value[at] = x
-                held = min(held + 1, k)
+        for g in range(n_groups):
+            if best[g] > zero and (held < k or best[g] > value[k - 1]):
+                held = _insert(value, order, held, k, best[g], g)
         floor = value[k - 1] if held == k else zero
         held = 0
-        for b in range(n_blocks):
-            if best[b] < floor or best[b] <= zero:
+        for g in range(n_groups):
+            if best[g] < floor or best[g] <= zero:
                 continue
-            for f in range(b * BLOCK, min(n, b * BLOCK + BLOCK)):
+            for f in range(g, n, n_groups):
                 x = row[f]
-                if x < floor or x <= zero or (held == k and x <= value[k - 1]):
+                if x < floor or x <= zero:
                     continue
-                at = min(held, k - 1)
-                while at > 0 and value[at - 1] < x:
-                    value[at], order[at] = value[at - 1], order[at - 1]
-                    at -= 1
-                value[at], order[at] = x, f
-                held = min(held + 1, k)
-        index[p, :held] = np.sort(order[:held])
+                if held < k or x > value[k - 1] or (x == value[k - 1] and f < order[k - 1]):
+                    held = _insert(value, order, held, k, x, f)
+        for j in range(held):
+            at = j
+            while at > 0 and index[p, at - 1] > order[j]:
+                index[p, at] = index[p, at - 1]
+                at -= 1
+            index[p, at] = order[j]
         count[p] = held
+
+
+@exact
+def _insert(value: np.ndarray, order: np.ndarray, held: int, k: int, x: float, f: int) -> int:
+    """Put x into a list of at most k, largest first, lower f first where equal; returns how many there are now."""
+    at = min(held, k - 1)
+    while at > 0 and (value[at - 1] < x or (value[at - 1] == x and order[at - 1] > f)):
+        value[at], order[at] = value[at - 1], order[at - 1]
+        at -= 1
+    value[at], order[at] = x, f
+    return min(held + 1, k)
 
 
 @exact
@@ -306,6 +315,43 @@ def _adam16(
 
 
 @fast
+def _four(
+    pairs: np.ndarray,
+    position: np.ndarray,
+    activation: np.ndarray,
+    slope: np.ndarray,
+    stride: int,
+    first: int,
+    row: np.ndarray,
+    g: np.ndarray,
+    d_value: np.ndarray,
+) -> None:
+    """Four pairs of a feature at a time, so that its row and gradient are read a quarter as often."""
+    n, zero = row.shape[0], row.dtype.type(0)
+    p0, p1, p2, p3 = pairs[0], pairs[1], pairs[2], pairs[3]
+    i0, i1, i2, i3 = (
+        position[p0] * stride + first,
+        position[p1] * stride + first,
+        position[p2] * stride + first,
+        position[p3] * stride + first,
+    )
+    s0, s1, s2, s3 = slope[i0 : i0 + n], slope[i1 : i1 + n], slope[i2 : i2 + n], slope[i3 : i3 + n]
+    a0, a1, a2, a3 = activation[p0], activation[p1], activation[p2], activation[p3]
+    d0, d1, d2, d3 = zero, zero, zero, zero
+    for c in range(n):
+        w = row[c]
+        d0 += w * s0[c]
+        d1 += w * s1[c]
+        d2 += w * s2[c]
+        d3 += w * s3[c]
+        g[c] += (a0 * s0[c] + a1 * s1[c]) + (a2 * s2[c] + a3 * s3[c])
+    d_value[p0] += d0
+    d_value[p1] += d1
+    d_value[p2] += d2
+    d_value[p3] += d3
+
+
+@fast
 def _update(
     begin: int,
     end: int,
@@ -327,6 +373,9 @@ def _update(
     encoder: np.ndarray,
     encoder_mean: np.ndarray,
     encoder_square: np.ndarray,
+    bias: np.ndarray,
+    bias_mean: np.ndarray,
+    bias_square: np.ndarray,
     norm: np.ndarray,
     rule: np.ndarray,
     step: int,
@@ -335,7 +384,7 @@ def _update(
     d_pre: np.ndarray,
 ) -> None:
     width, d = decoder.shape[1], encoder.shape[1]
-    g = np.empty(max(min(TILE, width), d), decoder.dtype)
+    g, d_bias = np.empty(max(min(TILE, width), d), decoder.dtype), np.empty(1, decoder.dtype)
     zero = decoder.dtype.type(0)
     for f in range(begin, end):
         lo, hi = starts[f], starts[f + 1]
@@ -349,14 +398,19 @@ def _update(
             row, part = decoder[f, first:last], g[: last - first]
             for c in range(last - first):
                 part[c] = shrink[f] * row[c]
-            for j in range(lo, hi):
+            j = lo
+            while j + 4 <= hi:
+                _four(order[j : j + 4], position, activation, slope, stride, first, row, part, d_value)
+                j += 4
+            while j < hi:
                 pair = order[j]
-                at = position[pair] * stride
-                s, a, dot = slope[at + first : at + last], activation[pair], zero
+                at, a, dot = position[pair] * stride, activation[pair], zero
+                s = slope[at + first : at + last]
                 for c in range(last - first):
                     dot += row[c] * s[c]
                     part[c] += a * s[c]
                 d_value[pair] += dot
+                j += 1
             if scratch is None:
                 _adam(row, decoder_mean[f, first:last], decoder_square[f, first:last], part, rule)
             else:
@@ -368,12 +422,15 @@ def _update(
         part = g[:d]
         for c in range(d):
             part[c] = drift[f] * total[c]
+        d_bias[0] = drift[f] * x.shape[0]
         for j in range(lo, hi):
             pair = order[j]
             one, weight = x[position[pair]], gate[pair] * d_value[pair] - drift[f] * gate[pair]
             d_pre[pair] = weight
+            d_bias[0] += weight
             for c in range(d):
                 part[c] += weight * one[c]
+        _adam(bias[f], bias_mean[f], bias_square[f], d_bias, rule)
         if scratch is None:
             _adam(encoder[f], encoder_mean[f], encoder_square[f], part, rule)
         else:

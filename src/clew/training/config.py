@@ -18,7 +18,7 @@ class DictionaryConfig:
     """How a dictionary is trained. Widths and depths come from the model."""
 
     kind: Kind = "clt"
-    """A cross-layer transcoder writes to its own and later layers, a per-layer one to its own, an SAE back to its site."""
+    """A cross-layer transcoder writes to its own and later layers, a per-layer one to its own, an SAE to its site."""
     reach: int = 0
     """How many layers a CLT's features write to, their own first; 0 means all later ones."""
     features: int = 2048

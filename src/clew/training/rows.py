@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from types import ModuleType
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
@@ -29,7 +29,8 @@ class Pairs:
 
     position: Int[Tensor, " pair"]
     index: Int[Tensor, " pair"]
-    n_pos: int
+    starts: Int[Tensor, " bound"]
+    """The pairs of position p are starts[p]..starts[p + 1]."""
     n_features: int
 
     def __len__(self) -> int:
@@ -38,17 +39,23 @@ class Pairs:
     @classmethod
     def of_counts(cls, count: Int[Tensor, " pos"], index: Int[Tensor, " pair"], n_features: int) -> Pairs:
         """From the number of pairs at every position."""
-        position = torch.arange(len(count), device=count.device).repeat_interleave(count)
-        return cls(position=position, index=index, n_pos=len(count), n_features=n_features)
+        position = torch.arange(len(count), device=count.device).repeat_interleave(count, output_size=len(index))
+        starts = torch.cat([count.new_zeros(1), count.cumsum(0)])
+        return cls(position=position, index=index, starts=starts, n_features=n_features)
 
-    def taken(self, keep: Tensor) -> Pairs:
+    @classmethod
+    def sorted(cls, position: Int[Tensor, " pair"], index: Int[Tensor, " pair"], n_pos: int, n_features: int) -> Pairs:
+        """From pairs in order."""
+        return cls.of_counts(torch.bincount(position, minlength=n_pos), index, n_features)
+
+    def taken(self, keep: Bool[Tensor, " pair"]) -> Pairs:
         """Some of the pairs, by a mask."""
-        return Pairs(position=self.position[keep], index=self.index[keep], n_pos=self.n_pos, n_features=self.n_features)
+        return Pairs.sorted(self.position[keep], self.index[keep], self.n_pos, self.n_features)
 
-    @cached_property
-    def starts(self) -> Int[Tensor, " bound"]:
-        """The pairs of position p are starts[p]..starts[p + 1]."""
-        return torch.searchsorted(self.position, torch.arange(self.n_pos + 1, device=self.position.device))
+    @property
+    def n_pos(self) -> int:
+        """Positions of the batch, those without a pair too."""
+        return len(self.starts) - 1
 
     @cached_property
     def counts(self) -> Int[Tensor, " feature"]:
@@ -113,7 +120,7 @@ def top(pre: Float[Tensor, "pos feature"], k: int) -> Pairs:
     """The k largest positive values of every row; the lowest index first where they are equal."""
     positive = pre.relu()
     position, index = (largest(positive, k) & (positive > 0)).nonzero(as_tuple=True)
-    return Pairs(position=position, index=index, n_pos=len(pre), n_features=pre.shape[1])
+    return Pairs.sorted(position, index, *pre.shape)
 
 
 def above(pre: Float[Tensor, "pos feature"], cut: Float[Tensor, " feature"]) -> Pairs:
@@ -121,7 +128,7 @@ def above(pre: Float[Tensor, "pos feature"], cut: Float[Tensor, " feature"]) -> 
     position, index = above_cut(pre.float(), cut.to(pre.dtype).float()) if pre.dtype == torch.bfloat16 else above_cut(
         pre, cut
     )  # fmt: skip
-    return Pairs(position=position, index=index, n_pos=len(pre), n_features=pre.shape[1])
+    return Pairs.sorted(position, index, *pre.shape)
 
 
 def preactivations(
@@ -155,15 +162,17 @@ def update(
     x: Float[Tensor, "pos d_model"],
     decoder: Rows,
     encoder: Rows,
+    bias: Rows,
     norm: Float[Tensor, " feature"],
     adam: Adam,
 ) -> tuple[Float[Tensor, " pair"], Float[Tensor, " pair"]]:
-    """Gradients of one layer's features, and the optimizer's step on decoder, encoder and norm of those concerned.
+    """Gradients of one layer's features, and the optimizer's step on the rows and norms of those concerned.
 
     `slope` is the gradient of the outputs. With d_value = decoder . slope + extra and d_pre = gate * (d_value - drift):
 
         d decoder = sum over pairs of activation * slope    + shrink * decoder
         d encoder = sum over pairs of d_pre * x             + drift * (sum of all x)
+        d bias    = sum over pairs of d_pre                 + drift * positions
 
     Returns d_value and d_pre. A feature without pairs, shrink or drift is not touched.
     """
@@ -180,6 +189,8 @@ def update(
         d_encoder = _weighted(x, position, starts, d_pre[own]) + drift[some, None] * total
         adam.apply_rows(decoder, some, d_decoder)
         adam.apply_rows(encoder, some, d_encoder)
+        d_bias = torch.zeros_like(norm).index_add_(0, pairs.index[own], d_pre[own])[some] + drift[some] * len(x)
+        adam.apply_rows(bias, some, d_bias[:, None])
         norm[some] = decoder.weight[some].norm(dim=1)
     return d_value, d_pre
 

@@ -6,6 +6,8 @@ and sizes, fitted before the first step. The finished Dictionary has them folded
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from types import ModuleType
 
@@ -73,6 +75,7 @@ class Run:
         self.skip = Rows.of(torch.zeros(n_layers * d_model * config.skip, d_model, dtype=dtype), dtype)
         self.step, self.guess = 0, 0.0
         self.scales: dict[str, Tensor] = {}
+        self._buffers: dict[str, Tensor] = {}
 
     def _first(self, layer: int, generator: torch.Generator, dtype: torch.dtype, moments: torch.dtype) -> Features:
         """Uniform draws for JumpReLU (Ameisen et al. 2025); for the others encoders of norm one, small decoders."""
@@ -109,16 +112,28 @@ class Run:
         """The linear connection of one layer, a view."""
         return self.skip.weight.view(-1, self.d_model, self.d_model)[layer]
 
+    def buffer(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """Memory that is used again in every step: fresh pages of this size cost as much as what is done with them."""
+        held = self._buffers.get(name)
+        if held is None or held.dtype != dtype or held.numel() < math.prod(shape):
+            held = self._buffers[name] = torch.empty(math.prod(shape), dtype=dtype)
+        return held[: math.prod(shape)].view(shape)
+
     def quiet_longer_than(self, positions: int) -> float:
         """Share of features that have not fired for so many positions."""
         return float(torch.stack([(f.quiet > positions).double().mean() for f in self.layers]).mean())
 
-    def fit_scales(self, batch: Batch) -> None:
+    def fit_scales(self, batches: Iterable[Batch]) -> None:
         """Centre and scale of every layer's input and output: in these units the mean alone has error 1 a component."""
-        for name, side in (("input", batch.inputs), ("output", batch.outputs)):
-            self.scales[f"{name}_centre"] = side.mean(1)
-            spread = (side - side.mean(1, keepdim=True)).square().mean((1, 2)).sqrt()
-            self.scales[f"{name}_scale"] = spread.clamp_min(1e-12)
+        n, shape = 0, (2, self.n_layers, self.d_model)
+        total, square = torch.zeros(shape, dtype=torch.float64), torch.zeros(shape, dtype=torch.float64)
+        for batch in batches:
+            sides = torch.stack([batch.inputs, batch.outputs]).double()
+            n, total, square = n + sides.shape[2], total + sides.sum(2), square + sides.square().sum(2)
+        centre = total / n
+        scale = (square / n - centre.square()).clamp_min(0).mean(2).sqrt().clamp_min(1e-12)
+        for i, name in enumerate(("input", "output")):
+            self.scales |= {f"{name}_centre": centre[i].float(), f"{name}_scale": scale[i].float()}
 
     def normalised(self, batch: Batch) -> Batch:
         """A batch in the units of training."""

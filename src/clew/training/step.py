@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -21,7 +21,7 @@ from clew.errors import InputError
 from clew.training.activations import Batch
 from clew.training.objective import Terms, candidates, kept, terms, threshold_gradient, window
 from clew.training.rows import Adam, Pairs
-from clew.training.run import Features, Run
+from clew.training.run import Run
 
 AUXILIARY_K = 32
 AUXILIARY_SHARE = 1 / 4  # of a batch's positions
@@ -43,14 +43,20 @@ class Outcome:
     loss: float
     nmse: tuple[float, ...]
     l0: tuple[float, ...]
-    missing: Float[Tensor, "pos written"]
-    """What the reconstruction lacks, all layers side by side."""
+    slope: Float[Tensor, "pos written"]
+    """Gradient of the squared error by the outputs, layers side by side: -2 / (pos * d_model) of what is missing.
+
+    The next step writes over it."""
 
 
-def selecting(own: Features, x: Float[Tensor, "pos d_model"], precision: str) -> Float[Tensor, "pos feature"]:
-    """Dense pre-activations of one layer, in the precision that picks active features."""
-    dtype = x.dtype if precision == "float32" else torch.bfloat16
-    return linear(x.to(dtype), own.encoder.weight.to(dtype), own.bias.weight[:, 0].to(dtype))
+def selecting(run: Run, layer: int, x: Float[Tensor, "pos d_model"]) -> Float[Tensor, "pos feature"]:
+    """Dense pre-activations of one layer, in the precision that picks features; the next call overwrites them."""
+    own, dtype = run.layers[layer], x.dtype if run.config.precision == "float32" else torch.bfloat16
+    encoder = own.encoder.weight
+    if encoder.dtype != dtype:
+        encoder = run.buffer("encoder", encoder.shape, dtype).copy_(encoder)
+    pre = run.buffer("pre", (len(x), len(encoder)), dtype)
+    return torch.addmm(own.bias.weight[:, 0].to(dtype), x.to(dtype), encoder.T, out=pre)
 
 
 def activate(run: Run, inputs: Float[Tensor, "layer pos d_model"], k: float) -> list[Active]:
@@ -72,15 +78,16 @@ def _candidates(run: Run, i: int, x: Tensor, k: float, guess: float) -> Active:
         cut = guess / own.norm.clamp_min(1e-6)
     elif own.threshold is not None:
         cut = own.threshold - window(own.threshold)
-    pre = selecting(own, x, run.config.precision)
+    pre = selecting(run, i, x)
     pairs = candidates(run.kernels, run.config.nonlinearity, pre, min(round(k), run.config.features), cut)
     value = run.kernels.preactivations(pairs, x, own.encoder.weight, own.bias.weight[:, 0])
     return Active(pairs=pairs, value=value)
 
 
 def reconstruct(run: Run, inputs: Float[Tensor, "layer pos d_model"], active: list[Active], on: list[Terms]) -> Tensor:
-    """Outputs [pos, layers times d_model]: biases, skips and what active features write."""
-    out = run.decoder_bias.weight.flatten().repeat(inputs.shape[1], 1)
+    """Outputs [pos, layers times d_model]: biases, skips and what active features write; the next call overwrites."""
+    out = run.buffer("out", (inputs.shape[1], run.n_layers * run.d_model), inputs.dtype)
+    out.copy_(run.decoder_bias.weight.flatten().expand_as(out))
     for i, (a, t) in enumerate(zip(active, on, strict=True)):
         if run.config.skip:
             out[:, i * run.d_model : (i + 1) * run.d_model] += linear(inputs[i], run.skip_of(i))
@@ -93,26 +100,28 @@ def take_step(run: Run, batch: Batch, k: float, price: float, rate: float, dead_
     n_layers, n_pos, d = batch.inputs.shape
     active = activate(run, batch.inputs, k)
     on = [terms_of(run, i, batch.inputs[i], a, price) for i, a in enumerate(active)]
-    missing = batch.outputs.transpose(0, 1).reshape(n_pos, -1) - reconstruct(run, batch.inputs, active, on)
-    errors = missing.view(n_pos, n_layers, d).square().mean((0, 2))
+    slope = reconstruct(run, batch.inputs, active, on)
+    slope.view(n_pos, n_layers, d).sub_(batch.outputs.transpose(0, 1))  # in place: this is what takes most memory
+    errors = torch.linalg.vector_norm(slope.view(n_pos, n_layers, d), dim=(0, 2)).square() / (n_pos * d)
     loss = float(errors.sum() + sum(t.penalty for t in on))
     if not torch.isfinite(torch.tensor(loss)):
         raise InputError(f"the loss became {loss} at step {run.step}: lower the learning rate and resume")
     adam = Adam(rate=rate, step=run.step + 1)
-    slope = missing * (-2 / (n_pos * d))
+    slope.mul_(2 / (n_pos * d))
     counts = []
     for i, (a, t) in enumerate(zip(active, on, strict=True)):
-        fired = torch.bincount(a.pairs.index[t.gate > 0], minlength=run.config.features)
+        off = t.gate == 0
+        fired = torch.bincount(a.pairs.index[~off], minlength=run.config.features) if off.any() else a.pairs.counts
         counts.append(float(fired.sum()) / n_pos)
         dead = run.layers[i].quiet > dead_after
         if run.config.nonlinearity in ("topk", "batchtopk") and dead.any():
             idle = (dead & (fired == 0) & (a.pairs.counts == 0)).nonzero().flatten()
-            _explain(run, i, batch.inputs[i], missing[:, run.columns(i)], idle, float(errors[i]), adam)
+            _explain(run, i, batch.inputs[i], slope[:, run.columns(i)], idle, float(errors[i]), adam)
         backward(run, i, batch.inputs[i], slope[:, run.columns(i)], a, t, adam)
         run.layers[i].quiet.add_(n_pos).masked_fill_(fired > 0, 0.0)
     _backward_plain(run, batch.inputs, slope, adam)
     run.step += 1
-    return Outcome(loss=loss, nmse=tuple(errors.tolist()), l0=tuple(counts), missing=missing)
+    return Outcome(loss=loss, nmse=tuple(errors.tolist()), l0=tuple(counts), slope=slope)
 
 
 def terms_of(run: Run, i: int, x: Float[Tensor, "pos d_model"], active: Active, price: float) -> Terms:
@@ -128,13 +137,12 @@ def backward(run: Run, i: int, x: Tensor, slope: Tensor, active: Active, on: Ter
     """Move one layer's features, given the gradient of what they write; returns that of their pre-activations."""
     own, pairs = run.layers[i], active.pairs
     d_value, d_pre = run.kernels.update(
-        pairs, on.activation, slope, on.extra, on.gate, on.shrink, on.drift, x, own.decoder, own.encoder, own.norm, adam
-    )
-    ids = ((pairs.counts > 0) | (on.shrink != 0) | (on.drift != 0)).nonzero().flatten()
-    d_bias = torch.zeros_like(own.norm).index_add_(0, pairs.index, d_pre) + on.drift * len(x)
-    adam.apply_rows(own.bias, ids, d_bias[ids, None])
+        pairs, on.activation, slope, on.extra, on.gate, on.shrink, on.drift, x,
+        own.decoder, own.encoder, own.bias, own.norm, adam,
+    )  # fmt: skip
     if own.log_threshold is not None and own.threshold is not None:
         gradient = threshold_gradient(pairs, active.value, d_value, own.threshold, on.drift)
+        ids = ((pairs.counts > 0) | (on.drift != 0)).nonzero().flatten()
         adam.apply_rows(own.log_threshold, ids, gradient[ids, None])
     return d_pre
 
@@ -149,15 +157,15 @@ def _backward_plain(run: Run, inputs: Tensor, slope: Tensor, adam: Adam) -> None
         adam.apply(run.skip.weight, run.skip.mean, run.skip.square, gradient)
 
 
-def _explain(run: Run, i: int, x: Tensor, residual: Tensor, ids: Tensor, error: float, adam: Adam) -> None:
+def _explain(run: Run, i: int, x: Tensor, slope: Tensor, ids: Tensor, error: float, adam: Adam) -> None:
     """Let idle features explain what is missing at some positions: their loss is relative to it, times the error."""
     if not len(ids):
         return
     n = max(1, int(len(x) * AUXILIARY_SHARE))
-    x, residual, own = x[:n], residual[:n], run.layers[i]
+    residual, x, own = slope[:n] * (-0.5 * x.numel()), x[:n], run.layers[i]
     pre = linear(x, own.encoder.weight[ids], own.bias.weight[ids, 0])
     local = run.kernels.top(pre, min(AUXILIARY_K, len(ids)))
-    pairs = Pairs(position=local.position, index=ids[local.index], n_pos=n, n_features=run.config.features)
+    pairs = replace(local, index=ids[local.index], n_features=run.config.features)
     value = run.kernels.preactivations(pairs, x, own.encoder.weight, own.bias.weight[:, 0])
     active = Active(pairs=pairs, value=value)
     on = terms("topk", pairs, value, own.norm, None, None, 0.0)

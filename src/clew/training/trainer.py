@@ -24,7 +24,7 @@ from torch import Tensor
 
 from clew.dictionary import Dictionary
 from clew.subject.subject import Subject
-from clew.training.activations import Batch, Documents, stream
+from clew.training.activations import Batch, Documents, buffer_positions, stream
 from clew.training.checkpoint import restore_checkpoint, save_checkpoint
 from clew.training.config import DictionaryConfig
 from clew.training.run import Run, finished
@@ -83,8 +83,8 @@ def train_dictionary(
     if resume:
         restore_checkpoint(run, folder, subject, buffer)
     if not run.scales:
-        first = islice(_batches(subject, documents, config, 0, buffer), max(1, buffer // config.batch))
-        run.fit_scales(_joined(first))
+        held = max(1, buffer_positions(subject, buffer) // config.batch)
+        run.fit_scales(islice(_batches(subject, documents, config, 0, buffer), held))
     began, since = time.perf_counter(), run.step
     for batch in islice(_batches(subject, documents, config, run.step, buffer), config.steps - run.step):
         outcome = advance(run, run.normalised(batch))
@@ -110,11 +110,6 @@ def _batches(subject: Subject, documents: Documents, config: DictionaryConfig, s
     return stream(subject, documents, read_site=read_site, write_site=write_site, **size)
 
 
-def _joined(batches: Iterator[Batch]) -> Batch:
-    every = list(batches)
-    return Batch(inputs=torch.cat([b.inputs for b in every], 1), outputs=torch.cat([b.outputs for b in every], 1))
-
-
 def _report(run: Run, subject: Subject, outcome: Outcome, rate: float) -> TrainingReport:
     return TrainingReport(
         step=run.step,
@@ -138,7 +133,7 @@ def advance(run: Run, batch: Batch) -> Outcome:
     due = run.step % REVIVE_EVERY == 0 and progress < REVIVE_UNTIL
     outcome = take_step(run, batch, k, price, rate, DEAD_AFTER)
     if due:
-        revive(run, batch, outcome.missing)
+        revive(run, batch, outcome.slope * (-0.5 * batch.inputs[0].numel()))
     return outcome
 
 
