@@ -17,6 +17,7 @@ from clew.errors import InputError
 from clew.intervention.clamp import Clamp, Row
 from clew.intervention.edit import Edit
 from clew.intervention.run import cases, effect, effects, outcomes
+from clew.subject.held import hold
 from clew.subject.subject import Subject
 
 EXACT = {"rtol": 1e-9, "atol": 1e-10}
@@ -357,7 +358,7 @@ def test_with_everything_held_the_frozen_model_can_be_solved(subject: Subject) -
     dictionary = models.dictionary("clt", subject)
     graph = trace(subject, dictionary, PROMPT)
     one, two = (str(graph.node(place).id) for place in (0, 3))
-    held = subject.held(subject.record(PROMPT))
+    held = hold(subject, subject.record(PROMPT))
     given = [[Edit.ablate(one)], [Edit.ablate(two)], [Edit.ablate(one), Edit.ablate(two)], [Edit.scale(one, -1.0)]]
     rows = [Row(edits=(), base=0, n_prompt=9, first=1, through=2)]
     rows += [Row(edits=tuple(own), base=0, n_prompt=9, first=1, through=2) for own in given]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from clew.attribution.influence import Scores
     from clew.attribution.trace import trace
     from clew.dictionary.dictionary import Dictionary
+    from clew.intervention.audit import Audit
     from clew.intervention.edit import Edit
     from clew.intervention.run import Effect
     from clew.kit import Kit, load
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Audit": "clew.intervention.audit",
     "Dictionary": "clew.dictionary.dictionary",
     "Edit": "clew.intervention.edit",
     "Effect": "clew.intervention.run",
@@ -49,6 +51,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Audit",
     "ClewError",
     "Dictionary",
     "Edit",

@@ -21,6 +21,7 @@ from clew.dictionary.dictionary import Dictionary
 from clew.errors import FileError
 from clew.features.promoted import label_of, promoted_tokens
 from clew.ids import FeatureId
+from clew.intervention.audit import Audit, audit
 from clew.intervention.edit import Edit
 from clew.intervention.generate import Step, generate
 from clew.intervention.run import Effect, effect
@@ -73,6 +74,13 @@ class Kit:
         Options are those of `clew.intervention.generate.generate`: tokens, temperature, top_p, seed, through, stop.
         """
         return generate(self.subject, self.dictionary, prompt, edits, **options)
+
+    def audit(self, graph: Graph, **options: Any) -> Audit:
+        """How far the predictions of a graph hold in the real model, beside baselines.
+
+        Options are those of `clew.intervention.audit.audit_all`: nodes, seed, take_apart, means.
+        """
+        return audit(self.subject, self.dictionary, graph, **options)
 
     @classmethod
     def load(cls, folder: Path | str, *, device: str | torch.device = "cpu") -> Kit:

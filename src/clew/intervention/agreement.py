@@ -59,15 +59,18 @@ def agreement(
     *,
     seed: int = 0,
 ) -> Agreement:
-    """Compare pairs; those of one `cluster` are resampled together."""
+    """Compare pairs; those of one `cluster` are resampled together. NaN where there are none."""
     p, m = predicted.double().numpy(), measured.double().numpy()
+    if not len(p):
+        unknown = Interval(np.nan, np.nan, np.nan)
+        return Agreement(pairs=0, spearman=unknown, slope=unknown, sign_errors=unknown)
     names, member = np.unique(cluster.numpy(), return_inverse=True)
     n_clusters = len(names)
     rp, rm = (_ranks(values) for values in (p, m))
     wrong = np.abs(m) * (np.sign(p) != np.sign(m))
     terms = (np.ones_like(p), rp, rm, rp * rp, rm * rm, rp * rm, p * m, p * p, wrong, np.abs(m))
     sums = np.stack([np.bincount(member, weights=term, minlength=n_clusters) for term in terms])
-    draws = np.random.default_rng(seed).multinomial(n_clusters, np.full(n_clusters, 1 / max(1, n_clusters)), RESAMPLES)
+    draws = np.random.default_rng(seed).multinomial(n_clusters, np.full(n_clusters, 1 / n_clusters), RESAMPLES)
     whole = sums.sum(1)
     again = sums @ draws.T
     return Agreement(
@@ -82,7 +85,7 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     """Ranks centred at zero; ties share their mean."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
-    return (ranks - ranks.mean()) / max(1, len(values)) if len(values) else ranks
+    return (ranks - ranks.mean()) / len(values)
 
 
 def _correlation(sums: np.ndarray) -> np.ndarray:

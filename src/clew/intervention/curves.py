@@ -52,7 +52,8 @@ class Removal:
     logit: float
     probability: float
     """Of the token that was on top before."""
-    same_top: bool
+    same_top: float
+    """1 where the top token stays; over several prompts, the share of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +127,7 @@ class Removed:
         top = int(probabilities[0].argmax())
         measures = (logits @ self._weights()).tolist()
         return [
-            Removal(logit=measures[i], probability=float(p[top]), same_top=int(p.argmax()) == top)
+            Removal(logit=measures[i], probability=float(p[top]), same_top=float(int(p.argmax()) == top))
             for i, p in enumerate(probabilities)
         ][1:]
 

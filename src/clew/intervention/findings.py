@@ -27,7 +27,8 @@ from clew.errors import InputError, MismatchError
 from clew.intervention.clamp import Semantics
 from clew.intervention.curves import Curves, curves, feature_ranking
 from clew.intervention.measure import Effects, measured, predicted, shuffled
-from clew.subject.subject import Held, Subject
+from clew.subject.held import Held, hold
+from clew.subject.subject import Subject
 
 STEPS = ("patterns", "norms", "final norm", "gates", "errors")
 SHUFFLES = 3
@@ -151,17 +152,17 @@ class _Table:
 
     def steps(self) -> None:
         recording = self.subject.record(torch.tensor(self.graph.token_ids))
-        hold = partial(self.subject.held, recording)
-        every, none = hold(), {"patterns": False, "norms": False, "final_norm": False}
+        keep = partial(hold, self.subject, recording)
+        every, none = keep(), {"patterns": False, "norms": False, "final_norm": False}
         kinds: dict[str, tuple[Semantics, Held | None]] = {
-            "released.patterns": ("linear", hold(patterns=False)),
-            "released.norms": ("linear", hold(norms=False)),
-            "released.final norm": ("linear", hold(final_norm=False)),
+            "released.patterns": ("linear", keep(patterns=False)),
+            "released.norms": ("linear", keep(norms=False)),
+            "released.final norm": ("linear", keep(final_norm=False)),
             "released.gates": ("frozen", every),
             "released.errors": ("live", every),
-            "frozen.patterns": ("live", hold(**none | {"patterns": True})),
-            "frozen.norms": ("live", hold(**none | {"norms": True})),
-            "frozen.final norm": ("live", hold(**none | {"final_norm": True})),
+            "frozen.patterns": ("live", keep(**none | {"patterns": True})),
+            "frozen.norms": ("live", keep(**none | {"norms": True})),
+            "frozen.final norm": ("live", keep(**none | {"final_norm": True})),
             "frozen.gates": ("linear", None),
             "frozen.errors": ("frozen", None),
         }

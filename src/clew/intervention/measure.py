@@ -23,7 +23,8 @@ from clew.errors import InputError
 from clew.intervention.clamp import Semantics
 from clew.intervention.edit import Edit
 from clew.intervention.run import cases, read_sites
-from clew.subject.subject import Held, Run, Subject
+from clew.subject.held import Held
+from clew.subject.subject import Run, Subject
 
 Effects = Float[Tensor, "node source"]
 

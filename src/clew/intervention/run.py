@@ -23,8 +23,9 @@ from clew.errors import InputError
 from clew.ids import NodeId
 from clew.intervention.clamp import Clamp, Row, Semantics
 from clew.intervention.edit import Edit, check
+from clew.subject.held import Held, hold
 from clew.subject.recording import SiteName
-from clew.subject.subject import Held, Prompt, Run, SiteAt, Subject
+from clew.subject.subject import Prompt, Run, SiteAt, Subject
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -148,7 +149,7 @@ def _predicted(
     subject: Subject, dictionary: Dictionary, ids: Int[Tensor, " pos"], row: Row, before: Outcome, semantics: Semantics
 ) -> Outcome:
     """What the frozen model's answer to the edits makes of the run without them."""
-    held = subject.held(subject.record(ids))
+    held = hold(subject, subject.record(ids))
     clamp = Clamp(dictionary, [replace(row, edits=(), base=0), replace(row, base=0)], semantics)
     plain, edited = outcomes(subject, dictionary, clamp, [ids, ids], held)
     logits = before.logits + (edited.logits - plain.logits)

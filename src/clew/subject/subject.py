@@ -19,9 +19,10 @@ from torch import Tensor, nn
 
 from clew.errors import FileError, InputError, UnsupportedModelError
 from clew.subject.families import FAMILIES, Family
-from clew.subject.hooks import Watch, changing, eager_attention, holding, module_at, named_modules, normalized, watching
+from clew.subject.held import Held
+from clew.subject.hooks import Watch, changing, eager_attention, holding, named_modules, normalized, watching
 from clew.subject.recorder import record
-from clew.subject.recording import Affine, Attend, Normalize, Recording, SiteName
+from clew.subject.recording import Recording, SiteName
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -51,13 +52,6 @@ _PLACES: dict[SiteName, tuple[str, bool]] = {
     "mlp_raw_out": ("mlp", False),
     "mlp_out": ("mlp", False),
 }
-
-
-@dataclass(frozen=True)
-class Held:
-    """Recorded linear maps that stand in for attention layers or norms; made by `Subject.held`."""
-
-    steps: Mapping[nn.Module, Callable[[Tensor], Tensor]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -305,35 +299,6 @@ class Subject:
 
         return DynamicCache(config=self.config)
 
-    def held(
-        self, recording: Recording, *, patterns: bool = True, norms: bool = True, final_norm: bool = True
-    ) -> Held | None:
-        """The parts of a recording that a later run of the same length is to keep; None when it is none.
-
-        `norms` are those before and after sublayers, `final_norm` is the one before the unembedding.
-        """
-        steps: dict[nn.Module, Callable[[Tensor], Tensor]] = {}
-        if patterns:
-            steps |= {
-                self.modules["attention", step.layer]: step.forward
-                for step in recording.steps
-                if isinstance(step, Attend)
-            }
-        scales = [step for step in recording.steps if isinstance(step, Normalize)]
-        weights = [step for step in recording.steps if isinstance(step, Affine)]
-        last = module_at(self.model, self.family.final_norm)
-        for module, scale, weight in zip(self._norms(), scales, weights, strict=True):
-            if final_norm if module is last else norms:
-                steps[module] = partial(_normed, scale, weight)
-        return Held(steps) if steps else None
-
-    def _norms(self) -> Iterator[nn.Module]:
-        """Every norm in the order in which a recording passes them."""
-        roles = ("attention_norm", "post_attention_norm", "mlp_norm", "post_mlp_norm")
-        for layer in range(self.n_layers):
-            yield from (self.modules[role, layer] for role in roles if (role, layer) in self.modules)
-        yield module_at(self.model, self.family.final_norm)
-
     def unembed(self, final: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:
         """Logits, before a final soft-cap, of what the final norm gives out."""
         head = self.model.get_output_embeddings()
@@ -394,10 +359,6 @@ class Subject:
 def _changed(new: Change, seen: Seen, before: Callable[[Tensor], Tensor] | None, value: Tensor) -> Tensor:
     """Apply a change after the one that another name of the same place asked for."""
     return new(value if before is None else before(value), seen)
-
-
-def _normed(scale: Normalize, weight: Affine, x: Tensor) -> Tensor:
-    return weight.forward(scale.forward(x))
 
 
 @contextmanager

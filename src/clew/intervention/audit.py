@@ -1,0 +1,345 @@
+"""How far to trust a graph: predicted effects beside measured ones, with every baseline, in one value.
+
+`audit` ablates features of one graph, `audit_all` those of many; `clew.intervention.findings` says what is measured.
+Intervals resample sources for one prompt, prompts for several.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from clew import files
+from clew.attribution.graph import Graph
+from clew.dictionary.dictionary import Dictionary
+from clew.errors import FileError, InputError
+from clew.intervention.agreement import Agreement, Interval, agreement
+from clew.intervention.curves import Curve, Curves, Removal
+from clew.intervention.findings import SHUFFLES, STEPS, Findings, examine
+from clew.subject.subject import Subject
+
+SCHEMA = 1
+HOLDS, PARTLY = 0.8, 0.5  # rank correlation from which predictions hold, and hold in part
+KINDS = ("outputs", "features")
+_NAMES = {
+    "patterns": "attention patterns",
+    "norms": "the scales of norms",
+    "final norm": "the scale of the final norm",
+    "gates": "features that switch",
+    "errors": "errors of the dictionary",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One row of the table: what is compared, and how far it agrees, on outputs and on features."""
+
+    name: str
+    outputs: Agreement
+    features: Agreement
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Audit:
+    """What was measured of one graph or of several, and what it means.
+
+    Effects on outputs are centred logits, on features pre-activations.
+    """
+
+    prompts: tuple[str, ...]
+    subject: str
+    dictionary: str
+    nodes: int
+    lines: Mapping[str, Line]
+    """`total`: prediction against measurement. `influential`, `random`: by how the node was chosen. `distance.1` and so
+    on: by layers between source and receiver (outputs lie one behind the last layer). `gradient`, `activation`,
+    `shuffled`: baselines. `e+1` and so on: clamped through later layers. `released.patterns` and so on: the frozen
+    model with one part released. `frozen.patterns` and so on: the live model with one part frozen."""
+    tokens: Mapping[str, Agreement]
+    """This Dictionary's graph against the exact one of the neurons: `effect` and `influence` of tokens on targets."""
+    curves: tuple[Curves, ...]
+    """Faithfulness and completeness, a mean over prompts, by way of ablation."""
+    seconds: float
+    pairs: Float[Tensor, "pair 4"] = field(repr=False)
+    """Predicted, measured, layers between, 1 for an output: what the figure draws."""
+    provenance: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def verdict(self) -> str:
+        """One sentence: do the graph's predictions hold, and what parts them from the model."""
+        total = [getattr(self.lines["total"], kind) for kind in KINDS]
+        said = " and ".join(f"{one.spearman} on {kind}" for one, kind in zip(total, KINDS, strict=True))
+        slopes = " and ".join(f"{one.slope.value:.2f}" for one in total)
+        signs = " and ".join(f"{one.sign_errors.value:.0%}" for one in total)
+        parts = [f"{_NAMES[step]} on {kind}" for kind in KINDS if (step := self.culprit(kind)) is not None]
+        return (
+            f"The graph's predictions {_word(total)}: Spearman {said}; slope {slopes}; {signs} of the effect with the "
+            f"wrong sign." + (f" What parts them from the model most: {', '.join(parts)}." if parts else "")
+        )
+
+    def culprit(self, kind: str) -> str | None:
+        """The step that costs the most rank correlation: lost by releasing it alone plus gained by freezing it alone.
+
+        Gates can only be frozen where errors are, so that their gain is counted beyond the errors'.
+        """
+
+        def spearman(name: str) -> float:
+            return getattr(self.lines[name], kind).spearman.value
+
+        cost = {}
+        for step in STEPS:
+            if f"released.{step}" in self.lines:
+                before = "frozen.errors" if step == "gates" else "total"
+                cost[step] = 1 - spearman(f"released.{step}") + spearman(f"frozen.{step}") - spearman(before)
+        known = {step: value for step, value in cost.items() if not math.isnan(value)}
+        return max(known, key=lambda step: known[step], default=None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Every figure as plain values; NaN is null."""
+        lines = {name: {kind: getattr(line, kind).to_json() for kind in KINDS} for name, line in self.lines.items()}
+        return {
+            "verdict": self.verdict,
+            "prompts": list(self.prompts),
+            "subject": self.subject,
+            "dictionary": self.dictionary,
+            "nodes": self.nodes,
+            "lines": lines,
+            "tokens": {name: value.to_json() for name, value in self.tokens.items()},
+            "curves": _plain([asdict(one) for one in self.curves]),
+            "seconds": self.seconds,
+        }
+
+    def save(self, path: Path | str) -> None:
+        """Write figures and pairs as one file, and the figure beside it as PNG."""
+        head = self.to_json() | {"provenance": files.provenance(**self.provenance)}
+        note = {"format": "clew.audit", "schema": str(SCHEMA), "head": json.dumps(head, ensure_ascii=False)}
+        files.save_tensors(path, {"pairs": self.pairs}, note)
+        from clew.intervention.figure import draw
+
+        files.write_bytes(Path(path).with_suffix(".png"), draw(self))
+
+    @classmethod
+    def load(cls, path: Path | str) -> Audit:
+        """Read an audit; FileError when the file is truncated, foreign or of a newer schema."""
+        note = files.load_note(path)
+        if note.get("format") != "clew.audit":
+            raise FileError(f"{path} holds no audit")
+        if not note.get("schema", "").isdecimal() or int(note["schema"]) > SCHEMA:
+            raise FileError(f"{path} has audit schema {note.get('schema')!r}, this program reads up to {SCHEMA}")
+        try:
+            head = json.loads(note["head"])
+            lines = {
+                name: Line(name=name, **{kind: _agreement(value[kind]) for kind in KINDS})
+                for name, value in head["lines"].items()
+            }
+            return cls(
+                prompts=tuple(head["prompts"]),
+                lines=lines,
+                tokens={name: _agreement(value) for name, value in head["tokens"].items()},
+                curves=tuple(_curves(value) for value in head["curves"]),
+                pairs=files.load_tensors(path)["pairs"],
+                **{name: head[name] for name in ("subject", "dictionary", "nodes", "seconds", "provenance")},
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise FileError(f"{path} lacks part of an audit or holds a damaged one ({error})") from error
+
+
+def _word(total: Sequence[Agreement]) -> str:
+    lows = [one.spearman.low for one in total]
+    if all(low >= HOLDS for low in lows):
+        return "hold"
+    return "hold in part" if max(lows) >= PARTLY else "do not hold"
+
+
+def audit(subject: Subject, dictionary: Dictionary, graph: Graph, **options: Any) -> Audit:
+    """Test a graph against the model that it explains; options as for `audit_all`."""
+    return audit_all(subject, dictionary, [graph], **options)
+
+
+def audit_all(
+    subject: Subject,
+    dictionary: Dictionary,
+    graphs: Iterable[Graph],
+    *,
+    nodes: int = 200,
+    seed: int = 0,
+    take_apart: bool = True,
+    means: Mapping[int, Float[Tensor, " feature"]] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Audit:
+    """Test several graphs together: up to `nodes` features of each are ablated.
+
+    Without `take_apart`, the model is not taken apart, and neither curves nor neurons are computed. `means` are the
+    mean activations of all features by layer, for curves by mean ablation beside those by zero. InputError for a graph
+    that cannot be measured, MismatchError for one of another Dictionary.
+    """
+    began, found = time.perf_counter(), []
+    for number, graph in enumerate(graphs):
+        found.append(examine(subject, dictionary, graph, nodes=nodes, seed=seed, take_apart=take_apart, means=means))
+        if progress is not None:
+            progress(number + 1)
+    if not found:
+        raise InputError("there is no graph to audit: give at least one")
+    table = _joined(found)
+    return Audit(
+        prompts=tuple(one.prompt for one in found),
+        subject=subject.name,
+        dictionary=dictionary.name,
+        nodes=sum(len(one.nodes) for one in found),
+        lines=dict(_lines(table, found[0].n_layers)),
+        tokens=_tokens(found),
+        curves=_mean_curves(found),
+        pairs=torch.stack([table[name] for name in ("predicted", "measured", "distance", "target")], 1).float(),
+        seconds=time.perf_counter() - began,
+        provenance={"nodes": nodes, "seed": seed},
+    )
+
+
+# --- from findings to figures -----------------------------------------------------------------------------------------
+
+
+def _joined(found: Sequence[Findings]) -> dict[str, Tensor]:
+    """All pairs in one table; `cluster` is the source, or the prompt where there are several."""
+    clusters = [
+        torch.full_like(one.columns["source"], number) if len(found) > 1 else one.columns["source"]
+        for number, one in enumerate(found)
+    ]
+    table = {name: torch.cat([one.columns[name] for one in found]) for name in found[0].columns}
+    return table | {"cluster": torch.cat(clusters).long()}
+
+
+def _lines(table: Mapping[str, Tensor], n_layers: int) -> Iterable[tuple[str, Line]]:
+    everything = torch.ones_like(table["target"], dtype=torch.bool)
+
+    def line(name: str, says: str, is_so: str, rows: Tensor = everything) -> tuple[str, Line]:
+        kinds = {}
+        for kind, target in zip(KINDS, (1, 0), strict=True):
+            chosen = rows & (table["target"] == target) & ~torch.isnan(table[says]) & ~torch.isnan(table[is_so])
+            kinds[kind] = agreement(table[says][chosen], table[is_so][chosen], table["cluster"][chosen])
+        return name, Line(name=name, **kinds)
+
+    yield line("total", "predicted", "measured")
+    yield line("influential", "predicted", "measured", table["influential"])
+    yield line("random", "predicted", "measured", ~table["influential"])
+    for distance in range(1, n_layers + 1):
+        yield line(f"distance.{distance}", "predicted", "measured", table["distance"] == distance)
+    yield line("gradient", "gradient", "measured")
+    yield line("activation", "activation", "measured")
+    yield _shuffled(line)
+    for name in table:
+        if name.startswith("e+") and name.endswith(".measured"):
+            e = name.removesuffix(".measured")
+            yield line(e, f"{e}.predicted", name)
+        elif name.startswith(("released.", "frozen.")):
+            yield line(name, "predicted", name)
+
+
+def _shuffled(line: Callable[..., tuple[str, Line]]) -> tuple[str, Line]:
+    """The mean over several shuffles, so that no lucky one stands for all."""
+    lines = [line("shuffled", f"shuffled.{number}", "measured")[1] for number in range(SHUFFLES)]
+
+    def mean(kind: str, name: str) -> Interval:
+        values = [getattr(getattr(one, kind), name) for one in lines]
+        return Interval(*(sum(getattr(v, end) for v in values) / len(values) for end in ("value", "low", "high")))
+
+    kinds = {
+        kind: Agreement(
+            pairs=getattr(lines[0], kind).pairs,
+            **{name: mean(kind, name) for name in ("spearman", "slope", "sign_errors")},
+        )
+        for kind in KINDS
+    }
+    return "shuffled", Line(name="shuffled", **kinds)
+
+
+def _tokens(found: Sequence[Findings]) -> dict[str, Agreement]:
+    if not all(one.tokens for one in found):
+        return {}
+    table = {name: torch.cat([one.tokens[name] for one in found]) for name in found[0].tokens}
+    sizes = [len(one.tokens["effect"]) for one in found]
+    many = torch.repeat_interleave(torch.arange(len(found)), torch.tensor(sizes))
+    cluster = many if len(found) > 1 else torch.arange(sizes[0])
+    return {name: agreement(table[name], table[f"{name}.neurons"], cluster) for name in ("effect", "influence")}
+
+
+def _mean_curves(found: Sequence[Findings]) -> tuple[Curves, ...]:
+    """Curves of one prompt as they are; of several, the mean area stands for curves whose sizes differ."""
+    if len(found) == 1:
+        return found[0].curves
+    return tuple(_mean([one.curves[i] for one in found]) for i in range(len(found[0].curves)))
+
+
+def _mean(curves: Sequence[Curves]) -> Curves:
+    def mean(values: Iterable[float]) -> float:
+        known = [value for value in values if not math.isnan(value)]
+        return sum(known) / len(known) if known else math.nan
+
+    def curve(name: str) -> Curve:
+        own: list[Curve] = [getattr(one, name) for one in curves]
+        n = min(len(one.sizes) for one in own)
+        return Curve(
+            sizes=own[0].sizes[: n - 1] if n > 1 else own[0].sizes[:1],
+            values=tuple(mean(one.values[i] for one in own) for i in range(max(1, n - 1))),
+            random=tuple(mean(one.random[i] for one in own) for i in range(max(1, n - 1))),
+            area=mean(one.area for one in own),
+            random_area=mean(one.random_area for one in own),
+        )
+
+    def removal(name: str) -> dict[str, float]:
+        own = [getattr(one, name) for one in curves]
+        return {key: mean(float(getattr(one, key)) for one in own) for key in ("logit", "probability", "same_top")}
+
+    return Curves(
+        ablation=curves[0].ablation,
+        faithfulness=curve("faithfulness"),
+        completeness=curve("completeness"),
+        **{name: Removal(**removal(name)) for name in ("whole", "no_features", "no_errors")},
+    )
+
+
+# --- to and from plain values -----------------------------------------------------------------------------------------
+
+
+def _plain(value: Any) -> Any:
+    """Without NaN, which JSON does not have."""
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _agreement(value: Mapping[str, Any]) -> Agreement:
+    numbers = {name: Interval(*map(_number, value[name])) for name in ("spearman", "slope", "sign_errors")}
+    return Agreement(pairs=value["pairs"], **numbers)
+
+
+def _curves(value: Mapping[str, Any]) -> Curves:
+    def curve(one: Mapping[str, Any]) -> Curve:
+        return Curve(
+            sizes=tuple(one["sizes"]),
+            values=tuple(map(_number, one["values"])),
+            random=tuple(map(_number, one["random"])),
+            area=_number(one["area"]),
+            random_area=_number(one["random_area"]),
+        )
+
+    return Curves(
+        ablation=value["ablation"],
+        faithfulness=curve(value["faithfulness"]),
+        completeness=curve(value["completeness"]),
+        **{name: Removal(**value[name]) for name in ("whole", "no_features", "no_errors")},
+    )
