@@ -14,7 +14,7 @@ from clew.dictionary import Dictionary
 from clew.subject.subject import Subject
 from clew.training.activations import collect
 from clew.training.corpus import Documents, encode_documents
-from clew.training.evaluate import DENSITY_EDGES, Evaluation, evaluate, histogram, replaced_logits
+from clew.training.evaluation import DENSITY_EDGES, Evaluation, evaluate, histogram, replaced_logits
 
 
 def text(made: Subject, n: int = 12) -> Documents:

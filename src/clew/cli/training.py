@@ -12,7 +12,7 @@ from rich.console import Console
 from clew.cli.common import bar, lines_of, table
 
 if TYPE_CHECKING:
-    from clew.training.evaluate import Evaluation
+    from clew.training.evaluation import Evaluation
 
 
 def train(
@@ -34,7 +34,7 @@ def train(
     from clew.dictionary import Dictionary
     from clew.subject import Subject
     from clew.training.activations import encode_documents
-    from clew.training.evaluate import evaluate
+    from clew.training.evaluation import evaluate
     from clew.training.trainer import DictionaryConfig, train_dictionary
 
     subject = Subject.load(kit.BUNDLED / model / "model" if model in kit.bundled() else model)

@@ -1,11 +1,32 @@
-"""Training of dictionaries on the activations of a model, and measuring how good they are."""
+"""Training of dictionaries on the activations of a model, and measuring how good they are.
 
-from clew.training.activations import Documents, encode_documents
-from clew.training.evaluate import Evaluation, evaluate, replaced_logits
-from clew.training.run import DictionaryConfig
-from clew.training.trainer import TrainingReport, train_dictionary
+Names are imported when they are first used: a configuration alone, as the command line needs it, costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clew.training.config import DictionaryConfig
+    from clew.training.corpus import Documents, encode_documents
+    from clew.training.evaluation import Evaluation, evaluate, replaced_logits
+    from clew.training.source import CorpusConfig
+    from clew.training.trainer import TrainingReport, train_dictionary
+
+_HOMES = {
+    "CorpusConfig": "source",
+    "DictionaryConfig": "config",
+    "Documents": "corpus",
+    "Evaluation": "evaluation",
+    "TrainingReport": "trainer",
+    "encode_documents": "corpus",
+    "evaluate": "evaluation",
+    "replaced_logits": "evaluation",
+    "train_dictionary": "trainer",
+}
 
 __all__ = [
+    "CorpusConfig",
     "DictionaryConfig",
     "Documents",
     "Evaluation",
@@ -15,3 +36,9 @@ __all__ = [
     "replaced_logits",
     "train_dictionary",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'clew.training' has no attribute {name!r}")
+    return getattr(import_module(f"clew.training.{_HOMES[name]}"), name)

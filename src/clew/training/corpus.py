@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from torch import Tensor
 from clew import files
 from clew.errors import FileError, InputError, MismatchError
 from clew.subject.subject import Subject
+from clew.training.source import Bos, CorpusConfig
 
 if TYPE_CHECKING:
     from clew.training.cache import Cache
@@ -35,34 +36,19 @@ AT_ONCE = 1 << 22  # characters given to the tokenizer together
 PIECE = 1 << 20  # characters after which a file that is one document is cut, at a line's end
 SCHEMA = 1
 
+__all__ = [
+    "CorpusConfig",
+    "Documents",
+    "encode_documents",
+    "load_tokens",
+    "open_corpus",
+    "read_documents",
+    "sample_documents",
+    "save_tokens",
+    "split_held_out",
+]
+
 Document = str | Sequence[int] | np.ndarray | Tensor
-Bos = Literal["row", "document", "never"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class CorpusConfig:
-    """Where text comes from and how it becomes rows."""
-
-    text: str = "world"
-    """A text, .jsonl, .parquet or token file; a dataset's folder or hub id; samples (the model's own); world (the small
-    world's corpus)."""
-    field: str = "text"
-    """Where JSONL, Parquet and datasets keep a document, as text or as token ids."""
-    split: str = "train"
-    """The part of a dataset that is read."""
-    cut: Literal["line", "paragraph", "file"] = "line"
-    """What is one document in a text file; paragraphs are parted by empty lines."""
-    bos: Bos = "row"
-    """Where a BOS goes if the tokenizer has one: before every row, as in a traced prompt, before a document's first
-    row, or nowhere. Token ids are taken as they are."""
-    context: int = 0
-    """Longest row in tokens; 0 is the model's context."""
-    held_out: int = 32768
-    """Positions at the beginning that are kept for measuring; at most a tenth of the corpus."""
-
-    def __post_init__(self) -> None:
-        if self.context < 0 or self.held_out < 1:
-            raise InputError("context must not be below 0, held_out not below 1")
 
 
 @dataclass(frozen=True, kw_only=True)

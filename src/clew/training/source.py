@@ -1,0 +1,38 @@
+"""Where text for training comes from: one frozen value, whose docstrings are the help texts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from clew.errors import InputError
+
+Bos = Literal["row", "document", "never"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusConfig:
+    """Where text comes from, and how it becomes rows and batches."""
+
+    text: str = "world"
+    """A text, .jsonl, .parquet or token file; a dataset's folder or hub id; samples (the model's own); world (the small
+    world's corpus)."""
+    field: str = "text"
+    """Where JSONL, Parquet and datasets keep a document, as text or as token ids."""
+    split: str = "train"
+    """The part of a dataset that is read."""
+    cut: Literal["line", "paragraph", "file"] = "line"
+    """What is one document in a text file; paragraphs are parted by empty lines."""
+    bos: Bos = "row"
+    """Where a BOS goes if the tokenizer has one: before every row, as in a traced prompt, before a document's first
+    row, or nowhere. Token ids are taken as they are."""
+    context: int = 0
+    """Longest row in tokens; 0 is the model's context."""
+    held_out: int = 32768
+    """Positions at the beginning that are kept for measuring; at most a tenth of the corpus."""
+    buffer: int = 32768
+    """Positions whose activations are shuffled together; fewer when they would take more than a gigabyte."""
+
+    def __post_init__(self) -> None:
+        if self.context < 0 or self.held_out < 1 or self.buffer < 1:
+            raise InputError("context must not be below 0, held_out and buffer not below 1")
