@@ -56,7 +56,7 @@ class Edit:
             raise InputError(f"{self}: the strength is {self.strength}, give a finite number")
         if self.verb == "ablate" and self.strength != 0:
             raise InputError(f"{self}: ablating takes no strength, but it is {self.strength}; use `set`")
-        if self.layer is not None and self.verb != "steer":
+        if self.feature is not None and self.layer is not None and self.verb != "steer":
             raise InputError(f"{self}: only steering goes into a layer of its own")
         if isinstance(self.positions, str):
             if self.positions not in get_args(Where):
@@ -108,7 +108,7 @@ class Edit:
             if layer is not None and found.layer is not None:
                 raise InputError(f"{along} says a layer, and it is given a second time")
             return found if layer is None else replace(found, layer=layer)
-        values = torch.as_tensor(along).flatten().tolist()
+        values = along.flatten().tolist() if isinstance(along, Tensor) else along
         return cls(
             verb="steer",
             strength=float(strength),
@@ -193,7 +193,7 @@ class Edit:
         return plain | ({"feature": str(self.feature)} if self.feature is not None else {})
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Edit:
+    def from_json(cls, value: Any) -> Edit:
         """Read what `to_json` gave; InputError when it is no edit."""
         if not isinstance(value, Mapping):
             raise InputError(f"{value!r} is not an edit: it must be an object with a verb")
@@ -277,11 +277,11 @@ def check(
     for one, other in combinations(edits, 2):
         if _contradict(one, other, n_positions):
             raise InputError(f"{one} and {other} contradict each other: give one edit a feature and position")
-    return _last_clamped(edits, dictionary, through)
+    return last_clamped(edits, dictionary, through)
 
 
-def _last_clamped(edits: Sequence[Edit], dictionary: Dictionary, through: int | None) -> int:
-    """`through`, or the lowest that it can be: every edited feature writes at least once."""
+def last_clamped(edits: Sequence[Edit], dictionary: Dictionary, through: int | None) -> int:
+    """`through`, or the lowest that it can be: every edited feature writes at least once; or InputError."""
     layers = [edit.feature.layer for edit in edits if edit.feature is not None and edit.verb != "steer"]
     last = 0 if dictionary.kind == "sae" else max((dictionary.written_layers(layer)[0] for layer in layers), default=0)
     if through is None:
@@ -293,6 +293,18 @@ def _last_clamped(edits: Sequence[Edit], dictionary: Dictionary, through: int | 
     if not last <= through < dictionary.n_layers:
         raise InputError(f"through={through}: edits reach layer {last}, give one of {last}..{dictionary.n_layers - 1}")
     return through
+
+
+def on_prompt(edits: Iterable[Edit], n_prompt: int) -> tuple[Edit, ...]:
+    """What edits come to before anything is generated: positions behind the prompt are left out."""
+    found = []
+    for edit in edits:
+        if isinstance(edit.positions, tuple):
+            within = tuple(position for position in edit.positions if position < n_prompt)
+            found += [replace(edit, positions=within)] if within else []
+        elif edit.positions != "generated":
+            found.append(edit)
+    return tuple(found)
 
 
 def _check_target(edit: Edit, dictionary: Dictionary) -> None:
