@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from clew.cli import audit, kits, organism, trace, training
+from clew.cli import audit, edit, kits, organism, trace, training
 from clew.errors import ClewError
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ def _root() -> None:
 
 
 app.command()(trace.trace)
+app.command()(edit.edit)
 app.command()(audit.audit)
 app.command()(training.train)
 app.add_typer(organism.app, name="organism")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from clew.errors import InputError
 
@@ -57,6 +58,14 @@ def table(*columns: str, title: str | None = None) -> Table:
             column.removeprefix(">"), justify="right" if number else "left", style="none", header_style="dim"
         )
     return table
+
+
+def tokens_line(tokens: Sequence[str]) -> Text:
+    """Tokens with their positions, in a line."""
+    line = Text()
+    for position, token in enumerate(tokens):
+        line.append(f"{position}", style="dim").append(f" {token!r}  ")
+    return line
 
 
 @contextmanager

@@ -12,7 +12,17 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from clew.cli.common import DictionaryOption, JsonOption, KitOption, ModelOption, bar, open_kit, table, texts_of
+from clew.cli.common import (
+    DictionaryOption,
+    JsonOption,
+    KitOption,
+    ModelOption,
+    bar,
+    open_kit,
+    table,
+    texts_of,
+    tokens_line,
+)
 
 if TYPE_CHECKING:
     from clew.attribution.graph import Graph
@@ -101,7 +111,7 @@ def _print_summary(summary: Summary, *, seconds: float, megabytes: float) -> Non
     console = Console(highlight=False)
     console.print(Text(summary.prompt, style="bold"))
     console.print(Text(f"{summary.subject}, {summary.dictionary}", style="dim"))
-    console.print(_tokens(summary.tokens), "", sep="\n")
+    console.print(tokens_line(summary.tokens), "", sep="\n")
     outputs = table("next token", ">probability", "")
     for token, probability in summary.outputs[:5]:
         outputs.add_row(Text(repr(token)), f"{probability:.4f}", Text("█" * round(30 * probability), style="blue"))
@@ -124,13 +134,6 @@ def _print_summary(summary: Summary, *, seconds: float, megabytes: float) -> Non
         console, "Output features (most of their influence goes straight to the output)", summary.output_features
     )
     console.print(Text(f"{seconds:.2f} s, {megabytes:.0f} MB more memory at the peak\n", style="dim"))
-
-
-def _tokens(tokens: tuple[str, ...]) -> Text:
-    line = Text()
-    for position, token in enumerate(tokens):
-        line.append(f"{position}", style="dim").append(f" {token!r}  ")
-    return line
 
 
 def _print_features(console: Console, title: str, features: tuple[FeatureSummary, ...]) -> None:

@@ -1,0 +1,248 @@
+"""`clew edit`: change features or steer, and see the next token, other features and the text that follows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from clew.cli.common import DictionaryOption, JsonOption, KitOption, ModelOption, open_kit, table, tokens_line
+from clew.errors import InputError
+
+if TYPE_CHECKING:
+    from clew.ids import FeatureId
+    from clew.intervention.edit import Edit
+    from clew.intervention.generate import Step
+    from clew.intervention.run import Effect
+    from clew.kit import Kit
+
+    Pairs = Iterator[tuple[Step | None, Step | None]]
+
+_TOKENS, _FEATURES, _LISTED = 6, 10, 100  # next tokens and features that are shown, features in the JSON
+_ENDS = {"eos": " ■", "context": " … the context is full", "tokens": " …"}
+
+
+def _many(verb: str, meaning: str) -> Any:
+    return typer.Option(f"--{verb}", help=meaning, metavar="FEATURE", show_default=False)
+
+
+def edit(
+    prompt: Annotated[str | None, typer.Argument(help="The text to edit the model on.", show_default=False)] = None,
+    ablate: Annotated[list[str] | None, _many("ablate", "Switch a feature off, for example L3/1207@4.")] = None,
+    set_: Annotated[list[str] | None, _many("set", "Give a feature an activation: L3/1207@4=2.5.")] = None,
+    scale: Annotated[list[str] | None, _many("scale", "Multiply a feature's activation: L3/1207@4=3.")] = None,
+    add: Annotated[list[str] | None, _many("add", "Add to a feature's activation: L3/1207@4=1.")] = None,
+    steer: Annotated[
+        list[str] | None,
+        _many("steer", "Add a feature's decoder to the stream, clamping nothing: L3/1207@generated=4."),
+    ] = None,
+    edits: Annotated[Path | None, typer.Option("--edits", help="Read edits from a file, besides those given.")] = None,
+    save_edits: Annotated[Path | None, typer.Option("--save-edits", help="Write the edits to a file.")] = None,
+    through: Annotated[
+        int | None, typer.Option(help="The last layer whose MLP output is clamped; left out, the last edited one.")
+    ] = None,
+    generate: Annotated[int | None, typer.Option(help="Go on for this many tokens, with and without.")] = None,
+    temperature: Annotated[float, typer.Option(help="Of --generate; 0 takes the likeliest token.")] = 0.0,
+    top_p: Annotated[float, typer.Option("--top-p", help="Of --generate: draw from this much probability.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Of --generate: one seed, one text.")] = 0,
+    chat: Annotated[bool, typer.Option("--chat", help="Put the prompt into the model's chat template.")] = False,
+    kit: KitOption = "minnow",
+    model: ModelOption = None,
+    dictionary: DictionaryOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Edit features and see what follows: predicted by the frozen model, measured in the real one.
+
+    A feature stands at all positions (`L3/1207`), at some (`L3/1207@2,5`), at `@prompt` or at `@generated` ones.
+
+    Example: `clew edit "You find Lyon in" --set L0/438@4=12 --generate 5`
+    """
+    from clew.intervention.edit import last_clamped, load_edits, on_prompt
+    from clew.intervention.edit import save_edits as save
+
+    if prompt is None:
+        raise InputError('give a prompt; for example: clew edit "You find Lyon in" --set L0/438@4=12')
+    if generate is None and (temperature, top_p, seed) != (0.0, 1.0, 0):
+        raise InputError("--temperature, --top-p and --seed say how to --generate: give a number of tokens to it")
+    given = _parsed(ablate=ablate, set=set_, scale=scale, add=add, steer=steer)
+    none = InputError("no edit is given: name at least one, for example --ablate L3/1207@4")
+    if not given and edits is None:
+        raise none
+    loaded = open_kit(kit, model, dictionary)
+    if edits is not None:
+        given = (*load_edits(edits, loaded.dictionary), *given)
+    if not given:
+        raise none
+    text: Any = [{"role": "user", "content": prompt}] if chat else prompt
+    ids = loaded.subject.encode(text)
+    pairs = None
+    if generate is not None:
+        options = {"tokens": generate, "temperature": temperature, "top_p": top_p, "seed": seed, "through": through}
+        pairs = _pairs(loaded, text, given, options)
+        given_here = on_prompt(given, len(ids))
+        through = last_clamped(given, loaded.dictionary, through) if _clamps(loaded, given_here) else None
+    else:
+        given_here = given
+    effect = loaded.edit(ids, given_here, through=through) if given_here else None
+    if save_edits is not None:
+        save(save_edits, given, loaded.dictionary)
+    if as_json:
+        print(json.dumps(_as_json(loaded, prompt, given, effect, pairs), ensure_ascii=False, indent=1))
+        return
+    console = Console(highlight=False)
+    _print_edits(console, loaded, prompt, given, loaded.subject.token_strings(ids.tolist()))
+    if effect is not None:
+        _print_effect(console, loaded, effect)
+    if pairs is not None:
+        _print_texts(console, pairs)
+
+
+def _parsed(**written: list[str] | None) -> tuple[Edit, ...]:
+    from clew.intervention.edit import Edit
+
+    return tuple(Edit.parse(verb, text) for verb, texts in written.items() for text in texts or [])  # type: ignore[arg-type]
+
+
+def _clamps(kit: Kit, edits: tuple[Edit, ...]) -> bool:
+    return kit.dictionary.kind != "sae" and any(edit.verb != "steer" for edit in edits)
+
+
+def _pairs(kit: Kit, prompt: Any, edits: tuple[Edit, ...], options: dict[str, Any]) -> Pairs:
+    from clew.intervention.generate import side_by_side
+
+    return side_by_side(kit.subject, kit.dictionary, prompt, edits, **options)
+
+
+def _labels(kit: Kit, features: set[FeatureId]) -> dict[FeatureId, str]:
+    from clew.features.promoted import label_of, promoted_tokens
+
+    named = promoted_tokens(kit.subject, kit.dictionary, features)
+    return {feature: label_of(tokens) for feature, tokens in named.items()}
+
+
+# --- for people -----------------------------------------------------------------------------------------------------
+
+
+def _print_edits(console: Console, kit: Kit, prompt: str, edits: tuple[Edit, ...], tokens: tuple[str, ...]) -> None:
+    console.print(Text(prompt, style="bold"))
+    console.print(Text(f"{kit.subject.name}, {kit.dictionary.name}", style="dim"))
+    console.print(tokens_line(tokens), "", sep="\n")
+    labels = _labels(kit, {edit.feature for edit in edits if edit.feature is not None})
+    shown = table("edit", "")
+    for edit in edits:
+        shown.add_row(Text(str(edit)), Text("" if edit.feature is None else labels[edit.feature]))
+    console.print(shown, "")
+
+
+def _print_effect(console: Console, kit: Kit, effect: Effect) -> None:
+    console.print(Text(_clamped(kit, effect)), "", sep="\n")
+    names = kit.subject.token_strings
+    outputs = table("next token", ">before", ">predicted", ">measured", "")
+    for token, before, predicted, measured in effect.top_tokens(count=_TOKENS):
+        bar = Text("█" * round(30 * measured), style="blue")
+        outputs.add_row(Text(repr(names([token])[0])), f"{before:.4f}", _value(predicted, 4), f"{measured:.4f}", bar)
+    console.print(outputs, "")
+    changes = effect.changes[:_FEATURES]
+    labels = _labels(kit, {change.node.feature for change in changes})
+    title = f"Features that changed most, of {len(effect.changes):,}"
+    features = table("feature", "at", ">before", ">predicted", ">measured", "", title=title)
+    for change in changes:
+        at = Text(repr(effect.tokens[change.node.position]))
+        values = f"{change.before:.2f}", _value(change.predicted, 2), f"{change.measured:.2f}"
+        label = Text(labels[change.node.feature], no_wrap=True, overflow="ellipsis")
+        features.add_row(str(change.node), at, *values, label)
+    console.print(*([features, ""] if changes else ["No feature changed.\n"]))
+
+
+def _value(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _clamped(kit: Kit, effect: Effect) -> str:
+    """Which MLP outputs were held, and what that means for what was measured."""
+    if effect.through is None:
+        where = "where it reads" if kit.dictionary.kind == "sae" else "in the stream"
+        return f"Measured with nothing clamped: the edit is made {where}, and all that follows is the real model's."
+    layers = [edit.feature.layer for edit in effect.edits if edit.feature is not None and edit.verb != "steer"]
+    first, last = min(layers), effect.through
+    which = f"layer {last}" if first == last else f"layers {first} to {last}"
+    return (
+        f"Measured with the MLP output of {which} clamped: as without edits, plus what the edited features write "
+        "there; all that follows is the real model's."
+    )
+
+
+def _print_texts(console: Console, pairs: Pairs) -> None:
+    """Both texts as they grow; where the output is no terminal, once they are whole."""
+    texts = Text(), Text()
+
+    def both() -> Any:
+        shown = table("default", "edited")
+        shown.columns[0].max_width = shown.columns[1].max_width = max(20, console.width // 2 - 2)
+        shown.add_row(*texts)
+        return shown
+
+    with Live(both(), console=console, refresh_per_second=20) as live:
+        for pair in pairs:
+            for text, step in zip(texts, pair, strict=True):
+                if step is not None:
+                    text.append(step.text).append(_ENDS.get(step.end or "", ""), style="dim")
+            live.update(both())
+    console.print()
+
+
+# --- for machines ---------------------------------------------------------------------------------------------------
+
+
+def _as_json(
+    kit: Kit, prompt: str, edits: tuple[Edit, ...], effect: Effect | None, pairs: Pairs | None
+) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "prompt": prompt,
+        "subject": kit.subject.name,
+        "dictionary": kit.dictionary.name,
+        "edits": [edit.to_json() for edit in edits],
+    }
+    if effect is not None:
+        found |= _effect_as_json(kit, effect)
+    if pairs is not None:
+        streams = zip(*pairs, strict=True)
+        found["generated"] = dict(zip(("default", "edited"), map(_stream_as_json, streams), strict=True))
+    return found
+
+
+def _effect_as_json(kit: Kit, effect: Effect) -> dict[str, Any]:
+    changes = effect.changes[:_LISTED]
+    labels = _labels(kit, {change.node.feature for change in changes})
+    return {
+        "tokens": list(effect.tokens),
+        "through": effect.through,
+        "prediction": effect.prediction,
+        "outputs": [
+            {"token": kit.subject.token_strings([i])[0], "before": before, "predicted": predicted, "measured": measured}
+            for i, before, predicted, measured in effect.top_tokens()
+        ],
+        "n_changed": len(effect.changes),
+        "changes": [
+            {
+                "feature": str(change.node),
+                "before": change.before,
+                "predicted": change.predicted,
+                "measured": change.measured,
+                "label": labels[change.node.feature],
+            }
+            for change in changes
+        ],
+    }
+
+
+def _stream_as_json(steps: tuple[Step | None, ...]) -> dict[str, Any]:
+    made = [step for step in steps if step is not None]
+    tokens = [{"id": step.token_id, "text": step.text, "probability": step.probability} for step in made]
+    return {"text": "".join(step.text for step in made), "end": made[-1].end, "tokens": tokens}
