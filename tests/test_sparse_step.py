@@ -1,5 +1,7 @@
 """The sparse step against the dense loss, in float64: outputs and the gradient of every weight."""
 
+from dataclasses import replace
+
 import dense
 import pytest
 import torch
@@ -149,3 +151,27 @@ def test_the_bits_do_not_depend_on_the_number_of_threads() -> None:
     for a, b in zip(runs[0].layers, runs[1].layers, strict=True):
         assert torch.equal(a.decoder.weight, b.decoder.weight)
         assert torch.equal(a.encoder.weight, b.encoder.weight)
+
+
+def test_moments_in_16_bits_are_right_on_average(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is one of the two 16-bit neighbours of the float32 value, and their mean over many is not biased."""
+    found = {}
+    for precision in ("float32", "lean"):
+        config = DictionaryConfig(features=64, k=8, batch=256, precision="float32", nonlinearity="topk")
+        run = Run(2, 64, replace(config, precision=precision), kernels=compiled)
+        if precision == "lean":
+            monkeypatch.setattr(run, "config", config)
+        g = torch.Generator().manual_seed(0)
+        batch = Batch(inputs=torch.randn(2, 256, 64, generator=g), outputs=torch.randn(2, 256, 64, generator=g))
+        take_step(run, batch, 8.0, 0.0, 1e-3, 10**9)
+        found[precision] = run.layers[0]
+    for name in ("encoder", "decoder"):
+        one, two = found["float32"].rows[name], found["lean"].rows[name]
+        assert two.mean.dtype == two.square.dtype == torch.bfloat16
+        torch.testing.assert_close(one.weight, two.weight)
+        for exact, rounded in ((one.mean, two.mean.float()), (one.square, two.square.float())):
+            assert (exact != 0).float().mean() > 0.9
+            error = (rounded - exact)[exact != 0] / exact[exact != 0]
+            assert float(error.abs().max()) <= 2**-7
+            assert abs(float(error.mean())) < 4 * float(error.std()) / len(error) ** 0.5
+            assert float(error.std()) > 2**-10

@@ -9,12 +9,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from toy import BUFFER, SMALL, VOCAB, D, L, Marks, documents_of, sentences, trained_subject
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from clew.dictionary import Dictionary
 from clew.dictionary.sparse import above, decode_dense, decode_sparse
-from clew.errors import FileError, InputError, MismatchError
+from clew.errors import InputError
 from clew.subject.subject import Subject
 from clew.training import DictionaryConfig, Documents, encode_documents, evaluate, train_dictionary
 from clew.training import trainer as trainer_module
@@ -25,55 +25,15 @@ from clew.training.run import DROP_AFTER, Run, finished
 from clew.training.step import activate, take_step
 from clew.training.trainer import fit_threshold, revive
 
-VOCAB, D, L = 40, 24, 3
-SMALL = DictionaryConfig(features=64, k=4, steps=30, batch=128, learning_rate=5e-3, precision="float32")
-
-
-class Marks:
-    """As much of a tokenizer as ids need: token 0 begins a document."""
-
-    all_special_ids = (0,)
-    bos_token_id = 0
-
-
-def sentences(n: int, generator: torch.Generator, length: int = 12) -> Tensor:
-    """Documents in which every token depends on the one before."""
-    ids = torch.zeros(n, length, dtype=torch.long)
-    ids[:, 1] = torch.randint(1, VOCAB, (n,), generator=generator)
-    for t in range(2, length):
-        ids[:, t] = (ids[:, t - 1] * 7 + torch.randint(0, 3, (n,), generator=generator)) % (VOCAB - 1) + 1
-    return ids
-
 
 @pytest.fixture(scope="module")
 def subject() -> Subject:
-    torch.manual_seed(0)
-    config = GPT2Config(
-        vocab_size=VOCAB,
-        n_positions=16,
-        n_embd=D,
-        n_layer=L,
-        n_head=2,
-        activation_function="relu",
-        bos_token_id=0,
-        eos_token_id=0,
-    )
-    model, generator = GPT2LMHeadModel(config).eval(), torch.Generator().manual_seed(0)
-    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
-    for _ in range(40):
-        ids = sentences(32, generator)
-        logits = model(ids).logits[:, :-1]
-        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    model.requires_grad_(False)
-    return Subject(model, Marks(), "toy")  # type: ignore[arg-type]
+    return trained_subject()
 
 
 @pytest.fixture(scope="module")
 def documents(subject: Subject) -> Documents:
-    return encode_documents(subject, list(sentences(200, torch.Generator().manual_seed(1))))
+    return documents_of(subject)
 
 
 # Kernels
@@ -169,7 +129,7 @@ def test_long_documents_are_cut_to_the_context(subject: Subject) -> None:
 
 
 def run_to_end(subject: Subject, documents: Documents, config: DictionaryConfig, folder: Path) -> Dictionary:
-    reports = list(train_dictionary(subject, documents, config, folder))
+    reports = list(train_dictionary(subject, documents, config, folder, buffer=BUFFER))
     assert reports[-1].step == config.steps
     return Dictionary.load(folder / "dictionary")
 
@@ -229,23 +189,6 @@ def test_training_beats_an_untrained_dictionary(
     assert made.kl < 0.1 * null.kl
     if nonlinearity == "batchtopk":
         assert sum(made.l0) / L == pytest.approx(config.k, rel=0.1)
-
-
-def test_a_resumed_run_ends_with_the_same_bits(
-    subject: Subject, documents: Documents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(trainer_module, "CHECKPOINT_EVERY", 7)
-    monkeypatch.setattr(trainer_module, "DEAD_AFTER", 1000)
-    whole = run_to_end(subject, documents, SMALL, tmp_path / "whole")
-    for stop in (7, 9, 20):
-        folder = tmp_path / str(stop)
-        stopped = train_dictionary(subject, documents, SMALL, folder, report_every=1)
-        assert [r.step for r in islice(stopped, stop)][-1] == stop
-        stopped.close()  # type: ignore[attr-defined]
-        assert not (folder / "dictionary").exists()
-        reports = list(train_dictionary(subject, documents, SMALL, folder, resume=True, report_every=1))
-        assert reports[0].step == stop - stop % 7 + 1
-        assert Dictionary.load(folder / "dictionary").fingerprint == whole.fingerprint
 
 
 def test_a_run_is_determined_by_its_seed(subject: Subject, documents: Documents, tmp_path: Path) -> None:
@@ -341,23 +284,6 @@ def test_nan_activations_stop_the_run_by_name(subject: Subject, documents: Docum
             collect(subject, documents, torch.arange(3), "mlp_in", "mlp_raw_out")
     finally:
         bias.copy_(before)
-
-
-def test_a_checkpoint_of_another_run_or_a_broken_one_is_refused(
-    subject: Subject, documents: Documents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(trainer_module, "CHECKPOINT_EVERY", 2)
-    config = replace(SMALL, steps=3)
-    list(train_dictionary(subject, documents, config, tmp_path))
-    with pytest.raises(MismatchError, match="belongs to another run"):
-        next(train_dictionary(subject, documents, replace(config, k=5), tmp_path, resume=True))
-    path = tmp_path / "checkpoint.safetensors"
-    path.write_bytes(path.read_bytes()[:-50])
-    with pytest.raises(FileError, match="not a whole safetensors file"):
-        next(train_dictionary(subject, documents, config, tmp_path, resume=True))
-    path.unlink()
-    with pytest.raises(FileError, match="no such file"):
-        next(train_dictionary(subject, documents, config, tmp_path, resume=True))
 
 
 def test_a_revived_feature_explains_its_share_of_the_position_it_was_made_for(

@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -82,7 +82,8 @@ def read_json(path: Path | str) -> Any:
 
 
 def save_tensors(path: Path | str, tensors: Mapping[str, Tensor], note: Mapping[str, str] | None = None) -> None:
-    """Write one safetensors file atomically; `note` is its string metadata."""
+    """Write one safetensors file atomically, without a copy in memory; `note` is its string metadata."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     whole: dict[str, Tensor] = {}
@@ -92,18 +93,34 @@ def save_tensors(path: Path | str, tensors: Mapping[str, Tensor], note: Mapping[
         start = plain.untyped_storage().data_ptr()
         whole[name] = plain.clone() if start in stored else plain  # the format refuses tensors that share memory
         stored.add(start)
-    _replace(Path(path), lambda temporary: save_file(whole, str(temporary), metadata=dict(note or {})))
+
+    def write(temporary: Path) -> None:
+        try:
+            save_file(whole, str(temporary), metadata=dict(note or {}))
+        except SafetensorError as error:  # it says so when the disk is full
+            raise FileError(f"cannot write {path}: {error}") from error
+
+    _replace(Path(path), write)
 
 
-def load_tensors(path: Path | str) -> dict[str, Tensor]:
-    """Map the tensors of one safetensors file; pages are read when touched. FileError when truncated or foreign."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+def clear_temporaries(path: Path | str) -> None:
+    """Remove what writers of a file that were killed have left beside it."""
+    for left in Path(path).parent.glob(f".{Path(path).name}.????????"):
+        left.unlink(missing_ok=True)
+
+
+def load_tensors(path: Path | str, names: Iterable[str] | None = None) -> dict[str, Tensor]:
+    """Map the tensors of one safetensors file, or those named; pages are read when touched.
+
+    FileError when it is truncated or foreign, or lacks one.
+    """
+    from safetensors import SafetensorError, safe_open
 
     if not Path(path).is_file():
         raise FileError(f"cannot read {path}: no such file")
     try:
-        return load_file(str(path))
+        with safe_open(str(path), framework="pt") as opened:
+            return {name: opened.get_tensor(name) for name in (opened.keys() if names is None else names)}
     except (SafetensorError, OSError, ValueError) as error:
         raise FileError(f"{path} is not a whole safetensors file ({error})") from error
 

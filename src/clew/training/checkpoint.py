@@ -13,13 +13,14 @@ from pathlib import Path
 from torch import Tensor
 
 from clew import files
-from clew.errors import FileError, MismatchError
+from clew.errors import MismatchError
 from clew.subject.subject import Subject
 from clew.training.run import Run
 
 SCHEMA = "clew.training"
 VERSION = 2
 NAME = "checkpoint.safetensors"
+SCALES = ("input_centre", "input_scale", "output_centre", "output_scale")
 
 
 def save_checkpoint(run: Run, folder: Path, subject: Subject, buffer: int) -> None:
@@ -32,16 +33,15 @@ def save_checkpoint(run: Run, folder: Path, subject: Subject, buffer: int) -> No
 def restore_checkpoint(run: Run, folder: Path, subject: Subject, buffer: int) -> None:
     """Take a checkpoint over; MismatchError when it belongs to another run, FileError when it is not whole."""
     path = folder / NAME
-    note, tensors = files.load_note(path), files.load_tensors(path)
+    files.clear_temporaries(path)
+    note = files.load_note(path)
     if note.get("run") != _belongs(run, subject, buffer):
         raise MismatchError(f"{path} belongs to another run ({note.get('run', 'unknown')}): resume with its settings")
-    try:
-        run.step, run.guess = int(note["step"]), float(note["guess"])
-        for name, tensor in _state(run):
-            tensor.copy_(tensors.pop(name))
-    except KeyError as error:
-        raise FileError(f"{path} lacks {error}: it is no whole checkpoint") from error
-    run.scales = {k.removeprefix("scale."): v.clone() for k, v in tensors.items() if k.startswith("scale.")}
+    for name, tensor in _state(run):  # one at a time: what is mapped counts as memory
+        tensor.copy_(files.load_tensors(path, [name])[name])
+    scales = files.load_tensors(path, [f"scale.{name}" for name in SCALES])
+    run.scales = {name.removeprefix("scale."): tensor.clone() for name, tensor in scales.items()}
+    run.step, run.guess = int(note["step"]), float(note["guess"])
 
 
 def _belongs(run: Run, subject: Subject, buffer: int) -> str:

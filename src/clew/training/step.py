@@ -102,7 +102,8 @@ def take_step(run: Run, batch: Batch, k: float, price: float, rate: float, dead_
     on = [terms_of(run, i, batch.inputs[i], a, price) for i, a in enumerate(active)]
     slope = reconstruct(run, batch.inputs, active, on)
     slope.view(n_pos, n_layers, d).sub_(batch.outputs.transpose(0, 1))  # in place: this is what takes most memory
-    errors = torch.linalg.vector_norm(slope.view(n_pos, n_layers, d), dim=(0, 2)).square() / (n_pos * d)
+    sizes = torch.linalg.vector_norm(slope.view(n_pos, n_layers, d), dim=2)
+    errors = sizes.double().square().sum(0) / (n_pos * d)
     loss = float(errors.sum() + sum(t.penalty for t in on))
     if not torch.isfinite(torch.tensor(loss)):
         raise InputError(f"the loss became {loss} at step {run.step}: lower the learning rate and resume")

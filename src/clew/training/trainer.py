@@ -25,7 +25,7 @@ from torch import Tensor
 from clew.dictionary import Dictionary
 from clew.subject.subject import Subject
 from clew.training.activations import Batch, Documents, buffer_positions, stream
-from clew.training.checkpoint import restore_checkpoint, save_checkpoint
+from clew.training.checkpoint import NAME, restore_checkpoint, save_checkpoint
 from clew.training.config import DictionaryConfig
 from clew.training.run import Run, finished
 from clew.training.step import Outcome, activate, take_step
@@ -40,7 +40,7 @@ FIT_BATCHES = 16
 REPORT_EVERY = 25
 CHECKPOINT_EVERY = 500
 
-__all__ = ["DictionaryConfig", "TrainingReport", "train_dictionary"]
+__all__ = ["NAME", "DictionaryConfig", "TrainingReport", "train_dictionary"]
 
 
 @dataclass(frozen=True, kw_only=True)

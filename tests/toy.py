@@ -1,0 +1,77 @@
+"""A small trained model and its text, for training dictionaries on; as a program, one such training to be killed."""
+
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from clew.subject.subject import Subject
+from clew.training import DictionaryConfig, Documents, encode_documents, train_dictionary, trainer
+
+VOCAB, D, L = 40, 24, 3
+SMALL = DictionaryConfig(features=64, k=4, steps=30, batch=128, learning_rate=5e-3, precision="float32")
+BUFFER = 512
+
+
+class Marks:
+    """As much of a tokenizer as ids need: token 0 begins a document."""
+
+    all_special_ids = (0,)
+    bos_token_id = 0
+
+
+def sentences(n: int, generator: torch.Generator, length: int = 12) -> Tensor:
+    """Documents in which every token depends on the one before."""
+    ids = torch.zeros(n, length, dtype=torch.long)
+    ids[:, 1] = torch.randint(1, VOCAB, (n,), generator=generator)
+    for t in range(2, length):
+        ids[:, t] = (ids[:, t - 1] * 7 + torch.randint(0, 3, (n,), generator=generator)) % (VOCAB - 1) + 1
+    return ids
+
+
+def trained_subject() -> Subject:
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=VOCAB,
+        n_positions=16,
+        n_embd=D,
+        n_layer=L,
+        n_head=2,
+        activation_function="relu",
+        bos_token_id=0,
+        eos_token_id=0,
+    )
+    model, generator = GPT2LMHeadModel(config).eval(), torch.Generator().manual_seed(0)
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+    for _ in range(40):
+        ids = sentences(32, generator)
+        logits = model(ids).logits[:, :-1]
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    model.requires_grad_(False)
+    return Subject(model, Marks(), "toy")  # type: ignore[arg-type]
+
+
+def documents_of(subject: Subject) -> Documents:
+    return encode_documents(subject, list(sentences(200, torch.Generator().manual_seed(1))))
+
+
+def main() -> None:
+    """Train in a folder, from its checkpoint if it has one, saying every step; half of the time goes into those."""
+    folder, config = Path(sys.argv[1]), DictionaryConfig(**(vars(SMALL) | {"steps": 400, "precision": "bfloat16"}))
+    torch.set_num_threads(2)
+    trainer.CHECKPOINT_EVERY, trainer.DEAD_AFTER = 3, 1000
+    subject = trained_subject()
+    resume = (folder / "checkpoint.safetensors").exists()
+    for report in train_dictionary(
+        subject, documents_of(subject), config, folder, resume=resume, buffer=BUFFER, report_every=1
+    ):
+        print(report.step, flush=True)
+
+
+if __name__ == "__main__":
+    main()
