@@ -220,7 +220,7 @@ def test_a_slight_edit_changes_far_fewer_tokens_than_another_seed(gpt2: Subject,
 @pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.6, 1.0), (1.5, 0.5)])
 def test_tokens_come_with_their_probability(gpt2: Subject, clt: Dictionary, temperature: float, top_p: float) -> None:
     options = {"tokens": 1, "temperature": temperature, "top_p": top_p}
-    drawn = [next(generate(gpt2, clt, PROMPT, seed=seed, **options)) for seed in range(400)]
+    drawn = [next(generate(gpt2, clt, PROMPT, seed=seed, **options)) for seed in range(250)]
     wanted = torch.softmax(gpt2.logits(torch.tensor([PROMPT]))[0, -1] / temperature, -1)
     order = wanted.argsort(descending=True)
     kept = order[: int((wanted[order].cumsum(0) < top_p).sum()) + 1]  # the smallest set with that probability
@@ -230,6 +230,15 @@ def test_tokens_come_with_their_probability(gpt2: Subject, clt: Dictionary, temp
     assert float((found - wanted).abs().sum() / 2) < 0.6 * (len(kept) / len(drawn)) ** 0.5
     assert set(counts) <= set(kept.tolist())
     assert all(step.probability == pytest.approx(float(step.logits.softmax(-1)[step.token_id])) for step in drawn)
+
+
+def test_the_token_that_reaches_the_probability_is_still_drawn(gpt2: Subject, clt: Dictionary) -> None:
+    values, ids = gpt2.logits(torch.tensor([PROMPT]))[0, -1].softmax(-1).topk(2)
+    likeliest, both = float(values[0]), set(ids.tolist())
+    for top_p, wanted in ((0.99 * likeliest, {int(ids[0])}), (1.01 * likeliest, both)):
+        options = {"tokens": 1, "temperature": 1.0, "top_p": top_p}
+        drawn = {next(generate(gpt2, clt, PROMPT, seed=seed, **options)).token_id for seed in range(40)}
+        assert drawn == wanted
 
 
 def test_a_cold_draw_and_a_small_set_are_the_likeliest_text(gpt2: Subject, clt: Dictionary) -> None:
