@@ -93,12 +93,12 @@ def _graphs(kit: Kit, graph: Path | None, texts: list[str], target: list[str] | 
 
 
 _LINES = {
-    "total": "the graph",
-    "gradient": "gradient x activation",
-    "activation": "activation alone",
-    "shuffled": "shuffled edges",
-    "influential": "influential features",
-    "random": "features at random",
+    "total": "graph",
+    "influential": "  top",
+    "random": "  random",
+    "gradient": "grad x act",
+    "activation": "activation",
+    "shuffled": "shuffled",
 }
 
 
@@ -110,7 +110,7 @@ def _print(audit: Audit) -> None:
         console.print(Text(f"and {len(audit.prompts) - 3} more prompts", style="dim"))
     about = f"{audit.subject}, {audit.dictionary}: {audit.nodes:,} features ablated in {audit.seconds:.1f} s"
     console.print(Text(about, style="dim"), "", Text(audit.verdict), "", sep="\n")
-    _print_lines(console, audit, _LINES, "Spearman of predicted and measured effects, slope, share with the wrong sign")
+    _print_lines(console, audit, _LINES, "Predicted and measured effects: Spearman, slope, wrong sign")
     distances = [name for name in audit.lines if name.startswith("distance.")]
     _print_lines(
         console,
@@ -132,7 +132,7 @@ def _cells(one: Agreement) -> tuple[str, ...]:
     if one.pairs == 0 or math.isnan(one.spearman.value):
         return "", "", "", ""
     low, high = (f"{end:.2f}" for end in (one.spearman.low, one.spearman.high))
-    return f"{one.spearman.value:.2f}", f"{low} {high}", f"{one.slope.value:.2f}", f"{one.sign_errors.value:.0%}"
+    return f"{one.spearman.value:.2f}", f"{low}…{high}", f"{one.slope.value:.2f}", f"{one.sign_errors.value:.0%}"
 
 
 def _print_lines(console: Console, audit: Audit, names: dict[str, str], title: str) -> None:
@@ -148,8 +148,9 @@ def _print_steps(console: Console, audit: Audit) -> None:
     steps = [name.removeprefix("released.") for name in audit.lines if name.startswith("released.")]
     if not steps:
         return
-    title = "Which step parts them (left: it alone released, right: it alone frozen)"
-    shown = table("", ">outputs", ">features", ">outputs ", ">features ", title=title)
+    title = "Which step parts them"
+    shown = table("", ">released:", ">", ">frozen:", "> ", title=title)
+    shown.add_row("", *("outputs", "features") * 2, style="dim")
     for step in steps:
         lines = [audit.lines[f"{state}.{step}"] for state in ("released", "frozen")]
         shown.add_row(step, *(f"{one.spearman.value:.2f}" for line in lines for one in (line.outputs, line.features)))

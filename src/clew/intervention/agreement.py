@@ -71,7 +71,7 @@ def agreement(
     terms = (np.ones_like(p), rp, rm, rp * rp, rm * rm, rp * rm, p * m, p * p, wrong, np.abs(m))
     sums = np.stack([np.bincount(member, weights=term, minlength=n_clusters) for term in terms])
     draws = np.random.default_rng(seed).multinomial(n_clusters, np.full(n_clusters, 1 / n_clusters), RESAMPLES)
-    whole = sums.sum(1)
+    whole = sums.sum(1, keepdims=True)
     again = sums @ draws.T
     return Agreement(
         pairs=len(p),
@@ -101,6 +101,6 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
 def _interval(value: np.ndarray, again: np.ndarray) -> Interval:
     again = again[~np.isnan(again)]
     if not len(again):
-        return Interval(float(value), float("nan"), float("nan"))
+        return Interval(float(value[0]), float("nan"), float("nan"))
     low, high = np.quantile(again, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
-    return Interval(float(value), float(low), float(high))
+    return Interval(float(value[0]), float(low), float(high))

@@ -119,7 +119,7 @@ class Removed:
         return torch.cat(found), removals
 
     def _weights(self) -> Float[Tensor, " target"]:
-        weights = torch.tensor([target.weight for target in self.graph.targets]).to(self.directions)
+        weights = self.directions.new_tensor([target.weight for target in self.graph.targets])
         return weights / weights.sum()
 
     def _removals(self, final: Tensor, logits: Tensor) -> list[Removal]:
@@ -179,7 +179,7 @@ def curves(
         best[row, order[:size]] = True
     mass = graph.activations * _decoder_norms(dictionary, graph)
     generator = torch.Generator().manual_seed(seed)
-    drawn = torch.stack([_matched(chosen, graph, mass, generator) for chosen in best for _ in range(RANDOM_SETS)])
+    drawn = torch.stack([matched_set(chosen, graph, mass, generator) for chosen in best for _ in range(RANDOM_SETS)])
     none, every = torch.zeros(1, n, dtype=torch.bool), torch.ones(1, n, dtype=torch.bool)
     levels, ends = runs.run(torch.cat([none, every]))
     scale = levels[0] - levels[1]
@@ -230,7 +230,7 @@ def _decoder_norms(dictionary: Dictionary, graph: Graph) -> Float[Tensor, " feat
     return found.to(graph.activations)
 
 
-def _matched(
+def matched_set(
     chosen: Bool[Tensor, " feature"], graph: Graph, mass: Float[Tensor, " feature"], generator: torch.Generator
 ) -> Bool[Tensor, " feature"]:
     """As many features from the same layers and positions, each one of the nearest in size that are still free."""

@@ -84,6 +84,7 @@ def shuffled(graph: Graph, seed: int) -> Graph:
     return replace(graph, rows=dealt)
 
 
+@torch.no_grad()
 def measured(
     subject: Subject,
     dictionary: Dictionary,

@@ -1,0 +1,59 @@
+"""Audit graphs of prompts over the families of the small world, by the CLT and by the neurons.
+
+make bench-audit
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import torch
+
+import clew
+from clew.intervention.audit import audit, audit_all
+from clew.organism.prompts import listed_prompts
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--prompts", type=int, default=50)
+    parser.add_argument("--nodes", type=int, default=200)
+    chosen = parser.parse_args()
+    torch.set_num_threads(2)
+    kit = clew.load("minnow")
+    neurons = clew.Kit(kit.subject, clew.Dictionary.from_neurons(kit.subject))
+    prompts = listed_prompts(chosen.prompts)
+
+    graph = kit.trace("The capital of France is")
+    audit(kit.subject, kit.dictionary, graph, nodes=20)
+    began = time.perf_counter()
+    one = audit(kit.subject, kit.dictionary, graph, nodes=chosen.nodes)
+    print(f"one graph, {one.nodes} nodes, everything: {time.perf_counter() - began:.1f} s (bar: 20 s)\n")
+
+    for name, own in (("CLT", kit), ("neurons", neurons)):
+        began = time.perf_counter()
+        graphs = (own.trace(prompt) for prompt in prompts)
+        found = audit_all(own.subject, own.dictionary, graphs, nodes=chosen.nodes)
+        print(f"{name}: {len(prompts)} prompts, {found.nodes:,} nodes, {time.perf_counter() - began:.0f} s")
+        print(found.verdict)
+        for key, line in found.lines.items():
+            print(
+                f"  {key:22} outputs {line.outputs.spearman} slope {line.outputs.slope.value:.2f} "
+                f"sign {line.outputs.sign_errors.value:.0%}   features {line.features.spearman} "
+                f"slope {line.features.slope.value:.2f} sign {line.features.sign_errors.value:.0%}"
+            )
+        for curve in found.curves:
+            print(
+                f"  faithfulness {curve.faithfulness.area:.3f} (random {curve.faithfulness.random_area:.3f}), "
+                f"completeness {curve.completeness.area:.3f} (random {curve.completeness.random_area:.3f}); "
+                f"without errors: logit {curve.whole.logit:.2f} to {curve.no_errors.logit:.2f}, top token stays "
+                f"{curve.no_errors.same_top:.0%}"
+            )
+        for key, value in found.tokens.items():
+            print(f"  tokens on targets, {key}: beside the neurons' exact graph {value.spearman}, {value.pairs} pairs")
+        print()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+"""Prompts over the families of the small world: the list on which dictionaries and graphs are measured.
+
+Questions of the exam whose answer is known, drawn by a fixed seed, family after family in turn, so that the first n of
+the list are spread as evenly as they can be.
+"""
+
+from __future__ import annotations
+
+import random
+
+from clew.organism.world import World
+
+ANSWERED = (
+    "capitals", "languages", "cities", "two_hop", "opposites", "translation", "sums", "years", "roots", "behaviours",
+    "parity", "capitals_ru",
+)  # fmt: skip
+"""Families whose prompts end where one token (or one of few) is known to follow."""
+
+
+def listed_prompts(count: int = 100, *, seed: int = 0) -> tuple[str, ...]:
+    """The first `count` prompts of the list; all differ."""
+    world, rng = World(seed=seed), random.Random(seed)
+    drawn = {name: [question.prompt for question in world.exam(name, "unseen")] for name in ANSWERED}
+    for questions in drawn.values():
+        rng.shuffle(questions)
+    found: list[str] = []
+    for turn in range(max(map(len, drawn.values()))):
+        found += [questions[turn] for questions in drawn.values() if turn < len(questions)]
+    return tuple(dict.fromkeys(found))[:count]
