@@ -188,9 +188,9 @@ def test_removing_features_is_ablating_them_all_with_every_mlp_clamped(
     logits = done.measured.logits[-1]
     weights = torch.tensor([t.weight for t in graph.targets], dtype=torch.float64)
     wanted = ((logits - logits.mean())[[3, 17]] * weights).sum() / weights.sum()
-    assert float(level[0]) == pytest.approx(float(wanted), rel=1e-8)
+    assert float(level[0]) == pytest.approx(float(wanted), rel=1e-7)  # the graph's activations are eager attention's
     assert removals[0].probability == pytest.approx(
-        float(done.measured.probabilities[-1, int(done.before.probabilities[-1].argmax())]), rel=1e-8
+        float(done.measured.probabilities[-1, int(done.before.probabilities[-1].argmax())]), rel=1e-7
     )
 
 

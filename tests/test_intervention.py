@@ -279,6 +279,25 @@ def test_an_sae_edit_changes_the_stream_where_it_reads(subject: Subject, site: s
         effect(subject, dictionary, PROMPT, [Edit.ablate("L1/4")], through=1)
 
 
+@pytest.mark.parametrize("site", ["resid_pre", "resid_mid", "resid_post"])
+def test_what_an_sae_reads_is_told_from_before_its_own_edit(site: str) -> None:
+    subject = models.subject("llama")
+    dictionary = sae(subject, site, (0, 1))
+    done = effect(subject, dictionary, PROMPT, [Edit.add("L0/2", 3.0)])
+    torch.testing.assert_close(done.measured.reads[0], done.before.reads[0])
+    assert float((done.measured.reads[1] - done.before.reads[1]).abs().max()) > 1e-3
+    edited = {(c.node.layer, c.node.index) for c in done.changes if c.node.layer == 0}
+    assert edited == {(0, 2)}
+
+
+def test_additions_to_one_feature_are_told_as_their_sum(subject: Subject) -> None:
+    dictionary = models.dictionary("clt", subject)
+    done = effect(subject, dictionary, PROMPT, [Edit.add("L1/4@3", 1.0), Edit.add("L1/4@3", 2.0)])
+    told = {str(change.node): change for change in done.changes}["L1/4@3"]
+    assert told.measured == pytest.approx(told.before + 3.0)
+    assert told.predicted == pytest.approx(told.before + 3.0)
+
+
 class _sae_hooks:  # noqa: N801
     """The two edits above by plain hooks on blocks, norms or MLPs."""
 

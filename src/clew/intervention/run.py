@@ -63,7 +63,7 @@ class Effect:
     predicted: Outcome | None
     measured: Outcome
     changes: tuple[Change, ...]
-    """Features whose measured or predicted activation changed, the largest change first."""
+    """Features whose activation changed, the largest measured change first, then what was only predicted."""
 
     def top_tokens(self, position: int = -1, count: int = 10) -> tuple[tuple[int, float, float | None, float], ...]:
         """The likeliest next tokens before or after: (id, probability before, predicted, measured), likeliest first."""
@@ -162,7 +162,8 @@ def outcomes(
 ) -> list[Outcome]:
     """Run the rows of a clamp, padded to one batch, and cut them apart again."""
     padded = torch.nn.utils.rnn.pad_sequence(list(ids), batch_first=True)
-    run = subject.run(padded, change=clamp.changes(0, padded.shape[1]), keep=read_sites(dictionary), held=held)
+    changes = clamp.changes(0, padded.shape[1])
+    run = subject.run(padded, change=changes, reads=clamp.reads, keep=read_sites(dictionary), held=held)
     found = []
     for place, one in enumerate(ids):
         logits = subject.unembed(run.final[place, : len(one)])
@@ -184,18 +185,29 @@ def _changes(
     for layer in sorted(dictionary.layers):
         outcomes = [before, measured] + ([] if predicted is None else [predicted])
         values = torch.stack([_activations(dictionary, layer, one.reads[layer], row.first) for one in outcomes])
-        for edit in row.edits:
-            if edit.feature is not None and edit.feature.layer == layer and edit.verb != "steer":
-                mask = edit.mask(0, values.shape[1], n_prompt=row.n_prompt, first=row.first)
-                values[1:, mask, edit.feature.index] = edit.result(values[0, mask, edit.feature.index])
+        _edited(values, layer, row)
         changed = (values - values[0]).abs().amax(0)
         scale = values.abs().amax().clamp_min(1e-12)
         for position, index in (changed > 1e-5 * scale).nonzero().tolist():
             at = values[:, position, index].tolist()
             node = NodeId("feature", position, layer, index)
             found.append(Change(node, at[0], None if predicted is None else at[2], at[1]))
-    found.sort(key=lambda change: -max(abs(change.measured - change.before), abs(_moved(change))))
+    found.sort(key=lambda change: (-abs(change.measured - change.before), -abs(_moved(change))))
     return tuple(found)
+
+
+def _edited(values: Float[Tensor, "outcome pos feature"], layer: int, row: Row) -> None:
+    """Put in place what edits made of their features, several additions summed; outcome 0 is the run without edits."""
+    own = [
+        (edit.mask(0, values.shape[1], n_prompt=row.n_prompt, first=row.first), edit.feature.index, edit)
+        for edit in row.edits
+        if edit.feature is not None and edit.feature.layer == layer and edit.verb != "steer"
+    ]
+    for mask, index, _ in own:
+        values[1:, mask, index] = values[0, mask, index]
+    for mask, index, edit in own:
+        before = values[0, mask, index]
+        values[1:, mask, index] += edit.result(before) - before
 
 
 def _moved(change: Change) -> float:
@@ -252,9 +264,10 @@ def cases(
             cache = subject.new_cache()
             subject.run(ids[None, :start], cache=cache, eager=tangent)
             cache.batch_repeat_interleave(len(rows))
-        changes = Clamp(dictionary, rows, semantics, tangent=tangent).changes(start, n_pos - start)
+        clamp = Clamp(dictionary, rows, semantics, tangent=tangent)
         tokens = ids[None, start:].expand(len(rows), -1)
-        options: dict[str, Any] = {"change": changes, "keep": read_sites(dictionary), "cache": cache, "held": held}
+        options: dict[str, Any] = {"cache": cache, "held": held, "reads": clamp.reads, "keep": read_sites(dictionary)}
+        options["change"] = clamp.changes(start, n_pos - start)
         if tangent:
             with _forward_derivatives():
                 run = _tangents(subject.run(tokens, eager=True, **options))

@@ -261,8 +261,8 @@ class Subject:
 
         A change is given what its site holds, and a function that tells what an earlier site holds in this run: any,
         or only `reads`, when it is given, which saves watching the rest. With a `cache` (from `new_cache`), `ids` are
-        the tokens that follow what it has seen, and it is extended. Gradients flow unless the caller turns them off;
-        forward derivatives need `eager` attention.
+        the tokens that follow what it has seen, and it is extended. What is kept of a changed site is what it held
+        before. Gradients flow unless the caller turns them off; forward derivatives need `eager` attention.
         """
         if reads is None:
             reads = [(site, layer) for site in get_args(SiteName) for layer in range(self.n_layers)] if change else []
@@ -278,13 +278,15 @@ class Subject:
 
             inputs: dict[nn.Module, Callable[[Tensor], Tensor]] = {}
             outputs: dict[nn.Module, Callable[[Tensor], Tensor]] = {}
-            for (site, layer), new in (change or {}).items():
-                module, is_input = self._changeable(site, layer)
+            before: dict[SiteAt, Tensor] = {}
+            for at, new in (change or {}).items():
+                module, is_input = self._changeable(*at)
                 side = inputs if is_input else outputs
-                side[module] = partial(_changed, new, seen, side.get(module))
+                step = partial(_changed, new, seen, side.get(module))
+                side[module] = partial(_noted, before, at, step) if is_input and at in keep else step
             stack.enter_context(changing(inputs, outputs))
             made = self.model.base_model(ids.to(self.device), past_key_values=cache, use_cache=cache is not None)
-            kept = {(site, layer): seen(site, layer) for site, layer in keep}
+            kept = {at: before[at] if at in before else seen(*at) for at in keep}
         return Run(final=made.last_hidden_state, kept=kept)
 
     def _changeable(self, site: SiteName, layer: int) -> tuple[nn.Module, bool]:
@@ -359,6 +361,12 @@ class Subject:
 def _changed(new: Change, seen: Seen, before: Callable[[Tensor], Tensor] | None, value: Tensor) -> Tensor:
     """Apply a change after the one that another name of the same place asked for."""
     return new(value if before is None else before(value), seen)
+
+
+def _noted(notes: dict[SiteAt, Tensor], at: SiteAt, step: Callable[[Tensor], Tensor], value: Tensor) -> Tensor:
+    """Keep what an input held: it is about to be overwritten."""
+    notes[at] = value
+    return step(value)
 
 
 @contextmanager
