@@ -46,7 +46,8 @@ def loss_of(run: Run, w: dict[str, Tensor], inputs: Tensor, outputs: Tensor, k: 
     kind, n_layers, n_pos, d = run.config.nonlinearity, *inputs.shape
     pre = [linear(inputs[i], w[f"{i}.encoder"], w[f"{i}.bias"][:, 0]) for i in range(n_layers)]
     norms = [w[f"{i}.decoder"].norm(dim=1) for i in range(n_layers)]
-    activations, penalty = activate(kind, w, pre, norms, k), torch.zeros((), dtype=inputs.dtype)
+    weights = [n * len(run.written(i)) ** -0.5 for i, n in enumerate(norms)]
+    activations, penalty = activate(kind, w, pre, weights, k), torch.zeros((), dtype=inputs.dtype)
     for i, (a, n) in enumerate(zip(activations, norms, strict=True)):
         if kind == "relu":
             penalty = penalty + price * (a * n).sum() / n_pos

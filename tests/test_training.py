@@ -64,7 +64,9 @@ def test_batch_topk_keeps_the_largest_of_all_layers_whatever_the_guess(seed: int
         for i, a in enumerate(activate(run, inputs, float(k)))
         for p, f in zip(a.pairs.position, a.pairs.index, strict=True)
     ]
-    score = torch.stack([(inputs[i] @ own.encoder.weight.T) * own.norm for i, own in enumerate(run.layers)])
+    score = torch.stack(
+        [(inputs[i] @ own.encoder.weight.T) * own.norm * (L - i) ** -0.5 for i, own in enumerate(run.layers)]
+    )
     order = score.flatten().argsort(descending=True)
     wanted = [int(j) for j in order[: k * L * 6] if score.flatten()[j] > 0]
     assert got == sorted((j // (6 * 64), j // 64 % 6, j % 64) for j in wanted)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from clew.training.config import DictionaryConfig
     from clew.training.corpus import Documents, encode_documents
     from clew.training.evaluation import Evaluation, evaluate, replaced_logits
+    from clew.training.finetune import FineTuneConfig, fine_tune
     from clew.training.source import CorpusConfig
     from clew.training.trainer import TrainingReport, train_dictionary
 
@@ -18,9 +19,11 @@ _HOMES = {
     "DictionaryConfig": "config",
     "Documents": "corpus",
     "Evaluation": "evaluation",
+    "FineTuneConfig": "finetune",
     "TrainingReport": "trainer",
     "encode_documents": "corpus",
     "evaluate": "evaluation",
+    "fine_tune": "finetune",
     "replaced_logits": "evaluation",
     "train_dictionary": "trainer",
 }
@@ -30,9 +33,11 @@ __all__ = [
     "DictionaryConfig",
     "Documents",
     "Evaluation",
+    "FineTuneConfig",
     "TrainingReport",
     "encode_documents",
     "evaluate",
+    "fine_tune",
     "replaced_logits",
     "train_dictionary",
 ]

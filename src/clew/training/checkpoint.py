@@ -13,13 +13,15 @@ from pathlib import Path
 from torch import Tensor
 
 from clew import files
-from clew.errors import MismatchError
+from clew.errors import FileError, MismatchError
 from clew.subject.subject import Subject
+from clew.training.config import DictionaryConfig
 from clew.training.run import Run
 
 SCHEMA = "clew.training"
 VERSION = 2
 NAME = "checkpoint.safetensors"
+FACTS = ("schema", "version", "model", "buffer")
 SCALES = ("input_centre", "input_scale", "output_centre", "output_scale")
 
 
@@ -44,8 +46,19 @@ def restore_checkpoint(run: Run, folder: Path, subject: Subject, buffer: int) ->
     run.step, run.guess = int(note["step"]), float(note["guess"])
 
 
+def open_run(folder: Path, subject: Subject) -> tuple[Run, int]:
+    """The run whose checkpoint a folder holds, and its buffer; MismatchError when it was made on another model."""
+    told = json.loads(files.load_note(folder / NAME).get("run", "{}"))
+    if told.get("schema") != SCHEMA or told.get("version") != VERSION:
+        raise FileError(f"{folder / NAME} is no checkpoint of this version of the trainer")
+    config = DictionaryConfig.of({name: value for name, value in told.items() if name not in FACTS})
+    run = Run(subject.n_layers, subject.d_model, config)
+    restore_checkpoint(run, folder, subject, told["buffer"])
+    return run, told["buffer"]
+
+
 def _belongs(run: Run, subject: Subject, buffer: int) -> str:
-    facts = {"schema": SCHEMA, "version": VERSION, "model": subject.name, "buffer": buffer}
+    facts = dict(zip(FACTS, (SCHEMA, VERSION, subject.name, buffer), strict=True))
     return json.dumps(facts | asdict(run.config), sort_keys=True)
 
 

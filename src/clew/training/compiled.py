@@ -114,8 +114,8 @@ def update(
     total, (flat, stride) = x.sum(0), _flat(slope)
     spread(
         update_rows, pairs.n_features, starts, order, pairs.position, activation, flat, stride, extra, gate, shrink,
-        drift, x, total, decoder.weight, *moments[:2], encoder.weight, *moments[2:], bias.weight, bias.mean, bias.square,
-        norm, rule, adam.step, scratch, d_value, d_pre,
+        drift, x, total, decoder.weight, *moments[:2], encoder.weight, *moments[2:], bias.weight, bias.mean,
+        bias.square, norm, rule, adam.step, scratch, d_value, d_pre,
     )  # fmt: skip
     return d_value, d_pre
 

@@ -4,8 +4,9 @@ Everything here works on active (position, feature) pairs of one layer, with gra
 loss in the tests gives the same by automatic differentiation. With a = activation, n = decoder norm:
 
 1. *TopK* keeps the k largest pre-activations of every position (Gao et al. 2024). *BatchTopK* keeps the k * layers *
-   positions largest a * n of a batch, over all layers together: a layer that needs more gets more (Bussmann et al.
-   2024).
+   positions largest of a batch, over all layers together: a layer that needs more gets more (Bussmann et al. 2024).
+   Compared is a * n over the root of the number of layers written to: by a * n alone the first layers of a CLT, which
+   write to many, take the budget of the last, whose features fall silent.
 2. *JumpReLU* keeps what lies above a learned threshold. The threshold's gradient is a straight-through estimate: a
    rectangle around the step, `BANDWIDTH` wide, stands for its derivative (Rajamanoharan et al. 2024); below twice that
    it is narrower, so that it never reaches values below zero. The penalty is tanh(SHARPNESS * a * n) a feature, and the

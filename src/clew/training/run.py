@@ -112,6 +112,10 @@ class Run:
         """The linear connection of one layer, a view."""
         return self.skip.weight.view(-1, self.d_model, self.d_model)[layer]
 
+    def weight(self, layer: int) -> Float[Tensor, " feature"]:
+        """What BatchTopK multiplies activations with: how much a feature writes to a layer, in the square mean."""
+        return self.layers[layer].norm * len(self.written(layer)) ** -0.5
+
     def buffer(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """Memory that is used again in every step: fresh pages of this size cost as much as what is done with them."""
         held = self._buffers.get(name)
@@ -148,7 +152,7 @@ def finished(run: Run, subject: Subject, threshold: float | None) -> Dictionary:
 
     Decoders have norm one, but for TopK, which compares features as they were trained.
 
-    `threshold` is what activation times decoder norm must exceed, in the units of training; for BatchTopK.
+    `threshold` is what activation times weight must exceed, in the units of training; for BatchTopK.
     """
     config = run.config
     read_site, write_site = config.sites()
@@ -184,7 +188,7 @@ def _folded(run: Run, i: int, fitted: float | None) -> Layer:
     elif config.nonlinearity == "topk":
         nonlinearity = TopK(k=min(config.k, len(alive)))
     elif fitted is not None:
-        threshold = fitted / before.norm(dim=1).clamp_min(1e-12) * size
+        threshold = fitted / run.weight(i)[alive].clamp_min(1e-12) * size
         nonlinearity = BatchTopK(k=config.k, threshold=threshold)
     return Layer(
         encoder=encoder * size[:, None],

@@ -61,21 +61,22 @@ def selecting(run: Run, layer: int, x: Float[Tensor, "pos d_model"]) -> Float[Te
 
 def activate(run: Run, inputs: Float[Tensor, "layer pos d_model"], k: float) -> list[Active]:
     """The pairs of every layer that take part; `k` a position and layer, for TopK and BatchTopK."""
-    found = [_candidates(run, i, inputs[i], k, run.guess) for i in range(run.n_layers)]
+    found = [candidate(run, i, inputs[i], k, run.guess) for i in range(run.n_layers)]
     if run.config.nonlinearity != "batchtopk":
         return found
     n_kept = round(k * run.n_layers * inputs.shape[1])
     if run.guess > 0 and sum(int((a.value > 0).sum()) for a in found) < n_kept:
-        found = [_candidates(run, i, inputs[i], k, 0.0) for i in range(run.n_layers)]
-    keep, last = kept([a.value * f.norm[a.pairs.index] for a, f in zip(found, run.layers, strict=True)], n_kept)
+        found = [candidate(run, i, inputs[i], k, 0.0) for i in range(run.n_layers)]
+    keep, last = kept([a.value * run.weight(i)[a.pairs.index] for i, a in enumerate(found)], n_kept)
     run.guess = 0.8 * last
     return [Active(pairs=a.pairs.taken(m), value=a.value[m]) for a, m in zip(found, keep, strict=True)]
 
 
-def _candidates(run: Run, i: int, x: Tensor, k: float, guess: float) -> Active:
+def candidate(run: Run, i: int, x: Float[Tensor, "pos d_model"], k: float, guess: float) -> Active:
+    """The pairs of one layer that may take part: of BatchTopK those whose activation times weight is above a guess."""
     own, cut = run.layers[i], None
     if run.config.nonlinearity == "batchtopk":
-        cut = guess / own.norm.clamp_min(1e-6)
+        cut = guess / run.weight(i).clamp_min(1e-6)
     elif own.threshold is not None:
         cut = own.threshold - window(own.threshold)
     pre = selecting(run, i, x)

@@ -96,6 +96,8 @@ def train_dictionary(
             yield _report(run, subject, outcome, rate)
         if stopped:
             return
+    if run.step % CHECKPOINT_EVERY:
+        save_checkpoint(run, folder, subject, buffer)
     threshold = None
     if config.nonlinearity == "batchtopk":
         fresh = islice(_batches(subject, documents, config, run.step, buffer), FIT_BATCHES)
@@ -162,11 +164,11 @@ def revive(run: Run, batch: Batch, missing: Float[Tensor, "pos written"]) -> Non
 
 
 def fit_threshold(run: Run, batches: Iterator[Batch]) -> float:
-    """The value that activation times decoder norm must exceed, so that k * layers features a position are kept."""
+    """The value that activation times weight must exceed, so that k * layers features a position are kept."""
     total, found = 0, []
     for batch in batches:
         active = activate(run, batch.inputs, 2.0 * run.config.k)  # more than the wanted share: batches may differ
-        found += [a.value * own.norm[a.pairs.index] for a, own in zip(active, run.layers, strict=True)]
+        found += [a.value * run.weight(i)[a.pairs.index] for i, a in enumerate(active)]
         total += batch.inputs.shape[1]
     values = torch.cat(found)
     wanted = min(run.config.k * run.n_layers * total, len(values) - 1)
