@@ -265,19 +265,3 @@ def test_kit_show_and_build(run, tmp_path):
     assert (code, out) == (0, "built own\n")
     assert "6 layers of width 128" in run("kit", "show", "own")[1]
     refused(run("kit", "build", "own", "--model", folder / "model", "--dictionary", folder / "dictionary"), "own")
-
-
-def test_train_writes_a_dictionary_that_traces_and_refuses_an_empty_text(run, tmp_path):
-    (tmp_path / "text.txt").write_text("The capital of France is Paris.\nPeople in Italy speak Italian.\n" * 400)
-    options = ("--text", "text.txt", "--features", "48", "--k", "4", "--steps", "25")
-    code, out, err = run("train", "run", *options)
-    assert code == 0, err
-    assert "all MLPs replaced" in out
-    assert clew.Dictionary.load(tmp_path / "run" / "dictionary").kind == "clt"
-    model = clew.kit.BUNDLED / "minnow" / "model"
-    code, out, err = run("trace", PROMPT, "--model", model, "--dictionary", "run/dictionary", "--json")
-    assert code == 0, err
-    assert json.loads(out)["outputs"][0][0] == " Paris"
-    (tmp_path / "none.txt").write_text("\n")
-    refused(run("train", "other", "--text", "none.txt"), "none.txt")
-    refused(run("train", "other", "--text", "text.txt", "--k", "99", "--features", "48"), "99", "48")

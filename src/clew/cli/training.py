@@ -2,76 +2,318 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from clew.cli.common import bar, lines_of, table
+from clew.cli.common import bar, table
+from clew.cli.live import board, duration, interrupts, size
+from clew.cli.options import with_settings
+from clew.errors import FileError, InputError
 
 if TYPE_CHECKING:
-    from clew.training.evaluation import Evaluation
-
-
-def train(
-    folder: Annotated[Path, typer.Argument(help="Where the checkpoint and the dictionary go.")],
-    model: Annotated[str, typer.Option(help="A model folder or hub id, or a bundled kit's name.")] = "minnow",
-    text: Annotated[Path | None, typer.Option(help="One document a line; left out, the small world's corpus.")] = None,
-    kind: Annotated[str, typer.Option(help="clt or plt.")] = "clt",
-    features: Annotated[int | None, typer.Option(help="Features a layer.")] = None,
-    k: Annotated[int | None, typer.Option(help="Active features a position and layer, on average.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Batches.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of weights and batches.")] = 0,
-    resume: Annotated[bool, typer.Option(help="Go on from the folder's checkpoint.")] = False,
-) -> None:
-    """Train a dictionary on a model and measure it on text that it has not seen.
-
-    Example: `clew train runs/clt --model runs/minnow/model`
-    """
-    from clew import kit
-    from clew.dictionary import Dictionary
     from clew.subject import Subject
-    from clew.training.activations import encode_documents
-    from clew.training.evaluation import evaluate
-    from clew.training.trainer import DictionaryConfig, train_dictionary
+    from clew.training.config import DictionaryConfig
+    from clew.training.corpus import Documents
+    from clew.training.estimate import Estimate
+    from clew.training.evaluation import Evaluation
+    from clew.training.source import CorpusConfig
 
-    subject = Subject.load(kit.BUNDLED / model / "model" if model in kit.bundled() else model)
-    given = {"kind": kind, "features": features, "k": k, "steps": steps, "seed": seed}
-    config = DictionaryConfig(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
-    documents = encode_documents(subject, _documents(text))
-    kept = max(1, min(2000, len(documents) // 10))
-    seen, held_out = documents.slice(0, len(documents) - kept), documents.slice(len(documents) - kept, len(documents))
-    with bar("training") as progress:
-        for report in train_dictionary(subject, seen, config, folder, resume=resume):
-            progress(report.step, report.steps)
-            if report.step % 500 == 0:
-                print(
-                    f"step {report.step}/{report.steps}  error {sum(report.nmse) / len(report.nmse):.4f}  "
-                    f"active {sum(report.l0) / len(report.l0):.1f}  dead {report.dead:.1%}  "
-                    f"{report.tokens_per_second:,.0f} tokens/s"
-                )
-    _print_evaluation(evaluate(subject, Dictionary.load(folder / "dictionary"), held_out))
-    print(f"the dictionary is in {folder / 'dictionary'}")
+CHECK_POSITIONS = 2048  # positions of held-out text measured while training
+SCHEMA = 1
+Folder = Annotated[
+    Path | None, typer.Argument(help="Where checkpoints, metrics and the dictionary go; left out, under runs/.")
+]
 
 
-def _documents(text: Path | None) -> Sequence[str]:
-    if text is not None:
-        return lines_of(text)
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a run folder says of its run."""
+
+    model: str
+    config: DictionaryConfig
+    corpus: CorpusConfig
+    cache: bool
+
+
+@with_settings("clew.training.config:DictionaryConfig", "clew.training.source:CorpusConfig")
+def train(
+    folder: Folder = None,
+    kit: Annotated[str, typer.Option(help="Train on this kit's model: a bundled kit by name, or a folder.")] = "minnow",
+    model: Annotated[str | None, typer.Option(help="A model folder or hub id, in place of a kit.")] = None,
+    preset: Annotated[
+        str, typer.Option(help="Settings scaled to the model's size: tiny, small, medium or large.")
+    ] = "small",
+    config: Annotated[Path | None, typer.Option(help="A YAML or JSON file of settings, over the preset.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's checkpoint.")] = False,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Measure twenty steps, say what the run would take, and stop.")
+    ] = False,
+    cache: Annotated[
+        bool, typer.Option("--cache", help="Keep the model's activations on disk; asks before it writes.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    check_every: Annotated[
+        int, typer.Option(help="Steps between two measurements on held-out text; 0 for none.")
+    ] = 500,
+    **settings: Any,
+) -> None:
+    """Train a dictionary on a model, and measure it on text that it has not seen.
+
+    Example: `clew train runs/clt --kit minnow --preset small`
+
+    Ctrl-C saves a checkpoint; `clew train runs/clt --resume` goes on from it.
+    """
+    if resume:
+        plan, folder = _resumed(folder, config, settings)
+    else:
+        plan = _planned(kit, model, preset, config, cache, settings)
+    subject = load_subject(plan.model)
+    if estimate:
+        return _estimate(subject, plan)
+    folder = folder or Path("runs") / f"{Path(plan.model).name}-{plan.config.kind}"
+    held_out, seen = _documents(subject, plan, folder, resume)
+    if plan.cache:
+        seen = _cached(subject, seen, plan, folder, yes)
+    step = _run(subject, seen, held_out, plan, folder, resume, check_every)
+    if step < plan.config.steps:
+        print(f"stopped at step {step} of {plan.config.steps}; go on with: clew train {folder} --resume")
+        raise typer.Exit(130)
+    _finish(subject, held_out, folder)
+
+
+# What is to be done
+
+
+def _planned(
+    kit: str, model: str | None, preset_name: str, file: Path | None, cache: bool, settings: dict[str, Any]
+) -> Plan:
+    from clew.training.presets import configured, preset, read_settings
+
+    source = model or kit
+    given = {} if file is None else read_settings(file)
+    name = given.pop("preset", preset_name)
+    configured(given | settings)  # a mistake is found before the model is loaded
+    width = load_subject(source).d_model
+    dictionary, corpus = configured(preset(name, width) | given | settings)
+    return Plan(model=source, config=dictionary, corpus=corpus, cache=cache)
+
+
+def _resumed(folder: Path | None, file: Path | None, settings: dict[str, Any]) -> tuple[Plan, Path]:
+    from clew import files
+    from clew.training.presets import configured
+
+    if folder is None:
+        raise InputError("say which run to go on with: clew train FOLDER --resume")
+    if settings or file is not None:
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in settings) or "--config"
+        raise InputError(f"a run is resumed with its own settings: leave out {named}")
+    found = files.read_json(folder / "run.json")
+    if not isinstance(found, dict) or found.get("format") != "clew.training":
+        raise FileError(f"{folder / 'run.json'} does not describe a training run")
+    if found["schema"] > SCHEMA:
+        raise FileError(f"{folder} has schema {found['schema']}, this program reads up to {SCHEMA}: upgrade clew")
+    dictionary, corpus = configured(found["settings"])
+    return Plan(model=found["model"], config=dictionary, corpus=corpus, cache=found["cache"]), folder
+
+
+def load_subject(source: str) -> Subject:
+    from clew import kit
+    from clew.subject import Subject
+
+    for place in (kit.BUNDLED / source, Path(source)):
+        if (place / "kit.json").is_file():
+            subject = Subject.load(place / "model")
+            subject.name = source if place.parent == kit.BUNDLED else place.name
+            return subject
+    return Subject.load(source)
+
+
+# Text
+
+
+def _documents(subject: Subject, plan: Plan, folder: Path, resume: bool) -> tuple[Documents, Documents]:
+    """Held-out rows and rows to train on; the first start keeps them in the run's folder."""
+    from clew import files
+    from clew.training.activations import check_fills
+    from clew.training.corpus import load_tokens, open_corpus, save_tokens, split_held_out
+
+    config, corpus = plan.config, plan.corpus
+    if resume:
+        documents = load_tokens(folder / "tokens.safetensors", subject)
+        return split_held_out(documents, corpus.held_out)
+    if (folder / "run.json").exists():
+        raise InputError(f"{folder} holds a run already: go on with it with --resume, or give another folder")
+    wanted = int(1.02 * config.steps * config.batch) + corpus.buffer + corpus.held_out
+    documents = open_corpus(
+        subject, corpus, positions=max(wanted, 10 * corpus.held_out), seed=config.seed, world=small_world
+    )
+    held_out, seen = split_held_out(documents, corpus.held_out)
+    check_fills(subject, seen, corpus.buffer)
+    save_tokens(folder / "tokens.safetensors", documents, subject)
+    about = {"model": plan.model, "settings": asdict(config) | asdict(corpus), "cache": plan.cache}
+    files.write_json(folder / "run.json", {"format": "clew.training", "schema": SCHEMA, **files.provenance(**about)})
+    return held_out, seen
+
+
+def small_world(positions: int) -> Iterable[str]:
+    """Documents of the small world with at least so many positions, if its corpus has them."""
     from clew.organism.world import World
 
-    return World(seed=0).corpus().documents
+    world = World(seed=0)
+    few = min(world.n_statements, positions // 8 + 100)  # a statement has twelve tokens
+    documents = world.corpus(few).documents
+    return documents if few == world.n_statements else documents[:-1]  # the last one may be cut short
 
 
-def _print_evaluation(evaluation: Evaluation) -> None:
+def _cached(subject: Subject, seen: Documents, plan: Plan, folder: Path, yes: bool) -> Documents:
+    from clew import files
+    from clew.training.cache import build_cache, cache_bytes, check_room, open_cache
+
+    where = folder / "activations"
+    read_site, write_site = plan.config.sites()
+    sites, needed = {"read_site": read_site, "write_site": write_site}, cache_bytes(subject, seen)
+    if not (where / "cache.json").exists():
+        check_room(where, needed)
+        print(
+            f"the activations of {int(seen.counts.sum()):,} positions take {size(needed)} in {where}; "
+            f"{size(files.free_bytes(folder))} are free"
+        )
+        if not yes and not sys.stdin.isatty():
+            raise InputError("nobody is here to be asked: give --yes to write the cache")
+        if not yes and not typer.confirm("write them?"):
+            raise typer.Exit(1)
+    with bar("activations", of=len(seen)) as progress:
+        for done, rows in build_cache(subject, seen, where, **sites):
+            progress(done, rows)
+    return open_cache(subject, seen, where, **sites)
+
+
+# Training
+
+
+def _run(
+    subject: Subject,
+    seen: Documents,
+    held_out: Documents,
+    plan: Plan,
+    folder: Path,
+    resume: bool,
+    check_every: int,
+) -> int:
+    """Train to the end or to Ctrl-C; returns the step that was reached."""
+    from clew.training.evaluation import evaluate
+    from clew.training.metrics import Metrics
+    from clew.training.trainer import train_dictionary
+
+    config = plan.config
+    probe = held_out.slice(0, int((held_out.counts.cumsum(0) < CHECK_POSITIONS).sum()) + 1)
+    going_on = resume and (folder / "checkpoint.safetensors").exists()
+    every = max(1, min(25, config.steps // 20))
+    began, metrics, measured, at, step = time.monotonic(), Metrics(), None, 0, 0
+    with interrupts() as stop, board(config.batch) as show:
+        options: dict[str, Any] = {
+            "resume": going_on,
+            "buffer": plan.corpus.buffer,
+            "report_every": every,
+            "stop": stop,
+        }
+        for report in train_dictionary(subject, seen, config, folder, **options):
+            if not metrics.rows and going_on:
+                metrics = Metrics.load(folder / "metrics.parquet", until=report.step - 1)
+            due = check_every and (step // check_every < report.step // check_every or report.step == config.steps)
+            step = report.step
+            if due:
+                measured, at = evaluate(subject, report.snapshot(), probe), step
+            metrics.add(
+                report, batch=config.batch, seconds=time.monotonic() - began, held_out=measured if due else None
+            )
+            show(report, measured, at)
+            if due or stop() or step == config.steps:
+                metrics.save(folder / "metrics.parquet")
+    _draw(folder, metrics)
+    return step
+
+
+def _draw(folder: Path, metrics: Any) -> None:
+    from clew import files
+
+    if metrics.rows:
+        files.write_figure(folder / "metrics.png", metrics.figure())
+
+
+def _finish(subject: Subject, held_out: Documents, folder: Path) -> None:
+    from clew.dictionary import Dictionary
+    from clew.training.evaluation import evaluate
+
+    with bar("measuring", of=len(held_out)) as progress:
+        found = evaluate(subject, Dictionary.load(folder / "dictionary"), held_out, progress=progress)
+    print_evaluation(found)
+    print(f"the dictionary is in {folder / 'dictionary'}, what was measured on the way in {folder / 'metrics.parquet'}")
+    print(f"beside its nulls: clew eval {folder / 'dictionary'}")
+
+
+# What it would take
+
+
+def _estimate(subject: Subject, plan: Plan) -> None:
+    from clew import files
+    from clew.training.activations import check_fills
+    from clew.training.corpus import open_corpus
+    from clew.training.estimate import estimate
+
+    config, corpus = plan.config, plan.corpus
+    documents = open_corpus(
+        subject, corpus, positions=2 * max(corpus.buffer, config.batch), seed=config.seed, world=small_world
+    )
+    check_fills(subject, documents, corpus.buffer)
+    with bar("measuring twenty steps"):
+        found = estimate(subject, documents, config, buffer=corpus.buffer)
+    _print_estimate(found, subject, plan, files.free_bytes(Path()))
+
+
+def _print_estimate(found: Estimate, subject: Subject, plan: Plan, free: int) -> None:
+    from clew.training.cache import bytes_a_position
+
+    config = plan.config
+    positions = config.steps * config.batch
+    print(
+        f"{config.kind} of {subject.name}: {subject.n_layers} layers of {config.features:,} features, "
+        f"{found.parameters / 1e6:,.1f} million parameters, {positions:,} positions"
+    )
+    if found.tokens_per_second is None or found.hours is None:
+        raise InputError(
+            f"weights and moments alone take {size(found.state_bytes)}, {size(found.available_bytes)} of memory are "
+            "free: take fewer features, a smaller --reach, or --precision lean"
+        )
+    shown = table("", ">", "")
+    shown.add_row("memory", size(found.memory_bytes), f"measured; {size(found.available_bytes)} were free")
+    cached = positions * bytes_a_position(subject) if plan.cache else 0
+    what = "two checkpoints, dictionary, tokens" + (", activations" if cached else "")
+    shown.add_row("disk", size(found.disk_bytes + cached), f"{what}; {size(free)} are free")
+    rate = f"{config.steps:,} steps of {config.batch:,} positions at {found.tokens_per_second:,.0f} tokens/s"
+    shown.add_row(
+        "time", f"{found.hours:.2f} hours", f"{rate}, measured over 20 steps ({duration(found.hours * 3600)})"
+    )
+    Console(highlight=False).print(shown)
+
+
+def print_evaluation(evaluation: Evaluation) -> None:
     """Print how good a Dictionary is on text that it was not trained on."""
     console = Console(highlight=False)
     shown = table("layer", ">relative error", ">active", ">never fired", title="On unseen text")
-    for layer, row in enumerate(zip(evaluation.nmse, evaluation.l0, evaluation.dead, strict=True)):
-        shown.add_row(f"L{layer}", f"{row[0]:.4f}", f"{row[1]:.2f}", f"{row[2]:.1%}")
+    rows = zip(evaluation.layers, evaluation.nmse, evaluation.l0, evaluation.dead, strict=True)
+    for layer, error, active, dead in rows:
+        shown.add_row(f"L{layer}", f"{error:.4f}", f"{active:.2f}", f"{dead:.1%}")
     console.print(shown, "")
     console.print(
         f"all MLPs replaced: KL {evaluation.kl:.4f} nats, agreement {evaluation.agreement:.4f}, "
-        f"{evaluation.agreement_sure:.4f} where the model is sure ({evaluation.sure:.0%} of {evaluation.positions:,})"
+        f"{evaluation.agreement_sure:.4f} where the model is sure ({evaluation.sure:.0%} of {evaluation.positions:,}), "
+        f"loss recovered {evaluation.replaced.loss_recovered:.4f}"
     )

@@ -22,7 +22,7 @@ from clew.errors import InputError
 from clew.subject.subject import Subject
 from clew.training.corpus import Documents, encode_documents
 
-__all__ = ["Batch", "Documents", "buffer_positions", "collect", "encode_documents", "parts_of", "stream"]
+__all__ = ["Batch", "Documents", "buffer_positions", "check_fills", "collect", "encode_documents", "parts_of", "stream"]
 
 PART = 2048  # padded positions in one run of the model: what fits a CPU's cache is fastest
 BUFFER_BYTES = 1 << 30
@@ -39,6 +39,16 @@ class Batch:
 def buffer_positions(subject: Subject, wanted: int) -> int:
     """Positions that a buffer holds: as many as wanted, or as many as fit the bound on its bytes."""
     return min(wanted, max(1, BUFFER_BYTES // (2 * 4 * subject.n_layers * subject.d_model)))
+
+
+def check_fills(subject: Subject, documents: Documents, buffer: int) -> None:
+    """InputError when the corpus is smaller than the buffer: it would be seen again and again without being noticed."""
+    held, there = buffer_positions(subject, buffer), int(documents.counts.sum())
+    if there < held:
+        raise InputError(
+            f"the corpus has {there:,} positions to train on, fewer than the buffer's {held:,}: give more text, or "
+            f"a smaller buffer"
+        )
 
 
 def collect(subject: Subject, documents: Documents, rows: Int[Tensor, " n"], read_site: str, write_site: str) -> Batch:

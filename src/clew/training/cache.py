@@ -29,7 +29,12 @@ SPARE = 1 << 30  # bytes that must stay free on the disk
 
 def cache_bytes(subject: Subject, documents: Documents) -> int:
     """Bytes that the activations of these rows take on disk."""
-    return int(documents.counts.sum()) * subject.n_layers * subject.d_model * 2 * 2
+    return int(documents.counts.sum()) * bytes_a_position(subject)
+
+
+def bytes_a_position(subject: Subject) -> int:
+    """Bytes of one position: every layer's input and output in 16 bits."""
+    return subject.n_layers * subject.d_model * 2 * 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +82,7 @@ def build_cache(
         raise MismatchError(f"{folder} holds the activations of another model or text: give another folder")
     shards = _shards(subject, documents).tolist()
     missing = [i for i in range(len(shards) - 1) if not _path(folder, i).is_file()]
-    _check_room(folder, cache_bytes(subject, documents) * len(missing) // max(1, len(shards) - 1))
+    check_room(folder, cache_bytes(subject, documents) * len(missing) // max(1, len(shards) - 1))
     files.write_json(folder / "cache.json", about)
     for i in missing:
         rows = torch.arange(shards[i], shards[i + 1])
@@ -119,13 +124,14 @@ def _about(subject: Subject, documents: Documents, read_site: str, write_site: s
 
 def _shards(subject: Subject, documents: Documents) -> Int[Tensor, " bound"]:
     """The first row of every shard, and the number of rows."""
-    room = max(1, SHARD_BYTES // (subject.n_layers * subject.d_model * 2 * 2))
+    room = max(1, SHARD_BYTES // bytes_a_position(subject))
     number = (documents.counts.cumsum(0) - documents.counts) // room
     first = torch.nonzero(number.diff(prepend=torch.tensor([-1])))[:, 0]
     return torch.cat([first, torch.tensor([len(documents)])])
 
 
-def _check_room(folder: Path, needed: int) -> None:
+def check_room(folder: Path, needed: int) -> None:
+    """FileError when a disk has no room for so many bytes and some to spare."""
     free = files.free_bytes(folder)
     if needed + SPARE > free:
         raise FileError(

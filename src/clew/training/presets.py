@@ -1,0 +1,103 @@
+"""Settings of a run: a preset scaled to the model, a file over it, single settings over both.
+
+Every setting is a field of DictionaryConfig or CorpusConfig; what it means and its default are written there.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import math
+import textwrap
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from clew.errors import FileError, InputError
+from clew.training.config import DictionaryConfig
+from clew.training.source import CorpusConfig
+
+PRESETS: Mapping[str, tuple[int, int]] = {
+    "tiny": (4, 1 << 20),
+    "small": (8, 1 << 22),
+    "medium": (16, 1 << 24),
+    "large": (32, 1 << 26),
+}
+"""Features a layer as a multiple of the model's width, and positions to train on."""
+
+
+def preset(name: str, d_model: int) -> dict[str, Any]:
+    """The settings of a preset for a model of this width; InputError for an unknown name.
+
+    k grows with the root of the width, 8 at 128, 16 at 768; the learning rate falls with the root of the features.
+    """
+    if name not in PRESETS:
+        raise InputError(f"no preset {name!r}: choose from {', '.join(PRESETS)}")
+    times, positions = PRESETS[name]
+    features, batch = times * d_model, 1024 if d_model < 512 else 2048
+    return {
+        "features": features,
+        "k": min(features, 2 ** max(0, round(math.log2(8 * math.sqrt(d_model / 128))))),
+        "batch": batch,
+        "steps": positions // batch,
+        "learning_rate": 4e-3 * min(1.0, math.sqrt(1024 / features)),
+    }
+
+
+def read_settings(path: Path | str) -> dict[str, Any]:
+    """The settings in a YAML or JSON file; FileError when it is neither, or no mapping of names to values."""
+    import yaml
+
+    from clew import files
+
+    try:
+        found = yaml.safe_load(files.read_text(path))
+    except yaml.YAMLError as error:
+        raise FileError(f"{path} is neither YAML nor JSON ({str(error).splitlines()[0]})") from error
+    if not isinstance(found, dict):
+        raise FileError(f"{path} holds no settings: write one `name: value` a line")
+    return found
+
+
+def configured(given: Mapping[str, Any]) -> tuple[DictionaryConfig, CorpusConfig]:
+    """Both configurations from one mapping; InputError at a name that is no setting, or a value of another kind."""
+    for name in given:
+        if name not in SETTINGS:
+            raise InputError(f"unknown setting {name!r}: the settings are {', '.join(SETTINGS)}")
+    made = []
+    for config in (DictionaryConfig, CorpusConfig):
+        hints = get_type_hints(config)
+        own = {field.name for field in fields(config)}
+        made.append(config(**{n: _typed(n, v, hints[n]) for n, v in given.items() if n in own}))
+    return made[0], made[1]  # type: ignore[return-value]
+
+
+def _typed(name: str, value: Any, kind: Any) -> Any:
+    """A value as its field wants it."""
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise InputError(f"{name} is {value!r}: choose from {', '.join(get_args(kind))}")
+        return value
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not kind:
+        wanted = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]
+        raise InputError(f"{name} is {value!r}: give {wanted}")
+    return value
+
+
+def meanings(config: type) -> dict[str, str]:
+    """What every field of a configuration means: the text that follows it in the source."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(config))).body[0]
+    assert isinstance(tree, ast.ClassDef)
+    found = {}
+    for field, after in zip(tree.body, tree.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+            assert isinstance(field.target, ast.Name)
+            found[field.target.id] = " ".join(str(after.value.value).split())
+    return found
+
+
+SETTINGS: Mapping[str, str] = meanings(DictionaryConfig) | meanings(CorpusConfig)
+"""Every setting and what it means."""

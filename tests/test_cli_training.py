@@ -1,0 +1,230 @@
+"""`clew train` as a user meets it: any text, a stop and a resume, an estimate, and one clear line for every mistake."""
+
+import json
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+import clew
+from clew import files, kit
+from clew.cli import live, main
+from clew.training import CorpusConfig, DictionaryConfig, presets
+from clew.training.estimate import parameters_of
+from clew.training.presets import PRESETS, SETTINGS, configured, preset, read_settings
+
+MODEL = kit.BUNDLED / "minnow" / "model"
+SMALL = ("--features", "48", "--k", "4", "--steps", "24", "--batch", "256", "--buffer", "2048", "--held-out", "300")
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path) -> Run:
+    """Run the command line in a folder with some text; returns exit code, output, error stream."""
+    monkeypatch.chdir(tmp_path)
+    lines = [f"The capital of {a} is {b}." for a, b in (("France", "Paris"), ("Italy", "Rome"), ("Spain", "Madrid"))]
+    (tmp_path / "text.txt").write_text("\n".join(lines * 300))
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["clew", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code or 0
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return call
+
+
+def refused(result, *words):
+    code, out, err = result
+    assert code == 2, (code, out, err)
+    assert len(err.strip().splitlines()) == 1, err
+    for word in words:
+        assert word in err
+
+
+def test_a_text_file_and_a_dataset_folder_give_the_same_dictionary_and_a_table_of_the_run(run, tmp_path):
+    import datasets
+
+    datasets.Dataset.from_dict({"text": (tmp_path / "text.txt").read_text().splitlines()}).save_to_disk("data")
+    code, out, err = run("train", "a", "--text", "text.txt", "--check-every", "10", *SMALL)
+    assert code == 0, err
+    assert "all MLPs replaced" in out
+    assert run("train", "b", "--text", "data", "--check-every", "0", *SMALL)[0] == 0
+    one, two = (clew.Dictionary.load(f"{name}/dictionary") for name in "ab")
+    assert one.kind == "clt"
+    assert one.fingerprint == two.fingerprint
+    code, out, err = run(
+        "trace", "The capital of France is", "--model", MODEL, "--dictionary", "a/dictionary", "--json"
+    )
+    assert code == 0, err
+    assert json.loads(out)["outputs"][0][0] == " Paris"
+    table = files.read_table("a/metrics.parquet")
+    assert table["step"] == list(range(1, 25))
+    assert table["tokens"][-1] == 24 * 256
+    assert [table[f"nmse_{layer}"][-1] < table[f"nmse_{layer}"][0] for layer in range(6)] == [True] * 6
+    measured = [step for step, kl in zip(table["step"], table["held_out_kl"], strict=True) if kl is not None]
+    assert measured == [10, 20, 24]
+    assert files.read_table("b/metrics.parquet")["held_out_kl"] == [None] * 24
+    assert (tmp_path / "a" / "metrics.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_ctrl_c_saves_and_the_resumed_run_ends_with_the_same_bits(run, tmp_path, monkeypatch):
+    assert run("train", "whole", "--text", "text.txt", *SMALL)[0] == 0
+    line = live.line
+
+    def pressed(report, measured):
+        if report.step == 9:
+            os.kill(os.getpid(), signal.SIGINT)
+        return line(report, measured)
+
+    monkeypatch.setattr(live, "line", pressed)
+    before = signal.getsignal(signal.SIGINT)
+    code, out, err = run("train", "part", "--text", "text.txt", *SMALL)
+    assert code == 130, err
+    assert signal.getsignal(signal.SIGINT) == before
+    assert "stopped at step 10 of 24; go on with: clew train part --resume" in out
+    assert not (tmp_path / "part" / "dictionary").exists()
+    assert files.read_table("part/metrics.parquet")["step"] == list(range(1, 11))
+    refused(run("train", "part", "--text", "text.txt"), "part", "--resume")
+    refused(run("train", "part", "--resume", "--learning-rate", "0.1"), "--learning-rate")
+    (tmp_path / "text.txt").unlink()  # the run keeps its tokens
+    monkeypatch.setattr(live, "line", line)
+    code, out, err = run("train", "part", "--resume")
+    assert code == 0, err
+    assert files.read_table("part/metrics.parquet")["step"] == list(range(1, 25))
+    one, two = (clew.Dictionary.load(f"{name}/dictionary") for name in ("whole", "part"))
+    assert one.fingerprint == two.fingerprint
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_anew(run, monkeypatch):
+    def killed(*arguments, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("clew.training.trainer.train_dictionary", killed)
+        assert run("train", "a", "--text", "text.txt", *SMALL)[0] == 130
+    assert run("train", "a", "--resume")[0] == 0
+    assert files.read_table("a/metrics.parquet")["step"] == list(range(1, 25))
+
+
+def test_an_estimate_comes_before_anything_is_written(run, tmp_path, monkeypatch):
+    code, out, err = run("train", "--estimate", "--text", "text.txt", *SMALL)
+    assert code == 0, err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["text.txt"]
+    assert "clt of minnow: 6 layers of 48 features" in out
+    seconds = float(out.split("time")[1].split()[0]) * 3600
+    rate = float(out.split(" at ")[1].split()[0].replace(",", ""))
+    assert seconds == pytest.approx(24 * 256 / rate, abs=0.01 * 3600)
+    memory = float(out.split("memory")[1].split()[0].replace(",", "")) * (
+        1e9 if " GB" in out.split("measured")[0] else 1e6
+    )
+    assert 100e6 < memory < 4e9
+    huge = ("--features", "100000000")
+    refused(run("train", "--estimate", "--text", "text.txt", *SMALL, *huge), "take", "free", "--reach")
+
+
+def test_an_estimate_counts_what_a_run_allocates():
+    from clew.training.run import Run as Weights
+
+    subject = clew.Subject.load(MODEL)
+    for change in ({}, {"skip": True}, {"kind": "plt"}, {"reach": 2}, {"nonlinearity": "jumprelu"}):
+        config = DictionaryConfig(features=20, k=3, **change)
+        made = Weights(6, 128, config)
+        rows = [made.decoder_bias, made.skip, *(own for layer in made.layers for own in layer.rows.values())]
+        counted = sum(own.weight.numel() for own in rows)
+        thresholds = 6 * 20 if change.get("nonlinearity") == "jumprelu" else 0
+        assert parameters_of(subject, config) + thresholds == counted
+
+
+def test_a_cache_is_asked_about_and_used(run, tmp_path):
+    options = ("--text", "text.txt", "--cache", *SMALL)
+    refused(run("train", "a", *options), "--yes")
+    shutil.rmtree("a")
+    code, out, err = run("train", "a", *options, "--yes")
+    assert code == 0, err
+    positions = 900 * 6 - 300  # about: a sentence has seven tokens or so
+    size = sum(path.stat().st_size for path in (tmp_path / "a" / "activations").glob("*.safetensors"))
+    assert size > positions * 6 * 128 * 4
+    assert "positions take" in out
+    assert clew.Dictionary.load("a/dictionary").kind == "clt"
+
+
+def test_mistakes_are_one_line(run, tmp_path):
+    (tmp_path / "none.txt").write_text("\n \n")
+    (tmp_path / "few.txt").write_text("The capital of France is Paris.\n" * 20)
+    refused(run("train", "a", "--text", "none.txt", *SMALL), "the corpus is empty")
+    refused(run("train", "a", "--text", "few.txt", *SMALL), "fewer than the buffer's 2,048")
+    refused(run("train", "a", "--text", "missing.txt", *SMALL), "missing.txt")
+    refused(run("train", "a", "--text", "text.txt", "--k", "99", "--features", "48"), "99", "48")
+    refused(run("train", "a", "--preset", "enormous"), "enormous", "tiny, small")
+    refused(run("train", "--resume"), "which run")
+    refused(run("train", "a", "--resume"), "run.json")
+    (tmp_path / "c.yaml").write_text("kk: 3\n")
+    refused(run("train", "a", "--config", "c.yaml"), "unknown setting 'kk'", "features")
+    (tmp_path / "c.yaml").write_text("k: eight\n")
+    refused(run("train", "a", "--config", "c.yaml"), "k is 'eight': give a whole number")
+    (tmp_path / "c.yaml").write_text("- k\n")
+    refused(run("train", "a", "--config", "c.yaml"), "holds no settings")
+    (tmp_path / "c.yaml").write_text("k: [")
+    refused(run("train", "a", "--config", "c.yaml"), "neither YAML nor JSON")
+    assert not (tmp_path / "a").exists()
+
+
+def test_nan_activations_stop_the_run_with_one_line(run, tmp_path):
+    shutil.copytree(MODEL, "model")
+    tensors = load_file("model/model.safetensors")
+    name = next(name for name in tensors if name.endswith("h.2.mlp.c_proj.bias"))
+    tensors[name] = tensors[name] * float("nan")
+    save_file(tensors, "model/model.safetensors", metadata={"format": "pt"})
+    refused(run("train", "a", "--model", "model", "--text", "text.txt", *SMALL), "layer 2", "batch 0")
+
+
+def test_a_file_goes_over_the_preset_and_options_over_the_file(run):
+    Path("c.yaml").write_text("preset: tiny\nfeatures: 48\nk: 4\nlearning_rate: 1\nskip: true\nsteps: 9\nbatch: 256\n")
+    options = ("--config", "c.yaml", "--text", "text.txt", "--buffer", "512", "--steps", "6", "--no-skip")
+    assert run("train", "a", *options)[0] == 0
+    settings = files.read_json("a/run.json")["settings"]
+    wanted = {"features": 48, "k": 4, "learning_rate": 1.0, "skip": False, "steps": 6, "batch": 256, "buffer": 512}
+    assert {name: settings[name] for name in wanted} == wanted
+    assert set(settings) == set(SETTINGS)
+
+
+def test_every_setting_is_an_option_with_its_docstring_as_help(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    code, out, _ = run("train", "--help")
+    assert code == 0
+    for name, meaning in SETTINGS.items():
+        row = next(row for row in out.splitlines() if f" --{name.replace('_', '-')} " in row)
+        assert meaning.replace("`", "")[:60] in row
+    assert set(SETTINGS) == {f.name for config in (DictionaryConfig, CorpusConfig) for f in fields(config)}
+    assert all(meaning.endswith(".") for meaning in SETTINGS.values())
+
+
+def test_presets_grow_and_fit_every_width():
+    for width in (32, 128, 768, 4096):
+        made = [configured(preset(name, width))[0] for name in PRESETS]
+        assert [c.features for c in made] == [4 * width, 8 * width, 16 * width, 32 * width]
+        positions = [c.steps * c.batch for c in made]
+        assert positions == sorted(positions)
+    assert (preset("small", 128)["k"], preset("small", 768)["k"]) == (8, 16)
+
+
+def test_a_json_file_is_read_as_well(tmp_path):
+    (tmp_path / "c.json").write_text('{"k": 4, "skip": true, "sparsity": 0.5}')
+    assert read_settings(tmp_path / "c.json") == {"k": 4, "skip": True, "sparsity": 0.5}
+    made, corpus = configured({"sparsity": 1, "cut": "file"})
+    assert (made.sparsity, corpus.cut) == (1.0, "file")
+    for wrong in ({"skip": 1}, {"k": True}, {"k": 4.0}, {"cut": "word"}, {"text": 3}):
+        with pytest.raises(clew.InputError, match=next(iter(wrong))):
+            configured(wrong)
+    assert presets.meanings(CorpusConfig)["split"] == "The part of a dataset that is read."
