@@ -12,6 +12,7 @@ from clew.cli import main
 from clew.errors import InputError
 from clew.subject.subject import Subject
 from clew.training import DictionaryConfig, evaluate
+from clew.training.activations import collect
 from clew.training.assess import assess, assess_nulls
 from clew.training.corpus import Documents, encode_documents
 from clew.training.nulls import config_like, untrained, with_random_weights
@@ -36,6 +37,11 @@ def test_an_untrained_dictionary_is_as_dense_and_explains_nothing_more_than_the_
     assert measured.l0 == pytest.approx(found.l0, rel=0.01)
     assert min(measured.nmse) > 0.3
     assert max(measured.nmse) <= 1.0 + 1e-6  # scaled by least squares: never worse than the mean
+    batch = collect(made, documents, torch.arange(len(documents)), own.read_site, own.write_site)
+    inputs = dict(enumerate(batch.inputs))
+    active = {i: null.encode(i, x) for i, x in inputs.items()}
+    for i, whole in null.reconstruct(active, inputs, batch.inputs.shape[1]).items():
+        torch.testing.assert_close(whole.mean(0), batch.outputs[i].mean(0), rtol=1e-3, atol=1e-4)
     other = untrained(made, own, documents, l0, seed=1)
     assert other.fingerprint != null.fingerprint
     assert untrained(made, own, documents, l0).fingerprint == null.fingerprint
