@@ -167,6 +167,8 @@ def parquet_column(path: Path | str, column: str) -> Iterator[Any]:
 def _parquet(path: Path | str) -> Iterator[Any]:
     from pyarrow import ArrowInvalid, parquet
 
+    if not Path(path).is_file():
+        raise FileError(f"cannot read {path}: no such file")
     try:
         with parquet.ParquetFile(str(path)) as opened:
             yield opened
