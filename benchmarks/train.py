@@ -2,9 +2,9 @@
 
 Dense: TopK by `torch.topk`, activations scattered into a dense matrix, one matrix product a layer for all the layers
 it writes to, automatic differentiation, fused Adam; in float32, and with its products in bfloat16. Sparse: the
-trainer's own step, in both precisions. All start from the same weights and see the same batches, by turns in one
+trainer's own step, in both precisions. All work on the same weights and see the same batches, by turns in one
 process, so that whatever else the machine does weighs on all alike; their losses are compared. A step is the whole of
-it: forward, backward, optimizer. Figures are medians.
+it: forward, backward, optimizer. Figures are medians, by the clock and by the CPU time of all threads.
 
     python benchmarks/train.py [--cases A,B,C] [--rounds 5] [--memory]
 """
@@ -16,8 +16,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import torch
+from torch import Tensor
 from torch.nn.functional import linear
 
 from clew.training.activations import Batch
@@ -32,19 +35,26 @@ RATE = 1e-4
 
 
 class Dense:
-    """A dense TopK dictionary with the weights of a run."""
+    """A dense TopK dictionary on the weights of a run: shared, so that both fit into memory."""
 
-    def __init__(self, run: Run, half: bool) -> None:
-        self.run, self.half = run, half
+    def __init__(self, run: Run) -> None:
+        self.run, self.half = run, False
         self.encoder, self.bias, self.decoder = (
-            [getattr(own, name).weight.clone().requires_grad_() for own in run.layers]
+            [getattr(own, name).weight.detach().requires_grad_() for own in run.layers]
             for name in ("encoder", "bias", "decoder")
         )
-        self.decoder_bias = run.decoder_bias.weight.clone().requires_grad_()
+        self.decoder_bias = run.decoder_bias.weight.detach().requires_grad_()
         weights = [*self.encoder, *self.bias, *self.decoder, self.decoder_bias]
         self.adam = torch.optim.Adam(weights, lr=RATE, betas=(0.9, 0.99), fused=True)
 
     def step(self, batch: Batch) -> float:
+        loss = self.loss(batch)
+        loss.backward()
+        self.adam.step()
+        self.adam.zero_grad()
+        return float(loss.detach())
+
+    def loss(self, batch: Batch) -> Tensor:
         n_layers, n_pos, d = batch.inputs.shape
         with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
             out = self.decoder_bias.flatten().repeat(n_pos, 1)
@@ -54,14 +64,10 @@ class Dense:
                 activations = torch.zeros_like(pre).scatter(1, best.indices, best.values.relu())
                 out[:, self.run.columns(i)] += activations @ self.decoder[i]
         wanted = batch.outputs.transpose(0, 1).reshape(n_pos, -1)
-        loss = (wanted - out).square().sum() / (n_pos * d)
-        loss.backward()
-        self.adam.step()
-        self.adam.zero_grad()
-        return float(loss.detach())
+        return (wanted - out).square().sum() / (n_pos * d)
 
 
-def made(case: str, precision: str) -> Run:
+def made(case: str, precision: str = "float32") -> Run:
     """A run of random weights."""
     n_layers, d, features, k, batch = CASES[case]
     config = DictionaryConfig(features=features, k=k, batch=batch, nonlinearity="topk", precision=precision)
@@ -84,48 +90,54 @@ def sparse_step(run: Run, batch: Batch) -> float:
     return take_step(run, batch, float(run.config.k), 0.0, RATE, 10**9).loss
 
 
-def seconds(step: Callable[[], object]) -> float:
-    started = time.perf_counter()
+def seconds(step: Callable[[], object]) -> tuple[float, float]:
+    """Seconds on the clock and of all threads together."""
+    started, busy = time.perf_counter(), time.process_time()
     step()
-    return time.perf_counter() - started
+    return time.perf_counter() - started, time.process_time() - busy
 
 
 def compare(case: str, rounds: int) -> None:
-    """Print tokens a second of all four, their ratios and losses."""
-    n_pos = CASES[case][-1]
-    steps: dict[str, Callable[[Batch], float]] = {}
-    for precision, half in (("float32", False), ("bfloat16", True)):
-        run = made(case, precision)
-        dense = Dense(run, half)
-        steps[f"dense {precision}"] = dense.step
-        steps[f"sparse {precision}"] = lambda batch, run=run: sparse_step(run, batch)
-    taken: dict[str, list[float]] = {name: [] for name in steps}
-    losses: dict[str, list[float]] = {name: [] for name in steps}
-    for number in range(rounds + 1):
+    """Print tokens a second of all four, by the clock and a CPU second, their ratios and first losses."""
+    n_pos, run = CASES[case][-1], made(case)
+    dense: Dense | None = Dense(run)
+    taken: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for number in range(rounds + 1):  # the first one warms up
         batch = drawn(case, number)
-        for name, step in steps.items():
-            for _ in range(1 if name.startswith("dense") else 3):
-                started = time.perf_counter()
-                loss = step(batch)
-                taken[name].append(time.perf_counter() - started)
-                if len(losses[name]) <= number:
-                    losses[name].append(loss)
-    rates = {name: n_pos / statistics.median(times[3:] if "sparse" in name else times[1:])
-             for name, times in taken.items()}  # fmt: skip
-    for name, rate in rates.items():
-        print(f"  {name:16} {rate:8,.0f} tokens/s   first loss {losses[name][0]:.5f}")
+        for precision in ("float32", "bfloat16"):
+            run.config = replace(run.config, precision=precision)
+            assert dense is not None
+            dense.half = precision == "bfloat16"
+            for path, step, times in (("dense", dense.step, 1), ("sparse", partial(sparse_step, run), 3)):
+                spent = [seconds(partial(step, batch)) for _ in range(times)]
+                taken.setdefault((path, precision), []).extend(spent if number else [])
+    dense = None
+    rates = {
+        key: [n_pos / statistics.median(side) for side in zip(*times, strict=True)] for key, times in taken.items()
+    }
+    for (path, precision), (clock, busy) in rates.items():
+        print(f"  {path:6} {precision:8} {clock:8,.0f} tokens/s, {busy:8,.0f} a CPU second")
     for precision in ("float32", "bfloat16"):
-        ratio = rates[f"sparse {precision}"] / rates[f"dense {precision}"]
-        print(f"  {precision}: {ratio:.1f} times as fast (bar {BARS[case]})")
-        shares(case, precision, n_pos / rates[f"sparse {precision}"])
+        pair = zip(rates["sparse", precision], rates["dense", precision], strict=True)
+        clock, busy = (ours / theirs for ours, theirs in pair)
+        print(f"  {precision}: {clock:.1f} times as fast by the clock, {busy:.1f} by CPU seconds (bar {BARS[case]})")
+        run.config = replace(run.config, precision=precision)
+        shares(run, case, n_pos / rates["sparse", precision][1])
 
 
-def shares(case: str, precision: str, step: float) -> None:
-    """Print where a step's time goes: each part alone, as often as a step needs it."""
-    run, batch = made(case, precision), drawn(case, 0)
+def same_loss(case: str) -> None:
+    """Print the first losses from the same weights on the same batch."""
+    run, batch = made(case), drawn(case, 0)
+    with torch.no_grad():
+        wanted = float(Dense(run).loss(batch))
+    print(f"  first loss: dense {wanted:.5f}, sparse {sparse_step(run, batch):.5f}")
+
+
+def shares(run: Run, case: str, step: float) -> None:
+    """Print where a step's CPU time goes: each part alone, as often as a step needs it."""
+    batch = drawn(case, 0)
     raw = Batch(inputs=batch.inputs * 2 + 1, outputs=batch.outputs * 2 + 1)
     run.fit_scales([raw])
-    sparse_step(run, batch)
     active = activate(run, batch.inputs, float(run.config.k))
     layers, slope = range(run.n_layers), torch.randn(CASES[case][-1], run.n_layers * run.d_model) * 1e-6
 
@@ -161,7 +173,7 @@ def shares(case: str, precision: str, step: float) -> None:
         "optimizer": lambda: update(True),
         "data": lambda: run.normalised(raw),
     }
-    times = {name: statistics.median(seconds(part) for _ in range(5)) for name, part in parts.items()}
+    times = {name: statistics.median(seconds(part)[1] for _ in range(5)) for name, part in parts.items()}
     times["backward"] -= times["optimizer"]
     times["rest"] = step - sum(times.values())
     print("    " + ", ".join(f"{name} {t / step:.0%}" for name, t in times.items()))
@@ -189,6 +201,7 @@ def main() -> None:
     for case in arguments.cases.split(","):
         n_layers, d, features, k, batch = CASES[case]
         print(f"{case}: {n_layers} layers, d_model {d}, {features:,} features a layer, k {k}, batch {batch:,}")
+        same_loss(case)
         compare(case, arguments.rounds)
     for precision in ("bfloat16", "lean"):
         subprocess.run([sys.executable, __file__, "--memory", f"B,{precision}"], check=True)

@@ -21,9 +21,9 @@ from clew.training import trainer as trainer_module
 from clew.training.activations import Batch, collect, stream
 from clew.training.objective import threshold_gradient
 from clew.training.rows import Pairs
-from clew.training.run import DROP_AFTER, Run, finished
+from clew.training.run import Run, finished
 from clew.training.step import activate, take_step
-from clew.training.trainer import fit_threshold, revive
+from clew.training.trainer import conclude, fit_threshold, revive
 
 
 @pytest.fixture(scope="module")
@@ -333,13 +333,15 @@ def test_reviving_all_layers_at_once_makes_no_position_worse() -> None:
     assert max(errors) <= errors[0] * 1.01
 
 
-def test_features_that_fell_silent_are_not_saved(subject: Subject, documents: Documents) -> None:
-    run = Run(L, D, SMALL)
-    run.fit_scales([next(_stream(subject, documents, 256, 512))])
-    whole = finished(run, subject, 1.0)
-    run.layers[1].quiet[[3, 60]] = DROP_AFTER + 1
-    run.layers[2].quiet.copy_(DROP_AFTER + torch.arange(64) + 1)
-    made = finished(run, subject, 1.0)
+def test_features_that_hardly_fire_are_not_saved(subject: Subject, documents: Documents) -> None:
+    run = Run(L, D, replace(SMALL, k=16))
+    batches = list(islice(_stream(subject, documents, 256, 512), 70))
+    run.fit_scales(batches)
+    scaled = [run.normalised(batch) for batch in batches]
+    whole = finished(run, subject, fit_threshold(run, iter(scaled[:16])))
+    run.layers[1].bias.weight[[3, 60]] = -100.0
+    run.layers[2].bias.weight[:] = -100.0
+    made = conclude(run, subject, iter(scaled))
     assert [made.d_features(i) for i in range(L)] == [64, 62, 1]  # a layer keeps one, so that it stays a layer
     kept = torch.tensor([i for i in range(64) if i not in (3, 60)])
     assert torch.equal(made.layers[1].encoder, whole.layers[1].encoder[kept])

@@ -31,9 +31,9 @@ from clew.training.activations import Batch, Documents, stream
 from clew.training.checkpoint import open_run
 from clew.training.objective import Terms, terms
 from clew.training.rows import Adam
-from clew.training.run import Run, finished
+from clew.training.run import Run
 from clew.training.step import Active, backward, candidate, take_step
-from clew.training.trainer import FIT_BATCHES, fit_threshold
+from clew.training.trainer import FIT_BATCHES, conclude, fit_threshold
 
 __all__ = ["FineTuneConfig", "FineTuneReport", "fine_tune"]
 
@@ -97,7 +97,7 @@ def fine_tune(
         rows = torch.randint(len(documents), (n_rows,), generator=draw)
         kl = divergence_step(run, subject, documents, rows, cut, config.weight, Adam(rate=rate, step=run.step))
         yield FineTuneReport(step=step + 1, steps=config.steps, kl=kl, nmse=outcome.nmse)
-    finished(run, subject, _cut(run, batches)).save(Path(folder) / "dictionary")
+    conclude(run, subject, batches).save(Path(folder) / "dictionary")
 
 
 def _cut(run: Run, batches: Iterator[Batch]) -> float:

@@ -7,12 +7,12 @@ and sizes, fitted before the first step. The finished Dictionary has them folded
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from types import ModuleType
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from clew import files
@@ -22,8 +22,6 @@ from clew.training.activations import Batch
 from clew.training.config import DictionaryConfig
 from clew.training.objective import FIRST_THRESHOLD
 from clew.training.rows import Rows, kernels_for
-
-DROP_AFTER = 1_000_000  # positions without firing, after which a feature is not saved
 
 __all__ = ["DictionaryConfig", "Features", "Run", "finished"]
 
@@ -147,8 +145,10 @@ class Run:
         return Batch(inputs=inputs, outputs=outputs)
 
 
-def finished(run: Run, subject: Subject, threshold: float | None) -> Dictionary:
-    """The Dictionary in the model's own units, long silent features are left out.
+def finished(
+    run: Run, subject: Subject, threshold: float | None, keep: Sequence[Bool[Tensor, " feature"]] | None = None
+) -> Dictionary:
+    """The Dictionary in the model's own units, all features, or those to keep.
 
     Decoders have norm one, but for TopK, which compares features as they were trained.
 
@@ -156,7 +156,7 @@ def finished(run: Run, subject: Subject, threshold: float | None) -> Dictionary:
     """
     config = run.config
     read_site, write_site = config.sites()
-    layers = {i: _folded(run, i, threshold) for i in range(run.n_layers)}
+    layers = {i: _folded(run, i, threshold, None if keep is None else keep[i]) for i in range(run.n_layers)}
     return Dictionary(
         kind=config.kind,
         layers=layers,
@@ -170,9 +170,9 @@ def finished(run: Run, subject: Subject, threshold: float | None) -> Dictionary:
     )
 
 
-def _folded(run: Run, i: int, fitted: float | None) -> Layer:
+def _folded(run: Run, i: int, fitted: float | None, keep: Tensor | None) -> Layer:
     s, config, own = run.scales, run.config, run.layers[i]
-    alive = (own.quiet <= max(DROP_AFTER, float(own.quiet.min()))).nonzero().flatten()
+    alive = torch.arange(len(own.norm)) if keep is None else keep.nonzero().flatten()
     scale = s["output_scale"][list(run.written(i))]
     before = own.decoder.weight[alive]
     decoder = before.view(len(alive), len(scale), -1) * scale[:, None]

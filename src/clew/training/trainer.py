@@ -7,7 +7,8 @@
    times larger and falls to k over the first half.
 3. Features that have not fired for long are given the positions that are explained worst, until late in the run.
 4. A resumed run takes the same steps as one that was never stopped.
-5. At the end BatchTopK gets its fixed threshold, fitted so that fresh batches keep k features a layer on average.
+5. At the end BatchTopK gets its fixed threshold, fitted so that fresh batches keep k features a layer on average, and
+   features that hardly ever fire are left out.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ from clew.subject.subject import Subject
 from clew.training.activations import Batch, Documents, buffer_positions, stream
 from clew.training.checkpoint import NAME, restore_checkpoint, save_checkpoint
 from clew.training.config import DictionaryConfig
+from clew.training.objective import terms
 from clew.training.run import Run, finished
-from clew.training.step import Outcome, activate, take_step
+from clew.training.step import Outcome, activate, candidate, take_step
 
 ANNEAL = 4.0
 DEAD_AFTER = 300_000  # positions without firing
@@ -37,6 +39,8 @@ REVIVE_UNTIL = 0.7  # of all steps, so that what is new can still learn
 REVIVE_AT_ONCE = 64  # features of a layer
 BUFFER = 32768  # positions whose activations are shuffled together
 FIT_BATCHES = 16
+COUNT_BATCHES = 48
+FIRED_AT_LEAST = 2  # times on so many batches, or a feature is not saved
 REPORT_EVERY = 25
 CHECKPOINT_EVERY = 500
 
@@ -98,11 +102,8 @@ def train_dictionary(
             return
     if run.step % CHECKPOINT_EVERY:
         save_checkpoint(run, folder, subject, buffer)
-    threshold = None
-    if config.nonlinearity == "batchtopk":
-        fresh = islice(_batches(subject, documents, config, run.step, buffer), FIT_BATCHES)
-        threshold = fit_threshold(run, (run.normalised(batch) for batch in fresh))
-    finished(run, subject, threshold).save(folder / "dictionary")
+    fresh = _batches(subject, documents, config, run.step, buffer)
+    conclude(run, subject, (run.normalised(batch) for batch in fresh)).save(folder / "dictionary")
 
 
 def _batches(subject: Subject, documents: Documents, config: DictionaryConfig, start: int, buffer: int
@@ -161,6 +162,22 @@ def revive(run: Run, batch: Batch, missing: Float[Tensor, "pos written"]) -> Non
             own.rows[name].forget(ids)
         own.norm[ids] = fresh["decoder"].norm(dim=1)
         own.quiet[ids] = 0
+
+
+def conclude(run: Run, subject: Subject, batches: Iterator[Batch]) -> Dictionary:
+    """The Dictionary of a finished run; of `batches`, in the units of training, some fit its threshold.
+
+    Features that hardly fire on the next ones are left out, but for one a layer: they cost reading and explain nothing.
+    """
+    cut = fit_threshold(run, islice(batches, FIT_BATCHES)) if run.config.nonlinearity == "batchtopk" else 0.0
+    fired = [torch.zeros(run.config.features, dtype=torch.long) for _ in run.layers]
+    for batch in islice(batches, COUNT_BATCHES):
+        for i, own in enumerate(run.layers):
+            a = candidate(run, i, batch.inputs[i], float(run.config.k), cut)
+            on = terms(run.config.nonlinearity, a.pairs, a.value, own.norm, own.threshold, None, 0.0).gate > 0
+            fired[i] += torch.bincount(a.pairs.index[on], minlength=run.config.features)
+    keep = [(counts >= FIRED_AT_LEAST) | (torch.arange(len(counts)) == counts.argmax()) for counts in fired]
+    return finished(run, subject, cut, keep)
 
 
 def fit_threshold(run: Run, batches: Iterator[Batch]) -> float:
