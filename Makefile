@@ -6,7 +6,7 @@ export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: install demo test check-long lint types format bench-trace bench-generate bench-train clean
+.PHONY: install demo test check-long lint types format bench-trace bench-generate bench-audit bench-train clean
 
 install: .venv/installed
 
@@ -43,6 +43,9 @@ bench-trace: install
 
 bench-generate: install
 	$(BIN)/python benchmarks/generate.py
+
+bench-audit: install
+	$(BIN)/python benchmarks/audit.py
 
 bench-train: install
 	$(BIN)/python benchmarks/train.py

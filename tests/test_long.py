@@ -141,3 +141,21 @@ def test_the_bundled_kit_has_no_stray_file():
     listed = {*head["files"], "kit.json"}
     there = {str(p.relative_to(BUNDLED / "minnow")) for p in (BUNDLED / "minnow").rglob("*") if p.is_file()}
     assert there == listed
+
+
+def test_an_audit_of_two_hundred_nodes_takes_under_twenty_seconds():
+    kit = clew.load("minnow")
+    graph = kit.trace("The capital of France is")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        began = time.perf_counter()
+        found = kit.audit(graph, nodes=200)
+        assert time.perf_counter() - began < 20
+    finally:
+        torch.set_num_threads(threads)
+    assert found.nodes == 200
+    total, live = found.lines["total"], found.lines["gradient"]
+    assert total.features.spearman.low > found.lines["shuffled"].features.spearman.high + 0.3
+    assert total.outputs.spearman.value > found.lines["shuffled"].outputs.spearman.value
+    assert live.features.spearman.value > 0.9

@@ -86,6 +86,7 @@ class Removed:
         self.site = cast(SiteName, dictionary.write_site)
         self.errors = self._errors()
 
+    @torch.no_grad()
     def _errors(self) -> dict[int, Float[Tensor, "pos d_model"]]:
         """What the Dictionary misses of every MLP output; zero at a left-out first position."""
         reads = [(cast(SiteName, self.dictionary.read_site), layer) for layer in sorted(self.dictionary.layers)]
@@ -99,6 +100,7 @@ class Removed:
             error[: self.graph.first_position] = 0
         return errors
 
+    @torch.no_grad()
     def run(
         self, removed: Bool[Tensor, "row feature"], errors: bool = False
     ) -> tuple[Float[Tensor, " row"], list[Removal]]:

@@ -41,18 +41,17 @@ def draw(audit: Audit) -> bytes:
 
 
 def _scatter(ax: Any, audit: Audit, *, target: int, title: str) -> None:
-    from matplotlib.ticker import SymmetricalLogLocator
-
     pairs = audit.pairs[audit.pairs[:, 3] == target].numpy()
     chosen = np.random.default_rng(0).permutation(len(pairs))[:SHOWN]
     predicted, measured = pairs[chosen, 0], pairs[chosen, 1]
     ax.scatter(predicted, measured, s=5, alpha=0.35, color=BLUE, linewidths=0)
     size = float(np.abs(pairs[:, :2]).max()) if len(pairs) else 1.0
-    floor = max(float(np.quantile(np.abs(pairs[:, :2]), 0.7)) if len(pairs) else 0.0, 1e-6)
-    for scale in (ax.set_xscale, ax.set_yscale):
-        scale("symlog", linthresh=floor)
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=floor, subs=[1]))
+    decade = np.ceil(np.log10(max(size, 1e-6)))
+    ticks = [0.0, *(sign * 10.0 ** (decade - back) for back in range(3) for sign in (-1, 1))]
+    for axis, scale in ((ax.xaxis, ax.set_xscale), (ax.yaxis, ax.set_yscale)):
+        scale("symlog", linthresh=10.0 ** (decade - 2))
+        axis.set_ticks(ticks)
+        axis.minorticks_off()
     ax.plot([-size, size], [-size, size], color=GREY, linewidth=0.8)
     line = getattr(audit.lines["total"], "outputs" if target else "features")
     ax.set_title(f"{title}\nSpearman {line.spearman}, slope {line.slope.value:.2f}", fontsize=9)
