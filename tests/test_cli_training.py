@@ -102,6 +102,9 @@ def test_ctrl_c_saves_and_the_resumed_run_ends_with_the_same_bits(run, tmp_path,
     code, out, err = run("train", "part", "--resume")
     assert code == 0, err
     assert files.read_table("part/metrics.parquet")["step"] == list(range(1, 25))
+    code, out, err = run("train", "part", "--resume")  # nothing is left to do
+    assert code == 0, err
+    assert "stopped" not in out
     one, two = (clew.Dictionary.load(f"{name}/dictionary") for name in ("whole", "part"))
     assert one.fingerprint == two.fingerprint
 

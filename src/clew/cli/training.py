@@ -238,7 +238,7 @@ def _run(
             if due or stop() or step == config.steps:
                 metrics.save(folder / "metrics.parquet")
     _draw(folder, metrics)
-    return step
+    return step or config.steps  # a finished run has nothing left to report
 
 
 def _draw(folder: Path, metrics: Any) -> None:
