@@ -4,6 +4,7 @@ BIN := .venv/bin
 PROMPT ?= The capital of France is
 export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
+export OMP_WAIT_POLICY = PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: install demo test check-long lint types format bench-trace bench-generate bench-audit bench-train clean

@@ -6,11 +6,13 @@ trainer's own step, in both precisions. All work on the same weights and see the
 process, so that whatever else the machine does weighs on all alike; their losses are compared. A step is the whole of
 it: forward, backward, optimizer. Figures are medians, by the clock and by the CPU time of all threads.
 
+Idle threads of torch must not spin while ours work: OMP_WAIT_POLICY=PASSIVE, as `make` and `clew` set it. The dense
+path gains from it too.
+
     python benchmarks/train.py [--cases A,B,C] [--rounds 5] [--memory]
 """
 
 import argparse
-import resource
 import statistics
 import subprocess
 import sys
@@ -18,6 +20,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -185,7 +188,8 @@ def memory(case: str, precision: str) -> None:
     run, batch = made(case, precision), drawn(case, 0)
     for _ in range(2):
         sparse_step(run, batch)
-    print(f"  {case} {precision}: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GB resident at most")
+    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    print(f"  {case} {precision}: {int(peak.split()[1]) / 2**20:.2f} GB resident at most")
 
 
 def main() -> None:

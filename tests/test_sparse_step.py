@@ -15,7 +15,7 @@ from clew.training import rows as plain
 from clew.training.activations import Batch
 from clew.training.config import DictionaryConfig
 from clew.training.run import Run
-from clew.training.step import activate, reconstruct, take_step, terms_of
+from clew.training.step import activate, candidate, reconstruct, take_step, terms_of
 
 L, D, F, POS = 3, 10, 40, 24
 SCOPES = {"all": {}, "window": {"reach": 2}, "own": {"kind": "plt"}, "skip": {"skip": True}}
@@ -134,6 +134,16 @@ def test_all_values_above_their_cut_are_found(seed: int, n_pos: int, n: int, hal
         pairs = kernels.above(pre, cut)
         assert torch.equal(pairs.position, wanted[0])
         assert torch.equal(pairs.index, wanted[1])
+
+
+def test_features_picked_in_16_bits_have_values_in_full_precision() -> None:
+    for kernels in KERNELS.values():
+        config = DictionaryConfig(features=F, k=4, precision="bfloat16", nonlinearity="topk")
+        run = Run(3, 8, config, kernels=kernels)
+        x = torch.randn(20, 8, generator=torch.Generator().manual_seed(3))
+        found, own = candidate(run, 1, x, 4.0, 0.0), run.layers[1]
+        wanted = (x @ own.encoder.weight.T + own.bias.weight[:, 0])[found.pairs.position, found.pairs.index]
+        torch.testing.assert_close(found.value, wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_the_bits_do_not_depend_on_the_number_of_threads() -> None:

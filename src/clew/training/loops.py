@@ -14,6 +14,7 @@ import numpy as np
 from numba import njit
 
 GROUP = 32  # values whose maximum is looked at first
+HALVINGS = 12  # of the range in which their floor lies
 BLOCK = 64  # values that are compared at once
 TILE = 2048  # columns of a row that are worked on at once: they, their gradient and moments stay in the cache
 
@@ -34,7 +35,7 @@ def fast(function: Callable[..., Any]) -> Callable[..., Any]:
 def top_of_rows(begin: int, end: int, pre: np.ndarray, k: int, index: np.ndarray, count: np.ndarray) -> None:
     """1. Columns fall into groups, every n-th into one, so that their maxima are found by whole vectors.
 
-    2. The k-th largest maximum is a floor of what is kept. 3. Only groups that reach it are looked into.
+    2. Halving finds a floor that at least k maxima reach. 3. Only groups that reach it are looked into.
     """
     n = pre.shape[1]
     n_groups = max(1, n // GROUP)
@@ -47,11 +48,18 @@ def top_of_rows(begin: int, end: int, pre: np.ndarray, k: int, index: np.ndarray
             part = row[first : min(n, first + n_groups)]
             for g in range(part.shape[0]):
                 best[g] = max(best[g], part[g])
-        held = 0
-        for g in range(n_groups):
-            if best[g] > zero and (held < k or best[g] > value[k - 1]):
-                held = insert(value, order, held, k, best[g], g)
-        floor = value[k - 1] if held == k else zero
+        floor, above = zero, best.max()
+        for _ in range(HALVINGS):
+            middle = pre.dtype.type(floor + (above - floor) / 2)
+            reached = 0
+            for g in range(n_groups):
+                reached += best[g] >= middle
+            if reached >= k:
+                floor = middle
+            else:
+                above = middle
+            if reached == k:
+                break
         held = 0
         for g in range(n_groups):
             if best[g] < floor or best[g] <= zero:

@@ -81,6 +81,8 @@ def candidate(run: Run, i: int, x: Float[Tensor, "pos d_model"], k: float, guess
         cut = own.threshold - window(own.threshold)
     pre = selecting(run, i, x)
     pairs = candidates(run.kernels, run.config.nonlinearity, pre, min(round(k), run.config.features), cut)
+    if pre.dtype == x.dtype:
+        return Active(pairs=pairs, value=pre[pairs.position, pairs.index])
     value = run.kernels.preactivations(pairs, x, own.encoder.weight, own.bias.weight[:, 0])
     return Active(pairs=pairs, value=value)
 
