@@ -7,7 +7,7 @@ export TOKENIZERS_PARALLELISM = false
 export OMP_WAIT_POLICY = PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: install demo test check-long lint types format bench-trace bench-generate bench-audit bench-train clean
+.PHONY: install demo test check-long lint types format bench-trace bench-generate bench-audit bench-train bench-frontier clean
 
 install: .venv/installed
 
@@ -50,6 +50,9 @@ bench-audit: install
 
 bench-train: install
 	$(BIN)/python benchmarks/train.py
+
+bench-frontier: install
+	$(BIN)/python benchmarks/frontier.py runs/frontier.jsonl --figure runs/frontier.png
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache demo.html
