@@ -2,7 +2,7 @@
 
 Writes are atomic: a temporary file beside the target, flushed to disk, renamed over it. A reader sees the old file or
 the new one, never a part. Tensors are safetensors, mapped into memory; tables are Parquet; everything else is JSON,
-text or a picture.
+text or a picture. What many write at once is SQLite.
 """
 
 import hashlib
@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -176,6 +177,70 @@ def _parquet(path: Path | str) -> Iterator[Any]:
         raise FileError(f"{path} is not a whole Parquet file ({str(error).splitlines()[0]})") from error
     except OSError as error:
         raise FileError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def open_database(path: Path | str, *, what: str, mark: bytes, schema: int, tables: str) -> sqlite3.Connection:
+    """A SQLite file that several processes may read and write at once, made with `tables` when there is none.
+
+    `what` names its kind in messages, four bytes `mark` tell it from other SQLite files. A write waits half a minute
+    for another's, and what is committed is on the disk. The connection commits each statement unless told BEGIN, and
+    may be used by several threads in turn. FileError when the file is truncated, foreign or of a newer schema.
+    """
+    path = Path(path)
+    if not path.exists():
+        _new_database(path, mark, schema, tables)
+    with database_errors(path):
+        if path.stat().st_size == 0:
+            raise FileError(f"{path} is empty: it is a truncated file of {what}, or none")
+        where = path.absolute().as_uri() + "?mode=rw"
+        opened = sqlite3.connect(where, uri=True, timeout=30, isolation_level=None, check_same_thread=False)
+        try:
+            (found,), (version,) = (opened.execute(f"PRAGMA {name}").fetchone() for name in _DATABASE_HEAD)
+            if found != int.from_bytes(mark):
+                raise FileError(f"{path} is not a file of {what}: another program made it")
+            if version > schema:
+                raise FileError(f"{path} has schema {version}, this program reads up to {schema}: upgrade clew")
+            opened.execute("PRAGMA synchronous=FULL")
+            opened.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            (page,) = opened.execute("PRAGMA page_size").fetchone()
+            if path.stat().st_size % page and not path.with_name(path.name + "-wal").stat().st_size:
+                raise FileError(f"{path} is truncated: its last page is not whole")
+        except BaseException:
+            opened.close()
+            raise
+    return opened
+
+
+@contextmanager
+def database_errors(path: Path | str) -> Iterator[None]:
+    """Name the file, in one line, when SQLite fails in this block: FileError."""
+    try:
+        yield
+    except (sqlite3.DatabaseError, OSError) as error:
+        raise FileError(f"cannot use {path} as a database ({error})") from error
+
+
+_DATABASE_HEAD = ("application_id", "user_version")
+_WRITE_AHEAD = 2  # bytes 18 and 19 of a SQLite file: its journal is a write-ahead log
+
+
+def _new_database(path: Path, mark: bytes, schema: int, tables: str) -> None:
+    """Make it in memory, then put it there whole, unless another process was faster."""
+    made = sqlite3.connect(":memory:")
+    made.executescript(f"PRAGMA application_id={int.from_bytes(mark)}; PRAGMA user_version={schema}; {tables}")
+    content = bytearray(made.serialize())
+    made.close()
+    content[18:20] = bytes([_WRITE_AHEAD] * 2)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    write_bytes(beside, bytes(content))
+    try:
+        os.link(beside, path)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise FileError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def write_figure(path: Path | str, figure: "Figure") -> None:
