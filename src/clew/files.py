@@ -211,6 +211,49 @@ def open_database(path: Path | str, *, what: str, mark: bytes, schema: int, tabl
     return opened
 
 
+def write_database(
+    path: Path | str, *, mark: bytes, schema: int, tables: str, fill: Callable[[sqlite3.Connection], None]
+) -> None:
+    """Write a whole SQLite file atomically: a reader sees none of it, or all; `read_database` opens it."""
+
+    def write(temporary: Path) -> None:
+        made = sqlite3.connect(temporary, isolation_level=None)
+        try:
+            made.executescript(
+                f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA application_id={int.from_bytes(mark)};"
+                f"PRAGMA user_version={schema}; {tables}; BEGIN;"
+            )
+            fill(made)
+            made.execute("COMMIT")
+        finally:
+            made.close()
+
+    with database_errors(path):
+        _replace(Path(path), write)
+
+
+def read_database(path: Path | str, *, what: str, mark: bytes, schema: int) -> sqlite3.Connection:
+    """A SQLite file that nobody will change, to be read only, by several threads in turn.
+
+    FileError when it is missing, truncated, foreign or of a newer schema.
+    """
+    path = Path(path)
+    with database_errors(path):
+        if not path.is_file():
+            raise FileError(f"cannot read {path}: no such file")
+        with path.open("rb") as begun:
+            head = begun.read(100)
+        if len(head) < 100 or not head.startswith(b"SQLite format 3\0") or head[68:72] != mark:
+            raise FileError(f"{path} is not a file of {what}: it is truncated, or another program made it")
+        if (version := int.from_bytes(head[60:64])) > schema:
+            raise FileError(f"{path} has schema {version}, this program reads up to {schema}: upgrade clew")
+        page = int.from_bytes(head[16:18])
+        if path.stat().st_size != int.from_bytes(head[28:32]) * (1 << 16 if page == 1 else page):
+            raise FileError(f"{path} is truncated or changed: its size is not what its first page says")
+        where = path.absolute().as_uri() + "?mode=ro&immutable=1"
+        return sqlite3.connect(where, uri=True, isolation_level=None, check_same_thread=False)
+
+
 @contextmanager
 def database_errors(path: Path | str) -> Iterator[None]:
     """Name the file, in one line, when SQLite fails in this block: FileError."""
