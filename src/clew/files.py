@@ -190,8 +190,8 @@ def open_database(path: Path | str, *, what: str, mark: bytes, schema: int, tabl
     if not path.exists():
         _new_database(path, mark, schema, tables)
     with database_errors(path):
-        if path.stat().st_size == 0:
-            raise FileError(f"{path} is empty: it is a truncated file of {what}, or none")
+        if path.stat().st_size < 512:
+            raise FileError(f"{path} has {path.stat().st_size} bytes: it is a truncated file of {what}, or none")
         where = path.absolute().as_uri() + "?mode=rw"
         opened = sqlite3.connect(where, uri=True, timeout=30, isolation_level=None, check_same_thread=False)
         try:

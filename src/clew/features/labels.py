@@ -1,0 +1,283 @@
+"""The label store: what people, models and heuristics call the features of a Dictionary, in one SQLite file.
+
+The file is the user's own, and belongs to no atlas: rows are keyed by the Dictionary's fingerprint, so that a harvest
+can be made anew without touching a label, and one file serves many dictionaries. A label is a row whose text never
+changes: a new one by the same author and method is another row, and the old one stays as history. Several processes
+may write at once; what `add` has returned is on the disk.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import astuple, dataclass
+from itertools import groupby, islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from clew import files
+from clew.errors import InputError
+from clew.features.label import KINDS, Label, Score, now
+from clew.ids import FeatureId
+
+SCHEMA = 1
+_MARK = b"ClLb"
+_AT_ONCE = 1000  # labels a transaction: it is over in milliseconds, so that others can write
+_LABELS_A_FEATURE = 8  # as many as a search looks at; a feature with more of them that match may push others out
+_TABLES = """
+CREATE TABLE dictionaries (id INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL UNIQUE, name TEXT NOT NULL);
+CREATE TABLE labels (
+    id INTEGER PRIMARY KEY, dictionary INTEGER NOT NULL REFERENCES dictionaries, layer INTEGER NOT NULL,
+    feature INTEGER NOT NULL, text TEXT NOT NULL, kind TEXT NOT NULL, author TEXT NOT NULL, method TEXT NOT NULL,
+    note TEXT NOT NULL, date TEXT NOT NULL, current INTEGER NOT NULL);
+CREATE INDEX labels_of_feature ON labels (dictionary, layer, feature, current);
+CREATE UNIQUE INDEX one_current ON labels (dictionary, layer, feature, kind, author, method) WHERE current;
+CREATE TABLE scores (
+    id INTEGER PRIMARY KEY, label INTEGER NOT NULL REFERENCES labels, test TEXT NOT NULL, judge TEXT NOT NULL,
+    value REAL NOT NULL, low REAL NOT NULL, high REAL NOT NULL, "null" REAL, contexts INTEGER NOT NULL,
+    date TEXT NOT NULL);
+CREATE INDEX scores_of_label ON scores (label);
+CREATE TABLE members (
+    dictionary INTEGER NOT NULL REFERENCES dictionaries, list TEXT NOT NULL, layer INTEGER NOT NULL,
+    feature INTEGER NOT NULL, date TEXT NOT NULL, PRIMARY KEY (dictionary, list, layer, feature)) WITHOUT ROWID;
+CREATE TABLE answers (
+    key TEXT PRIMARY KEY, model TEXT NOT NULL, text TEXT NOT NULL, tokens_in INTEGER NOT NULL,
+    tokens_out INTEGER NOT NULL, date TEXT NOT NULL) WITHOUT ROWID;
+CREATE VIRTUAL TABLE words USING fts5 (
+    text, content = 'labels', content_rowid = 'id', tokenize = 'unicode61 remove_diacritics 2');
+CREATE TRIGGER index_words AFTER INSERT ON labels BEGIN
+    INSERT INTO words (rowid, text) VALUES (new.id, new.text); END;
+"""
+_RANK = f"instr('{' '.join(KINDS)}', kind)"  # the earlier a kind's name stands there, the sooner it is shown
+_SHOWN_FIRST = f"{_RANK}, date DESC, id DESC"
+_COLUMNS = "layer, feature, text, kind, author, method, note, date, id"
+_SCORES = 'SELECT test, judge, value, low, high, "null", contexts FROM scores WHERE label = ? ORDER BY id'
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a language model said to one prompt, and how many tokens that took."""
+
+    text: str
+    tokens_in: int
+    tokens_out: int
+
+
+class LabelStore:
+    """The labels and lists of one Dictionary in a file that may hold those of others.
+
+    Used in a `with` block or closed by hand; several threads may share it.
+    """
+
+    def __init__(self, path: Path | str, dictionary: str, *, name: str = "") -> None:
+        """Open the file, or make it; `dictionary` is a fingerprint. FileError when it is damaged, foreign or newer."""
+        self.path = Path(path)
+        self._lock = threading.RLock()
+        self._opened = self._connect()
+        with self._write() as write:
+            write("INSERT OR IGNORE INTO dictionaries (fingerprint, name) VALUES (?, ?)", (dictionary, name))
+            self._dictionary = write("SELECT id FROM dictionaries WHERE fingerprint = ?", (dictionary,)).fetchone()[0]
+
+    def close(self) -> None:
+        with self._lock:
+            self._opened.close()
+
+    def __enter__(self) -> LabelStore:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    # --- labels -----------------------------------------------------------------------------------------------
+
+    def add(self, labels: Iterable[Label]) -> list[int]:
+        """Keep labels, in transactions of a thousand; returns their numbers.
+
+        What the same author and method has already said of the feature in the same words is not kept twice, but new
+        scores of it are.
+        """
+        rest, numbers = iter(labels), list[int]()
+        while part := list(islice(rest, _AT_ONCE)):
+            with self._write() as write:
+                numbers += [self._add(write, label) for label in part]
+        return numbers
+
+    def _add(self, write: Any, label: Label) -> int:
+        where = "dictionary = ? AND layer = ? AND feature = ? AND kind = ? AND author = ? AND method = ?"
+        group = (self._dictionary, label.feature.layer, label.feature.index, label.kind, label.author, label.method)
+        same = f"SELECT id FROM labels WHERE {where} AND text = ? AND (current OR date = ?) ORDER BY current DESC"
+        found = write(same, (*group, label.text, label.date)).fetchone()
+        if found is None:
+            newer = f"SELECT 1 FROM labels WHERE {where} AND current AND date > ?"
+            current = write(newer, (*group, label.date)).fetchone() is None
+            if current:
+                write(f"UPDATE labels SET current = 0 WHERE {where} AND current", group)
+            row = (*group, label.text, label.note, label.date, current)
+            added = """INSERT INTO labels (dictionary, layer, feature, kind, author, method, text, note, date, current)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+            found = (write(added, row).lastrowid,)
+        self._score(write, found[0], label.scores)
+        return found[0]
+
+    def score(self, label: int, scores: Sequence[Score]) -> None:
+        """Keep scores of a label beside those it has; InputError when there is no such label."""
+        with self._write() as write:
+            if write("SELECT 1 FROM labels WHERE id = ? AND dictionary = ?", (label, self._dictionary)).fetchone():
+                self._score(write, label, scores)
+                return
+        raise InputError(f"{self.path} has no label {label} of this dictionary")
+
+    def _score(self, write: Any, label: int, scores: Sequence[Score]) -> None:
+        for score in scores:
+            if score not in _scores(write, label):
+                row = (label, *astuple(score), now())
+                write(
+                    """INSERT INTO scores (label, test, judge, value, low, high, "null", contexts, date)
+                    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+                    row,
+                )
+
+    def withdraw(self, label: int) -> None:
+        """Show a label no more; it stays in the history. InputError when there is no such label."""
+        with self._write() as write:
+            gone = write("UPDATE labels SET current = 0 WHERE id = ? AND dictionary = ?", (label, self._dictionary))
+        if gone.rowcount == 0:
+            raise InputError(f"{self.path} has no label {label} of this dictionary")
+
+    def of(self, feature: FeatureId, *, history: bool = False) -> tuple[Label, ...]:
+        """The labels of a feature, the one to show first; with `history` also those that newer ones stand in for."""
+        where = "layer = ? AND feature = ?" + ("" if history else " AND current")
+        return tuple(self._labels(where, (feature.layer, feature.index), f"current DESC, {_SHOWN_FIRST}"))
+
+    def shown(self, features: Iterable[FeatureId] | None = None) -> dict[FeatureId, Label]:
+        """The label to show of every feature that has one: a person's over a model's over a heuristic's, the latest."""
+        if features is not None:
+            found = ((feature, self.of(feature)) for feature in dict.fromkeys(features))
+            return {feature: labels[0] for feature, labels in found if labels}
+        grouped = groupby(self.all(), key=lambda label: label.feature)
+        return {feature: next(labels) for feature, labels in grouped}
+
+    def all(self, *, history: bool = False) -> Iterator[Label]:
+        """Every label, by feature, the one to show first; with `history` the oldest of each feature first."""
+        where, order = ("1", "date, id") if history else ("current", _SHOWN_FIRST)
+        query = f"SELECT {_COLUMNS} FROM labels WHERE dictionary = ? AND {where} ORDER BY layer, feature, {order}"
+        with files.database_errors(self.path), closing(self._connect()) as reader:
+            # a connection of its own: one that reads on from an old state could not write after another process
+            for row in reader.execute(query, (self._dictionary,)):
+                yield _label(reader.execute, row)
+
+    def matching(self, words: str, *, limit: int = 50) -> list[Label]:
+        """Labels that hold every one of some words or their beginnings, the closest first, one a feature.
+
+        A query without a letter or digit is looked for as it stands. InputError when it is blank.
+        """
+        terms = re.findall(r"\w+", words)
+        if not words.strip():
+            raise InputError("the search is empty: give words that a label holds")
+        if terms:
+            query, hit = " ".join(f'"{term}"*' for term in terms), "id IN (SELECT rowid FROM words WHERE words MATCH ?)"
+        else:
+            query, hit = words.strip(), "instr(text, ?)"
+        near = f"length(text), {_SHOWN_FIRST}"  # of labels that hold all words, the one with the fewest others
+        first = f"SELECT id FROM labels WHERE dictionary = ? AND current AND {hit} ORDER BY {near} LIMIT ?"
+        values = (self._dictionary, query, _LABELS_A_FEATURE * limit)
+        found: dict[FeatureId, Label] = {}
+        for label in self._labels(f"id IN ({first})", values, near):
+            found.setdefault(label.feature, label)
+        return list(found.values())[:limit]
+
+    def _labels(self, where: str, values: tuple[Any, ...], order: str) -> list[Label]:
+        query = f"SELECT {_COLUMNS} FROM labels WHERE dictionary = ? AND {where} ORDER BY {order}"
+        with self._lock, files.database_errors(self.path):
+            read = self._opened.execute
+            return [_label(read, row) for row in read(query, (self._dictionary, *values)).fetchall()]
+
+    # --- lists ------------------------------------------------------------------------------------------------
+
+    def put_in_list(self, name: str, features: Iterable[FeatureId]) -> None:
+        """Put features into a named list, which is there as soon as it holds one."""
+        if not name.strip():
+            raise InputError("a list needs a name")
+        rows = [(self._dictionary, name, feature.layer, feature.index, now()) for feature in features]
+        with self._write() as write:
+            for row in rows:
+                write("INSERT OR IGNORE INTO members VALUES (?, ?, ?, ?, ?)", row)
+
+    def take_from_list(self, name: str, features: Iterable[FeatureId]) -> None:
+        """Take features out of a list; it is gone when it holds none."""
+        rows = [(self._dictionary, name, feature.layer, feature.index) for feature in features]
+        with self._write() as write:
+            for row in rows:
+                write("DELETE FROM members WHERE dictionary = ? AND list = ? AND layer = ? AND feature = ?", row)
+
+    def lists(self) -> dict[str, tuple[FeatureId, ...]]:
+        """Every list with its features in order."""
+        query = "SELECT list, layer, feature FROM members WHERE dictionary = ? ORDER BY list, layer, feature"
+        rows = self._read(query, (self._dictionary,))
+        grouped = groupby(rows, key=lambda row: row[0])
+        return {name: tuple(FeatureId(layer, index) for _, layer, index in members) for name, members in grouped}
+
+    # --- answers of language models -----------------------------------------------------------------------------
+
+    def answer(self, key: str) -> Answer | None:
+        """What was said to a prompt before; None when it was never asked."""
+        rows = self._read("SELECT text, tokens_in, tokens_out FROM answers WHERE key = ?", (key,))
+        return Answer(*rows[0]) if rows else None
+
+    def keep_answer(self, key: str, model: str, answer: Answer) -> None:
+        """Keep what a model said, so that the same prompt need not be paid for twice."""
+        row = (key, model, answer.text, answer.tokens_in, answer.tokens_out, now())
+        with self._write() as write:
+            write("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    # --- the file -----------------------------------------------------------------------------------------------
+
+    def _connect(self) -> sqlite3.Connection:
+        return files.open_database(self.path, what="labels", mark=_MARK, schema=SCHEMA, tables=_TABLES)
+
+    def _read(self, query: str, values: tuple[Any, ...]) -> list[Any]:
+        with self._lock, files.database_errors(self.path):
+            return self._opened.execute(query, values).fetchall()
+
+    @contextmanager
+    def _write(self) -> Iterator[Any]:
+        """One transaction: all of the block is kept, or nothing."""
+        with self._lock, files.database_errors(self.path):
+            self._opened.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._opened.execute
+                self._opened.execute("COMMIT")
+            except BaseException:
+                if self._opened.in_transaction:
+                    self._opened.execute("ROLLBACK")
+                raise
+
+
+def _label(read: Callable[..., sqlite3.Cursor], row: tuple[Any, ...]) -> Label:
+    layer, index, text, kind, author, method, note, date, number = row
+    return Label(
+        feature=FeatureId(layer, index),
+        text=text,
+        kind=kind,
+        author=author,
+        method=method,
+        note=note,
+        date=date,
+        scores=_scores(read, number),
+        id=number,
+    )
+
+
+def _scores(read: Callable[..., sqlite3.Cursor], label: int) -> tuple[Score, ...]:
+    """The latest score of every test and judge."""
+    latest: dict[tuple[str, str], Score] = {}
+    for test, judge, value, low, high, null, contexts in read(_SCORES, (label,)):
+        latest.pop((test, judge), None)
+        latest[test, judge] = Score(
+            test=test, judge=judge, value=value, low=low, high=high, null=null, contexts=contexts
+        )
+    return tuple(latest.values())
