@@ -231,3 +231,17 @@ def test_a_json_file_is_read_as_well(tmp_path):
         with pytest.raises(clew.InputError, match=next(iter(wrong))):
             configured(wrong)
     assert presets.meanings(CorpusConfig)["split"] == "The part of a dataset that is read."
+
+
+def test_a_finished_run_is_tuned_beside_its_own_dictionary_and_an_unfinished_one_is_refused(run, tmp_path):
+    assert run("train", "a", "--text", "text.txt", "--check-every", "0", *SMALL)[0] == 0
+    before = clew.Dictionary.load("a/dictionary").fingerprint
+    code, out, err = run("tune", "a", "--steps", "2", "--positions", "200")
+    assert code == 0, err
+    assert out.count("all MLPs replaced") == 2
+    assert clew.Dictionary.load("a/dictionary").fingerprint == before
+    assert clew.Dictionary.load("a/tuned").fingerprint != before
+    refused(run("tune", "a", "--steps", "2"), "a/tuned", "exists already")
+    refused(run("tune", "a", "--steps", "0"), "above 0")
+    shutil.rmtree("a/dictionary")
+    refused(run("tune", "a"), "no dictionary yet", "clew train a --resume")

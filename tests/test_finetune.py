@@ -15,7 +15,8 @@ from clew.errors import FileError, InputError
 from clew.subject.subject import Subject
 from clew.training import Documents, evaluate, train_dictionary
 from clew.training.activations import collect
-from clew.training.finetune import FineTuneConfig, divergence_step, fine_tune
+from clew.training.config import FineTuneConfig
+from clew.training.finetune import divergence_step, fine_tune
 from clew.training.rows import Adam
 from clew.training.run import Run
 
@@ -92,8 +93,9 @@ def test_fine_tuning_lowers_the_divergence_on_text_it_has_not_seen(
     list(train_dictionary(subject, seen, config, tmp_path, buffer=toy.BUFFER))
     before = evaluate(subject, Dictionary.load(tmp_path / "dictionary"), held_out)
     reports = list(fine_tune(subject, seen, FineTuneConfig(steps=100, positions=500, weight=3.0), tmp_path))
-    after = evaluate(subject, Dictionary.load(tmp_path / "dictionary"), held_out)
+    after = evaluate(subject, Dictionary.load(tmp_path / "tuned"), held_out)
     assert reports[-1].step == 100
+    assert evaluate(subject, Dictionary.load(tmp_path / "dictionary"), held_out).kl == before.kl
     assert after.kl < 0.8 * before.kl
     assert sum(after.nmse) < 1.3 * sum(before.nmse)
     assert sum(after.l0) / toy.L == pytest.approx(3, rel=0.1)
@@ -106,4 +108,7 @@ def test_what_cannot_be_fine_tuned_is_refused(subject: Subject, documents: Docum
         FineTuneConfig(steps=0)
     list(train_dictionary(subject, documents, replace(toy.SMALL, kind="sae", steps=2), tmp_path, buffer=toy.BUFFER))
     with pytest.raises(InputError, match="an SAE does not stand in"):
+        next(fine_tune(subject, documents, FineTuneConfig(), tmp_path))
+    (tmp_path / "tuned").mkdir()
+    with pytest.raises(InputError, match="exists already"):
         next(fine_tune(subject, documents, FineTuneConfig(), tmp_path))

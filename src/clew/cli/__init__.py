@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from clew.cli import audit, edit, evaluation, kits, organism, trace, training
+from clew.cli import audit, edit, evaluation, kits, organism, trace, training, tuning
 from clew.errors import ClewError
 
 app = typer.Typer(
@@ -32,6 +32,7 @@ app.command()(trace.trace)
 app.command()(edit.edit)
 app.command()(audit.audit)
 app.command()(training.train)
+app.command()(tuning.tune)
 app.command("eval")(evaluation.evaluate)
 app.add_typer(organism.app, name="organism")
 app.add_typer(kits.app, name="kit")

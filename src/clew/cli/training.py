@@ -71,7 +71,7 @@ def train(
     Ctrl-C saves a checkpoint; `clew train runs/clt --resume` goes on from it.
     """
     if resume:
-        plan, folder = _resumed(folder, config, settings)
+        plan, folder = resumed(folder, config, settings)
     else:
         plan = _planned(kit, model, preset, config, cache, settings)
     subject = load_subject(plan.model)
@@ -105,7 +105,7 @@ def _planned(
     return Plan(model=source, config=dictionary, corpus=corpus, cache=cache)
 
 
-def _resumed(folder: Path | None, file: Path | None, settings: dict[str, Any]) -> tuple[Plan, Path]:
+def resumed(folder: Path | None, file: Path | None, settings: dict[str, Any]) -> tuple[Plan, Path]:
     from clew import files
     from clew.training.presets import configured
 

@@ -7,10 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from clew.training.config import DictionaryConfig
+    from clew.training.config import DictionaryConfig, FineTuneConfig
     from clew.training.corpus import Documents, encode_documents
     from clew.training.evaluation import Evaluation, evaluate, replaced_logits
-    from clew.training.finetune import FineTuneConfig, fine_tune
+    from clew.training.finetune import fine_tune
     from clew.training.source import CorpusConfig
     from clew.training.trainer import TrainingReport, train_dictionary
 
@@ -19,7 +19,7 @@ _HOMES = {
     "DictionaryConfig": "config",
     "Documents": "corpus",
     "Evaluation": "evaluation",
-    "FineTuneConfig": "finetune",
+    "FineTuneConfig": "config",
     "TrainingReport": "trainer",
     "encode_documents": "corpus",
     "evaluate": "evaluation",

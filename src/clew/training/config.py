@@ -77,3 +77,23 @@ class DictionaryConfig:
         if self.kind != "clt":
             return range(layer, layer + 1)
         return range(layer, n_layers if self.reach == 0 else min(n_layers, layer + self.reach))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTuneConfig:
+    """How a finished run is fine-tuned on the predictions of the replacement model."""
+
+    steps: int = 500
+    """Steps, each with a batch of activations and one of documents."""
+    positions: int = 1024
+    """Positions of documents in a step, about."""
+    learning_rate: float = 1e-3
+    """Adam's learning rate at the start; it falls to zero."""
+    weight: float = 1.0
+    """Weight of the divergence in nats beside the relative error summed over layers."""
+    refit_every: int = 50
+    """Steps after which BatchTopK's thresholds are fitted again."""
+
+    def __post_init__(self) -> None:
+        if min(self.steps, self.positions, self.refit_every) < 1 or self.learning_rate <= 0 or self.weight <= 0:
+            raise InputError("steps, positions, refit_every, learning rate and weight must all be above 0")

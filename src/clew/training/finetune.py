@@ -29,6 +29,7 @@ from clew.errors import InputError
 from clew.subject.subject import Subject
 from clew.training.activations import Batch, Documents, stream
 from clew.training.checkpoint import open_run
+from clew.training.config import FineTuneConfig
 from clew.training.objective import Terms, terms
 from clew.training.rows import Adam
 from clew.training.run import Run
@@ -36,26 +37,6 @@ from clew.training.step import Active, backward, candidate, take_step
 from clew.training.trainer import FIT_BATCHES, conclude, fit_threshold
 
 __all__ = ["FineTuneConfig", "FineTuneReport", "fine_tune"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class FineTuneConfig:
-    """How a finished run is fine-tuned on the predictions of the replacement model."""
-
-    steps: int = 500
-    """Steps, each with a batch of activations and one of documents."""
-    positions: int = 1024
-    """Positions of documents in a step, about."""
-    learning_rate: float = 1e-3
-    """Adam's learning rate at the start; it falls to zero."""
-    weight: float = 1.0
-    """Weight of the divergence in nats beside the relative error summed over layers."""
-    refit_every: int = 50
-    """Steps after which BatchTopK's thresholds are fitted again."""
-
-    def __post_init__(self) -> None:
-        if min(self.steps, self.positions, self.refit_every) < 1 or self.learning_rate <= 0 or self.weight <= 0:
-            raise InputError("steps, positions, refit_every, learning rate and weight must all be above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,10 +54,14 @@ class FineTuneReport:
 def fine_tune(
     subject: Subject, documents: Documents, config: FineTuneConfig, folder: Path | str
 ) -> Iterator[FineTuneReport]:
-    """Go on with the finished run in a folder, and write its dictionary anew at the end.
+    """Go on with the finished run in a folder, and write `folder/tuned` at the end.
 
-    The run's checkpoint stays as it is. InputError for an SAE, FileError when there is no checkpoint.
+    The run's checkpoint and its own dictionary stay as they are. InputError for an SAE, or when `folder/tuned` exists,
+    FileError when there is no checkpoint.
     """
+    tuned = Path(folder) / "tuned"
+    if tuned.exists():
+        raise InputError(f"{tuned} exists already: give it another name first")
     run, buffer = open_run(Path(folder), subject)
     if run.config.kind == "sae":
         raise InputError("an SAE does not stand in for MLPs: there is nothing to fine-tune on")
@@ -97,7 +82,7 @@ def fine_tune(
         rows = torch.randint(len(documents), (n_rows,), generator=draw)
         kl = divergence_step(run, subject, documents, rows, cut, config.weight, Adam(rate=rate, step=run.step))
         yield FineTuneReport(step=step + 1, steps=config.steps, kl=kl, nmse=outcome.nmse)
-    conclude(run, subject, batches).save(Path(folder) / "dictionary")
+    conclude(run, subject, batches).save(tuned)
 
 
 def _cut(run: Run, batches: Iterator[Batch]) -> float:

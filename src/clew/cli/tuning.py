@@ -1,0 +1,44 @@
+"""`clew tune`: a finished run goes on, on what its dictionary is for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from clew.cli.common import bar
+from clew.cli.options import with_settings
+from clew.cli.training import load_subject, print_evaluation, resumed
+from clew.errors import FileError
+
+
+@with_settings("clew.training.config:FineTuneConfig")
+def tune(
+    folder: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
+    **settings: Any,
+) -> None:
+    """Fine-tune a finished run's dictionary on predicting what the model predicts, all MLPs replaced at once.
+
+    Example: `clew tune runs/clt --steps 400`
+
+    The new dictionary goes to the run's folder as `tuned`; the run and its own dictionary stay as they are.
+    """
+    from clew.dictionary import Dictionary
+    from clew.training.config import FineTuneConfig
+    from clew.training.corpus import load_tokens, split_held_out
+    from clew.training.evaluation import evaluate
+    from clew.training.finetune import fine_tune
+
+    config = FineTuneConfig(**settings)
+    plan, folder = resumed(folder, None, {})
+    if not (folder / "dictionary").is_dir():
+        raise FileError(f"{folder} has no dictionary yet: finish the run with clew train {folder} --resume")
+    subject = load_subject(plan.model)
+    held_out, seen = split_held_out(load_tokens(folder / "tokens.safetensors", subject), plan.corpus.held_out)
+    with bar("fine-tuning", of=config.steps) as progress:
+        for report in fine_tune(subject, seen, config, folder):
+            progress(report.step, report.steps)
+    for name in ("dictionary", "tuned"):
+        print(f"{folder / name}")
+        print_evaluation(evaluate(subject, Dictionary.load(folder / name), held_out))
