@@ -16,7 +16,7 @@ from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -98,7 +98,7 @@ class Atlas:
         """Give the file back; no card can be read afterwards."""
         self.opened.close()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Atlas:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

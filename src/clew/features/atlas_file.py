@@ -32,7 +32,7 @@ from clew.subject.subject import Subject
 from clew.training.corpus import Documents
 
 MARK, SCHEMA = b"ClAt", 1
-TEXT_TOKENS = 4096  # tokens of the documents in one block of texts, if they are shorter
+TEXT_TOKENS = 1024  # tokens of the documents in one block of texts, if they are shorter
 SUMMARY_TOKENS = 5
 TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;

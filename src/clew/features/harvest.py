@@ -185,7 +185,7 @@ class _Reader:
             tally.pool.append(self._fired_near(seen, at, drawn))
 
     def _fired_at(self, seen: dict[int, Seen], at: At, drawn: np.ndarray) -> dict[str, np.ndarray]:
-        found = [np.concatenate(self._fired(seen, i, i + 1)) for i in drawn]
+        found = [np.concatenate(self._fired(seen, i, i + 1)) for i in drawn.tolist()]
         return {
             "document": at.document[drawn],
             "position": at.position[drawn],
@@ -196,11 +196,11 @@ class _Reader:
     def _fired_near(self, seen: dict[int, Seen], at: At, drawn: np.ndarray) -> dict[str, np.ndarray]:
         fired = np.zeros((len(drawn), self.tally.of.n_features), np.bool_)
         config = self.tally.of.config
-        for row, i in zip(fired, drawn, strict=True):
+        for row, i in zip(fired, drawn.tolist(), strict=True):
             ahead = np.where(
                 at.document == at.document[i], at.position - at.position[i], at.position.max() + config.width
             )
-            first, last = ((ahead >= -config.before) & (ahead <= config.after)).nonzero()[0][[0, -1]]
+            first, last = ((ahead >= -config.before) & (ahead <= config.after)).nonzero()[0][[0, -1]].tolist()
             row[np.concatenate(self._fired(seen, first, last + 1))] = True
         kept = {name: getattr(at, name)[drawn] for name in ("document", "position", "window", "draw")}
         return kept | {"fired": np.packbits(fired, axis=1)}
