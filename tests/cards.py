@@ -71,3 +71,4 @@ NAMES = tuple(
 )
 DULL = [f"{name} walks to {other} in the rain and sings" for name, other in zip(NAMES, NAMES[::-1], strict=True)]
 """Twenty texts of a feature that rests."""
+CITIES_CARD = card([f"{name} sees [{name}] Paris" for name in NAMES], DULL, [" Paris", " Rome"])

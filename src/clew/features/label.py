@@ -87,6 +87,8 @@ class Label:
             raise InputError(f"the label of {self.feature} has {len(self.text)} characters: {LONGEST} are allowed")
         if not self.author.strip():
             raise InputError(f"the label of {self.feature} has no author: give a name")
+        if any("\ud800" <= letter <= "\udfff" for letter in f"{self.text}{self.author}{self.method}{self.note}"):
+            raise InputError(f"the label of {self.feature} holds half of a character: it is no whole text")
         if "\n" in self.text or "\r" in self.text:
             object.__setattr__(self, "text", " ".join(self.text.splitlines()))
         object.__setattr__(self, "date", date_of(self.date) if self.date else now())

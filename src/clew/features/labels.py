@@ -53,7 +53,7 @@ CREATE TRIGGER index_words AFTER INSERT ON labels BEGIN
     INSERT INTO words (rowid, text) VALUES (new.id, new.text); END;
 """
 _RANK = f"instr('{' '.join(KINDS)}', kind)"  # the earlier a kind's name stands there, the sooner it is shown
-_SHOWN_FIRST = f"{_RANK}, date DESC, id DESC"
+_SHOWN_FIRST = f"{_RANK}, date DESC, author, method, id DESC"
 _COLUMNS = "layer, feature, text, kind, author, method, note, date, id"
 _SCORES = 'SELECT test, judge, value, low, high, "null", contexts FROM scores WHERE label = ? ORDER BY id'
 

@@ -1,0 +1,174 @@
+"""Cards and labels in the layouts of others: Neuronpedia's bulk files, and the feature JSON of attribution pages.
+
+    {model}/{layer}-{source}/release.jsonl, model.jsonl, sourceset.jsonl, source.jsonl
+    {model}/{layer}-{source}/features/batch-0.jsonl.gz        one line a feature: figures and promoted tokens
+    {model}/{layer}-{source}/activations/batch-0.jsonl.gz     one line a context
+    {model}/{layer}-{source}/explanations/batch-0.jsonl.gz    one line a label
+
+Keys and layout are as its public files have them; Neuronpedia's own importer was not run on ours.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import count, groupby, islice
+from pathlib import Path
+from typing import Any
+
+from clew import files
+from clew.errors import InputError
+from clew.features.card import Band, Card, Context, Histogram
+from clew.features.label import Label
+from clew.ids import FeatureId
+
+_BATCH = 1024  # features a file
+_NAME = re.compile(r"\w[\w.-]*")
+
+
+def write_bulk(
+    folder: Path | str,
+    cards: Iterable[Card],
+    labels: Mapping[FeatureId, Sequence[Label]],
+    *,
+    model: str,
+    source: str,
+    hook: str = "mlp.hook_out",
+) -> int:
+    """Write cards, one layer after the other, with their labels; returns how many features.
+
+    `model` and `source` are the names under which they will be known, `hook` the site that the features write to.
+    InputError when a name cannot name a folder, or the cards of a layer do not stand together.
+    """
+    for name in (model, source):
+        if not _NAME.fullmatch(name):
+            raise InputError(f"{name!r} cannot name a folder: use letters, digits, dots and dashes")
+    written, seen = 0, set[int]()
+    for layer, together in groupby(cards, key=lambda card: card.feature.layer):
+        if layer in seen:
+            raise InputError(f"the cards of layer {layer} do not stand together: sort them by feature")
+        seen.add(layer)
+        name = f"{layer}-{source}"
+        where = Path(folder) / model / name
+        _write_heads(where, model, source, name)
+        rest = iter(together)
+        for number in count():
+            batch = list(islice(rest, _BATCH))
+            if not batch:
+                break
+            _write_batch(where, number, batch, labels, {"modelId": model, "layer": name}, f"blocks.{layer}.{hook}")
+            written += len(batch)
+    return written
+
+
+def _write_heads(where: Path, model: str, source: str, name: str) -> None:
+    made = "written by clew"
+    heads = {
+        "release": {"name": source, "description": made},
+        "model": {"id": model, "displayName": model},
+        "sourceset": {"modelId": model, "name": source, "description": made, "releaseName": source},
+        "source": {"modelId": model, "id": name, "setName": source},
+    }
+    for kind, head in heads.items():
+        files.write_text(where / f"{kind}.jsonl", json.dumps(head, ensure_ascii=False) + "\n")
+
+
+def _write_batch(
+    where: Path,
+    number: int,
+    cards: Sequence[Card],
+    labels: Mapping[FeatureId, Sequence[Label]],
+    of: Mapping[str, str],
+    hook: str,
+) -> None:
+    def about(card: Card) -> dict[str, Any]:
+        return {**of, "index": str(card.feature.index)}
+
+    tables = {
+        "features": [{**about(card), **_neuron(card), "hookName": hook} for card in cards],
+        "activations": [{**about(card), **line} for card in cards for line in _activations(card)],
+        "explanations": [{**about(card), **_explanation(n)} for card in cards for n in labels.get(card.feature, ())],
+    }
+    for kind, lines in tables.items():
+        text = "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines)
+        files.write_bytes(where / kind / f"batch-{number}.jsonl.gz", gzip.compress(text.encode(), mtime=0))
+
+
+def _neuron(card: Card) -> dict[str, Any]:
+    near = [related for related in card.nearest_decoder if related.feature.layer == card.feature.layer]
+    return {
+        "maxActApprox": card.max_activation,
+        "frac_nonzero": card.density,
+        "pos_str": [weight.token for weight in card.promoted],
+        "pos_values": [weight.weight for weight in card.promoted],
+        "neg_str": [weight.token for weight in card.suppressed],
+        "neg_values": [weight.weight for weight in card.suppressed],
+        **_bars("freq_hist_data", card.linear_histogram),
+        **_bars("logits_hist_data", card.logits),
+        "topkCosSimIndices": [related.feature.index for related in near],
+        "topkCosSimValues": [related.value for related in near],
+        "vector": [],
+    }
+
+
+def _bars(name: str, histogram: Histogram) -> dict[str, Any]:
+    return {f"{name}_bar_heights": list(histogram.counts), f"{name}_bar_values": list(histogram.edges[:-1])}
+
+
+def _activations(card: Card) -> Iterator[dict[str, Any]]:
+    strongest = Band(low=0.0, high=card.max_activation, fired=card.fired, contexts=card.top)
+    for band in (strongest, *card.bands):
+        for context in band.contexts:
+            bounds = {"binMin": band.low, "binMax": band.high, "binContains": band.fired / max(card.fired, 1)}
+            yield {**_activation(context), **bounds}
+    for context in card.silent:
+        yield {**_activation(context), "binMin": 0.0, "binMax": 0.0, "binContains": 1 - card.density}
+
+
+def _activation(context: Context) -> dict[str, Any]:
+    values = list(context.activations)
+    return {
+        "tokens": list(context.tokens),
+        "values": values,
+        "maxValue": max(values),
+        "maxValueTokenIndex": values.index(max(values)),
+        "minValue": min(values),
+        "qualifyingTokenIndex": context.at,
+        "dataIndex": str(context.document),
+        "dataSource": "clew",
+    }
+
+
+def _explanation(label: Label) -> dict[str, Any]:
+    score = label.score("detection")
+    return {
+        "description": label.text,
+        "typeName": f"clew_{label.kind}",
+        "explanationModelName": label.author,
+        "notes": label.note,
+        "scoreV1": None if score is None else score.value,
+    }
+
+
+# --- feature JSON ---------------------------------------------------------------------------------------------------
+
+
+def feature_json(card: Card) -> dict[str, Any]:
+    """A card as attribution pages read a feature; the index is the feature's within its layer."""
+    groups = [("Top activations", card.top)]
+    groups += [(f"Activations from {band.low:.3g} to {band.high:.3g}", band.contexts) for band in card.bands]
+    return {
+        "index": card.feature.index,
+        "examples_quantiles": [
+            {
+                "quantile_name": name,
+                "examples": [{"tokens": list(c.tokens), "tokens_acts_list": list(c.activations)} for c in contexts],
+            }
+            for name, contexts in groups
+            if contexts
+        ],
+        "top_logits": [weight.token for weight in card.promoted],
+        "bottom_logits": [weight.token for weight in card.suppressed],
+    }
