@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from clew.attribution.influence import Scores
     from clew.attribution.trace import trace
     from clew.dictionary.dictionary import Dictionary
+    from clew.features.atlas import Atlas
+    from clew.features.card import Card
     from clew.intervention.audit import Audit
     from clew.intervention.edit import Edit
     from clew.intervention.run import Effect
@@ -32,7 +34,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Atlas": "clew.features.atlas",
     "Audit": "clew.intervention.audit",
+    "Card": "clew.features.card",
     "Dictionary": "clew.dictionary.dictionary",
     "Edit": "clew.intervention.edit",
     "Effect": "clew.intervention.run",
@@ -51,7 +55,9 @@ _HOMES = {
 }
 
 __all__ = [
+    "Atlas",
     "Audit",
+    "Card",
     "ClewError",
     "Dictionary",
     "Edit",

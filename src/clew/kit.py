@@ -1,8 +1,9 @@
-"""A folder with a model, a Dictionary and their provenance; `load` finds the bundled one by name.
+"""A folder with a model, a Dictionary, an Atlas and their provenance; `load` finds the bundled one by name.
 
 kit/kit.json      schema, provenance, size and sha256 of every file
 kit/model/        Hugging Face layout
 kit/dictionary/   native layout
+kit/atlas.sqlite  cards of the dictionary's features; may be missing
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +32,10 @@ from clew.subject.subject import Prompt, Subject
 if TYPE_CHECKING:
     import torch
 
+    from clew.features.atlas import Atlas
+
 SCHEMA = 1
+ATLAS = "atlas.sqlite"
 BUNDLED = Path(__file__).parent / "kits"
 _CHECK_BYTES = 256 << 20  # kits up to this size are hashed when they are loaded, larger ones only measured
 _LABELLED = 400  # features named in a traced graph, the most influential ones
@@ -44,6 +49,7 @@ class Kit:
     dictionary: Dictionary
     name: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
+    atlas_path: Path | None = None
 
     def __post_init__(self) -> None:
         self.dictionary.check_fits(self.subject)
@@ -82,6 +88,20 @@ class Kit:
         """
         return audit(self.subject, self.dictionary, graph, **options)
 
+    @cached_property
+    def atlas(self) -> Atlas:
+        """A card for every feature: `kit.atlas["L3/1207"]`.
+
+        FileError when the kit has none, MismatchError when it is that of another dictionary.
+        """
+        from clew.features.atlas import Atlas
+
+        if self.atlas_path is None:
+            raise FileError(f"{self.name or 'this kit'} has no atlas: run clew harvest, and give its file with --atlas")
+        found = Atlas.open(self.atlas_path)
+        found.check_fits(self.dictionary)
+        return found
+
     @classmethod
     def load(cls, folder: Path | str, *, device: str | torch.device = "cpu") -> Kit:
         """Read a kit folder; FileError when it is none, of a newer schema, or a file is missing or damaged."""
@@ -95,6 +115,7 @@ class Kit:
             dictionary=Dictionary.load(folder / "dictionary", device=device),
             name=head["name"],
             provenance=head["provenance"],
+            atlas_path=folder / ATLAS if ATLAS in head["files"] else None,
         )
 
 
@@ -121,11 +142,18 @@ def bundled() -> list[str]:
 
 
 def build(
-    folder: Path | str, *, name: str, model: Path | str, dictionary: Path | str, half: bool = False, **facts: Any
+    folder: Path | str,
+    *,
+    name: str,
+    model: Path | str,
+    dictionary: Path | str,
+    atlas: Path | str | None = None,
+    half: bool = False,
+    **facts: Any,
 ) -> None:
-    """Put a model folder and a dictionary folder together into a kit; atomic, and refused when they do not fit.
+    """Put a model, a dictionary and an atlas together into a kit; atomic, and refused when they do not fit.
 
-    With `half`, the dictionary's weights are rounded to float16.
+    With `half`, the dictionary's weights are rounded to float16; the atlas is then that of the rounded dictionary.
     """
     loaded = Dictionary.load(dictionary)
     loaded.check_fits(Subject.load(model))
@@ -142,6 +170,8 @@ def build(
 
             loaded = loaded.to(dtype=torch.float16)
         replace(loaded, name=f"{loaded.kind.upper()} of {name}").save(new / "dictionary")
+        if atlas is not None:
+            _copy_atlas(atlas, Dictionary.load(new / "dictionary"), new / ATLAS)
         for path in new.rglob("*"):
             path.chmod(0o755 if path.is_dir() else 0o644)
         listed = {
@@ -157,6 +187,15 @@ def build(
             "files": listed,
         }
         files.write_json(new / "kit.json", head)
+
+
+def _copy_atlas(atlas: Path | str, dictionary: Dictionary, to: Path) -> None:
+    from clew.features.atlas import Atlas
+
+    with Atlas.open(atlas) as opened:
+        opened.check_fits(dictionary)
+        opened.check_whole()
+    shutil.copyfile(atlas, to)
 
 
 def _head(folder: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from clew.cli import audit, edit, evaluation, kits, organism, trace, training, tuning
+from clew.cli import audit, edit, evaluation, features, harvest, kits, organism, trace, training, tuning
 from clew.errors import ClewError
 
 app = typer.Typer(
@@ -34,6 +34,8 @@ app.command()(audit.audit)
 app.command()(training.train)
 app.command()(tuning.tune)
 app.command("eval")(evaluation.evaluate)
+app.command()(harvest.harvest)
+app.add_typer(features.app, name="features")
 app.add_typer(organism.app, name="organism")
 app.add_typer(kits.app, name="kit")
 

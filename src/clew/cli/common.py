@@ -69,18 +69,27 @@ def tokens_line(tokens: Sequence[str]) -> Text:
 
 
 @contextmanager
-def bar(what: str, of: int | None = None) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on the error stream, drawn once the work has taken a second."""
+def bar(what: str, of: int | None = None) -> Iterator[Callable[..., None]]:
+    """A progress bar on the error stream, drawn once the work has taken a second.
+
+    It is told how much is done, of how much, and if wanted what to write behind.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
-    columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    columns = (
+        TextColumn(what),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
     bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-    task, started = bar.add_task(what, total=of), time.monotonic()
+    task, started = bar.add_task(what, total=of, note=""), time.monotonic()
 
-    def report(done: int, total: int) -> None:
-        bar.update(task, completed=done, total=total)
+    def report(done: int, total: int, note: str = "") -> None:
+        bar.update(task, completed=done, total=total, note=note)
         if time.monotonic() - started > 1 and not bar.live.is_started:
             bar.start()
 

@@ -6,7 +6,8 @@ own units. A card of a feature that never fired has no contexts, and says so (`d
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
 
 from clew.ids import FeatureId
 
@@ -133,3 +134,16 @@ class Card:
     def document_density(self) -> float:
         """Share of documents in which it fires."""
         return self.fired_documents / self.documents if self.documents else 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """The card as JSON has it: fields by name, features by their written names; what is derived stands beside."""
+        derived = {"dead": self.dead, "density": self.density, "document_density": self.document_density}
+        return _plain(self) | derived
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, FeatureId):
+        return str(value)
+    if is_dataclass(value):
+        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
+    return [_plain(each) for each in value] if isinstance(value, tuple) else value

@@ -107,7 +107,11 @@ def gather(
             tally.save(part)
             saved = tally.positions
         rate = (tally.positions - before) / max(time.monotonic() - begun, 1e-9)
-        yield Progress(stage="reading", done=tally.positions, total=wanted, tokens_per_second=rate)
+        try:
+            yield Progress(stage="reading", done=tally.positions, total=wanted, tokens_per_second=rate)
+        except GeneratorExit:  # whoever asks for no more wants to go on later
+            tally.save(part)
+            raise
     tally.save(part)
 
 
