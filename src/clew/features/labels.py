@@ -36,6 +36,7 @@ CREATE TABLE labels (
     note TEXT NOT NULL, date TEXT NOT NULL, current INTEGER NOT NULL);
 CREATE INDEX labels_of_feature ON labels (dictionary, layer, feature, current);
 CREATE UNIQUE INDEX one_current ON labels (dictionary, layer, feature, kind, author, method) WHERE current;
+CREATE INDEX labels_of_text ON labels (dictionary, text) WHERE current;
 CREATE TABLE scores (
     id INTEGER PRIMARY KEY, label INTEGER NOT NULL REFERENCES labels, test TEXT NOT NULL, judge TEXT NOT NULL,
     value REAL NOT NULL, low REAL NOT NULL, high REAL NOT NULL, "null" REAL, contexts INTEGER NOT NULL,
@@ -189,6 +190,16 @@ class LabelStore:
         for label in self._labels(f"id IN ({first})", values, near):
             found.setdefault(label.feature, label)
         return list(found.values())[:limit]
+
+    def texts(self) -> list[str]:
+        """Every text that is a label now, once."""
+        query = "SELECT DISTINCT text FROM labels WHERE dictionary = ? AND current ORDER BY text"
+        return [text for (text,) in self._read(query, (self._dictionary,))]
+
+    def with_text(self, text: str, *, limit: int = 50) -> list[Label]:
+        """Labels that say exactly this."""
+        where = "current AND id IN (SELECT id FROM labels WHERE dictionary = ? AND text = ? AND current LIMIT ?)"
+        return self._labels(where, (self._dictionary, text, limit), "layer, feature")
 
     def _labels(self, where: str, values: tuple[Any, ...], order: str) -> list[Label]:
         query = f"SELECT {_COLUMNS} FROM labels WHERE dictionary = ? AND {where} ORDER BY {order}"
