@@ -84,7 +84,7 @@ def label_line(card: Card) -> str:
 
 def print_card(card: Card, console: Console, label: str) -> None:
     """A card as a person reads it: how often it fires, where, and what it does."""
-    console.print(Text().append(str(card.feature), style="bold").append(f"  {label}"), "")
+    console.print(Text().append(str(card.feature), style="bold").append(f"  {label}"))
     if card.dead:
         console.print(
             f"never fired on {card.positions:,} positions of {card.documents:,} documents: a dead feature", ""
@@ -96,12 +96,12 @@ def print_card(card: Card, console: Console, label: str) -> None:
             f"{card.max_activation:.2f}"
         )
         console.print(*_places(card), "", sep="\n")
-        console.print(_bars(card), "")
+        console.print(_bars(card), "", sep="\n")
         _contexts(console, "Strongest", card.top, card.max_activation)
         for band in card.bands[1:]:
             _contexts(console, f"From {band.low:g} to {band.high:g}", band.contexts, card.max_activation)
     console.print(_tokens("promotes", card.promoted))
-    console.print(_tokens("suppresses", card.suppressed), "")
+    console.print(_tokens("suppresses", card.suppressed), "", sep="\n")
     related = table("related", "")
     for name, found in (
         ("nearest by decoder", card.nearest_decoder),
@@ -151,7 +151,7 @@ def _contexts(console: Console, title: str, contexts: Sequence[Context], most: f
         for i, (token, value) in enumerate(zip(context.tokens, context.activations, strict=True)):
             shown = token.replace("\n", "↵")
             if i == context.at and console.color_system is None:
-                shown = f"«{shown}»"
+                shown = f"{shown[: -len(shown.lstrip())]}«{shown.lstrip()}»" if shown.strip() else f"«{shown}»"
             line.append(shown, style=_shade(value / most, i == context.at))
         console.print(line, no_wrap=True, overflow="ellipsis", crop=console.is_terminal)
     console.print()

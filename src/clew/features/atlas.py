@@ -151,7 +151,12 @@ class Atlas:
         """A feature's card; InputError when there is no such feature, FileError when its row is damaged."""
         number = self.number(feature)
         block = self._blob("SELECT content FROM cards WHERE block = ?", number // GROUP)
-        return _Row(self, unpack(CARDS, block, f"{self.path}, card of {feature},"), number).card()
+        try:
+            return _Row(self, unpack(CARDS, block, f"{self.path}, card of {feature},"), number).card()
+        except (KeyError, IndexError, ValueError, TypeError) as error:
+            raise FileError(
+                f"{self.path} is a damaged atlas: the card of {feature} cannot be read ({error})"
+            ) from error
 
     @cached_property
     def summary(self) -> Summary:
@@ -177,13 +182,18 @@ class Atlas:
 
     def check_whole(self) -> None:
         """Read everything; FileError when it is not what the harvest wrote."""
-        digest, where = hashlib.sha256(), str(self.path)
-        about = {
-            "dictionary": self.dictionary, "corpus": self.corpus, "model": self.model, "layers": self.layers,
-            "n_documents": self._about["n_documents"], "everything": self.everything, "config": self._about["config"],
-        }  # fmt: skip
-        digest.update(json.dumps(about, sort_keys=True).encode())
+        try:
+            whole = self._digest() == self.content
+        except (TypeError, ValueError) as error:
+            raise FileError(f"{self.path} is a damaged atlas ({error})") from error
+        if not whole:
+            raise FileError(f"{self.path} is damaged: it does not hold what the harvest wrote")
+
+    def _digest(self) -> str:
+        digest = hashlib.sha256()
         with files.database_errors(self.path):
+            (about,) = self.opened.execute("SELECT value FROM meta WHERE key = 'about'").fetchone()
+            digest.update(json.dumps(json.loads(about), sort_keys=True).encode())
             for table, fields, order in (
                 ("cards", CARDS, " ORDER BY block"),
                 ("texts", TEXTS, " ORDER BY first"),
@@ -191,18 +201,12 @@ class Atlas:
                 ("summary", SUMMARY, ""),
             ):
                 for (content,) in self.opened.execute(f"SELECT content FROM {table}{order}"):
-                    unpack(fields, content, where, digest)
+                    unpack(fields, memoryview(content), str(self.path), digest)
             rows = self.opened.execute("SELECT id, text FROM tokens ORDER BY id").fetchall()
         digest.update(json.dumps(rows).encode())
-        if digest.hexdigest() != self.content:
-            raise FileError(f"{self.path} is damaged: it does not hold what the harvest wrote")
+        return digest.hexdigest()
 
     # Rows
-
-    @cached_property
-    def _about(self) -> dict[str, Any]:
-        (value,) = self.opened.execute("SELECT value FROM meta WHERE key = 'about'").fetchone()
-        return json.loads(value)
 
     def _blob(self, query: str, *values: int) -> bytes:
         with files.database_errors(self.path):

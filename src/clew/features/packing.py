@@ -76,7 +76,9 @@ class Packer:
         return zlib.compress(raw, 9)
 
 
-def unpack(fields: Mapping[str, str], blob: bytes, where: str, digest: Any = None) -> dict[str, np.ndarray]:
+def unpack(
+    fields: Mapping[str, str], blob: bytes | memoryview, where: str, digest: Any = None
+) -> dict[str, np.ndarray]:
     """The arrays of a blob, flat; FileError, naming where it comes from, when it is damaged."""
     try:
         raw = zlib.decompress(blob)

@@ -1,0 +1,128 @@
+"""`clew harvest` and `clew features show` as a user meets them."""
+
+import json
+import sys
+from collections.abc import Callable
+
+import pytest
+
+import clew
+from clew import files
+from clew.cli import main
+from clew.features import harvest as reading
+from clew.features.atlas import Atlas
+from clew.training.corpus import encode_documents, save_tokens
+from tests import models
+from tests.test_cli_training import refused
+
+Run = Callable[..., tuple[int, str, str]]
+TEXT = ("--text", "text.txt", "--pool", "50", "--pairs", "500")
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path) -> Run:
+    """Run the command line in a folder with some text; returns exit code, output, error stream."""
+    monkeypatch.chdir(tmp_path)
+    places = (("France", "Paris"), ("Italy", "Rome"), ("Spain", "Madrid"))
+    (tmp_path / "text.txt").write_text("\n".join(f"The capital of {a} is {b}." for a, b in places * 100))
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["clew", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code or 0
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return call
+
+
+def test_a_harvest_of_a_text_gives_an_atlas_whose_cards_can_be_read(run, tmp_path):
+    code, out, err = run("harvest", "a.sqlite", *TEXT, "--tokens", "900", "--contexts", "3", "--json")
+    assert code == 0, err
+    said = json.loads(out)
+    with Atlas.open(tmp_path / "a.sqlite") as atlas:
+        assert said["content"] == atlas.content
+        assert said["positions"] == atlas.positions
+        assert 900 <= atlas.positions < 910
+        assert atlas.config.contexts == 3
+        assert atlas.provenance["text"]["text"] == "text.txt"
+        feature = atlas.feature(int(atlas.summary.max_activation.argmax()))
+        card = atlas[feature]
+        dead = atlas.feature(int(atlas.summary.density.argmin()))
+    code, out, err = run("features", "show", feature, "--atlas", "a.sqlite")
+    assert code == 0, err
+    assert out.startswith(f"{feature}  promotes ")
+    for shown in (
+        f"{card.density:.3%}", f"{card.positions:,}", f"{card.max_activation:.2f}", "█", "Strongest", "promotes",
+        "suppresses", "nearest by decoder", repr(card.promoted[0].token), str(card.nearest_encoder[0].feature),
+    ):  # fmt: skip
+        assert shown in out
+    context = card.top[0]
+    marked = [f"«{t.strip()}»" if i == context.at else t.strip() for i, t in enumerate(context.tokens)]
+    assert all(token in out for token in marked)
+    code, out, _ = run("features", "show", feature, "--atlas", "a.sqlite", "--json")
+    assert json.loads(out) == json.loads(json.dumps(card.to_json()))
+    code, out, _ = run("features", "show", dead, "--atlas", "a.sqlite")
+    assert code == 0
+    assert "a dead feature" in out
+    assert "Strongest" not in out
+
+
+def test_contexts_are_coloured_by_activation_on_a_terminal(run, monkeypatch):
+    from io import StringIO
+
+    from rich.console import Console
+
+    from clew.cli import features
+
+    run("harvest", "a.sqlite", *TEXT, "--tokens", "900")
+    with Atlas.open("a.sqlite") as atlas:
+        card = atlas[atlas.feature(int(atlas.summary.max_activation.argmax()))]
+    out = StringIO()
+    features.print_card(card, Console(file=out, force_terminal=True, width=200, color_system="truecolor"), "label")
+    assert "48;2;255;156;0m" in out.getvalue()  # the strongest shade
+    assert "«" not in out.getvalue()
+
+
+def test_a_stopped_harvest_is_gone_on_with_and_not_begun_again_unasked(run, tmp_path):
+    minnow = clew.load("minnow")
+    lines = (tmp_path / "text.txt").read_text().splitlines()
+    documents = encode_documents(minnow.subject, lines)
+    from clew.features.atlas_file import harvest
+    from clew.features.tally import HarvestConfig
+
+    config = HarvestConfig(pool=50, pairs=500)
+    stopped = harvest(minnow.subject, minnow.dictionary, documents, "a.sqlite", config=config)
+    assert next(stopped).done < int(documents.counts.sum())
+    stopped.close()
+    refused(run("harvest", "a.sqlite", *TEXT), "a.sqlite.part", "--resume")
+    code, _, err = run("harvest", "a.sqlite", *TEXT, "--resume")
+    assert code == 0, err
+    code, out, _ = run("harvest", "b.sqlite", *TEXT, "--json")
+    assert json.loads(out)["content"] == Atlas.open("a.sqlite").content
+    assert len(documents) > reading.CHUNK
+
+
+def test_every_mistake_is_one_line(run, tmp_path):
+    other = models.subject("gpt2")
+    rows = encode_documents(other, [[models.BOS, 1, 2, 3]])
+    save_tokens(tmp_path / "other.safetensors", rows, other)
+    refused(run("harvest", "a.sqlite", "--text", "other.safetensors"), "tokenizer")
+    refused(run("harvest", "a.sqlite", "--text", "nowhere.txt"), "nowhere.txt")
+    (tmp_path / "empty.txt").write_text("")
+    refused(run("harvest", "a.sqlite", "--text", "empty.txt"), "empty")
+    (tmp_path / "ids.jsonl").write_text(json.dumps({"text": [5, 99999]}))
+    refused(run("harvest", "a.sqlite", "--text", "ids.jsonl"), "99999", "another tokenizer")
+    refused(run("harvest", "a.sqlite", "--tokens", "0"), "--tokens")
+    refused(run("harvest", "a.sqlite", *TEXT, "--contexts", "0"), "at least one context")
+    refused(run("harvest", "a.sqlite", "--model", "m"), "--dictionary")
+    refused(run("features", "show", "L0/1", "--atlas", "none.sqlite"), "none.sqlite")
+    refused(run("features", "show", "L0", "--atlas", "none.sqlite"), "none.sqlite")
+    files.write_text(tmp_path / "foreign.sqlite", "text")
+    refused(run("features", "show", "L0/1", "--atlas", "foreign.sqlite"), "not a file of an atlas")
+    run("harvest", "a.sqlite", *TEXT, "--tokens", "100")
+    refused(run("features", "show", "L0/99999", "--atlas", "a.sqlite"), "no feature L0/99999")
+    refused(run("features", "show", "nonsense", "--atlas", "a.sqlite"), "not a feature")
