@@ -25,6 +25,8 @@ def date_of(text: str) -> str:
     """A written date as `now` writes it; one without a zone is taken for UTC. InputError when it is none."""
     try:
         found = datetime.fromisoformat(text)
+        if len(text) == 32 and text[10] == "T" and text.endswith("+00:00"):
+            return text
         found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
         return found.isoformat(timespec="microseconds")
     except (ValueError, OverflowError) as error:
@@ -87,8 +89,10 @@ class Label:
             raise InputError(f"the label of {self.feature} has {len(self.text)} characters: {LONGEST} are allowed")
         if not self.author.strip():
             raise InputError(f"the label of {self.feature} has no author: give a name")
-        if any("\ud800" <= letter <= "\udfff" for letter in f"{self.text}{self.author}{self.method}{self.note}"):
-            raise InputError(f"the label of {self.feature} holds half of a character: it is no whole text")
+        try:
+            f"{self.text}{self.author}{self.method}{self.note}".encode()
+        except UnicodeEncodeError as error:
+            raise InputError(f"the label of {self.feature} holds half of a character: it is no whole text") from error
         if "\n" in self.text or "\r" in self.text:
             object.__setattr__(self, "text", " ".join(self.text.splitlines()))
         object.__setattr__(self, "date", date_of(self.date) if self.date else now())

@@ -21,13 +21,14 @@ from typing import Any
 
 from clew import files
 from clew.errors import InputError
-from clew.features.label import KINDS, Label, Score, now
+from clew.features.label import KINDS, UNCLEAR, Label, Score, now
 from clew.ids import FeatureId
 
 SCHEMA = 1
 _MARK = b"ClLb"
 _AT_ONCE = 1000  # labels a transaction: it is over in milliseconds, so that others can write
 _LABELS_A_FEATURE = 8  # as many as a search looks at; a feature with more of them that match may push others out
+_LOOKED_AT = 20_000  # labels that hold the words, of which a search gives the closest: more is a word that says nothing
 _TABLES = """
 CREATE TABLE dictionaries (id INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL UNIQUE, name TEXT NOT NULL);
 CREATE TABLE labels (
@@ -53,7 +54,8 @@ CREATE VIRTUAL TABLE words USING fts5 (
 CREATE TRIGGER index_words AFTER INSERT ON labels BEGIN
     INSERT INTO words (rowid, text) VALUES (new.id, new.text); END;
 """
-_RANK = f"instr('{' '.join(KINDS)}', kind)"  # the earlier a kind's name stands there, the sooner it is shown
+_RANK = f"""(kind <> 'person' AND text = '{UNCLEAR}'), instr('{" ".join(KINDS)}', kind)"""
+# the earlier a kind's name stands there, the sooner it is shown; only a person's word hides a label that says something
 _SHOWN_FIRST = f"{_RANK}, date DESC, author, method, id DESC"
 _COLUMNS = "layer, feature, text, kind, author, method, note, date, id"
 _SCORES = 'SELECT test, judge, value, low, high, "null", contexts FROM scores WHERE label = ? ORDER BY id'
@@ -151,8 +153,9 @@ class LabelStore:
 
     def of(self, feature: FeatureId, *, history: bool = False) -> tuple[Label, ...]:
         """The labels of a feature, the one to show first; with `history` also those that newer ones stand in for."""
-        where = "layer = ? AND feature = ?" + ("" if history else " AND current")
-        return tuple(self._labels(where, (feature.layer, feature.index), f"current DESC, {_SHOWN_FIRST}"))
+        where = "dictionary = ? AND layer = ? AND feature = ?" + ("" if history else " AND current")
+        values = (self._dictionary, feature.layer, feature.index)
+        return tuple(self._labels(where, values, f"current DESC, {_SHOWN_FIRST}"))
 
     def shown(self, features: Iterable[FeatureId] | None = None) -> dict[FeatureId, Label]:
         """The label to show of every feature that has one: a person's over a model's over a heuristic's, the latest."""
@@ -180,12 +183,16 @@ class LabelStore:
         if not words.strip():
             raise InputError("the search is empty: give words that a label holds")
         if terms:
-            query, hit = " ".join(f'"{term}"*' for term in terms), "id IN (SELECT rowid FROM words WHERE words MATCH ?)"
+            query = " ".join(f'"{term}"*' for term in terms)
+            hits = "(SELECT rowid AS hit FROM words WHERE words MATCH ? LIMIT ?) CROSS JOIN labels ON id = hit"
         else:
-            query, hit = words.strip(), "instr(text, ?)"
+            query, hits = (
+                words.strip(),
+                "(SELECT id AS hit FROM labels WHERE instr(text, ?) LIMIT ?) JOIN labels ON id = hit",
+            )
         near = f"length(text), {_SHOWN_FIRST}"  # of labels that hold all words, the one with the fewest others
-        first = f"SELECT id FROM labels WHERE dictionary = ? AND current AND {hit} ORDER BY {near} LIMIT ?"
-        values = (self._dictionary, query, _LABELS_A_FEATURE * limit)
+        first = f"SELECT id FROM {hits} WHERE dictionary = ? AND current ORDER BY {near} LIMIT ?"
+        values = (query, _LOOKED_AT, self._dictionary, _LABELS_A_FEATURE * limit)
         found: dict[FeatureId, Label] = {}
         for label in self._labels(f"id IN ({first})", values, near):
             found.setdefault(label.feature, label)
@@ -198,14 +205,14 @@ class LabelStore:
 
     def with_text(self, text: str, *, limit: int = 50) -> list[Label]:
         """Labels that say exactly this."""
-        where = "current AND id IN (SELECT id FROM labels WHERE dictionary = ? AND text = ? AND current LIMIT ?)"
+        where = "id IN (SELECT id FROM labels WHERE dictionary = ? AND text = ? AND current LIMIT ?)"
         return self._labels(where, (self._dictionary, text, limit), "layer, feature")
 
     def _labels(self, where: str, values: tuple[Any, ...], order: str) -> list[Label]:
-        query = f"SELECT {_COLUMNS} FROM labels WHERE dictionary = ? AND {where} ORDER BY {order}"
+        query = f"SELECT {_COLUMNS} FROM labels WHERE {where} ORDER BY {order}"
         with self._lock, files.database_errors(self.path):
             read = self._opened.execute
-            return [_label(read, row) for row in read(query, (self._dictionary, *values)).fetchall()]
+            return [_label(read, row) for row in read(query, values).fetchall()]
 
     # --- lists ------------------------------------------------------------------------------------------------
 
