@@ -5,6 +5,7 @@ text and on 100 listed prompts. Results go into a JSON file, one line a dictiona
 again, so that a stopped run goes on. Then the picture is drawn, with the bars and, where given, finished dictionaries.
 
     python benchmarks/frontier.py RESULTS [--points batchtopk:8,topk:8] [--steps 1500] [--beside FOLDER] [--figure PNG]
+    python benchmarks/frontier.py RESULTS --points "" --families FOLDER      # where a dictionary's divergence comes from
 
 make bench-frontier
 """
@@ -15,6 +16,8 @@ import argparse
 import json
 import tempfile
 import time
+from collections import defaultdict
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +27,11 @@ from clew.cli.evaluation import _score as score
 from clew.cli.training import load_subject, small_world
 from clew.dictionary import Dictionary
 from clew.organism.prompts import listed_prompts
+from clew.organism.world import World
 from clew.training.assess import assess
 from clew.training.config import DictionaryConfig
-from clew.training.corpus import open_corpus, split_held_out
+from clew.training.corpus import encode_documents, open_corpus, split_held_out
+from clew.training.evaluation import evaluate
 from clew.training.source import CorpusConfig
 from clew.training.trainer import train_dictionary
 
@@ -44,6 +49,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--beside", action="append", default=[], help="a finished dictionary's folder")
     parser.add_argument("--figure", type=Path, help="where to draw the picture")
+    parser.add_argument("--families", help="a dictionary's folder, measured on each family of text alone")
     chosen = parser.parse_args()
     known = [json.loads(line) for line in chosen.results.read_text().splitlines()] if chosen.results.exists() else []
     names = {point["name"] for point in known}
@@ -55,6 +61,8 @@ def main() -> None:
             with chosen.results.open("a") as out:
                 out.write(json.dumps(point) + "\n")
     show(known)
+    if chosen.families:
+        by_family(Dictionary.load(chosen.families))
     if chosen.figure:
         drawn(known).savefig(chosen.figure, dpi=110)
 
@@ -93,6 +101,20 @@ def measured(name: str, features: int, steps: int) -> dict[str, Any]:
         "completeness": scores.completeness,
         "seconds": round(time.perf_counter() - began),
     }
+
+
+def by_family(dictionary: Dictionary, statements: int = 12000, few: int = 150) -> None:
+    """Print the divergence on statements of every family, and the family's share of the corpus' divergence."""
+    subject, texts = load_subject("minnow"), defaultdict[str, list[str]](list)
+    for statement in islice(World(seed=0).statements(), statements):
+        texts[statement.family].append(statement.text)
+    found = {name: evaluate(subject, dictionary, encode_documents(subject, own[:few])) for name, own in texts.items()}
+    weight = {name: e.kl * e.positions / min(few, len(texts[name])) * len(texts[name]) for name, e in found.items()}
+    print("| family | statements | KL | share of all KL | agreement where sure |")
+    print("|---|---|---|---|---|")
+    for name, own in sorted(weight.items(), key=lambda item: -item[1]):
+        e, share = found[name], own / sum(weight.values())
+        print(f"| {name} | {len(texts[name]):,} | {e.kl:.4f} | {share:.1%} | {e.agreement_sure:.4f} |")
 
 
 def show(points: list[dict[str, Any]]) -> None:
