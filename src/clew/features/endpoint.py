@@ -31,7 +31,7 @@ _BYTES_A_TOKEN = 3  # of a prompt: below the four of English, so that the count 
 class EndpointConfig:
     """A language model behind an OpenAI-compatible endpoint, and what may be spent on it."""
 
-    url: str
+    endpoint: str
     """Address of the endpoint, for example http://localhost:11434/v1."""
     model: str
     """Name of the model there."""
@@ -55,8 +55,8 @@ class EndpointConfig:
     """Price of a million answer tokens."""
 
     def __post_init__(self) -> None:
-        if not self.url.startswith(("http://", "https://")):
-            raise InputError(f"the endpoint {self.url!r} is no address: write http://host:port/v1")
+        if not self.endpoint.startswith(("http://", "https://")):
+            raise InputError(f"the endpoint {self.endpoint!r} is no address: write http://host:port/v1")
         for name in ("concurrency", "timeout", "answer_tokens"):
             if getattr(self, name) <= 0:
                 raise InputError(f"{name} is {getattr(self, name)}: it must be more than 0")
@@ -146,7 +146,7 @@ class Endpoint:
         """An answer, or why not and how long to wait at least (None: it is of no use), and what was spent."""
         body = {"model": self.config.model, "messages": list(messages), "temperature": 0}
         body["max_tokens"] = self.config.answer_tokens
-        address = self.config.url.rstrip("/") + "/chat/completions"
+        address = self.config.endpoint.rstrip("/") + "/chat/completions"
         try:
             response = self._client.post(address, json=body)
         except httpx2.TimeoutException:

@@ -62,7 +62,7 @@ class Asker:
     def ask(self, messages: Messages, read: Callable[[str], T]) -> T:
         """What `read` makes of the answer; only answers that it can read are kept. Errors are the endpoint's."""
         config = self.endpoint.config
-        asked = json.dumps([config.url, config.model, config.answer_tokens, list(messages)], ensure_ascii=False)
+        asked = json.dumps([config.endpoint, config.model, config.answer_tokens, list(messages)], ensure_ascii=False)
         key = hashlib.sha256(asked.encode()).hexdigest()
         kept = self._store.answer(key)
         if kept is not None:
