@@ -87,7 +87,7 @@ def test_the_same_label_again_is_one_row_and_brings_its_scores(store):
 def test_the_latest_score_of_a_test_and_judge_counts(store):
     (number,) = store.add([label(scores=(score(0.6), score(0.7, judge="minilm"), score(0.8)))])
     assert store.of(F)[0].scores == (score(0.7, judge="minilm"), score(0.8))
-    store.score(number, [score(0.6)])
+    store.score({number: [score(0.6)]})
     assert store.of(F)[0].scores[-1] == score(0.6)
 
 
@@ -112,7 +112,7 @@ def test_labels_of_two_dictionaries_in_one_file_do_not_meet(store, path):
         with pytest.raises(InputError, match="no label 1"):
             other.withdraw(1)
         with pytest.raises(InputError, match="no label 1"):
-            other.score(1, [score()])
+            other.score({1: [score()]})
     assert texts(store.all()) == ["mine"]
 
 
@@ -261,7 +261,7 @@ def test_writing_while_all_labels_are_read_and_another_process_writes(store, pat
         for n, found in enumerate(store.all()):
             if n % 500 == 0:
                 other.add([label(f"other {n}", feature=G, author="Bob")])
-                store.score(found.id, [score()])
+                store.score({found.id: [score()]})
     assert sum(len(found.scores) for found in store.all()) == 5
 
 

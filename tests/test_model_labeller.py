@@ -21,9 +21,10 @@ from clew.features.model_labeller import (
     ModelJudge,
     estimate,
     label_with_model,
+    lacking,
     naming_prompt,
     read_label,
-    unlabelled,
+    readable,
 )
 from clew.features.scoring import score_label
 from clew.ids import FeatureId
@@ -46,10 +47,14 @@ def endpoint(chat, **settings):
     return Endpoint(EndpointConfig(endpoint=chat.url, model="parrot", **{**quick, **settings}), "secret")
 
 
+def missing(cards, store):
+    features = set(lacking([made.feature for made in cards], store, "parrot"))
+    return [made for made in cards if made.feature in features]
+
+
 def run(chat, store, cards=CARDS, **settings):
     with endpoint(chat, **settings) as opened:
-        asker = Asker(opened, store)
-        return list(label_with_model(unlabelled(cards, store, "parrot"), store, asker)), opened.spent
+        return list(label_with_model(missing(cards, store), store, Asker(opened, store))), opened.spent
 
 
 def outcomes(reports):
@@ -290,9 +295,9 @@ def test_the_model_reads_only_what_a_labeller_may_see():
     assert told.count("[[") == min(8, len(split(made)[0].top))
 
 
-def test_a_feature_with_too_little_to_read_is_not_asked_about(store):
+def test_a_feature_with_too_little_to_read_is_not_asked_about():
     dead, alone = card([], DULL), card(["a [b] c"], DULL)
-    assert list(unlabelled([dead, alone, *CARDS[:1]], store, "parrot")) == CARDS[:1]
+    assert list(readable([dead, alone, *CARDS[:1]])) == CARDS[:1]
 
 
 def test_an_answer_is_read_with_or_without_a_fence_and_unclear_is_known():
@@ -346,15 +351,15 @@ def test_a_mark_is_shown_to_the_judge_and_the_task_is_another(store):
 
 LABELLER = """
 import sys
-from tests.test_model_labeller import distinct
+from tests.test_model_labeller import distinct, missing
 from clew.features.endpoint import Endpoint, EndpointConfig
 from clew.features.labels import LabelStore
-from clew.features.model_labeller import Asker, label_with_model, unlabelled
+from clew.features.model_labeller import Asker, label_with_model
 url, path = sys.argv[1:]
 config = EndpointConfig(endpoint=url, model="parrot", concurrency=2)
 with LabelStore(path, "aaaa") as store, Endpoint(config) as endpoint:
     print("ready", flush=True)
-    for report in label_with_model(unlabelled(distinct(30), store, "parrot"), store, Asker(endpoint, store)):
+    for report in label_with_model(missing(distinct(30), store), store, Asker(endpoint, store)):
         print(report.card.feature, flush=True)
 """
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import astuple, dataclass
 from itertools import groupby, islice
@@ -126,13 +126,14 @@ class LabelStore:
         self._score(write, found[0], label.scores)
         return found[0]
 
-    def score(self, label: int, scores: Sequence[Score]) -> None:
-        """Keep scores of a label beside those it has; InputError when there is no such label."""
+    def score(self, found: Mapping[int, Sequence[Score]]) -> None:
+        """Keep scores of labels, by their numbers, beside those they have; InputError when there is no such label."""
         with self._write() as write:
-            if write("SELECT 1 FROM labels WHERE id = ? AND dictionary = ?", (label, self._dictionary)).fetchone():
+            for label, scores in found.items():
+                known = write("SELECT 1 FROM labels WHERE id = ? AND dictionary = ?", (label, self._dictionary))
+                if known.fetchone() is None:
+                    raise InputError(f"{self.path} has no label {label} of this dictionary")
                 self._score(write, label, scores)
-                return
-        raise InputError(f"{self.path} has no label {label} of this dictionary")
 
     def _score(self, write: Any, label: int, scores: Sequence[Score]) -> None:
         for score in scores:

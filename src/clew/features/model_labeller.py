@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import islice
@@ -23,8 +23,10 @@ from clew.features.card import Card, Context
 from clew.features.endpoint import BudgetError, CallError, Endpoint, Messages, Spent
 from clew.features.evidence import split
 from clew.features.judging import Question
-from clew.features.label import LONGEST, UNCLEAR, Label
+from clew.features.label import LONGEST, UNCLEAR, Label, Score
 from clew.features.labels import LabelStore
+from clew.features.scoring import other_labels, score_label
+from clew.ids import FeatureId
 
 METHOD = "contexts 1"  # changes with the prompt
 LEAST = 4  # contexts: of fewer there is nothing to read
@@ -151,13 +153,16 @@ def estimate(cards: Iterable[Card], total: int, endpoint: Endpoint) -> Spent:
     )
 
 
-def unlabelled(cards: Iterable[Card], store: LabelStore, model: str) -> Iterator[Card]:
-    """Those that have contexts to read, and no label by this model and method yet."""
-    for card in cards:
-        if len(split(card)[0].firing) >= LEAST:
-            known = {(label.kind, label.author, label.method) for label in store.of(card.feature)}
-            if ("model", model, METHOD) not in known:
-                yield card
+def lacking(features: Iterable[FeatureId], store: LabelStore, model: str) -> Iterator[FeatureId]:
+    """Those that have no label by this model and method yet."""
+    for feature in features:
+        if ("model", model, METHOD) not in {(label.kind, label.author, label.method) for label in store.of(feature)}:
+            yield feature
+
+
+def readable(cards: Iterable[Card]) -> Iterator[Card]:
+    """Those that show enough contexts for a label."""
+    return (card for card in cards if len(split(card)[0].firing) >= LEAST)
 
 
 def label_with_model(cards: Iterable[Card], store: LabelStore, asker: Asker) -> Iterator[LabelReport]:
@@ -168,7 +173,7 @@ def label_with_model(cards: Iterable[Card], store: LabelStore, asker: Asker) -> 
     def work(card: Card) -> str:
         return asker.ask(naming_prompt(card), read_label)
 
-    for card, outcome in _side_by_side(cards, work, asker.endpoint.config.concurrency):
+    for card, outcome in _side_by_side(readable(cards), work, asker.endpoint.config.concurrency):
         label, failure = None, None
         if isinstance(outcome, CallError):
             failed, failure = failed + 1, str(outcome)
@@ -181,11 +186,9 @@ def label_with_model(cards: Iterable[Card], store: LabelStore, asker: Asker) -> 
         yield LabelReport(card=card, label=label, failure=failure, spent=asker.endpoint.spent)
 
 
-def _side_by_side(
-    cards: Iterable[Card], work: Callable[[Card], str], many: int
-) -> Iterator[tuple[Card, str | CallError]]:
+def _side_by_side(cards: Iterable[Card], work: Callable[[Card], T], many: int) -> Iterator[tuple[Card, T | CallError]]:
     """Work on several cards at once, as they get done. What is done is yielded before an error is raised."""
-    rest, running, stopped = iter(cards), dict[Future[str], Card](), list[Exception]()
+    rest, running, stopped = iter(cards), dict[Future[T], Card](), list[Exception]()
     with ThreadPoolExecutor(many) as pool:
         try:
             while True:
@@ -232,6 +235,22 @@ class ModelJudge:
             return self._asker.ask(judging_prompt(label, questions), read)
         except CallError:
             return [None] * len(questions)
+
+
+def score_with_model(
+    labels: Mapping[FeatureId, Label], cards: Iterable[Card], asker: Asker, pool: Sequence[str]
+) -> Iterator[tuple[Label, tuple[Score, ...]]]:
+    """Score labels of cards by the model's verdicts; the null is one label out of a pool. Ends like labelling."""
+    judge = ModelJudge(asker)
+
+    def work(card: Card) -> tuple[Score, ...]:
+        text = labels[card.feature].text
+        return score_label(card, text, judge, other_labels(card.feature, text, pool, 1))
+
+    clear = (card for card in cards if labels[card.feature].clear)
+    for card, scores in _side_by_side(clear, work, asker.endpoint.config.concurrency):
+        assert not isinstance(scores, CallError)
+        yield labels[card.feature], scores
 
 
 def judging_prompt(label: str, questions: Sequence[Question]) -> Messages:

@@ -71,13 +71,16 @@ def other_labels(feature: FeatureId, text: str, pool: Sequence[str], count: int 
 
 
 def score_labels(
-    labels: Mapping[FeatureId, Label], card_of: Callable[[FeatureId], Card], judge: Judge
+    labels: Mapping[FeatureId, Label],
+    card_of: Callable[[FeatureId], Card],
+    judge: Judge,
+    pool: Sequence[str] | None = None,
 ) -> Iterator[tuple[Label, tuple[Score, ...]]]:
-    """Score every clear label, the labels of the others being its nulls."""
-    pool = [label.text for label in labels.values() if label.clear]
+    """Score every clear label; its nulls are drawn from a pool of labels, left out those of the other features."""
+    texts = pool if pool is not None else [label.text for label in labels.values() if label.clear]
     for feature, label in labels.items():
         if label.clear:
-            yield label, score_label(card_of(feature), label.text, judge, other_labels(feature, label.text, pool))
+            yield label, score_label(card_of(feature), label.text, judge, other_labels(feature, label.text, texts))
 
 
 # --- the questions --------------------------------------------------------------------------------------------------
