@@ -121,7 +121,7 @@ def test_a_store_of_heuristic_labels_is_scored_beside_shuffled_ones():
     scored = dict(score_labels(labels, cards.__getitem__, TokenJudge()))
     assert {label.text for label in scored} == {label.text for label in labels.values() if label.text != "unclear"}
     summaries = summarise(score for scores in scored.values() for score in scores)
-    assert [(s.test, s.features) for s in summaries] == [("detection", 6), ("fuzzing", 6)]
+    assert [(s.test, s.labels) for s in summaries] == [("detection", 6), ("fuzzing", 6)]
     for summary in summaries:
         assert summary.mean > 0.85 > 0.65 > summary.null
         assert summary.low <= summary.mean <= summary.high

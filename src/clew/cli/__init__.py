@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from clew.cli import audit, edit, evaluation, features, harvest, kits, organism, trace, training, tuning
+from clew.cli import audit, edit, evaluation, features, harvest, kits, label, organism, trace, training, tuning
 from clew.errors import ClewError
 
 app = typer.Typer(
@@ -36,6 +36,8 @@ app.command()(tuning.tune)
 app.command("eval")(evaluation.evaluate)
 app.command()(harvest.harvest)
 app.add_typer(features.app, name="features")
+app.command()(label.label)
+app.add_typer(label.app, name="labels")
 app.add_typer(organism.app, name="organism")
 app.add_typer(kits.app, name="kit")
 

@@ -14,7 +14,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -182,7 +182,7 @@ def label_with_model(cards: Iterable[Card], store: LabelStore, asker: Asker) -> 
         else:
             failed = 0
             label = Label(feature=card.feature, text=outcome, kind="model", author=model, method=METHOD)
-            store.add([label])
+            label = replace(label, id=store.add([label])[0])
         yield LabelReport(card=card, label=label, failure=failure, spent=asker.endpoint.spent)
 
 

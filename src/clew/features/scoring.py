@@ -157,23 +157,23 @@ def _wilson(right: int, of: int) -> tuple[float, float, float]:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """One test by one judge over many features."""
+    """One test by one judge over many labels."""
 
     test: str
     judge: str
-    features: int
+    labels: int
     mean: float
     low: float
     high: float
-    """Ends of the mean's 95 % interval over features (normal: there are many)."""
+    """Ends of the mean's 95 % interval over labels (normal: there are many)."""
     null: float | None
     """The mean null of those that have one."""
     above_null: float | None
-    """Share of features whose score is above their null."""
+    """Share of labels whose score is above their null."""
 
 
 def summarise(scores: Iterable[Score]) -> list[Summary]:
-    """Means over features, by test and judge."""
+    """Means over labels, by test and judge."""
     groups: dict[tuple[str, str], list[Score]] = {}
     for score in scores:
         groups.setdefault((score.test, score.judge), []).append(score)
@@ -188,7 +188,7 @@ def _summary(test: str, judge: str, scores: Sequence[Score]) -> Summary:
     return Summary(
         test=test,
         judge=judge,
-        features=many,
+        labels=many,
         mean=mean,
         low=max(0.0, mean - half),
         high=min(1.0, mean + half),
