@@ -166,6 +166,22 @@ def test_tiny_models_of_other_kinds_agree_with_brute_force(architecture, kind, t
         plain_atlas.check_together(card, atlas, plain, number, drawn)
 
 
+def test_bands_lie_within_eight_octaves_of_the_largest_activation(tmp_path):
+    subject = models.subject("gpt2", torch.float32)
+    dictionary = models.dictionary("plt", subject, dtype=torch.float32, threshold=None)
+    documents = encode_documents(subject, rows_of_words(200))
+    atlas = made(subject, dictionary, documents, tmp_path / "a.sqlite")
+    plain = plain_atlas.activations(subject, dictionary, documents, SMALL, reading.CHUNK)
+    drawn, pool = plain.below(SMALL.pairs), plain.distinct(plain.below(SMALL.pool))
+    wide = 0
+    for number in range(0, len(atlas), 10):
+        card = atlas[atlas.feature(number)]
+        values = [v for v, _, _ in plain.firings(number)]
+        wide += min(values) * 2**8 < max(values)
+        plain_atlas.check_card(card, plain, subject, number, drawn, pool)
+    assert wide > 5
+
+
 def test_an_sae_of_one_layer_has_cards_and_no_virtual_weights(tmp_path):
     subject = models.subject("gpt2", torch.float32)
     clt = models.dictionary("plt", subject, read="resid_mid", dtype=torch.float32)
@@ -190,7 +206,7 @@ def test_an_sae_of_one_layer_has_cards_and_no_virtual_weights(tmp_path):
 @pytest.fixture(scope="module")
 def tiny():
     subject = models.subject("gpt2", torch.float32)
-    dictionary = models.dictionary("clt", subject, dtype=torch.float32)
+    dictionary = models.dictionary("clt", subject, dtype=torch.float32, threshold=None)
     return subject, dictionary, encode_documents(subject, rows_of_words(3 * reading.CHUNK - 50))
 
 
@@ -246,7 +262,7 @@ from tests.test_harvest import SMALL, rows_of_words
 from tests import models
 from clew.training.corpus import encode_documents
 subject = models.subject("gpt2", torch.float32)
-dictionary = models.dictionary("clt", subject, dtype=torch.float32)
+dictionary = models.dictionary("clt", subject, dtype=torch.float32, threshold=None)
 documents = encode_documents(subject, rows_of_words(3 * reading.CHUNK - 50))
 print("ready", flush=True)
 for report in harvest(subject, dictionary, documents, sys.argv[1], config=SMALL, resume=True, every=1):

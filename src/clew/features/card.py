@@ -98,7 +98,7 @@ class Card:
     mean_activation: float
     """Over the positions at which it fires."""
     log_histogram: Histogram
-    """Of activations at which it fires, in bins of equal ratio."""
+    """Of activations at which it fires, in quarter octaves; what lies outside 2^-10 to 2^14 is in the end bins."""
     linear_histogram: Histogram
     places: Places
     top: tuple[Context, ...]
