@@ -7,7 +7,7 @@ export TOKENIZERS_PARALLELISM = false
 export OMP_WAIT_POLICY = PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: install demo test check-long lint types format bench-trace bench-generate bench-audit bench-train bench-frontier clean
+.PHONY: install demo test check-long lint types format bench-trace bench-generate bench-audit bench-train bench-frontier bench-harvest clean
 
 install: .venv/installed
 
@@ -53,6 +53,9 @@ bench-train: install
 
 bench-frontier: install
 	$(BIN)/python benchmarks/frontier.py runs/frontier.jsonl --figure runs/frontier.png
+
+bench-harvest: install
+	$(BIN)/python benchmarks/harvest.py
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache demo.html
