@@ -5,7 +5,7 @@ text and on 100 listed prompts. Results go into a JSON file, one line a dictiona
 again, so that a stopped run goes on. Then the picture is drawn, with the bars and, where given, finished dictionaries.
 
     python benchmarks/frontier.py RESULTS [--points batchtopk:8,topk:8] [--steps 1500] [--beside FOLDER] [--figure PNG]
-    python benchmarks/frontier.py RESULTS --points "" --families FOLDER      # where a dictionary's divergence comes from
+    python benchmarks/frontier.py RESULTS --points "" --families FOLDER   # where its divergence comes from
 
 make bench-frontier
 """
