@@ -222,7 +222,7 @@ def size(n_features: int) -> None:
 def cards(path: Path, count: int) -> list[tuple[float, float]]:
     """Median and largest milliseconds of opening a card, by the clock and of this thread."""
     taken = []
-    with Atlas.open(path) as atlas:
+    with Atlas.load(path) as atlas:
         for number in random.Random(0).sample(range(len(atlas)), count):
             begun, busy = time.perf_counter(), time.thread_time()
             atlas[atlas.feature(number)]

@@ -50,7 +50,7 @@ def path(harvested, tmp_path):
 
 
 def test_features_are_found_by_name_and_id_and_listed_in_order(harvested):
-    with Atlas.open(harvested) as atlas:
+    with Atlas.load(harvested) as atlas:
         listed = list(atlas)
         assert len(atlas) == len(listed) == 120
         assert listed == sorted(listed)
@@ -63,7 +63,7 @@ def test_features_are_found_by_name_and_id_and_listed_in_order(harvested):
 
 
 def test_the_summary_says_what_the_cards_say(harvested):
-    with Atlas.open(harvested) as atlas:
+    with Atlas.load(harvested) as atlas:
         summary = atlas.summary
         for number, feature in enumerate(atlas):
             card = atlas[feature]
@@ -76,7 +76,7 @@ def test_the_summary_says_what_the_cards_say(harvested):
 def test_a_card_as_json_holds_every_field_and_no_object(harvested):
     import json
 
-    with Atlas.open(harvested) as atlas:
+    with Atlas.load(harvested) as atlas:
         card = atlas["L0/3"]
     plain = json.loads(json.dumps(card.to_json(), allow_nan=False))
     assert plain["feature"] == "L0/3"
@@ -91,7 +91,7 @@ def test_a_card_of_minnow_opens_in_less_than_5_ms(tmp_path):
     documents = encode_documents(minnow.subject, small_world(6000), positions=6000)
     made(minnow.subject, minnow.dictionary, documents, tmp_path / "a.sqlite", HarvestConfig()).close()
     seconds = []
-    with Atlas.open(tmp_path / "a.sqlite") as atlas:
+    with Atlas.load(tmp_path / "a.sqlite") as atlas:
         atlas["L0/0"]
         for number in random.Random(0).sample(range(len(atlas)), 200):
             begun = time.thread_time()
@@ -101,18 +101,18 @@ def test_a_card_of_minnow_opens_in_less_than_5_ms(tmp_path):
 
 
 def test_nobody_can_write_into_an_atlas(harvested):
-    with Atlas.open(harvested) as atlas, pytest.raises(sqlite3.OperationalError, match="readonly"):
+    with Atlas.load(harvested) as atlas, pytest.raises(sqlite3.OperationalError, match="readonly"):
         atlas.opened.execute("DELETE FROM cards")
 
 
 def test_a_reader_keeps_its_atlas_while_another_is_written_in_its_place(tiny, path):
     subject, dictionary, documents = tiny
-    with Atlas.open(path) as atlas:
+    with Atlas.load(path) as atlas:
         before = atlas["L2/5"]
         for _ in harvest(subject, dictionary, documents.slice(0, 256), path, config=SMALL):
             assert atlas["L2/5"] == before
         assert atlas["L2/5"] == before
-        with Atlas.open(path) as anew:
+        with Atlas.load(path) as anew:
             assert anew.content != atlas.content
             assert anew["L2/5"] != before
 
@@ -151,7 +151,7 @@ def test_a_kit_without_an_atlas_says_how_to_get_one():
 
 def test_an_atlas_of_another_dictionary_is_refused_with_both_hashes(tiny, harvested):
     other = models.dictionary("clt", tiny[0], dtype=torch.float32, seed=5)
-    with Atlas.open(harvested) as atlas:
+    with Atlas.load(harvested) as atlas:
         atlas.check_fits(tiny[1])
         with pytest.raises(MismatchError, match=f"{tiny[1].fingerprint[:12]}.*{other.fingerprint[:12]}"):
             atlas.check_fits(other)
@@ -162,12 +162,12 @@ def test_a_newer_schema_is_refused(path):
     content[60:64] = (99).to_bytes(4)
     path.write_bytes(content)
     with pytest.raises(FileError, match="schema 99, this program reads up to 1"):
-        Atlas.open(path)
+        Atlas.load(path)
 
 
 @pytest.mark.parametrize("feature", ["L9/0", "L0/40", "L1/99999"])
 def test_a_feature_that_is_not_there_is_named(harvested, feature):
-    with Atlas.open(harvested) as atlas, pytest.raises(InputError, match=f"no feature {feature}"):
+    with Atlas.load(harvested) as atlas, pytest.raises(InputError, match=f"no feature {feature}"):
         atlas[feature]
 
 
@@ -176,22 +176,22 @@ def test_a_truncated_file_is_refused_wherever_it_is_cut(path):
     for size in (0, 1, 50, 99, 100, 4096, len(content) // 2, len(content) - 4096, len(content) - 1):
         path.write_bytes(content[:size])
         with pytest.raises(FileError, match="truncated"):
-            Atlas.open(path)
+            Atlas.load(path)
 
 
 def test_a_foreign_or_missing_file_is_refused(tmp_path):
     with pytest.raises(FileError, match="no such file"):
-        Atlas.open(tmp_path / "none")
+        Atlas.load(tmp_path / "none")
     (tmp_path / "text").write_text("words " * 1000)
     sqlite3.connect(tmp_path / "other").executescript("CREATE TABLE a (b)").close()
     for name in ("text", "other"):
         with pytest.raises(FileError, match="not a file of an atlas"):
-            Atlas.open(tmp_path / name)
+            Atlas.load(tmp_path / name)
 
 
 def test_a_damaged_file_says_so_or_says_what_it_said(path):
     content, rng = path.read_bytes(), random.Random(0)
-    with Atlas.open(path) as atlas:
+    with Atlas.load(path) as atlas:
         some = list(atlas)[::13]
         whole = [atlas[feature] for feature in some]
     messages = []
@@ -201,7 +201,7 @@ def test_a_damaged_file_says_so_or_says_what_it_said(path):
         broken[start : start + 40] = rng.randbytes(len(broken[start : start + 40]))
         path.write_bytes(broken)
         try:
-            with Atlas.open(path) as atlas:
+            with Atlas.load(path) as atlas:
                 atlas.check_whole()
                 assert [atlas[feature] for feature in some] == whole  # it hit what SQLite does not use
         except FileError as error:

@@ -43,7 +43,7 @@ def test_a_harvest_of_a_text_gives_an_atlas_whose_cards_can_be_read(run, tmp_pat
     code, out, err = run("harvest", "a.sqlite", *TEXT, "--tokens", "900", "--contexts", "3", "--json")
     assert code == 0, err
     said = json.loads(out)
-    with Atlas.open(tmp_path / "a.sqlite") as atlas:
+    with Atlas.load(tmp_path / "a.sqlite") as atlas:
         assert said["content"] == atlas.content
         assert said["positions"] == atlas.positions
         assert 900 <= atlas.positions < 910
@@ -79,7 +79,7 @@ def test_contexts_are_coloured_by_activation_on_a_terminal(run, monkeypatch):
     from clew.cli import features
 
     run("harvest", "a.sqlite", *TEXT, "--tokens", "900")
-    with Atlas.open("a.sqlite") as atlas:
+    with Atlas.load("a.sqlite") as atlas:
         card = atlas[atlas.feature(int(atlas.summary.max_activation.argmax()))]
     out = StringIO()
     features.print_card(card, Console(file=out, force_terminal=True, width=200, color_system="truecolor"), "label")
@@ -102,7 +102,7 @@ def test_a_stopped_harvest_is_gone_on_with_and_not_begun_again_unasked(run, tmp_
     code, _, err = run("harvest", "a.sqlite", *TEXT, "--resume")
     assert code == 0, err
     code, out, _ = run("harvest", "b.sqlite", *TEXT, "--json")
-    assert json.loads(out)["content"] == Atlas.open("a.sqlite").content
+    assert json.loads(out)["content"] == Atlas.load("a.sqlite").content
     assert len(documents) > reading.CHUNK
 
 

@@ -40,7 +40,7 @@ def rows_of_words(n, *, seed=0, longest=20):
 def made(subject, dictionary, documents, path, config=SMALL, **options):
     for _ in harvest(subject, dictionary, documents, path, config=config, **options):
         pass
-    return Atlas.open(path)
+    return Atlas.load(path)
 
 
 # Truth
@@ -219,12 +219,12 @@ def test_parts_added_up_in_any_order_give_the_content_of_one_run(tiny, tmp_path)
         list(gather(*tiny, parts[-1], config=SMALL, start=start, stop=stop))
     for order in itertools.permutations(parts):
         list(finish(*tiny, list(order), tmp_path / "merged.sqlite"))
-        with Atlas.open(tmp_path / "merged.sqlite") as merged_atlas:
+        with Atlas.load(tmp_path / "merged.sqlite") as merged_atlas:
             assert merged_atlas.content == whole.content
             merged_atlas.check_whole()
     for number in (0, 50, len(whole) - 1):
         feature = whole.feature(number)
-        with Atlas.open(tmp_path / "merged.sqlite") as merged_atlas:
+        with Atlas.load(tmp_path / "merged.sqlite") as merged_atlas:
             assert merged_atlas[feature] == whole[feature]
 
 
@@ -238,7 +238,7 @@ def test_a_harvest_that_was_stopped_goes_on_to_the_same_content(tiny, tmp_path):
     assert part.ranges == [(0, 2 * reading.CHUNK)]
     reports = list(harvest(*tiny, tmp_path / "a.sqlite", config=SMALL, resume=True))
     assert sum(report.stage == "reading" for report in reports) == 1
-    assert Atlas.open(tmp_path / "a.sqlite").content == whole.content
+    assert Atlas.load(tmp_path / "a.sqlite").content == whole.content
     assert not (tmp_path / "a.sqlite.part").exists()
 
 
@@ -287,13 +287,13 @@ def kill_and_resume(tiny, folder, kills, seed):
         worker.wait()
         worker.stdout.close()
         killed += 1
-        with Atlas.open(path) as atlas:
+        with Atlas.load(path) as atlas:
             atlas.check_whole()
             assert atlas.content in (old, content)
         if (folder / "a.sqlite.part").exists():
             Tally.load(folder / "a.sqlite.part")
     list(harvest(*tiny, path, config=SMALL, resume=True))
-    assert Atlas.open(path).content == content
+    assert Atlas.load(path).content == content
     assert [p.name for p in folder.iterdir() if p.name.startswith(".a.sqlite")] == []
 
 

@@ -220,8 +220,8 @@ def write_database(
         made = sqlite3.connect(temporary, isolation_level=None)
         try:
             made.executescript(
-                f"PRAGMA page_size=1024; PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA application_id={int.from_bytes(mark)};"
-                f"PRAGMA user_version={schema}; {tables}; BEGIN;"
+                "PRAGMA page_size=1024; PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;"
+                f"PRAGMA application_id={int.from_bytes(mark)}; PRAGMA user_version={schema}; {tables}; BEGIN;"
             )
             fill(made)
             made.execute("COMMIT")

@@ -98,7 +98,7 @@ class Kit:
 
         if self.atlas_path is None:
             raise FileError(f"{self.name or 'this kit'} has no atlas: run clew harvest, and give its file with --atlas")
-        found = Atlas.open(self.atlas_path)
+        found = Atlas.load(self.atlas_path)
         found.check_fits(self.dictionary)
         return found
 
@@ -192,7 +192,7 @@ def build(
 def _copy_atlas(atlas: Path | str, dictionary: Dictionary, to: Path) -> None:
     from clew.features.atlas import Atlas
 
-    with Atlas.open(atlas) as opened:
+    with Atlas.load(atlas) as opened:
         opened.check_fits(dictionary)
         opened.check_whole()
     shutil.copyfile(atlas, to)

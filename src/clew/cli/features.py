@@ -62,10 +62,10 @@ def open_atlas(kit: str, atlas: Path | None, model: str | None, dictionary: str 
 
     if atlas is None or model is not None:
         loaded = open_kit(kit, model, dictionary)
-        found = loaded.atlas if atlas is None else Atlas.open(atlas)
+        found = loaded.atlas if atlas is None else Atlas.load(atlas)
         found.check_fits(loaded.dictionary)
     else:
-        found = Atlas.open(atlas)
+        found = Atlas.load(atlas)
     with found:
         yield found
 

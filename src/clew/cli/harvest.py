@@ -62,7 +62,7 @@ def harvest(
                 reports.close()  # type: ignore[attr-defined]
                 print(f"stopped at {report.done:,} of {report.total:,} tokens; go on with --resume")
                 raise typer.Exit(130)
-    with Atlas.open(out) as atlas:
+    with Atlas.load(out) as atlas:
         _print(atlas, rate, out.stat().st_size, as_json)
 
 

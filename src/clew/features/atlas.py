@@ -1,6 +1,6 @@
 """An Atlas: what a harvest found of every feature of a Dictionary, a card each, read from one file that never changes.
 
-atlas = Atlas.open("atlas.sqlite")
+atlas = Atlas.load("atlas.sqlite")
 card = atlas["L3/1207"]
 """
 
@@ -67,7 +67,7 @@ class Atlas:
     opened: sqlite3.Connection
 
     @classmethod
-    def open(cls, path: Path | str) -> Atlas:
+    def load(cls, path: Path | str) -> Atlas:
         """FileError when the file is missing, truncated, foreign or of a newer schema."""
         path = Path(path)
         opened = files.read_database(path, what="an atlas", mark=MARK, schema=SCHEMA)
