@@ -355,6 +355,16 @@ def test_a_dictionary_of_another_model_is_refused(tiny, tmp_path):
         list(gather(subject, tiny[1], tiny[2], tmp_path / "a.part"))
 
 
+def test_what_is_not_asked_for_is_left_out(tiny, tmp_path):
+    config = HarvestConfig(related=0, silent=0, pool=0, pairs=0)
+    with made(*tiny, tmp_path / "a.sqlite", config) as atlas:
+        card = atlas["L1/3"]
+        atlas.check_whole()
+    assert card.top
+    assert card.promoted
+    assert card.silent == card.together == card.inputs == card.outputs == card.nearest_decoder == ()
+
+
 def test_settings_that_keep_nothing_are_refused():
     with pytest.raises(InputError):
         HarvestConfig(contexts=0)

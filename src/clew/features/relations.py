@@ -103,11 +103,11 @@ def relate(subject: Subject, dictionary: Dictionary, *, promoted: int, related: 
         ends[own], bins[own] = histograms(logits)
         yield Progress(stage="tokens promoted", done=own.stop, total=n, tokens_per_second=0.0)
     nearest = {name: _Best(n, related, signed=True) for name in ("decoder", "encoder")}
-    for name, best in nearest.items():
+    for name, best in nearest.items() if related else ():
         for done in work.compare(name, best):
             yield Progress(stage=f"nearest by {name}", done=done, total=n, tokens_per_second=0.0)
     inputs, outputs = (_Best(n, related, signed=False) for _ in range(2))
-    for done in work.connect(inputs, outputs):
+    for done in work.connect(inputs, outputs) if related else ():
         yield Progress(stage="virtual weights", done=done, total=n, tokens_per_second=0.0)
     yield Relations(
         promoted=up,

@@ -41,7 +41,7 @@ class HarvestConfig:
     promoted: int = 10
     """Output tokens promoted most, and as many suppressed most."""
     related: int = 5
-    """Features of every kind of relation."""
+    """Features of every kind of relation; 0 saves comparing all with all, which takes long for very many."""
     pool: int = 512
     """Positions of the corpus from which silent contexts are taken, about."""
     pairs: int = 32768
