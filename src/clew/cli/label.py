@@ -216,7 +216,8 @@ def _scored(atlas: Atlas, store: LabelStore, made: Sequence[Label], judge: Judge
 
     if judge is None:
         return []
-    labels, scores = {label.feature: label for label in made}, list[tuple[Score, ...]]()
+    labels = {label.feature: label for label in made}
+    scores: list[tuple[Score, ...]] = []
     pool = None if len(made) > _FEW else [text for text in store.texts() if text != UNCLEAR]
     waiting: dict[int, tuple[Score, ...]] = {}
     with bar("scoring", len(labels)) as report:

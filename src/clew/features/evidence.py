@@ -2,12 +2,15 @@
 
 1. Contexts of one document, or with the same tokens, form a group: a label is never scored on text that its labeller
    has read.
-2. Groups are put in the order of a hash, and each goes to the side that has fewer firing contexts so far; then those
-   without a firing context go to the side with fewer silent ones. Any program deals the same card alike.
+2. Groups are put in the order of a hash, and each goes to the side that has fewer of the top contexts so far; then
+   those with other firing contexts to the side with fewer of them. Any program deals the same card alike.
+3. Of the silent contexts a third may be seen. A card has few of them, and every token of one tells a labeller what is
+   true of text at large, while to a score it is one answer.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -27,11 +30,11 @@ class Evidence:
 
 
 def split(card: Card) -> tuple[Evidence, Evidence]:
-    """What the labeller may see, and what is held out: about half of the firing and half of the silent contexts."""
+    """What the labeller may see, and what is held out: about half of the firing and two thirds of the silent ones."""
     banded = tuple(context for band in card.bands for context in band.contexts)
     firing = tuple({(context.document, context.position): context for context in (*card.top, *banded)}.values())
     group_of = _groups((*firing, *card.silent))
-    shown = _dealt(f"{card.feature}", firing, card.silent, group_of)
+    shown = _dealt(f"{card.feature}", [_counts(these, group_of) for these in (card.top, firing, card.silent)])
 
     def side(seen: bool) -> Evidence:
         def mine(contexts: Sequence[Context]) -> tuple[Context, ...]:
@@ -58,22 +61,25 @@ def _groups(contexts: Sequence[Context]) -> dict[int, int]:
     return {document: root(document) for document in parent}
 
 
-def _dealt(salt: str, firing: Sequence[Context], silent: Sequence[Context], group_of: dict[int, int]) -> set[int]:
-    """The groups that the labeller may see."""
+def _counts(contexts: Sequence[Context], group_of: dict[int, int]) -> Counter[int]:
+    """How many contexts of each group there are."""
+    return Counter(group_of[context.document] for context in contexts)
 
-    def counts(contexts: Sequence[Context]) -> dict[int, int]:
-        found: dict[int, int] = {}
-        for context in contexts:
-            group = group_of[context.document]
-            found[group] = found.get(group, 0) + 1
-        return found
+
+def _dealt(salt: str, kinds: Sequence[Counter[int]]) -> set[int]:
+    """The groups that the labeller may see; the last kind is the silent contexts."""
 
     def by_hash(group: int) -> bytes:
         return blake2b(f"{salt}:{group}".encode(), digest_size=8).digest()
 
-    fires, rests, shown, held_out = counts(firing), counts(silent), set[int](), set[int]()
-    for wanted, here in ((fires, fires), (rests, rests.keys() - fires.keys())):
-        for group in sorted(here, key=by_hash):
-            balance = sum(wanted.get(g, 0) for g in shown) - sum(wanted.get(g, 0) for g in held_out)
-            (shown if balance <= 0 else held_out).add(group)
+    shown, dealt = set[int](), set[int]()
+    for kind in kinds:
+        of_these = 1 / 3 if kind is kinds[-1] else 1 / 2
+        for group in sorted(kind.keys() - dealt, key=by_hash):
+            dealt.add(group)
+            ours = sum(kind[one] for one in shown)
+            if ours <= of_these * (sum(kind[one] for one in dealt) - kind[group]) and (
+                kind is not kinds[-1] or ours + kind[group] <= of_these * kind.total()
+            ):
+                shown.add(group)
     return shown

@@ -9,8 +9,8 @@ The first rule that holds gives the label:
 5. It fires at the same place: `the first token of a text`.
 
 Otherwise it is `unclear`. Words are quoted as JSON does it, so that they can be read back by a judge. A rule looks at
-the strongest contexts that the labeller may see, and does not hold if as much is true of contexts where the feature
-is silent.
+the strongest contexts that the labeller may see, and does not hold if as much is true of all places in contexts where
+the feature is silent.
 """
 
 from __future__ import annotations
@@ -18,18 +18,19 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from clew.features.card import Card, Context
-from clew.features.evidence import Evidence, split
+from clew.features.evidence import split
 from clew.features.label import UNCLEAR, Label
 
 AUTHOR = "clew"
 METHOD = "agreement"
 LEAST = 4  # contexts: of fewer, what they have in common is chance
 AGREE = 0.7  # share of them for which a rule must hold: a label that is wrong for a third of what it shows misleads
-MARGIN = 0.4  # by which that share must exceed the same among silent contexts: "after ." is true of much text
+MARGIN = 0.4  # by which that share must exceed the same among silent places: "after ." is true of much text
+STRONG = 0.5  # of the largest activation: what fires so strongly is read with the top contexts
 WORDS = 3  # a label names no more words than these: four words are a topic, for which words are not the name
 TWICE = 2  # times that each of several words must occur: a word seen once is not shared
 RUN = 4  # tokens of a shared run before or after
@@ -46,9 +47,21 @@ class Finding:
     share: float
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What the rules look at."""
+
+    top: tuple[Context, ...]
+    """The strongest contexts."""
+    silent: tuple[Context, ...]
+    """Every place in the silent ones: a context for each of its tokens."""
+
+
 def heuristic_label(card: Card) -> Label:
     """The label that the contexts of a card agree on, or `unclear`; only what a labeller may see is looked at."""
-    seen, _ = split(card)
+    half, _ = split(card)
+    strong = [c for c in half.firing if c not in half.top and c.activation >= STRONG * card.max_activation]
+    seen = Seen((*half.top, *strong), tuple(place for context in half.silent for place in _places(context)))
     found, rule = None, ""
     if len(seen.top) >= LEAST:
         for name, holds in _RULES.items():
@@ -61,6 +74,11 @@ def heuristic_label(card: Card) -> Label:
     return _label(card, found.text, f"{rule}: {found.share:.0%} of {len(seen.top)} contexts")
 
 
+def _places(context: Context) -> Iterator[Context]:
+    for at in range(len(context.tokens)):
+        yield replace(context, at=at, position=context.position - context.at + at)
+
+
 def _label(card: Card, text: str, note: str) -> Label:
     return Label(feature=card.feature, text=text, kind="heuristic", author=AUTHOR, method=METHOD, note=note)
 
@@ -68,7 +86,7 @@ def _label(card: Card, text: str, note: str) -> Label:
 # --- the rules ------------------------------------------------------------------------------------------------------
 
 
-def _says(card: Card, seen: Evidence) -> Finding | None:
+def _says(card: Card, seen: Seen) -> Finding | None:
     promoted = {plain(weight.token) for weight in card.promoted[:PROMOTED] if weight.weight > 0}
 
     def follows(context: Context) -> str | None:
@@ -82,20 +100,20 @@ def _says(card: Card, seen: Evidence) -> Finding | None:
     return Finding(f"says {_quoted(_common(named))}", share)
 
 
-def _token(card: Card, seen: Evidence) -> Finding | None:
+def _token(card: Card, seen: Seen) -> Finding | None:
     found = _shared(seen, lambda context: [_word(context, context.at)])
     return found and Finding(f"the token {found.text}", found.share)
 
 
-def _after(card: Card, seen: Evidence) -> Finding | None:
+def _after(card: Card, seen: Seen) -> Finding | None:
     return _beside(seen, -1, "after")
 
 
-def _before(card: Card, seen: Evidence) -> Finding | None:
+def _before(card: Card, seen: Seen) -> Finding | None:
     return _beside(seen, 1, "before")
 
 
-def _beside(seen: Evidence, step: int, relation: str) -> Finding | None:
+def _beside(seen: Seen, step: int, relation: str) -> Finding | None:
     """A run of tokens right beside the place, the longest that is shared; else a word near it."""
     for length in range(RUN, 0, -1):
         places = range(1, length + 1) if step > 0 else range(-length, 0)
@@ -114,7 +132,7 @@ def _beside(seen: Evidence, step: int, relation: str) -> Finding | None:
     return found and Finding(f"soon {relation} {found.text}", found.share)
 
 
-def _place(card: Card, seen: Evidence) -> Finding | None:
+def _place(card: Card, seen: Seen) -> Finding | None:
     def ordinal(context: Context) -> int:
         """Which token of its document it is, a special one at the start not counted."""
         return context.position - (_start(context) == 0 and special(context.tokens[0]))
@@ -128,7 +146,7 @@ def _place(card: Card, seen: Evidence) -> Finding | None:
     return None
 
 
-_RULES: dict[str, Callable[[Card, Evidence], Finding | None]] = {
+_RULES: dict[str, Callable[[Card, Seen], Finding | None]] = {
     "promoted tokens follow": _says,
     "the same token": _token,
     "the same before": _after,
@@ -140,9 +158,7 @@ _RULES: dict[str, Callable[[Card, Evidence], Finding | None]] = {
 # --- what they share ------------------------------------------------------------------------------------------------
 
 
-def _shared(
-    seen: Evidence, words_of: Callable[[Context], Sequence[str | None]], *, words: int = WORDS
-) -> Finding | None:
+def _shared(seen: Seen, words_of: Callable[[Context], Sequence[str | None]], *, words: int = WORDS) -> Finding | None:
     """The fewest words of which one is found in enough of the top contexts and in few of the silent ones."""
     found = [{plain(word): word for word in words_of(context) if word is not None} for context in seen.top]
     counts = Counter(name for here in found for name in here)
