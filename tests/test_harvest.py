@@ -46,10 +46,10 @@ def made(subject, dictionary, documents, path, config=SMALL, **options):
 # Truth
 
 
-def planted():
+def planted(share=1):
     """A model whose stream is the token and, in its last direction, a share of the position; features by token.
 
-    Feature t of layer 0 fires at token t with 1 + position / 64 and promotes token t + 1.
+    Feature t of layer 0 fires at token t with 1 + share * position / 64 and promotes token t + 1.
     """
     model = models.model("gpt2", torch.float32, n_embd=128, n_head=4)
     with torch.no_grad():
@@ -58,7 +58,7 @@ def planted():
         model.transformer.wpe.weight[:, 127] = torch.arange(models.CONTEXT) / 64
         model.transformer.ln_f.weight.fill_(1)
     encoder, decoder = torch.eye(models.VOCAB, 128), torch.zeros(models.VOCAB, 1, 128)
-    encoder[:, 127] = 1
+    encoder[:, 127] = share
     decoder[:, 0, : models.VOCAB] = torch.eye(models.VOCAB).roll(1, 1)
     layer = Layer(
         encoder=encoder,
@@ -102,6 +102,19 @@ def test_planted_features_are_found_with_their_density_their_contexts_and_the_to
     assert (unseen.density, unseen.top, unseen.bands, unseen.log_histogram.counts) == (0, (), (), ())
     assert unseen.promoted[0].token == "w41"
     assert len(unseen.silent) == 5
+
+
+def test_equal_activations_go_by_document_then_position_whatever_was_read_first(tmp_path):
+    subject, dictionary = planted(share=0)
+    rows = [
+        [models.BOS, 9, 8, 7, 5, 6, 5, 4, 5, 3],
+        [models.BOS, 5, 6],
+        [models.BOS, 5, 9, 9],
+    ]  # short ones are read first
+    config = HarvestConfig(contexts=4, before=1, after=1, promoted=1)
+    atlas = made(subject, dictionary, encode_documents(subject, rows), tmp_path / "a.sqlite", config)
+    places = [(c.document, c.position, c.activation) for c in atlas["L0/5"].top]
+    assert places == [(0, 4, 1), (0, 6, 1), (0, 8, 1), (1, 1, 1)]
 
 
 # Reference
