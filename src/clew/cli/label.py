@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clew.cli.common import JsonOption, KitOption, bar, table
-from clew.cli.features import AtlasOption, open_atlas
+from clew.cli.features import AtlasOption, console_for_cards, open_atlas
 from clew.cli.options import with_settings
 from clew.errors import InputError
 from clew.features.label import UNCLEAR
@@ -336,7 +336,7 @@ def show(
         scores = ", ".join(f"{s.test} {s.value:.2f} [{s.low:.2f}, {s.high:.2f}]{_null(s)}" for s in label.scores)
         who = f"{label.author} ({label.kind})"
         shown.add_row(*map(Text, (label.text, who, label.method, label.date[:10], scores, label.note)))
-    Console(highlight=False).print(shown if found else f"{feature} has no label: give it one with clew label")
+    console_for_cards().print(shown if found else f"{feature} has no label: give it one with clew label")
 
 
 def _null(score: Score) -> str:

@@ -1,0 +1,238 @@
+"""`clew label`, `clew labels` and `clew features search` as a user meets them."""
+
+import json
+import sys
+
+import pytest
+import typer
+
+from clew.cli import main
+from clew.cli import search as searching
+from clew.cli.label import WORKSPACE
+from clew.errors import ClewError
+from clew.features.labels import LabelStore
+from tests.chat_server import chat_server, failed, said
+from tests.test_cli_training import refused
+
+PLACES = (("France", "Paris"), ("Italy", "Rome"), ("Spain", "Madrid"), ("Greece", "Athens"), ("Egypt", "Cairo"))
+
+
+@pytest.fixture(scope="module")
+def atlas(tmp_path_factory):
+    """A small atlas of the bundled dictionary."""
+    folder = tmp_path_factory.mktemp("atlas")
+    lines = [
+        f"The capital of {a} is {b}. The sum of {n} and {m} is {n + m}."
+        for a, b in PLACES
+        for n in range(5, 9)
+        for m in (11, 13, 17)
+    ]
+    (folder / "text.txt").write_text("\n".join(lines))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        arguments = ["--text", "text.txt", "--pool", "50", "--pairs", "500", "--tokens", "1500", "--silent", "8"]
+        patch.setattr(sys, "argv", ["clew", "harvest", "a.sqlite", *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+    assert not end.value.code
+    return folder / "a.sqlite"
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path, atlas):
+    """Run the command line in an empty folder, with the small atlas; returns exit code, output, error stream."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments, app=None):
+        monkeypatch.setattr(sys, "argv", ["clew", *map(str, arguments), "--atlas", str(atlas)])
+        code = 0
+        try:
+            main() if app is None else app()
+        except SystemExit as end:
+            code = end.code or 0
+        except ClewError as error:
+            print(f"clew: {error}", file=sys.stderr)
+            code = 2
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def busy(atlas):
+    """Features with the most to read: contexts in which they rest, and contexts in which they fire."""
+    from clew.features.atlas import Atlas
+
+    with Atlas.load(atlas) as opened:
+        cards = sorted((opened[feature] for feature in opened), key=lambda card: (-len(card.silent), -len(card.top)))
+        return [str(card.feature) for card in cards[:20]]
+
+
+def labels_of(atlas):
+    from clew.features.atlas import Atlas
+
+    with Atlas.load(atlas) as opened, LabelStore(WORKSPACE, opened.dictionary) as store:
+        return list(store.all(history=True))
+
+
+def test_every_feature_gets_a_heuristic_label_with_scores_beside_their_nulls(run, atlas, busy):
+    code, out, err = run("label", *busy, "--json")
+    assert code == 0, err
+    value = json.loads(out)
+    assert value["labelled"] == 20
+    assert 0 < value["clear"] <= 20
+    assert {score["test"] for score in value["scores"]} == {"detection", "fuzzing"}
+    for score in value["scores"]:
+        assert score["mean"] > score["null"]
+        assert score["low"] <= score["mean"] <= score["high"]
+    kept = labels_of(atlas)
+    assert sorted(str(label.feature) for label in kept) == sorted(busy)
+    assert {label.kind for label in kept} == {"heuristic"}
+    assert all(label.scores == () for label in kept if not label.clear)
+    out = run("label", *busy)[1]
+    assert "20 labels in workspace/labels.sqlite" in out
+    assert "above null" in out
+    assert len(labels_of(atlas)) == 20  # the same labels are not kept twice
+
+
+def test_a_person_labels_one_feature_and_is_shown_before_the_heuristic(run, busy):
+    run("label", busy[0])
+    code, out, _ = run("label", busy[0], "--text", "names of capitals", "--author", "Ann")
+    assert code == 0
+    assert f"{busy[0]}: names of capitals" in out
+    out = run("labels", "show", busy[0])[1]
+    assert out.index("names of capitals") < out.index("clew (heuristic)")
+    run("label", busy[0], "--text", "capitals", "--author", "Ann")
+    shown = json.loads(run("labels", "show", busy[0], "--json")[1])
+    assert shown[0]["text"] == "capitals"
+    assert "names of capitals" not in [label["text"] for label in shown]
+    history = json.loads(run("labels", "show", busy[0], "--history", "--json")[1])
+    assert "names of capitals" in [label["text"] for label in history]
+    assert "has no label" in run("labels", "show", busy[1])[1]
+
+
+def test_labels_go_out_and_come_in_and_broken_lines_are_told(run, tmp_path, busy):
+    run("label", *busy[:3], "--judge", "none")
+    assert "3 labels in l.jsonl" in run("labels", "export", "l.jsonl")[1]
+    out = run("labels", "import", "l.jsonl", "--labels", "other.sqlite")[1]
+    assert "3 labels from l.jsonl" in out
+    with (tmp_path / "l.jsonl").open("a") as opened:
+        opened.write('{"feature": "L99/1", "text": "a", "kind": "person", "author": "a"}\n{\n')
+    refused(run("labels", "import", "l.jsonl", "--labels", "third.sqlite"), "line 5", "L99/1", "line 6")
+    out = run("labels", "import", "l.jsonl", "--labels", "third.sqlite", "--keep-rest")[1]
+    assert "3 labels from l.jsonl" in out
+    assert "line 6 left out" in out
+
+
+def test_a_language_model_labels_within_its_budget_and_goes_on_later(run, atlas, busy, monkeypatch):
+    monkeypatch.setenv("MY_KEY", "secret")
+    with chat_server(lambda n, body: said('{"label": "the token \\"is\\""}', 300, 20)) as chat:
+        model = ("label", *busy[:6], "--endpoint", chat.url, "--model", "parrot", "--key-env", "MY_KEY")
+        code, out, err = run(*model, "--budget-tokens", 1500, "--concurrency", 1)
+        assert code == 0, err
+        assert "At most 6 calls" in err
+        assert "the budget is 1500 tokens" in err
+        assert "The budget is used up" in out
+        first = len(labels_of(atlas))
+        assert 0 < first < 6
+        code, out, _ = run(*model, "--price-in", 1, "--price-out", 2, "--json")
+        value = json.loads(out)
+        assert (code, value["labelled"], value["failures"]) == (0, 6 - first, [])
+        assert value["spent"]["money"] > 0
+        assert len(chat.asked) == 6
+        assert all({k.lower(): v for k, v in h.items()}["authorization"] == "Bearer secret" for h in chat.headers)
+    assert {(label.kind, label.author) for label in labels_of(atlas)} == {("model", "parrot")}
+
+
+def test_a_model_may_judge_and_a_failed_call_is_told(run, atlas, busy):
+    def script(n, body):
+        if "feature of a language model was given a name" in body["messages"][0]["content"]:
+            return said('{"active": [1, 2, 3]}')
+        return said("oops") if n == 1 else said('{"label": "digits"}')
+
+    with chat_server(script) as chat:
+        model = ("label", *busy[:4], "--endpoint", chat.url, "--model", "parrot", "--judge", "model")
+        code, out, err = run(*model, "--concurrency", 1)
+    assert code == 0, err
+    assert out.count("no label:") == 1
+    assert "not JSON" in out
+    kept = labels_of(atlas)
+    assert len(kept) == 3
+    assert {score.judge for label in kept for score in label.scores} == {"parrot"}
+
+
+def test_every_mistake_is_one_line_and_writes_no_label(run, atlas, busy, monkeypatch):
+    monkeypatch.delenv("NO_KEY", raising=False)
+    feature = busy[0]
+    refused(run("label", "L99/1"), "L99/1")
+    refused(run("label", "x"), "'x' is not a feature")
+    refused(run("label", "--text", "a"), "--text labels one feature")
+    refused(run("label", feature, "--text", " "), "is empty")
+    refused(run("label", feature, "--judge", "god"), "no judge 'god'")
+    refused(run("label", feature, "--model", "m"), "--endpoint")
+    refused(run("label", feature, "--judge", "model"), "--endpoint")
+    refused(run("label", feature, "--endpoint", "http://localhost:1/v1"), "give --model")
+    refused(run("label", feature, "--endpoint", "localhost", "--model", "m"), "'localhost' is no address")
+    refused(run("label", feature, "--endpoint", "http://x/v1", "--model", "m", "--key-env", "NO_KEY"), "NO_KEY")
+    refused(run("labels", "import", "gone.jsonl"), "gone.jsonl")
+    with chat_server(lambda n, body: failed(401)) as chat:
+        code, _, err = run("label", feature, "--endpoint", chat.url, "--model", "m")
+        assert code == 2
+        assert "401, the key is missing or wrong" in err.splitlines()[-1]
+    assert labels_of(atlas) == []
+    WORKSPACE.write_bytes(b"foreign" * 200)
+    refused(run("label", feature), "labels.sqlite")
+
+
+# --- search ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def search(run):
+    app = typer.Typer()
+    app.command()(searching.search)
+
+    def call(*arguments):
+        return run(*arguments, app=lambda: app(standalone_mode=False))
+
+    return call
+
+
+def found(result):
+    code, out, err = result
+    assert code == 0, err
+    return json.loads(out)
+
+
+def test_features_are_found_by_words_and_by_the_token_they_promote(run, search, busy):
+    run("label", busy[0], "--text", "names of capitals", "--judge", "none")
+    (row,) = found(search("capit", "--json"))
+    assert (row["feature"], row["label"]) == (busy[0], "names of capitals")
+    assert "names of capitals" in search("capit")[1]
+    assert "No feature found" in search("nonsense")[1]
+    for row in found(search("--token", "Paris", "--limit", "3", "--json")):
+        assert "Paris" in run("features", "show", row["feature"])[1]
+
+
+def test_features_are_found_by_the_text_they_fire_on(search):
+    rows = found(search("--text", "The capital of France is", "--limit", "4", "--json"))
+    assert len(rows) == 4
+    assert [row["share"] for row in rows] == sorted((row["share"] for row in rows), reverse=True)
+    everywhere = found(search("--text", "The capital of France is", "--by-token", "--limit", "2", "--json"))
+    assert [row["at"] for row in everywhere][::2] == ["'The'", "' capital'", "' of'", "' France'", "' is'"]
+    assert found(search("--text", "The capital of France is", "--max-density", "0", "--json")) == []
+
+
+def test_features_are_found_by_example(search, busy):
+    rows = found(search("--like", busy[0], "--json"))
+    assert {"writes alike", "reads alike"} <= {row["how"] for row in rows}
+    assert all(isinstance(row["strength"], float) for row in rows)
+
+
+def test_a_search_that_cannot_be_is_refused(search):
+    refused(search(), "say in one way")
+    refused(search("a", "--token", "b"), "say in one way")
+    refused(search("a", "--limit", "0"), "--limit is 0")
+    refused(search("--token", "Paris and Rome"), "not one token")
+    refused(search("--like", "L99/0"), "L99/0")
