@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -123,6 +124,16 @@ def test_words_and_their_beginnings_find_current_labels_one_a_feature(store):
     assert texts(store.matching("elan")) == ["the token Élan"]
     store.add([label("something else")])
     assert store.matching("europe") == []
+
+
+def test_what_another_dictionary_or_the_history_holds_does_not_push_a_label_out(store, path, monkeypatch):
+    monkeypatch.setattr("clew.features.labels._LOOKED_AT", 2)
+    store.add(label(f"token {n}", feature=FeatureId(0, n)) for n in range(10))
+    with LabelStore(path, "bbbb") as other:
+        other.add([label(f"token {n}") for n in range(10)])
+        assert texts(other.matching("token")) == ["token 9"]
+        other.add([label(f"({n})") for n in range(10)])
+        assert texts(other.matching("(")) == ["(9)"]
 
 
 @pytest.mark.parametrize("query", ['"', "AND", "a OR", "(", "*", "text:x", "-", "NEAR(", "'; DROP TABLE labels"])
@@ -265,17 +276,35 @@ def test_writing_while_all_labels_are_read_and_another_process_writes(store, pat
     assert sum(len(found.scores) for found in store.all()) == 5
 
 
+def test_a_write_waits_for_another_that_is_under_way(store, path):
+    begun = threading.Event()
+
+    def slowly():
+        with LabelStore(path, "aaaa") as other, other._write() as write:
+            other._add(write, label("slow", author="Bob"))
+            begun.set()
+            time.sleep(0.3)
+
+    thread = threading.Thread(target=slowly)
+    thread.start()
+    assert begun.wait(10)
+    store.add([label("quick")])
+    thread.join()
+    assert {found.text for found in store.of(F)} == {"slow", "quick"}
+
+
 WRITER = """
 import sys, itertools
 from clew.features.label import Label
 from clew.features.labels import LabelStore
 from clew.ids import FeatureId
 path, author = sys.argv[1:3]
-until = int(sys.argv[3]) if len(sys.argv) > 3 else None
+until, together = (int(sys.argv[3]), 30) if len(sys.argv) > 3 else (None, 1)
 with LabelStore(path, "aaaa") as store:
     print("ready", flush=True)
     for n in range(until) if until else itertools.count():
-        store.add([Label(feature=FeatureId(0, n), text=f"label {n}", kind="person", author=author)])
+        some = range(n * together, (n + 1) * together)
+        store.add([Label(feature=FeatureId(0, k), text=f"label {k}", kind="person", author=author) for k in some])
         print(n, flush=True)
 """
 
@@ -286,14 +315,14 @@ def writer(path, *arguments):
 
 
 def test_two_processes_label_at_once_and_nothing_is_lost(path):
-    running = [writer(path, author, 150) for author in ("Ann", "Bob")]
+    running = [writer(path, author, 25) for author in ("Ann", "Bob")]
     for process in running:
         process.communicate()
     assert [process.returncode for process in running] == [0, 0]
     with LabelStore(path, "aaaa") as store:
         for author in ("Ann", "Bob"):
             mine = [found.text for found in store.all() if found.author == author]
-            assert mine == [f"label {n}" for n in range(150)]
+            assert mine == [f"label {n}" for n in range(750)]
 
 
 def kill_while_labelling(path, rounds, rng):

@@ -81,9 +81,14 @@ class LabelStore:
         self.path = Path(path)
         self._lock = threading.RLock()
         self._opened = self._connect()
-        with self._write() as write:
-            write("INSERT OR IGNORE INTO dictionaries (fingerprint, name) VALUES (?, ?)", (dictionary, name))
-            self._dictionary = write("SELECT id FROM dictionaries WHERE fingerprint = ?", (dictionary,)).fetchone()[0]
+        try:
+            with self._write() as write:
+                write("INSERT OR IGNORE INTO dictionaries (fingerprint, name) VALUES (?, ?)", (dictionary, name))
+                found = write("SELECT id FROM dictionaries WHERE fingerprint = ?", (dictionary,))
+                self._dictionary: int = found.fetchone()[0]
+        except BaseException:
+            self._opened.close()
+            raise
 
     def close(self) -> None:
         with self._lock:
@@ -185,15 +190,13 @@ class LabelStore:
             raise InputError("the search is empty: give words that a label holds")
         if terms:
             query = " ".join(f'"{term}"*' for term in terms)
-            hits = "(SELECT rowid AS hit FROM words WHERE words MATCH ? LIMIT ?) CROSS JOIN labels ON id = hit"
+            hits = "words CROSS JOIN labels ON labels.id = words.rowid WHERE words MATCH ?"
         else:
-            query, hits = (
-                words.strip(),
-                "(SELECT id AS hit FROM labels WHERE instr(text, ?) LIMIT ?) JOIN labels ON id = hit",
-            )
+            query, hits = words.strip(), "labels WHERE instr(text, ?)"
         near = f"length(text), {_SHOWN_FIRST}"  # of labels that hold all words, the one with the fewest others
-        first = f"SELECT id FROM {hits} WHERE dictionary = ? AND current ORDER BY {near} LIMIT ?"
-        values = (query, _LOOKED_AT, self._dictionary, _LABELS_A_FEATURE * limit)
+        some = f"SELECT labels.id FROM {hits} AND dictionary = ? AND current LIMIT ?"
+        first = f"SELECT id FROM labels WHERE id IN ({some}) ORDER BY {near} LIMIT ?"
+        values = (query, self._dictionary, _LOOKED_AT, _LABELS_A_FEATURE * limit)
         found: dict[FeatureId, Label] = {}
         for label in self._labels(f"id IN ({first})", values, near):
             found.setdefault(label.feature, label)
