@@ -13,7 +13,7 @@ from clew.cli import main
 from clew.intervention.edit import load_edits, save_edits
 
 PROMPT = "You find Lyon in"
-ITALY = ("edit", PROMPT, "--set", "L0/438@4=12")
+ITALY = ("edit", PROMPT, "--set", "L0/447@4=12")
 
 
 @pytest.fixture
@@ -51,11 +51,11 @@ def test_one_feature_moves_lyon_to_italy(run, kit):
     france, italy = row(out, "' France'"), row(out, "' Italy'")
     assert france[0] > 0.99 > 0.3 > france[2]
     assert italy[0] < 0.01 < 0.5 < italy[2]
-    assert "set L0/438@4=12" in out
+    assert "set L0/447@4=12" in out
     assert "MLP output of layer 0 clamped" in " ".join(out.split())
-    assert row(out, "L0/438@4  ' in'") == [0.0, 12.0, 12.0]
+    assert row(out, "L0/447@4   ' in'") == [0.0, 12.0, 12.0]
     assert out.rstrip().splitlines()[-1].split() == ["France.", "■", "Italy.", "■"]
-    effect = kit.edit(PROMPT, [Edit.set("L0/438@4", 12.0)])
+    effect = kit.edit(PROMPT, [Edit.set("L0/447@4", 12.0)])
     found = {i: (before, predicted, measured) for i, before, predicted, measured in effect.top_tokens()}
     assert italy[:3] == pytest.approx(found[kit.subject.token_ids(" Italy")[0]], abs=1e-4)
 
@@ -94,7 +94,7 @@ def test_generated_texts_are_those_of_the_library(run, kit):
 
 def test_the_prompts_part_of_edits_is_measured_as_generation_sees_it(run, kit):
     """The first generated token is drawn from what the table shows, also where a later edit clamps a later layer."""
-    edits = ("--set", "L0/438@4,6=12", "--set", "L3/5@generated=2")
+    edits = ("--set", "L0/447@4,6=12", "--set", "L3/5@generated=2")
     value = json.loads(run("edit", PROMPT, *edits, "--generate", 3, "--json")[1])
     assert value["through"] == 3
     first = value["generated"]["edited"]["tokens"][0]
@@ -104,14 +104,14 @@ def test_the_prompts_part_of_edits_is_measured_as_generation_sees_it(run, kit):
 
 def test_edits_are_saved_and_read_again(run, kit, tmp_path):
     assert run(*ITALY, "--steer", "L1/90@generated=2", "--generate", 2, "--save-edits", "e.json")[0] == 0
-    saved = (Edit.set("L0/438@4", 12.0), Edit.steer("L1/90@generated", 2.0))
+    saved = (Edit.set("L0/447@4", 12.0), Edit.steer("L1/90@generated", 2.0))
     assert load_edits(tmp_path / "e.json", kit.dictionary) == saved
     value = json.loads(run("edit", PROMPT, "--edits", "e.json", "--ablate", "L1/90", "--generate", 2, "--json")[1])
     assert [Edit.from_json(one) for one in value["edits"]] == [*saved, Edit.ablate("L1/90")]
 
 
 def test_steering_says_that_nothing_is_clamped(run):
-    code, out, _ = run("edit", PROMPT, "--steer", "L0/438@4=10")
+    code, out, _ = run("edit", PROMPT, "--steer", "L0/447@4=10")
     assert code == 0
     assert "nothing clamped" in out
     assert row(out, "' Italy'")[2] > 0.3
@@ -144,7 +144,7 @@ def test_a_full_context_is_said(run):
         (("", "--ablate", "L1/90"), ("empty",)),
         ((PROMPT, "--ablate", "1207"), ("'1207' is not a feature",)),
         ((PROMPT, "--ablate", "L9/1"), ("no layer 9", "0..5")),
-        ((PROMPT, "--ablate", "L1/99999"), ("features 0..655",)),
+        ((PROMPT, "--ablate", "L1/99999"), ("features 0..2098",)),
         ((PROMPT, "--ablate", "L1/90@5"), ("position 5", "5 tokens")),
         ((PROMPT, "--ablate", "L1/90@0"), ("position 0", "left out")),
         ((PROMPT, "--ablate", "L1/90@-1"), ("'-1' are no positions",)),

@@ -61,13 +61,13 @@ def edit(
 
     A feature stands at all positions (`L3/1207`), at some (`L3/1207@2,5`), at `@prompt` or at `@generated` ones.
 
-    Example: `clew edit "You find Lyon in" --set L0/438@4=12 --generate 5`
+    Example: `clew edit "You find Lyon in" --set L0/447@4=12 --generate 5`
     """
     from clew.intervention.edit import last_clamped, load_edits, on_prompt
     from clew.intervention.edit import save_edits as save
 
     if prompt is None:
-        raise InputError('give a prompt; for example: clew edit "You find Lyon in" --set L0/438@4=12')
+        raise InputError('give a prompt; for example: clew edit "You find Lyon in" --set L0/447@4=12')
     if generate is None and (temperature, top_p, seed) != (0.0, 1.0, 0):
         raise InputError("--temperature, --top-p and --seed say how to --generate: give a number of tokens to it")
     given = _parsed(ablate=ablate, set=set_, scale=scale, add=add, steer=steer)
