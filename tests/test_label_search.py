@@ -182,12 +182,13 @@ def test_an_atlas_of_another_size_is_refused(kit):
 
 @pytest.mark.long
 def test_590000_labels_are_searched_by_meaning_in_200_milliseconds():
+    """Of one thread, so that other work on the machine does not fail it."""
     torch.set_num_threads(1)
     vectors = torch.cat([unit(59_000, seed=n).half() for n in range(10)])
     queries, times = unit(20, seed=99), []
     for query in queries:
-        begun = time.perf_counter()
+        begun = time.thread_time()
         rows, _ = nearest_rows(vectors, query, 20)
-        times.append(time.perf_counter() - begun)
+        times.append(time.thread_time() - begun)
         assert rows[0] == (vectors.float() @ query).argmax()
     assert sorted(times)[len(times) // 2] < 0.2, times
