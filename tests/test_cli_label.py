@@ -8,7 +8,7 @@ import typer
 
 from clew.cli import main
 from clew.cli import search as searching
-from clew.cli.label import WORKSPACE
+from clew.cli.common import WORKSPACE
 from clew.errors import ClewError
 from clew.features.labels import LabelStore
 from tests.chat_server import chat_server, failed, said

@@ -1,9 +1,14 @@
 """The bundled kit: what it holds, and that the mathematics holds on it in float32."""
 
+import json
+
 import pytest
 import torch
 
 import clew
+from clew import FeatureId
+from clew.features.label import Label
+from clew.features.labels import LabelStore
 from clew.kit import BUNDLED
 
 PROMPTS = (
@@ -75,3 +80,27 @@ def test_the_kit_says_where_it_came_from(minnow):
     for fact in ("packages", "git_commit", "model", "dictionary"):
         assert fact in minnow.provenance
     assert torch.is_tensor(minnow.dictionary.layers[0].encoder)
+
+
+def test_every_feature_has_a_card_and_those_that_say_paris_fire_where_paris_follows(minnow):
+    graph = minnow.trace("The capital of France is")
+    with minnow.atlas as atlas:
+        assert len(atlas) == sum(minnow.dictionary.d_features(layer) for layer in minnow.dictionary.layers)
+        cards = [atlas[FeatureId(n.layer, n.feature)] for n in graph.nodes[: graph.n_features] if n.layer >= 3]
+    saying = [card for card in cards if card.promoted[0].token == " Paris"]
+    assert saying
+    for card in saying:
+        assert card.top[0].tokens[card.top[0].at + 1] == " Paris"
+
+
+def test_features_go_by_the_users_labels_in_graphs_and_their_json(minnow, tmp_path):
+    plain = minnow.trace("The capital of France is")
+    node = int(clew.attribution.influence.influence(plain)[: plain.n_features].argmax())
+    feature = FeatureId(plain.nodes[node].layer, plain.nodes[node].feature)
+    with LabelStore(tmp_path / "labels.sqlite", minnow.dictionary.fingerprint) as store:
+        store.add([Label(feature=feature, text="my own name", kind="person", author="Ann", method="by hand")])
+    graph = clew.load("minnow", labels=tmp_path / "labels.sqlite").trace("The capital of France is")
+    assert "my own name" in graph.node_label(node)
+    assert graph.node_label(node + 1) == plain.node_label(node + 1)
+    graph.to_json(tmp_path / "paris.json")
+    assert "my own name" in {node["clerp"] for node in json.loads((tmp_path / "paris.json").read_text())["nodes"]}

@@ -9,7 +9,7 @@ kit/atlas.sqlite  cards of the dictionary's features; may be missing
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,8 @@ from clew.attribution.influence import influence
 from clew.attribution.trace import trace
 from clew.dictionary.dictionary import Dictionary
 from clew.errors import FileError
+from clew.features.label import UNCLEAR
+from clew.features.labels import LabelStore
 from clew.features.promoted import label_of, promoted_tokens
 from clew.ids import FeatureId
 from clew.intervention.audit import Audit, audit
@@ -50,12 +52,14 @@ class Kit:
     name: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
     atlas_path: Path | None = None
+    labels: Path | None = None
+    """A file of labels, by which features are named where it has some."""
 
     def __post_init__(self) -> None:
         self.dictionary.check_fits(self.subject)
 
     def trace(self, prompt: Prompt, **options: Any) -> Graph:
-        """The attribution graph of one prompt, its most influential features named by the tokens they promote.
+        """The attribution graph of one prompt, its most influential features named.
 
         Options are those of `clew.trace`: targets, position, answer, max_features and others.
         """
@@ -63,9 +67,18 @@ class Kit:
         through = influence(graph)[: graph.n_features]
         top = through.topk(min(_LABELLED, len(through))).indices
         keys = graph.feature_keys[top].tolist()
-        features = {FeatureId(layer, index) for layer, _, index in keys}
-        named = promoted_tokens(self.subject, self.dictionary, features)
-        return graph.with_labels({feature: label_of(tokens) for feature, tokens in named.items()})
+        return graph.with_labels(self.names(FeatureId(layer, index) for layer, _, index in keys))
+
+    def names(self, features: Iterable[FeatureId]) -> dict[FeatureId, str]:
+        """A name for each feature: its label in `labels` if it has a clear one, else the tokens that it promotes."""
+        features = set(features)
+        found = {}
+        if self.labels is not None:
+            with LabelStore(self.labels, self.dictionary.fingerprint, name=self.name) as store:
+                shown = store.shown(features)
+            found = {feature: label.text for feature, label in shown.items() if label.text != UNCLEAR}
+        rest = promoted_tokens(self.subject, self.dictionary, features - found.keys())
+        return found | {feature: label_of(tokens) for feature, tokens in rest.items()}
 
     def edit(self, prompt: Prompt, edits: Sequence[Edit], **options: Any) -> Effect:
         """What edits do to the next tokens and to other features: predicted by the frozen model, measured in the real.
@@ -119,11 +132,19 @@ class Kit:
         )
 
 
-def load(name: str | Path = "minnow", *, dictionary: str | Path | None = None, device: str = "cpu") -> Kit:
+def load(
+    name: str | Path = "minnow",
+    *,
+    dictionary: str | Path | None = None,
+    labels: str | Path | None = None,
+    device: str = "cpu",
+) -> Kit:
     """A kit: bundled by name, a kit folder, or a model and a dictionary (folders or hub ids) put together.
 
-    FileError when there is no such kit.
+    `labels` is a file of labels, which is made when there is none. FileError when there is no such kit.
     """
+    if labels is not None:
+        return replace(load(name, dictionary=dictionary, device=device), labels=Path(labels))
     if dictionary is not None:
         return Kit(
             subject=Subject.load(name, device=device),

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from clew.cli import audit, edit, evaluation, features, harvest, kits, label, organism, trace, training, tuning
+from clew.cli import audit, edit, evaluation, features, harvest, kits, label, organism, search, trace, training, tuning
 from clew.errors import ClewError
 
 app = typer.Typer(
@@ -35,6 +35,7 @@ app.command()(training.train)
 app.command()(tuning.tune)
 app.command("eval")(evaluation.evaluate)
 app.command()(harvest.harvest)
+features.app.command("search")(search.search)
 app.add_typer(features.app, name="features")
 app.command()(label.label)
 app.add_typer(label.app, name="labels")

@@ -22,14 +22,20 @@ KitOption = Annotated[str, typer.Option("--kit", help="A bundled kit by name, or
 ModelOption = Annotated[str | None, typer.Option("--model", help="A model folder or hub id, in place of a kit.")]
 DictionaryOption = Annotated[str | None, typer.Option("--dictionary", help="A dictionary folder for --model.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+WORKSPACE = Path("workspace/labels.sqlite")
+LabelsOption = Annotated[Path, typer.Option("--labels", help="The file that keeps your labels.")]
 
 
 def open_kit(name: str, model: str | None, dictionary: str | None) -> Kit:
+    """The kit that is meant; features go by the labels in the workspace, if there are any."""
     from clew.kit import load
 
     if (model is None) != (dictionary is None):
         raise InputError("--model and --dictionary go together: give both, or a --kit")
-    return load(name) if model is None else load(model, dictionary=dictionary)
+    labels = WORKSPACE if WORKSPACE.is_file() else None
+    if model is None:
+        return load(name, labels=labels)
+    return load(model, dictionary=dictionary, labels=labels)
 
 
 def texts_of(prompt: str | None, prompts: Path | None) -> list[str]:

@@ -16,7 +16,6 @@ from clew.cli.common import DictionaryOption, JsonOption, KitOption, ModelOption
 from clew.errors import InputError
 
 if TYPE_CHECKING:
-    from clew.ids import FeatureId
     from clew.intervention.edit import Edit
     from clew.intervention.generate import Step
     from clew.intervention.run import Effect
@@ -119,13 +118,6 @@ def _pairs(kit: Kit, prompt: Any, edits: tuple[Edit, ...], options: dict[str, An
     return side_by_side(kit.subject, kit.dictionary, prompt, edits, **options)
 
 
-def _labels(kit: Kit, features: set[FeatureId]) -> dict[FeatureId, str]:
-    from clew.features.promoted import label_of, promoted_tokens
-
-    named = promoted_tokens(kit.subject, kit.dictionary, features)
-    return {feature: label_of(tokens) for feature, tokens in named.items()}
-
-
 # --- for people -----------------------------------------------------------------------------------------------------
 
 
@@ -133,7 +125,7 @@ def _print_edits(console: Console, kit: Kit, prompt: str, edits: tuple[Edit, ...
     console.print(Text(prompt, style="bold"))
     console.print(Text(f"{kit.subject.name}, {kit.dictionary.name}", style="dim"))
     console.print(tokens_line(tokens), "", sep="\n")
-    labels = _labels(kit, {edit.feature for edit in edits if edit.feature is not None})
+    labels = kit.names({edit.feature for edit in edits if edit.feature is not None})
     shown = table("edit", "")
     for edit in edits:
         shown.add_row(Text(str(edit)), Text("" if edit.feature is None else labels[edit.feature]))
@@ -149,7 +141,7 @@ def _print_effect(console: Console, kit: Kit, effect: Effect) -> None:
         outputs.add_row(Text(repr(names([token])[0])), f"{before:.4f}", _value(predicted, 4), f"{measured:.4f}", bar)
     console.print(outputs, "")
     changes = effect.changes[:_FEATURES]
-    labels = _labels(kit, {change.node.feature for change in changes})
+    labels = kit.names({change.node.feature for change in changes})
     title = f"Features that changed most, of {len(effect.changes):,}"
     features = table("feature", "at", ">before", ">predicted", ">measured", "", title=title)
     for change in changes:
@@ -219,7 +211,7 @@ def _as_json(
 
 def _effect_as_json(kit: Kit, effect: Effect) -> dict[str, Any]:
     changes = effect.changes[:_LISTED]
-    labels = _labels(kit, {change.node.feature for change in changes})
+    labels = kit.names({change.node.feature for change in changes})
     return {
         "tokens": list(effect.tokens),
         "through": effect.through,

@@ -13,7 +13,16 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from clew.cli.common import DictionaryOption, JsonOption, KitOption, ModelOption, open_kit, table
+from clew.cli.common import (
+    WORKSPACE,
+    DictionaryOption,
+    JsonOption,
+    KitOption,
+    LabelsOption,
+    ModelOption,
+    open_kit,
+    table,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +50,7 @@ def show(
     atlas: AtlasOption = None,
     model: ModelOption = None,
     dictionary: DictionaryOption = None,
+    labels: LabelsOption = WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
     """Show the card of one feature.
@@ -49,10 +59,11 @@ def show(
     """
     with open_atlas(kit, atlas, model, dictionary) as opened:
         card = opened[feature]
+        label = label_line(card, labels, opened)
     if as_json:
         print(json.dumps(card.to_json(), ensure_ascii=False, indent=1))
     else:
-        print_card(card, console_for_cards(), label_line(card))
+        print_card(card, console_for_cards(), label)
 
 
 @contextmanager
@@ -75,10 +86,16 @@ def console_for_cards() -> Console:
     return Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 
 
-def label_line(card: Card) -> str:
-    """A name for a feature of which there is only the card."""
+def label_line(card: Card, labels: Path, atlas: Atlas) -> str:
+    """The label that is shown of a feature and who gave it; where it has none, what it promotes."""
+    from clew.features.labels import LabelStore
     from clew.features.promoted import label_of
 
+    if labels.is_file():
+        with LabelStore(labels, atlas.dictionary, name=atlas.model) as store:
+            found = store.of(card.feature)
+        if found:
+            return f"{found[0].text}  ({found[0].kind} {found[0].author})"
     return label_of(each.token for each in card.promoted[:3])
 
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from clew.cli.common import JsonOption, KitOption, bar, table
+from clew.cli.common import WORKSPACE, JsonOption, KitOption, LabelsOption, bar, table
 from clew.cli.features import AtlasOption, console_for_cards, open_atlas
 from clew.cli.options import with_settings
 from clew.errors import InputError
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from clew.features.scoring import Summary
     from clew.ids import FeatureId
 
-WORKSPACE = Path("workspace/labels.sqlite")
-LabelsOption = Annotated[Path, typer.Option("--labels", help="The file that keeps your labels.")]
 _NAMED = 5  # failures and broken lines that are printed
 _TOGETHER = 500  # features between two writes
 _SAMPLE = 100  # cards from which the cost is estimated

@@ -10,9 +10,9 @@ import numpy as np
 import typer
 from rich.text import Text
 
-from clew.cli.common import JsonOption, KitOption, bar, open_kit, table
+from clew.cli.common import WORKSPACE, JsonOption, KitOption, LabelsOption, bar, open_kit, table
 from clew.cli.features import AtlasOption, console_for_cards, open_atlas
-from clew.cli.label import WORKSPACE, LabelsOption, store_of
+from clew.cli.label import store_of
 from clew.errors import InputError
 
 if TYPE_CHECKING:
