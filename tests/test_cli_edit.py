@@ -1,7 +1,6 @@
 """`clew edit` as a user meets it: what an edit changes, the text that follows, and one clear line for every mistake."""
 
 import json
-import sys
 from dataclasses import replace
 
 import pytest
@@ -9,29 +8,10 @@ import torch
 
 import clew
 from clew import Edit
-from clew.cli import main
 from clew.intervention.edit import load_edits, save_edits
 
 PROMPT = "You find Lyon in"
 ITALY = ("edit", PROMPT, "--set", "L0/447@4=12")
-
-
-@pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    """Run the command line in an empty folder; returns exit code, output, error stream."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["clew", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code or 0
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
-
-    return call
 
 
 @pytest.fixture(scope="module")

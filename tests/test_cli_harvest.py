@@ -1,14 +1,12 @@
 """`clew harvest` and `clew features show` as a user meets them."""
 
 import json
-import sys
 from collections.abc import Callable
 
 import pytest
 
 import clew
 from clew import files
-from clew.cli import main
 from clew.features import harvest as reading
 from clew.features.atlas import Atlas
 from clew.training.corpus import encode_documents, save_tokens
@@ -20,23 +18,11 @@ TEXT = ("--text", "text.txt", "--pool", "50", "--pairs", "500")
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, tmp_path) -> Run:
-    """Run the command line in a folder with some text; returns exit code, output, error stream."""
-    monkeypatch.chdir(tmp_path)
+def run(run, tmp_path) -> Run:
+    """The command line in a folder with some text."""
     places = (("France", "Paris"), ("Italy", "Rome"), ("Spain", "Madrid"))
     (tmp_path / "text.txt").write_text("\n".join(f"The capital of {a} is {b}." for a, b in places * 100))
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["clew", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code or 0
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
-
-    return call
+    return run
 
 
 def test_a_harvest_of_a_text_gives_an_atlas_whose_cards_can_be_read(run, tmp_path):

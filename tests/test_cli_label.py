@@ -4,12 +4,9 @@ import json
 import sys
 
 import pytest
-import typer
 
 from clew.cli import main
-from clew.cli import search as searching
 from clew.cli.common import WORKSPACE
-from clew.errors import ClewError
 from clew.features.labels import LabelStore
 from tests.chat_server import chat_server, failed, said
 from tests.test_cli_training import refused
@@ -39,24 +36,9 @@ def atlas(tmp_path_factory):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, tmp_path, atlas):
-    """Run the command line in an empty folder, with the small atlas; returns exit code, output, error stream."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments, app=None):
-        monkeypatch.setattr(sys, "argv", ["clew", *map(str, arguments), "--atlas", str(atlas)])
-        code = 0
-        try:
-            main() if app is None else app()
-        except SystemExit as end:
-            code = end.code or 0
-        except ClewError as error:
-            print(f"clew: {error}", file=sys.stderr)
-            code = 2
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
-
-    return call
+def run(run, atlas):
+    """The command line in an empty folder, with the small atlas."""
+    return lambda *arguments: run(*arguments, "--atlas", atlas)
 
 
 @pytest.fixture(scope="module")
@@ -190,13 +172,7 @@ def test_every_mistake_is_one_line_and_writes_no_label(run, atlas, busy, monkeyp
 
 @pytest.fixture
 def search(run):
-    app = typer.Typer()
-    app.command()(searching.search)
-
-    def call(*arguments):
-        return run(*arguments, app=lambda: app(standalone_mode=False))
-
-    return call
+    return lambda *arguments: run("features", "search", *arguments)
 
 
 def found(result):

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -14,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 import clew
 from clew import files, kit
-from clew.cli import live, main
+from clew.cli import live
 from clew.training import CorpusConfig, DictionaryConfig, presets
 from clew.training.estimate import parameters_of
 from clew.training.presets import PRESETS, SETTINGS, configured, preset, read_settings
@@ -25,23 +24,11 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, tmp_path) -> Run:
-    """Run the command line in a folder with some text; returns exit code, output, error stream."""
-    monkeypatch.chdir(tmp_path)
+def run(run, tmp_path) -> Run:
+    """The command line in a folder with some text."""
     lines = [f"The capital of {a} is {b}." for a, b in (("France", "Paris"), ("Italy", "Rome"), ("Spain", "Madrid"))]
     (tmp_path / "text.txt").write_text("\n".join(lines * 300))
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["clew", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code or 0
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
-
-    return call
+    return run
 
 
 def refused(result, *words):

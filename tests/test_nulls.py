@@ -2,13 +2,11 @@
 
 import json
 import math
-import sys
 
 import pytest
 import torch
 from models import BOS, dictionary, subject, tokenizer
 
-from clew.cli import main
 from clew.errors import InputError
 from clew.subject.subject import Subject
 from clew.training import DictionaryConfig, evaluate
@@ -108,20 +106,9 @@ def test_an_assessment_holds_means_with_intervals_and_plain_values() -> None:
     ))) == 1  # fmt: skip
 
 
-def test_eval_shows_the_kits_dictionary_beside_its_null(monkeypatch, capsys, tmp_path):
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["clew", "eval", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code or 0
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
-
-    monkeypatch.chdir(tmp_path)
+def test_eval_shows_the_kits_dictionary_beside_its_null(run, tmp_path):
     small = ("--held-out", "400", "--buffer", "2048", "--count", "2")
-    code, out, err = run("--json", "--figure", "d.png", *small)
+    code, out, err = run("eval", "--json", "--figure", "d.png", *small)
     assert code == 0, err
     own, null = json.loads(out)
     assert own["evaluation"]["replaced"]["kl"] < 0.05
@@ -131,11 +118,11 @@ def test_eval_shows_the_kits_dictionary_beside_its_null(monkeypatch, capsys, tmp
     assert own["scores"]["replacement"] > null["scores"]["replacement"]
     assert own["scores"]["completeness"] > null["scores"]["completeness"]
     assert (tmp_path / "d.png").read_bytes()[:4] == b"\x89PNG"
-    code, out, err = run("--no-by-layer", "--count", "0", *small[:4])
+    code, out, err = run("eval", "--no-by-layer", "--count", "0", *small[:4])
     assert code == 0, err
     assert "untrained" in out
     assert "--nulls" in out
-    code, out, err = run("missing", *small)
+    code, out, err = run("eval", "missing", *small)
     assert (code, out) == (2, "")
     assert len(err.splitlines()) == 1
 
