@@ -244,8 +244,8 @@ def test_the_budget_in_tokens_is_never_passed_and_what_was_labelled_stays(store)
             with pytest.raises(BudgetError, match=f"of {budget} tokens"):
                 reports.extend(label_with_model(distinct(20), store, Asker(opened, store)))
             assert opened.spent.tokens <= budget
-            assert opened.spent.calls >= 1  # how many more depends on how many were in flight
-    assert 1 <= len(reports) == len(list(store.all())) < 20
+            assert opened.spent.tokens > budget - once
+    assert len(reports) == len(list(store.all())) == 4
 
 
 def test_the_budget_in_money_is_never_passed(store):
@@ -254,7 +254,8 @@ def test_the_budget_in_money_is_never_passed(store):
         with endpoint(chat, **settings) as opened:
             with pytest.raises(BudgetError, match=r"of 0\.01 are spent"):
                 list(label_with_model(distinct(20), store, Asker(opened, store)))
-            assert 0 < opened.spent.money <= 0.01  # how much depends on how many calls were in flight
+            cost = opened.cost(naming_prompt(distinct(1)[0])).money
+            assert 0.01 - cost < opened.spent.money <= 0.01
 
 
 def test_a_run_goes_on_where_it_stopped_and_pays_for_nothing_twice(store):

@@ -87,14 +87,14 @@ def console_for_cards() -> Console:
 
 
 def label_line(card: Card, labels: Path, atlas: Atlas) -> str:
-    """The label that is shown of a feature and who gave it; where it has none, what it promotes."""
+    """The label that is shown of a feature and who gave it; where it has no clear one, what it promotes."""
     from clew.features.labels import LabelStore
     from clew.features.promoted import label_of
 
     if labels.is_file():
         with LabelStore(labels, atlas.dictionary, name=atlas.model) as store:
             found = store.of(card.feature)
-        if found:
+        if found and found[0].clear:
             return f"{found[0].text}  ({found[0].kind} {found[0].author})"
     return label_of(each.token for each in card.promoted[:3])
 

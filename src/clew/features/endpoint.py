@@ -95,6 +95,7 @@ class Endpoint:
     def __init__(self, config: EndpointConfig, key: str = "") -> None:
         self.config = config
         self._lock = threading.Lock()
+        self._settled = threading.Condition(self._lock)
         self._spent, self._reserved = Spent(), Spent()
         self._random = random.Random(0)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -183,19 +184,29 @@ class Endpoint:
         return Spent(calls, tokens_in, tokens_out, money)
 
     def _reserve(self, cost: Spent) -> None:
-        with self._lock:
-            then = _sum(_sum(self._spent, self._reserved), cost)
-            tokens, money = self.config.budget_tokens, self.config.budget_money
-            if tokens is not None and then.tokens > tokens:
-                raise BudgetError(f"{self._spent.tokens} of {tokens} tokens are spent")
-            if money is not None and then.money > money:
-                raise BudgetError(f"{self._spent.money:.4g} of {money:g} are spent")
+        """Set aside what a call may cost; wait for calls in flight, which may cost less, before giving up."""
+        with self._settled:
+            while over := self._over(cost):
+                if not self._reserved.calls:
+                    raise BudgetError(over)
+                self._settled.wait()
             self._reserved = _sum(self._reserved, cost)
 
+    def _over(self, cost: Spent) -> str:
+        """Which budget one more call could break, beside all in flight; empty if none."""
+        then = _sum(_sum(self._spent, self._reserved), cost)
+        tokens, money = self.config.budget_tokens, self.config.budget_money
+        if tokens is not None and then.tokens > tokens:
+            return f"{self._spent.tokens} of {tokens} tokens are spent"
+        if money is not None and then.money > money:
+            return f"{self._spent.money:.4g} of {money:g} are spent"
+        return ""
+
     def _settle(self, cost: Spent, used: Spent) -> None:
-        with self._lock:
+        with self._settled:
             self._reserved = _sum(self._reserved, cost, -1)
             self._spent = _sum(self._spent, used)
+            self._settled.notify_all()
 
 
 def _sum(one: Spent, other: Spent, sign: int = 1) -> Spent:
