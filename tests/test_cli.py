@@ -245,3 +245,12 @@ def test_kit_show_and_build(run, tmp_path):
     assert (code, out) == (0, "built own\n")
     assert "6 layers of width 128" in run("kit", "show", "own")[1]
     refused(run("kit", "build", "own", "--model", folder / "model", "--dictionary", folder / "dictionary"), "own")
+
+
+def test_a_small_model_is_traced_on_one_thread(run):
+    torch.set_num_threads(2)
+    try:
+        assert run("trace", "The capital of France is")[0] == 0
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(1)

@@ -22,6 +22,7 @@ KitOption = Annotated[str, typer.Option("--kit", help="A bundled kit by name, or
 ModelOption = Annotated[str | None, typer.Option("--model", help="A model folder or hub id, in place of a kit.")]
 DictionaryOption = Annotated[str | None, typer.Option("--dictionary", help="A dictionary folder for --model.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+SMALL = 20_000_000  # parameters
 WORKSPACE = Path("workspace/labels.sqlite")
 LabelsOption = Annotated[Path, typer.Option("--labels", help="The file that keeps your labels.")]
 
@@ -36,6 +37,15 @@ def open_kit(name: str, model: str | None, dictionary: str | None) -> Kit:
     if model is None:
         return load(name, labels=labels)
     return load(model, dictionary=dictionary, labels=labels)
+
+
+def on_few_threads(kit: Kit) -> None:
+    """One thread for a small model: its operations are so short that threads gain nothing, and on a machine whose cores
+    are busy wait for one another many times longer than they compute."""
+    import torch
+
+    if sum(p.numel() for p in kit.subject.model.parameters()) < SMALL:
+        torch.set_num_threads(1)
 
 
 def texts_of(prompt: str | None, prompts: Path | None) -> list[str]:

@@ -12,7 +12,16 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from clew.cli.common import DictionaryOption, JsonOption, KitOption, ModelOption, open_kit, table, tokens_line
+from clew.cli.common import (
+    DictionaryOption,
+    JsonOption,
+    KitOption,
+    ModelOption,
+    on_few_threads,
+    open_kit,
+    table,
+    tokens_line,
+)
 from clew.errors import InputError
 
 if TYPE_CHECKING:
@@ -74,6 +83,7 @@ def edit(
     if not given and edits is None:
         raise none
     loaded = open_kit(kit, model, dictionary)
+    on_few_threads(loaded)
     if edits is not None:
         given = (*load_edits(edits, loaded.dictionary), *given)
     if not given:

@@ -18,6 +18,7 @@ from clew.cli.common import (
     KitOption,
     ModelOption,
     bar,
+    on_few_threads,
     open_kit,
     table,
     texts_of,
@@ -59,6 +60,7 @@ def trace(
 
     texts = texts_of(prompt, prompts)
     loaded = open_kit(kit, model, dictionary)
+    on_few_threads(loaded)
     found = []
     for number, text in enumerate(texts):
         started, memory = time.perf_counter(), _peak_megabytes()
