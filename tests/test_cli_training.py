@@ -232,3 +232,20 @@ def test_a_finished_run_is_tuned_beside_its_own_dictionary_and_an_unfinished_one
     refused(run("tune", "a", "--steps", "0"), "above 0")
     shutil.rmtree("a/dictionary")
     refused(run("tune", "a"), "no dictionary yet", "clew train a --resume")
+
+
+def test_a_run_begins_with_a_dictionary_and_goes_on_with_it_after_a_kill(run, tmp_path, monkeypatch):
+    assert run("train", "a", "--text", "text.txt", *SMALL)[0] == 0
+    jump = ("--start", "a/dictionary", "--text", "text.txt", "--nonlinearity", "jumprelu", *SMALL)
+    code, _, err = run("train", "b", *jump)
+    assert code == 0, err
+    first, last = files.read_table("a/metrics.parquet"), files.read_table("b/metrics.parquet")
+    assert last["nmse_0"][0] < 0.5 * first["nmse_0"][0]
+    files.write_json("c/run.json", files.read_json("b/run.json"))
+    shutil.copy("b/tokens.safetensors", "c/tokens.safetensors")  # killed before its first checkpoint
+    assert run("train", "c", "--resume")[0] == 0
+    assert clew.Dictionary.load("c/dictionary").fingerprint == clew.Dictionary.load("b/dictionary").fingerprint
+    refused(run("train", "d", *jump, "--kind", "plt"), "clt of minnow", "a plt from")
+    refused(run("train", "d", *jump, "--features", "32"), "--features 48 or more")
+    refused(run("train", "d", "--start", "nowhere"), "nowhere")
+    assert not (tmp_path / "d").exists()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +18,7 @@ from clew.cli.options import with_settings
 from clew.errors import FileError, InputError
 
 if TYPE_CHECKING:
+    from clew.dictionary import Dictionary
     from clew.subject import Subject
     from clew.training.config import DictionaryConfig
     from clew.training.corpus import Documents
@@ -40,6 +41,7 @@ class Plan:
     config: DictionaryConfig
     corpus: CorpusConfig
     cache: bool
+    start: str | None = None
 
 
 @with_settings("clew.training.config:DictionaryConfig", "clew.training.source:CorpusConfig")
@@ -59,6 +61,10 @@ def train(
         bool, typer.Option("--cache", help="Keep the model's activations on disk; asks before it writes.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    start: Annotated[
+        str | None,
+        typer.Option(help="Begin with this dictionary's weights (a folder or hub id), not with random ones."),
+    ] = None,
     check_every: Annotated[
         int, typer.Option(help="Steps between two measurements on held-out text; 0 for none.")
     ] = 500,
@@ -73,15 +79,16 @@ def train(
     if resume:
         plan, folder = resumed(folder, config, settings)
     else:
-        plan = _planned(kit, model, preset, config, cache, settings)
+        plan = replace(_planned(kit, model, preset, config, cache, settings), start=start)
     subject = load_subject(plan.model)
     if estimate:
         return _estimate(subject, plan)
     folder = folder or Path("runs") / f"{Path(plan.model).name}-{plan.config.kind}"
+    first = None if plan.start is None else _first(plan.start, subject, plan)
     held_out, seen = _documents(subject, plan, folder, resume)
     if plan.cache:
         seen = _cached(subject, seen, plan, folder, yes)
-    step = _run(subject, seen, held_out, plan, folder, resume, check_every)
+    step = _run(subject, seen, held_out, plan, folder, resume, check_every, first)
     if step < plan.config.steps:
         print(f"stopped at step {step} of {plan.config.steps}; go on with: clew train {folder} --resume")
         raise typer.Exit(130)
@@ -120,7 +127,17 @@ def resumed(folder: Path | None, file: Path | None, settings: dict[str, Any]) ->
     if found["schema"] > SCHEMA:
         raise FileError(f"{folder} has schema {found['schema']}, this program reads up to {SCHEMA}: upgrade clew")
     dictionary, corpus = configured(found["settings"])
-    return Plan(model=found["model"], config=dictionary, corpus=corpus, cache=found["cache"]), folder
+    told: dict[str, Any] = {name: found.get(name) for name in ("model", "cache", "start")}
+    return Plan(config=dictionary, corpus=corpus, **told), folder
+
+
+def _first(start: str, subject: Subject, plan: Plan) -> Dictionary:
+    from clew.dictionary import Dictionary
+    from clew.training.start import check_start
+
+    first = Dictionary.load(start)
+    check_start(plan.config, first, subject.n_layers, subject.d_model)
+    return first
 
 
 def load_subject(source: str) -> Subject:
@@ -157,7 +174,8 @@ def _documents(subject: Subject, plan: Plan, folder: Path, resume: bool) -> tupl
     held_out, seen = split_held_out(documents, corpus.held_out)
     check_fills(subject, seen, corpus.buffer)
     save_tokens(folder / "tokens.safetensors", documents, subject)
-    about = {"model": plan.model, "settings": asdict(config) | asdict(corpus), "cache": plan.cache}
+    told = {"model": plan.model, "cache": plan.cache, "start": plan.start}
+    about = {"settings": asdict(config) | asdict(corpus)} | told
     files.write_json(folder / "run.json", {"format": "clew.training", "schema": SCHEMA, **files.provenance(**about)})
     return held_out, seen
 
@@ -206,6 +224,7 @@ def _run(
     folder: Path,
     resume: bool,
     check_every: int,
+    first: Dictionary | None,
 ) -> int:
     """Train to the end or to Ctrl-C; returns the step that was reached."""
     from clew.training.evaluation import evaluate
@@ -220,6 +239,7 @@ def _run(
     with interrupts() as stop, board(config.batch) as show:
         options: dict[str, Any] = {
             "resume": going_on,
+            "start": first,
             "buffer": plan.corpus.buffer,
             "report_every": every,
             "stop": stop,

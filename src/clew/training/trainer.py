@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from clew.training.checkpoint import NAME, restore_checkpoint, save_checkpoint
 from clew.training.config import DictionaryConfig
 from clew.training.objective import terms
 from clew.training.run import Run, finished
+from clew.training.start import begin_with
 from clew.training.step import Outcome, activate, candidate, take_step
 
 ANNEAL = 4.0
@@ -72,13 +73,15 @@ def train_dictionary(
     folder: Path | str,
     *,
     resume: bool = False,
+    start: Dictionary | None = None,
     buffer: int = BUFFER,
     report_every: int = REPORT_EVERY,
     stop: Callable[[], bool] | None = None,
 ) -> Iterator[TrainingReport]:
     """Train, reporting on the way, and write `folder/dictionary`; `folder/checkpoint.safetensors` lets it be resumed.
 
-    `stop` is asked after every step: when it says yes, a checkpoint is saved and nothing else. InputError when
+    With `start`, weights are those of a finished dictionary at first, and not random. `stop` is asked after every step:
+    when it says yes, a checkpoint is saved and nothing else. InputError when
     activations or the loss become NaN (the last checkpoint stays), MismatchError when the checkpoint belongs to another
     run.
     """
@@ -89,6 +92,8 @@ def train_dictionary(
     if not run.scales:
         held = max(1, buffer_positions(subject, buffer) // config.batch)
         run.fit_scales(islice(_batches(subject, documents, config, 0, buffer), held))
+        if start is not None:
+            begin_with(run, start)
     began, since = time.perf_counter(), run.step
     for batch in islice(_batches(subject, documents, config, run.step, buffer), config.steps - run.step):
         outcome = advance(run, run.normalised(batch))
@@ -103,7 +108,11 @@ def train_dictionary(
     if run.step % CHECKPOINT_EVERY:
         save_checkpoint(run, folder, subject, buffer)
     fresh = _batches(subject, documents, config, run.step, buffer)
-    conclude(run, subject, (run.normalised(batch) for batch in fresh)).save(folder / "dictionary")
+    made = conclude(run, subject, (run.normalised(batch) for batch in fresh))
+    if start is not None:
+        began_with = {"start": {"fingerprint": start.fingerprint, **start.provenance}}
+        made = replace(made, provenance={**made.provenance, **began_with})
+    made.save(folder / "dictionary")
 
 
 def _batches(subject: Subject, documents: Documents, config: DictionaryConfig, start: int, buffer: int

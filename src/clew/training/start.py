@@ -1,0 +1,88 @@
+"""Training that begins with a finished dictionary: for another activation, for longer, or for a model that has changed.
+
+What trains is a run in units of its own; the dictionary is unfolded into them. Features that the dictionary lacks are
+silent, and are the first to be revived. JumpReLU trained from random weights spends its first steps with hundreds of
+features active at every position; when it begins with BatchTopK's dictionary they are few from the start.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from clew.dictionary import BatchTopK, Dictionary, JumpReLU, Layer
+from clew.errors import MismatchError
+from clew.training.config import DictionaryConfig
+from clew.training.objective import FIRST_THRESHOLD
+from clew.training.run import Run
+
+SMALLEST_THRESHOLD = 1e-3
+SILENT = -1.0  # bias of a feature that never fires
+
+
+@torch.no_grad()
+def begin_with(run: Run, dictionary: Dictionary) -> None:
+    """Take over a dictionary's weights; the run's scales are fitted already.
+
+    Encoders get norm one, but where both sides are TopK, which ranks features by their size. MismatchError when the
+    dictionary reads or writes elsewhere, or has more features than the run.
+    """
+    check_start(run.config, dictionary, run.n_layers, run.d_model)
+    for i in range(run.n_layers):
+        _begin_layer(run, i, dictionary.layers[i])
+
+
+def check_start(config: DictionaryConfig, dictionary: Dictionary, n_layers: int, d_model: int) -> None:
+    """MismatchError when a run on such a model cannot begin with this dictionary."""
+    name = dictionary.name or "the dictionary"
+    mine = (config.kind, *config.sites(), n_layers, d_model)
+    theirs = (dictionary.kind, dictionary.read_site, dictionary.write_site, dictionary.n_layers, dictionary.d_model)
+    if mine != theirs:
+        raise MismatchError(f"{name} is {_said(theirs)}, but the run's is {_said(mine)}")
+    if sorted(dictionary.layers) != list(range(n_layers)):
+        raise MismatchError(f"{name} has features in layers {sorted(dictionary.layers)} only: a run begins with all")
+    for i, layer in dictionary.layers.items():
+        written, n = list(config.written(i, n_layers)), dictionary.d_features(i)
+        if list(dictionary.writes[i]) != written:
+            raise MismatchError(f"{name} writes from layer {i} to {list(dictionary.writes[i])}, the run to {written}")
+        if n > config.features:
+            raise MismatchError(f"{name} has {n:,} features in layer {i}: give --features {n} or more")
+        if layer.skip is not None and not config.skip:
+            raise MismatchError(f"{name} has a skip connection: add --skip")
+
+
+def _said(facts: tuple[object, ...]) -> str:
+    kind, read, write, layers, width = facts
+    return f"a {kind} from {read} to {write} of {layers} layers, width {width}"
+
+
+def _begin_layer(run: Run, i: int, layer: Layer) -> None:
+    own, s, written = run.layers[i], run.scales, list(run.written(i))
+    n, topk = len(layer.bias), run.config.nonlinearity == layer.nonlinearity.name == "topk"
+    raw = layer.encoder.float()
+    encoder = raw * s["input_scale"][i]
+    size = torch.ones(n) if topk else encoder.norm(dim=1).clamp_min(1e-12)
+    bias = layer.bias.float() + raw @ s["input_centre"][i]
+    decoder = layer.decoder.float() / s["output_scale"][written][:, None]
+    own.encoder.weight[:n] = encoder / size[:, None]
+    own.bias.weight[:n, 0] = bias / size
+    own.decoder.weight[:n] = (decoder * size[:, None, None]).flatten(1)
+    own.encoder.weight[n:], own.bias.weight[n:], own.decoder.weight[n:] = 0.0, SILENT, 0.0
+    own.norm.copy_(own.decoder.weight.norm(dim=1))
+    own.quiet[n:] = torch.inf
+    if own.log_threshold is not None:
+        own.log_threshold.weight[:n, 0] = _thresholds(layer, size).clamp_min(SMALLEST_THRESHOLD).log()
+    shift = layer.decoder_bias.float() - s["output_centre"][i]
+    if layer.skip is not None:
+        skip = layer.skip.float()
+        shift = shift + skip @ s["input_centre"][i]
+        run.skip_of(i).copy_(skip * s["input_scale"][i] / s["output_scale"][i])
+    run.decoder_bias.weight[i] = shift / s["output_scale"][i]
+
+
+def _thresholds(layer: Layer, size: Float[Tensor, " feature"]) -> Float[Tensor, " feature"]:
+    """What a feature must exceed, in the units of training."""
+    if isinstance(layer.nonlinearity, JumpReLU | BatchTopK):
+        return layer.nonlinearity.threshold.float() / size
+    return torch.full_like(size, FIRST_THRESHOLD)

@@ -1,0 +1,140 @@
+"""Training that begins with a finished dictionary: the same function at first, refusals, the same bits when resumed."""
+
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+from toy import BUFFER, SMALL, D, L, documents_of, trained_subject
+
+from clew.dictionary import Dictionary, JumpReLU, ReLU
+from clew.errors import MismatchError
+from clew.subject.subject import Subject
+from clew.training import Documents, train_dictionary
+from clew.training.activations import Batch, stream
+from clew.training.run import Run, finished
+from clew.training.start import begin_with, check_start
+from clew.training.trainer import conclude
+
+
+@pytest.fixture(scope="module")
+def subject() -> Subject:
+    return trained_subject()
+
+
+@pytest.fixture(scope="module")
+def documents(subject: Subject) -> Documents:
+    return documents_of(subject)
+
+
+@pytest.fixture(scope="module")
+def batches(subject: Subject, documents: Documents) -> list[Batch]:
+    made = stream(subject, documents, read_site="mlp_in", write_site="mlp_raw_out", batch=400, buffer=800, seed=3)
+    return list(islice(made, 3))
+
+
+def rebuilt(dictionary: Dictionary, batch: Batch) -> dict[int, torch.Tensor]:
+    x = dict(enumerate(batch.inputs))
+    return dictionary.reconstruct({i: dictionary.encode(i, x[i]) for i in x}, x, batch.inputs.shape[1])
+
+
+def some_dictionary(subject: Subject, batch: Batch, **change: object) -> Dictionary:
+    run = Run(L, D, replace(SMALL, **change))  # type: ignore[arg-type]
+    run.fit_scales([batch])
+    g = torch.Generator().manual_seed(1)
+    for own in run.layers:
+        for name, rows in own.rows.items():
+            noise = torch.randn(rows.weight.shape, generator=g)
+            rows.weight.add_(0.3 * noise * (1 if name in ("bias", "log_threshold") else rows.weight.std()))
+        own.norm.copy_(own.decoder.weight.norm(dim=1))
+    for rows in (run.decoder_bias, run.skip):
+        rows.weight.add_(0.1 * torch.randn(rows.weight.shape, generator=g))
+    return finished(run, subject, 0.05 if run.config.nonlinearity == "batchtopk" else None)
+
+
+@pytest.mark.parametrize("kind", ["clt", "plt"])
+@pytest.mark.parametrize(
+    ("theirs", "mine", "skip"),
+    [("batchtopk", "jumprelu", False), ("jumprelu", "jumprelu", True), ("topk", "topk", False), ("relu", "relu", True)],
+)
+def test_a_run_begins_as_the_dictionary_that_it_was_given(
+    subject: Subject, batches: list[Batch], kind: str, theirs: str, mine: str, skip: bool
+) -> None:
+    given = some_dictionary(subject, batches[0], kind=kind, nonlinearity=theirs, skip=skip, features=40)
+    run = Run(L, D, replace(SMALL, kind=kind, nonlinearity=mine, skip=skip))  # type: ignore[arg-type]
+    run.fit_scales([batches[1]])  # other scales than those that it was trained with
+    begin_with(run, given)
+    begun = finished(run, subject, None)
+    wanted, got = rebuilt(given, batches[2]), rebuilt(begun, batches[2])
+    for i in range(L):
+        torch.testing.assert_close(got[i], wanted[i], rtol=1e-3, atol=1e-3 * float(wanted[i].std()))
+        assert begun.d_features(i) == SMALL.features
+        assert run.layers[i].quiet.isinf().tolist() == [False] * 40 + [True] * 24
+        if mine != "topk":
+            norms = run.layers[i].encoder.weight[:40].norm(dim=1)
+            torch.testing.assert_close(norms, torch.ones(40))
+
+
+def test_features_without_a_threshold_get_the_first_one(subject: Subject, batches: list[Batch]) -> None:
+    given = some_dictionary(subject, batches[0], nonlinearity="relu")
+    assert all(isinstance(layer.nonlinearity, ReLU) for layer in given.layers.values())
+    run = Run(L, D, replace(SMALL, nonlinearity="jumprelu"))
+    run.fit_scales([batches[0]])
+    begin_with(run, given)
+    for layer in finished(run, subject, None).layers.values():
+        assert isinstance(layer.nonlinearity, JumpReLU)
+    thresholds = torch.stack([own.threshold for own in run.layers if own.threshold is not None])
+    torch.testing.assert_close(thresholds, torch.full((L, SMALL.features), 0.03))
+
+
+def test_features_that_were_lacking_are_revived(subject: Subject, documents: Documents, tmp_path: Path) -> None:
+    config = replace(SMALL, steps=40)
+    list(train_dictionary(subject, documents, replace(config, features=24), tmp_path / "a", buffer=BUFFER))
+    start = Dictionary.load(tmp_path / "a" / "dictionary")
+    list(train_dictionary(subject, documents, config, tmp_path / "b", start=start, buffer=BUFFER))
+    grown = Dictionary.load(tmp_path / "b" / "dictionary")
+    assert sum(grown.d_features(i) for i in range(L)) > sum(start.d_features(i) for i in range(L))
+    assert grown.provenance["start"]["fingerprint"] == start.fingerprint
+
+
+def test_a_run_that_began_with_a_dictionary_resumes_to_the_same_bits(
+    subject: Subject, documents: Documents, batches: list[Batch], tmp_path: Path
+) -> None:
+    config = replace(SMALL, steps=20, nonlinearity="jumprelu")
+    start = some_dictionary(subject, batches[0])
+    plain = {"start": start, "buffer": BUFFER, "report_every": 1}
+    list(train_dictionary(subject, documents, config, tmp_path / "whole", **plain))  # type: ignore[arg-type]
+    stops = iter([False] * 11 + [True])
+    list(train_dictionary(subject, documents, config, tmp_path / "cut", stop=lambda: next(stops), **plain))  # type: ignore[arg-type]
+    assert not (tmp_path / "cut" / "dictionary").exists()
+    list(train_dictionary(subject, documents, config, tmp_path / "cut", resume=True, **plain))  # type: ignore[arg-type]
+    one, two = (Dictionary.load(tmp_path / name / "dictionary") for name in ("whole", "cut"))
+    assert one.fingerprint == two.fingerprint
+    cold = conclude(_fresh(config, batches), subject, iter([]))
+    assert one.fingerprint != cold.fingerprint
+
+
+def _fresh(config, batches: list[Batch]) -> Run:
+    run = Run(L, D, config)
+    run.fit_scales([batches[0]])
+    return run
+
+
+@pytest.mark.parametrize(
+    ("theirs", "mine", "words"),
+    [
+        ({"kind": "plt"}, {}, "a plt from mlp_in"),
+        ({}, {"kind": "sae"}, "but the run's is a sae from resid_post"),
+        ({"reach": 2}, {}, "to [0, 1], the run to [0, 1, 2]"),
+        ({"features": 64}, {"features": 32}, "--features 64"),
+        ({"skip": True}, {}, "--skip"),
+    ],
+)
+def test_a_dictionary_that_does_not_fit_the_run_is_refused(
+    subject: Subject, batches: list[Batch], theirs: dict[str, object], mine: dict[str, object], words: str
+) -> None:
+    given = some_dictionary(subject, batches[0], **theirs)
+    with pytest.raises(MismatchError) as caught:
+        check_start(replace(SMALL, **mine), given, L, D)  # type: ignore[arg-type]
+    assert words in str(caught.value)
