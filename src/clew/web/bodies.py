@@ -1,0 +1,144 @@
+"""What the page may send: every body a typed model with bounds. Anything else is refused before it is looked at."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints, field_validator
+
+FEATURE = r"^L[0-9]{1,4}/[0-9]{1,9}$"
+NODE = r"^(L[0-9]{1,4}/[0-9]{1,9}|E[0-9]{1,4}|T|O[0-9]{1,4})@[0-9]{1,6}$"
+GRAPH = r"^[0-9a-z]{1,40}$"
+
+FeatureText = Annotated[str, StringConstraints(pattern=FEATURE)]
+NodeText = Annotated[str, StringConstraints(pattern=NODE)]
+GraphText = Annotated[str, StringConstraints(pattern=GRAPH)]
+PromptText = Annotated[str, StringConstraints(min_length=1, max_length=100_000)]
+Line = Annotated[str, StringConstraints(max_length=300)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Place = Annotated[float, Field(ge=-1e7, le=1e7)]
+Point = Annotated[tuple[Place, Place], Strict(False)]
+MOST_EDITS = 64
+MOST_GENERATED = 512
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True, use_attribute_docstrings=True)
+
+
+class TokensBody(Body):
+    prompt: PromptText
+
+
+class EditBody(Body):
+    """One intervention: see `clew.intervention.edit`."""
+
+    verb: Literal["ablate", "set", "scale", "add", "steer"]
+    feature: FeatureText
+    strength: float = Field(default=0.0, ge=-1e5, le=1e5)
+    positions: (
+        Literal["all", "prompt", "generated"]
+        | Annotated[list[Annotated[int, Field(ge=0, le=1_000_000)]], Field(min_length=1, max_length=4096)]
+    ) = "all"
+    layer: int | None = Field(default=None, ge=0, le=9999)
+
+
+Edits = Annotated[list[EditBody], Field(min_length=1, max_length=MOST_EDITS)]
+
+
+class TraceBody(Body):
+    kind: Literal["trace"]
+    prompt: PromptText
+    max_features: int | None = Field(default=None, ge=1, le=1_000_000)
+
+
+class EffectBody(Body):
+    kind: Literal["edit"]
+    prompt: PromptText
+    edits: Edits
+    through: int | None = Field(default=None, ge=0, le=9999)
+    predict: Literal["frozen", "direct"] | None = "frozen"
+
+
+class GenerateBody(Body):
+    kind: Literal["generate"]
+    prompt: PromptText
+    edits: Edits
+    tokens: int = Field(default=20, ge=1, le=MOST_GENERATED)
+    temperature: float = Field(default=0.0, ge=0, le=100)
+    top_p: Share = 1.0
+    seed: int = Field(default=0, ge=0, le=2**31)
+    through: int | None = Field(default=None, ge=0, le=9999)
+
+
+class AuditBody(Body):
+    kind: Literal["audit"]
+    graph: GraphText
+    nodes: int = Field(default=100, ge=1, le=2000)
+
+
+class HarvestBody(Body):
+    """An atlas of the kit's features, from texts that are given or from the small world's."""
+
+    kind: Literal["harvest"]
+    tokens: int = Field(default=100_000, ge=1, le=1_000_000_000)
+    texts: list[PromptText] | None = Field(default=None, min_length=1, max_length=10_000)
+
+
+JobBody = Annotated[
+    TraceBody | EffectBody | GenerateBody | AuditBody | HarvestBody,
+    Field(discriminator="kind"),
+]
+
+
+class GroupBody(Body):
+    id: Line
+    name: Line
+    nodes: list[NodeText] = Field(max_length=10_000)
+    note: str = Field(default="", max_length=10_000)
+
+
+class ThresholdsBody(Body):
+    node: Share = 0.8
+    edge: Share = 0.98
+
+
+class ArrangementBody(Body):
+    """`revision` is that of the arrangement which was changed."""
+
+    revision: int = Field(ge=0, le=2**53)
+    pins: list[NodeText] = Field(default_factory=list, max_length=10_000)
+    groups: list[GroupBody] = Field(default_factory=list, max_length=1000)
+    positions: dict[str, Point] = Field(default_factory=dict, max_length=10_000)
+    thresholds: ThresholdsBody = Field(default_factory=ThresholdsBody)
+
+    @field_validator("positions")
+    @classmethod
+    def _of_nodes(cls, positions: dict[str, Point]) -> dict[str, Point]:
+        for name in positions:
+            if re.fullmatch(NODE, name) is None:
+                raise ValueError("positions are of nodes: write L3/1207@4")
+        return positions
+
+
+class CompareBody(Body):
+    a: GraphText
+    b: GraphText
+
+
+class FiresBody(Body):
+    text: PromptText
+    max_density: float = Field(default=1.0, ge=0, le=1)
+    top: int = Field(default=5, ge=1, le=50)
+    """How many features a token."""
+
+
+class ProbeBody(Body):
+    text: PromptText
+
+
+class LabelBody(Body):
+    text: str = Field(min_length=1, max_length=2000)
+    author: str = Field(min_length=1, max_length=200)
+    note: str = Field(default="", max_length=10_000)

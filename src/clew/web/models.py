@@ -1,0 +1,351 @@
+"""What the page is sent, every view a typed model: the one truth of which the page's own types are made.
+
+Ids of features and nodes are the texts of `clew.ids`. A number that has no value is null, never NaN. What is not there
+may be left out, so that large views stay small.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from clew.ids import NodeKind
+
+NameKind = Literal["person", "model", "heuristic", "promoted", "imported", ""]
+"""Who named a feature; `promoted` where it goes by the tokens that it promotes, nothing where it has no name."""
+JobKind = Literal["trace", "edit", "generate", "audit", "harvest"]
+JobState = Literal["queued", "running", "done", "failed", "cancelled"]
+
+
+class View(BaseModel):
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+class Problem(View):
+    """Why a request was refused, in one line."""
+
+    error: str
+
+
+# --- the workbench --------------------------------------------------------------------------------------------------
+
+
+class KitView(View):
+    name: str
+    subject: str
+    dictionary: str
+    dictionary_kind: str
+    fingerprint: str
+    n_layers: int
+    features: dict[str, int]
+    """How many features read each layer, by the layer's number."""
+    writes: dict[str, list[int]]
+    """Which layers the features of each layer write to."""
+    can_trace: bool
+    """An SAE's graph cannot be traced; its cards, edits and steering can be used."""
+    has_atlas: bool
+    has_meaning: bool
+    """Whether features can be searched by meaning."""
+    positions: int
+    """Positions of the text that the atlas was made from."""
+
+
+class Example(View):
+    title: str
+    prompt: str
+    note: str
+
+
+class Limits(View):
+    prompt_tokens: int
+    generated_tokens: int
+    edits: int
+    body_bytes: int
+    import_bytes: int
+
+
+class Workbench(View):
+    version: str
+    kit: KitView
+    examples: list[Example]
+    author: str
+    """The name under which labels are written, unless the page gives another."""
+    limits: Limits
+
+
+class Token(View):
+    id: int
+    text: str
+
+
+class Tokens(View):
+    tokens: list[Token]
+    first_position: int
+    """Positions before it carry no features."""
+
+
+# --- graphs ---------------------------------------------------------------------------------------------------------
+
+
+class ScorePair(View):
+    replacement: float
+    completeness: float
+
+
+class Thresholds(View):
+    node: float
+    edge: float
+
+
+class Output(View):
+    label: str
+    probability: float | None
+
+
+class GraphEntry(View):
+    id: str
+    prompt: str
+    tokens: list[str]
+    date: str
+    top: Output | None
+    n_nodes: int
+    scores: ScorePair
+    subject: str
+    dictionary: str
+    of_kit: bool
+    """Traced with the kit that is open: it can be edited and audited here."""
+    origin: Literal["trace", "import"]
+
+
+class GraphList(View):
+    total: int
+    graphs: list[GraphEntry]
+
+
+class GraphNode(View):
+    """One node. Shares are of the whole graph; a field is left out where a node of this kind has none."""
+
+    id: str
+    kind: NodeKind
+    position: int
+    layer: int | None = None
+    feature: str | None = None
+    label: str | None = None
+    label_kind: NameKind | None = None
+    activation: float | None = None
+    value: float | None = None
+    """A feature's pre-activation, a target's centred logit: what edges and offsets add up to."""
+    token_id: int | None = None
+    weight: float | None = None
+    probability: float | None = None
+    influence: float
+    held: float
+    """The node threshold from which this node is shown."""
+    error: float
+    """Share of errors in its absolute input."""
+    lost: float
+    """Share of its absolute input that pruning removed."""
+    mass: float | None = None
+    """Its absolute input in the whole graph."""
+    offsets: list[float]
+
+
+class EdgeColumns(View):
+    """Edges as columns, the most influential first; source and target are places in the list of nodes."""
+
+    source: list[int]
+    target: list[int]
+    weight: list[float]
+    held: list[float]
+    """The share of the edges' influence up to and with each edge."""
+
+
+class PathView(View):
+    nodes: list[str]
+    weight: float
+    """Product of the edges' shares of their target's absolute input, with the product of their signs."""
+
+
+class Count(View):
+    nodes: int
+    edges: int
+
+
+class Counts(View):
+    shown: Count
+    whole: Count
+
+
+class WholeAndShown(View):
+    whole: ScorePair
+    shown: ScorePair
+
+
+class Shares(View):
+    error: float
+    offset: float
+
+
+class RolesView(View):
+    inputs: list[str]
+    """Features at least half of whose absolute input comes from tokens, the most influential first."""
+    outputs: list[str]
+    """Features at least half of whose influence goes straight to targets."""
+
+
+class GraphView(View):
+    id: str
+    prompt: str
+    tokens: list[str]
+    token_ids: list[int]
+    n_layers: int
+    first_position: int
+    subject: str
+    dictionary: str
+    dictionary_kind: str
+    of_kit: bool
+    thresholds: Thresholds
+    scores: WholeAndShown
+    shares: Shares
+    counts: Counts
+    offset_names: list[str]
+    next_tokens: list[Output]
+    nodes: list[GraphNode]
+    edges: EdgeColumns
+    paths: list[PathView]
+    roles: RolesView
+
+
+class ScoresView(View):
+    thresholds: Thresholds
+    scores: WholeAndShown
+    counts: Counts
+
+
+class Link(View):
+    """An edge between the selected node and another."""
+
+    id: str
+    label: str
+    label_kind: NameKind
+    weight: float
+    share: float
+    """Of the absolute input of the edge's target in the whole graph, with the edge's sign."""
+    influence: float
+    shown: bool
+    """Whether the other node is shown at these thresholds."""
+
+
+class LeftOutLink(View):
+    """What reaches the selected node from a shown one by way of nodes that are not shown."""
+
+    id: str
+    label: str
+    label_kind: NameKind
+    direct: float
+    """The edge itself."""
+    through: float
+    """The effect of removing the source that arrives over left-out features alone, in the units of the edge."""
+
+
+class NodeDetail(View):
+    node: GraphNode
+    shown: bool
+    inputs: list[Link]
+    """By absolute weight in the whole graph; both signs."""
+    n_inputs: int
+    outputs: list[Link]
+    n_outputs: int
+    paths: list[PathView]
+    """The strongest paths from tokens to targets through this node, among the nodes shown."""
+    left_out: list[LeftOutLink]
+
+
+class Group(View):
+    id: str
+    name: str
+    nodes: list[str]
+    note: str = ""
+
+
+class Arrangement(View):
+    """What a person did to a graph. `revision` rises by one with every change that is kept."""
+
+    revision: int
+    pins: list[str]
+    groups: list[Group]
+    positions: dict[str, tuple[float, float]]
+    thresholds: Thresholds
+
+
+class Conflict(View):
+    """Somebody else has changed the arrangement since."""
+
+    error: str
+    newest: Arrangement
+
+
+class Suggestions(View):
+    groups: list[Group]
+
+
+class GraphMade(View):
+    kind: Literal["trace"] = "trace"
+    graph: str
+
+
+# --- comparing two graphs -------------------------------------------------------------------------------------------
+
+
+class ComparedGraph(View):
+    id: str
+    prompt: str
+    tokens: list[str]
+    first_position: int
+    outputs: list[Output]
+    scores: ScorePair
+    of_kit: bool
+
+
+class ComparedFeature(View):
+    """A feature at aligned positions; what one graph does not have is null there."""
+
+    feature: str
+    label: str
+    label_kind: NameKind
+    where: Literal["shared", "only_a", "only_b"]
+    position_a: int | None = None
+    position_b: int | None = None
+    influence_a: float | None = None
+    influence_b: float | None = None
+    activation_a: float | None = None
+    activation_b: float | None = None
+
+
+class ComparedOutput(View):
+    label: str
+    probability_a: float | None = None
+    probability_b: float | None = None
+
+
+class InfluenceShares(View):
+    """Shares of the influence of all features."""
+
+    shared: float
+    only: float
+
+
+class CompareView(View):
+    a: ComparedGraph
+    b: ComparedGraph
+    aligned: list[tuple[int, int]]
+    """Positions that stand for one another, in a and in b."""
+    outputs: list[ComparedOutput]
+    features: list[ComparedFeature]
+    """The largest change in influence first."""
+    n_shared: int
+    n_only_a: int
+    n_only_b: int
+    influence_a: InfluenceShares
+    influence_b: InfluenceShares

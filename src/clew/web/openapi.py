@@ -1,0 +1,45 @@
+"""The page's contract as one document: `python -m clew.web.openapi web/openapi.json`.
+
+The page's types are made from it. A test fails when it is not what the server declares.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+
+from clew.web.models_features import FeatureView
+from clew.web.models_jobs import JobEvents
+
+_BESIDE = (JobEvents, FeatureView)  # sent, but not as the whole answer of any address
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document of the server, with the views that travel in events."""
+    made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    schemas = made["components"]["schemas"]
+    _, beside = models_json_schema(
+        [(model, "serialization") for model in _BESIDE], ref_template="#/components/schemas/{model}"
+    )
+    for name, schema in beside["$defs"].items():
+        schemas.setdefault(name, schema)
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    made["components"]["schemas"] = dict(sorted(schemas.items()))
+    return made
+
+
+def main() -> None:
+    """Write the document to the path that is given."""
+    from clew import files
+    from clew.web.app import declared
+
+    files.write_json(sys.argv[1], document(declared()))
+
+
+if __name__ == "__main__":
+    main()
