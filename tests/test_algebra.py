@@ -3,10 +3,12 @@
 import pytest
 import torch
 
-from clew.attribution.algebra import roles, strongest_paths
-from clew.attribution.influence import influence
+from clew.attribution.algebra import paths_through, roles, same_name_groups, strongest_paths
+from clew.attribution.graph import TargetInfo
+from clew.attribution.influence import influence, over_left_out, total_effect
 from clew.attribution.summary import summarise
-from tests.graphs import random_graph
+from clew.ids import FeatureId
+from tests.graphs import build, random_graph
 
 
 def dense_shares(graph):
@@ -40,6 +42,72 @@ def test_strongest_paths_are_those_of_a_full_enumeration(seed):
     for mine, (nodes, weight) in zip(found, ranked, strict=False):
         assert mine.nodes == nodes
         assert mine.weight == pytest.approx(weight, rel=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_paths_through_a_node_are_those_of_a_full_enumeration_that_pass_it(seed):
+    graph = random_graph(seed, n_features=9, n_layers=3, n_tokens=3)
+    weights = graph.target_weights.tolist()
+    ranked = sorted(all_paths(graph), key=lambda p: -abs(p[1]) * weights[p[0][-1] - graph.target_range.start])
+    for node in range(graph.n_nodes):
+        passing = [path for path in ranked if node in path[0]]
+        found = paths_through(graph, node, 12)
+        assert len(found) == min(12, len(passing))
+        for mine, (nodes, weight) in zip(found, passing, strict=False):
+            assert mine.nodes == nodes
+            assert mine.weight == pytest.approx(weight, rel=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_goes_over_left_out_nodes_is_the_total_effect_with_shown_features_held_less_the_edge(seed):
+    graph = random_graph(seed, n_features=24, n_layers=4)
+    shown = torch.rand(graph.n_nodes, generator=torch.Generator().manual_seed(seed)) < 0.5
+    sources = list(range(graph.target_range.start))
+    whole = total_effect(graph, sources, held=shown[: graph.n_features])
+    for node in [*graph.feature_range, *graph.target_range]:
+        expected = whole[node] - graph.adjacency[node, sources]
+        expected[node : node + 1] = 0.0  # a removed node loses itself
+        assert torch.allclose(over_left_out(graph, node, shown)[sources], expected, rtol=1e-9, atol=1e-9)
+    every, none = torch.ones_like(shown), torch.zeros_like(shown)
+    target = graph.target_range.start
+    assert float(over_left_out(graph, target, every).abs().max()) == 0
+    assert float(over_left_out(graph, target, none).abs().max()) > 0
+
+
+def test_a_planted_detour_over_one_left_out_feature_carries_the_product_of_its_edges():
+    """token -> hidden -> target beside token -> target: 3 and then 4 of hidden's pre-activation 6 make 2."""
+    matrix = torch.zeros(3, 3, dtype=torch.float64)  # hidden, token, target
+    matrix[0, 1], matrix[2, 0], matrix[2, 1] = 3.0, 4.0, 5.0
+    offsets = torch.zeros(3, 4, dtype=torch.float64)
+    offsets[0, 0] = 3.0
+    target = TargetInfo(label="x", position=0, weight=1.0, value=0.0)
+    graph = build(
+        matrix, torch.tensor([[0, 0, 7]]), torch.zeros(0, 2, dtype=torch.long), ("a",), (target,), 1, offsets=offsets
+    )
+    shown = torch.tensor([False, True, True])
+    assert over_left_out(graph, 2, shown).tolist() == [0.0, 2.0, 0.0]
+    assert over_left_out(graph, 2, ~shown).tolist() == [0.0, 0.0, 0.0]
+
+
+def test_groups_hold_features_of_one_name_at_one_position():
+    graph = random_graph(2, n_features=30)
+    names = {FeatureId(layer, index): ("Paris", " paris", "Rome")[index % 3] for layer, _, index in keys_of(graph)}
+    found = same_name_groups(graph, names)
+    expected: dict = {}
+    for node, (layer, position, index) in enumerate(keys_of(graph)):
+        name = names[FeatureId(layer, index)].strip().casefold()
+        expected.setdefault((position, name), set()).add(node)
+    assert {(p, name.casefold()): set(nodes) for (p, name), nodes in found.items()} == {
+        key: nodes for key, nodes in expected.items() if len(nodes) > 1
+    }
+    through = influence(graph)
+    totals = [float(through[list(nodes)].sum()) for nodes in found.values()]
+    assert totals == sorted(totals, reverse=True)
+    assert same_name_groups(graph, {}) == {}
+
+
+def keys_of(graph):
+    return [tuple(key) for key in graph.feature_keys.tolist()]
 
 
 def test_a_path_is_signed_by_the_product_of_its_edges():

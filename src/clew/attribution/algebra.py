@@ -1,8 +1,10 @@
-"""Reading a graph: its strongest paths, and which of its features speak for the input and which for the output."""
+"""Reading a graph: its strongest paths, which of its features speak for the input and which for the output, which go by
+the same name."""
 
 from __future__ import annotations
 
 import heapq
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from clew.attribution.graph import Graph
 from clew.attribution.influence import influence
+from clew.ids import FeatureId
 
 
 @dataclass(frozen=True)
@@ -59,29 +62,73 @@ def roles(graph: Graph) -> Roles:
 
 
 def strongest_paths(graph: Graph, count: int = 10) -> list[Path]:
-    """The `count` heaviest paths from tokens to targets, by absolute weight times the target's weight.
+    """The `count` heaviest paths from tokens to targets, by absolute weight times the target's weight."""
+    inputs, tokens = _inputs(graph), set(graph.token_range)
+    weights = {node: graph.targets[rank].weight for rank, node in enumerate(graph.target_range)}
+    return [Path(nodes, product) for nodes, product, _ in _heaviest(graph, inputs, tokens, weights, count)]
 
-    Best-first search backwards from the targets. What a path can still gain is bounded by the heaviest path from any
-    token to its first node, found beforehand in one pass over the layers, so that paths come out in exact order.
+
+def paths_through(graph: Graph, node: int, count: int = 10) -> list[Path]:
+    """The `count` heaviest paths from tokens to targets that pass one node, weighed as `strongest_paths` weighs them.
+
+    A path's weight is that of its part up to the node times that of its part behind it, so the heaviest of each are
+    enough.
     """
     inputs = _inputs(graph)
-    best = _best_from_tokens(graph, inputs)
-    weights = {node: graph.targets[rank].weight for rank, node in enumerate(graph.target_range)}
-    starts = [(-best[node] * weight, (node,), 1.0) for node, weight in weights.items()]
+    weights = {target: graph.targets[rank].weight for rank, target in enumerate(graph.target_range)}
+    before = _heaviest(graph, inputs, set(graph.token_range), {node: 1.0}, count)
+    behind = _heaviest(graph, inputs, {node}, weights, count)
+    found = [
+        (gain * further, Path(first + rest[1:], product * more))
+        for first, product, gain in before
+        for rest, more, further in behind
+    ]
+    return [path for _, path in sorted(found, key=lambda one: -one[0])[:count]]
+
+
+def _heaviest(
+    graph: Graph, inputs: dict[int, list[tuple[int, float]]], begin: set[int], ends: dict[int, float], count: int
+) -> list[tuple[tuple[int, ...], float, float]]:
+    """The heaviest paths from some nodes to weighted ends: nodes, signed product of shares, absolute weight.
+
+    Best-first search backwards from the ends. What a path can still gain is bounded by the heaviest path from any of
+    the first nodes to where it is, found beforehand in one pass over the layers, so that paths come out in exact order.
+    """
+    best = _best_from(graph, inputs, begin)
+    starts = [(-best[node] * weight, (node,), 1.0) for node, weight in ends.items()]
     queue: list[tuple[float, tuple[int, ...], float]] = [start for start in starts if start[0] < 0]
     heapq.heapify(queue)
-    tokens = graph.token_range
-    found: list[Path] = []
+    found: list[tuple[tuple[int, ...], float, float]] = []
     while queue and len(found) < count:
-        _, nodes, product = heapq.heappop(queue)
-        if nodes[0] in tokens:
-            found.append(Path(nodes, product))
+        gain, nodes, product = heapq.heappop(queue)
+        if nodes[0] in begin:
+            found.append((nodes, product, -gain))
             continue
-        for source, share in inputs[nodes[0]]:
-            gain = abs(product * share) * best[source] * weights[nodes[-1]]
+        for source, share in inputs.get(nodes[0], ()):
+            gain = abs(product * share) * best[source] * ends[nodes[-1]]
             if gain > 0:
                 heapq.heappush(queue, (-gain, (source, *nodes), product * share))
     return found
+
+
+def same_name_groups(graph: Graph, names: Mapping[FeatureId, str]) -> dict[tuple[int, str], tuple[int, ...]]:
+    """Features at one position that go by the same name, by position and name; a name counts whatever its case.
+
+    Groups of two or more, those with the most influence first, and so their members.
+    """
+    through = influence(graph)[: graph.n_features].tolist()
+    together: dict[tuple[int, str], list[int]] = {}
+    written: dict[tuple[int, str], str] = {}
+    for node in sorted(graph.feature_range, key=lambda i: -through[i]):
+        layer, position, index = graph.feature_keys[node].tolist()
+        name = names.get(FeatureId(layer, index), "").strip()
+        if name:
+            key = position, name.casefold()
+            together.setdefault(key, []).append(node)
+            written.setdefault(key, name)
+    groups = [(key, nodes) for key, nodes in together.items() if len(nodes) > 1]
+    groups.sort(key=lambda group: -sum(through[node] for node in group[1]))
+    return {(key[0], written[key]): tuple(nodes) for key, nodes in groups}
 
 
 def _inputs(graph: Graph) -> dict[int, list[tuple[int, float]]]:
@@ -95,12 +142,13 @@ def _inputs(graph: Graph) -> dict[int, list[tuple[int, float]]]:
     return found
 
 
-def _best_from_tokens(graph: Graph, inputs: dict[int, list[tuple[int, float]]]) -> list[float]:
-    """The absolute weight of the heaviest path from any token to each node."""
+def _best_from(graph: Graph, inputs: dict[int, list[tuple[int, float]]], begin: set[int]) -> list[float]:
+    """The absolute weight of the heaviest path from any of some nodes to each node."""
     best = [0.0] * graph.n_nodes
-    for node in graph.token_range:
+    for node in begin:
         best[node] = 1.0
     layers = graph.feature_keys[:, 0].tolist()
     for node in [*sorted(range(graph.n_features), key=lambda i: layers[i]), *graph.target_range]:
-        best[node] = max((abs(share) * best[source] for source, share in inputs.get(node, ())), default=0.0)
+        if node not in begin:
+            best[node] = max((abs(share) * best[source] for source, share in inputs.get(node, ())), default=0.0)
     return best

@@ -93,6 +93,35 @@ def total_effect(
     return lost
 
 
+def over_left_out(graph: Graph, node: int, shown: Bool[Tensor, " node"]) -> Float[Tensor, " node"]:
+    """What a node would lose if each other node were removed, on all paths but the edge itself whose nodes in between
+    are features that are not shown.
+
+    The other direction of `total_effect` with every shown feature held: one node's row in place of a source's column,
+    so that all sources cost one pass. Float64.
+    """
+    pre = torch.zeros(graph.n_nodes, dtype=torch.float64)
+    pre[: graph.n_features] = graph.preactivations
+    passes = pre != 0
+    passes &= ~shown
+    row_of = torch.full((graph.n_nodes,), -1)
+    row_of[graph.row_nodes] = torch.arange(len(graph.row_nodes))
+    found = torch.zeros(graph.n_nodes, dtype=torch.float64)
+    if int(row_of[node]) < 0:
+        return found
+    stages = _stages(graph)
+    gain = torch.zeros(graph.n_nodes, dtype=torch.float64)  # what the node loses with one part of each other's activation
+    gain[graph.col_nodes] = graph.rows[row_of[node]].double()
+    direct = gain.clone()
+    for stage in torch.unique(stages[stages < stages[row_of[node]]]).flip(0).tolist():
+        members = (stages == stage).nonzero()[:, 0]
+        nodes = graph.row_nodes[members]
+        members, nodes = members[passes[nodes] & (gain[nodes] != 0)], nodes[passes[nodes] & (gain[nodes] != 0)]
+        if len(nodes):
+            gain.index_add_(0, graph.col_nodes, (gain[nodes] / pre[nodes]) @ graph.rows[members].double())
+    return gain - direct
+
+
 def cumulative_share(values: Float[Tensor, " value"]) -> Float[Tensor, " value"]:
     """For each value, the share of the whole held by it and every larger one; equal to the threshold that keeps it."""
     order = torch.sort(values, descending=True, stable=True)
