@@ -287,6 +287,7 @@ def test_an_audit_says_everything_and_reads_back_whole(audited: Audit, tmp_path:
     back = Audit.load(tmp_path / "x.audit")
     assert back.to_json() == audited.to_json()
     assert torch.equal(back.pairs, audited.pairs)
+    assert torch.equal(back.shuffled, audited.shuffled)
     assert (tmp_path / "x.png").read_bytes()[:4] == b"\x89PNG"
     assert len((tmp_path / "x.png").read_bytes()) > 20_000
 
@@ -343,3 +344,24 @@ def test_what_cannot_be_audited_is_refused_in_one_line(subject: Subject, diction
         with pytest.raises(error, match=match) as caught:
             call()
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("take_apart", [True, False])
+def test_every_measurement_is_reported_and_a_report_can_end_the_audit(subject, dictionary, graph, take_apart) -> None:
+    seen: list[tuple[int, int]] = []
+    audit(subject, dictionary, graph, nodes=4, take_apart=take_apart, report=lambda done, of: seen.append((done, of)))
+    assert [done for done, _ in seen] == list(range(1, seen[-1][1] + 1))
+
+    def stop(done: int, of: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        audit(subject, dictionary, graph, nodes=4, report=stop)
+
+
+def test_the_shuffled_prediction_stands_beside_every_pair(subject, dictionary, graph, audited) -> None:
+    found = examine(subject, dictionary, graph, nodes=30, take_apart=False)
+    assert len(audited.shuffled) == len(audited.pairs)
+    assert torch.allclose(audited.shuffled, found.columns["shuffled.0"].float())
+    assert not torch.allclose(audited.shuffled, audited.pairs[:, 0])

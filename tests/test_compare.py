@@ -1,6 +1,7 @@
 """Two graphs side by side: aligned where they say the same, and every feature accounted for once."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ def longest_common(a, b):
 @given(WORDS, WORDS)
 def test_alignment_rises_and_holds_a_longest_common_subsequence(a, b):
     found = align(a, b)
-    assert all(i < k and j < n for (i, j), (k, n) in zip(found, found[1:], strict=False))
+    assert all(i < k and j < n for (i, j), (k, n) in pairwise(found))
     assert all(0 <= i < len(a) and 0 <= j < len(b) for i, j in found)
     assert sum(a[i] == b[j] for i, j in found) >= longest_common(a, b)
 

@@ -110,7 +110,7 @@ def over_left_out(graph: Graph, node: int, shown: Bool[Tensor, " node"]) -> Floa
     if int(row_of[node]) < 0:
         return found
     stages = _stages(graph)
-    gain = torch.zeros(graph.n_nodes, dtype=torch.float64)  # what the node loses with one part of each other's activation
+    gain = torch.zeros(graph.n_nodes, dtype=torch.float64)  # lost with one part of each activation
     gain[graph.col_nodes] = graph.rows[row_of[node]].double()
     direct = gain.clone()
     for stage in torch.unique(stages[stages < stages[row_of[node]]]).flip(0).tolist():

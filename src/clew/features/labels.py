@@ -171,6 +171,18 @@ class LabelStore:
         grouped = groupby(self.all(), key=lambda label: label.feature)
         return {feature: next(labels) for feature, labels in grouped}
 
+    def names(self, features: Iterable[FeatureId]) -> dict[FeatureId, tuple[str, str]]:
+        """Text and kind of the label to show, of those features that have one which says something."""
+        found: dict[FeatureId, tuple[str, str]] = {}
+        rest = iter(dict.fromkeys(features))
+        while part := list(islice(rest, _AT_ONCE)):
+            pairs = ", ".join(f"({int(f.layer)}, {int(f.index)})" for f in part)
+            query = f"""SELECT layer, feature, text, kind FROM labels WHERE dictionary = ? AND current
+                AND (layer, feature) IN (VALUES {pairs}) ORDER BY {_SHOWN_FIRST}"""
+            for layer, index, text, kind in self._read(query, (self._dictionary,)):
+                found.setdefault(FeatureId(layer, index), (text, kind))
+        return {feature: name for feature, name in found.items() if name[0] != UNCLEAR}
+
     def all(self, *, history: bool = False) -> Iterator[Label]:
         """Every label, by feature, the one to show first; with `history` the oldest of each feature first."""
         where, order = ("1", "date, id") if history else ("current", _SHOWN_FIRST)

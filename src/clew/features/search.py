@@ -10,11 +10,12 @@ file beside the labels and made anew from them if it is lost:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -30,6 +31,9 @@ from clew.features.labels import LabelStore
 from clew.ids import FeatureId
 from clew.subject.recording import SiteName
 from clew.subject.subject import Prompt, Subject
+
+if TYPE_CHECKING:
+    from clew.features.atlas import Atlas
 
 SCHEMA = "1"
 _SLACK = 4e-3  # a cosine of 384 products rounded to 16 bits is off by less than half of it
@@ -56,6 +60,8 @@ class Meanings:
     texts: tuple[str, ...]
     vectors: Float[Tensor, "text d"]
     """In 16 bits, a row a text."""
+    atlas: Atlas | None = None
+    """What its rules say is found too, of features that the store does not say the same of."""
 
     def nearest(self, query: str, *, limit: int = 20) -> list[tuple[Label, float]]:
         """Labels by the cosine of their text with the query, the closest first."""
@@ -65,9 +71,16 @@ class Meanings:
         rows, cosines = nearest_rows(self.vectors, torch.from_numpy(self.encoder([query])[0]), limit)
         for row, cosine in zip(rows.tolist(), cosines.tolist(), strict=True):
             if len(found) < limit:
-                same = self.store.with_text(self.texts[row], limit=limit - len(found))
-                found += [(label, cosine) for label in same]
+                found += [(label, cosine) for label in self._with_text(self.texts[row], limit - len(found))]
         return found
+
+    def _with_text(self, text: str, limit: int) -> list[Label]:
+        same = self.store.with_text(text, limit=limit)
+        if self.atlas is None or len(same) >= limit:
+            return same
+        known = {label.feature for label in same}
+        rest = [feature for feature in self.atlas.said_by_rule.get(text, ()) if feature not in known]
+        return same + list(self.atlas.rules(rest[: limit - len(same)]).values())
 
 
 def nearest_rows(
@@ -85,11 +98,21 @@ def nearest_rows(
     return near[order], exact[order]
 
 
-def meanings(store: LabelStore, encoder: Encoder, report: Callable[[int, int], None] | None = None) -> Meanings:
-    """The labels of a store with their vectors, made for texts that have none yet and kept beside the labels."""
+def meanings(
+    store: LabelStore,
+    encoder: Encoder,
+    report: Callable[[int, int], None] | None = None,
+    *,
+    atlas: Atlas | None = None,
+) -> Meanings:
+    """The labels of a store, and those by rule of an atlas, with their vectors.
+
+    Vectors are made for texts that have none yet, and kept beside the store's file.
+    """
     path = store.path.with_name(f"{store.path.stem}.{encoder.name}.safetensors")
     keys, vectors = _load(path)
-    texts = tuple(text for text in store.texts() if text != UNCLEAR)
+    rules = () if atlas is None else atlas.said_by_rule
+    texts = tuple(text for text in sorted({*store.texts(), *rules}) if text != UNCLEAR)
     wanted = torch.tensor([_key(text) for text in texts], dtype=torch.long)
     row_of = dict(zip(keys.tolist(), range(len(keys)), strict=True))
     new = [text for text, key in zip(texts, wanted.tolist(), strict=True) if key not in row_of]
@@ -104,7 +127,7 @@ def meanings(store: LabelStore, encoder: Encoder, report: Callable[[int, int], N
             report(start + len(part), len(new))
     rows = torch.tensor([row_of[key] for key in wanted.tolist()], dtype=torch.long)
     every = len(rows) == len(vectors) and bool((rows == torch.arange(len(rows))).all())
-    return Meanings(store, encoder, texts, vectors if every else vectors[rows])
+    return Meanings(store, encoder, texts, vectors if every else vectors[rows], atlas)
 
 
 def _key(text: str) -> int:
@@ -122,6 +145,26 @@ def _load(path: Path) -> tuple[Tensor, Tensor]:
         return nothing
     keys, vectors = found["keys"], found["vectors"]
     return (keys, vectors) if keys.shape == vectors.shape[:1] == torch.unique(keys).shape else nothing
+
+
+def matching(texts: Iterable[str], words: str) -> list[str]:
+    """Texts that hold every one of some words or their beginnings, the shortest first, as `LabelStore.matching` has it.
+
+    Words without a letter or digit are looked for as they stand. InputError when they are blank.
+    """
+    if not words.strip():
+        raise InputError("the search is empty: give words that a label holds")
+    terms = re.findall(r"\w+", words.casefold())
+    if not terms:
+        found = [text for text in texts if words.strip() in text]
+    else:
+        begins = [re.compile(rf"\b{re.escape(term)}").search for term in terms]
+        found = [
+            text
+            for text in texts
+            if all(term in (low := text.casefold()) for term in terms) and all(begin(low) for begin in begins)
+        ]
+    return sorted(found, key=lambda text: (len(text), text))
 
 
 # --- by token, by example -------------------------------------------------------------------------------------------
@@ -192,6 +235,28 @@ def firing(
                     Firing(feature=FeatureId(layer, index), position=position, activation=float(value), share=share)
                 )
     return sorted(found, key=lambda f: (-(f.share or 0.0), -f.activation, f.feature, f.position))
+
+
+@torch.no_grad()
+def activations_on(
+    subject: Subject, dictionary: Dictionary, feature: FeatureId, prompt: Prompt
+) -> tuple[tuple[str, ...], Float[Tensor, " pos"], int]:
+    """The tokens of a text, one feature's activation at each, and the first position that counts: 0 stands before it.
+
+    InputError for a feature that the Dictionary does not have.
+    """
+    dictionary.check_fits(subject)
+    if feature.layer not in dictionary.layers or feature.index >= dictionary.d_features(feature.layer):
+        raise InputError(f"there is no feature {feature} in {dictionary.name!r}")
+    ids = subject.encode(prompt)
+    first = 1 if int(ids[0]) in subject.special_ids else 0
+    site = cast(SiteName, dictionary.read_site)
+    active = dictionary.encode(feature.layer, subject.capture(ids[None], [site])[site, feature.layer][0])
+    own = active.index == feature.index
+    found = torch.zeros(len(ids))
+    found[active.position[own].cpu()] = active.activation[own].float().cpu()
+    found[:first] = 0
+    return subject.token_strings(ids.tolist()), found, first
 
 
 def _of_layer(values: Mapping[int, np.ndarray] | None, layer: int, dictionary: Dictionary) -> np.ndarray | None:

@@ -71,6 +71,8 @@ class Audit:
     seconds: float
     pairs: Float[Tensor, "pair 4"] = field(repr=False)
     """Predicted, measured, layers between, 1 for an output: what the figure draws."""
+    shuffled: Float[Tensor, " pair"] = field(repr=False)
+    """What a graph with shuffled edges predicts of the same pairs; of no pair in a file of an older program."""
     provenance: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -122,7 +124,7 @@ class Audit:
         """Write figures and pairs as one file, and the figure beside it as PNG."""
         head = self.to_json() | {"provenance": files.provenance(**self.provenance)}
         note = {"format": "clew.audit", "schema": str(SCHEMA), "head": json.dumps(head, ensure_ascii=False)}
-        files.save_tensors(path, {"pairs": self.pairs}, note)
+        files.save_tensors(path, {"pairs": self.pairs, "shuffled": self.shuffled}, note)
         from clew.intervention.figure import draw
 
         files.write_bytes(Path(path).with_suffix(".png"), draw(self))
@@ -141,12 +143,14 @@ class Audit:
                 name: Line(name=name, **{kind: _agreement(value[kind]) for kind in KINDS})
                 for name, value in head["lines"].items()
             }
+            tensors = files.load_tensors(path)
             return cls(
                 prompts=tuple(head["prompts"]),
                 lines=lines,
                 tokens={name: _agreement(value) for name, value in head["tokens"].items()},
                 curves=tuple(_curves(value) for value in head["curves"]),
-                pairs=files.load_tensors(path)["pairs"],
+                pairs=tensors["pairs"],
+                shuffled=tensors.get("shuffled", torch.zeros(0)),
                 **{name: head[name] for name in ("subject", "dictionary", "nodes", "seconds", "provenance")},
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -175,16 +179,19 @@ def audit_all(
     take_apart: bool = True,
     means: Mapping[int, Float[Tensor, " feature"]] | None = None,
     progress: Callable[[int], None] | None = None,
+    report: Callable[[int, int], None] | None = None,
 ) -> Audit:
     """Test several graphs together: up to `nodes` features of each are ablated.
 
     Without `take_apart`, the model is not taken apart, and neither curves nor neurons are computed. `means` are the
-    mean activations of all features by layer, for curves by mean ablation beside those by zero. InputError for a graph
-    that cannot be measured, MismatchError for one of another Dictionary.
+    mean activations of all features by layer, for curves by mean ablation beside those by zero. `progress` is told of
+    every graph that is done, `report` how many measurements of one are, of how many. InputError for a graph that cannot
+    be measured, MismatchError for one of another Dictionary.
     """
     began, found = time.perf_counter(), []
     for number, graph in enumerate(graphs):
-        found.append(examine(subject, dictionary, graph, nodes=nodes, seed=seed, take_apart=take_apart, means=means))
+        options: dict[str, Any] = {"nodes": nodes, "seed": seed, "take_apart": take_apart, "means": means}
+        found.append(examine(subject, dictionary, graph, report=report, **options))
         if progress is not None:
             progress(number + 1)
     if not found:
@@ -199,6 +206,7 @@ def audit_all(
         tokens=_tokens(found),
         curves=_mean_curves(found),
         pairs=torch.stack([table[name] for name in ("predicted", "measured", "distance", "target")], 1).float(),
+        shuffled=table["shuffled.0"].float(),
         seconds=time.perf_counter() - began,
         provenance={"nodes": nodes, "seed": seed},
     )

@@ -11,9 +11,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -32,6 +33,7 @@ from clew.subject.subject import Subject
 
 STEPS = ("patterns", "norms", "final norm", "gates", "errors")
 SHUFFLES = 3
+_KINDS = 2 * len(STEPS)  # each step released and frozen
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,31 +61,37 @@ def examine(
     seed: int = 0,
     take_apart: bool = True,
     means: Mapping[int, Float[Tensor, " feature"]] | None = None,
+    report: Callable[[int, int], None] | None = None,
 ) -> Findings:
     """Ablate up to `nodes` features of a graph and measure; `take_apart` adds steps 5 and 6 and the curves.
 
+    `report` is told how many measurements are done, of how many. It may raise, which ends the work.
     InputError for a graph without features or of an SAE, MismatchError when it is not this Dictionary's.
     """
     _check(subject, dictionary, graph)
     through = influence(graph)
     ranking = feature_ranking(through, graph.n_features)
     sources, influential = _choose(ranking, nodes, seed)
-    table = _Table(subject, dictionary, graph, sources)
+    further = 2 if take_apart else 0
+    table = _Table(subject, dictionary, graph, sources, take_apart, further, report)
     table.base(seed)
     table.over_e()
     if take_apart:
         table.steps()
     table.columns["influential"] = influential[table.columns["source"].long()]
-    found = []
+    found, tokens = [], dict[str, Tensor]()
     if take_apart:
         for mean in (None, means) if means is not None else (None,):
             found.append(curves(subject, dictionary, graph, ranking.tolist(), means=mean, seed=seed))
+        table.count()
+        tokens = beside_neurons(subject, dictionary, graph)
+        table.count()
     return Findings(
         prompt=graph.prompt,
         n_layers=graph.n_layers,
         nodes=tuple(str(graph.node(source).id) for source in sources),
         columns=table.columns,
-        tokens=beside_neurons(subject, dictionary, graph) if take_apart else {},
+        tokens=tokens,
         curves=tuple(found),
     )
 
@@ -116,13 +124,34 @@ def _choose(ranking: Int[Tensor, " feature"], nodes: int, seed: int) -> tuple[li
 class _Table:
     """The columns as they are filled; a pair exists where a source can act with only its own layer clamped."""
 
-    def __init__(self, subject: Subject, dictionary: Dictionary, graph: Graph, sources: list[int]) -> None:
+    def __init__(
+        self,
+        subject: Subject,
+        dictionary: Dictionary,
+        graph: Graph,
+        sources: list[int],
+        take_apart: bool,
+        further: int,
+        report: Callable[[int, int], None] | None,
+    ) -> None:
         self.subject, self.dictionary, self.graph, self.sources = subject, dictionary, graph, sources
         self.own = graph.feature_keys[sources, 0].tolist()
-        self.measure = partial(measured, subject, dictionary, graph, sources)
+        self.report, self.done = report, 0
+        self.total = 2 + graph.n_layers - 1 + (_KINDS if take_apart else 0) + further
         self.columns: dict[str, Tensor] = {}
         self.prediction = predicted(graph, sources, self.own)
         self.exists = ~torch.isnan(self.prediction)
+
+    def measure(self, through: Sequence[int], **how: Any) -> Effects:
+        found = measured(self.subject, self.dictionary, self.graph, self.sources, through, **how)
+        self.count()
+        return found
+
+    def count(self) -> None:
+        """One more measurement is done."""
+        self.done += 1
+        if self.report is not None:
+            self.report(self.done, self.total)
 
     def put(self, name: str, effects: Effects) -> None:
         self.columns[name] = effects[self.exists].float()
