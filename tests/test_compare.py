@@ -96,3 +96,5 @@ def test_a_planted_feature_appears_by_its_share_of_the_influence():
     assert appeared.b == gone
     assert appeared.influence_b == pytest.approx(float(through[gone]))
     assert found.only_a == ()
+    assert found.shares[0] == (pytest.approx(1), 0)
+    assert found.shares[1][1] == pytest.approx(float(through[gone] / through.sum()))

@@ -55,6 +55,15 @@ class Comparison:
         """What appeared."""
         return tuple(pair for pair in self.pairs if pair.a is None)
 
+    @property
+    def shares(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """In a and in b: the share of all features' influence that shared features have, and those it has alone."""
+        found = []
+        for own, alone in (("influence_a", self.only_a), ("influence_b", self.only_b)):
+            shared, only = (sum(getattr(pair, own) for pair in some) for some in (self.shared, alone))
+            found.append((shared / (shared + only), only / (shared + only)) if shared + only > 0 else (0.0, 0.0))
+        return found[0], found[1]
+
 
 def compare(a: Graph, b: Graph) -> Comparison:
     """Set two graphs side by side; they may be of different prompts, but should be of one Dictionary."""

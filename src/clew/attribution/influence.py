@@ -150,6 +150,12 @@ def influence(graph: Graph) -> Float[Tensor, " node"]:
     return flow(graph.rows, graph.row_nodes, graph.col_nodes, _stages(graph), graph.input_mass, _start(graph))
 
 
+def top_features(graph: Graph, count: int) -> Int[Tensor, " feature"]:
+    """The features through which the most influence passes, the most influential first."""
+    through = influence(graph)[: graph.n_features]
+    return through.topk(min(count, len(through))).indices
+
+
 def _lost(graph: Graph) -> Float[Tensor, " row"]:
     """The share of each row's input that pruning removed; it counts as error."""
     mass = graph.input_mass

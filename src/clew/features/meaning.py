@@ -21,6 +21,11 @@ _REMEMBERED = 20_000  # vectors kept in memory: 30 MB
 _LONGEST = 128  # tokens of a text that are read
 
 
+def installed() -> bool:
+    """Whether the extra is there."""
+    return find_spec(_PACKAGE) is not None
+
+
 class Encoder:
     """Unit vectors of texts under MiniLM: the mean over tokens. InputError when the extra is not installed."""
 

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
 from fastapi import FastAPI
+from starlette.middleware.gzip import GZipMiddleware
 
 from clew import __version__
+from clew.kit import Kit
 from clew.web import routes_features, routes_graphs, routes_jobs, routes_workbench
+from clew.web.bench import Bench
 from clew.web.openapi import document
+from clew.web.page import show_page
 from clew.web.refusals import STATUSES, handle_errors
+from clew.web.security import Guard, is_loopback
 
 
 def declared() -> FastAPI:
@@ -26,4 +35,27 @@ def declared() -> FastAPI:
         app.include_router(part.routes)
     handle_errors(app)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]
+    return app
+
+
+def make_app(kit: Kit, workspace: Path | str, *, host: str = "127.0.0.1", token: str | None = None) -> FastAPI:
+    """The server of one kit on one workspace, as it is asked for at `host`.
+
+    With a token, everything needs it. FileError when the workspace cannot be written. Ending the application ends its
+    jobs.
+    """
+    app = declared()
+    bench = Bench(kit, workspace)
+
+    @asynccontextmanager
+    async def living(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        bench.close()
+
+    app.state.bench = bench
+    app.router.lifespan_context = living
+    show_page(app)
+    if not is_loopback(host):  # on this machine itself, packing takes longer than sending
+        app.add_middleware(GZipMiddleware, minimum_size=2000, compresslevel=3)
+    app.add_middleware(Guard, host=host, token=token)
     return app

@@ -45,7 +45,7 @@ def features(
         offset=offset,
         limit=limit,
     )
-    return send(bench.features(search))
+    return send(bench.cards.found(search))
 
 
 @routes.get("/features/names", response_model=Names)
@@ -54,35 +54,35 @@ def names(
     ids: Annotated[str, Query(max_length=20_000, description="Features with commas between them; at most 500")],
 ) -> Response:
     """Names to show: the label to show, else the tokens that a feature promotes."""
-    return send(bench.names(ids))
+    return send(bench.cards.names(ids))
 
 
 @routes.post("/features/fires", response_model=FiresView)
 def fires(bench: Open, body: FiresBody) -> Response:
     """Which features fire on a text, by token and by feature."""
-    return send(bench.fires(body))
+    return send(bench.cards.fires(body))
 
 
 @routes.get("/features/{layer}/{index}", response_model=FeatureView)
 def feature(bench: Open, layer: Layer, index: Index) -> Response:
     """All that is known of a feature: its card and its labels with their history."""
-    return send(bench.feature(layer, index))
+    return send(bench.cards.feature(layer, index))
 
 
 @routes.post("/features/{layer}/{index}/test", response_model=ProbeView)
 def test(bench: Open, layer: Layer, index: Index, body: ProbeBody) -> Response:
     """A feature's activation at every token of a text."""
-    return send(bench.probe(layer, index, body.text))
+    return send(bench.cards.probe(layer, index, body.text))
 
 
 @routes.post("/features/{layer}/{index}/labels", response_model=LabelView, status_code=201)
 def label(bench: Open, layer: Layer, index: Index, body: LabelBody) -> Response:
     """Keep a person's label; an earlier one by the same author stays in the history."""
-    return send(bench.add_label(layer, index, body), status=201)
+    return send(bench.cards.add_label(layer, index, body), status=201)
 
 
 @routes.delete("/labels/{label}", status_code=204)
 def withdraw(bench: Open, label: Annotated[int, Path(ge=1, le=2**53)]) -> Response:
     """Show a label no more; it stays in the history."""
-    bench.withdraw(label)
+    bench.cards.withdraw(label)
     return Response(status_code=204)
