@@ -10,7 +10,21 @@ import sys
 
 import typer
 
-from clew.cli import audit, edit, evaluation, features, harvest, kits, label, organism, search, trace, training, tuning
+from clew.cli import (
+    audit,
+    edit,
+    evaluation,
+    features,
+    harvest,
+    kits,
+    label,
+    organism,
+    search,
+    serve,
+    trace,
+    training,
+    tuning,
+)
 from clew.errors import ClewError
 
 app = typer.Typer(
@@ -41,6 +55,7 @@ app.command()(label.label)
 app.add_typer(label.app, name="labels")
 app.add_typer(organism.app, name="organism")
 app.add_typer(kits.app, name="kit")
+app.command()(serve.serve)
 
 
 def main() -> None:

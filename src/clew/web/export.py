@@ -1,7 +1,8 @@
-"""A graph as one HTML file that opens anywhere, offline: data, style and script inside, no request to anyone.
+"""A graph as one HTML file that opens anywhere, offline: the built page with its script, style and data inside.
 
-The page draws what stands in its JSON and computes no science: shares, scores and paths are worked out here, by
-`clew.attribution`. Text from prompts, tokens and labels reaches the page as data only, never as markup.
+The file is the page that `clew serve` shows, in place of whose server it carries the graph's view, what is known of its
+nodes, and the cards of its features, the most influential first, as many as fit. Its policy lets exactly this script and
+this style run and allows no request. Text from prompts, tokens and labels reaches it as data only, never as markup.
 """
 
 from __future__ import annotations
@@ -11,47 +12,80 @@ import hashlib
 import html
 import json
 import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from clew import files
-from clew.attribution.algebra import roles, strongest_paths
-from clew.attribution.graph import OFFSETS, ErrorNode, FeatureNode, Graph, TargetNode, TokenNode
-from clew.attribution.influence import Scores, cumulative_share, edge_influence, inflow, influence
+from clew.attribution.graph import Graph
+from clew.attribution.influence import inflow
+from clew.features.names import Name, Names
 from clew.ids import FeatureId
+from clew.web.models import Arrangement, GraphView, Thresholds
+from clew.web.models_features import FeatureView
+from clew.web.shelf import Held
+from clew.web.views import Naming, graph_view, node_view
+from clew.web.views_features import feature_view, related
+
+if TYPE_CHECKING:
+    from clew.kit import Kit
 
 STATIC = Path(__file__).parent / "static"
-SCRIPTS = ("graph_model.js", "graph_layout.js", "graph_draw.js", "graph_panel.js", "graph.js")
-MOST_EDGES = 100_000
-MOST_PATHS = 24
+CARD_CHARACTERS, NODE_CHARACTERS = 1_700_000, 600_000  # with page and graph a file stays under 3 MB
+_LINKS, _LEFT_OUT = 16, 12  # of a node in a file, each way
+
+Cards = Callable[[FeatureId], FeatureView | None]
 
 
-def export_html(graph: Graph, path: Path | str, *, pruned: bool = True, title: str | None = None) -> None:
-    """Write the graph as one self-contained HTML file.
+def export_html(
+    graph: Graph, path: Path | str, *, pruned: bool = True, title: str | None = None, kit: Kit | None = None
+) -> None:
+    """Write the graph as one self-contained HTML file, under 3 MB for a pruned graph.
 
     A whole graph is pruned first (80 % of the influence, 98 % of the edges'), unless `pruned` is false; its own scores
-    are shown beside. At most 100,000 edges are written, the most influential ones, and the page says how many it has.
+    are shown beside. With the kit that it was traced with, the cards of its features are in the file. At most 100,000
+    edges are written, the most influential ones, and the page says how many there are.
     """
-    files.write_text(path, render_html(graph, pruned=pruned, title=title))
+    known: dict[str, Any] = {}
+    if kit is not None:
+        known = {"card": _cards_of(kit), "naming": _naming_of(kit)}
+    files.write_text(path, render_html(graph, pruned=pruned, title=title, **known))
 
 
-def render_html(graph: Graph, *, pruned: bool = True, title: str | None = None) -> str:
-    """The page that `export_html` writes."""
-    shown = graph.prune() if pruned and is_whole(graph) else graph
-    script = "(() => {\n'use strict';\n" + "\n".join(files.read_text(STATIC / name) for name in SCRIPTS) + "})();\n"
-    style = files.read_text(STATIC / "graph.css")
-    data = json.dumps(graph_view(shown, graph), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+def render_html(
+    graph: Graph,
+    *,
+    pruned: bool = True,
+    title: str | None = None,
+    thresholds: tuple[float, float] = (0.8, 0.98),
+    card: Cards | None = None,
+    naming: Naming | None = None,
+    arrangement: Arrangement | None = None,
+) -> str:
+    """The page that `export_html` writes; `card` says what is known of a feature, `naming` what features are called."""
+    node, edge = thresholds if pruned and is_whole(graph) else (1.0, 1.0)
+    held, at = Held(graph), Thresholds(node=node, edge=edge)
+    view = graph_view("", held, at, naming or _own_names, of_kit=False)
+    title = title or f"{graph.prompt or 'Graph'} · Clew"
+    value = {
+        "title": title,
+        "version": _version(),
+        "graph": _plain(view),
+        "nodes": _nodes(held, view, at, naming or _own_names),
+        "cards": _cards(view, card) if card else {},
+        "arrangement": None if arrangement is None else _plain(arrangement),
+    }
+    script, style = _built()
     parts = {
         "policy": _policy(script, style),
         "version": _version(),
-        "title": html.escape(title or f"{graph.prompt or 'Graph'} · Clew"),
+        "title": html.escape(title),
         "style": style,
         "script": script,
-        "data": data.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"),
+        "data": _written(value).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"),
     }
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], files.read_text(STATIC / "graph.html"))
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _PAGE)
 
 
 def is_whole(graph: Graph) -> bool:
@@ -59,93 +93,105 @@ def is_whole(graph: Graph) -> bool:
     return float(inflow(graph).lost.max()) < 1e-3
 
 
-def graph_view(graph: Graph, whole: Graph | None = None) -> dict[str, Any]:
-    """What the page knows: the graph's nodes, edges and paths, with influence as it is in the whole graph."""
-    whole = graph if whole is None else whole
-    cut = whole is not graph and graph.n_nodes < whole.n_nodes
-    place = [whole.index(node) for node in graph.nodes] if cut else list(range(graph.n_nodes))
-    whole_influence = influence(whole)
-    through, held = whole_influence[place].tolist(), cumulative_share(whole_influence)[place].tolist()
-    entering, entered = inflow(graph), inflow(whole)
-    mass: list[float | None] = [None] * graph.n_nodes
-    for node, value in zip(graph.row_nodes.tolist(), graph.input_mass.tolist(), strict=True):
-        mass[node] = _short(value)
-    rows = zip(graph.offsets.tolist(), entering.error.tolist(), entering.lost.tolist(), strict=True)
-    nodes = []
-    for i, (offsets, error, lost) in enumerate(rows):
-        shares = {
-            "influence": _short(through[i]),
-            "held": _short(held[i]),
-            "error": _short(error),
-            "lost": _short(lost),
-        }
-        inputs = {"mass": mass[i], "offsets": [_short(value) for value in offsets]}
-        nodes.append(_node_view(graph, i) | shares | inputs)
-    edges, n_edges = _edges_view(graph)
-    speaking, paths = roles(graph), strongest_paths(graph, MOST_PATHS)
-    counts = {"shown": [graph.n_nodes, len(edges["source"])], "whole": None}
-    if cut or len(edges["source"]) < n_edges:
-        counts["whole"] = [whole.n_nodes, int((whole.rows != 0).sum())]
-    return {
-        "prompt": graph.prompt,
-        "tokens": list(graph.tokens),
-        "layers": graph.n_layers,
-        "first": graph.first_position,
-        "subject": graph.subject,
-        "dictionary": graph.dictionary,
-        "kind": graph.dictionary_kind,
-        "scores": {"whole": _pair(whole.scores()), "shown": _pair(graph.scores())},
-        "shares": {"error": _short(entered.mean_error), "offset": _short(entered.mean_offset)},
-        "counts": counts,
-        "offsetNames": list(OFFSETS),
-        "nodes": nodes,
-        "edges": edges,
-        "paths": [{"nodes": list(path.nodes), "weight": _short(path.weight)} for path in paths],
-        "roles": {"inputs": list(speaking.inputs[:30]), "outputs": list(speaking.outputs[:30])},
-    }
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{{policy}}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="generator" content="clew {{version}}">
+<meta name="color-scheme" content="light dark">
+<title>{{title}}</title>
+<style>{{style}}</style>
+</head>
+<body>
+<div id="page"></div>
+<noscript>This page is drawn with JavaScript; nothing leaves your machine.</noscript>
+<script type="application/json" id="clew-data">{{data}}</script>
+<script type="module">{{script}}</script>
+</body>
+</html>
+"""
 
 
-def _node_view(graph: Graph, index: int) -> dict[str, Any]:
-    node = graph.node(index)
-    place: dict[str, Any] = {"id": str(node.id), "kind": node.id.kind, "position": node.position}
-    match node:
-        case FeatureNode(layer, _, feature, activation):
-            value = {"activation": _short(activation), "value": _short(float(graph.preactivations[index]))}
-            return place | {"layer": layer, "label": graph.labels.get(FeatureId(layer, feature), "")} | value
-        case ErrorNode(layer, _):
-            return place | {"layer": layer}
-        case TokenNode(position):
-            return place | {"token": graph.token_ids[position]}
-        case TargetNode(label, _, weight, rank):
-            target = graph.targets[rank]
-            said = {"label": label, "weight": _short(weight), "value": _short(target.value)}
-            return place | said | {"probability": None if target.probability is None else _short(target.probability)}
+@cache
+def _built() -> tuple[str, str]:
+    """The built page's script and style, as its own index names them."""
+    index = files.read_text(STATIC / "index.html")
+    found = []
+    for pattern in (r'src="\./(assets/[\w.-]+\.js)"', r'href="\./(assets/[\w.-]+\.css)"'):
+        match = re.search(pattern, index)
+        assert match, "the built page names no script or no style: run make page"
+        found.append(files.read_text(STATIC / match[1]))
+    script, style = found
+    assert "</script" not in script.lower() and "<!--" not in script and "</style" not in style.lower()
+    return script, style
 
 
-def _edges_view(graph: Graph) -> tuple[dict[str, list[Any]], int]:
-    """The edges as columns, the most influential first; `held` is the share of the edges' influence up to each."""
-    carried = edge_influence(graph)
-    where = graph.rows.nonzero()
-    values = carried[where[:, 0], where[:, 1]]
-    held = cumulative_share(values)
-    order = torch.sort(values, descending=True, stable=True).indices[:MOST_EDGES]
-    rows, cols = where[order, 0], where[order, 1]
-    weights = graph.rows[rows, cols].tolist()
-    return {
-        "source": graph.col_nodes[cols].tolist(),
-        "target": graph.row_nodes[rows].tolist(),
-        "weight": [_short(weight) for weight in weights],
-        "held": [round(share, 5) for share in held[order].tolist()],
-    }, len(where)
+def _nodes(held: Held, view: GraphView, at: Thresholds, naming: Naming) -> dict[str, Any]:
+    """What goes into nodes and out of them in the whole graph: of the most influential, within the bound."""
+    ranked = sorted(view.nodes, key=lambda node: (node.kind != "target", -node.influence))
+    found, size = {}, 0
+    for node in ranked:
+        detail = node_view(held, held.graph.index(node.id), at, naming, _LINKS)
+        value = _plain(detail.model_copy(update={"left_out": detail.left_out[:_LEFT_OUT], "paths": detail.paths[:4]}))
+        size += len(_written(value))
+        if size > NODE_CHARACTERS:
+            break
+        found[node.id] = value
+    return found
 
 
-def _pair(scores: Scores) -> list[float]:
-    return [_short(scores.replacement), _short(scores.completeness)]
+def _cards(view: GraphView, card: Cards) -> dict[str, Any]:
+    """Cards of the features, those of the most influential nodes first, within the bound."""
+    ranked = sorted((node for node in view.nodes if node.feature), key=lambda node: -node.influence)
+    found, size = {}, 0
+    for feature in dict.fromkeys(node.feature for node in ranked if node.feature):
+        known = card(FeatureId.parse(feature))
+        if known is None:
+            continue
+        value = _plain(known)
+        size += len(_written(value))
+        if size > CARD_CHARACTERS:
+            break
+        found[feature] = value
+    return found
 
 
-def _short(value: float) -> float:
-    """Five digits: more than a person reads, fewer than a file needs."""
-    return float(f"{value:.5g}")
+def _cards_of(kit: Kit) -> Cards:
+    names = _names_of(kit)
+
+    def card(feature: FeatureId) -> FeatureView:
+        known = None if kit.atlas is None else kit.atlas[feature]
+        named = names.of([feature, *([] if known is None else related(known))])
+        return feature_view(feature, named[feature], kit.dictionary, known, (), named)
+
+    return card
+
+
+def _naming_of(kit: Kit) -> Naming:
+    names = _names_of(kit)
+
+    def naming(graph: Graph, features: Sequence[FeatureId]) -> Mapping[FeatureId, Name]:
+        return _own_names(graph, features) | names.of(feature for feature in features if feature not in graph.labels)
+
+    return naming
+
+
+def _names_of(kit: Kit) -> Names:
+    return Names(kit.subject, kit.dictionary, None, kit.atlas)
+
+
+def _own_names(graph: Graph, features: Sequence[FeatureId]) -> dict[FeatureId, Name]:
+    return {feature: Name(graph.labels[feature], "") for feature in features if feature in graph.labels}
+
+
+def _plain(view: Any) -> Any:
+    return view.model_dump(mode="json", exclude_none=True)
+
+
+def _written(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def _policy(script: str, style: str) -> str:

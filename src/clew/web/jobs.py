@@ -175,7 +175,7 @@ class Queue:
             for task in self._tasks.values():
                 task.cancelled = True
             self._changed.notify_all()
-        self._worker.join(timeout=30)
+        self._worker.join(timeout=5)  # a run of the model that does not report is left behind
 
     # --- the worker ---------------------------------------------------------------------------------------------
 

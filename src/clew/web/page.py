@@ -33,10 +33,9 @@ class Asset:
         self.packed = gzip.compress(self.content, 9, mtime=0)
         self.tag = f'"{hashlib.sha256(self.content).hexdigest()[:32]}"'
 
-    def answer(self, request: Request, *, lasting: bool) -> Response:
-        """The file, or that the reader has it already; `lasting` when its name changes with its content."""
-        head = {"ETag": self.tag, "Cache-Control": "max-age=31536000, immutable" if lasting else "no-cache"}
-        head["Vary"] = "Accept-Encoding"
+    def answer(self, request: Request) -> Response:
+        """The file, or that the reader has it already."""
+        head = {"ETag": self.tag, "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
         if request.headers.get("if-none-match") == self.tag:
             return Response(status_code=304, headers=head)
         if "gzip" in request.headers.get("accept-encoding", "") and len(self.packed) < len(self.content):
@@ -62,4 +61,4 @@ def show_page(app: FastAPI) -> None:
         if asset is None:
             what = "the page is not built: run make page" if not address else f"there is nothing at /{address[:100]}"
             raise NotFoundError(what)
-        return asset.answer(request, lasting=address.startswith("assets/"))
+        return asset.answer(request)

@@ -22,6 +22,7 @@ from typing import Any
 
 from clew import files
 from clew.attribution.graph import Graph
+from clew.errors import FileError
 from clew.features.label import now
 from clew.features.labels import LabelStore
 from clew.web.models import Arrangement, GraphEntry, Output, ScorePair, Thresholds
@@ -50,6 +51,12 @@ class Workspace:
         """Open it, or make it; labels are those of the dictionary with this fingerprint."""
         self.folder, self.fingerprint = Path(folder), fingerprint
         self._lock = threading.RLock()
+        if self.folder.exists() and not self.folder.is_dir():
+            raise FileError(f"the workspace {self.folder} is a file: give a folder")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FileError(f"cannot make the workspace {self.folder}: {error.strerror or error}") from error
         self._opened = files.open_database(
             self.folder / INDEX, what="a workbench", mark=_MARK, schema=SCHEMA, tables=_TABLES
         )

@@ -1,0 +1,105 @@
+"""`clew serve`: the workbench on this machine, opened in the browser."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clew.cli.common import DictionaryOption, KitOption, ModelOption, on_few_threads, open_kit
+from clew.errors import InputError
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+PORT = 4747
+
+
+def serve(
+    kit: KitOption = "minnow",
+    model: ModelOption = None,
+    dictionary: DictionaryOption = None,
+    workspace: Annotated[Path, typer.Option(help="The folder that keeps graphs, labels and results.")] = Path(
+        "workspace"
+    ),
+    port: Annotated[int, typer.Option(help="Where to listen; 0 takes a free one.")] = PORT,
+    host: Annotated[str, typer.Option(help="The interface; others than this machine's need a token.")] = "127.0.0.1",
+    token: Annotated[
+        str | None, typer.Option(help="Ask for this token; made up where others can reach the server.")
+    ] = None,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Do not open a browser.")] = False,
+) -> None:
+    """Open the workbench: trace prompts, read and label features, edit, compare.
+
+    Example: `clew serve --kit minnow --workspace workspace`
+
+    It listens to this machine alone unless --host says otherwise. Ctrl-C ends it.
+    """
+    from clew.web.security import is_loopback
+
+    listening = _listen(host, port)
+    with listening:
+        if token is None and not is_loopback(host):
+            token = secrets.token_urlsafe(16)
+        app = _app(kit, model, dictionary, workspace, host, token)
+        address = f"http://{_written(host)}:{listening.getsockname()[1]}/"
+        if token is not None:
+            address += f"?token={token}"
+        _run(app, listening, address, browse=not no_open)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Take the port before anything is loaded; InputError when it cannot be had."""
+    if not 0 <= port <= 65535:
+        raise InputError(f"--port is {port}: give a number from 0 to 65535")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host.strip("[]"), port))
+        listening.listen(128)
+    except OSError as error:
+        listening.close()
+        why = error.strerror or str(error)
+        raise InputError(f"cannot listen at {host}, port {port} ({why}): give another --port or --host") from error
+    return listening
+
+
+def _app(kit: str, model: str | None, dictionary: str | None, workspace: Path, host: str, token: str | None) -> FastAPI:
+    from clew.web.app import make_app
+
+    loaded = open_kit(kit, model, dictionary)
+    on_few_threads(loaded)
+    return make_app(loaded, workspace, host=host, token=token)
+
+
+def _written(host: str) -> str:
+    if host in ("0.0.0.0", "::"):
+        return socket.gethostname()
+    return f"[{host.strip('[]')}]" if ":" in host else host
+
+
+def _run(app: FastAPI, listening: socket.socket, address: str, *, browse: bool) -> None:
+    """Say where the page is once it can be asked for, and answer until the end."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            print(f"Clew is at {address}", flush=True)
+            if browse:
+                import webbrowser
+
+                webbrowser.open(address)
+
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, server_header=False, ws="none", timeout_graceful_shutdown=2
+    )
+    try:
+        Server(config).run([listening])
+    except KeyboardInterrupt:
+        print("", file=sys.stderr)
