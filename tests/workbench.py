@@ -1,0 +1,83 @@
+"""A workbench on the bundled kit for tests, asked in this process; and the real server, in one of its own."""
+
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from starlette.testclient import TestClient
+
+from clew.kit import Kit, load
+
+HERE = "http://127.0.0.1:4747"
+FRANCE, GERMANY = "The capital of France is", "The capital of Germany is"
+
+
+@lru_cache
+def minnow() -> Kit:
+    return load("minnow")
+
+
+@contextmanager
+def opened(workspace: Path, **options: Any) -> Iterator[TestClient]:
+    """A client of a workbench that is closed at the end."""
+    from clew.web.app import make_app
+
+    with TestClient(make_app(minnow(), workspace, **options), base_url=HERE, raise_server_exceptions=False) as client:
+        yield client
+
+
+def done(client: TestClient, body: dict[str, Any], seconds: float = 60) -> dict[str, Any]:
+    """What a job came to; fails when it does not end well."""
+    found = ended(client, asked(client, body), seconds)
+    assert found["state"] == "done", found
+    return found["result"]
+
+
+def asked(client: TestClient, body: dict[str, Any]) -> str:
+    answer = client.post("/api/jobs", json=body)
+    assert answer.status_code == 202, answer.text
+    return answer.json()["id"]
+
+
+def ended(client: TestClient, job: str, seconds: float = 60) -> dict[str, Any]:
+    until = time.monotonic() + seconds
+    while (found := client.get(f"/api/jobs/{job}").json())["state"] in ("queued", "running"):
+        assert time.monotonic() < until, found
+        time.sleep(0.01)
+    return found
+
+
+def traced(client: TestClient, prompt: str = FRANCE) -> str:
+    return done(client, {"kind": "trace", "prompt": prompt})["graph"]
+
+
+@contextmanager
+def serving(workspace: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`clew serve` in a process of its own: the process and its address."""
+    command = [sys.executable, "-m", "clew", "serve", "--workspace", str(workspace), "--port", "0", "--no-open"]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    process = subprocess.Popen(
+        [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line.startswith("Clew is at "), line + (process.stderr.read() if process.stderr and not line else "")
+        yield process, line.removeprefix("Clew is at ").strip().rstrip("/")
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def fetched(address: str, body: bytes | None = None, **headers: str) -> bytes:
+    head = {name.replace("_", "-"): value for name, value in headers.items()}
+    request = urllib.request.Request(address, body, {"Content-Type": "application/json"} | head if body else head)
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return answer.read()
