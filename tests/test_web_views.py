@@ -1,0 +1,227 @@
+"""What the page is sent of graphs is what the library says of them, at every threshold."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from clew.attribution.algebra import paths_through, roles, strongest_paths
+from clew.attribution.checks import check_whole
+from clew.attribution.compare import compare
+from clew.attribution.graph import Graph
+from clew.attribution.influence import cumulative_share, edge_influence, inflow, influence, over_left_out
+from clew.errors import FileError
+from clew.features.names import Name
+from clew.web.models import Thresholds
+from clew.web.shelf import Held, Shelf
+from clew.web.views import compare_view, graph_view, node_view, scores_view
+from tests.graphs import capital_graph, random_graph
+
+LEVELS = [(0.8, 0.98), (0.5, 0.9), (1.0, 1.0), (0.05, 0.05), (0.95, 1.0)]
+
+
+def naming(graph, features):
+    return {feature: Name(graph.labels.get(feature, "none"), "person") for feature in features}
+
+
+def near(value):
+    return pytest.approx(value, rel=1e-4, abs=1e-6)
+
+
+def seen(graph, node, edge):
+    return graph_view("g", Held(graph), Thresholds(node=node, edge=edge), naming, of_kit=True)
+
+
+@pytest.mark.parametrize(("node", "edge"), LEVELS)
+@pytest.mark.parametrize("seed", range(2))
+def test_a_view_holds_the_pruned_graphs_nodes_with_the_whole_graphs_influence(seed, node, edge):
+    whole = capital_graph(seed)
+    part, view = whole.prune(node, edge), seen(whole, node, edge)
+    assert [one.id for one in view.nodes] == [str(one.id) for one in part.nodes]
+    through, held = influence(whole), cumulative_share(influence(whole))
+    entering = inflow(part)
+    for i, one in enumerate(view.nodes):
+        place = whole.index(one.id)
+        assert one.influence == near(float(through[place]))
+        assert one.held == near(float(held[place]))
+        assert (one.error, one.lost) == (near(float(entering.error[i])), near(float(entering.lost[i])))
+        assert one.offsets == near(whole.offsets[place].tolist())
+        if one.kind == "feature":
+            assert one.activation == near(float(whole.activations[place]))
+            assert one.value == near(float(whole.preactivations[place]))
+            assert one.label == naming(whole, [whole.node(place).id.feature])[whole.node(place).id.feature].text
+    assert view.scores.whole.replacement == near(whole.scores().replacement)
+    assert view.scores.shown.completeness == near(part.scores().completeness)
+    assert (view.counts.shown.nodes, view.counts.shown.edges) == (part.n_nodes, int((part.rows != 0).sum()))
+    assert view.counts.whole.nodes == whole.n_nodes
+    assert (view.shares.error, view.shares.offset) == (near(inflow(whole).mean_error), near(inflow(whole).mean_offset))
+
+
+@pytest.mark.parametrize(("node", "edge"), LEVELS)
+def test_edges_are_the_pruned_graphs_the_most_influential_first(node, edge):
+    whole = capital_graph()
+    part, view = whole.prune(node, edge), seen(whole, node, edge)
+    columns = view.edges
+    assert len(columns.source) == len(columns.target) == len(columns.weight) == len(columns.held)
+    matrix = part.adjacency
+    for source, target, weight in zip(columns.source, columns.target, columns.weight, strict=True):
+        assert weight == near(float(matrix[target, source]))
+    assert len(columns.source) == int((matrix != 0).sum())
+    assert columns.held == sorted(columns.held)
+    assert max(columns.held, default=1) == near(1)
+    carried = torch.zeros_like(matrix)
+    carried[part.row_nodes[:, None], part.col_nodes[None, :]] = edge_influence(part)
+    order = carried[columns.target, columns.source].tolist()
+    assert order == sorted(order, reverse=True)
+
+
+def test_paths_and_roles_are_the_pruned_graphs():
+    whole = capital_graph()
+    part, view = whole.prune(), seen(whole, 0.8, 0.98)
+    ids = [one.id for one in view.nodes]
+    found = strongest_paths(part, 24)
+    assert [path.nodes for path in view.paths] == [[ids[node] for node in path.nodes] for path in found]
+    assert [path.weight for path in view.paths] == [near(path.weight) for path in found]
+    assert view.roles.inputs == [ids[node] for node in roles(part).inputs[:30]]
+
+
+@pytest.mark.parametrize(("node", "edge"), LEVELS)
+def test_scores_alone_are_those_of_the_view(node, edge):
+    whole, thresholds = capital_graph(), Thresholds(node=node, edge=edge)
+    alone, view = scores_view(Held(whole), thresholds), seen(whole, node, edge)
+    assert (alone.scores, alone.counts) == (view.scores, view.counts)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_nodes_links_are_its_row_and_column_in_the_whole_graph_by_absolute_weight(seed):
+    whole = random_graph(seed, n_features=25)
+    held, thresholds = Held(whole), Thresholds(node=0.6, edge=0.9)
+    shown = {str(one.id) for one in whole.prune(0.6, 0.9).nodes}
+    matrix, mass = whole.adjacency, whole.adjacency.abs().sum(1)
+    for index in range(whole.n_nodes):
+        view = node_view(held, index, thresholds, naming, 1000)
+        assert view.shown == (view.node.id in shown)
+        for links, weights, target in (
+            (view.inputs, matrix[index], lambda other, own=index: own),
+            (view.outputs, matrix[:, index], lambda other: other),
+        ):
+            assert {link.id for link in links} == {str(whole.node(i).id) for i in weights.nonzero()[:, 0].tolist()}
+            assert [abs(link.weight) for link in links] == sorted((abs(one.weight) for one in links), reverse=True)
+            for link in links:
+                other = whole.index(link.id)
+                assert link.weight == near(float(weights[other]))
+                assert link.share == near(float(weights[other] / mass[target(other)]))
+                assert link.shown == (link.id in shown)
+        assert view.n_inputs == len(view.inputs)
+        assert node_view(held, index, thresholds, naming, 2).n_inputs == view.n_inputs
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_flows_over_left_out_nodes_comes_from_shown_ones_alone(seed):
+    whole = random_graph(seed, n_features=25)
+    held, thresholds = Held(whole), Thresholds(node=0.5, edge=0.9)
+    mask = held.shown(0.5, 0.9).mask
+    index = whole.target_range.start
+    view, expected = node_view(held, index, thresholds, naming, 10), over_left_out(whole, index, mask)
+    assert view.left_out
+    for link in view.left_out:
+        other = whole.index(link.id)
+        assert bool(mask[other])
+        assert link.through == near(float(expected[other]))
+        assert link.direct == near(float(whole.adjacency[index, other]))
+    assert [abs(one.through) for one in view.left_out] == sorted((abs(o.through) for o in view.left_out), reverse=True)
+
+
+def test_paths_through_a_node_are_found_among_the_nodes_shown():
+    whole = capital_graph()
+    part = whole.prune()
+    held, thresholds = Held(whole), Thresholds(node=0.8, edge=0.98)
+    for place in range(0, part.n_nodes, 7):
+        node = part.node(place)
+        view = node_view(held, whole.index(node), thresholds, naming, 10)
+        expected = paths_through(part, place, 10)
+        assert [path.nodes for path in view.paths] == [[str(part.node(i).id) for i in one.nodes] for one in expected]
+
+
+def test_a_comparison_says_where_each_feature_is_and_what_it_weighs_there():
+    a, b = random_graph(1, n_features=40, d_features=6), random_graph(2, n_features=40, d_features=6)
+    view, found = compare_view(("a", "b"), Held(a), Held(b), naming, (True, False)), compare(a, b)
+    assert (view.n_shared, view.n_only_a, view.n_only_b) == tuple(map(len, (found.shared, found.only_a, found.only_b)))
+    for one, pair in zip(view.features, found.pairs, strict=True):
+        assert one.feature == str(pair.feature)
+        assert one.where == ("only_b" if pair.a is None else "only_a" if pair.b is None else "shared")
+        if pair.a is not None:
+            assert one.position_a == int(a.feature_keys[pair.a, 1])
+            assert (one.influence_a, one.activation_a) == (near(pair.influence_a), near(float(a.activations[pair.a])))
+        else:
+            assert one.position_a is one.influence_a is one.activation_a is None
+    assert view.aligned == list(found.positions)
+
+
+def test_a_graph_without_features_has_every_view():
+    whole = random_graph(1, n_features=0)
+    assert seen(whole, 0.8, 0.98).nodes
+    assert node_view(Held(whole), whole.target_range.start, Thresholds(node=0.8, edge=0.98), naming, 5).inputs
+    assert compare_view(("a", "b"), Held(whole), Held(whole), naming, (True, True)).features == []
+
+
+def test_the_shelf_keeps_the_graphs_looked_at_last_within_its_bound(monkeypatch):
+    loaded = []
+
+    def load(name):
+        loaded.append(name)
+        return random_graph(int(name))
+
+    monkeypatch.setattr("clew.web.shelf.MOST_BYTES", 3 * random_graph(0).rows.nbytes)
+    shelf = Shelf(load)
+    for name in "0101020123":
+        assert shelf[name].graph.prompt
+    assert loaded == ["0", "1", "2", "3"]
+    shelf["0"]
+    assert loaded[-1] == "0"
+    shelf.drop("0")
+    shelf["0"]
+    assert loaded.count("0") == 3
+
+
+# --- graphs from elsewhere ------------------------------------------------------------------------------------------
+
+
+def swap(t):
+    return t[torch.tensor([1, 0, *range(2, len(t))])]
+
+
+BROKEN = {
+    "outside its layers": lambda g: replace(g, feature_keys=g.feature_keys + torch.tensor([99, 0, 0])),
+    "outside the tokens": lambda g: replace(g, feature_keys=g.feature_keys + torch.tensor([0, 99, 0])),
+    "below zero": lambda g: replace(g, error_keys=g.error_keys - 1),
+    "out of order": lambda g: replace(g, feature_keys=swap(g.feature_keys)),
+    "twice": lambda g: replace(g, feature_keys=g.feature_keys[torch.tensor([0, *range(len(g.feature_keys) - 1)])]),
+    "two rows": lambda g: replace(g, row_nodes=g.row_nodes[torch.tensor([0, *range(len(g.row_nodes) - 1)])]),
+    "a token reads": lambda g: replace(g, row_nodes=torch.where(g.row_nodes == 0, g.token_range.start, g.row_nodes)),
+    "an output is read": lambda g: replace(g, col_nodes=torch.where(g.col_nodes == 0, g.n_nodes - 1, g.col_nodes)),
+    "backwards": lambda g: replace(g, rows=torch.ones_like(g.rows)),
+    "nan": lambda g: replace(g, rows=g.rows * float("nan")),
+    "infinite": lambda g: replace(g, activations=g.activations + float("inf")),
+    "negative mass": lambda g: replace(g, input_mass=-g.input_mass),
+    "half a character": lambda g: replace(g, tokens=("\ud800", *g.tokens[1:])),
+    "no outputs": lambda g: replace(g, targets=()),
+    "weight": lambda g: replace(g, targets=(replace(g.targets[0], weight=float("nan")), *g.targets[1:])),
+    "ids": lambda g: replace(g, token_ids=("x", *g.token_ids[1:])),
+    "fewer ids": lambda g: replace(g, token_ids=g.token_ids[1:]),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_graph_that_breaks_a_promise_is_refused_in_one_line(name):
+    with pytest.raises(FileError, match="not a whole graph"):
+        check_whole(BROKEN[name](random_graph(3, n_features=20)))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_our_own_graphs_keep_their_promises(seed, tmp_path):
+    graph = random_graph(seed, n_features=20, dtype=torch.float32)
+    assert check_whole(graph) is graph
+    check_whole(graph.prune())
+    check_whole(capital_graph(seed))
+    check_whole(Graph.from_json(graph.to_json()))
