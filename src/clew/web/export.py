@@ -1,8 +1,8 @@
 """A graph as one HTML file that opens anywhere, offline: the built page with its script, style and data inside.
 
-The file is the page that `clew serve` shows, in place of whose server it carries the graph's view, what is known of its
-nodes, and the cards of its features, the most influential first, as many as fit. Its policy lets exactly this script and
-this style run and allows no request. Text from prompts, tokens and labels reaches it as data only, never as markup.
+The file is the page that `clew serve` shows. In place of a server it carries the graph's view, what is known of its
+nodes, and the cards of its features, the most influential first, as many as fit. Its policy lets exactly this script
+and this style run and allows no request. Text from prompts, tokens and labels is data only, never markup.
 """
 
 from __future__ import annotations
@@ -124,7 +124,8 @@ def _built() -> tuple[str, str]:
         assert match, "the built page names no script or no style: run make page"
         found.append(files.read_text(STATIC / match[1]))
     script, style = found
-    assert "</script" not in script.lower() and "<!--" not in script and "</style" not in style.lower()
+    assert not re.search("</script|<!--", script, re.IGNORECASE)
+    assert not re.search("</style", style, re.IGNORECASE)
     return script, style
 
 

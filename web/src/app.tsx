@@ -1,0 +1,69 @@
+// The frame around every view: name, places, kit, theme, notices, and the guide's coach.
+import type { View } from "./state/route";
+import { dark, dismiss, embedded, helping, notices, spoken, switchTheme, workbench } from "./state/app";
+import { route, write } from "./state/route";
+import { graph, graphId } from "./state/trace";
+import { Coach, Guide } from "./views/guide";
+import { Compare } from "./views/compare";
+import { Edit } from "./views/edit";
+import { Feature } from "./views/feature";
+import { Features } from "./views/features";
+import { Help } from "./views/help";
+import { Trace } from "./views/trace";
+
+const PLACES: [View, string][] = [["trace", "Trace"], ["edit", "Edit"], ["compare", "Compare"], ["features", "Features"], ["guide", "Guide"]];
+
+export function App() {
+  const { view } = route.value;
+  return (
+    <>
+      <a class="skip" href="#main" onClick={(event) => (event.preventDefault(), document.getElementById("main")?.focus())}>Skip to the view</a>
+      <header class="top">
+        <a class="brand" href="#/trace" aria-label="Clew, start">
+          <svg viewBox="0 0 32 32" width="24" height="24" aria-hidden="true">
+            <circle cx="14" cy="15" r="10.5" />
+            <path d="M5 11c6-4 13-3 18 3M4 17c6-5 14-4 19 2M8 23c5-5 11-5 15-2M9 6c6 1 10 5 12 10M21 23c3 3 6 2 9 0" />
+          </svg>
+          <span>Clew</span>
+        </a>
+        {!embedded && (
+          <nav aria-label="Views">
+            {PLACES.map(([name, title]) => {
+              const here = view === name || (name === "features" && view === "feature");
+              return <a key={name} href={write({ view: name, id: name === "trace" ? graphId.value : "", query: {} })} aria-current={here ? "page" : undefined}>{title}</a>;
+            })}
+          </nav>
+        )}
+        {embedded && view === "feature" && <nav aria-label="Views"><a href="#/trace">Graph</a></nav>}
+        <span class="grow" />
+        <span class="kit">{kitLine()}</span>
+        <button type="button" class="icon" aria-label={dark.value ? "Switch to light" : "Switch to dark"} title="Light or dark (t)" onClick={switchTheme}>◐</button>
+        <button type="button" class="icon" aria-label="Help and keys" title="Help (?)" onClick={() => (helping.value = true)}>?</button>
+      </header>
+      <main id="main" tabIndex={-1}>
+        {view === "trace" && <Trace />}
+        {view === "feature" && <Feature key={route.value.id} />}
+        {view === "features" && !embedded && <Features />}
+        {view === "edit" && !embedded && <Edit />}
+        {view === "compare" && !embedded && <Compare />}
+        {view === "guide" && !embedded && <Guide />}
+      </main>
+      <Coach />
+      <Help />
+      <div class="notices" role="status">
+        {notices.value.map((each) => (
+          <p key={each.id} class={each.kind}>
+            {each.text} <button type="button" class="close" aria-label="Dismiss" onClick={() => dismiss(each.id)}>✕</button>
+          </p>
+        ))}
+      </div>
+      <div class="unseen" aria-live="polite">{spoken.value}</div>
+    </>
+  );
+}
+
+function kitLine(): string {
+  const kit = workbench.value?.kit;
+  if (kit) return `${kit.name} · ${kit.n_layers} layers · ${kit.dictionary_kind.toUpperCase()}`;
+  return embedded ? (graph.value?.view.subject ?? "") : "";
+}

@@ -1,0 +1,74 @@
+// Links on a canvas: one stroke for all of a sign, a width and a strength, so that thousands cost some dozens of calls.
+// A link is as wide as its share of the target's input, and as clear as its target is influential. Links that take away
+// are dashed; thin dashes are drawn as pieces by hand, which software rendering does far faster than a dash pattern.
+import type { Link, Mark } from "../model/scene";
+import type { Palette } from "./palette";
+
+export interface Ends {
+  x1: number;
+  y1: number;
+  x2: number;
+  y2: number;
+}
+
+export function ends(link: Link): Ends {
+  const { from, to } = link;
+  return { x1: from.x, y1: from.y - edge(from), x2: to.x, y2: to.y + edge(to) };
+}
+
+function edge(mark: Mark): number {
+  if (mark.half > 0) return mark.r;
+  return mark.kind === "token" ? 6 : mark.r * 0.6;
+}
+
+const CLEAR = [0.3, 0.5, 0.75, 1];
+
+export function drawLinks(pen: CanvasRenderingContext2D, links: readonly Link[], colours: Palette, scale: number, strength: number, fade = true): void {
+  const batches = new Map<number, Link[]>();
+  for (const link of links) {
+    const level = Math.min(7, Math.floor(8 * Math.sqrt(Math.min(1, Math.abs(link.share)))));
+    const clear = fade ? Math.min(3, Math.ceil(3 * Math.sqrt(link.rank))) : 3;
+    const key = level * 8 + clear * 2 + (link.weight < 0 ? 1 : 0);
+    const batch = batches.get(key);
+    if (batch) batch.push(link);
+    else batches.set(key, [link]);
+  }
+  pen.lineCap = "butt";
+  for (const [key, batch] of [...batches].sort((a, b) => a[0] - b[0])) {
+    const level = key >> 3;
+    const minus = (key & 1) === 1;
+    const width = level < 2 ? 0.9 : 0.7 + 0.13 * scale * level ** 2;
+    pen.strokeStyle = minus ? colours.minus : colours.plus;
+    pen.lineWidth = width;
+    pen.globalAlpha = Math.min(1, strength * (0.22 + 0.11 * level) * CLEAR[(key >> 1) & 3]!);
+    const thin = width <= 1;
+    pen.setLineDash(minus && !thin ? [5 + width, 4 + 0.6 * width] : []);
+    pen.beginPath();
+    for (const link of batch) (minus && thin ? pieces : curve)(pen, ends(link));
+    pen.stroke();
+  }
+  pen.setLineDash([]);
+  pen.globalAlpha = 1;
+}
+
+function curve(pen: CanvasRenderingContext2D, { x1, y1, x2, y2 }: Ends): void {
+  const bend = (y1 - y2) * 0.5;
+  pen.moveTo(x1, y1);
+  pen.bezierCurveTo(x1, y1 - bend, x2, y2 + bend, x2, y2);
+}
+
+/** Every other piece of the curve. */
+function pieces(pen: CanvasRenderingContext2D, { x1, y1, x2, y2 }: Ends): void {
+  const bend = (y1 - y2) * 0.5;
+  const count = Math.max(5, Math.min(161, Math.round((Math.abs(x2 - x1) + Math.abs(y2 - y1)) / 7) | 1));
+  for (let i = 0; i < count; i++) {
+    const t = i / count;
+    const s = 1 - t;
+    const [a, b, c, d] = [s * s * s, 3 * s * s * t, 3 * s * t * t, t * t * t];
+    const x = (a + b) * x1 + (c + d) * x2;
+    const y = a * y1 + b * (y1 - bend) + c * (y2 + bend) + d * y2;
+    if (i % 2 === 0) pen.moveTo(x, y);
+    else pen.lineTo(x, y);
+  }
+  if (count % 2 === 1) pen.lineTo(x2, y2);
+}

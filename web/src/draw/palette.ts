@@ -1,0 +1,60 @@
+// Colours and fonts for canvases, read once a theme from the style sheet, which is the only place that says them.
+
+export interface Palette {
+  paper: string;
+  raised: string;
+  ink: string;
+  soft: string;
+  faint: string;
+  line: string;
+  feature: string;
+  named: string;
+  token: string;
+  accent: string;
+  plus: string;
+  minus: string;
+  groups: readonly string[];
+}
+
+export const SANS = '12px ui-sans-serif, system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif';
+export const MONO = '13px ui-monospace, "SF Mono", "Cascadia Mono", "DejaVu Sans Mono", Menlo, Consolas, monospace';
+
+let known: { key: string; palette: Palette } | null = null;
+
+export function palette(dark: boolean): Palette {
+  const key = String(dark);
+  if (known?.key === key) return known.palette;
+  document.documentElement.dataset["theme"] = dark ? "dark" : "light";
+  const style = getComputedStyle(document.documentElement);
+  const say = (name: string) => style.getPropertyValue(`--${name}`).trim();
+  const found: Palette = {
+    paper: say("paper"), raised: say("raised"), ink: say("ink"), soft: say("soft"), faint: say("faint"), line: say("line"),
+    feature: say("feature"), named: say("named"), token: say("token"), accent: say("accent"), plus: say("plus"), minus: say("minus"),
+    groups: Array.from({ length: 8 }, (_, i) => say(`group-${i}`)),
+  };
+  known = { key, palette: found };
+  return found;
+}
+
+let ruler: CanvasRenderingContext2D | null = null;
+const widths = new Map<string, number>();
+
+export function measure(text: string, mono: boolean): number {
+  const key = `${mono ? "m" : "s"}${text}`;
+  const before = widths.get(key);
+  if (before !== undefined) return before;
+  ruler ??= document.createElement("canvas").getContext("2d");
+  if (!ruler) return text.length * 8;
+  ruler.font = mono ? MONO : SANS;
+  const width = ruler.measureText(text).width;
+  if (widths.size > 20000) widths.clear();
+  widths.set(key, width);
+  return width;
+}
+
+/** The same text has the same colour, in every graph. */
+export function colourOf(text: string, colours: readonly string[]): string {
+  let hash = 7;
+  for (const letter of text) hash = (hash * 31 + letter.codePointAt(0)!) >>> 0;
+  return colours[hash % colours.length]!;
+}

@@ -1,0 +1,122 @@
+// The two canvases behind the marks: all links below, what is lit above. The lower one is drawn once and then moved by
+// the browser as a bitmap; when there are many links the strongest are drawn at once and the others in slices.
+import type { Layout } from "../model/layout";
+import type { Link, Mark, Scene } from "../model/scene";
+import { drawLinks } from "./edges";
+import { type Look, drawMark, drawTags } from "./marks";
+import type { Palette } from "./palette";
+
+const LARGEST = 24e6; // pixels of one canvas
+export const MANY = 500; // marks, from which they are drawn on the canvas
+
+export interface Lit {
+  links: readonly Link[];
+  /** Marks and how they are related: 1 adds, -1 takes away, 0 found or on the path. */
+  marks: ReadonlyMap<Mark, number>;
+  cursor: Mark | null;
+  chosen: ReadonlySet<string>;
+}
+
+export class Stage {
+  private drawing = 0;
+  private dirty: [number, number, number, number] | null = null;
+  private scale = 1;
+  /** Milliseconds the last full drawing took, for the benchmark. */
+  took = 0;
+
+  constructor(
+    private readonly base: HTMLCanvasElement,
+    private readonly lit: HTMLCanvasElement,
+  ) {}
+
+  private ready(canvas: HTMLCanvasElement, layout: Layout): CanvasRenderingContext2D {
+    this.scale = Math.min(window.devicePixelRatio || 1, Math.sqrt(LARGEST / Math.max(1, layout.width * layout.height)));
+    const [width, height] = [Math.round(layout.width * this.scale), Math.round(layout.height * this.scale)];
+    if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
+    const pen = canvas.getContext("2d", { willReadFrequently: true })!;
+    pen.setTransform(this.scale, 0, 0, this.scale, 0, 0);
+    return pen;
+  }
+
+  drawBase(scene: Scene, layout: Layout, colours: Palette, look: Look, first: number, done: () => void): void {
+    cancelAnimationFrame(this.drawing);
+    const started = performance.now();
+    const pen = this.ready(this.base, layout);
+    pen.globalCompositeOperation = "source-over";
+    pen.clearRect(0, 0, layout.width, layout.height);
+    if (scene.marks.length > MANY) {
+      for (const mark of scene.marks) drawMark(pen, mark, colours, look);
+      drawTags(pen, layout, colours, () => true);
+    }
+    const { links } = scene;
+    const strength = links.length > 3000 ? 0.4 : links.length > 800 ? 0.65 : 0.9;
+    let at = 0;
+    let slice = 1500;
+    const more = () => {
+      const start = performance.now();
+      pen.globalCompositeOperation = "destination-over";
+      drawLinks(pen, links.slice(at, at + slice), colours, layout.scale, strength);
+      pen.getImageData(0, 0, 1, 1); // waits for the strokes, so that the next slice fits the time they took
+      at += slice;
+      slice = Math.max(400, Math.min(8000, Math.round((slice * 20) / Math.max(1, performance.now() - start))));
+      if (at < links.length) {
+        this.drawing = requestAnimationFrame(more);
+        return;
+      }
+      bands(pen, layout, colours, first);
+      this.took = performance.now() - started;
+      done();
+    };
+    more();
+  }
+
+  drawLit(layout: Layout, colours: Palette, look: Look, lit: Lit): void {
+    const pen = this.ready(this.lit, layout);
+    if (this.dirty) pen.clearRect(...this.dirty);
+    this.dirty = null;
+    if (!lit.marks.size) return;
+    if (lit.links.length) drawLinks(pen, lit.links, colours, layout.scale, 1.25, false);
+    for (const [mark, sign] of lit.marks) {
+      const [cursor, chosen] = [mark === lit.cursor, lit.chosen.has(mark.key)];
+      const ring = cursor || chosen ? colours.accent : sign > 0 ? colours.plus : sign < 0 ? colours.minus : "";
+      drawMark(pen, mark, colours, look, ring, sign < 0 && !cursor && !chosen, chosen);
+    }
+    drawTags(pen, layout, colours, (mark) => lit.marks.has(mark));
+    this.dirty = reach(lit, layout);
+  }
+
+  stop(): void {
+    cancelAnimationFrame(this.drawing);
+  }
+}
+
+/** The rectangle that what is lit can touch: only that is cleared the next time. */
+function reach(lit: Lit, layout: Layout): [number, number, number, number] {
+  let [left, top, right, bottom] = [layout.width, layout.height, 0, 0];
+  for (const mark of lit.marks.keys()) {
+    const aside = Math.max(mark.half, mark.r) + 12;
+    left = Math.min(left, mark.x - aside);
+    right = Math.max(right, mark.x + aside);
+    top = Math.min(top, mark.y - mark.r - 24);
+    bottom = Math.max(bottom, mark.y + mark.r + 24);
+  }
+  for (const tag of layout.tags) {
+    if (!lit.marks.has(tag.mark)) continue;
+    left = Math.min(left, tag.x - 6);
+    right = Math.max(right, tag.x + 240);
+  }
+  return [left, top, right - left, bottom - top];
+}
+
+/** The paper: a tint on every other column, a hatch on what is left out, a hairline under every layer. */
+function bands(pen: CanvasRenderingContext2D, layout: Layout, colours: Palette, first: number): void {
+  pen.globalCompositeOperation = "destination-over";
+  pen.fillStyle = colours.line;
+  pen.globalAlpha = 0.7;
+  for (const row of layout.rows) pen.fillRect(0, Math.round(row.top), layout.width, 1);
+  layout.columns.forEach((column, i) => {
+    pen.globalAlpha = column.to < first ? 0.5 : column.folded ? 0.6 : 0.3;
+    if (i % 2 === 1 || column.folded || column.to < first) pen.fillRect(column.left, 0, column.width, layout.height);
+  });
+  pen.globalAlpha = 1;
+}

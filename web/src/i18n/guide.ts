@@ -1,0 +1,34 @@
+// The languages of the guide, and the shape that each of them fills: a missing line is a type error.
+import { en } from "./guide_en";
+import { ru } from "./guide_ru";
+
+export const STEPS = ["trace", "feature", "card", "label", "error", "attribution", "steer", "check"] as const;
+export type StepName = (typeof STEPS)[number];
+
+export interface StepText {
+  title: string;
+  teach: string;
+  task: string;
+  after: string;
+  question?: string;
+  choices?: readonly [string, string, string];
+}
+
+export interface GuideText {
+  title: string;
+  intro: string;
+  start: string;
+  resume: string;
+  next: string;
+  back: string;
+  leave: string;
+  doIt: string;
+  done: string;
+  step: (n: number, of: number) => string;
+  finished: string;
+  steps: Record<StepName, StepText>;
+}
+
+export const LANGUAGES = { en: "English", ru: "Русский" } as const;
+export type Language = keyof typeof LANGUAGES;
+export const GUIDES: Record<Language, GuideText> = { en, ru };

@@ -1,0 +1,69 @@
+// The guide in English: what each step teaches, what it asks to be done, and what is said once it is done.
+import type { GuideText } from "./guide";
+
+export const en: GuideText = {
+  title: "Five minutes with a model's thoughts",
+  intro:
+    "You will find out why a small model answers “Paris”, give a name to a thing it thinks with, switch that thing off, and see whether your prediction was right. The model is real and runs on this machine; nothing can break.",
+  start: "Begin",
+  resume: "Go on",
+  next: "Next",
+  back: "Back",
+  leave: "Leave the guide",
+  doIt: "Do it for me",
+  done: "Done",
+  step: (n, of) => `Step ${n} of ${of}`,
+  finished: "You have done what an interpretability paper does: a claim, a prediction, an intervention, and a check. Everything here works on your own prompts.",
+  steps: {
+    trace: {
+      title: "A prompt, taken apart",
+      teach: "A language model turns tokens (pieces of text, along the bottom) into a guess about the next token (on top). Layers stand between, from below to above.",
+      task: "Type “The capital of France is” above and press Enter.",
+      after: "That is an attribution graph. Each mark is something the model computed on this prompt; the larger, the more it mattered for the answer.",
+    },
+    feature: {
+      title: "A feature: one thing the model notices",
+      teach: "Each circle is a feature: a direction inside the model that lights up for one kind of thing. A line says how much one added to another, solid, or took away, dashed.",
+      task: "Click a large circle above the token “France”.",
+      after: "What is chosen stays chosen. Its inputs and outputs are at the right, the strongest first, both signs.",
+    },
+    card: {
+      title: "What does it mean? Look where it fires",
+      teach: "Nobody told the model what this feature is for. We find out by looking at texts in which it fires: the darker a token, the stronger.",
+      task: "Open the tab “Card” at the right. What do the darkest tokens have in common?",
+      after: "Texts where it is silent are evidence, too: a good name says what separates the two.",
+    },
+    label: {
+      title: "Give it a name",
+      teach: "A label is a hypothesis in a few words. You write it once and see it everywhere: in graphs, lists and edits.",
+      task: "Press L, write what you think it means, and press Enter.",
+      after: "Your label now stands in the graph. Others can be tested by a score; yours can be changed any time, and earlier ones are kept.",
+    },
+    error: {
+      title: "Transcoder and error: what we do not know",
+      teach: "Features come from a transcoder, trained to imitate the model's own layers with few active features. It is not perfect. What it misses is drawn honestly, as diamonds: errors.",
+      task: "Click a diamond. (If there is none, tick “Errors” or move the Nodes slider to the right.)",
+      after: "An error has no inputs: nobody knows what it is made of. The replacement score says how much of the answer does not start at errors.",
+    },
+    attribution: {
+      title: "Attribution: follow the thread",
+      teach: "The influence of a token travels along paths: from token to feature to feature to answer.",
+      task: "Click empty paper, then choose one of the strongest paths at the right.",
+      after: "A path is a claim: this is why the model says Paris. A claim wants a test.",
+    },
+    steer: {
+      title: "Predict, then switch it off",
+      teach: "An edit changes a feature inside the real model. First make up your mind.",
+      question: "If you switch off the strongest feature over “France”, what will the probability of “Paris” do?",
+      choices: ["fall", "stay", "rise"],
+      task: "Choose the feature in the graph, press E, and press Run.",
+      after: "Before, predicted and measured stand side by side. Where they differ, the graph is not the whole story: attention and other features answered back.",
+    },
+    check: {
+      title: "How far can the graph be trusted?",
+      teach: "One edit is an anecdote. An audit switches many features off, one at a time, and compares each prediction with what happened, beside a null: the same graph with its edges shuffled.",
+      task: "In the Edit view, press Audit.",
+      after: "The nearer to the diagonal, the better. If the null looked the same, the graph would be worth nothing.",
+    },
+  },
+};

@@ -1,0 +1,27 @@
+// Starts the page: ties the state to address and workspace, listens to the keyboard, draws.
+import { effect } from "@preact/signals";
+import { render } from "preact";
+import { App } from "./app";
+import { listen } from "./keys";
+import { embedded, openWorkbench } from "./state/app";
+import { keepEdits } from "./state/edit";
+import { keepState } from "./state/keep";
+import { route } from "./state/route";
+import { graph } from "./state/trace";
+import "./style/base.css";
+import "./style/trace.css";
+import "./style/views.css";
+
+const TITLES = { trace: "Trace", edit: "Edit", compare: "Compare", features: "Features", feature: "Feature", guide: "Guide" } as const;
+
+keepState();
+keepEdits();
+listen();
+void openWorkbench();
+effect(() => {
+  const { view, id } = route.value;
+  const prompt = graph.value?.view.prompt;
+  const what = view === "feature" ? id : view === "trace" && prompt ? prompt : TITLES[view];
+  document.title = embedded && view === "trace" ? embedded.title : `${what} · Clew`;
+});
+render(<App />, document.getElementById("page")!);

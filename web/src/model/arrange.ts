@@ -1,0 +1,113 @@
+// What a person did to a graph: pins, groups, moved marks. Every change gives a new value, so that undo, the address
+// and the workspace can all hold it; two tabs' changes are merged against what both began with.
+
+export interface Group {
+  readonly id: string;
+  readonly name: string;
+  readonly nodes: readonly string[];
+  readonly note?: string;
+}
+
+export interface Arrangement {
+  readonly pins: readonly string[];
+  readonly groups: readonly Group[];
+  /** Pixels away from where the layout puts a mark, by node or group id. */
+  readonly positions: Readonly<Record<string, readonly [number, number]>>;
+}
+
+export const EMPTY: Arrangement = { pins: [], groups: [], positions: {} };
+
+export function togglePin(now: Arrangement, id: string): Arrangement {
+  const pins = now.pins.includes(id) ? now.pins.filter((pin) => pin !== id) : [...now.pins, id];
+  return { ...now, pins };
+}
+
+/** A new group of these nodes; they leave the groups they were in, and a group left with fewer than one node goes. */
+export function group(now: Arrangement, nodes: readonly string[], name: string, id = freshId(now)): Arrangement {
+  const chosen = new Set(nodes);
+  if (!chosen.size) return now;
+  const rest = now.groups
+    .map((each) => ({ ...each, nodes: each.nodes.filter((node) => !chosen.has(node)) }))
+    .filter((each) => each.nodes.length > 0);
+  return { ...now, groups: [...rest, { id, name, nodes: [...chosen], note: "" }] };
+}
+
+export function addToGroup(now: Arrangement, id: string, nodes: readonly string[]): Arrangement {
+  const found = now.groups.find((each) => each.id === id);
+  if (!found) return now;
+  const after = group(now, [...found.nodes, ...nodes], found.name, id);
+  return { ...after, groups: after.groups.map((each) => (each.id === id ? { ...each, note: found.note } : each)) };
+}
+
+export function ungroup(now: Arrangement, id: string): Arrangement {
+  const positions = Object.fromEntries(Object.entries(now.positions).filter(([key]) => key !== id));
+  return { ...now, groups: now.groups.filter((each) => each.id !== id), positions };
+}
+
+export function rename(now: Arrangement, id: string, name: string): Arrangement {
+  return { ...now, groups: now.groups.map((each) => (each.id === id ? { ...each, name } : each)) };
+}
+
+export function move(now: Arrangement, id: string, by: readonly [number, number]): Arrangement {
+  return { ...now, positions: { ...now.positions, [id]: [Math.round(by[0]), Math.round(by[1])] } };
+}
+
+/** Suggested groups, beside those that exist: a node that is in one already stays there. */
+export function adopt(now: Arrangement, suggested: readonly Group[]): Arrangement {
+  const taken = new Set(now.groups.flatMap((each) => each.nodes));
+  let after = now;
+  for (const each of suggested) {
+    const free = each.nodes.filter((node) => !taken.has(node));
+    if (free.length > 1) after = group(after, free, each.name);
+  }
+  return after;
+}
+
+export function groupOf(now: Arrangement, node: string): Group | undefined {
+  return now.groups.find((each) => each.nodes.includes(node));
+}
+
+function freshId(now: Arrangement): string {
+  const used = new Set(now.groups.map((each) => each.id));
+  for (let n = 1; ; n++) if (!used.has(`g${n}`)) return `g${n}`;
+}
+
+export function same(a: Arrangement, b: Arrangement): boolean {
+  return JSON.stringify([a.pins, a.groups, a.positions]) === JSON.stringify([b.pins, b.groups, b.positions]);
+}
+
+/** What both tabs did since `base`: one's additions and removals are made to the other's state; mine win a conflict. */
+export function merge(base: Arrangement, mine: Arrangement, theirs: Arrangement): Arrangement {
+  const pins = theirs.pins.filter((pin) => !base.pins.includes(pin) || mine.pins.includes(pin));
+  for (const pin of mine.pins) if (!base.pins.includes(pin) && !pins.includes(pin)) pins.push(pin);
+  const was = new Map(base.groups.map((each) => [each.id, JSON.stringify(each)]));
+  let groups = theirs.groups.filter((each) => !was.has(each.id) || mine.groups.some((own) => own.id === each.id));
+  for (const own of mine.groups) {
+    if (was.get(own.id) === JSON.stringify(own)) continue;
+    const other = groups.find((each) => each.id === own.id);
+    const clash = other !== undefined && !was.has(own.id);
+    const kept = clash ? { ...own, id: freshId({ pins, groups: [...groups, ...mine.groups], positions: {} }) } : own;
+    groups = [...groups.filter((each) => each.id !== kept.id), kept];
+  }
+  const positions = { ...theirs.positions };
+  for (const [id, at] of Object.entries(mine.positions)) {
+    if (JSON.stringify(base.positions[id]) !== JSON.stringify(at)) positions[id] = at;
+  }
+  for (const id of Object.keys(base.positions)) if (!(id in mine.positions)) delete positions[id];
+  return { pins, groups, positions };
+}
+
+/** Groups in one line for the address: name~node~node.name~node. Only what a link must carry. */
+export function writeGroups(groups: readonly Group[]): string {
+  return groups.map((each) => [each.name.replace(/[~|]/g, " "), ...each.nodes].join("~")).join("|");
+}
+
+export function readGroups(text: string): Group[] {
+  return text
+    .split("|")
+    .map((part, i) => {
+      const [name = "", ...nodes] = part.split("~");
+      return { id: `g${i + 1}`, name, nodes: nodes.filter((node) => /^[A-Z]/.test(node)), note: "" };
+    })
+    .filter((each) => each.nodes.length > 0);
+}

@@ -1,0 +1,92 @@
+// The graph as the page holds it: nodes with their edges, and the questions the views ask of it. Every number stands in
+// the view the server (or the file) gave; here it is only looked up, sorted and filtered.
+import type { GraphView, NodeRecord } from "../types";
+
+export interface Node extends NodeRecord {
+  index: number;
+  inputs: Edge[];
+  outputs: Edge[];
+}
+
+export interface Edge {
+  from: Node;
+  to: Node;
+  weight: number;
+  /** Part of the target's whole absolute input, with the sign of the weight. */
+  share: number;
+  /** Share of all edges' influence that this one and the stronger ones hold. */
+  held: number;
+}
+
+export interface Graph {
+  view: GraphView;
+  nodes: Node[];
+  edges: Edge[];
+  byId: Map<string, Node>;
+  /** All nodes, the most influential first. */
+  ranked: Node[];
+  outputs: Node[];
+  /** The largest influence of a feature or error: the unit of sizes. */
+  strongest: number;
+}
+
+const heavier = (a: Edge, b: Edge) => Math.abs(b.weight) - Math.abs(a.weight);
+
+export function readGraph(view: GraphView): Graph {
+  const nodes: Node[] = view.nodes.map((node, index) => ({ ...node, index, inputs: [], outputs: [] }));
+  const edges: Edge[] = [];
+  const { source, target, weight, held } = view.edges;
+  for (let i = 0; i < source.length; i++) {
+    const from = nodes[source[i]!];
+    const to = nodes[target[i]!];
+    if (!from || !to) continue;
+    const value = weight[i]!;
+    const edge = { from, to, weight: value, share: to.mass ? value / to.mass : 0, held: held[i] ?? 1 };
+    edges.push(edge);
+    from.outputs.push(edge);
+    to.inputs.push(edge);
+  }
+  for (const node of nodes) {
+    node.inputs.sort(heavier);
+    node.outputs.sort(heavier);
+  }
+  const inner = nodes.filter(isInner);
+  return {
+    view,
+    nodes,
+    edges,
+    byId: new Map(nodes.map((node) => [node.id, node])),
+    ranked: [...nodes].sort((a, b) => b.influence - a.influence),
+    outputs: nodes.filter((node) => node.kind === "target").sort((a, b) => (b.weight ?? 0) - (a.weight ?? 0)),
+    strongest: inner.reduce((most, node) => Math.max(most, node.influence), 1e-12),
+  };
+}
+
+export function isInner(node: Node): boolean {
+  return node.kind === "feature" || node.kind === "error";
+}
+
+/** `L3/1207@4` → `L3/1207`; null for what is no feature. */
+export function featureOf(id: string): string | null {
+  return /^L\d+\/\d+@/.test(id) ? id.slice(0, id.indexOf("@")) : null;
+}
+
+export function layerOf(feature: string): number {
+  return Number(/^L(\d+)/.exec(feature)?.[1] ?? 0);
+}
+
+/** The nodes that match a query: every word must be in the id, the name, the token or the kind; `L3` and `layer 3` say a layer. */
+export function search(graph: Graph, query: string, name: (node: Node) => string): Node[] {
+  const words = query.trim().toLowerCase().replace(/\blayer\s+(\d+)/g, "l$1").split(/\s+/).filter(Boolean);
+  if (!words.length) return [];
+  return graph.ranked.filter((node) => {
+    const text = `${node.id} ${name(node)} ${graph.view.tokens[node.position] ?? ""} ${node.kind}`.toLowerCase();
+    return words.every((word) => (/^l\d+$/.test(word) ? node.layer === Number(word.slice(1)) : text.includes(word)));
+  });
+}
+
+/** One side of a compared feature, or a node's rank among its kind, for the panel. */
+export function rank(graph: Graph, node: Node): { place: number; of: number } {
+  const kind = graph.ranked.filter((other) => other.kind === node.kind);
+  return { place: kind.indexOf(node) + 1, of: kind.length };
+}

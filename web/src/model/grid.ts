@@ -1,0 +1,62 @@
+// Which mark lies under the pointer, without asking all of them: marks in square cells, looked up around a point.
+import type { Mark } from "./scene";
+
+const CELL = 48;
+
+export class Grid {
+  private readonly cells = new Map<string, Mark[]>();
+
+  constructor(marks: readonly Mark[]) {
+    for (const mark of marks) {
+      const aside = Math.max(mark.half, mark.r);
+      const left = Math.floor((mark.x - aside) / CELL);
+      const right = Math.floor((mark.x + aside) / CELL);
+      for (let column = left; column <= right; column++) {
+        const key = `${column},${Math.floor(mark.y / CELL)}`;
+        const cell = this.cells.get(key);
+        if (cell) cell.push(mark);
+        else this.cells.set(key, [mark]);
+      }
+    }
+  }
+
+  /** The mark nearest to a point, at most `reach` pixels from its edge. */
+  nearest(x: number, y: number, reach = 10): Mark | null {
+    let best: Mark | null = null;
+    let least = reach;
+    const [column, row] = [Math.floor(x / CELL), Math.floor(y / CELL)];
+    for (let dx = -1; dx <= 1; dx++) {
+      for (let dy = -1; dy <= 1; dy++) {
+        for (const mark of this.cells.get(`${column + dx},${row + dy}`) ?? []) {
+          const apart = distance(mark, x, y);
+          if (apart < least) [best, least] = [mark, apart];
+        }
+      }
+    }
+    return best;
+  }
+}
+
+/** From a mark's edge to a point; negative inside a round one. */
+export function distance(mark: Mark, x: number, y: number): number {
+  if (mark.half > 0) return Math.hypot(Math.max(0, Math.abs(mark.x - x) - mark.half), Math.max(0, Math.abs(mark.y - y) - mark.r));
+  return Math.hypot(mark.x - x, mark.y - y) - mark.r;
+}
+
+/** The mark a step away in a direction: along the row first, or to the nearest row that has one. */
+export function neighbour(marks: readonly Mark[], from: Mark, direction: "left" | "right" | "up" | "down"): Mark | null {
+  const ahead = (mark: Mark) => {
+    if (mark === from) return false;
+    if (direction === "left" || direction === "right") {
+      return mark.row === from.row && (direction === "left" ? mark.x < from.x : mark.x > from.x);
+    }
+    return direction === "up" ? mark.row > from.row : mark.row < from.row;
+  };
+  const cost = (mark: Mark) =>
+    mark.row === from.row
+      ? Math.abs(mark.x - from.x) + 0.5 * Math.abs(mark.y - from.y)
+      : 1e4 * Math.abs(mark.row - from.row) + Math.abs(mark.x - from.x);
+  let best: Mark | null = null;
+  for (const mark of marks) if (ahead(mark) && (!best || cost(mark) < cost(best))) best = mark;
+  return best;
+}

@@ -1,0 +1,29 @@
+// Places of values along axes, as shares of the axis: pure, so that a mark can be tested to stand where it belongs.
+
+/** Where a value lies between a histogram's edges: bins are equally wide, whatever they span. */
+export function markPlace(edges: readonly number[], value: number, log: boolean): number {
+  const bins = edges.length - 1;
+  if (bins < 1) return 0;
+  if (value <= edges[0]!) return 0;
+  if (value >= edges[bins]!) return 1;
+  let bin = 0;
+  while (bin < bins - 1 && value >= edges[bin + 1]!) bin++;
+  const [low, high] = [edges[bin]!, edges[bin + 1]!];
+  const within = log && low > 0 ? Math.log(value / low) / Math.log(high / low) : (value - low) / (high - low);
+  return (bin + within) / bins;
+}
+
+/** A symmetric range around zero that holds almost all values; the rest is drawn at the border. */
+export function range(values: readonly number[], keep = 0.998): number {
+  const sizes = values.map(Math.abs).sort((a, b) => a - b);
+  return Math.max(1e-9, sizes[Math.min(sizes.length - 1, Math.floor(sizes.length * keep))] ?? 1);
+}
+
+/** Two to four round values for an axis that ends at `most`. */
+export function ticks(most: number): number[] {
+  const power = 10 ** Math.floor(Math.log10(most));
+  const step = [1, 2, 5, 10].map((n) => n * power).find((each) => most / each <= 3) ?? most;
+  const found: number[] = [];
+  for (let value = step; value <= most * 1.0001; value += step) found.push(value);
+  return found;
+}

@@ -1,0 +1,163 @@
+// What is drawn: marks (a node, or a group of nodes as one) and the links between them, after filters and grouping.
+// A link between groups is the sum of its edges; its share, their sum over the targets' whole input.
+import type { Arrangement, Group } from "./arrange";
+import { type Edge, type Graph, type Node, isInner } from "./graph";
+
+export interface Mark {
+  key: string;
+  kind: "feature" | "error" | "token" | "target" | "group";
+  members: Node[];
+  group: Group | null;
+  influence: number;
+  position: number;
+  /** 0 for tokens, 1 + layer, and one above all layers for outputs. */
+  row: number;
+  name: string;
+  named: boolean;
+  pinned: boolean;
+  x: number;
+  y: number;
+  r: number;
+  /** Half the width of a box (outputs and groups); 0 for round marks. */
+  half: number;
+  links: Link[];
+}
+
+export interface Link {
+  from: Mark;
+  to: Mark;
+  weight: number;
+  share: number;
+  /** The influence of the target relative to the strongest: weak targets' links are drawn faint. */
+  rank: number;
+}
+
+export interface Scene {
+  marks: Mark[];
+  links: Link[];
+  byKey: Map<string, Mark>;
+  /** The mark in which a node is drawn. */
+  ofNode: Map<string, Mark>;
+}
+
+export interface Filters {
+  errors: boolean;
+  pinnedOnly: boolean;
+  /** Nodes and edges beyond these shares of the influence are left out; 1 shows all that the view holds. */
+  node: number;
+  edge: number;
+}
+
+export function rowOf(node: Node, layers: number): number {
+  if (node.kind === "token") return 0;
+  return node.kind === "target" ? layers + 1 : (node.layer ?? 0) + 1;
+}
+
+export function isSeen(node: Node, filters: Filters, kept: ReadonlySet<string>): boolean {
+  if (!isInner(node)) return true;
+  if (filters.pinnedOnly) return kept.has(node.id);
+  if (kept.has(node.id)) return true;
+  if (node.kind === "error" && !filters.errors) return false;
+  return node.held <= filters.node + 1e-9;
+}
+
+export function makeScene(
+  graph: Graph,
+  arrangement: Arrangement,
+  filters: Filters,
+  name: (node: Node) => { text: string; named: boolean },
+): Scene {
+  const layers = graph.view.n_layers;
+  const grouped = new Map<string, Group>();
+  for (const each of arrangement.groups) for (const node of each.nodes) grouped.set(node, each);
+  const pins = new Set(arrangement.pins);
+  const kept = new Set([...pins, ...grouped.keys()]);
+  const ofNode = new Map<string, Mark>();
+  const byKey = new Map<string, Mark>();
+  for (const node of graph.nodes) {
+    if (!isSeen(node, filters, kept)) continue;
+    const inside = grouped.get(node.id) ?? null;
+    const key = inside ? inside.id : node.id;
+    const found = byKey.get(key);
+    if (found) found.members.push(node);
+    const mark = found ?? newMark(node, inside, key, rowOf(node, layers), name(node), pins.has(node.id));
+    byKey.set(key, mark);
+    ofNode.set(node.id, mark);
+  }
+  const marks = [...byKey.values()];
+  for (const mark of marks) if (mark.group) settle(mark, layers);
+  const links = linksOf(graph, filters, ofNode);
+  for (const link of links) {
+    link.from.links.push(link);
+    if (link.to !== link.from) link.to.links.push(link);
+  }
+  return { marks, links, byKey, ofNode };
+}
+
+function newMark(
+  node: Node,
+  group: Group | null,
+  key: string,
+  row: number,
+  said: { text: string; named: boolean },
+  pinned: boolean,
+): Mark {
+  return {
+    key,
+    kind: group ? "group" : node.kind,
+    members: [node],
+    group,
+    influence: node.influence,
+    position: node.position,
+    row,
+    name: group ? group.name : said.text,
+    named: group ? true : said.named,
+    pinned: pinned || group !== null,
+    x: 0,
+    y: 0,
+    r: 0,
+    half: 0,
+    links: [],
+  };
+}
+
+/** A group stands where its most influential member stood. */
+function settle(mark: Mark, layers: number): void {
+  const main = mark.members.reduce((most, node) => (node.influence > most.influence ? node : most));
+  mark.position = main.position;
+  mark.row = rowOf(main, layers);
+  mark.influence = mark.members.reduce((sum, node) => sum + node.influence, 0);
+}
+
+function linksOf(graph: Graph, filters: Filters, ofNode: ReadonlyMap<string, Mark>): Link[] {
+  const links: Link[] = [];
+  const sums = new Map<string, Link & { mass: number }>();
+  const rank = (node: Node) => (node.kind === "target" ? 1 : Math.min(1, node.influence / graph.strongest));
+  for (const edge of graph.edges) {
+    if (edge.held > filters.edge + 1e-9) break;
+    const from = ofNode.get(edge.from.id);
+    const to = ofNode.get(edge.to.id);
+    if (!from || !to || from === to) continue;
+    if (!from.group && !to.group) {
+      links.push({ from, to, weight: edge.weight, share: edge.share, rank: rank(edge.to) });
+      continue;
+    }
+    const key = `${from.key} ${to.key}`;
+    const sum = sums.get(key) ?? { from, to, weight: 0, share: 0, rank: 0, mass: massOf(to) };
+    sum.weight += edge.weight;
+    sum.share = sum.mass > 0 ? sum.weight / sum.mass : 0;
+    sum.rank = Math.max(sum.rank, rank(edge.to));
+    sums.set(key, sum);
+  }
+  return [...links, ...sums.values()];
+}
+
+function massOf(mark: Mark): number {
+  return mark.members.reduce((sum, node) => sum + (node.mass ?? 0), 0);
+}
+
+/** The edges between two marks' members: what a link sums. */
+export function edgesBetween(from: Mark, to: Mark): Edge[] {
+  const members = new Set(to.members);
+  return from.members.flatMap((node) => node.outputs.filter((edge) => members.has(edge.to)));
+}

@@ -1,0 +1,77 @@
+// How values and tokens are written everywhere on the page: one place, so that the same number never looks two ways.
+
+/** A token as text a person can read: line breaks and edge spaces get visible signs. */
+export function shown(text: string): string {
+  const plain = text.replaceAll("\n", "⏎").replaceAll("\t", "⇥").replaceAll("\r", "↵");
+  return plain === "" ? "∅" : plain.replace(/^ +| +$/g, (spaces) => "·".repeat(spaces.length));
+}
+
+/** The parts of a token: signs for spaces apart from the letters, so that they can be drawn faint. */
+export function parts(text: string): { text: string; space: boolean }[] {
+  const whole = shown(text);
+  if (whole === text) return [{ text: whole, space: false }];
+  return whole
+    .split(/(^·+|·+$|[⏎⇥↵])/)
+    .filter(Boolean)
+    .map((part) => ({ text: part, space: /^(·+|[⏎⇥↵])$/.test(part) }));
+}
+
+export function fixed(value: number, digits: number): string {
+  const text = Math.abs(value).toFixed(digits);
+  return (value < 0 && Number(text) !== 0 ? "−" : "") + text;
+}
+
+/** 0.1234 as "12.3 %". */
+export function percent(share: number | null | undefined): string {
+  if (share === null || share === undefined || Number.isNaN(share)) return "–";
+  const value = 100 * share;
+  const size = Math.abs(value);
+  if (size !== 0 && size < 0.05) return value < 0 ? "−<0.1 %" : "<0.1 %";
+  return `${fixed(value, size >= 99.95 ? 0 : 1)} %`;
+}
+
+/** A small share of a corpus: densities run over many orders. */
+export function density(share: number): string {
+  const value = 100 * share;
+  if (value === 0) return "0 %";
+  if (value >= 1) return `${value.toFixed(1)} %`;
+  if (value >= 0.01) return `${value.toFixed(2)} %`;
+  return `${value.toExponential(0).replace("e-", "·10⁻").replace(/⁻(\d+)/, (_, n: string) => "⁻" + raised(n))} %`;
+}
+
+function raised(digits: string): string {
+  return [...digits].map((digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[Number(digit)]).join("");
+}
+
+export function amount(value: number | null | undefined): string {
+  if (value === null || value === undefined || Number.isNaN(value)) return "–";
+  const size = Math.abs(value);
+  if (size !== 0 && (size < 0.001 || size >= 1e5)) return value.toExponential(1).replace("-", "−").replace("e−", "e−");
+  return fixed(value, size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : 3);
+}
+
+export function signed(value: number | null | undefined): string {
+  return (value !== null && value !== undefined && value > 0 ? "+" : "") + amount(value);
+}
+
+export function count(value: number): string {
+  return value.toLocaleString("en");
+}
+
+export function plural(n: number, one: string, many = `${one}s`): string {
+  return `${count(n)} ${n === 1 ? one : many}`;
+}
+
+export function cut(text: string, length: number): string {
+  return text.length > length ? `${text.slice(0, length - 1)}…` : text;
+}
+
+/** "3 min ago", for the history. */
+export function ago(date: string, now: number): string {
+  const seconds = Math.max(0, (now - Date.parse(date)) / 1000);
+  if (Number.isNaN(seconds)) return "";
+  if (seconds < 60) return "just now";
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
+  if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ago`;
+  return date.slice(0, 10);
+}

@@ -1,0 +1,113 @@
+// What every view shares: the kit, the theme, notices, names of features, and whether there is a server at all.
+import { computed, effect, signal } from "@preact/signals";
+import { api } from "../api_client";
+import type { Embedded, NameKind, Workbench } from "../types";
+import { adjust, route } from "./route";
+
+export interface Notice {
+  id: number;
+  text: string;
+  kind: "say" | "fail";
+}
+
+function readEmbedded(): Embedded | null {
+  const text = typeof document === "undefined" ? null : document.getElementById("clew-data")?.textContent;
+  return text ? (JSON.parse(text) as Embedded) : null;
+}
+
+/** The data of a self-contained file; null where a server answers. */
+export const embedded = readEmbedded();
+export const workbench = signal<Workbench | null>(null);
+export const notices = signal<readonly Notice[]>([]);
+export const helping = signal(false);
+/** Said to screen readers only. */
+export const spoken = signal("");
+
+let counted = 0;
+export function notify(text: string, kind: Notice["kind"] = "say"): void {
+  const id = ++counted;
+  notices.value = [...notices.value.slice(-2), { id, text, kind }];
+  setTimeout(() => dismiss(id), kind === "fail" ? 9000 : 4000);
+}
+
+export function dismiss(id: number): void {
+  notices.value = notices.value.filter((each) => each.id !== id);
+}
+
+/** Runs something that may be refused, and says so. */
+export async function attempt<T>(work: () => Promise<T>): Promise<T | null> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof DOMException && error.name === "AbortError") return null;
+    notify(error instanceof Error ? error.message : String(error), "fail");
+    return null;
+  }
+}
+
+// --- names of features: what a person wrote here is shown everywhere at once ----------------------------------------
+
+export interface NamedAs {
+  text: string;
+  kind: NameKind;
+}
+
+export const names = signal<ReadonlyMap<string, NamedAs>>(new Map());
+
+export function rename(feature: string, named: NamedAs): void {
+  names.value = new Map(names.value).set(feature, named);
+}
+
+/** The name to show: what was written since the view was made, else what the view says. */
+export function nameOf(feature: string, label: string | null | undefined, kind: NameKind | null | undefined): NamedAs {
+  return names.value.get(feature) ?? { text: label ?? "", kind: kind ?? "" };
+}
+
+// --- theme ------------------------------------------------------------------------------------------------------------
+
+const prefersDark = typeof matchMedia === "undefined" ? null : matchMedia("(prefers-color-scheme: dark)");
+const systemDark = signal(prefersDark?.matches ?? false);
+prefersDark?.addEventListener("change", (event) => (systemDark.value = event.matches));
+const kept = signal(recall("clew.theme"));
+
+export const dark = computed(() => {
+  const said = route.value.query["theme"] ?? kept.value;
+  return said === "dark" || (said !== "light" && systemDark.value);
+});
+
+export function switchTheme(): void {
+  const next = dark.value ? "light" : "dark";
+  kept.value = next;
+  remember("clew.theme", next);
+  if (route.peek().query["theme"]) adjust({ theme: next });
+}
+
+export function recall(key: string): string {
+  try {
+    return localStorage.getItem(key) ?? "";
+  } catch {
+    return "";
+  }
+}
+
+export function remember(key: string, value: string): void {
+  try {
+    localStorage.setItem(key, value);
+  } catch {
+    // private windows keep nothing; the page works without
+  }
+}
+
+export const author = signal(recall("clew.author"));
+
+export async function openWorkbench(): Promise<void> {
+  if (embedded) return;
+  workbench.value = await attempt(api.workbench);
+  if (!author.value && workbench.value) author.value = workbench.value.author;
+}
+
+if (typeof document !== "undefined") {
+  effect(() => {
+    document.documentElement.dataset["theme"] = dark.value ? "dark" : "light";
+  });
+}

@@ -1,0 +1,149 @@
+// Keeps the open graph in the address and in the workspace, and opens it from there. The workspace wins where it has
+// anything; a link opened elsewhere brings its pins and groups along. Two tabs' changes are merged, none is lost.
+import { effect } from "@preact/signals";
+import { Refused, api } from "../api_client";
+import { type Arrangement, EMPTY, merge, readGroups, same, writeGroups } from "../model/arrange";
+import { begin, replace } from "../model/history";
+import type { ArrangementView } from "../types";
+import { attempt, embedded, notify } from "./app";
+import { adjust, route } from "./route";
+import {
+  arrangement, changes, chosen, colour, errorsShown, graph, graphId, labelsShown, loadDetail, loading, pinnedOnly, primary, query, refresh, scores,
+  show, tab, thresholds, type Colour,
+} from "./trace";
+
+let revision = 0;
+let base: Arrangement = EMPTY;
+let ready = false;
+let saving: Promise<void> | null = null;
+let again = false;
+
+export async function open(id: string, said: Readonly<Record<string, string>>): Promise<void> {
+  ready = false;
+  graphId.value = id;
+  graph.value = null;
+  scores.value = null;
+  loading.value = "Opening the graph";
+  readSettings(said);
+  if (embedded) openEmbedded(said);
+  else await openKept(id, said);
+  loading.value = "";
+  ready = graph.value !== null;
+  chosen.value = (said["sel"] ?? "").split(",").filter(Boolean);
+}
+
+function openEmbedded(said: Readonly<Record<string, string>>): void {
+  if (!embedded) return;
+  thresholds.value = { node: share(said["node"], 1), edge: share(said["edge"], 1) };
+  const own = fromAddress(said);
+  changes.value = begin(own.pins.length || own.groups.length ? own : { ...EMPTY, ...(embedded.arrangement ?? {}) });
+  show(embedded.graph);
+}
+
+async function openKept(id: string, said: Readonly<Record<string, string>>): Promise<void> {
+  const kept = await attempt(() => api.arrangement(id));
+  if (!kept || id !== graphId.peek()) return;
+  revision = kept.revision;
+  base = { pins: kept.pins, groups: kept.groups, positions: kept.positions };
+  thresholds.value = { node: share(said["node"], kept.thresholds.node), edge: share(said["edge"], kept.thresholds.edge) };
+  changes.value = begin(kept.revision > 0 ? base : fromAddress(said));
+  await refresh();
+}
+
+function fromAddress(said: Readonly<Record<string, string>>): Arrangement {
+  return { pins: (said["pins"] ?? "").split(",").filter(Boolean), groups: readGroups(said["groups"] ?? ""), positions: {} };
+}
+
+function share(text: string | undefined, otherwise: number): number {
+  const value = Number.parseFloat(text ?? "");
+  return value > 0 && value <= 1 ? value : otherwise;
+}
+
+function readSettings(said: Readonly<Record<string, string>>): void {
+  errorsShown.value = said["errors"] !== "0";
+  labelsShown.value = said["labels"] !== "0";
+  pinnedOnly.value = said["only"] === "pins";
+  colour.value = (["sign", "label"].includes(said["colour"] ?? "") ? said["colour"] : "plain") as Colour;
+  tab.value = said["tab"] === "card" ? "card" : "links";
+  query.value = "";
+}
+
+/** Sets the two-way ties up, once. */
+export function keepState(): void {
+  effect(() => {
+    const { view, id, query: said } = route.value;
+    if (view !== "trace") return;
+    const wanted = embedded ? embedded.graph.id || "file" : id;
+    if (wanted !== graphId.peek()) void open(wanted, said);
+  });
+  effect(() => {
+    const address = {
+      node: String(thresholds.value.node),
+      edge: String(thresholds.value.edge),
+      sel: chosen.value.join(","),
+      pins: arrangement.value.pins.join(","),
+      groups: writeGroups(arrangement.value.groups),
+      errors: errorsShown.value ? "" : "0",
+      labels: labelsShown.value ? "" : "0",
+      only: pinnedOnly.value ? "pins" : "",
+      colour: colour.value === "plain" ? "" : colour.value,
+      tab: tab.value === "card" ? "card" : "",
+    };
+    if (ready && graph.value && route.peek().view === "trace") adjust(address);
+  });
+  effect(() => {
+    const id = primary.value;
+    graph.value;
+    void loadDetail(id);
+  });
+  effect(() => {
+    const now = arrangement.value;
+    thresholds.value;
+    if (ready && !embedded && (!same(now, base) || saving)) void save();
+  });
+}
+
+/** One save at a time, always of the newest state; what another tab kept meanwhile is merged in. */
+async function save(): Promise<void> {
+  if (saving) {
+    again = true;
+    return saving;
+  }
+  saving = (async () => {
+    do {
+      again = false;
+      await new Promise((done) => setTimeout(done, 250));
+      await saveOnce();
+    } while (again);
+  })();
+  await saving;
+  saving = null;
+}
+
+async function saveOnce(): Promise<void> {
+  const id = graphId.peek();
+  const mine = arrangement.peek();
+  const body: ArrangementView = { revision, ...plain(mine), thresholds: thresholds.peek() };
+  try {
+    const kept = await api.arrange(id, body);
+    revision = kept.revision;
+    base = mine;
+  } catch (error) {
+    if (!(error instanceof Refused) || error.status !== 409) {
+      notify(`Not kept: ${error instanceof Error ? error.message : String(error)}`, "fail");
+      return;
+    }
+    const { newest } = error.body as { newest: ArrangementView };
+    const theirs = { pins: newest.pins, groups: newest.groups, positions: newest.positions };
+    const merged = merge(base, arrangement.peek(), theirs);
+    [revision, base] = [newest.revision, theirs];
+    changes.value = replace(changes.peek(), merged);
+    again = true;
+  }
+}
+
+function plain(now: Arrangement): Pick<ArrangementView, "pins" | "groups" | "positions"> {
+  const groups = now.groups.map(({ id, name, nodes, note }) => ({ id, name, nodes: [...nodes], note: note ?? "" }));
+  const positions = Object.fromEntries(Object.entries(now.positions).map(([key, [x, y]]) => [key, [x, y] as [number, number]]));
+  return { pins: [...now.pins], groups, positions };
+}

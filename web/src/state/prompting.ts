@@ -1,0 +1,76 @@
+// The prompt box: what is typed, how the model reads it, the job that traces it, and the history of graphs.
+import { signal } from "@preact/signals";
+import { api, follow } from "../api_client";
+import type { GraphEntry, Progress, Tokens } from "../types";
+import { attempt, embedded, notify } from "./app";
+import { go } from "./route";
+
+export const typed = signal("");
+export const read = signal<Tokens | null>(null);
+export const entries = signal<readonly GraphEntry[]>([]);
+export const tracing = signal<{ id: string; at: Progress | null; queued: boolean } | null>(null);
+
+let asked: AbortController | null = null;
+let waiting: ReturnType<typeof setTimeout> | undefined;
+
+/** What is typed is read by the kit's tokenizer once the person pauses. */
+export function type(text: string): void {
+  typed.value = text;
+  clearTimeout(waiting);
+  asked?.abort();
+  if (!text) {
+    read.value = null;
+    return;
+  }
+  waiting = setTimeout(() => {
+    const mine = (asked = new AbortController());
+    api.tokens(text, mine.signal).then((found) => !mine.signal.aborted && (read.value = found), () => undefined);
+  }, 150);
+}
+
+export async function loadHistory(): Promise<void> {
+  if (embedded) return;
+  const found = await attempt(() => api.graphs());
+  if (found) entries.value = found.graphs;
+}
+
+export async function trace(prompt: string): Promise<string | null> {
+  if (!prompt.trim() || tracing.peek()) return null;
+  const graph = await attempt(async () => {
+    const job = await api.start({ kind: "trace", prompt, max_features: null });
+    tracing.value = { id: job.id, at: null, queued: job.state === "queued" };
+    try {
+      const done = await follow(job.id, { progress: (at) => (tracing.value = { id: job.id, at, queued: false }) });
+      return done.result?.kind === "trace" ? done.result.graph : null;
+    } finally {
+      tracing.value = null;
+    }
+  });
+  if (graph) {
+    read.value = null;
+    void loadHistory();
+  }
+  return graph;
+}
+
+export async function traceHere(prompt: string): Promise<void> {
+  const graph = await trace(prompt);
+  if (graph) go("trace", graph);
+}
+
+export function cancelTrace(): void {
+  const now = tracing.peek();
+  if (now) void attempt(() => api.cancel(now.id));
+}
+
+export async function importFile(file: File): Promise<void> {
+  const made = await attempt(() => api.importFile(file));
+  if (!made) return;
+  notify(`${file.name} is in the workspace now.`);
+  void loadHistory();
+  go("trace", made.graph);
+}
+
+export async function removeGraph(id: string): Promise<void> {
+  if ((await attempt(async () => (await api.dropGraph(id), true))) !== null) await loadHistory();
+}

@@ -1,0 +1,73 @@
+// The address holds what is looked at: `#/view/id?name=value`. Parsing and writing are pure; the signal follows the bar.
+import { signal } from "@preact/signals";
+
+export const VIEWS = ["trace", "edit", "compare", "features", "feature", "guide"] as const;
+export type View = (typeof VIEWS)[number];
+
+export interface Route {
+  view: View;
+  id: string;
+  query: Readonly<Record<string, string>>;
+}
+
+export function parse(hash: string): Route {
+  const [path = "", search = ""] = hash.replace(/^#?\/?/, "").split(/\?(.*)/s);
+  const [name = "", ...rest] = path.split("/");
+  const view = (VIEWS as readonly string[]).includes(name) ? (name as View) : "trace";
+  return { view, id: rest.map(decode).join("/"), query: Object.fromEntries(new URLSearchParams(search)) };
+}
+
+function decode(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+/** The address of a route; empty values are left out, and what is harmless in a fragment is left readable. */
+export function write(route: Route): string {
+  const id = route.id ? `/${route.id.split("/").map(encodeURIComponent).join("/")}` : "";
+  const query = Object.entries(route.query)
+    .filter(([, value]) => value !== "")
+    .map(([name, value]) => `${name}=${plainer(encodeURIComponent(value))}`)
+    .join("&");
+  return `#/${route.view}${id}${query ? `?${query}` : ""}`;
+}
+
+function plainer(text: string): string {
+  return text.replace(/%(2F|40|2C|3A|3B|7E|7C|20)/g, (code) => (code === "%20" ? "+" : decodeURIComponent(code)));
+}
+
+export const route = signal<Route>(parse(typeof location === "undefined" ? "" : location.hash));
+
+/** Another place: the way back leads here. */
+export function go(view: View, id = "", query: Record<string, string> = {}): void {
+  location.hash = write({ view, id, query });
+}
+
+/** The same place with other settings: no new step in the browser's history. */
+export function adjust(query: Record<string, string | null>, id?: string): void {
+  const now = route.peek();
+  const merged: Record<string, string> = { ...now.query };
+  for (const [name, value] of Object.entries(query)) {
+    if (value === null || value === "") delete merged[name];
+    else merged[name] = value;
+  }
+  const next = { view: now.view, id: id ?? now.id, query: merged };
+  const address = write(next);
+  if (address === location.hash) return;
+  route.value = next;
+  try {
+    history.replaceState(null, "", address);
+  } catch {
+    location.hash = address; // a page inside another may not rewrite its history
+  }
+}
+
+if (typeof window !== "undefined") {
+  window.addEventListener("hashchange", () => {
+    const next = parse(location.hash);
+    if (write(next) !== write(route.peek())) route.value = next;
+  });
+}

@@ -1,0 +1,56 @@
+// The views the server gives, by short names. The shapes are generated from its OpenAPI document; a field that may be
+// null may also be left out, and only that is added here.
+import type { components } from "./api";
+
+type Schemas = components["schemas"];
+type NullKeys<T> = { [K in keyof T]-?: null extends T[K] ? K : never }[keyof T];
+export type Loose<T> = Omit<T, NullKeys<T>> & { [K in NullKeys<T>]?: T[K] };
+
+export type Workbench = Schemas["Workbench"];
+export type KitView = Schemas["KitView"];
+export type Example = Schemas["Example"];
+export type Tokens = Schemas["Tokens"];
+export type NameKind = Schemas["FeatureView"]["name_kind"];
+export type NodeRecord = Loose<Schemas["GraphNode"]>;
+export type GraphView = Omit<Schemas["GraphView"], "nodes"> & { nodes: NodeRecord[] };
+export type GraphEntry = Schemas["GraphEntry"];
+export type ScoresView = Schemas["ScoresView"];
+export type NodeDetail = Omit<Schemas["NodeDetail"], "node"> & { node: NodeRecord };
+export type NodeLink = Schemas["Link"];
+export type PathView = Schemas["PathView"];
+export type ArrangementView = Schemas["Arrangement"];
+export type Suggestions = Schemas["Suggestions"];
+export type CompareView = Schemas["CompareView"];
+export type ComparedFeature = Loose<Schemas["ComparedFeature"]>;
+export type FeatureView = Schemas["FeatureView"];
+export type CardView = Schemas["CardView"];
+export type ContextView = Schemas["ContextView"];
+export type HistogramView = Schemas["HistogramView"];
+export type TokenWeight = Schemas["TokenWeightView"];
+export type RelatedView = Schemas["RelatedView"];
+export type LabelView = Schemas["LabelView"];
+export type ProbeView = Schemas["ProbeView"];
+export type FeatureList = Schemas["FeatureList"];
+export type FeatureRow = Loose<Schemas["FeatureRow"]>;
+export type FiresView = Schemas["FiresView"];
+export type EffectView = Schemas["EffectView"];
+export type EffectChange = Schemas["EffectChange"];
+export type AuditView = Schemas["AuditView"];
+export type AuditPoints = Schemas["AuditPoints"];
+export type Agreement = Schemas["AgreementView"];
+export type Job = Schemas["Job"];
+export type Progress = Schemas["Progress"];
+export type StepPair = Schemas["StepPair"];
+export type Step = Schemas["StepView"];
+export type EditBody = Schemas["EditBody"];
+export type JobBody = Schemas["TraceBody"] | Schemas["EffectBody"] | Schemas["GenerateBody"] | Schemas["AuditBody"];
+
+/** What an exported file carries in place of a server. */
+export interface Embedded {
+  title: string;
+  version: string;
+  graph: GraphView;
+  nodes: Record<string, NodeDetail>;
+  cards: Record<string, FeatureView>;
+  arrangement: Pick<ArrangementView, "pins" | "groups" | "positions"> | null;
+}

@@ -1,0 +1,79 @@
+// How far the whole graph can be trusted: predictions against measurements as a scatter plot, beside the same plot for a
+// graph whose edges were shuffled (the null), and the table of baselines.
+import { useEffect, useRef, useState } from "preact/hooks";
+import { palette } from "../draw/palette";
+import { scatter } from "../draw/scatter";
+import { range } from "../model/scale";
+import { amount, count, percent } from "../model/text";
+import type { Agreement, AuditPoints, AuditView } from "../types";
+import { dark } from "../state/app";
+import { audit, runAudit, running, source } from "../state/edit";
+import { graph } from "../state/trace";
+import { Heading } from "./parts";
+
+export function AuditPart() {
+  const [nodes, setNodes] = useState(60);
+  const id = source.value || (graph.value?.view.of_kit ? graph.value.view.id : "");
+  if (!id) return null;
+  const name = graph.value?.view.id === id ? graph.value.view.prompt : "";
+  const found = audit.value?.graph === id ? audit.value : null;
+  return (
+    <section class="audit" aria-label="Audit of the whole graph">
+      <Heading note={name && <span class="mono">{name}</span>}>Audit of the whole graph</Heading>
+      <p class="actions">
+        <label>switch off <input type="number" min={2} max={2000} value={nodes} onChange={(event) => setNodes(Math.max(2, Number(event.currentTarget.value) || 60))} /> features, one at a time</label>
+        <button type="button" disabled={running.value !== null} onClick={() => void runAudit(id, nodes)}>Audit</button>
+      </p>
+      {found && <Found view={found} />}
+    </section>
+  );
+}
+
+function Found({ view }: { view: AuditView }) {
+  return (
+    <>
+      <p class="verdict">{view.verdict}</p>
+      <div class="plots">
+        <Scatter title="This graph" points={view.points} />
+        <Scatter title="Null: the same graph, edges shuffled" points={view.null_points} />
+      </div>
+      <p class="note">Each point is one effect: of switching one feature off on one output (◆) or feature (●). On the diagonal, prediction and measurement agree. {count(view.n_points)} in all.</p>
+      <table class="numbers">
+        <thead>
+          <tr><th scope="col">compared</th><th scope="col">Spearman, outputs</th><th scope="col">features</th><th scope="col">slope, outputs</th><th scope="col">features</th><th scope="col">wrong sign, outputs</th><th scope="col">features</th></tr>
+        </thead>
+        <tbody>
+          {view.lines.map((line) => (
+            <tr key={line.name}>
+              <th scope="row">{line.name}</th>
+              <Cell of={line.outputs} what="spearman" /><Cell of={line.features} what="spearman" />
+              <Cell of={line.outputs} what="slope" /><Cell of={line.features} what="slope" />
+              <Cell of={line.outputs} what="sign_errors" /><Cell of={line.features} what="sign_errors" />
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </>
+  );
+}
+
+function Cell({ of, what }: { of: Agreement; what: "spearman" | "slope" | "sign_errors" }) {
+  const { value, low, high } = of[what];
+  const say = (n: number | null) => (n === null ? "–" : what === "sign_errors" ? percent(n) : amount(n));
+  return <td title={`${of.pairs} pairs; 95 % interval ${say(low)} to ${say(high)}`}>{say(value)} {low !== null && high !== null && <small>[{say(low)}, {say(high)}]</small>}</td>;
+}
+
+function Scatter({ title, points }: { title: string; points: AuditPoints }) {
+  const canvas = useRef<HTMLCanvasElement>(null);
+  const isDark = dark.value;
+  const most = range([...points.predicted, ...points.measured]);
+  useEffect(() => {
+    if (canvas.current) scatter(canvas.current, points, most, palette(isDark));
+  }, [points, isDark]);
+  return (
+    <figure>
+      <figcaption>{title}</figcaption>
+      <canvas ref={canvas} role="img" aria-label={`${title}: ${points.predicted.length} effects, predicted across, measured upward, both from ${amount(-most)} to ${amount(most)}`} />
+    </figure>
+  );
+}

@@ -1,0 +1,54 @@
+// The two axes: names of layers at the left, tokens as chips along the bottom, folded runs as one chip to open.
+import type { Layout } from "../model/layout";
+import { shown } from "../model/text";
+import type { GraphView } from "../types";
+import { chooseNode, chosen, hovered, opened } from "../state/trace";
+import { TokenText } from "./parts";
+
+export function Axis({ layout, layers }: { layout: Layout | null; layers: number }) {
+  const every = layers > 16 ? 2 : 1;
+  const name = (row: number) => (row === 0 ? "Emb" : row === layers + 1 ? "Out" : (row - 1) % every ? "" : `L${row - 1}`);
+  return (
+    <div class="axis" aria-hidden="true" style={{ height: `${layout?.height ?? 0}px` }}>
+      {layout?.rows.map((row, i) => <span key={i} style={{ top: `${row.middle}px` }}>{name(i)}</span>)}
+    </div>
+  );
+}
+
+export function Chips({ layout, view }: { layout: Layout | null; view: GraphView }) {
+  const active = chosen.value;
+  return (
+    <div class="chips" style={{ width: `${layout?.width ?? 0}px` }}>
+      {layout?.columns.map((column) => {
+        const place = { left: `${column.middle}px`, maxWidth: `${Math.min(128, column.width - 4)}px` };
+        if (column.folded) {
+          const words = view.tokens.slice(column.from, column.to + 1).map(shown).join(" ");
+          const open = () => (opened.value = new Set([...opened.peek(), column.from]));
+          return (
+            <button key={column.from} type="button" class="chip folded" style={place} title={`Open ${column.to - column.from + 1} quiet tokens: ${words}`} onClick={open}>
+              ⋯{column.to - column.from + 1}
+            </button>
+          );
+        }
+        const out = column.from < view.first_position;
+        const id = `T@${column.from}`;
+        const title = out ? "Left out: this position has no features; what it sends on is the offset 'sink'" : `Token ${column.from}`;
+        return (
+          <button
+            key={column.from}
+            type="button"
+            tabIndex={-1}
+            class={`chip${out ? " out" : ""}${active.includes(id) ? " chosen" : ""}`}
+            style={place}
+            title={title}
+            onClick={() => chooseNode(id)}
+            onPointerEnter={() => (hovered.value = id)}
+            onPointerLeave={() => (hovered.value = null)}
+          >
+            <TokenText text={view.tokens[column.from] ?? ""} />
+          </button>
+        );
+      })}
+    </div>
+  );
+}

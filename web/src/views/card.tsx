@@ -1,0 +1,154 @@
+// A feature's card: how often and how strongly it fires, where, what it says to the output, who is like it, who labelled
+// it. All numbers are the atlas'; shading is linear in the activation unless the person asks otherwise.
+import { useState } from "preact/hooks";
+import { amount, count, density, percent, plural, signed } from "../model/text";
+import type { CardView, FeatureView, RelatedView, TokenWeight } from "../types";
+import { embedded } from "../state/app";
+import { go } from "../state/route";
+import { Contexts, type Scale } from "./contexts";
+import { Histogram } from "./histogram";
+import { Labels } from "./labels";
+import { Bar, Facts, Few, Heading, TokenText } from "./parts";
+import { Probe } from "./probe";
+import { nameOf } from "../state/app";
+
+export function Card({ view, activation, narrow = false }: { view: FeatureView; activation: number | null; narrow?: boolean }) {
+  const [scale, setScale] = useState<Scale>("linear");
+  const { card } = view;
+  return (
+    <div class={`card${narrow ? " narrow" : ""}`}>
+      <div class="cardmain">
+        {!card && <p class="note">There is no atlas for this dictionary yet: `clew harvest` makes one. Labels and tests work without.</p>}
+        {card && <Summary view={view} card={card} activation={activation} />}
+        {card?.dead && <p class="note">It never fired on the atlas' corpus of {count(card.positions)} positions: it is dead, or waits for other text.</p>}
+        {!embedded && <Probe feature={view.feature} most={card?.max_activation ?? null} scale={scale} />}
+        {card && !card.dead && <Fires card={card} scale={scale} setScale={setScale} />}
+      </div>
+      <div class="cardside">
+        {card && <Weights card={card} />}
+        <Labels view={view} />
+        {card && <Neighbours card={card} />}
+      </div>
+    </div>
+  );
+}
+
+function Summary({ view, card, activation }: { view: FeatureView; card: CardView; activation: number | null }) {
+  const writes = view.writes.length > 1 ? `L${view.writes[0]}–L${view.writes.at(-1)}` : view.writes.map((layer) => `L${layer}`).join(", ");
+  return (
+    <>
+      <Facts
+        facts={[
+          ["Density", density(card.density), `fires at ${count(card.fired)} of ${count(card.positions)} positions`],
+          ["Documents", percent(card.document_density), `${count(card.fired_documents)} of ${count(card.documents)}`],
+          ["Largest", amount(card.max_activation), "largest activation in the corpus"],
+          ["Mean when on", amount(card.mean_activation)],
+          ["Reads", `L${view.reads}`, "the layer whose input it reads"],
+          ["Writes", writes || "–", "the layers whose output it writes to"],
+        ]}
+      />
+      {!card.dead && (
+        <>
+          <Heading note={activation === null ? "positions, by activation" : `this prompt: ${amount(activation)}`}>Activations</Heading>
+          <Histogram counts={card.log_histogram.counts} edges={card.log_histogram.edges} mark={activation} log label="How often each activation occurs" />
+        </>
+      )}
+    </>
+  );
+}
+
+function Fires({ card, scale, setScale }: { card: CardView; scale: Scale; setScale: (scale: Scale) => void }) {
+  return (
+    <>
+      <Heading
+        note={
+          <label class="inline">
+            shading{" "}
+            <select value={scale} onChange={(event) => setScale(event.currentTarget.value as Scale)}>
+              <option value="linear">linear</option>
+              <option value="root">square root</option>
+            </select>
+          </label>
+        }
+      >
+        Strongest contexts
+      </Heading>
+      <Contexts contexts={card.top} most={card.max_activation} scale={scale} few={6} />
+      <Heading note="drawn evenly from each band of activation">Quantile bands</Heading>
+      {card.bands.map((band) => (
+        <div key={band.low} class="band">
+          <p class="note">{amount(band.low)} to {amount(band.high)} · {plural(band.fired, "position")}</p>
+          <Contexts contexts={band.contexts} most={card.max_activation} scale={scale} few={2} />
+        </div>
+      ))}
+      <Heading note="drawn at random where it is silent">Where it does not fire</Heading>
+      <Contexts contexts={card.silent} most={card.max_activation} scale={scale} few={4} />
+    </>
+  );
+}
+
+function Weights({ card }: { card: CardView }) {
+  return (
+    <>
+      <Heading note="logit at activation 1, direct path">Promotes</Heading>
+      <TokenWeights tokens={card.promoted} />
+      <Heading>Suppresses</Heading>
+      <TokenWeights tokens={card.suppressed} />
+      <Heading note="on all tokens of the vocabulary">Logit weights</Heading>
+      <Histogram counts={card.logits.counts} edges={card.logits.edges} mark={null} label="Weights on all tokens" zero />
+    </>
+  );
+}
+
+function TokenWeights({ tokens }: { tokens: readonly TokenWeight[] }) {
+  const most = Math.max(1e-12, ...tokens.map((each) => Math.abs(each.weight)));
+  return (
+    <Few items={tokens} few={6} empty="–">
+      {(each) => (
+        <div class="row">
+          <Bar share={each.weight / most} />
+          <span class="what mono"><TokenText text={each.token} /></span>
+          <span class="num" />
+          <span class="part">{signed(each.weight)}</span>
+        </div>
+      )}
+    </Few>
+  );
+}
+
+function Neighbours({ card }: { card: CardView }) {
+  return (
+    <>
+      <Related title="Fed by" note="virtual weight" list={card.inputs} />
+      <Related title="Feeds" note="virtual weight" list={card.outputs} />
+      <Related title="Writes alike" note="cosine of decoders" list={card.nearest_decoder} />
+      <Related title="Reads alike" note="cosine of encoders" list={card.nearest_encoder} />
+      <Related title="Fires together" note="PMI in nats" list={card.together} />
+    </>
+  );
+}
+
+function Related({ title, note, list }: { title: string; note: string; list: readonly RelatedView[] }) {
+  if (!list.length) return null;
+  const most = Math.max(1e-12, ...list.map((each) => Math.abs(each.value)));
+  return (
+    <>
+      <Heading note={note}>{title}</Heading>
+      <Few items={list} few={4}>
+        {(each) => {
+          const name = nameOf(each.feature, each.label, "").text;
+          const known = !embedded || each.feature in embedded.cards;
+          const inside = (
+            <>
+              <Bar share={each.value / most} />
+              <span class="what">{name || each.feature} {name && <em>{each.feature}</em>}</span>
+              <span class="num" />
+              <span class="part">{signed(each.value)}</span>
+            </>
+          );
+          return known ? <button type="button" class="row" onClick={() => go("feature", each.feature)}>{inside}</button> : <div class="row away">{inside}</div>;
+        }}
+      </Few>
+    </>
+  );
+}

@@ -1,0 +1,134 @@
+// Two prompts side by side: their tokens aligned, their answers, and every feature's influence in both: what appeared,
+// what vanished, what stayed.
+import { useEffect, useState } from "preact/hooks";
+import { api } from "../api_client";
+import { amount, percent, shown } from "../model/text";
+import type { CompareView, ComparedFeature } from "../types";
+import { attempt, nameOf } from "../state/app";
+import { entries, loadHistory, trace, tracing } from "../state/prompting";
+import { adjust, go, route } from "../state/route";
+import { alignedColumns } from "./aligned";
+import { Few, Heading, KindMark, TokenText } from "./parts";
+
+type Where = "all" | ComparedFeature["where"];
+
+export function Compare() {
+  const { a, b } = route.value.query;
+  const [view, setView] = useState<CompareView | null>(null);
+  const [where, setWhere] = useState<Where>("all");
+  useEffect(() => void loadHistory(), []);
+  useEffect(() => {
+    setView(null);
+    if (a && b) void attempt(() => api.compare(a, b)).then(setView);
+  }, [a, b]);
+  return (
+    <div class="page compare">
+      <h1>Compare</h1>
+      <div class="pair">
+        <Side name="A" id={a ?? ""} set={(id) => adjust({ a: id })} />
+        <button type="button" class="icon" aria-label="Swap A and B" title="Swap" onClick={() => adjust({ a: b ?? "", b: a ?? "" })}>⇄</button>
+        <Side name="B" id={b ?? ""} set={(id) => adjust({ b: id })} />
+      </div>
+      {view ? <Compared view={view} where={where} setWhere={setWhere} /> : (
+        <p class="hint">{a && b ? "Comparing…" : "Give two prompts that differ in one thing: a persona, a country, a word. What changed inside stands below, by influence."}</p>
+      )}
+    </div>
+  );
+}
+
+function Side({ name, id, set }: { name: string; id: string; set: (id: string) => void }) {
+  const entry = entries.value.find((each) => each.id === id);
+  const [text, setText] = useState("");
+  useEffect(() => {
+    if (entry) setText(entry.prompt);
+  }, [entry?.id]);
+  const send = async (event: Event) => {
+    event.preventDefault();
+    const known = entries.value.find((each) => each.prompt === text);
+    const graph = known ? known.id : await trace(text);
+    if (graph) set(graph);
+  };
+  return (
+    <form class="side" onSubmit={(event) => void send(event)}>
+      <label class="field"><span>{name}</span><input type="text" class="prompt" value={text} list="earlier" placeholder="A prompt; Enter traces it" autocomplete="off" spellcheck={false} onInput={(event) => setText(event.currentTarget.value)} /></label>
+      <datalist id="earlier">{entries.value.slice(0, 30).map((each) => <option key={each.id} value={each.prompt} />)}</datalist>
+      <button type="submit" disabled={!text.trim() || tracing.value !== null}>{tracing.value ? "…" : "Trace"}</button>
+      {entry && <button type="button" class="link" onClick={() => go("trace", entry.id)}>open</button>}
+    </form>
+  );
+}
+
+function Compared({ view, where, setWhere }: { view: CompareView; where: Where; setWhere: (where: Where) => void }) {
+  const all: readonly ComparedFeature[] = view.features;
+  const list = where === "all" ? all : all.filter((each) => each.where === where);
+  const most = Math.max(1e-12, ...all.map((each) => Math.max(each.influence_a ?? 0, each.influence_b ?? 0)));
+  const kinds: [Where, string][] = [
+    ["all", "All"], ["only_a", `Only in A (${view.n_only_a})`], ["shared", `In both (${view.n_shared})`], ["only_b", `Only in B (${view.n_only_b})`],
+  ];
+  return (
+    <>
+      <Aligned view={view} />
+      <Heading note="probability">Answers</Heading>
+      <table class="numbers answers">
+        <thead><tr><th scope="col">A</th><th scope="col"><span class="unseen">token</span></th><th scope="col">B</th></tr></thead>
+        <tbody>
+          {likeliest(view).map((each) => (
+            <tr key={each.label}>
+              <td><Mirror share={each.probability_a ?? 0} left />{percent(each.probability_a)}</td>
+              <th scope="row" class="mono"><TokenText text={each.label} /></th>
+              <td>{percent(each.probability_b)}<Mirror share={each.probability_b ?? 0} /></td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+      <Heading note={`features in both hold ${percent(view.influence_a.shared)} of the influence in A, ${percent(view.influence_b.shared)} in B`}>Features, the largest change first</Heading>
+      <div class="segments" role="group" aria-label="Which features">
+        {kinds.map(([name, title]) => <button key={name} type="button" aria-pressed={where === name} onClick={() => setWhere(name)}>{title}</button>)}
+      </div>
+      <div class="comparehead" aria-hidden="true"><span>influence in A</span><span>feature</span><span>influence in B</span></div>
+      <Few items={list} few={30} empty="None.">{(each) => <Row feature={each} view={view} most={most} />}</Few>
+    </>
+  );
+}
+
+function likeliest(view: CompareView) {
+  const most = (each: CompareView["outputs"][number]) => Math.max(each.probability_a ?? 0, each.probability_b ?? 0);
+  return [...view.outputs].sort((a, b) => most(b) - most(a)).slice(0, 6);
+}
+
+function Row({ feature: each, view, most }: { feature: ComparedFeature; view: CompareView; most: number }) {
+  const named = nameOf(each.feature, each.label, each.label_kind);
+  const at = each.position_a ?? each.position_b ?? 0;
+  const word = each.position_a != null ? view.a.tokens[at] : view.b.tokens[at];
+  const sign = each.where === "only_a" ? "− " : each.where === "only_b" ? "+ " : "";
+  const title = `${each.feature}: activation ${amount(each.activation_a)} in A, ${amount(each.activation_b)} in B`;
+  return (
+    <button type="button" class={`comparerow ${each.where}`} title={title} onClick={() => go("feature", each.feature)}>
+      <span class="left"><span class="num">{each.influence_a == null ? "absent" : percent(each.influence_a)}</span><Mirror share={(each.influence_a ?? 0) / most} left /></span>
+      <span class="what">{sign}{named.text || each.feature} <KindMark kind={named.kind} /> <em>{shown(word ?? "")} · {each.feature}</em></span>
+      <span class="right"><Mirror share={(each.influence_b ?? 0) / most} /><span class="num">{each.influence_b == null ? "absent" : percent(each.influence_b)}</span></span>
+    </button>
+  );
+}
+
+function Mirror({ share, left = false }: { share: number; left?: boolean }) {
+  return <span class={`mirror${left ? " left" : ""}`} aria-hidden="true"><i style={{ width: `${Math.min(100, 100 * share)}%` }} /></span>;
+}
+
+/** Both prompts as one table of columns: aligned tokens share a column. */
+function Aligned({ view }: { view: CompareView }) {
+  const columns = alignedColumns(view.a.tokens.length, view.b.tokens.length, view.aligned);
+  return (
+    <div class="aligned" role="img" aria-label={`${view.aligned.length} aligned tokens`}>
+      {columns.map(([a, b], i) => {
+        const same = a !== null && b !== null && view.a.tokens[a] === view.b.tokens[b];
+        return (
+          <div key={i} class={same ? "same" : ""}>
+            <span>{a === null ? "" : <TokenText text={view.a.tokens[a] ?? ""} />}</span>
+            <span>{b === null ? "" : <TokenText text={view.b.tokens[b] ?? ""} />}</span>
+          </div>
+        );
+      })}
+    </div>
+  );
+}

@@ -1,0 +1,50 @@
+// Stretches of text with every token shaded by the feature's activation there. The shade is one hue, its strength the
+// activation over the largest in the corpus; the token a context was drawn for is underlined.
+import { useState } from "preact/hooks";
+import { amount } from "../model/text";
+import type { ContextView } from "../types";
+import { TokenText } from "./parts";
+
+export type Scale = "linear" | "root";
+
+export function shade(activation: number, most: number, scale: Scale): number {
+  const share = most > 0 ? Math.max(0, Math.min(1, activation / most)) : 0;
+  return scale === "root" ? Math.sqrt(share) : share;
+}
+
+export function Shaded({ tokens, activations, most, scale, at = -1 }: { tokens: readonly string[]; activations: readonly number[]; most: number; scale: Scale; at?: number }) {
+  return (
+    <span class="shaded">
+      {tokens.map((token, i) => {
+        const value = activations[i] ?? 0;
+        const depth = shade(value, most, scale);
+        const style = depth > 0 ? { backgroundColor: `color-mix(in srgb, var(--accent) ${Math.round(6 + 62 * depth)}%, transparent)` } : undefined;
+        return (
+          <span key={i} class={`tok${i === at ? " at" : ""}`} style={style} title={value > 0 ? `${amount(value)}` : undefined}>
+            <TokenText text={token} />
+          </span>
+        );
+      })}
+    </span>
+  );
+}
+
+export function Contexts({ contexts, most, scale, few }: { contexts: readonly ContextView[]; most: number; scale: Scale; few: number }) {
+  const [all, setAll] = useState(false);
+  if (!contexts.length) return <p class="note">None.</p>;
+  return (
+    <>
+      <ul class="contexts">
+        {(all ? contexts : contexts.slice(0, few)).map((each) => (
+          <li key={`${each.document}.${each.position}`}>
+            <span class="num">{amount(each.activations[each.at] ?? 0)}</span>
+            <Shaded tokens={each.tokens} activations={each.activations} most={most} scale={scale} at={each.at} />
+          </li>
+        ))}
+      </ul>
+      {contexts.length > few && (
+        <button type="button" class="more" aria-expanded={all} onClick={() => setAll(!all)}>{all ? "Show fewer" : `Show all ${contexts.length}`}</button>
+      )}
+    </>
+  );
+}

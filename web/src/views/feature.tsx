@@ -1,0 +1,43 @@
+// One feature on a page of its own: its name, its card with room to breathe, and the ways on from here.
+import { amount } from "../model/text";
+import { embedded } from "../state/app";
+import { cards, wantCard } from "../state/cards";
+import { addFeature } from "../state/edit";
+import { go, route } from "../state/route";
+import { graphId } from "../state/trace";
+import { Card } from "./card";
+import { FeatureName } from "./label_editor";
+
+export function Feature() {
+  const { id, query } = route.value;
+  wantCard(id);
+  const view = cards.value.get(id);
+  const at = Number.parseFloat(query["at"] ?? "");
+  const [layer, index] = id.split("/");
+  const step = (by: number) => go("feature", `${layer}/${Math.max(0, Number(index) + by)}`);
+  return (
+    <div class="page">
+      <p class="crumbs">
+        {query["from"] === "trace" && graphId.value && <button type="button" class="link" onClick={() => history.back()}>← back to the graph</button>}
+        <code>{id}</code>
+        {!embedded && (
+          <>
+            <button type="button" class="link" disabled={index === "0"} onClick={() => step(-1)}>previous</button>
+            <button type="button" class="link" onClick={() => step(1)}>next</button>
+            <button type="button" class="link" onClick={() => { addFeature(id); go("edit"); }}>steer with it</button>
+            <button type="button" class="link" onClick={() => go("features", "", { how: "alike", query: id })}>features like it</button>
+          </>
+        )}
+      </p>
+      {view ? (
+        <>
+          <FeatureName feature={id} label={view.name} kind={view.name_kind} level={1} />
+          {Number.isFinite(at) && <p class="note">On the prompt you came from it is {amount(at)}.</p>}
+          <Card key={id} view={view} activation={Number.isFinite(at) ? at : null} />
+        </>
+      ) : (
+        <p class="waiting">{embedded ? "This file carries no card of this feature." : "Reading the card…"}</p>
+      )}
+    </div>
+  );
+}

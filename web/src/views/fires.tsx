@@ -1,0 +1,37 @@
+// What fires on a text: a token chooses what is listed, and all features by their strongest firing stand beside.
+import { useState } from "preact/hooks";
+import { amount, density, percent } from "../model/text";
+import type { FiresView } from "../types";
+import { nameOf } from "../state/app";
+import { go } from "../state/route";
+import { Heading, KindMark, PlainBar, TokenText } from "./parts";
+
+type Fire = FiresView["by_feature"][number];
+
+export function Fires({ view }: { view: FiresView }) {
+  const [at, setAt] = useState<number | null>(null);
+  const here = at === null ? null : (view.by_token.find((each) => each.position === at)?.features ?? []);
+  return (
+    <>
+      <p class="firetokens" role="group" aria-label="Tokens: choose one to see what fires there">
+        {view.tokens.map((token, i) => (
+          <button key={i} type="button" class={`chipword${i < view.first_position ? " out" : ""}`} aria-pressed={at === i} disabled={i < view.first_position} onClick={() => setAt(at === i ? null : i)}><TokenText text={token} /></button>
+        ))}
+      </p>
+      <Heading note="activation · share of its largest">{at === null ? "By feature, strongest first" : "At this token"}</Heading>
+      <ul class="rows">{(here ?? view.by_feature).slice(0, 60).map((each) => <li key={`${each.feature}@${each.position}`}><Row fire={each} token={view.tokens[each.position] ?? ""} /></li>)}</ul>
+    </>
+  );
+}
+
+function Row({ fire, token }: { fire: Fire; token: string }) {
+  const named = nameOf(fire.feature, fire.label, fire.label_kind);
+  return (
+    <button type="button" class="row" onClick={() => go("feature", fire.feature, { at: String(fire.activation) })}>
+      <PlainBar share={fire.share ?? 0} />
+      <span class="what">{named.text || fire.feature} <KindMark kind={named.kind} /> <em><TokenText text={token} /> · {fire.feature}{fire.density !== null && ` · ${density(fire.density)}`}</em></span>
+      <span class="num">{amount(fire.activation)}</span>
+      <span class="part">{percent(fire.share)}</span>
+    </button>
+  );
+}

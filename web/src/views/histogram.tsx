@@ -1,0 +1,41 @@
+// Counts as bars, on a square-root height so that rare strong activations can be seen, with a mark for one value.
+import { amount, count } from "../model/text";
+import { markPlace } from "../model/scale";
+
+interface Props {
+  counts: readonly number[];
+  edges: readonly number[];
+  mark: number | null;
+  log?: boolean;
+  zero?: boolean;
+  label: string;
+}
+
+const [WIDE, HIGH] = [320, 64];
+
+export function Histogram({ counts, edges, mark, log = false, zero = false, label }: Props) {
+  if (!counts.length) return null;
+  const most = Math.max(1, ...counts);
+  const step = WIDE / counts.length;
+  const place = mark === null || mark <= 0 ? null : markPlace(edges, mark, log);
+  const middle = zero ? markPlace(edges, 0, false) : null;
+  const ticks = [edges[0]!, edges[Math.floor(edges.length / 2)]!, edges.at(-1)!];
+  const said = `${label}: ${count(counts.reduce((sum, n) => sum + n, 0))} in all, from ${amount(ticks[0])} to ${amount(ticks[2])}${mark === null ? "" : `; here ${amount(mark)}`}`;
+  return (
+    <figure class="histogram" role="img" aria-label={said}>
+      <svg viewBox={`0 0 ${WIDE} ${HIGH}`} preserveAspectRatio="none" aria-hidden="true">
+        {counts.map((n, i) => {
+          const high = n ? Math.max(1.5, (HIGH - 6) * Math.sqrt(n / most)) : 0;
+          return (
+            <rect key={i} x={i * step + 0.5} y={HIGH - high} width={Math.max(0.5, step - 1)} height={high}>
+              <title>{`${amount(edges[i])} to ${amount(edges[i + 1])}: ${count(n)}`}</title>
+            </rect>
+          );
+        })}
+        {middle !== null && middle > 0 && middle < 1 && <path class="zero" d={`M${middle * WIDE} 0V${HIGH}`} />}
+        {place !== null && <path class="mark" d={`M${place * WIDE} 0V${HIGH}`} />}
+      </svg>
+      <figcaption aria-hidden="true">{ticks.map((tick, i) => <span key={i}>{amount(tick)}</span>)}</figcaption>
+    </figure>
+  );
+}

@@ -1,0 +1,43 @@
+// What a feature was called, by whom, how well it was found to hold: the one shown first, then others, then history.
+import { amount, ago } from "../model/text";
+import type { FeatureView, LabelView } from "../types";
+import { embedded } from "../state/app";
+import { labelling, withdrawLabel } from "../state/cards";
+import { Heading, KindMark } from "./parts";
+
+export function Labels({ view }: { view: FeatureView }) {
+  const [now, before] = [view.labels.filter((each) => each.current), view.labels.filter((each) => !each.current)];
+  return (
+    <>
+      <Heading note={embedded ? null : <button type="button" class="link" onClick={() => (labelling.value = view.feature)}>write one</button>}>Labels</Heading>
+      {!now.length && <p class="note">Nobody has labelled it yet.</p>}
+      <ul class="labels">{now.map((each) => <OneLabel key={each.id} label={each} />)}</ul>
+      {before.length > 0 && (
+        <details>
+          <summary>Earlier labels ({before.length})</summary>
+          <ul class="labels past">{before.map((each) => <OneLabel key={each.id} label={each} />)}</ul>
+        </details>
+      )}
+    </>
+  );
+}
+
+function OneLabel({ label }: { label: LabelView }) {
+  return (
+    <li>
+      <p><KindMark kind={label.kind} /> <strong>{label.text}</strong></p>
+      <p class="note">
+        {label.author}{label.method && ` · ${label.method}`} · {ago(label.date, Date.now())}
+        {label.kind === "person" && label.current && !embedded && (
+          <button type="button" class="link" onClick={() => void withdrawLabel(label.feature, label.id)}>withdraw</button>
+        )}
+      </p>
+      {label.note && <p class="note">{label.note}</p>}
+      {label.scores.map((score) => (
+        <p key={score.test + score.judge} class="note score" title={`judged by ${score.judge} on ${score.contexts} contexts; balanced accuracy with its 95 % interval`}>
+          {score.test} <b>{amount(score.value)}</b> [{amount(score.low)}, {amount(score.high)}] · {score.null == null ? "no null" : `null ${amount(score.null)}`}
+        </p>
+      ))}
+    </li>
+  );
+}

@@ -1,0 +1,87 @@
+// Every mark as an element with a name: drawn as SVG, or, when there are many, only listed for screen readers and tests
+// while the canvas draws them.
+import { type Look, paint } from "../draw/marks";
+import type { Palette } from "../draw/palette";
+import type { Layout } from "../model/layout";
+import type { Mark, Scene } from "../model/scene";
+import { percent } from "../model/text";
+import { chosen, describe } from "../state/trace";
+
+interface Props {
+  scene: Scene;
+  layout: Layout;
+  colours: Palette;
+  look: Look;
+  asList: boolean;
+}
+
+export function Marks({ scene, layout, colours, look, asList }: Props) {
+  const picked = new Set(chosen.peek());
+  if (asList) {
+    return (
+      <ul class="unseen" role="presentation">
+        {scene.marks.map((mark) => (
+          <li key={mark.key} id={`node-${mark.key}`} role="option" aria-selected={picked.has(mark.key)}>{describe(mark)}</li>
+        ))}
+      </ul>
+    );
+  }
+  return (
+    <svg class="marks" viewBox={`0 0 ${layout.width} ${layout.height}`} role="presentation">
+      {scene.marks.map((mark) => (
+        <g key={mark.key} id={`node-${mark.key}`} class={mark.kind} role="option" aria-selected={picked.has(mark.key)} aria-label={describe(mark)}>
+          {mark.half > 0 ? <Box mark={mark} /> : <Shape mark={mark} colours={colours} look={look} />}
+        </g>
+      ))}
+      <g aria-hidden="true">
+        {layout.tags.map((tag) => (
+          <text key={tag.mark.key} class="tag" x={tag.x} y={tag.y}>{tag.text}</text>
+        ))}
+      </g>
+    </svg>
+  );
+}
+
+function Shape({ mark, colours, look }: { mark: Mark; colours: Palette; look: Look }) {
+  const style = paint(mark, colours, look);
+  const same = { fill: style.fill, stroke: style.stroke, "stroke-width": style.width, "stroke-dasharray": style.dash ? "3 2" : undefined };
+  if (mark.kind === "token") return <rect {...same} x={mark.x - 6} y={mark.y - 6} width={12} height={12} rx={3} />;
+  if (mark.kind === "error") {
+    const r = mark.r + 1;
+    return <path {...same} d={`M${mark.x} ${mark.y - r}l${r} ${r}l${-r} ${r}l${-r} ${-r}z`} />;
+  }
+  return (
+    <>
+      <circle {...same} cx={mark.x} cy={mark.y} r={mark.r} />
+      {mark.pinned && <circle cx={mark.x} cy={mark.y} r={Math.max(1.5, mark.r * 0.35)} fill={colours.paper} />}
+    </>
+  );
+}
+
+function Box({ mark }: { mark: Mark }) {
+  const [left, top, wide, high] = [mark.x - mark.half, mark.y - mark.r, 2 * mark.half, 2 * mark.r];
+  if (mark.kind === "group") {
+    return (
+      <>
+        <rect class="box" x={left} y={top} width={wide} height={high} rx={13} />
+        <text class="groupname" x={left + 11} y={mark.y + 4}>{clipped(mark.name, wide - 40)}</text>
+        <text class="share" x={left + wide - 9} y={mark.y + 4} text-anchor="end">{mark.members.length}</text>
+      </>
+    );
+  }
+  const node = mark.members[0]!;
+  const chance = node.probability ?? node.weight ?? 0;
+  return (
+    <>
+      <rect class="box" x={left} y={top} width={wide} height={high} rx={7} />
+      <rect class="fill" x={left} y={top} width={Math.max(3, wide * Math.min(1, chance))} height={high} rx={7} />
+      <text class="output" x={left + 9} y={mark.y + 4.5}>{mark.name}</text>
+      <text class="share" x={left + wide - 9} y={mark.y + 4.5} text-anchor="end">{percent(chance)}</text>
+    </>
+  );
+}
+
+function clipped(text: string, width: number): string {
+  const most = Math.floor(width / 6.3);
+  return text.length > most ? `${text.slice(0, Math.max(1, most - 1))}…` : text;
+}

@@ -1,0 +1,181 @@
+// One node of the graph: what it is, what its value is made of, what it reads and writes in the whole graph, the
+// strongest paths through it, what reaches it through nodes that are left out, and its card.
+import { type Node, featureOf, rank } from "../model/graph";
+import { amount, percent, plural, signed } from "../model/text";
+import type { NodeLink } from "../types";
+import { embedded, notify } from "../state/app";
+import { cards, labelling, wantCard } from "../state/cards";
+import { go } from "../state/route";
+import { arrangement, chosen, detail, graph, groupChosen, nodeName, pinChosen, tab } from "../state/trace";
+import { editChosen } from "../state/edit";
+import { Card } from "./card";
+import { FeatureName } from "./label_editor";
+import { Close, Paths } from "./panel";
+import { Facts, Few, Heading, TokenText, placeName } from "./parts";
+import { LinkRow, linkName } from "./rows";
+
+const KINDS = { feature: "Feature", error: "Error", token: "Token embedding", target: "Output" } as const;
+const OFFSETS: Record<string, string> = { bias: "biases", position: "position", sink: "sink (left-out first position)", left_out: "left-out features" };
+
+export function NodePanel({ node }: { node: Node }) {
+  const view = graph.value!.view;
+  const feature = featureOf(node.id);
+  return (
+    <>
+      <p class="kind"><span>{KINDS[node.kind]} · {placeName(view, node)}</span><Close /></p>
+      {feature ? <FeatureName feature={feature} label={node.label ?? ""} kind={node.label_kind ?? ""} /> : (
+        <h2>{node.kind === "token" ? <TokenText text={view.tokens[node.position] ?? ""} /> : nodeName(node).text}</h2>
+      )}
+      <p class="kind"><code>{node.id}</code></p>
+      {(node.kind === "feature" || node.kind === "error") && <Actions node={node} />}
+      {feature && (
+        <div class="tabs" role="tablist" aria-label="What is shown of the feature">
+          {(["links", "card"] as const).map((name) => (
+            <button key={name} type="button" role="tab" aria-selected={tab.value === name} onClick={() => (tab.value = name)}>
+              {name === "links" ? "In this graph" : "Card"}
+            </button>
+          ))}
+        </div>
+      )}
+      {feature && tab.value === "card" ? <NodeCard feature={feature} node={node} /> : <Links node={node} />}
+    </>
+  );
+}
+
+function Actions({ node }: { node: Node }) {
+  const pinned = arrangement.value.pins.includes(node.id);
+  const feature = featureOf(node.id);
+  return (
+    <p class="actions">
+      <button type="button" aria-pressed={pinned} onClick={pinChosen}>{pinned ? "Pinned" : "Pin"} <kbd>p</kbd></button>
+      <button type="button" onClick={() => groupWith()}>Group <kbd>g</kbd></button>
+      {feature && !embedded && <button type="button" disabled={!graph.value!.view.of_kit} onClick={editChosen}>Edit <kbd>e</kbd></button>}
+      {feature && <button type="button" onClick={() => go("feature", feature, { at: amountOf(node), from: "trace" })}>Open</button>}
+    </p>
+  );
+}
+
+function groupWith(): void {
+  if (chosen.peek().length < 2) notify("Shift-click more nodes to group them together; a group of one is fine, too.");
+  groupChosen();
+}
+
+function amountOf(node: Node): string {
+  return node.activation === null || node.activation === undefined ? "" : String(node.activation);
+}
+
+function NodeCard({ feature, node }: { feature: string; node: Node }) {
+  wantCard(feature);
+  const found = cards.value.get(feature);
+  if (!found) return <p class="note">{embedded ? "This file carries no card of this feature." : "Reading the card…"}</p>;
+  return <Card view={found} activation={node.activation ?? null} narrow />;
+}
+
+function Links({ node }: { node: Node }) {
+  const known = detail.value?.node.id === node.id ? detail.value : null;
+  const inputs = known ? known.inputs : node.inputs.map((edge) => asLink(edge.from, edge.weight, edge.share));
+  const outputs = known ? known.outputs : node.outputs.map((edge) => asLink(edge.to, edge.weight, edge.share));
+  const reads = node.kind === "feature" || node.kind === "target";
+  return (
+    <>
+      <Facts facts={factsOf(node)} />
+      {reads && <MadeOf node={node} />}
+      {reads && <Side title="Inputs" note="weight · share of input" links={inputs} all={known?.n_inputs} empty="No edge into it is known here." />}
+      {node.kind !== "target" && <Side title="Outputs" note="weight · share of their input" links={outputs} all={known?.n_outputs} empty="No edge out of it is known here." />}
+      {known && <Paths paths={known.paths} title="Strongest paths through it" few={4} />}
+      {known && reads && <LeftOut />}
+    </>
+  );
+}
+
+function asLink(node: Node, weight: number, share: number): NodeLink {
+  return { id: node.id, label: node.label ?? "", label_kind: node.label_kind ?? "", weight, share, influence: node.influence, shown: true };
+}
+
+function Side({ title, note, links, all, empty }: { title: string; note: string; links: readonly NodeLink[]; all: number | undefined; empty: string }) {
+  const most = Math.max(1e-12, ...links.map((link) => Math.abs(link.weight)));
+  const plus = links.filter((link) => link.weight > 0).length;
+  return (
+    <>
+      <Heading note={note}>{title}</Heading>
+      <p class="note tally">
+        {plural(all ?? links.length, "edge")}{all !== undefined && all > links.length ? `; of the ${links.length} strongest ` : ": "}{plus} add, {links.length - plus} take away
+        {links.some((link) => !link.shown) && "; faint ones are not shown in the graph"}
+      </p>
+      <Few items={links} few={10} empty={empty}>
+        {(link) => <LinkRow id={link.id} {...linkName(link.id, link.label, link.label_kind)} weight={link.weight} most={most} share={link.share} shown={link.shown} />}
+      </Few>
+    </>
+  );
+}
+
+function factsOf(node: Node): [string, string, string?][] {
+  const influence: [string, string, string] = ["Influence", percent(node.influence), "Share of the outputs' weight that passes through this node"];
+  const { place, of } = rank(graph.value!, node);
+  if (node.kind === "feature") {
+    return [
+      ["Activation", amount(node.activation)], ["Before its gate", amount(node.value)], influence,
+      ["Error share", percent(node.error), "Part of its absolute input that comes from errors"], ["Layer", String(node.layer)], ["Rank", `${place} of ${of}`],
+    ];
+  }
+  if (node.kind === "target") return [["Probability", percent(node.probability)], ["Centred logit", amount(node.value)], ["Error share", percent(node.error)]];
+  if (node.kind === "error") return [influence, ["Layer", String(node.layer)], ["Rank", `${place} of ${of}`]];
+  return [influence, ["Position", String(node.position)], ["Token id", String(node.token_id ?? "–")]];
+}
+
+/** The identity: edges shown + edges pruned + offsets = the value. */
+function MadeOf({ node }: { node: Node }) {
+  const known = Math.max(0, 1 - node.error - node.lost);
+  const sum = node.inputs.reduce((total, edge) => total + edge.weight, 0);
+  const offsets = node.offsets.reduce((total, value) => total + value, 0);
+  const rest = (node.value ?? 0) - sum - offsets;
+  const names = graph.value!.view.offset_names;
+  const beside = node.offsets.map((value, i) => [OFFSETS[names[i] ?? ""] ?? names[i] ?? "", value] as const).filter(([, value]) => value !== 0);
+  return (
+    <>
+      <Heading note="shares of its absolute input">What its value is made of</Heading>
+      <div class="stack" role="img" aria-label={`${percent(known)} features and tokens, ${percent(node.error)} errors, ${percent(node.lost)} pruned`}>
+        <i class="known" style={{ width: `${100 * known}%` }} />
+        <i class="missed" style={{ width: `${100 * node.error}%` }} />
+        <i class="lost" style={{ width: `${100 * node.lost}%` }} />
+      </div>
+      <p class="split">
+        <span>features and tokens <b>{percent(known)}</b></span>
+        <span>errors <b>{percent(node.error)}</b></span>
+        <span>pruned <b>{percent(node.lost)}</b></span>
+      </p>
+      <p class="split">
+        <span>edges shown <b>{signed(sum)}</b></span>
+        {Math.abs(rest) > 1e-3 * Math.abs(node.value ?? 1) && <span>edges pruned <b>{signed(rest)}</b></span>}
+        {beside.map(([name, value]) => <span key={name}>{name} <b>{signed(value)}</b></span>)}
+        <span>sum <b>{amount(node.value)}</b></span>
+      </p>
+    </>
+  );
+}
+
+function LeftOut() {
+  const links = detail.value!.left_out.filter((link) => link.through !== 0);
+  const most = Math.max(1e-12, ...links.map((link) => Math.max(Math.abs(link.through), Math.abs(link.direct))));
+  return (
+    <>
+      <Heading note="direct · through nodes not shown">What flows through what is left out</Heading>
+      <Few items={links} few={6} empty="Nothing reaches it through nodes that are not shown.">
+        {(link) => {
+          const { name, place } = linkName(link.id, link.label, link.label_kind);
+          return (
+            <LinkRow id={link.id} name={name} place={`${place} · direct ${signed(link.direct)}`} weight={link.through} most={most} share={NaN} shown={graph.value!.byId.has(link.id)} />
+          );
+        }}
+      </Few>
+    </>
+  );
+}
+
+export function labelChosen(): void {
+  const node = chosen.peek().at(-1);
+  const feature = node ? featureOf(node) : null;
+  if (feature && !embedded) labelling.value = feature;
+  else notify("Choose a feature to label it.");
+}
+

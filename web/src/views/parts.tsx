@@ -1,0 +1,97 @@
+// Small pieces that every view is made of: tokens, bars, headings, rows. They know how things look, not what they mean.
+import type { ComponentChildren } from "preact";
+import { useState } from "preact/hooks";
+import type { Node } from "../model/graph";
+import { parts, shown } from "../model/text";
+import type { GraphView, NameKind } from "../types";
+
+/** A token with its leading space visible. */
+export function TokenText({ text }: { text: string }) {
+  return <>{parts(text).map((part, i) => (part.space ? <i key={i} class="space">{part.text}</i> : part.text))}</>;
+}
+
+export function placeName(view: GraphView, node: Node): string {
+  const word = shown(view.tokens[node.position] ?? "");
+  if (node.kind === "token") return `token ${node.position}`;
+  if (node.kind === "target") return `output after ${word}`;
+  return `layer ${node.layer}, at ${word} (${node.position})`;
+}
+
+/** A signed bar around a middle line: right and solid adds, left and striped takes away. */
+export function Bar({ share }: { share: number }) {
+  return (
+    <span class="bar" aria-hidden="true">
+      <i class={share < 0 ? "minus" : "plus"} style={{ width: `${Math.min(50, 50 * Math.abs(share))}%` }} />
+    </span>
+  );
+}
+
+/** An amount without a sign, such as influence. */
+export function PlainBar({ share }: { share: number }) {
+  return (
+    <span class="bar plain" aria-hidden="true">
+      <i style={{ width: `${Math.max(0, Math.min(100, 100 * share))}%` }} />
+    </span>
+  );
+}
+
+export function Heading({ children, note }: { children: ComponentChildren; note?: ComponentChildren }) {
+  return (
+    <h3>
+      <span>{children}</span>
+      {note && <small>{note}</small>}
+    </h3>
+  );
+}
+
+export function Facts({ facts }: { facts: readonly (readonly [string, ComponentChildren, string?])[] }) {
+  return (
+    <dl class="facts">
+      {facts.map(([name, value, title]) => (
+        <div key={name} title={title}>
+          <dt>{name}</dt>
+          <dd>{value}</dd>
+        </div>
+      ))}
+    </dl>
+  );
+}
+
+/** The first few of a list, and the rest when asked for. */
+export function Few<T>({ items, few = 10, empty, children }: { items: readonly T[]; few?: number; empty?: string; children: (item: T) => ComponentChildren }) {
+  const [all, setAll] = useState(false);
+  if (!items.length) return empty ? <p class="note">{empty}</p> : null;
+  return (
+    <>
+      <ul class="rows">{(all ? items : items.slice(0, few)).map((item, i) => <li key={i}>{children(item)}</li>)}</ul>
+      {items.length > few && (
+        <button type="button" class="more" aria-expanded={all} onClick={() => setAll(!all)}>
+          {all ? "Show fewer" : `Show all ${items.length}`}
+        </button>
+      )}
+    </>
+  );
+}
+
+const KINDS: Record<NameKind, string> = {
+  person: "named by a person",
+  model: "named by a model",
+  heuristic: "named by a rule",
+  promoted: "named after the tokens it promotes",
+  imported: "named in the file",
+  "": "no name yet",
+};
+
+/** Who named a feature, as a small sign with words for those who ask. */
+export function KindMark({ kind }: { kind: NameKind | null | undefined }) {
+  const sign = { person: "●", model: "◐", heuristic: "○", promoted: "↑", imported: "↓", "": "" }[kind ?? ""];
+  return sign ? <span class={`kindmark ${kind}`} title={KINDS[kind ?? ""]} aria-label={KINDS[kind ?? ""]} role="img">{sign}</span> : null;
+}
+
+export function kindWords(kind: NameKind | null | undefined): string {
+  return KINDS[kind ?? ""];
+}
+
+export function Kbd({ children }: { children: ComponentChildren }) {
+  return <kbd aria-hidden="true">{children}</kbd>;
+}

@@ -1,0 +1,63 @@
+// Rows of the panel that stand for a node: pointing at one previews it in the graph, a click chooses it.
+import { type Node, featureOf } from "../model/graph";
+import { percent, shown, signed } from "../model/text";
+import { chooseNode, graph, hovered, nodeName, scene } from "../state/trace";
+import { nameOf } from "../state/app";
+import type { NameKind } from "../types";
+import { Bar, PlainBar, TokenText } from "./parts";
+
+export function preview(id: string) {
+  const key = () => scene.peek()?.ofNode.get(id)?.key ?? (scene.peek()?.byKey.has(id) ? id : null);
+  return { onPointerEnter: () => (hovered.value = key()), onPointerLeave: () => (hovered.value = null) };
+}
+
+export function NodeRow({ node }: { node: Node }) {
+  const view = graph.value!;
+  const word = node.kind === "token" ? "token" : node.kind === "target" ? "output" : shown(view.view.tokens[node.position] ?? "");
+  return (
+    <button type="button" class="row" onClick={() => chooseNode(node.id)} {...preview(node.id)}>
+      <PlainBar share={node.influence / view.strongest} />
+      <span class="what" title={node.id}>
+        {node.kind === "token" ? <TokenText text={view.view.tokens[node.position] ?? ""} /> : nodeName(node).text} <em>{word}</em>
+      </span>
+      <span class="num">{node.layer === null || node.layer === undefined ? "" : `L${node.layer}`}</span>
+      <span class="part">{percent(node.influence)}</span>
+    </button>
+  );
+}
+
+interface LinkProps {
+  id: string;
+  name: string;
+  place: string;
+  weight: number;
+  most: number;
+  share: number;
+  shown: boolean;
+}
+
+export function LinkRow({ id, name, place, weight, most, share, shown: visible }: LinkProps) {
+  const inside = (
+    <>
+      <Bar share={weight / most} />
+      <span class="what" title={`${id} ${name}`}>{name} <em>{place}</em></span>
+      <span class="num">{signed(weight)}</span>
+      <span class="part">{percent(Math.abs(share))}</span>
+    </>
+  );
+  if (!visible) return <div class="row away" title="Not shown at these thresholds">{inside}</div>;
+  return <button type="button" class="row" onClick={() => chooseNode(id)} {...preview(id)}>{inside}</button>;
+}
+
+/** What another node is called, whether it is shown or only known by the server. */
+export function linkName(id: string, label: string, kind: NameKind): { name: string; place: string } {
+  const node = graph.value?.byId.get(id);
+  const tokens = graph.value?.view.tokens ?? [];
+  const position = Number(id.slice(id.indexOf("@") + 1));
+  const word = shown(tokens[position] ?? "");
+  if (node) return { name: nodeName(node).text, place: node.kind === "token" ? "token" : node.kind === "target" ? "output" : `${word} · L${node.layer}` };
+  const feature = featureOf(id);
+  if (feature) return { name: nameOf(feature, label, kind).text || feature, place: `${word} · ${feature.split("/")[0]}` };
+  if (id.startsWith("E")) return { name: `error L${id.slice(1, id.indexOf("@"))}`, place: word };
+  return { name: label || word, place: id };
+}

@@ -1,0 +1,42 @@
+// What a mark is, beside the pointer or the keyboard's cursor. Only a preview: it takes no clicks and changes nothing.
+import type { Signal } from "@preact/signals";
+import { useLayoutEffect, useRef } from "preact/hooks";
+import type { Layout } from "../model/layout";
+import { amount, percent } from "../model/text";
+import { graph, hovered, primaryMark, scene } from "../state/trace";
+import { placeName } from "./parts";
+
+export function Tip({ plot, layout }: { plot: { current: HTMLElement | null }; layout: Signal<Layout | null> }) {
+  const box = useRef<HTMLDivElement>(null);
+  layout.value;
+  const mark = hovered.value ? scene.value?.byKey.get(hovered.value) : null;
+  useLayoutEffect(() => {
+    const [tip, area] = [box.current, plot.current];
+    if (!tip || !area || !mark) return;
+    const frame = area.getBoundingClientRect();
+    const [x, y] = [frame.left + mark.x + Math.max(mark.half, mark.r), frame.top + mark.y];
+    const own = tip.getBoundingClientRect();
+    const left = x + own.width + 24 > window.innerWidth ? x - 2 * Math.max(mark.half, mark.r) - own.width - 12 : x + 12;
+    tip.style.left = `${Math.max(8, left)}px`;
+    tip.style.top = `${Math.max(8, Math.min(y - 12, window.innerHeight - own.height - 8))}px`;
+  });
+  if (!mark || !graph.value) return null;
+  const node = mark.members[0]!;
+  const towards = primaryMark.value;
+  const link = towards && towards !== mark ? mark.links.find((each) => each.from === towards || each.to === towards) : null;
+  return (
+    <div class="tip" role="tooltip" ref={box}>
+      <strong>{mark.name}</strong>
+      <p>{mark.group ? `${mark.members.length} nodes as one` : `${placeName(graph.value.view, node)} · ${node.id}`}</p>
+      {mark.kind === "feature" && <p>activation {amount(node.activation)}</p>}
+      {mark.kind === "target" ? <p>centred logit {amount(node.value)}</p> : <p>influence {percent(mark.influence)}</p>}
+      {!mark.group && (mark.kind === "feature" || mark.kind === "target") && <p>{percent(node.error)} of its input is error</p>}
+      {link && (
+        <p class="edge">
+          {link.weight < 0 ? "− takes " : "+ adds "}
+          {amount(Math.abs(link.weight))} {link.to === towards ? "to what is chosen" : "from what is chosen"} ({percent(Math.abs(link.share))} of the input)
+        </p>
+      )}
+    </div>
+  );
+}

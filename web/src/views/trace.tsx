@@ -1,0 +1,160 @@
+// The trace view: prompt, tools, graph, panel.
+import { api } from "../api_client";
+import { count, percent } from "../model/text";
+import { embedded } from "../state/app";
+import {
+  changes, choose, colour, errorsShown, folding, found, graph, graphId, labelsShown, loading, pinnedOnly, query, redoChange, scene, scores, setThreshold,
+  thresholds, undoChange, zoom, type Colour,
+} from "../state/trace";
+import { LinkGraph } from "./link_graph";
+import { Panel } from "./panel";
+import { Menu, PromptBar } from "./prompt_bar";
+import { Welcome } from "./welcome";
+
+export function Trace() {
+  const view = graph.value?.view;
+  return (
+    <div class="trace">
+      {embedded ? <FileHead /> : <PromptBar>{view && <Scores />}</PromptBar>}
+      {view && <Tools />}
+      {view ? (
+        <div class="split2">
+          <LinkGraph />
+          <Panel />
+        </div>
+      ) : graphId.value && loading.value ? (
+        <p class="waiting" role="status">{loading.value}…</p>
+      ) : (
+        <Welcome />
+      )}
+    </div>
+  );
+}
+
+function FileHead() {
+  const view = embedded!.graph;
+  return (
+    <div class="promptbar filehead">
+      <h1 class="mono">{view.prompt || view.tokens.join("")}</h1>
+      <p class="note">{view.subject} · {view.dictionary} ({view.dictionary_kind.toUpperCase()}) · written by Clew {embedded!.version}, opens offline</p>
+      <Scores />
+    </div>
+  );
+}
+
+function Tools() {
+  const view = graph.value!.view;
+  const { node, edge } = thresholds.value;
+  const now = scores.value;
+  const counts = now?.counts ?? view.counts;
+  const drawn = scene.value;
+  return (
+    <div class="tools" role="toolbar" aria-label="What is shown">
+      <Search />
+      <Slider name="Nodes" value={node} least={0.3} said={`${percent(node).replace(".0", "")} · ${count(embedded ? (drawn?.marks.length ?? 0) : counts.shown.nodes)}`} title={`${counts.shown.nodes} of ${counts.whole.nodes} nodes hold ${percent(node)} of the influence`} set={(value) => setThreshold("node", value)} />
+      <Slider name="Edges" value={edge} least={0.5} said={`${percent(edge).replace(".0", "")} · ${count(embedded ? (drawn?.links.length ?? 0) : counts.shown.edges)}`} title={`${counts.shown.edges} of ${counts.whole.edges} edges hold ${percent(edge)} of the influence that edges carry`} set={(value) => setThreshold("edge", value)} />
+      <span class="grow" />
+      <label class="switch"><input type="checkbox" checked={errorsShown.value} onChange={(event) => (errorsShown.value = event.currentTarget.checked)} />Errors</label>
+      <label class="switch"><input type="checkbox" checked={labelsShown.value} onChange={(event) => (labelsShown.value = event.currentTarget.checked)} />Names</label>
+      <label class="switch" title="Only what is pinned or grouped, with tokens and outputs"><input type="checkbox" checked={pinnedOnly.value} onChange={(event) => (pinnedOnly.value = event.currentTarget.checked)} />Pinned</label>
+      <label class="switch">
+        Colour{" "}
+        <select value={colour.value} onChange={(event) => (colour.value = event.currentTarget.value as Colour)} title="Sign: towards what is chosen, else the likeliest output">
+          <option value="plain">named</option>
+          <option value="sign">sign</option>
+          <option value="label">label</option>
+        </select>
+      </label>
+      <button type="button" class="icon" aria-label="Undo" title="Undo (u)" disabled={!changes.value.past.length} onClick={undoChange}>↶</button>
+      <button type="button" class="icon" aria-label="Redo" title="Redo (U)" disabled={!changes.value.future.length} onClick={redoChange}>↷</button>
+      <View />
+      {!embedded && <Share />}
+    </div>
+  );
+}
+
+function Search() {
+  const onKey = (event: KeyboardEvent) => {
+    if (event.key === "Escape") {
+      query.value = "";
+      document.getElementById("plot")?.focus({ preventScroll: true });
+      event.stopPropagation();
+    }
+    const first = found.value[0];
+    if (event.key === "Enter" && first) {
+      query.value = "";
+      choose(scene.value?.ofNode.get(first.id)?.key ?? first.id);
+      document.getElementById("plot")?.focus({ preventScroll: true });
+    }
+  };
+  return (
+    <label class="search">
+      <span class="unseen">Search this graph</span>
+      <input id="search" type="search" value={query.value} placeholder="Label, token, layer, L3/1207" autocomplete="off" spellcheck={false} onInput={(event) => (query.value = event.currentTarget.value)} onKeyDown={onKey} />
+      <kbd aria-hidden="true">/</kbd>
+    </label>
+  );
+}
+
+/** The threshold moves slowly where it matters most, near everything. */
+function Slider({ name, value, least, said, title, set }: { name: string; value: number; least: number; said: string; title: string; set: (value: number) => void }) {
+  const place = Math.round(1000 * Math.sqrt(Math.max(0, (value - least) / (1 - least))));
+  const move = (at: number) => set(Math.round(1000 * (least + (1 - least) * (at / 1000) ** 2)) / 1000);
+  return (
+    <label class="range" title={title}>
+      <span>{name}</span>
+      <input type="range" min={0} max={1000} step={5} value={place} aria-label={`${name}: share of the influence kept`} aria-valuetext={said} onInput={(event) => move(Number(event.currentTarget.value))} />
+      <output>{said}</output>
+    </label>
+  );
+}
+
+function Scores() {
+  const now = scores.value?.scores ?? graph.value?.view.scores;
+  if (!now) return null;
+  const rows = [
+    ["Replacement", now.whole.replacement, now.shown.replacement, "Share of the influence on the outputs that starts at tokens and not at errors"],
+    ["Completeness", now.whole.completeness, now.shown.completeness, "Share of what enters the nodes that is not error, nodes weighted by influence"],
+  ] as const;
+  return (
+    <dl class="scores">
+      {rows.map(([name, whole, shown, title]) => (
+        <div key={name} title={`${title}. Whole graph ${whole.toFixed(3)}; what is shown ${shown.toFixed(3)}, where all that was cut counts as error`}>
+          <dt>{name}</dt>
+          <dd>{whole.toFixed(2)} <small>shown {shown.toFixed(2)}</small></dd>
+        </div>
+      ))}
+    </dl>
+  );
+}
+
+function View() {
+  const long = (graph.value?.view.tokens.length ?? 0) > 40;
+  return (
+    <span class="zooms">
+      <button type="button" class="icon" aria-label="Smaller" title="Smaller (−, Ctrl and wheel)" onClick={() => (zoom.value = Math.max(0.5, zoom.value / 1.2))}>−</button>
+      <button type="button" class="icon" aria-label="Larger" title="Larger (+, Ctrl and wheel)" onClick={() => (zoom.value = Math.min(3, zoom.value * 1.2))}>+</button>
+      {long && <label class="switch" title="Fold runs of tokens that hold little influence"><input type="checkbox" checked={folding.value} onChange={(event) => (folding.value = event.currentTarget.checked)} />Fold</label>}
+    </span>
+  );
+}
+
+function Share() {
+  const { node, edge } = thresholds.value;
+  const kinds = [
+    ["html", "One HTML file", "this graph with its cards; opens anywhere, offline"],
+    ["json", "Graph JSON", "for Neuronpedia and circuit-tracer"],
+    ["graph", "Clew's own file", "the whole graph"],
+  ] as const;
+  return (
+    <Menu name="Export">
+      {(close) =>
+        kinds.map(([as, name, note]) => (
+          <li key={as}>
+            <a href={api.exportAddress(graphId.value, as, node, edge)} download onClick={close}><strong>{name}</strong><small>{note}</small></a>
+          </li>
+        ))
+      }
+    </Menu>
+  );
+}

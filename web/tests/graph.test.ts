@@ -1,0 +1,144 @@
+// The graph and what is drawn of it: lookups are right, groups sum what they hold, filters keep what a person pinned.
+import { describe, expect, it } from "vitest";
+import { EMPTY, group, togglePin } from "../src/model/arrange";
+import { Grid, neighbour } from "../src/model/grid";
+import { featureOf, readGraph, search } from "../src/model/graph";
+import { layOut, quietRuns } from "../src/model/layout";
+import { light, signs } from "../src/model/light";
+import { edgesBetween, makeScene } from "../src/model/scene";
+import { view } from "./fixtures";
+
+const ALL = { errors: true, pinnedOnly: false, node: 1, edge: 1 };
+const name = (node: { label?: string | null; id: string }) => ({ text: node.label || node.id, named: Boolean(node.label) });
+const measure = (text: string) => 8 * text.length;
+const room = { width: 600, height: 400, zoom: 1, labels: true, folds: [], measure, moved: {}, token: () => "tok", strongest: 0.5 };
+
+describe("the graph", () => {
+  const graph = readGraph(view());
+
+  it("sorts a node's edges by absolute weight and states each as a share of the target's whole input", () => {
+    const target = graph.byId.get("L1/3@1")!;
+    expect(target.inputs.map((edge) => edge.weight)).toEqual([3, -1]);
+    expect(target.inputs.map((edge) => edge.share)).toEqual([0.75, -0.25]);
+  });
+
+  it("finds nodes by every word of label, token, layer or id", () => {
+    const found = (query: string) => search(graph, query, (node) => node.label ?? "").map((node) => node.id);
+    expect(found("alpha")).toEqual(["L0/1@0"]);
+    expect(found("layer 1 feature")).toEqual(["L1/3@1"]);
+    expect(found("L0/2")).toEqual(["L0/2@1"]);
+    expect(found("  ")).toEqual([]);
+  });
+
+  it("knows a feature's id from its node's, and no other node's", () => {
+    expect(["L3/1207@4", "E2@4", "T@4", "O0@4"].map(featureOf)).toEqual(["L3/1207", null, null, null]);
+  });
+});
+
+describe("the scene", () => {
+  const graph = readGraph(view());
+
+  it("draws a group as one mark whose links are the sums of its members' edges", () => {
+    const arranged = group(EMPTY, ["L0/1@0", "L0/2@1"], "both");
+    const scene = makeScene(graph, arranged, ALL, name);
+    const [mark, target] = [scene.byKey.get("g1")!, scene.byKey.get("L1/3@1")!];
+    const link = scene.links.find((each) => each.from === mark && each.to === target)!;
+    expect(link.weight).toBe(edgesBetween(mark, target).reduce((sum, edge) => sum + edge.weight, 0));
+    expect(link.weight).toBe(2);
+    expect(link.share).toBe(0.5);
+    expect(mark.influence).toBeCloseTo(0.8);
+    expect(mark.position).toBe(0);
+  });
+
+  it("leaves out what the threshold cuts and errors when asked, but never what is pinned", () => {
+    const keys = (arranged = EMPTY, filters = {}) => [...makeScene(graph, arranged, { ...ALL, ...filters }, name).byKey.keys()];
+    expect(keys(EMPTY, { node: 0.8 })).not.toContain("L1/3@1");
+    expect(keys(togglePin(EMPTY, "L1/3@1"), { node: 0.8 })).toContain("L1/3@1");
+    expect(keys(EMPTY, { errors: false })).not.toContain("E1@1");
+    expect(keys(togglePin(EMPTY, "L0/1@0"), { pinnedOnly: true })).toEqual(["L0/1@0", "T@0", "T@1", "O0@1", "O1@1"]);
+  });
+
+  it("lights a mark's links with both signs, a path's own links, and nothing else", () => {
+    const scene = makeScene(graph, EMPTY, ALL, name);
+    const one = light(scene, { hovered: "L1/3@1", chosen: [], path: null, found: null });
+    expect([...one.marks].map(([mark, sign]) => [mark.key, sign])).toEqual([["L0/1@0", 1], ["L0/2@1", -1], ["O0@1", 1], ["L1/3@1", 0]]);
+    const path = light(scene, { hovered: null, chosen: [], path: view().paths[0]!.nodes, found: null });
+    expect(path.links.map((link) => `${link.from.key}>${link.to.key}`)).toEqual(["T@0>L0/1@0", "L0/1@0>L1/3@1", "L1/3@1>O0@1"]);
+    expect(light(scene, { hovered: null, chosen: [], path: null, found: null }).marks.size).toBe(0);
+  });
+
+  it("colours by the sign towards the likeliest output when nothing is chosen", () => {
+    const scene = makeScene(graph, EMPTY, ALL, name);
+    const found = signs(scene, null);
+    expect(found.get(scene.byKey.get("L1/3@1")!)).toBe(1);
+    expect(found.get(scene.byKey.get("E1@1")!)).toBe(-1);
+    expect(found.get(scene.byKey.get("L0/1@0")!)).toBeUndefined();
+  });
+});
+
+describe("the layout", () => {
+  const graph = readGraph(view());
+
+  it("stands tokens below layers below outputs, each in its token's column, inside the plot", () => {
+    const scene = makeScene(graph, EMPTY, ALL, name);
+    const layout = layOut(scene, 2, 2, room);
+    const y = (key: string) => scene.byKey.get(key)!.y;
+    expect(y("T@0")).toBeGreaterThan(y("L0/1@0"));
+    expect(y("L0/2@1")).toBeGreaterThan(y("L1/3@1"));
+    expect(y("L1/3@1")).toBeGreaterThan(y("O0@1"));
+    for (const mark of scene.marks) {
+      expect(mark.x).toBeGreaterThanOrEqual(0);
+      expect(mark.x).toBeLessThanOrEqual(layout.width);
+      if (mark.kind === "target") continue;
+      const column = layout.columns[mark.position]!;
+      expect(mark.x).toBeGreaterThanOrEqual(column.left);
+      expect(mark.x).toBeLessThanOrEqual(column.left + column.width);
+    }
+  });
+
+  it("makes the more influential mark the larger one", () => {
+    const scene = makeScene(graph, EMPTY, ALL, name);
+    layOut(scene, 2, 2, room);
+    expect(scene.byKey.get("L0/1@0")!.r).toBeGreaterThan(scene.byKey.get("L0/2@1")!.r);
+  });
+
+  it("moves a mark by exactly what a person dragged", () => {
+    const scene = makeScene(graph, EMPTY, ALL, name);
+    layOut(scene, 2, 2, room);
+    const before = scene.byKey.get("L0/1@0")!.x;
+    layOut(scene, 2, 2, { ...room, moved: { "L0/1@0": [30, -10] } });
+    expect(scene.byKey.get("L0/1@0")!.x).toBe(before + 30);
+  });
+
+  it("folds only runs of quiet tokens, and only in long prompts", () => {
+    expect(quietRuns(Array<number>(30).fill(0))).toEqual([]);
+    const loud = Array.from({ length: 100 }, (_, i) => (i < 10 || i === 50 ? 1 : 0));
+    const runs = quietRuns(loud);
+    expect(runs.length).toBeGreaterThan(0);
+    for (const [from, to] of runs) expect(loud.slice(from, to + 1).every((value) => value === 0)).toBe(true);
+    const layout = layOut(makeScene(graph, EMPTY, ALL, name), 100, 2, { ...room, folds: runs });
+    expect(layout.columnOf).toHaveLength(100);
+    expect(layout.columns.reduce((sum, column) => sum + column.to - column.from + 1, 0)).toBe(100);
+  });
+});
+
+describe("the grid", () => {
+  it("finds the nearest of many marks as asking all of them would", () => {
+    const graph = readGraph(view());
+    const scene = makeScene(graph, EMPTY, ALL, name);
+    layOut(scene, 2, 2, room);
+    const grid = new Grid(scene.marks);
+    for (const mark of scene.marks) expect(grid.nearest(mark.x, mark.y)).toBe(mark);
+    expect(grid.nearest(-500, -500)).toBeNull();
+  });
+
+  it("steps to the row above and to the side", () => {
+    const graph = readGraph(view());
+    const scene = makeScene(graph, EMPTY, ALL, name);
+    layOut(scene, 2, 2, room);
+    const at = (key: string) => scene.byKey.get(key)!;
+    expect(neighbour(scene.marks, at("T@0"), "right")).toBe(at("T@1"));
+    expect(neighbour(scene.marks, at("T@0"), "up")).toBe(at("L0/1@0"));
+    expect(neighbour(scene.marks, at("O0@1"), "up")).toBeNull();
+  });
+});

@@ -1,0 +1,146 @@
+// What a person did: undo gives it back, two tabs keep both, the address carries it.
+import { describe, expect, it } from "vitest";
+import { EMPTY, adopt, addToGroup, group, groupOf, merge, move, readGroups, rename, togglePin, ungroup, writeGroups } from "../src/model/arrange";
+import { bodyOf, readEdits, writeEdits } from "../src/model/edits";
+import { begin, record, redo, replace, undo } from "../src/model/history";
+import { markPlace, range, ticks } from "../src/model/scale";
+import { amount, density, parts, percent, shown, signed } from "../src/model/text";
+import { type Route, parse, write } from "../src/state/route";
+import { alignedColumns } from "../src/views/aligned";
+
+describe("undo", () => {
+  it("gives back every state in turn, and forgets what was undone once something new is done", () => {
+    let now = begin(0);
+    for (const value of [1, 2, 3]) now = record(now, value);
+    now = undo(undo(now));
+    expect(now.present).toBe(1);
+    expect(redo(now).present).toBe(2);
+    now = record(now, 9);
+    expect(redo(now).present).toBe(9);
+    expect(undo(now).present).toBe(1);
+  });
+
+  it("does nothing at either end, nor for the same state again", () => {
+    const now = begin("a");
+    expect(undo(now)).toBe(now);
+    expect(redo(now)).toBe(now);
+    expect(record(now, "a")).toBe(now);
+    expect(undo(replace(record(now, "b"), "c")).present).toBe("a");
+  });
+});
+
+describe("arranging", () => {
+  it("keeps a node in one group only", () => {
+    const first = group(EMPTY, ["L0/1@0", "L0/2@0"], "one");
+    const second = group(first, ["L0/2@0", "L0/3@0"], "two");
+    expect(groupOf(second, "L0/2@0")!.name).toBe("two");
+    expect(second.groups.map((each) => each.nodes.length)).toEqual([1, 2]);
+    expect(groupOf(addToGroup(second, "g1", ["L0/3@0"]), "L0/3@0")!.id).toBe("g1");
+    expect(ungroup(second, "g1").groups.map((each) => each.id)).toEqual(["g2"]);
+  });
+
+  it("adopts suggestions only where nothing was grouped by hand", () => {
+    const mine = group(EMPTY, ["L0/1@0"], "mine");
+    const after = adopt(mine, [{ id: "s", name: "said", nodes: ["L0/1@0", "L0/2@0", "L0/3@0"] }]);
+    expect(groupOf(after, "L0/1@0")!.name).toBe("mine");
+    expect(groupOf(after, "L0/2@0")!.name).toBe("said");
+  });
+
+  it("pins and unpins", () => {
+    expect(togglePin(togglePin(EMPTY, "T@1"), "T@1").pins).toEqual([]);
+  });
+
+  it("merges what two tabs did, both kept", () => {
+    const base = group(togglePin(EMPTY, "L0/1@0"), ["L0/5@0"], "old");
+    const mine = move(togglePin(togglePin(base, "L0/2@0"), "L0/1@0"), "L0/2@0", [5, 5]);
+    const theirs = rename(togglePin(base, "L0/3@0"), "g1", "renamed");
+    const both = merge(base, mine, theirs);
+    expect([...both.pins].sort()).toEqual(["L0/2@0", "L0/3@0"]);
+    expect(both.groups.map((each) => each.name)).toEqual(["renamed"]);
+    expect(both.positions["L0/2@0"]).toEqual([5, 5]);
+  });
+
+  it("keeps both of two new groups that took the same id", () => {
+    const both = merge(EMPTY, group(EMPTY, ["L0/1@0"], "mine"), group(EMPTY, ["L0/2@0"], "theirs"));
+    expect(both.groups.map((each) => each.name).sort()).toEqual(["mine", "theirs"]);
+    expect(new Set(both.groups.map((each) => each.id)).size).toBe(2);
+  });
+
+  it("writes groups into the address and reads the same back", () => {
+    const made = group(group(EMPTY, ["L0/1@0", "E2@1"], "two | of ~ them"), ["L1/3@1"], "столица");
+    const again = readGroups(writeGroups(made.groups));
+    expect(again.map((each) => [each.name, ...each.nodes])).toEqual([["two   of   them", "L0/1@0", "E2@1"], ["столица", "L1/3@1"]]);
+    expect(readGroups("")).toEqual([]);
+  });
+});
+
+describe("the address", () => {
+  it("is read back as it was written", () => {
+    const routes: Route[] = [
+      { view: "trace" as const, id: "abc", query: { node: "0.8", sel: "L3/1207@4", groups: "a b~L0/1@2|в&=?#~E1@1" } },
+      { view: "feature" as const, id: "L3/1207", query: { at: "1.5" } },
+      { view: "edit" as const, id: "", query: { prompt: "100% of “it” + more & so?", edits: "scale L3/1207@4=2;ablate L2/9@all" } },
+      { view: "compare" as const, id: "", query: {} },
+    ];
+    for (const route of routes) expect(parse(write(route))).toEqual(route);
+  });
+
+  it("takes anything for an address and never fails", () => {
+    for (const hash of ["", "#", "#/", "#/nowhere/x?y", "#/trace/%E0%A4%A?node=%", "#a=b"]) expect(parse(hash).view).toBeTypeOf("string");
+    expect(write(parse("#/trace/abc?sel=L3/1207@4"))).toBe("#/trace/abc?sel=L3/1207@4");
+  });
+});
+
+describe("edits", () => {
+  it("are written into the address and read back the same", () => {
+    const edits = [
+      { verb: "scale" as const, feature: "L3/1207", strength: -2.5, positions: "4" },
+      { verb: "ablate" as const, feature: "L0/1", strength: 0, positions: "all" },
+      { verb: "steer" as const, feature: "L2/9", strength: 3, positions: "2,5" },
+    ];
+    expect(readEdits(writeEdits(edits))).toEqual(edits);
+    expect(readEdits("nonsense;scale x@1=2")).toEqual([]);
+  });
+
+  it("become what the server takes", () => {
+    expect(bodyOf({ verb: "set", feature: "L1/2", strength: 3, positions: "4,2" })).toMatchObject({ positions: [4, 2], strength: 3 });
+    expect(bodyOf({ verb: "ablate", feature: "L1/2", strength: 3, positions: "x" })).toMatchObject({ positions: "all", strength: 0 });
+  });
+});
+
+describe("writing", () => {
+  it("shows leading spaces and line breaks of tokens", () => {
+    expect([" Paris", "a b", "\n", "", "  x "].map(shown)).toEqual(["·Paris", "a b", "⏎", "∅", "··x·"]);
+    expect(parts(" Paris")).toEqual([{ text: "·", space: true }, { text: "Paris", space: false }]);
+    expect(parts("·x")).toEqual([{ text: "·x", space: false }]);
+  });
+
+  it("writes numbers with a true minus and as many digits as help", () => {
+    expect([0.5, 0.00001, -0.1234, 1, null].map(percent)).toEqual(["50.0 %", "<0.1 %", "−12.3 %", "100 %", "–"]);
+    expect([1.234, -12.34, 123.4, 0.0001, null].map(amount)).toEqual(["1.23", "−12.3", "123", "1.0e−4", "–"]);
+    expect([2, -2, 0].map(signed)).toEqual(["+2.00", "−2.00", "0.000"]);
+    expect([0, 0.02, 0.0005, 0.00003].map(density)).toEqual(["0 %", "2.0 %", "0.05 %", "3·10⁻³ %"]);
+  });
+});
+
+describe("axes", () => {
+  it("put a mark in the bin that holds it", () => {
+    expect(markPlace([1, 2, 4], 2, true)).toBe(0.5);
+    expect(markPlace([1, 2, 4], Math.SQRT2, true)).toBeCloseTo(0.25);
+    expect(markPlace([0, 1, 2], 1.5, false)).toBe(0.75);
+    expect([markPlace([1, 2], 0, false), markPlace([1, 2], 9, false)]).toEqual([0, 1]);
+  });
+
+  it("hold almost all values between round ticks", () => {
+    expect(range([1, -3, 2])).toBe(3);
+    expect(ticks(7)).toEqual([5]);
+    expect(ticks(2.5)).toEqual([1, 2]);
+  });
+});
+
+describe("comparing", () => {
+  it("gives aligned tokens one column and every other token its own", () => {
+    expect(alignedColumns(3, 2, [[0, 0], [2, 1]])).toEqual([[0, 0], [1, null], [2, 1]]);
+    expect(alignedColumns(1, 2, [])).toEqual([[0, null], [null, 0], [null, 1]]);
+  });
+});
