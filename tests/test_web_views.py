@@ -207,7 +207,6 @@ BROKEN = {
     "half a character": lambda g: replace(g, tokens=("\ud800", *g.tokens[1:])),
     "no outputs": lambda g: replace(g, targets=()),
     "weight": lambda g: replace(g, targets=(replace(g.targets[0], weight=float("nan")), *g.targets[1:])),
-    "ids": lambda g: replace(g, token_ids=("x", *g.token_ids[1:])),
     "fewer ids": lambda g: replace(g, token_ids=g.token_ids[1:]),
 }
 
