@@ -280,6 +280,18 @@ def test_every_way_of_searching_finds_something(bench, how):
     assert bench.get("/api/features", params={"how": how, "query": " "}).status_code == 400
 
 
+@pytest.mark.minilm
+def test_a_first_search_by_meaning_asks_for_patience_and_then_finds(bench):
+    ask = {"how": "meaning", "query": "a country in Europe", "limit": 10}
+    until = time.monotonic() + 120
+    while (answer := bench.get("/api/features", params=ask)).status_code == 429:
+        assert "ask again" in answer.json()["error"]
+        assert time.monotonic() < until
+    found = answer.json()["features"]
+    assert len(found) == 10
+    assert [row["strength"] for row in found] == sorted((row["strength"] for row in found), reverse=True)
+
+
 def test_a_card_is_the_atlas_with_names_for_what_it_speaks_of(bench):
     view = bench.get("/api/features/L0/2029").json()
     card = minnow().atlas["L0/2029"].to_json()

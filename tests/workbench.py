@@ -76,8 +76,8 @@ def serving(workspace: Path, *options: str) -> Iterator[tuple[subprocess.Popen[s
         process.communicate()
 
 
-def fetched(address: str, body: bytes | None = None, **headers: str) -> bytes:
-    head = {name.replace("_", "-"): value for name, value in headers.items()}
-    request = urllib.request.Request(address, body, {"Content-Type": "application/json"} | head if body else head)
+def fetched(address: str, body: bytes | None = None, *, method: str | None = None, **headers: str) -> bytes:
+    head = {"Content-Type": "application/json"} | headers if body else headers
+    request = urllib.request.Request(address, body, head, method=method)
     with urllib.request.urlopen(request, timeout=60) as answer:
         return answer.read()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import socket
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -99,7 +102,8 @@ def _run(app: FastAPI, listening: socket.socket, address: str, *, browse: bool) 
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, ws="none", timeout_graceful_shutdown=2
     )
-    try:
+    with suppress(KeyboardInterrupt):
         Server(config).run([listening])
-    except KeyboardInterrupt:
-        print("", file=sys.stderr)
+    if any(thread.name.startswith("clew-") for thread in threading.enumerate()):
+        sys.stdout.flush()  # work that cannot be ended in between: what was acknowledged is kept
+        os._exit(0)

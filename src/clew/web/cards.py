@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clew.errors import InputError
+from clew.errors import ClewError, InputError
 from clew.features import search as by
 from clew.features.find import Finder
 from clew.features.label import Label
@@ -16,7 +16,7 @@ from clew.web.bodies import FiresBody, LabelBody
 from clew.web.models_features import FeatureList, FeatureRow, FeatureView, FiresAt, FiresView, LabelView, ProbeView
 from clew.web.models_features import Name as NameView
 from clew.web.models_features import Names as NamesView
-from clew.web.refusals import NotFoundError
+from clew.web.refusals import BusyError, NotFoundError
 from clew.web.views import NAMELESS
 from clew.web.views_features import Search, browsed, feature_view, fire, fitting, label_view, related, row
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _MOST_FOUND = 1000  # of a search; nobody turns more pages
 _MOST_NAMES = 500
 _MOST_FIRES = 200
+_PATIENCE = 5.0  # seconds that a search waits for labels that are read for the first time
 
 
 class Cards:
@@ -33,8 +34,10 @@ class Cards:
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
-        self._meanings = threading.Lock()
+        self._meanings, self._starting = threading.Lock(), threading.Lock()
         self._encoder: by.Encoder | None = None
+        self._prepared: threading.Thread | None = None
+        self._failed: ClewError | None = None
 
     def found(self, search: Search) -> FeatureList:
         """Features browsed or searched, a page of them."""
@@ -81,17 +84,36 @@ class Cards:
         return [(hit.feature, why.format(hit), hit.value) for hit in hits]
 
     def _by_meaning(self, query: str) -> list[tuple[FeatureId, str, float | None]]:
+        with self._starting:
+            if self._prepared is None:
+                self._prepared = threading.Thread(target=self._prepare, name="clew-meanings", daemon=True)
+                self._prepared.start()
+        self._prepared.join(_PATIENCE)
+        if self._prepared.is_alive():
+            raise BusyError("the labels are being read for their meaning, once: ask again in a moment")
+        if self._failed is not None:
+            raise self._failed
+        found = self._index().nearest(query, limit=_MOST_FOUND)
+        first: dict[FeatureId, tuple[str, float]] = {}
+        for label, cosine in found:
+            first.setdefault(label.feature, (f"label: {label.text}", cosine))
+        return [(feature, why, cosine) for feature, (why, cosine) in first.items()]
+
+    def _prepare(self) -> None:
+        """Read all labels for their meaning; the vectors are kept in the workspace."""
+        try:
+            self._index()
+        except ClewError as error:
+            self._failed = error
+
+    def _index(self) -> by.Meanings:
+        """Labels by meaning; only new ones are read."""
         with self._meanings:
             if self._encoder is None:
                 from clew.features.meaning import Encoder
 
                 self._encoder = Encoder()
-            index = by.meanings(self.bench.workspace.labels, self._encoder, atlas=self.bench.atlas)
-            found = index.nearest(query, limit=_MOST_FOUND)
-        first: dict[FeatureId, tuple[str, float]] = {}
-        for label, cosine in found:
-            first.setdefault(label.feature, (f"label: {label.text}", cosine))
-        return [(feature, why, cosine) for feature, (why, cosine) in first.items()]
+            return by.meanings(self.bench.workspace.labels, self._encoder, atlas=self.bench.atlas)
 
     def _fired(self, text: str, max_density: float) -> list[by.Firing]:
         atlas, known = self.bench.atlas, dict[str, Any]()
