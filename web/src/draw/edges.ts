@@ -1,4 +1,4 @@
-// Links on a canvas: one stroke for all of a sign, a width and a strength, so that thousands cost some dozens of calls.
+// Links on a canvas, together by sign, width and strength, so that styles are set some dozens of times for thousands.
 // A link is as wide as its share of the target's input, and as clear as its target is influential. Links that take away
 // are dashed; thin dashes are drawn as pieces by hand, which software rendering does far faster than a dash pattern.
 import type { Link, Mark } from "../model/scene";
@@ -44,8 +44,13 @@ export function drawLinks(pen: CanvasRenderingContext2D, links: readonly Link[],
     const thin = width <= 1;
     pen.setLineDash(minus && !thin ? [5 + width, 4 + 0.6 * width] : []);
     pen.beginPath();
-    for (const link of batch) (minus && thin ? pieces : curve)(pen, ends(link));
-    pen.stroke();
+    for (const link of batch) {
+      (minus && thin ? pieces : curve)(pen, ends(link));
+      if (thin) continue;
+      pen.stroke(); // wide strokes are drawn faster one by one, thin ones together
+      pen.beginPath();
+    }
+    if (thin) pen.stroke();
   }
   pen.setLineDash([]);
   pen.globalAlpha = 1;

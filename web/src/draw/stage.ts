@@ -1,13 +1,16 @@
 // The two canvases behind the marks: all links below, what is lit above. The lower one is drawn once and then moved by
-// the browser as a bitmap; when there are many links the strongest are drawn at once and the others in slices.
+// the browser as a bitmap; when there are many links the strongest are curves and the others a haze.
 import type { Layout } from "../model/layout";
 import type { Link, Mark, Scene } from "../model/scene";
 import { drawLinks } from "./edges";
+import { drawHaze } from "./haze";
 import { type Look, drawMark, drawTags } from "./marks";
 import type { Palette } from "./palette";
 
 const LARGEST = 24e6; // pixels of one canvas
 export const MANY = 500; // marks, from which they are drawn on the canvas
+const HAZY = 2500; // links, from which the weak ones become a haze
+const CLEAR = 500; // of them, the strongest, that stay curves
 
 export interface Lit {
   links: readonly Link[];
@@ -18,7 +21,6 @@ export interface Lit {
 }
 
 export class Stage {
-  private drawing = 0;
   private dirty: [number, number, number, number] | null = null;
   private scale = 1;
   /** Milliseconds the last full drawing took, for the benchmark. */
@@ -38,36 +40,25 @@ export class Stage {
     return pen;
   }
 
-  drawBase(scene: Scene, layout: Layout, colours: Palette, look: Look, first: number, done: () => void): void {
-    cancelAnimationFrame(this.drawing);
+  /** Draws all of it: paper, weak links (as a haze when they are many), strong links, and marks when those are many. */
+  drawBase(scene: Scene, layout: Layout, colours: Palette, look: Look, first: number): void {
     const started = performance.now();
     const pen = this.ready(this.base, layout);
-    pen.globalCompositeOperation = "source-over";
     pen.clearRect(0, 0, layout.width, layout.height);
+    bands(pen, layout, colours, first);
+    const { links } = scene;
+    const strength = links.length > 3000 ? 0.4 : links.length > 800 ? 0.65 : 0.9;
+    const clear = links.length > HAZY ? strongest(links) : links;
+    if (clear !== links) {
+      const drawn = new Set(clear);
+      drawHaze(pen, links.filter((link) => !drawn.has(link)), colours, layout.width, layout.height, strength);
+    }
+    drawLinks(pen, clear, colours, layout.scale, clear === links ? strength : 0.65);
     if (scene.marks.length > MANY) {
       for (const mark of scene.marks) drawMark(pen, mark, colours, look);
       drawTags(pen, layout, colours, () => true);
     }
-    const { links } = scene;
-    const strength = links.length > 3000 ? 0.4 : links.length > 800 ? 0.65 : 0.9;
-    let at = 0;
-    let slice = 1500;
-    const more = () => {
-      const start = performance.now();
-      pen.globalCompositeOperation = "destination-over";
-      drawLinks(pen, links.slice(at, at + slice), colours, layout.scale, strength);
-      pen.getImageData(0, 0, 1, 1); // waits for the strokes, so that the next slice fits the time they took
-      at += slice;
-      slice = Math.max(400, Math.min(8000, Math.round((slice * 20) / Math.max(1, performance.now() - start))));
-      if (at < links.length) {
-        this.drawing = requestAnimationFrame(more);
-        return;
-      }
-      bands(pen, layout, colours, first);
-      this.took = performance.now() - started;
-      done();
-    };
-    more();
+    this.took = performance.now() - started;
   }
 
   drawLit(layout: Layout, colours: Palette, look: Look, lit: Lit): void {
@@ -85,9 +76,6 @@ export class Stage {
     this.dirty = reach(lit, layout);
   }
 
-  stop(): void {
-    cancelAnimationFrame(this.drawing);
-  }
 }
 
 /** The rectangle that what is lit can touch: only that is cleared the next time. */
@@ -108,9 +96,14 @@ function reach(lit: Lit, layout: Layout): [number, number, number, number] {
   return [left, top, right - left, bottom - top];
 }
 
+/** The widest and clearest links, the strongest last. */
+function strongest(links: readonly Link[]): Link[] {
+  const size = (link: Link) => Math.abs(link.share) * (0.2 + link.rank);
+  return [...links].sort((a, b) => size(b) - size(a)).slice(0, CLEAR);
+}
+
 /** The paper: a tint on every other column, a hatch on what is left out, a hairline under every layer. */
 function bands(pen: CanvasRenderingContext2D, layout: Layout, colours: Palette, first: number): void {
-  pen.globalCompositeOperation = "destination-over";
   pen.fillStyle = colours.line;
   pen.globalAlpha = 0.7;
   for (const row of layout.rows) pen.fillRect(0, Math.round(row.top), layout.width, 1);

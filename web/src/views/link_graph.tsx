@@ -13,7 +13,7 @@ import { dark } from "../state/app";
 import {
   arrangement, choose, chosen, colour, folding, found, graph, hovered, labelsShown, moveMark, opened, path, primaryMark, query, scene, zoom,
 } from "../state/trace";
-import { Marks } from "./marks";
+import { MarkList, Marks } from "./marks";
 import { Axis, Chips } from "./axes";
 import { Tip } from "./tip";
 
@@ -21,11 +21,10 @@ const AXIS = 48;
 const CHIPS = 44;
 
 /** Where things are, shared with the keyboard. */
-export const laid: { layout: Layout | null; grid: Grid | null; reveal: (mark: Mark) => void; took: () => number } = {
+export const laid: { layout: Layout | null; grid: Grid | null; reveal: (mark: Mark) => void } = {
   layout: null,
   grid: null,
   reveal: () => undefined,
-  took: () => 0,
 };
 
 export function LinkGraph() {
@@ -41,7 +40,6 @@ export function LinkGraph() {
   useLayoutEffect(() => {
     const box = scroller.current!;
     stage.current = new Stage(base.current!, lit.current!);
-    laid.took = () => stage.current?.took ?? 0;
     const fit = () => {
       const [width, height] = [box.clientWidth - AXIS, box.clientHeight - CHIPS - 1];
       if (width !== size.peek().width || height !== size.peek().height) size.value = { width, height };
@@ -52,9 +50,17 @@ export function LinkGraph() {
     laid.reveal = (mark) => reveal(box, mark);
     return () => {
       watch.disconnect();
-      stage.current?.stop();
     };
   }, []);
+
+  const opening = graph.value?.view.id ?? null;
+  useEffect(() => {
+    const box = scroller.current;
+    if (opening === null || !box) return;
+    const mark = primaryMark.peek();
+    if (mark) reveal(box, mark);
+    else box.scrollTo(box.scrollWidth, 0); // outputs mostly stand at the last token
+  }, [opening, size.value.width > 0]);
 
   useSignalEffect(() => {
     const [where, what] = [layout.value, scene.value];
@@ -62,9 +68,8 @@ export function LinkGraph() {
     const colours = palette(dark.value);
     const look = { colour: colour.value, sign: signOf(what) };
     if (!where || !what || !view || !stage.current) return;
-    const root = document.documentElement;
-    delete root.dataset["links"];
-    stage.current.drawBase(what, where, colours, look, view.first_position, () => (root.dataset["links"] = String(what.links.length)));
+    stage.current.drawBase(what, where, colours, look, view.first_position);
+    Object.assign(document.documentElement.dataset, { links: String(what.links.length), took: stage.current.took.toFixed(0) });
   });
 
   useSignalEffect(() => {
@@ -119,10 +124,11 @@ function MarksOrList({ layout }: { layout: Signal<Layout | null> }) {
   const how = colour.value;
   const selected = chosen.value.join(" ");
   const sign = useMemo(() => signOf(what), [what, how, primaryMark.value]);
-  return useMemo(
-    () => (where && what ? <Marks scene={what} layout={where} colours={palette(isDark)} look={{ colour: how, sign }} asList={what.marks.length > MANY} /> : null),
-    [where, what, isDark, how, sign, selected],
-  );
+  const many = (what?.marks.length ?? 0) > MANY;
+  return useMemo(() => {
+    if (!where || !what) return null;
+    return many ? <MarkList scene={what} /> : <Marks scene={what} layout={where} colours={palette(isDark)} look={{ colour: how, sign }} />;
+  }, many ? [what, selected] : [where, what, isDark, how, sign, selected]);
 }
 
 function signOf(what: Scene | null): (mark: Mark) => number {
@@ -163,6 +169,13 @@ function reveal(box: HTMLElement, mark: Mark): void {
   if (y < box.scrollTop + 12 || y > box.scrollTop + h - 12) box.scrollTop = y - h / 2;
 }
 
+/** Shows where a mark is being dragged to, before it is there. */
+function shift(area: HTMLElement, mark: Mark, by: string | null): void {
+  const drawn = [...area.querySelectorAll<SVGElement>(".marks > g")].find((each) => each.id === `node-${mark.key}`);
+  if (by) drawn?.setAttribute("transform", by);
+  else drawn?.removeAttribute("transform");
+}
+
 type Ref<T> = { current: T | null };
 
 /** Pointing, clicking, dragging a mark, dragging the paper, zooming. */
@@ -184,8 +197,7 @@ function usePointer(plot: Ref<HTMLDivElement>, scroller: Ref<HTMLElement>, layou
       if (!held.moved && Math.hypot(dx, dy) < 5) return;
       held.moved = true;
       if (held.mark) {
-        const preview = area.querySelector<SVGGElement>(`[id="node-${CSS.escape(held.mark.key)}"]`);
-        preview?.setAttribute("transform", `translate(${dx} ${dy})`);
+        shift(area, held.mark, `translate(${dx} ${dy})`);
         area.style.cursor = "grabbing";
       } else {
         box.scrollLeft = held.left - dx;
@@ -214,6 +226,7 @@ function usePointer(plot: Ref<HTMLDivElement>, scroller: Ref<HTMLElement>, layou
       held = null;
       area.style.cursor = "default";
       if (!last) return;
+      if (last.mark) shift(area, last.mark, null);
       if (last.moved && last.mark) return moveMark(last.mark.key, [last.was[0] + event.clientX - last.x, last.was[1] + event.clientY - last.y]);
       if (last.moved) return;
       const mark = at(event);

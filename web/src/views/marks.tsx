@@ -12,20 +12,22 @@ interface Props {
   layout: Layout;
   colours: Palette;
   look: Look;
-  asList: boolean;
 }
 
-export function Marks({ scene, layout, colours, look, asList }: Props) {
+/** In place of drawn marks, when a canvas draws them. */
+export function MarkList({ scene }: { scene: Scene }) {
   const picked = new Set(chosen.peek());
-  if (asList) {
-    return (
-      <ul class="unseen" role="presentation">
-        {scene.marks.map((mark) => (
-          <li key={mark.key} id={`node-${mark.key}`} role="option" aria-selected={picked.has(mark.key)}>{describe(mark)}</li>
-        ))}
-      </ul>
-    );
-  }
+  return (
+    <ul class="unseen" role="presentation">
+      {scene.marks.map((mark) => (
+        <li key={mark.key} id={`node-${mark.key}`} role="option" aria-selected={picked.has(mark.key)}>{describe(mark)}</li>
+      ))}
+    </ul>
+  );
+}
+
+export function Marks({ scene, layout, colours, look }: Props) {
+  const picked = new Set(chosen.peek());
   return (
     <svg class="marks" viewBox={`0 0 ${layout.width} ${layout.height}`} role="presentation">
       {scene.marks.map((mark) => (
