@@ -205,7 +205,8 @@ def size(n_features: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         begun, path = time.perf_counter(), Path(folder) / "a.sqlite"
         relations = random_relations(tally.of.n_features, tally.of.config)
-        write_atlas(path, tally, relations, documents, Words(), layers)  # type: ignore[arg-type]
+        for _ in write_atlas(path, tally, relations, documents, Words(), layers):  # type: ignore[arg-type]
+            pass
         written = time.perf_counter() - begun
         print(
             f"  {tally.of.n_features:,} features, {int(tally.counts.fired.sum()):,} activations on "

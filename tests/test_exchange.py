@@ -95,6 +95,17 @@ def broken_file(tmp_path):
     return path
 
 
+def test_what_was_withdrawn_or_replaced_stays_history_in_another_store(store, other, tmp_path):
+    gone, old = label("withdrawn", author="Bob"), label("old", date="2025-01-01T00:00:00")
+    (number,) = store.add([gone])
+    store.withdraw(number)
+    store.add([old, label("new")])
+    export_labels(store, tmp_path / "l.jsonl", dictionary="aaaa", history=True)
+    import_labels(other, tmp_path / "l.jsonl", dictionary="aaaa")
+    assert [each.text for each in other.of(gone.feature)] == [each.text for each in store.of(gone.feature)] == ["new"]
+    assert {each.text for each in other.of(gone.feature, history=True)} == {"withdrawn", "old", "new"}
+
+
 def test_broken_lines_are_named_and_nothing_is_added(store, tmp_path):
     with pytest.raises(FileError) as refused:
         import_labels(store, broken_file(tmp_path), dictionary="aaaa", exists=lambda f: f.layer < 6)

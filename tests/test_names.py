@@ -39,11 +39,14 @@ def test_a_name_is_the_label_that_the_store_would_show(tmp_path: Path) -> None:
         store.add([said(ONE, "guess", "model", "m"), said(ONE, "Paris"), said(TWO, UNCLEAR, "model", "m")])
         store.add([said(THREE, "old"), said(THREE, "new")])
         other.add([said(TWO, "of another dictionary")])
-        assert store.names([ONE, TWO, THREE, FeatureId(5, 5)]) == {ONE: ("Paris", "person"), THREE: ("new", "person")}
+        expected = {ONE: ("Paris", "person", "me"), THREE: ("new", "person", "me")}
+        assert store.names([ONE, TWO, THREE, FeatureId(5, 5)]) == expected
         many = [FeatureId(0, n) for n in range(3000)]
         store.add(said(feature, f"n{feature.index}", "heuristic", "h") for feature in many)
         shown = store.shown(many)
-        assert store.names(many) == {f: (label.text, label.kind) for f, label in shown.items() if label.clear}
+        assert store.names(many) == {
+            f: (label.text, label.kind, label.author) for f, label in shown.items() if label.clear
+        }
 
 
 def test_features_without_a_clear_label_go_by_what_they_promote(
@@ -59,10 +62,27 @@ def test_features_without_a_clear_label_go_by_what_they_promote(
 
 def test_the_atlas_says_the_same_tokens_as_the_direct_path() -> None:
     kit = load("minnow")
-    some = [FeatureId(layer, index) for layer in range(kit.subject.n_layers) for index in range(0, 3000, 500)]
-    read = Names(kit.subject, kit.dictionary, None, kit.atlas).of(some)
-    computed = Names(kit.subject, kit.dictionary, None).of(some)
+    some = [
+        FeatureId(layer, index)
+        for layer in range(kit.subject.n_layers)
+        for index in range(0, kit.dictionary.d_features(layer), 500)
+    ]
+    read = Names(kit.subject, kit.dictionary, None, kit.atlas).promoted(some)
+    computed = Names(kit.subject, kit.dictionary, None).promoted(some)
     assert sum(read[f] == computed[f] for f in some) >= len(some) - 1  # equal weights may come in another order
+
+
+def test_what_rules_say_stands_below_labels_and_above_promoted_tokens(tmp_path: Path) -> None:
+    kit = load("minnow")
+    rules = kit.atlas.rules()
+    clear, other = [feature for feature, label in rules.items() if label.clear][:2]
+    unclear = next(feature for feature, label in rules.items() if not label.clear)
+    with LabelStore(tmp_path / "l.sqlite", kit.dictionary.fingerprint) as store:
+        store.add([said(other, "mine"), said(clear, UNCLEAR, "model", "m")])
+        found = Names(kit.subject, kit.dictionary, store, kit.atlas).of([clear, other, unclear])
+    assert (found[clear].text, found[clear].kind) == (rules[clear].text, "heuristic")
+    assert (found[other].text, found[other].kind) == ("mine", "person")
+    assert found[unclear].kind == "promoted"
 
 
 def test_activations_on_a_text_are_those_that_fire_on_it(subject: Subject, dictionary: Dictionary) -> None:

@@ -211,25 +211,20 @@ def open_database(path: Path | str, *, what: str, mark: bytes, schema: int, tabl
     return opened
 
 
-def write_database(
-    path: Path | str, *, mark: bytes, schema: int, tables: str, fill: Callable[[sqlite3.Connection], None]
-) -> None:
-    """Write a whole SQLite file atomically: a reader sees none of it, or all; `read_database` opens it."""
-
-    def write(temporary: Path) -> None:
+@contextmanager
+def new_database(path: Path | str, *, mark: bytes, schema: int, tables: str) -> Iterator[sqlite3.Connection]:
+    """A SQLite file to fill in this block, in place only when it ends without an error; `read_database` opens it."""
+    with database_errors(path), _replacing(Path(path)) as temporary:
         made = sqlite3.connect(temporary, isolation_level=None)
         try:
             made.executescript(
                 "PRAGMA page_size=1024; PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;"
                 f"PRAGMA application_id={int.from_bytes(mark)}; PRAGMA user_version={schema}; {tables}; BEGIN;"
             )
-            fill(made)
+            yield made
             made.execute("COMMIT")
         finally:
             made.close()
-
-    with database_errors(path):
-        _replace(Path(path), write)
 
 
 def read_database(path: Path | str, *, what: str, mark: bytes, schema: int) -> sqlite3.Connection:
@@ -376,6 +371,13 @@ def _git_commit() -> str | None:
 
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    with _replacing(path) as temporary:
+        write(temporary)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A temporary file beside `path` that takes its place when the block ends without an error."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -384,7 +386,7 @@ def _replace(path: Path, write: Callable[[Path], object]) -> None:
         raise FileError(f"cannot write {path}: {error.strerror or error}") from error
     temporary = Path(name)
     try:
-        write(temporary)
+        yield temporary
         temporary.chmod(0o644)
         with temporary.open("rb") as opened:
             os.fsync(opened.fileno())

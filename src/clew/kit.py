@@ -21,9 +21,8 @@ from clew.attribution.influence import influence
 from clew.attribution.trace import trace
 from clew.dictionary.dictionary import Dictionary
 from clew.errors import FileError
-from clew.features.label import UNCLEAR
 from clew.features.labels import LabelStore
-from clew.features.promoted import label_of, promoted_tokens
+from clew.features.names import Names
 from clew.ids import FeatureId
 from clew.intervention.audit import Audit, audit
 from clew.intervention.edit import Edit
@@ -33,6 +32,8 @@ from clew.subject.subject import Prompt, Subject
 
 if TYPE_CHECKING:
     import torch
+    from jaxtyping import Float
+    from torch import Tensor
 
     from clew.features.atlas import Atlas
 
@@ -70,15 +71,14 @@ class Kit:
         return graph.with_labels(self.names(FeatureId(layer, index) for layer, _, index in keys))
 
     def names(self, features: Iterable[FeatureId]) -> dict[FeatureId, str]:
-        """A name for each feature: its label in `labels` if it has a clear one, else the tokens that it promotes."""
-        features = set(features)
-        found = {}
-        if self.labels is not None:
+        """A name for each feature: its label in `labels`, else what the atlas' rules say, else what it promotes."""
+        atlas = None if self.atlas_path is None else self.atlas
+        if self.labels is None:
+            names = Names(self.subject, self.dictionary, None, atlas).of(features)
+        else:
             with LabelStore(self.labels, self.dictionary.fingerprint, name=self.name) as store:
-                shown = store.shown(features)
-            found = {feature: label.text for feature, label in shown.items() if label.text != UNCLEAR}
-        rest = promoted_tokens(self.subject, self.dictionary, features - found.keys())
-        return found | {feature: label_of(tokens) for feature, tokens in rest.items()}
+                names = Names(self.subject, self.dictionary, store, atlas).of(features)
+        return {feature: name.text for feature, name in names.items()}
 
     def edit(self, prompt: Prompt, edits: Sequence[Edit], **options: Any) -> Effect:
         """What edits do to the next tokens and to other features: predicted by the frozen model, measured in the real.
@@ -97,9 +97,18 @@ class Kit:
     def audit(self, graph: Graph, **options: Any) -> Audit:
         """How far the predictions of a graph hold in the real model, beside baselines.
 
-        Options are those of `clew.intervention.audit.audit_all`: nodes, seed, take_apart, means.
+        Options are those of `clew.intervention.audit.audit_all`: nodes, seed, take_apart, means (left out, those of the
+        atlas, if there is one).
         """
-        return audit(self.subject, self.dictionary, graph, **options)
+        return audit(self.subject, self.dictionary, graph, **{"means": self.mean_activations()} | options)
+
+    def mean_activations(self) -> dict[int, Float[Tensor, " feature"]] | None:
+        """Of every feature over the atlas' corpus, by layer; None without an atlas."""
+        if self.atlas_path is None:
+            return None
+        import torch
+
+        return {layer: torch.from_numpy(mean) for layer, mean in self.atlas.means().items()}
 
     @cached_property
     def atlas(self) -> Atlas:
@@ -113,7 +122,7 @@ class Kit:
             raise FileError(f"{self.name or 'this kit'} has no atlas: run clew harvest, and give its file with --atlas")
         found = Atlas.load(self.atlas_path)
         found.check_fits(self.dictionary)
-        return found
+        return replace(found, kit=self)
 
     @classmethod
     def load(cls, folder: Path | str, *, device: str | torch.device = "cpu") -> Kit:

@@ -14,6 +14,7 @@ from clew.cli import (
     audit,
     edit,
     evaluation,
+    export,
     features,
     harvest,
     kits,
@@ -50,6 +51,7 @@ app.command()(tuning.tune)
 app.command("eval")(evaluation.evaluate)
 app.command()(harvest.harvest)
 features.app.command("search")(search.search)
+features.app.command("export")(export.export)
 app.add_typer(features.app, name="features")
 app.command()(label.label)
 app.add_typer(label.app, name="labels")

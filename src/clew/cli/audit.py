@@ -64,6 +64,7 @@ def audit(
             _graphs(loaded, graph, texts, target),
             nodes=nodes,
             seed=seed,
+            means=loaded.mean_activations(),
             progress=lambda number: progress(number, max(1, len(texts))),
         )
     if as_json:

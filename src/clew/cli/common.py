@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from clew.errors import InputError
+from clew.errors import FileError, InputError
 
 if TYPE_CHECKING:
     from clew.kit import Kit
@@ -25,6 +25,12 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machine
 SMALL = 20_000_000  # parameters
 WORKSPACE = Path("workspace/labels.sqlite")
 LabelsOption = Annotated[Path, typer.Option("--labels", help="The file that keeps your labels.")]
+
+
+def check_labels(path: Path) -> None:
+    """FileError when a file of labels was named that is not there; the workspace's own may be missing."""
+    if path != WORKSPACE and not path.is_file():
+        raise FileError(f"there is no file {path}: name a file of labels, or leave --labels out")
 
 
 def open_kit(name: str, model: str | None, dictionary: str | None) -> Kit:

@@ -20,6 +20,7 @@ from clew.cli.common import (
     KitOption,
     LabelsOption,
     ModelOption,
+    check_labels,
     open_kit,
     table,
 )
@@ -89,13 +90,17 @@ def console_for_cards() -> Console:
 def label_line(card: Card, labels: Path, atlas: Atlas) -> str:
     """The label that is shown of a feature and who gave it; where it has no clear one, what it promotes."""
     from clew.features.labels import LabelStore
+    from clew.features.names import named
     from clew.features.promoted import label_of
 
+    check_labels(labels)
     if labels.is_file():
         with LabelStore(labels, atlas.dictionary, name=atlas.model) as store:
-            found = store.of(card.feature)
-        if found and found[0].clear:
-            return f"{found[0].text}  ({found[0].kind} {found[0].author})"
+            found = named([card.feature], labels=store, atlas=atlas)
+    else:
+        found = named([card.feature], atlas=atlas)
+    for label in found.values():
+        return f"{label.text}  ({label.kind} {label.author})"
     return label_of(each.token for each in card.promoted[:3])
 
 

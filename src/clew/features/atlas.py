@@ -10,29 +10,46 @@ import hashlib
 import json
 import sqlite3
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from clew import files
 from clew.dictionary.dictionary import Dictionary
 from clew.errors import FileError, InputError, MismatchError
-from clew.features.atlas_file import MARK, SCHEMA, SUMMARY_TOKENS
-from clew.features.card import Band, Card, Context, Histogram, Places, Related, TokenWeight
-from clew.features.observe import BANDS, BOUNDS, LOW, STEPS
-from clew.features.packing import CARDS, GROUP, POOL, SUMMARY, TEXTS, highest_octaves, unpack
-from clew.features.relations import LOGIT_BINS
+from clew.features.card import Card
+from clew.features.heuristic import AUTHOR, METHOD
+from clew.features.label import Label
+from clew.features.observe import BOUNDS
+from clew.features.packing import (
+    CARDS,
+    GROUP,
+    MARK,
+    POOL,
+    RULES,
+    SCHEMA,
+    SUMMARY,
+    SUMMARY_TOKENS,
+    TEXTS,
+    unpack,
+    unpack_json,
+)
+from clew.features.row import Row
 from clew.features.tally import HarvestConfig
 from clew.ids import FeatureId
 
-_FIXED = {"places": len(BOUNDS), "bands_n": BANDS, "logit_range": 2, "logits": LOGIT_BINS}
-_RAGGED = {"log_n": "log", "linear_n": "linear"}
+if TYPE_CHECKING:
+    from clew.features.find import Hit
+    from clew.kit import Kit
+
+
+_BLOCKS_KEPT = 1024  # blocks of texts, of some kilobytes each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +60,8 @@ class Summary:
     index: np.ndarray
     density: np.ndarray
     max_activation: np.ndarray
+    mean_activation: np.ndarray
+    """Over the positions at which a feature fires."""
     promoted: np.ndarray
     """The five output tokens promoted most."""
 
@@ -63,36 +82,46 @@ class Atlas:
     content: str
     """A hash of everything it says, whatever its file looks like."""
     provenance: dict[str, Any]
+    date: str
+    """When it was written."""
     everything: tuple[int, ...]
     opened: sqlite3.Connection
+    kit: Kit | None = None
+    """The kit it was opened with: searches by text and token need its model, by label its labels."""
 
     @classmethod
     def load(cls, path: Path | str) -> Atlas:
-        """FileError when the file is missing, truncated, foreign or of a newer schema."""
+        """FileError when the file is missing, truncated, foreign or of another schema."""
         path = Path(path)
         opened = files.read_database(path, what="an atlas", mark=MARK, schema=SCHEMA)
         try:
             with files.database_errors(path):
                 meta = {key: json.loads(value) for key, value in opened.execute("SELECT key, value FROM meta")}
-            about = meta["about"]
-            return cls(
-                path=path,
-                dictionary=about["dictionary"],
-                corpus=about["corpus"],
-                model=about["model"],
-                layers=tuple((layer, n) for layer, n in about["layers"]),
-                config=HarvestConfig(**about["config"]),
-                content=meta["content"],
-                provenance=meta["provenance"],
-                everything=tuple(about["everything"]),
-                opened=opened,
-            )
+            return cls.reading(path, opened, meta)
         except (KeyError, TypeError, ValueError) as error:
             opened.close()
-            raise FileError(f"{path} is a damaged atlas ({error})") from error
+            raise FileError(f"{path} is a damaged atlas ({error}): harvest it anew") from error
         except BaseException:
             opened.close()
             raise
+
+    @classmethod
+    def reading(cls, path: Path, opened: sqlite3.Connection, meta: dict[str, Any]) -> Atlas:
+        """From an open file; KeyError, TypeError or ValueError when what it says of itself is not whole."""
+        about = meta["about"]
+        return cls(
+            path=path,
+            dictionary=about["dictionary"],
+            corpus=about["corpus"],
+            model=about["model"],
+            layers=tuple((layer, n) for layer, n in about["layers"]),
+            config=HarvestConfig(**about["config"]),
+            content=meta["content"],
+            provenance=meta["provenance"],
+            date=meta["date"],
+            everything=tuple(about["everything"]),
+            opened=opened,
+        )
 
     def close(self) -> None:
         """Give the file back; no card can be read afterwards."""
@@ -150,13 +179,52 @@ class Atlas:
     def __getitem__(self, feature: FeatureId | str) -> Card:
         """A feature's card; InputError when there is no such feature, FileError when its row is damaged."""
         number = self.number(feature)
-        block = self._blob("SELECT content FROM cards WHERE block = ?", number // GROUP)
+        return self._card(self._block(number // GROUP), number)
+
+    def cards(self, numbers: Iterable[int] | None = None) -> Iterator[Card]:
+        """The cards at some places in the order, or all; those of neighbours faster than one by one."""
+        block, held = dict[str, np.ndarray](), -1
+        for number in range(len(self)) if numbers is None else numbers:
+            if number // GROUP != held:
+                held = number // GROUP
+                block = self._block(held)
+            yield self._card(block, number)
+
+    def _block(self, number: int) -> dict[str, np.ndarray]:
+        blob = self._blob("SELECT content FROM cards WHERE block = ?", number)
+        return unpack(CARDS, blob, f"{self.path}, block {number} of cards,")
+
+    def _card(self, block: dict[str, np.ndarray], number: int) -> Card:
         try:
-            return _Row(self, unpack(CARDS, block, f"{self.path}, card of {feature},"), number).card()
+            return Row(self, block, number).card()
         except (KeyError, IndexError, ValueError, TypeError) as error:
             raise FileError(
-                f"{self.path} is a damaged atlas: the card of {feature} cannot be read ({error})"
+                f"{self.path} is a damaged atlas: the card of {self.feature(number)} cannot be read ({error})"
             ) from error
+
+    def rules(self, features: Iterable[FeatureId] | None = None) -> dict[FeatureId, Label]:
+        """What the rules say of some features, or of all; `unclear` where none holds."""
+        numbers = range(len(self)) if features is None else sorted({self.number(feature) for feature in features})
+        found, blocks = {}, dict[int, Any]()
+        for number in numbers:
+            if (block := number // RULES) not in blocks:
+                blob = self._blob("SELECT content FROM rules WHERE block = ?", block)
+                blocks[block] = unpack_json(blob, f"{self.path}, labels by rule,")
+            text, note = blocks[block][number % RULES]
+            feature = self.feature(number)
+            found[feature] = Label(
+                feature=feature, text=text, note=note, kind="heuristic", author=AUTHOR, method=METHOD, date=self.date
+            )
+        return found
+
+    @cached_property
+    def said_by_rule(self) -> dict[str, list[FeatureId]]:
+        """Every clear label by rule, with the features that have it; read once."""
+        found: dict[str, list[FeatureId]] = {}
+        for feature, label in self.rules().items():
+            if label.clear:
+                found.setdefault(label.text, []).append(feature)
+        return found
 
     @cached_property
     def summary(self) -> Summary:
@@ -167,6 +235,7 @@ class Atlas:
             index=np.concatenate([np.arange(n) for _, n in self.layers]),
             density=columns["fired"] / max(1, self.positions),
             max_activation=columns["most"],
+            mean_activation=columns["mean"],
             promoted=columns["promoted"].reshape(len(self), -1)[:, :SUMMARY_TOKENS],
         )
 
@@ -179,6 +248,20 @@ class Atlas:
     def documents(self) -> int:
         """Documents of the corpus with a position that counts."""
         return self.everything[-1]
+
+    def search(self, words: str | None = None, **ways: Any) -> list[Hit]:
+        """Features by words of their labels, or by `meaning=`, `token=`, `text=` or `like=`; see `find.Finder.find`."""
+        from clew.features.find import Finder
+
+        kit = self.kit
+        if kit is None:
+            return Finder(atlas=self).find(words, **ways)
+        return Finder(atlas=self, labels=kit.labels, subject=kit.subject, dictionary=kit.dictionary).find(words, **ways)
+
+    def means(self) -> dict[int, np.ndarray]:
+        """Every feature's mean activation over all positions of the corpus, by layer."""
+        means = (self.summary.mean_activation * self.summary.density).astype(np.float32)
+        return {layer: means[self.summary.layer == layer] for layer, _ in self.layers}
 
     def check_whole(self) -> None:
         """Read everything; FileError when it is not what the harvest wrote."""
@@ -203,7 +286,9 @@ class Atlas:
                 for (content,) in self.opened.execute(f"SELECT content FROM {table}{order}"):
                     unpack(fields, memoryview(content), str(self.path), digest)
             rows = self.opened.execute("SELECT id, text FROM tokens ORDER BY id").fetchall()
-        digest.update(json.dumps(rows).encode())
+            digest.update(json.dumps(rows).encode())
+            for (content,) in self.opened.execute("SELECT content FROM rules ORDER BY block"):
+                unpack_json(memoryview(content), str(self.path), digest)
         return digest.hexdigest()
 
     # Rows
@@ -226,153 +311,39 @@ class Atlas:
 
     def windows(self, places: list[tuple[int, int]]) -> list[tuple[int, list[int]]]:
         """For positions of documents: where the position is in the tokens around it, and these tokens."""
-        blocks: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         found = []
         for document, position in places:
             first = self._text_blocks[bisect_right(self._text_blocks, document) - 1]
-            if first not in blocks:
-                blob = self._blob("SELECT content FROM texts WHERE first = ?", first)
-                block = unpack(TEXTS, blob, f"{self.path}, texts,")
-                starts = np.append(0, block["length"].cumsum(dtype=np.int64))
-                tokens = np.full(starts[-1], -1, np.int64)
-                tokens[np.unpackbits(block["kept"], count=starts[-1]).astype(bool)] = block["token"]
-                blocks[first] = starts, tokens
-            starts, tokens = blocks[first]
+            starts, tokens = self._documents(first)
             begin, end = int(starts[document - first]), int(starts[document - first + 1])
             low = max(begin, begin + position - self.config.before)
             ids = tokens[low : min(end, begin + position + self.config.after + 1)]
             found.append((begin + position - low, ids.tolist()))
         return found
 
+    @cached_property
+    def _documents(self) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
+        """Where documents of a block begin, and their tokens; the blocks asked for last are kept."""
+
+        def read(first: int) -> tuple[np.ndarray, np.ndarray]:
+            blob = self._blob("SELECT content FROM texts WHERE first = ?", first)
+            block = unpack(TEXTS, blob, f"{self.path}, texts,")
+            starts = np.append(0, block["length"].cumsum(dtype=np.int64))
+            tokens = np.full(starts[-1], -1, np.int32)
+            tokens[np.unpackbits(block["kept"], count=starts[-1]).astype(bool)] = block["token"]
+            return starts, tokens
+
+        return lru_cache(maxsize=_BLOCKS_KEPT)(read)
+
     def texts(self, tokens: set[int]) -> dict[int, str]:
         """Texts of tokens."""
-        marks = ",".join(str(int(token)) for token in tokens)
-        with files.database_errors(self.path):
-            return dict(self.opened.execute(f"SELECT id, text FROM tokens WHERE id IN ({marks})"))
+        if new := tokens - self._known_texts.keys():
+            marks = ",".join(str(int(token)) for token in new)
+            with files.database_errors(self.path):
+                query = f"SELECT id, text FROM tokens WHERE id IN ({marks})"
+                self._known_texts.update(self.opened.execute(query).fetchall())
+        return {token: self._known_texts[token] for token in tokens if token in self._known_texts}
 
-
-class _Row:
-    """One feature of an unpacked block."""
-
-    def __init__(self, atlas: Atlas, block: dict[str, np.ndarray], number: int) -> None:
-        self.atlas, self.block, self.number = atlas, block, number
-        self.at, self.n = number % GROUP, len(block["fired"])
-
-    def one(self, name: str) -> Any:
-        """A field's numbers for this feature, when all features have as many."""
-        return self.block[name].reshape(self.n, -1)[self.at].tolist()
-
-    def some(self, name: str, counts: str) -> list[int]:
-        """A field's numbers for this feature, when their count is in another field."""
-        ends = self.block[counts].cumsum(dtype=np.int64)
-        return self.block[name][ends[self.at] - self.block[counts][self.at] : ends[self.at]].tolist()
-
-    def card(self) -> Card:
-        atlas, b = self.atlas, self.block
-        (fired,), (at_end,), everything = self.one("fired"), self.one("at_end"), atlas.everything
-        positions = max(1, atlas.positions)
-        contexts = self.contexts()
-        shown = {t for found in contexts for each in found for t in each[2]}
-        texts = atlas.texts(shown | {t for name in ("promoted", "suppressed") for t in self.one(name) if t >= 0})
-        made = [tuple(_context(each, texts) for each in found) for found in contexts]
-        n_top = int(b["top_n"][self.at])
-        log, linear, logits = self.histograms()
-        return Card(
-            feature=atlas.feature(self.number),
-            positions=atlas.positions,
-            documents=atlas.documents,
-            fired=fired,
-            fired_documents=self.one("documents")[0],
-            max_activation=self.one("most")[0],
-            mean_activation=self.one("mean")[0],
-            log_histogram=log,
-            linear_histogram=linear,
-            places=Places(
-                bounds=BOUNDS,
-                fired=tuple(n / max(1, fired) for n in self.one("places")),
-                everything=tuple(n / positions for n in everything[: len(BOUNDS)]),
-                at_last=at_end / max(1, fired),
-                everything_at_last=everything[-2] / positions,
-            ),
-            top=made[0][:n_top],
-            bands=self.bands(made[0][n_top:]),
-            silent=made[1],
-            promoted=self.tokens("promoted", texts),
-            suppressed=self.tokens("suppressed", texts),
-            logits=logits,
-            nearest_decoder=self.related("nearest_decoder"),
-            nearest_encoder=self.related("nearest_encoder"),
-            together=self.related("together"),
-            inputs=self.related("inputs"),
-            outputs=self.related("outputs"),
-        )
-
-    def contexts(self) -> tuple[list[Any], list[Any]]:
-        """Document, position, tokens, where the position is in them, activations: where it fires, and in silence."""
-        b, atlas, config = self.block, self.atlas, self.atlas.config
-        counts = b["top_n"].astype(np.int64) + b["bands_n"].reshape(self.n, BANDS).sum(1)
-        own = slice(int(counts[: self.at].sum()), int(counts[: self.at + 1].sum()))
-        mask = np.unpackbits(b["mask"].reshape(-1, -(-config.width // 8)), axis=1, count=config.width).astype(bool)
-        near = np.zeros((own.stop - own.start, config.width))
-        begin = int(mask[: own.start].sum())
-        near[mask[own]] = b["around"].view(np.float16)[begin : begin + int(mask[own].sum())]
-        places = list(zip(b["document"][own].tolist(), b["position"][own].tolist(), strict=True))
-        chosen = [i for i in self.one("silent") if i >= 0] if config.silent else []
-        silent = [(int(atlas._pool["document"][i]), int(atlas._pool["position"][i])) for i in chosen]
-        windows = atlas.windows(places + silent)
-        found = []
-        for i, (place, (at, ids)) in enumerate(zip(places + silent, windows, strict=True)):
-            skip = config.before - at
-            values = near[i, skip : skip + len(ids)].tolist() if i < len(places) else [0.0] * len(ids)
-            found.append((place, at, ids, values))
-        return found[: len(places)], found[len(places) :]
-
-    def bands(self, contexts: tuple[Context, ...]) -> tuple[Band, ...]:
-        counts, first = self.some("log", "log_n"), int(self.block["log_first"][self.at])
-        octave = int(highest_octaves(self.block["scale"][self.at : self.at + 1])[0])
-        made, begin = [], 0
-        for i, n in enumerate(self.one("bands_n")):
-            steps = range((octave - i) * STEPS - first, (octave - i + 1) * STEPS - first)
-            fired = sum(counts[s] for s in steps if 0 <= s < len(counts))
-            if fired:
-                low = octave - i + LOW
-                own = contexts[begin : begin + n]
-                made.append(Band(low=2.0**low, high=2.0 ** (low + 1), fired=fired, contexts=own))
-            begin += n
-        return tuple(made)
-
-    def histograms(self) -> tuple[Histogram, Histogram, Histogram]:
-        """Of activations in bins of equal ratio and of equal width, of weights on tokens."""
-        log, first = self.some("log", "log_n"), int(self.block["log_first"][self.at])
-        linear, width = self.some("linear", "linear_n"), 2.0 ** int(self.block["scale"][self.at])
-        low, high = self.one("logit_range")
-        logits = self.one("logits")
-        return (
-            Histogram(edges=tuple(2.0 ** (LOW + (first + i) / STEPS) for i in range(len(log) + 1)), counts=tuple(log)),
-            Histogram(edges=tuple(width * i for i in range(len(linear) + 1)), counts=tuple(linear)),
-            Histogram(
-                edges=tuple(low + (high - low) * i / len(logits) for i in range(len(logits) + 1)), counts=tuple(logits)
-            ),
-        )
-
-    def tokens(self, name: str, texts: dict[int, str]) -> tuple[TokenWeight, ...]:
-        both = zip(self.one(name), self.one(f"{name}_value"), strict=True)
-        return tuple(TokenWeight(token_id=t, token=texts[t], weight=w) for t, w in both if t >= 0)
-
-    def related(self, name: str) -> tuple[Related, ...]:
-        if not self.block[name].size:
-            return ()
-        both = zip(self.one(name), self.one(f"{name}_value"), strict=True)
-        return tuple(Related(feature=self.atlas.feature(n), value=value) for n, value in both if n >= 0)
-
-
-def _context(found: tuple[tuple[int, int], int, list[int], list[float]], texts: dict[int, str]) -> Context:
-    (document, position), at, ids, values = found
-    return Context(
-        document=document,
-        position=position,
-        at=at,
-        token_ids=tuple(ids),
-        tokens=tuple(texts[t] for t in ids),
-        activations=tuple(values),
-    )
+    @cached_property
+    def _known_texts(self) -> dict[int, str]:
+        return {}

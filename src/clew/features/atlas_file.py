@@ -6,6 +6,8 @@ texts     blocks of documents that contexts are taken from, by the first documen
 pool      the contexts in which features may be silent
 summary   density, largest activation and promoted tokens of all features, to search in
 tokens    texts of the tokens that occur
+rules     what the rules say of every feature (`heuristic`): blocks of 512 labels, text and what it rests on, by the
+          number of the block
 """
 
 from __future__ import annotations
@@ -22,18 +24,31 @@ import numpy as np
 from clew import files
 from clew.dictionary.dictionary import Dictionary
 from clew.errors import InputError
+from clew.features.atlas import Atlas
 from clew.features.harvest import EVERY, Progress, gather
+from clew.features.heuristic import NEVER_FIRED, heuristic_label
+from clew.features.label import UNCLEAR, now
 from clew.features.observe import settle
-from clew.features.packing import CARDS, GROUP, POOL, SUMMARY, TEXTS, Found, Packer
+from clew.features.packing import (
+    CARDS,
+    GROUP,
+    MARK,
+    POOL,
+    RULES,
+    SCHEMA,
+    SUMMARY,
+    SUMMARY_TOKENS,
+    TEXTS,
+    Found,
+    Packer,
+)
 from clew.features.relations import Relations, relate
 from clew.features.samples import silent, together
 from clew.features.tally import HarvestConfig, Tally, merged
 from clew.subject.subject import Subject
 from clew.training.corpus import Documents
 
-MARK, SCHEMA = b"ClAt", 1
 TEXT_TOKENS = 1024  # tokens of the documents in one block of texts, if they are shorter
-SUMMARY_TOKENS = 5
 TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 CREATE TABLE cards (block INTEGER PRIMARY KEY, content BLOB);
@@ -41,6 +56,7 @@ CREATE TABLE texts (first INTEGER PRIMARY KEY, content BLOB);
 CREATE TABLE pool (content BLOB);
 CREATE TABLE summary (content BLOB);
 CREATE TABLE tokens (id INTEGER PRIMARY KEY, text TEXT);
+CREATE TABLE rules (block INTEGER PRIMARY KEY, content BLOB);
 """
 
 
@@ -92,7 +108,7 @@ def finish(
     assert relations is not None
     layers = [(layer, dictionary.d_features(layer)) for layer in sorted(dictionary.layers)]
     files.clear_temporaries(path)
-    write_atlas(path, tally, relations, documents, subject, layers, **facts)
+    yield from write_atlas(path, tally, relations, documents, subject, layers, **facts)
 
 
 def harvested_here(tally: Tally, dictionary: Dictionary, documents: Documents) -> None:
@@ -110,8 +126,8 @@ def write_atlas(
     subject: Subject,
     layers: list[tuple[int, int]],
     **facts: Any,
-) -> None:
-    """Write what was found; the tally's slots are put in order on the way."""
+) -> Iterator[Progress]:
+    """Write what was found, and what rules say of it; the tally's slots are put in order on the way."""
     settle(tally.top)
     settle(tally.bands)
     config = tally.of.config
@@ -133,8 +149,7 @@ def write_atlas(
         "everything": tally.everything.tolist(),
         "config": asdict(config),
     }
-
-    def fill(made: sqlite3.Connection) -> None:
+    with files.new_database(path, mark=MARK, schema=SCHEMA, tables=TABLES) as made:
         packer = Packer()
         packer.digest.update(json.dumps(about, sort_keys=True).encode())
         _write_cards(made, packer, found)
@@ -145,10 +160,22 @@ def write_atlas(
         rows = list(zip(tokens.tolist(), subject.token_strings(tokens.tolist()), strict=True))
         packer.digest.update(json.dumps(rows).encode())
         made.executemany("INSERT INTO tokens VALUES (?, ?)", rows)
-        meta = {"about": about, "content": packer.digest.hexdigest(), "provenance": files.provenance(**facts)}
+        meta: dict[str, Any] = {"about": about, "content": "", "date": now(), "provenance": files.provenance(**facts)}
+        yield from _write_rules(made, packer, Atlas.reading(Path(path), made, meta), found.counts.fired)
+        meta["content"] = packer.digest.hexdigest()
         made.executemany("INSERT INTO meta VALUES (?, ?)", [(k, json.dumps(v)) for k, v in meta.items()])
 
-    files.write_database(path, mark=MARK, schema=SCHEMA, tables=TABLES, fill=fill)
+
+def _write_rules(made: sqlite3.Connection, packer: Packer, atlas: Atlas, fired: np.ndarray) -> Iterator[Progress]:
+    """Label every feature by rule, from its card as it was written; those that never fired need none."""
+    for block, begin in enumerate(range(0, len(fired), RULES)):
+        alive = begin + fired[begin : begin + RULES].nonzero()[0]
+        said = [[UNCLEAR, NEVER_FIRED]] * len(fired[begin : begin + RULES])
+        for number, card in zip(alive.tolist(), atlas.cards(alive.tolist()), strict=True):
+            label = heuristic_label(card)
+            said[number - begin] = [label.text, label.note]
+        made.execute("INSERT INTO rules VALUES (?, ?)", (block, packer.pack_json(said)))
+        yield Progress(stage="labels by rule", done=begin + len(said), total=len(fired), tokens_per_second=0.0)
 
 
 def _write_cards(made: sqlite3.Connection, packer: Packer, found: Found) -> None:
@@ -160,7 +187,7 @@ def _write_cards(made: sqlite3.Connection, packer: Packer, found: Found) -> None
 
 def _summary(found: Found) -> dict[str, np.ndarray]:
     promoted = found.relations.promoted.feature[:, :SUMMARY_TOKENS]
-    return {"fired": found.counts.fired, "most": found.counts.most, "promoted": promoted}
+    return {"fired": found.counts.fired, "most": found.counts.most, "mean": found.means(), "promoted": promoted}
 
 
 def _kept(tally: Tally, pool: dict[str, np.ndarray], documents: Documents) -> np.ndarray:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 
 from clew.features.card import Card, Context
@@ -33,32 +34,31 @@ def split(card: Card) -> tuple[Evidence, Evidence]:
     """What the labeller may see, and what is held out: about half of the firing and two thirds of the silent ones."""
     banded = tuple(context for band in card.bands for context in band.contexts)
     firing = tuple({(context.document, context.position): context for context in (*card.top, *banded)}.values())
-    group_of = _groups((*firing, *card.silent))
-    shown = _dealt(f"{card.feature}", [_counts(these, group_of) for these in (card.top, firing, card.silent)])
-
-    def side(seen: bool) -> Evidence:
-        def mine(contexts: Sequence[Context]) -> tuple[Context, ...]:
-            return tuple(context for context in contexts if (group_of[context.document] in shown) == seen)
-
-        return Evidence(mine(card.top), mine(firing), mine(card.silent))
-
-    return side(True), side(False)
+    kinds, group_of = (card.top, firing, card.silent), _groups((*firing, *card.silent))
+    shown = _dealt(f"{card.feature}", [_counts(these, group_of) for these in kinds])
+    sides = [
+        Evidence(*(tuple(c for c in some if (group_of[c.document] in shown) == seen) for some in kinds))
+        for seen in (True, False)
+    ]
+    return sides[0], sides[1]
 
 
 def _groups(contexts: Sequence[Context]) -> dict[int, int]:
     """For every document the smallest number of a document that it shares tokens with, directly or through others."""
     parent = {context.document: context.document for context in contexts}
 
-    def root(document: int) -> int:
-        while parent[document] != document:
-            document = parent[document]
-        return document
-
     first_with: dict[tuple[int, ...], int] = {}
     for context in contexts:
-        one, other = root(context.document), root(first_with.setdefault(context.token_ids, context.document))
+        same = first_with.setdefault(context.token_ids, context.document)
+        one, other = _root(parent, context.document), _root(parent, same)
         parent[max(one, other)] = min(one, other)
-    return {document: root(document) for document in parent}
+    return {document: _root(parent, document) for document in parent}
+
+
+def _root(parent: dict[int, int], document: int) -> int:
+    while parent[document] != document:
+        document = parent[document]
+    return document
 
 
 def _counts(contexts: Sequence[Context], group_of: dict[int, int]) -> Counter[int]:
@@ -68,14 +68,10 @@ def _counts(contexts: Sequence[Context], group_of: dict[int, int]) -> Counter[in
 
 def _dealt(salt: str, kinds: Sequence[Counter[int]]) -> set[int]:
     """The groups that the labeller may see; the last kind is the silent contexts."""
-
-    def by_hash(group: int) -> bytes:
-        return blake2b(f"{salt}:{group}".encode(), digest_size=8).digest()
-
     shown, dealt = set[int](), set[int]()
     for kind in kinds:
         of_these = 1 / 3 if kind is kinds[-1] else 1 / 2
-        for group in sorted(kind.keys() - dealt, key=by_hash):
+        for group in sorted(kind.keys() - dealt, key=partial(_hash, salt)):
             dealt.add(group)
             ours = sum(kind[one] for one in shown)
             if ours <= of_these * (sum(kind[one] for one in dealt) - kind[group]) and (
@@ -83,3 +79,7 @@ def _dealt(salt: str, kinds: Sequence[Counter[int]]) -> set[int]:
             ):
                 shown.add(group)
     return shown
+
+
+def _hash(salt: str, group: int) -> bytes:
+    return blake2b(f"{salt}:{group}".encode(), digest_size=8).digest()

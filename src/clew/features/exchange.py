@@ -3,7 +3,7 @@
 The first line of a label file names its format, schema and dictionary. Every other line is one label:
 
     {"feature": "L3/1207", "text": "capitals", "kind": "person", "author": "Ann", "method": "", "note": "",
-     "date": "2025-01-31T12:00:00.000000+00:00", "scores": []}
+     "date": "2025-01-31T12:00:00.000000+00:00", "current": true, "scores": []}
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def as_json(label: Label) -> dict[str, Any]:
     """A label as it stands in a file."""
     names = ("text", "kind", "author", "method", "note", "date")
     whole = {"feature": str(label.feature), **{name: getattr(label, name) for name in names}}
-    return whole | {"scores": [asdict(score) for score in label.scores]}
+    return whole | {"current": label.current, "scores": [asdict(score) for score in label.scores]}
 
 
 def _read(
@@ -115,7 +115,10 @@ def from_json(value: Any) -> Label:
     scores = value.get("scores", [])
     if not isinstance(scores, list):
         raise InputError("its scores are not a list")
-    return Label(feature=feature, scores=tuple(map(_score, scores)), **texts)
+    current = value.get("current", True)
+    if not isinstance(current, bool):
+        raise InputError("its current is neither true nor false")
+    return Label(feature=feature, scores=tuple(map(_score, scores)), current=current, **texts)
 
 
 def _score(value: Any) -> Score:

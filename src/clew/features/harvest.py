@@ -3,6 +3,7 @@
 1. Documents go through the model in chunks of a fixed number, rows of like length together, so that an activation has
    the same bits whatever part of the corpus is seen, and whenever.
 2. Every layer's active features are tallied as they come (`observe`); nothing is decoded, no activation is kept.
+   Layers have rows of their own, and are tallied at once by as many threads as torch uses.
 3. A tally is saved every so often. A harvest that was stopped goes on from there; parts made by several workers are
    added up. The catalogue is the same to the bit.
 4. What follows from the weights alone (tokens promoted, relatives) is computed at the end, in blocks.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -97,21 +99,22 @@ def gather(
         tally = Tally.empty(of)
     wanted = int(documents.counts[start:stop].sum())
     begun, before, saved = time.monotonic(), tally.positions, tally.positions
-    reader = _Reader.of(subject, dictionary, documents, tally)
-    for first in range(start, stop, CHUNK):
-        last = min(first + CHUNK, stop)
-        if any(a <= first and last <= b for a, b in tally.ranges):
-            continue
-        reader.read(first, last)
-        if tally.positions - saved >= every and last < stop:
-            tally.save(part)
-            saved = tally.positions
-        rate = (tally.positions - before) / max(time.monotonic() - begun, 1e-9)
-        try:
-            yield Progress(stage="reading", done=tally.positions, total=wanted, tokens_per_second=rate)
-        except GeneratorExit:  # whoever asks for no more wants to go on later
-            tally.save(part)
-            raise
+    with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as threads:
+        reader = _Reader.of(subject, dictionary, documents, tally, threads)
+        for first in range(start, stop, CHUNK):
+            last = min(first + CHUNK, stop)
+            if any(a <= first and last <= b for a, b in tally.ranges):
+                continue
+            reader.read(first, last)
+            if tally.positions - saved >= every and last < stop:
+                tally.save(part)
+                saved = tally.positions
+            rate = (tally.positions - before) / max(time.monotonic() - begun, 1e-9)
+            try:
+                yield Progress(stage="reading", done=tally.positions, total=wanted, tokens_per_second=rate)
+            except GeneratorExit:  # whoever asks for no more wants to go on later
+                tally.save(part)
+                raise
     tally.save(part)
 
 
@@ -129,9 +132,12 @@ class _Reader:
     sampled: np.uint64
     """Positions whose hash lies below are sampled for what fires together."""
     pooled: np.uint64
+    threads: Executor
 
     @classmethod
-    def of(cls, subject: Subject, dictionary: Dictionary, documents: Documents, tally: Tally) -> _Reader:
+    def of(
+        cls, subject: Subject, dictionary: Dictionary, documents: Documents, tally: Tally, threads: Executor
+    ) -> _Reader:
         total, config = int(documents.counts.sum()), tally.of.config
         return cls(
             subject=subject,
@@ -143,6 +149,7 @@ class _Reader:
             starts=documents.starts.long().numpy(),
             sampled=_threshold(config.pairs, total),
             pooled=_threshold(config.pool, total),
+            threads=threads,
         )
 
     @torch.no_grad()
@@ -156,11 +163,14 @@ class _Reader:
                 continue
             held = self.subject.capture(ids, [site])  # type: ignore[list-item]
             counted = counted.to(self.subject.device)
-            seen = {}
+            seen, tallied = {}, []
             for layer in self.offsets:
                 active = self.dictionary.encode(layer, held[site, layer][counted])  # type: ignore[index]
                 seen[layer] = _seen(active, len(at.document))
-            self._tally(seen, at)
+                tallied.append(self.threads.submit(self._observe, layer, seen[layer], at))
+            self._sample(seen, at)
+            for each in tallied:
+                each.result()
         self.tally.saw(first, last)
 
     def _at(self, rows: Tensor, counted: Tensor) -> At:
@@ -177,10 +187,12 @@ class _Reader:
         mark_positions(self.tokens, self.starts, config.before, config.after, np.array(BOUNDS), at)
         return at
 
-    def _tally(self, seen: dict[int, Seen], at: At) -> None:
+    def _observe(self, layer: int, seen: Seen, at: At) -> None:
         tally = self.tally
-        for layer, offset in self.offsets.items():
-            observe(seen[layer], at, offset, tally.of.config.before, tally.counts, tally.top, tally.bands)
+        observe(seen, at, self.offsets[layer], tally.of.config.before, tally.counts, tally.top, tally.bands)
+
+    def _sample(self, seen: dict[int, Seen], at: At) -> None:
+        tally = self.tally
         tally.everything[: len(BOUNDS)] += np.bincount(at.place, minlength=len(BOUNDS))
         tally.everything[-2:] += (int(at.at_end.sum()), len(np.unique(at.document)))
         if (drawn := (at.draw <= self.sampled).nonzero()[0]).size:

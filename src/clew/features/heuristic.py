@@ -20,6 +20,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from clew.features.card import Card, Context
 from clew.features.evidence import split
@@ -27,6 +28,7 @@ from clew.features.label import UNCLEAR, Label
 
 AUTHOR = "clew"
 METHOD = "agreement"
+NEVER_FIRED = "it never fired"
 LEAST = 4  # contexts: of fewer, what they have in common is chance
 AGREE = 0.7  # share of them for which a rule must hold: a label that is wrong for a third of what it shows misleads
 MARGIN = 0.4  # by which that share must exceed the same among silent places: "after ." is true of much text
@@ -69,7 +71,7 @@ def heuristic_label(card: Card) -> Label:
                 rule = name
                 break
     if found is None:
-        dead = "it never fired" if card.dead else f"no rule holds for {len(seen.top)} contexts"
+        dead = NEVER_FIRED if card.dead else f"no rule holds for {len(seen.top)} contexts"
         return _label(card, UNCLEAR, dead)
     return _label(card, found.text, f"{rule}: {found.share:.0%} of {len(seen.top)} contexts")
 
@@ -88,16 +90,18 @@ def _label(card: Card, text: str, note: str) -> Label:
 
 def _says(card: Card, seen: Seen) -> Finding | None:
     promoted = {plain(weight.token) for weight in card.promoted[:PROMOTED] if weight.weight > 0}
-
-    def follows(context: Context) -> str | None:
-        word = _word(context, context.at + 1)
-        return word if word is not None and plain(word) in promoted else None
-
+    follows = partial(_follows, promoted)
     named = [word for word in map(follows, seen.top) if word is not None]
     share = len(named) / len(seen.top)
     if share < AGREE or share - _share(seen.silent, lambda context: follows(context) is not None) < MARGIN:
         return None
     return Finding(f"says {_quoted(_common(named))}", share)
+
+
+def _follows(promoted: set[str], context: Context) -> str | None:
+    """The next word, if it is one of these."""
+    word = _word(context, context.at + 1)
+    return word if word is not None and plain(word) in promoted else None
 
 
 def _token(card: Card, seen: Seen) -> Finding | None:
@@ -117,33 +121,35 @@ def _beside(seen: Seen, step: int, relation: str) -> Finding | None:
     """A run of tokens right beside the place, the longest that is shared; else a word near it."""
     for length in range(RUN, 0, -1):
         places = range(1, length + 1) if step > 0 else range(-length, 0)
-
-        def run(context: Context, places: range = places) -> list[str | None]:
-            words = [_word(context, context.at + place) for place in places]
-            return [None if None in words else "".join(word or "" for word in words)]
-
-        if found := _shared(seen, run, words=WORDS if length == 1 else 1):
+        if found := _shared(seen, partial(_run, places), words=WORDS if length == 1 else 1):
             return Finding(f"{relation} {found.text}", found.share)
-
-    def near(context: Context) -> list[str | None]:
-        return [_word(context, context.at + step * distance) for distance in range(1, NEAR + 1)]
-
-    found = _shared(seen, near, words=1)
+    found = _shared(seen, partial(_near, step), words=1)
     return found and Finding(f"soon {relation} {found.text}", found.share)
 
 
-def _place(card: Card, seen: Seen) -> Finding | None:
-    def ordinal(context: Context) -> int:
-        """Which token of its document it is, a special one at the start not counted."""
-        return context.position - (_start(context) == 0 and special(context.tokens[0]))
+def _run(places: range, context: Context) -> list[str | None]:
+    """The tokens at these places from the context's own, as one word; None where one is not there."""
+    words = [_word(context, context.at + place) for place in places]
+    return [None if None in words else "".join(word or "" for word in words)]
 
-    (place, _), *_ = Counter(map(ordinal, seen.top)).most_common(1)
-    share = _share(seen.top, lambda context: ordinal(context) == place)
-    if share >= AGREE and share - _share(seen.silent, lambda context: ordinal(context) == place) >= MARGIN:
+
+def _near(step: int, context: Context) -> list[str | None]:
+    return [_word(context, context.at + step * distance) for distance in range(1, NEAR + 1)]
+
+
+def _place(card: Card, seen: Seen) -> Finding | None:
+    (place, _), *_ = Counter(map(_ordinal, seen.top)).most_common(1)
+    share = _share(seen.top, lambda context: _ordinal(context) == place)
+    if share >= AGREE and share - _share(seen.silent, lambda context: _ordinal(context) == place) >= MARGIN:
         return Finding("the first token of a text" if place == 0 else f"token {place + 1} of a text", share)
     if card.places.at_last >= AGREE and card.places.at_last - card.places.everything_at_last >= MARGIN:
         return Finding("the last token of a text", card.places.at_last)
     return None
+
+
+def _ordinal(context: Context) -> int:
+    """Which token of its document it is, a special one at the start not counted."""
+    return context.position - (_start(context) == 0 and special(context.tokens[0]))
 
 
 _RULES: dict[str, Callable[[Card, Seen], Finding | None]] = {
@@ -189,10 +195,9 @@ def _share(contexts: Sequence[Context], holds: Callable[[Context], bool]) -> flo
 def _share_with(
     names: set[str], contexts: Sequence[Context], words_of: Callable[[Context], Sequence[str | None]]
 ) -> float:
-    def holds(context: Context) -> bool:
-        return not names.isdisjoint(plain(word) for word in words_of(context) if word is not None)
-
-    return _share(contexts, holds)
+    return _share(
+        contexts, lambda context: not names.isdisjoint(plain(word) for word in words_of(context) if word is not None)
+    )
 
 
 def plain(word: str) -> str:

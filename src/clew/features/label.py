@@ -77,6 +77,8 @@ class Label:
     date: str = ""
     scores: tuple[Score, ...] = ()
     """The latest of every test and judge."""
+    current: bool = True
+    """False where a newer one stands in for it, or it was withdrawn."""
     id: int | None = None
     """In the store it came from; None until it is in one."""
 

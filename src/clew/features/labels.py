@@ -57,7 +57,7 @@ CREATE TRIGGER index_words AFTER INSERT ON labels BEGIN
 _RANK = f"""(kind <> 'person' AND text = '{UNCLEAR}'), instr('{" ".join(KINDS)}', kind)"""
 # the earlier a kind's name stands there, the sooner it is shown; only a person's word hides a label that says something
 _SHOWN_FIRST = f"{_RANK}, date DESC, author, method, id DESC"
-_COLUMNS = "layer, feature, text, kind, author, method, note, date, id"
+_COLUMNS = "layer, feature, text, kind, author, method, note, date, current, id"
 _SCORES = 'SELECT test, judge, value, low, high, "null", contexts FROM scores WHERE label = ? ORDER BY id'
 
 
@@ -121,7 +121,7 @@ class LabelStore:
         found = write(same, (*group, label.text, label.date)).fetchone()
         if found is None:
             newer = f"SELECT 1 FROM labels WHERE {where} AND current AND date > ?"
-            current = write(newer, (*group, label.date)).fetchone() is None
+            current = label.current and write(newer, (*group, label.date)).fetchone() is None
             if current:
                 write(f"UPDATE labels SET current = 0 WHERE {where} AND current", group)
             row = (*group, label.text, label.note, label.date, current)
@@ -171,16 +171,16 @@ class LabelStore:
         grouped = groupby(self.all(), key=lambda label: label.feature)
         return {feature: next(labels) for feature, labels in grouped}
 
-    def names(self, features: Iterable[FeatureId]) -> dict[FeatureId, tuple[str, str]]:
-        """Text and kind of the label to show, of those features that have one which says something."""
-        found: dict[FeatureId, tuple[str, str]] = {}
+    def names(self, features: Iterable[FeatureId]) -> dict[FeatureId, tuple[str, str, str]]:
+        """Text, kind and author of the label to show, of those features that have one which says something."""
+        found: dict[FeatureId, tuple[str, str, str]] = {}
         rest = iter(dict.fromkeys(features))
         while part := list(islice(rest, _AT_ONCE)):
             pairs = ", ".join(f"({int(f.layer)}, {int(f.index)})" for f in part)
-            query = f"""SELECT layer, feature, text, kind FROM labels WHERE dictionary = ? AND current
+            query = f"""SELECT layer, feature, text, kind, author FROM labels WHERE dictionary = ? AND current
                 AND (layer, feature) IN (VALUES {pairs}) ORDER BY {_SHOWN_FIRST}"""
-            for layer, index, text, kind in self._read(query, (self._dictionary,)):
-                found.setdefault(FeatureId(layer, index), (text, kind))
+            for layer, index, *name in self._read(query, (self._dictionary,)):
+                found.setdefault(FeatureId(layer, index), tuple(name))
         return {feature: name for feature, name in found.items() if name[0] != UNCLEAR}
 
     def all(self, *, history: bool = False) -> Iterator[Label]:
@@ -292,7 +292,7 @@ class LabelStore:
 
 
 def _label(read: Callable[..., sqlite3.Cursor], row: tuple[Any, ...]) -> Label:
-    layer, index, text, kind, author, method, note, date, number = row
+    layer, index, text, kind, author, method, note, date, current, number = row
     return Label(
         feature=FeatureId(layer, index),
         text=text,
@@ -302,6 +302,7 @@ def _label(read: Callable[..., sqlite3.Cursor], row: tuple[Any, ...]) -> Label:
         note=note,
         date=date,
         scores=_scores(read, number),
+        current=bool(current),
         id=number,
     )
 

@@ -1,7 +1,7 @@
-"""What to call a feature where it is shown: its label if it has a clear one, else the tokens that it promotes.
+"""What to call a feature wherever it is shown: graphs, cards, lists, searches, edits.
 
-Promoted tokens never change, so they are kept once known; labels are looked up each time, because people write them
-while they look.
+Its label if a store has a clear one (`LabelStore.shown`), else what the atlas' rules say, else what it promotes, which
+never changes and is kept once known. Labels are looked up each time: people write them while they look.
 """
 
 from __future__ import annotations
@@ -24,10 +24,23 @@ TOKENS = 3
 
 @dataclass(frozen=True)
 class Name:
-    """A text, and who gave it: the kind of a label's author, or `promoted`; both empty where nothing is known."""
+    """A text, and who gave it: the kind of a label's author, or `promoted`; all empty where nothing is known."""
 
     text: str
     kind: str
+    author: str = ""
+
+
+def named(
+    features: Iterable[FeatureId], *, labels: LabelStore | None = None, atlas: Atlas | None = None
+) -> dict[FeatureId, Name]:
+    """The clear label that stands for each feature: a store's, else by the atlas' rules; the others are left out."""
+    wanted = list(dict.fromkeys(features))
+    found = {} if labels is None else {feature: Name(*name) for feature, name in labels.names(wanted).items()}
+    if atlas is not None:
+        rules = atlas.rules(feature for feature in wanted if feature not in found)
+        found |= {f: Name(label.text, label.kind, label.author) for f, label in rules.items() if label.clear}
+    return found
 
 
 class Names:
@@ -43,8 +56,7 @@ class Names:
     def of(self, features: Iterable[FeatureId]) -> dict[FeatureId, Name]:
         """A name for each; where no atlas helps, only the first few hundred get the tokens that they promote."""
         wanted = list(dict.fromkeys(features))
-        said = {} if self.labels is None else self.labels.names(wanted)
-        found = {feature: Name(text, kind) for feature, (text, kind) in said.items()}
+        found = named(wanted, labels=self.labels, atlas=self.atlas)
         rest = [feature for feature in wanted if feature not in found]
         tokens = self.promoted(rest)
         return found | {f: Name(label_of(tokens[f]), "promoted") if f in tokens else Name("", "") for f in rest}

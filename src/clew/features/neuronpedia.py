@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from clew import files
+from clew.attribution.graph_json import cantor
 from clew.errors import InputError
 from clew.features.card import Band, Card, Context, Histogram
 from clew.features.label import Label
@@ -153,6 +154,17 @@ def _explanation(label: Label) -> dict[str, Any]:
 
 
 # --- feature JSON ---------------------------------------------------------------------------------------------------
+
+
+def write_features(folder: Path | str, cards: Iterable[Card]) -> int:
+    """One JSON file a feature, named by the number that a graph's JSON gives it; returns how many."""
+    with files.new_folder(folder) as new:
+        written = 0
+        for card in cards:
+            number = cantor(card.feature.layer, card.feature.index)
+            files.write_json(new / f"{number}.json", feature_json(card), indent=None)
+            written += 1
+    return written
 
 
 def feature_json(card: Card) -> dict[str, Any]:

@@ -13,6 +13,7 @@ cards show them: lengths of the documents, a bit for every token that is kept, a
 from __future__ import annotations
 
 import hashlib
+import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,7 +25,10 @@ from clew.errors import FileError
 from clew.features.observe import BANDS, OCTAVES, STEPS, WIDTH, Counts, Slots, octave_of
 from clew.features.relations import Relations, Strongest
 
-GROUP = 32
+MARK, SCHEMA = b"ClAt", 2
+GROUP = 32  # features in a block of cards
+RULES = 512  # and in a block of labels by rule
+SUMMARY_TOKENS = 5
 RELATIONS = ("nearest_decoder", "nearest_encoder", "together", "inputs", "outputs")
 CARDS: dict[str, str] = {
     "fired": "u4",
@@ -55,7 +59,7 @@ CARDS: dict[str, str] = {
 } | {f"{name}{end}": kind for name in RELATIONS for end, kind in (("", "i4"), ("_value", "f2"))}
 TEXTS = {"length": "u4", "kept": "u1", "token": "u4"}
 POOL = {"document": "u4", "position": "u4"}
-SUMMARY = {"fired": "u4", "most": "f4", "promoted": "i4"}
+SUMMARY = {"fired": "u4", "most": "f4", "mean": "f4", "promoted": "i4"}
 
 
 @dataclass(frozen=True)
@@ -71,21 +75,31 @@ class Packer:
             plain = np.ascontiguousarray(arrays[name], dtype="<" + kind).reshape(-1)
             planes = plain.view(np.uint8).reshape(len(plain), plain.itemsize).T
             parts += [len(plain).to_bytes(4, "little"), planes.tobytes()]
-        raw = b"".join(parts)
+        return self._pressed(b"".join(parts))
+
+    def pack_json(self, value: Any) -> bytes:
+        """A value as JSON has it, compressed."""
+        return self._pressed(json.dumps(value, ensure_ascii=False).encode())
+
+    def _pressed(self, raw: bytes) -> bytes:
         self.digest.update(raw)
         return zlib.compress(raw, 9)
+
+
+def unpack_json(blob: bytes | memoryview, where: str, digest: Any = None) -> Any:
+    """The value of a blob of JSON; FileError, naming where it comes from, when it is damaged."""
+    raw = _plain(blob, where, digest)
+    try:
+        return json.loads(raw)
+    except ValueError as error:
+        raise FileError(f"{where} is damaged ({error})") from error
 
 
 def unpack(
     fields: Mapping[str, str], blob: bytes | memoryview, where: str, digest: Any = None
 ) -> dict[str, np.ndarray]:
     """The arrays of a blob, flat; FileError, naming where it comes from, when it is damaged."""
-    try:
-        raw = zlib.decompress(blob)
-    except zlib.error as error:
-        raise FileError(f"{where} is damaged ({error})") from error
-    if digest is not None:
-        digest.update(raw)
+    raw = _plain(blob, where, digest)
     found, begin = {}, 0
     for name, kind in fields.items():
         n, size = int.from_bytes(raw[begin : begin + 4], "little"), int(kind[1])
@@ -96,6 +110,16 @@ def unpack(
         found[name] = np.ascontiguousarray(planes.T).view("<" + kind).reshape(n)
         begin += n * size
     return found
+
+
+def _plain(blob: bytes | memoryview, where: str, digest: Any) -> bytes:
+    try:
+        raw = zlib.decompress(blob)
+    except zlib.error as error:
+        raise FileError(f"{where} is damaged ({error})") from error
+    if digest is not None:
+        digest.update(raw)
+    return raw
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,16 +135,18 @@ class Found:
     together: Strongest
     silent: np.ndarray
 
+    def means(self) -> np.ndarray:
+        """Of activations at which features fire."""
+        return (self.counts.whole + self.counts.rest / 2.0**40) / np.maximum(self.counts.fired, 1)
+
     def block(self, begin: int, end: int) -> dict[str, np.ndarray]:
         """The fields of CARDS for some features in a row."""
         counts, own = self.counts, slice(begin, end)
-        fired = counts.fired[own]
-        sums = counts.whole[own] + counts.rest[own] / 2.0**40
         made = {
-            "fired": fired,
+            "fired": counts.fired[own],
             "documents": counts.documents[own],
             "most": counts.most[own],
-            "mean": sums / np.maximum(fired, 1),
+            "mean": self.means()[own],
             "at_end": counts.at_end[own],
             "places": counts.places[own],
             "scale": counts.scale[own],

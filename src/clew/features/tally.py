@@ -32,7 +32,7 @@ class HarvestConfig:
     """Contexts with the largest activations."""
     a_band: int = 2
     """Contexts drawn from every octave of activation."""
-    silent: int = 5
+    silent: int = 12
     """Contexts in which the feature is silent."""
     before: int = 12
     """Tokens shown before the position of a context."""
