@@ -3,6 +3,7 @@
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from clew.subject.subject import Subject
 from clew.training import Documents, train_dictionary
 from clew.training.activations import Batch, stream
 from clew.training.run import Run, finished
-from clew.training.start import begin_with, check_start
+from clew.training.start import begin_with, check_start, stopped
 from clew.training.trainer import conclude
 
 
@@ -103,16 +104,25 @@ def test_a_run_that_began_with_a_dictionary_resumes_to_the_same_bits(
 ) -> None:
     config = replace(SMALL, steps=20, nonlinearity="jumprelu")
     start = some_dictionary(subject, batches[0])
-    plain = {"start": start, "buffer": BUFFER, "report_every": 1}
-    list(train_dictionary(subject, documents, config, tmp_path / "whole", **plain))  # type: ignore[arg-type]
+    plain: dict[str, Any] = {"start": start, "buffer": BUFFER, "report_every": 1}
+    list(train_dictionary(subject, documents, config, tmp_path / "whole", **plain))
     stops = iter([False] * 11 + [True])
-    list(train_dictionary(subject, documents, config, tmp_path / "cut", stop=lambda: next(stops), **plain))  # type: ignore[arg-type]
+    list(train_dictionary(subject, documents, config, tmp_path / "cut", stop=lambda: next(stops), **plain))
     assert not (tmp_path / "cut" / "dictionary").exists()
-    list(train_dictionary(subject, documents, config, tmp_path / "cut", resume=True, **plain))  # type: ignore[arg-type]
+    list(train_dictionary(subject, documents, config, tmp_path / "cut", resume=True, **plain))
     one, two = (Dictionary.load(tmp_path / name / "dictionary") for name in ("whole", "cut"))
     assert one.fingerprint == two.fingerprint
+    again = stopped_run(tmp_path, subject, documents, config, plain)
+    assert again.d_features(0) == config.features
     cold = conclude(_fresh(config, batches), subject, iter([]))
     assert one.fingerprint != cold.fingerprint
+
+
+def stopped_run(folder: Path, subject: Subject, documents: Documents, config, plain) -> Dictionary:
+    """What a run that was stopped can be begun with."""
+    stops = iter([False] * 4 + [True])
+    list(train_dictionary(subject, documents, config, folder / "early", stop=lambda: next(stops), **plain))
+    return stopped(folder / "early", subject)
 
 
 def _fresh(config, batches: list[Batch]) -> Run:

@@ -63,7 +63,7 @@ def train(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     start: Annotated[
         str | None,
-        typer.Option(help="Begin with this dictionary's weights (a folder or hub id), not with random ones."),
+        typer.Option(help="Begin with the weights of this dictionary (a folder or hub id), or run."),
     ] = None,
     check_every: Annotated[
         int, typer.Option(help="Steps between two measurements on held-out text; 0 for none.")
@@ -133,9 +133,14 @@ def resumed(folder: Path | None, file: Path | None, settings: dict[str, Any]) ->
 
 def _first(start: str, subject: Subject, plan: Plan) -> Dictionary:
     from clew.dictionary import Dictionary
-    from clew.training.start import check_start
+    from clew.training.checkpoint import NAME
+    from clew.training.start import check_start, stopped
 
-    first = Dictionary.load(start)
+    if (Path(start) / NAME).is_file() and not (Path(start) / "dictionary").is_dir():
+        first = stopped(Path(start), subject)
+    else:
+        place = Path(start) / "dictionary"
+        first = Dictionary.load(place if place.is_dir() else start)
     check_start(plan.config, first, subject.n_layers, subject.d_model)
     return first
 

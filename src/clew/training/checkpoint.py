@@ -29,6 +29,7 @@ def save_checkpoint(run: Run, folder: Path, subject: Subject, buffer: int) -> No
     """Write weights, moments and counters; FileError when they cannot be written, the last checkpoint kept."""
     tensors = dict(_state(run)) | {f"scale.{name}": tensor for name, tensor in run.scales.items()}
     note = {"run": _belongs(run, subject, buffer), "step": str(run.step), "guess": repr(run.guess)}
+    note["grown"] = str(run.grown)
     files.save_tensors(folder / NAME, tensors, note)
 
 
@@ -43,7 +44,7 @@ def restore_checkpoint(run: Run, folder: Path, subject: Subject, buffer: int) ->
         tensor.copy_(files.load_tensors(path, [name])[name])
     scales = files.load_tensors(path, [f"scale.{name}" for name in SCALES])
     run.scales = {name.removeprefix("scale."): tensor.clone() for name, tensor in scales.items()}
-    run.step, run.guess = int(note["step"]), float(note["guess"])
+    run.step, run.guess, run.grown = int(note["step"]), float(note["guess"]), note.get("grown") == "True"
 
 
 def open_run(folder: Path, subject: Subject) -> tuple[Run, int]:

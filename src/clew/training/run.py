@@ -72,6 +72,7 @@ class Run:
         self.decoder_bias = Rows.of(torch.zeros(n_layers, d_model, dtype=dtype), dtype)
         self.skip = Rows.of(torch.zeros(n_layers * d_model * config.skip, d_model, dtype=dtype), dtype)
         self.step, self.guess = 0, 0.0
+        self.grown = False  # whether it began with a finished dictionary
         self.scales: dict[str, Tensor] = {}
         self._buffers: dict[str, Tensor] = {}
 

@@ -7,15 +7,19 @@ features active at every position; when it begins with BatchTopK's dictionary th
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from clew.dictionary import BatchTopK, Dictionary, JumpReLU, Layer
 from clew.errors import MismatchError
+from clew.subject.subject import Subject
+from clew.training.checkpoint import open_run
 from clew.training.config import DictionaryConfig
 from clew.training.objective import FIRST_THRESHOLD
-from clew.training.run import Run
+from clew.training.run import Run, finished
 
 SMALLEST_THRESHOLD = 1e-3
 SILENT = -1.0  # bias of a feature that never fires
@@ -31,6 +35,13 @@ def begin_with(run: Run, dictionary: Dictionary) -> None:
     check_start(run.config, dictionary, run.n_layers, run.d_model)
     for i in range(run.n_layers):
         _begin_layer(run, i, dictionary.layers[i])
+    run.grown = True
+
+
+def stopped(folder: Path, subject: Subject) -> Dictionary:
+    """The dictionary of a run that was stopped, as it stands; MismatchError when it was made on another model."""
+    run, _ = open_run(folder, subject)
+    return finished(run, subject, run.guess if run.config.nonlinearity == "batchtopk" else None)
 
 
 def check_start(config: DictionaryConfig, dictionary: Dictionary, n_layers: int, d_model: int) -> None:

@@ -3,8 +3,9 @@
 1. The first buffer fixes a centre and a scale for what every layer reads and writes. Training happens in those units,
    in which every layer's output counts the same; the result is folded back into the saved weights.
 2. A step takes one batch (`clew.training.step`): the relative squared error summed over layers, and what active
-   features pay, which rises in a straight line. The learning rate rises, stays and falls to zero. k starts `ANNEAL`
-   times larger and falls to k over the first half.
+   features pay, which rises in a straight line over the first half. The learning rate rises, stays and falls to zero.
+   k starts `ANNEAL` times larger and falls to k over the first half. A run that begins with a finished dictionary takes
+   a tenth in place of half: its features are alive.
 3. Features that have not fired for long are given the positions that are explained worst, until late in the run.
 4. A resumed run takes the same steps as one that was never stopped.
 5. At the end BatchTopK gets its fixed threshold, fitted so that fresh batches keep k features a layer on average, and
@@ -34,6 +35,7 @@ from clew.training.start import begin_with
 from clew.training.step import Outcome, activate, candidate, take_step
 
 ANNEAL = 4.0
+GROWING, GROWN = 0.5, 0.1  # shares of all steps until price and k are what they are to be
 DEAD_AFTER = 300_000  # positions without firing
 REVIVE_EVERY = 25  # steps
 REVIVE_UNTIL = 0.7  # of all steps, so that what is new can still learn
@@ -138,8 +140,9 @@ def _report(run: Run, subject: Subject, outcome: Outcome, rate: float) -> Traini
 def advance(run: Run, batch: Batch) -> Outcome:
     """The next step of a run, with the budget, price and learning rate that are due."""
     config, progress = run.config, run.step / run.config.steps
-    k = config.k * ANNEAL ** max(0.0, 1 - 2 * progress)
-    price = config.sparsity * min(1.0, 2 * progress)
+    ramp = min(1.0, progress / (GROWN if run.grown else GROWING))
+    k = config.k * ANNEAL ** (1 - ramp)
+    price = config.sparsity * ramp
     warm = min(1.0, (run.step + 1) / min(200, max(1, config.steps // 10)))
     rate = config.learning_rate * warm * min(1.0, 2 * (1 - progress))
     due = run.step % REVIVE_EVERY == 0 and progress < REVIVE_UNTIL
