@@ -100,7 +100,7 @@ def _run(app: FastAPI, listening: socket.socket, address: str, *, browse: bool) 
                 webbrowser.open(address)
 
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, ws="none", timeout_graceful_shutdown=2
+        app, log_level="error", access_log=False, server_header=False, ws="none", timeout_graceful_shutdown=2
     )
     with suppress(KeyboardInterrupt):
         Server(config).run([listening])

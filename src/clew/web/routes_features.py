@@ -51,7 +51,10 @@ def features(
 @routes.get("/features/names", response_model=Names)
 def names(
     bench: Open,
-    ids: Annotated[str, Query(max_length=20_000, description="Features with commas between them; at most 500")],
+    ids: Annotated[
+        str,
+        Query(max_length=12_000, pattern=r"^[L0-9/, ]*$", description="Features with commas between them; at most 500"),
+    ],
 ) -> Response:
     """Names to show: the label to show, else the tokens that a feature promotes."""
     return send(bench.cards.names(ids))
