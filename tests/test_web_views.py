@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from clew.attribution.algebra import paths_through, roles, strongest_paths
 from clew.attribution.checks import check_whole
@@ -14,7 +16,7 @@ from clew.errors import FileError
 from clew.features.names import Name
 from clew.web.models import Thresholds
 from clew.web.shelf import Held, Shelf
-from clew.web.views import compare_view, graph_view, node_view, scores_view
+from clew.web.views import compare_view, graph_view, node_view, scores_view, short, shorts
 from tests.graphs import capital_graph, random_graph
 
 LEVELS = [(0.8, 0.98), (0.5, 0.9), (1.0, 1.0), (0.05, 0.05), (0.95, 1.0)]
@@ -26,6 +28,18 @@ def naming(graph, features):
 
 def near(value):
     return pytest.approx(value, rel=1e-4, abs=1e-6)
+
+
+@given(st.lists(st.floats(-1e15, 1e15).filter(lambda x: x == 0 or abs(x) > 1e-15), max_size=20))
+def test_many_numbers_are_rounded_to_five_digits_as_one_by_one(values):
+    many = shorts(torch.tensor(values, dtype=torch.float64))
+    assert all(one == float(f"{one:.5g}") for one in many)
+    assert many == pytest.approx([short(value) for value in values], rel=2e-5, abs=0)
+
+
+def test_numbers_too_large_or_small_to_round_stay_as_they_are():
+    values = [1e-300, -1.23456789e200, 5e-324, 0.0]
+    assert shorts(torch.tensor(values, dtype=torch.float64)) == values
 
 
 def seen(graph, node, edge):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from clew.attribution.algebra import paths_through, roles, strongest_paths
@@ -48,14 +49,23 @@ def short(value: float) -> float:
     return float(f"{value:.5g}")
 
 
+def shorts(values: torch.Tensor) -> list[Any]:
+    """`short` of many at once, in lists as deep as the tensor."""
+    plain = values.detach().double().numpy()
+    digits = 4 - np.floor(np.log10(np.where(plain == 0, 1.0, np.abs(plain))))
+    scale = 10.0 ** np.clip(digits, -22, 22)  # powers of ten that are exact
+    small = np.where(np.abs(digits) > 22, plain, np.round(plain * scale) / scale)
+    return np.where(scale < 1, np.round(plain * scale) * 10.0 ** np.clip(-digits, 0, 22), small).tolist()
+
+
 def graph_view(id: str, held: Held, thresholds: Thresholds, naming: Naming, *, of_kit: bool) -> GraphView:
     """A graph at thresholds, influence as it is in the whole graph."""
     shown = held.shown(thresholds.node, thresholds.edge)
     graph, part = held.graph, shown.graph
     entering = inflow(part)
-    lost, error = entering.lost.tolist(), entering.error.tolist()
     names = naming(graph, _features(part))
-    nodes = [_node(held, place, names, lost=lost[i], error=error[i]) for i, place in enumerate(shown.place)]
+    columns = _columns(held, shown.place, lost=entering.lost, error=entering.error)
+    nodes = [_node(held, place, names, columns, i) for i, place in enumerate(shown.place)]
     ids = [node.id for node in nodes]
     speaking = roles(part)
     return GraphView(
@@ -114,11 +124,12 @@ def node_view(held: Held, index: int, thresholds: Thresholds, naming: Naming, li
             shown=bool(shown.mask[other]),
         )
 
+    columns = _columns(held, [index], lost=torch.zeros(1), error=held.entering.error[[index]])
     paths, ids = [], [str(graph.node(place).id) for place in shown.place]
     if bool(shown.mask[index]):
         paths = _paths(paths_through(shown.graph, shown.place.index(index), 10), ids)
     return NodeDetail(
-        node=_node(held, index, names),
+        node=_node(held, index, names, columns, 0),
         shown=bool(shown.mask[index]),
         inputs=[link(other, float(inputs[other]), index) for other in into],
         n_inputs=int((inputs != 0).sum()),
@@ -165,22 +176,33 @@ def compare_view(ids: tuple[str, str], a: Held, b: Held, naming: Naming, of_kit:
 # --- parts ----------------------------------------------------------------------------------------------------------
 
 
+def _columns(held: Held, places: list[int], *, lost: torch.Tensor, error: torch.Tensor) -> dict[str, list[Any]]:
+    """Numbers of some nodes, rounded at once."""
+    features = [place for place in places if place < held.graph.n_features]
+    return {
+        "influence": shorts(held.influence[places]),
+        "held": shorts(held.held[places]),
+        "mass": shorts(held.mass[places]),
+        "offsets": shorts(held.offsets[places]),
+        "lost": shorts(lost),
+        "error": shorts(error),
+        "activation": shorts(held.graph.activations[features]),
+        "value": shorts(held.graph.preactivations[features]),
+        "has_row": held.has_row[places].tolist(),
+    }
+
+
 def _node(
-    held: Held, index: int, names: Mapping[FeatureId, Name], *, lost: float = 0.0, error: float | None = None
+    held: Held, index: int, names: Mapping[FeatureId, Name], columns: Mapping[str, list[Any]], at: int
 ) -> GraphNode:
+    """A node; `at` is its place in the columns, where features come first."""
     graph, node = held.graph, held.graph.node(index)
     own: dict[str, Any] = {}
     match node:
-        case FeatureNode(layer, _, feature, activation):
+        case FeatureNode(layer, _, feature, _):
             name = names.get(FeatureId(layer, feature), NAMELESS)
-            own = {
-                "layer": layer,
-                "feature": str(FeatureId(layer, feature)),
-                "label": name.text,
-                "label_kind": name.kind,
-                "activation": short(activation),
-                "value": short(float(graph.preactivations[index])),
-            }
+            own = {"layer": layer, "feature": str(FeatureId(layer, feature)), "label": name.text}
+            own |= {"label_kind": name.kind, "activation": columns["activation"][at], "value": columns["value"][at]}
         case TokenNode(position):
             own = {"label": graph.tokens[position], "token_id": graph.token_ids[position]}
         case TargetNode(label, _, weight, rank):
@@ -192,19 +214,10 @@ def _node(
                 own["token_id"] = target.token
         case _:
             own = {"layer": node.layer}
-    if held.has_row[index]:
-        own["mass"] = short(float(held.mass[index]))
-    return GraphNode(
-        id=str(node.id),
-        kind=node.id.kind,
-        position=node.position,
-        influence=short(float(held.influence[index])),
-        held=short(float(held.held[index])),
-        error=short(float(held.entering.error[index]) if error is None else error),
-        lost=short(lost),
-        offsets=[short(value) for value in held.offsets[index].tolist()],
-        **own,
-    )
+    if columns["has_row"][at]:
+        own["mass"] = columns["mass"][at]
+    shares = {name: columns[name][at] for name in ("influence", "held", "error", "lost", "offsets")}
+    return GraphNode(id=str(node.id), kind=node.id.kind, position=node.position, **shares, **own)
 
 
 def _edges(graph: Graph) -> EdgeColumns:
@@ -218,8 +231,8 @@ def _edges(graph: Graph) -> EdgeColumns:
     return EdgeColumns(
         source=graph.col_nodes[cols].tolist(),
         target=graph.row_nodes[rows].tolist(),
-        weight=[short(weight) for weight in graph.rows[rows, cols].tolist()],
-        held=[round(share, 5) for share in held[order].tolist()],
+        weight=shorts(graph.rows[rows, cols]),
+        held=held[order].double().round(decimals=5).tolist(),
     )
 
 
