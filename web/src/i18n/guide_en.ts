@@ -23,8 +23,8 @@ export const en: GuideText = {
     },
     feature: {
       title: "A feature: one thing the model notices",
-      teach: "Each circle is a feature: a direction inside the model that lights up for one kind of thing. A line says how much one added to another, solid, or took away, dashed.",
-      task: "Click a large circle above the token “France”.",
+      teach: "Each circle is a feature: a direction inside the model that lights up for one kind of thing. A line says how much one added to another, solid, or took away, dashed. The strongest gather above the last token: there the answer is made.",
+      task: "Click the largest circle above the token “is”.",
       after: "What is chosen stays chosen. Its inputs and outputs are at the right, the strongest first, both signs.",
     },
     card: {
@@ -54,10 +54,10 @@ export const en: GuideText = {
     steer: {
       title: "Predict, then switch it off",
       teach: "An edit changes a feature inside the real model. First make up your mind.",
-      question: "If you switch off the strongest feature over “France”, what will the probability of “Paris” do?",
+      question: "If you switch off the strongest feature above “is”, what will the probability of “Paris” do?",
       choices: ["fall", "stay", "rise"],
       task: "Choose the feature in the graph, press E, and press Run.",
-      after: "Before, predicted and measured stand side by side. Where they differ, the graph is not the whole story: attention and other features answered back.",
+      after: "The prediction holds all else still; the real model answers back, and repairs much of what one feature loses. Add more features, a dozen say, run again, and watch the answer give way.",
     },
     check: {
       title: "How far can the graph be trusted?",

@@ -121,7 +121,7 @@ function foldColumns(layout: Layout, tokens: number, folds: Room["folds"]): void
 function measureBoxes(scene: Scene, room: Room): void {
   for (const mark of scene.marks) {
     if (mark.kind === "target") mark.half = Math.max(33, (room.measure(mark.name, true) + 72) / 2);
-    else if (mark.kind === "group") mark.half = Math.min(110, Math.max(28, (room.measure(mark.name, false) + 40) / 2));
+    else if (mark.kind === "group") mark.half = Math.min(150, Math.max(28, (room.measure(mark.name, false) + 40) / 2));
   }
 }
 

@@ -87,11 +87,11 @@ export function doIt(): void {
   }
 }
 
-/** The most influential feature over the country, else over all. */
+/** The most influential feature above the last token, where the answer is made. */
 function strongest() {
   const now = graph.peek();
   if (!now) return undefined;
-  const at = now.view.tokens.findIndex((token) => token.includes("France"));
+  const at = now.view.tokens.length - 1;
   const features = now.ranked.filter((node) => node.kind === "feature");
   return features.find((node) => node.position === at) ?? features[0];
 }

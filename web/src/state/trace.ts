@@ -144,9 +144,11 @@ export function choosePath(nodes: readonly string[] | null): void {
 }
 
 export function describe(mark: Mark): string {
-  const kinds = { feature: "feature", error: "error", token: "token", target: "output", group: "group" };
-  const where = mark.kind === "group" ? `${mark.members.length} nodes` : `layer ${mark.members[0]?.layer ?? "–"}, position ${mark.position}`;
-  return `${kinds[mark.kind]} ${mark.name}, ${where}, influence ${percent(mark.influence)}`;
+  const node = mark.members[0];
+  if (mark.kind === "target") return `output ${mark.name} ${percent(node?.probability ?? node?.weight)}, position ${mark.position}`;
+  if (mark.kind === "group") return `group ${mark.name} ${mark.members.length} nodes, influence ${percent(mark.influence)}`;
+  const layer = mark.kind === "token" ? "" : `layer ${node?.layer}, `;
+  return `${mark.kind} ${mark.name}, ${layer}position ${mark.position}, influence ${percent(mark.influence)}`;
 }
 
 /** A node's mark: itself, or the group that it is in. */

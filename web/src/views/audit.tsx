@@ -38,14 +38,31 @@ function Found({ view }: { view: AuditView }) {
         <Scatter title="Null: the same graph, edges shuffled" points={view.null_points} />
       </div>
       <p class="note">Each point is one effect: of switching one feature off on one output (◆) or feature (●). On the diagonal, prediction and measurement agree. {count(view.n_points)} in all.</p>
-      <table class="numbers">
+      <Table lines={view.lines.filter((line) => line.name in MAIN)} />
+      <details>
+        <summary>By distance, by clamped layers, and with one part released or frozen</summary>
+        <Table lines={view.lines.filter((line) => !(line.name in MAIN))} />
+      </details>
+    </>
+  );
+}
+
+const MAIN: Record<string, string> = {
+  total: "this graph", influential: "its influential nodes", random: "nodes drawn at random", gradient: "gradient × activation", activation: "activation alone", shuffled: "shuffled edges (null)",
+};
+
+function Table({ lines }: { lines: AuditView["lines"] }) {
+  return (
+    <div class="wide">
+      <table class="numbers audittable">
         <thead>
-          <tr><th scope="col">compared</th><th scope="col">Spearman, outputs</th><th scope="col">features</th><th scope="col">slope, outputs</th><th scope="col">features</th><th scope="col">wrong sign, outputs</th><th scope="col">features</th></tr>
+          <tr><td /><th scope="colgroup" colSpan={2}>Spearman</th><th scope="colgroup" colSpan={2}>slope</th><th scope="colgroup" colSpan={2}>wrong sign</th></tr>
+          <tr><th scope="col">compared</th>{["outputs", "features", "outputs", "features", "outputs", "features"].map((name, i) => <th key={i} scope="col">{name}</th>)}</tr>
         </thead>
         <tbody>
-          {view.lines.map((line) => (
+          {lines.map((line) => (
             <tr key={line.name}>
-              <th scope="row">{line.name}</th>
+              <th scope="row">{MAIN[line.name] ?? line.name}</th>
               <Cell of={line.outputs} what="spearman" /><Cell of={line.features} what="spearman" />
               <Cell of={line.outputs} what="slope" /><Cell of={line.features} what="slope" />
               <Cell of={line.outputs} what="sign_errors" /><Cell of={line.features} what="sign_errors" />
@@ -53,14 +70,14 @@ function Found({ view }: { view: AuditView }) {
           ))}
         </tbody>
       </table>
-    </>
+    </div>
   );
 }
 
 function Cell({ of, what }: { of: Agreement; what: "spearman" | "slope" | "sign_errors" }) {
   const { value, low, high } = of[what];
-  const say = (n: number | null) => (n === null ? "–" : what === "sign_errors" ? percent(n) : amount(n));
-  return <td title={`${of.pairs} pairs; 95 % interval ${say(low)} to ${say(high)}`}>{say(value)} {low !== null && high !== null && <small>[{say(low)}, {say(high)}]</small>}</td>;
+  const say = (n: number | null | undefined) => (n == null ? "–" : what === "sign_errors" ? percent(n) : amount(n));
+  return <td title={`${of.pairs} pairs; 95 % interval ${say(low)} to ${say(high)}`}>{say(value)} {low != null && high != null && <small>[{say(low)}, {say(high)}]</small>}</td>;
 }
 
 function Scatter({ title, points }: { title: string; points: AuditPoints }) {

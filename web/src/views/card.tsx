@@ -17,6 +17,7 @@ export function Card({ view, activation, narrow = false }: { view: FeatureView; 
   const { card } = view;
   return (
     <div class={`card${narrow ? " narrow" : ""}`}>
+      {!narrow && <h2 class="unseen">Card</h2>}
       <div class="cardmain">
         {!card && <p class="note">There is no atlas for this dictionary yet: `clew harvest` makes one. Labels and tests work without.</p>}
         {card && <Summary view={view} card={card} activation={activation} />}

@@ -67,6 +67,7 @@ function Compared({ view, where, setWhere }: { view: CompareView; where: Where; 
   ];
   return (
     <>
+      <h2 class="unseen">What differs</h2>
       <Aligned view={view} />
       <Heading note="probability">Answers</Heading>
       <table class="numbers answers">

@@ -18,7 +18,7 @@ export function Shaded({ tokens, activations, most, scale, at = -1 }: { tokens: 
       {tokens.map((token, i) => {
         const value = activations[i] ?? 0;
         const depth = shade(value, most, scale);
-        const style = depth > 0 ? { backgroundColor: `color-mix(in srgb, var(--accent) ${Math.round(6 + 62 * depth)}%, transparent)` } : undefined;
+        const style = depth > 0 ? { backgroundColor: `color-mix(in srgb, var(--shade) ${Math.round(6 + 62 * depth)}%, transparent)` } : undefined;
         return (
           <span key={i} class={`tok${i === at ? " at" : ""}`} style={style} title={value > 0 ? `${amount(value)}` : undefined}>
             <TokenText text={token} />

@@ -25,6 +25,7 @@ export function Edit() {
     <div class="page edit">
       <form class="editform" onSubmit={send}>
         <h1>Edit</h1>
+        <h2 class="unseen">What is changed</h2>
         <label class="field"><span>Prompt</span><input type="text" class="prompt" value={prompt.value} autocomplete="off" spellcheck={false} onInput={(event) => (prompt.value = event.currentTarget.value)} /></label>
         <Heading note={plural(edits.value.length, "edit")}>Features to change</Heading>
         {edits.value.map((_, i) => <Line key={i} index={i} />)}
@@ -38,6 +39,7 @@ export function Edit() {
         </p>
       </form>
       <div class="editresult" aria-live="polite">
+        <h2 class="unseen">What came of it</h2>
         {streams.value && <Texts />}
         {effect.value ? <Effect view={effect.value} /> : !running.value && (
           <p class="hint">What you set here is done to the real model. <em>Predicted</em> is what the graph's frozen model says should happen; <em>measured</em> is what did.</p>
@@ -138,7 +140,7 @@ function Effect({ view }: { view: EffectView }) {
   const [all, setAll] = useState(false);
   return (
     <>
-      <Heading note={view.through === null ? null : `clamped through layer ${view.through}`}>Next token: probability</Heading>
+      <Heading note={view.through == null ? null : `clamped through layer ${view.through}`}>Next token: probability</Heading>
       <table class="numbers">
         <thead><tr><th scope="col">token</th><th scope="col">before</th><th scope="col">predicted</th><th scope="col">measured</th><th scope="col"><span class="unseen">change</span></th></tr></thead>
         <tbody>
@@ -146,13 +148,14 @@ function Effect({ view }: { view: EffectView }) {
             <tr key={each.token_id}>
               <th scope="row" class="mono"><TokenText text={each.token} /></th>
               <td>{percent(each.before)}</td>
-              <td>{each.predicted === null ? "–" : percent(each.predicted)}</td>
+              <td>{each.predicted == null ? "–" : percent(each.predicted)}</td>
               <td><b>{percent(each.measured)}</b></td>
-              <td class="barcell"><div><Bar share={each.measured - each.before} /><small>{points(each.measured - each.before)}</small></div></td>
+              <td class="barcell"><div><Bar share={each.measured - each.before} mark={each.predicted == null ? null : each.predicted - each.before} /><small>{points(each.measured - each.before)}</small></div></td>
             </tr>
           ))}
         </tbody>
       </table>
+      <p class="note">Bars show the measured change, black ticks the predicted one.</p>
       {view.outputs.length > 8 && <button type="button" class="more" aria-expanded={all} onClick={() => setAll(!all)}>{all ? "Show fewer" : `Show all ${view.outputs.length}`}</button>}
       <Changes view={view} />
     </>
@@ -185,10 +188,10 @@ function Changes({ view }: { view: EffectView }) {
           const position = Number(each.node.split("@")[1]);
           return (
             <button type="button" class="changerow" onClick={() => go("feature", each.feature)} title={`${each.node}: change ${signed(each.measured - each.before)}`}>
-              <Bar share={(each.measured - each.before) / most} />
+              <Bar share={(each.measured - each.before) / most} mark={each.predicted == null ? null : (each.predicted - each.before) / most} />
               <span class="what">{named.text || each.feature} <em>{shown(view.tokens[position] ?? "")} · {each.feature}</em></span>
               <span class="num">{amount(each.before)}</span>
-              <span class="num">{each.predicted === null ? "–" : amount(each.predicted)}</span>
+              <span class="num">{each.predicted == null ? "–" : amount(each.predicted)}</span>
               <span class="num"><b>{amount(each.measured)}</b></span>
             </button>
           );

@@ -13,6 +13,7 @@ export function Fires({ view }: { view: FiresView }) {
   const here = at === null ? null : (view.by_token.find((each) => each.position === at)?.features ?? []);
   return (
     <>
+      <h2 class="unseen">What fires</h2>
       <p class="firetokens" role="group" aria-label="Tokens: choose one to see what fires there">
         {view.tokens.map((token, i) => (
           <button key={i} type="button" class={`chipword${i < view.first_position ? " out" : ""}`} aria-pressed={at === i} disabled={i < view.first_position} onClick={() => setAt(at === i ? null : i)}><TokenText text={token} /></button>

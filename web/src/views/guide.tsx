@@ -72,7 +72,7 @@ export function Coach() {
 function Question({ question, choices }: { question: string; choices: readonly string[] }) {
   const top = effect.value?.outputs.find((each) => each.token.includes("Paris"));
   const change = top ? top.measured - top.before : 0;
-  const right = !top ? null : Math.abs(change) < 0.005 ? 1 : change < 0 ? 0 : 2;
+  const right = !top ? null : Math.abs(change) < 0.01 ? 1 : change < 0 ? 0 : 2;
   return (
     <div class="question">
       <p>{question}</p>

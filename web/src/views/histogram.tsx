@@ -22,7 +22,7 @@ export function Histogram({ counts, edges, mark, log = false, zero = false, labe
   const ticks = [edges[0]!, edges[Math.floor(edges.length / 2)]!, edges.at(-1)!];
   const said = `${label}: ${count(counts.reduce((sum, n) => sum + n, 0))} in all, from ${amount(ticks[0])} to ${amount(ticks[2])}${mark === null ? "" : `; here ${amount(mark)}`}`;
   return (
-    <figure class="histogram" role="img" aria-label={said}>
+    <div class="histogram" role="img" aria-label={said}>
       <svg viewBox={`0 0 ${WIDE} ${HIGH}`} preserveAspectRatio="none" aria-hidden="true">
         {counts.map((n, i) => {
           const high = n ? Math.max(1.5, (HIGH - 6) * Math.sqrt(n / most)) : 0;
@@ -35,7 +35,7 @@ export function Histogram({ counts, edges, mark, log = false, zero = false, labe
         {middle !== null && middle > 0 && middle < 1 && <path class="zero" d={`M${middle * WIDE} 0V${HIGH}`} />}
         {place !== null && <path class="mark" d={`M${place * WIDE} 0V${HIGH}`} />}
       </svg>
-      <figcaption aria-hidden="true">{ticks.map((tick, i) => <span key={i}>{amount(tick)}</span>)}</figcaption>
-    </figure>
+      <p aria-hidden="true">{ticks.map((tick, i) => <span key={i}>{amount(tick)}</span>)}</p>
+    </div>
   );
 }

@@ -14,7 +14,7 @@ export function FeatureName({ feature, label, kind, level = 2 }: { feature: stri
       <Title>{named.text || feature}</Title>
       <KindMark kind={named.kind} />
       {!embedded && (
-        <button type="button" class="quiet" title="Write a label (l)" aria-label={`Write a label for ${feature}`} onClick={() => (labelling.value = feature)}>
+        <button type="button" class="quiet" title="Write a label (l)" onClick={() => (labelling.value = feature)}>
           Label <Kbd>l</Kbd>
         </button>
       )}

@@ -87,7 +87,8 @@ export function LinkGraph() {
     plot.current?.classList.toggle("lit", now.marks.size > 0);
   });
 
-  const active = hovered.value ?? chosen.value.at(-1);
+  const wanted = hovered.value ?? chosen.value.at(-1);
+  const active = wanted && scene.value?.byKey.has(wanted) ? wanted : null;
   const where = layout.value;
   const view = graph.value?.view;
   if (!view) return <section class="scroller" ref={scroller} aria-label="Attribution graph" />;

@@ -67,7 +67,7 @@ function Box({ mark }: { mark: Mark }) {
       <>
         <rect class="box" x={left} y={top} width={wide} height={high} rx={13} />
         <text class="groupname" x={left + 11} y={mark.y + 4}>{clipped(mark.name, wide - 40)}</text>
-        <text class="share" x={left + wide - 9} y={mark.y + 4} text-anchor="end">{mark.members.length}</text>
+        <text class="share" x={left + wide - 9} y={mark.y + 4} text-anchor="end">{` ${mark.members.length}`}</text>
       </>
     );
   }
@@ -78,7 +78,7 @@ function Box({ mark }: { mark: Mark }) {
       <rect class="box" x={left} y={top} width={wide} height={high} rx={7} />
       <rect class="fill" x={left} y={top} width={Math.max(3, wide * Math.min(1, chance))} height={high} rx={7} />
       <text class="output" x={left + 9} y={mark.y + 4.5}>{mark.name}</text>
-      <text class="share" x={left + wide - 9} y={mark.y + 4.5} text-anchor="end">{percent(chance)}</text>
+      <text class="share" x={left + wide - 9} y={mark.y + 4.5} text-anchor="end">{` ${percent(chance)}`}</text>
     </>
   );
 }

@@ -82,7 +82,7 @@ function Links({ node }: { node: Node }) {
       {reads && <MadeOf node={node} />}
       {reads && <Side title="Inputs" note="weight · share of input" links={inputs} all={known?.n_inputs} empty="No edge into it is known here." />}
       {node.kind !== "target" && <Side title="Outputs" note="weight · share of their input" links={outputs} all={known?.n_outputs} empty="No edge out of it is known here." />}
-      {known && <Paths paths={known.paths} title="Strongest paths through it" few={4} />}
+      {known && <Paths paths={known.paths} title="Strongest paths through it" few={4} empty="No path from a token to an output runs through it here." />}
       {known && reads && <LeftOut />}
     </>
   );

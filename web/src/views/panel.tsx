@@ -54,6 +54,7 @@ function WholeGraph() {
   const { pins, groups } = arrangement.value;
   return (
     <>
+      <h2 class="unseen">The whole graph</h2>
       <Heading note="probability">Outputs</Heading>
       <ul class="outs">
         {outputs.map((node) => (
@@ -108,11 +109,13 @@ function Role({ title, note, ids }: { title: string; note: string; ids: readonly
   );
 }
 
-export function Paths({ paths, title, few = 5 }: { paths: readonly PathView[]; title: string; few?: number }) {
+const NO_PATH = "No path leads from a token to an output at these thresholds.";
+
+export function Paths({ paths, title, few = 5, empty = NO_PATH }: { paths: readonly PathView[]; title: string; few?: number; empty?: string }) {
   return (
     <>
       <Heading note="product of shares">{title}</Heading>
-      <Few items={paths} few={few} empty="No path leads from a token to an output at these thresholds.">{(each) => <PathRow path={each} />}</Few>
+      <Few items={paths} few={few} empty={empty}>{(each) => <PathRow path={each} />}</Few>
     </>
   );
 }
@@ -147,6 +150,7 @@ function GroupPanel() {
   const most = Math.max(1e-12, ...links.map((link) => Math.abs(link.weight)));
   return (
     <>
+      <h2 class="unseen">Group {group.name}</h2>
       <p class="kind"><span>Group · {plural(mark.members.length, "node")}</span><Close /></p>
       <input
         class="groupname"

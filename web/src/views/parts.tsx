@@ -17,10 +17,11 @@ export function placeName(view: GraphView, node: Node): string {
   return `layer ${node.layer}, at ${word} (${node.position})`;
 }
 
-/** A signed bar around a middle line: right and solid adds, left and striped takes away. */
-export function Bar({ share }: { share: number }) {
+/** A signed bar around a middle line: right and solid adds, left and striped takes away. `mark` is what was predicted. */
+export function Bar({ share, mark = null }: { share: number; mark?: number | null }) {
   return (
     <span class="bar" aria-hidden="true">
+      {mark !== null && <b style={{ left: `${50 + 50 * Math.max(-1, Math.min(1, mark))}%` }} />}
       <i class={share < 0 ? "minus" : "plus"} style={{ width: `${Math.min(50, 50 * Math.abs(share))}%` }} />
     </span>
   );

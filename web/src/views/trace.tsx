@@ -3,7 +3,7 @@ import { api } from "../api_client";
 import { count, percent } from "../model/text";
 import { embedded } from "../state/app";
 import {
-  changes, choose, colour, errorsShown, folding, found, graph, graphId, labelsShown, loading, pinnedOnly, query, redoChange, scene, scores, setThreshold,
+  changes, choose, colour, errorsShown, folding, found, graph, graphId, labelsShown, loading, opened, pinnedOnly, query, redoChange, scene, scores, setThreshold,
   thresholds, undoChange, zoom, type Colour,
 } from "../state/trace";
 import { LinkGraph } from "./link_graph";
@@ -15,6 +15,7 @@ export function Trace() {
   const view = graph.value?.view;
   return (
     <div class="trace">
+      {!embedded && <h1 class="unseen">{view ? `Trace of ${view.prompt}` : "Trace"}</h1>}
       {embedded ? <FileHead /> : <PromptBar>{view && <Scores />}</PromptBar>}
       {view && <Tools />}
       {view ? (
@@ -134,9 +135,15 @@ function View() {
     <span class="zooms">
       <button type="button" class="icon" aria-label="Smaller" title="Smaller (−, Ctrl and wheel)" onClick={() => (zoom.value = Math.max(0.5, zoom.value / 1.2))}>−</button>
       <button type="button" class="icon" aria-label="Larger" title="Larger (+, Ctrl and wheel)" onClick={() => (zoom.value = Math.min(3, zoom.value * 1.2))}>+</button>
-      {long && <label class="switch" title="Fold runs of tokens that hold little influence"><input type="checkbox" checked={folding.value} onChange={(event) => (folding.value = event.currentTarget.checked)} />Fold</label>}
+      {long && <label class="switch" title="Fold runs of tokens that hold little influence"><input type="checkbox" checked={folding.value} onChange={(event) => fold(event.currentTarget.checked)} />Fold</label>}
     </span>
   );
+}
+
+/** Folding again folds what was opened, too. */
+function fold(wanted: boolean): void {
+  opened.value = new Set();
+  folding.value = wanted;
 }
 
 function Share() {

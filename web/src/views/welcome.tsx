@@ -8,7 +8,7 @@ export function Welcome() {
   const examples = workbench.value?.examples ?? [];
   return (
     <div class="welcome">
-      <h1>Follow the thread from a prompt to the answer.</h1>
+      <h2>Follow the thread from a prompt to the answer.</h2>
       <p>
         {kit ? <>The model is <b>{kit.subject}</b>, read through <b>{kit.dictionary}</b>: {kit.n_layers} layers, {sum(kit.features)} features. </> : null}
         Type a prompt above and press Enter. Every mark you will see is something the model computed; every line says how much one added to another.
