@@ -54,11 +54,16 @@ def test_a_graph_beside_itself_shares_everything_and_changes_nothing():
     assert all(pair.a == pair.b and pair.change == 0 for pair in found.pairs)
 
 
+@pytest.mark.parametrize("shift", [0, 1, 2])
 @pytest.mark.parametrize("seed", range(4))
-def test_every_feature_of_either_graph_stands_in_exactly_one_pair(seed):
+def test_every_feature_of_either_graph_stands_in_exactly_one_pair(seed, shift):
     a = random_graph(seed, n_features=40, d_features=6)
     b = random_graph(seed + 100, n_features=40, d_features=6, n_tokens=5)
+    ids = tuple(range(10 - shift, 15 - shift))  # what is at 0 in a is at `shift` in b
+    b = replace(b, tokens=tuple(map(str, ids)), token_ids=ids)
     found = compare(a, b)
+    to_b = {position: position + shift for position in range(4) if position + shift < 5}
+    assert dict(found.positions).items() >= to_b.items()
     to_b = dict(found.positions)
     assert sorted(p.a for p in found.pairs if p.a is not None) == list(a.feature_range)
     assert sorted(p.b for p in found.pairs if p.b is not None) == list(b.feature_range)

@@ -170,6 +170,16 @@ def test_a_full_disk_is_told_from_other_failures_and_leaves_no_trace(workspace, 
     assert list((workspace.folder / "graphs").iterdir()) == []
 
 
+def test_a_graph_that_the_index_has_no_room_for_leaves_no_file(workspace, monkeypatch):
+    def refused(self):
+        raise FileError("no room") from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Workspace, "_write", refused)
+    with pytest.raises(FileError, match="no room"):
+        workspace.keep(capital_graph(), "trace")
+    assert list((workspace.folder / "graphs").iterdir()) == []
+
+
 def test_a_database_without_room_says_that_the_disk_is_full(workspace):
     kept = workspace.keep(capital_graph(), "trace")
     (pages,) = workspace._read("PRAGMA page_count", ())[0]

@@ -97,7 +97,7 @@ def _run(app: FastAPI, listening: socket.socket, address: str, *, browse: bool) 
             if browse:
                 import webbrowser
 
-                webbrowser.open(address)
+                webbrowser.open_new_tab(address)
 
     config = uvicorn.Config(
         app, log_level="error", access_log=False, server_header=False, ws="none", timeout_graceful_shutdown=2

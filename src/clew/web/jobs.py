@@ -216,7 +216,6 @@ class Queue:
             task.progress = progress
             self._tell(task, "progress", progress.model_dump_json())
         self.gate.breathe()
-        self._check(task)
 
     def _step(self, task: Task, view: BaseModel) -> None:
         with self._changed:
