@@ -49,8 +49,8 @@ export const api = {
   workbench: () => ask<Workbench>("GET", "workbench"),
   tokens: (prompt: string, signal?: AbortSignal) => ask<Tokens>("POST", "tokens", {}, { prompt }, signal),
   graphs: (limit = 100) => ask<{ total: number; graphs: GraphEntry[] }>("GET", "graphs", { limit }),
-  graph: (id: string, node: number, edge: number, keep: readonly string[], signal?: AbortSignal) =>
-    ask<GraphView>("GET", `graphs/${part(id)}`, { node, edge, keep: keep.join(",") }, undefined, signal),
+  graph: (id: string, node: number, edge: number, signal?: AbortSignal) =>
+    ask<GraphView>("GET", `graphs/${part(id)}`, { node, edge }, undefined, signal),
   scores: (id: string, node: number, edge: number, signal?: AbortSignal) =>
     ask<ScoresView>("GET", `graphs/${part(id)}/scores`, { node, edge }, undefined, signal),
   node: (graph: string, id: string, node: number, edge: number, signal?: AbortSignal) =>

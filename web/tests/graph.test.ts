@@ -2,7 +2,7 @@
 import { describe, expect, it } from "vitest";
 import { EMPTY, group, togglePin } from "../src/model/arrange";
 import { Grid, neighbour } from "../src/model/grid";
-import { featureOf, readGraph, search } from "../src/model/graph";
+import { featureOf, readGraph, search, withNodes } from "../src/model/graph";
 import { layOut, quietRuns } from "../src/model/layout";
 import { light, signs } from "../src/model/light";
 import { edgesBetween, makeScene } from "../src/model/scene";
@@ -32,6 +32,25 @@ describe("the graph", () => {
 
   it("knows a feature's id from its node's, and no other node's", () => {
     expect(["L3/1207@4", "E2@4", "T@4", "O0@4"].map(featureOf)).toEqual(["L3/1207", null, null, null]);
+  });
+});
+
+describe("what the thresholds cut", () => {
+  it("comes back with its edges to what is shown, once, and with their shares", () => {
+    const link = { label: "", label_kind: "" as const, influence: 0, shown: true };
+    const node = { id: "L0/9@0", kind: "feature" as const, position: 0, layer: 0, influence: 0.01, held: 0.99, error: 0, lost: 0, offsets: [0, 0, 0, 0], mass: 4 };
+    const detail = {
+      node, shown: false, n_inputs: 1, n_outputs: 2, paths: [], left_out: [],
+      inputs: [{ ...link, id: "T@0", weight: 4, share: 1 }],
+      outputs: [{ ...link, id: "L1/3@1", weight: -1, share: -0.25 }, { ...link, id: "L7/7@1", weight: 9, share: 1 }],
+    };
+    const graph = readGraph(withNodes(view(), [detail, detail]));
+    const found = graph.byId.get("L0/9@0")!;
+    expect(graph.nodes).toHaveLength(9);
+    expect(found.inputs.map((edge) => [edge.from.id, edge.weight])).toEqual([["T@0", 4]]);
+    expect(found.outputs.map((edge) => [edge.to.id, edge.share])).toEqual([["L1/3@1", -0.25]]);
+    expect(graph.edges).toHaveLength(8);
+    expect(withNodes(view(), [{ ...detail, node: { ...node, id: "T@0" } }])).toEqual(view());
   });
 });
 

@@ -1,6 +1,6 @@
 // The graph as the page holds it: nodes with their edges, and the questions the views ask of it. Every number stands in
 // the view the server (or the file) gave; here it is only looked up, sorted and filtered.
-import type { GraphView, NodeRecord } from "../types";
+import type { GraphView, NodeDetail, NodeRecord } from "../types";
 
 export interface Node extends NodeRecord {
   index: number;
@@ -60,6 +60,36 @@ export function readGraph(view: GraphView): Graph {
     outputs: nodes.filter((node) => node.kind === "target").sort((a, b) => (b.weight ?? 0) - (a.weight ?? 0)),
     strongest: inner.reduce((most, node) => Math.max(most, node.influence), 1e-12),
   };
+}
+
+/** A view with nodes that its thresholds cut, and their edges to the nodes it has: what a person pinned stays in sight. */
+export function withNodes(view: GraphView, details: readonly NodeDetail[]): GraphView {
+  const nodes = [...view.nodes];
+  const places = new Map(nodes.map((node, place) => [node.id, place]));
+  const added: NodeDetail[] = [];
+  for (const each of details) {
+    if (places.has(each.node.id)) continue;
+    added.push(each);
+    places.set(each.node.id, nodes.push(each.node) - 1);
+  }
+  const edges = { source: [] as number[], target: [] as number[], weight: [] as number[], held: [] as number[] };
+  const seen = new Set<string>();
+  const add = (source: string, target: string, weight: number) => {
+    const [from, to] = [places.get(source), places.get(target)];
+    if (from === undefined || to === undefined || seen.has(`${from} ${to}`)) return;
+    seen.add(`${from} ${to}`);
+    edges.source.push(from);
+    edges.target.push(to);
+    edges.weight.push(weight);
+    edges.held.push(0);
+  };
+  for (const { node, inputs, outputs } of added) {
+    for (const link of inputs) add(link.id, node.id, link.weight);
+    for (const link of outputs) add(node.id, link.id, link.weight);
+  }
+  const columns = ["source", "target", "weight", "held"] as const;
+  for (const name of columns) edges[name] = [...edges[name], ...view.edges[name]];
+  return { ...view, nodes, edges };
 }
 
 export function isInner(node: Node): boolean {

@@ -8,7 +8,7 @@ import type { ArrangementView } from "../types";
 import { attempt, embedded, notify } from "./app";
 import { adjust, route } from "./route";
 import {
-  arrangement, changes, chosen, colour, errorsShown, graph, graphId, labelsShown, loadDetail, loading, pinnedOnly, primary, query, refresh, scores,
+  arrangement, changes, chosen, colour, errorsShown, fetchKept, graph, graphId, labelsShown, loadDetail, loading, pinnedOnly, primary, query, refresh, scores,
   show, tab, thresholds, type Colour,
 } from "./trace";
 
@@ -95,6 +95,10 @@ export function keepState(): void {
     const id = primary.value;
     graph.value;
     void loadDetail(id);
+  });
+  effect(() => {
+    arrangement.value;
+    if (ready) fetchKept();
   });
   effect(() => {
     const now = arrangement.value;

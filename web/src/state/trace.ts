@@ -3,7 +3,7 @@
 import { computed, signal } from "@preact/signals";
 import { Refused, api } from "../api_client";
 import { type Arrangement, EMPTY, adopt, addToGroup, group, groupOf, move, rename, togglePin, ungroup } from "../model/arrange";
-import { type Graph, type Node, featureOf, readGraph, search } from "../model/graph";
+import { type Graph, type Node, featureOf, readGraph, search, withNodes } from "../model/graph";
 import { type History, begin, record, redo, undo } from "../model/history";
 import { type Mark, type Scene, makeScene } from "../model/scene";
 import { cut, percent, shown } from "../model/text";
@@ -69,17 +69,40 @@ export function show(view: GraphView): void {
   scores.value = { thresholds: view.thresholds, scores: view.scores, counts: view.counts };
 }
 
+const MOST_KEPT = 60; // pinned or grouped nodes that are fetched though the thresholds cut them
+let asked: ReadonlySet<string> = new Set();
+
+function keptNodes(): string[] {
+  const now = arrangement.peek();
+  return [...new Set([...now.pins, ...now.groups.flatMap((each) => each.nodes)])];
+}
+
+/** Fetches what was pinned though the thresholds had cut it. */
+export function fetchKept(): void {
+  const now = graph.peek();
+  if (now && !embedded && keptNodes().some((each) => !now.byId.has(each) && !asked.has(each))) void refresh();
+}
+
+/** Brings a node that is not shown into the graph, by pinning it. */
+export function bring(id: string): void {
+  if (!arrangement.peek().pins.includes(id)) change(togglePin(arrangement.peek(), id));
+  choose(id);
+}
+
 export async function refresh(): Promise<boolean> {
   const id = graphId.peek();
   if (!id || embedded) return false;
   asking?.abort();
   const mine = (asking = new AbortController());
   const { node, edge } = thresholds.peek();
-  const kept = [...arrangement.peek().pins, ...arrangement.peek().groups.flatMap((each) => each.nodes)];
   try {
-    const view = await api.graph(id, node, edge, kept, mine.signal);
+    const view = await api.graph(id, node, edge, mine.signal);
+    const shownNow = new Set(view.nodes.map((each) => each.id));
+    const cutOff = keptNodes().filter((each) => !shownNow.has(each)).slice(0, MOST_KEPT);
+    asked = new Set(cutOff);
+    const details = await Promise.all(cutOff.map((each) => api.node(id, each, node, edge, mine.signal).catch(() => null)));
     if (mine.signal.aborted || id !== graphId.peek()) return false;
-    show(view);
+    show(withNodes(view, details.filter((each) => each !== null)));
     return true;
   } catch (error) {
     if (error instanceof DOMException) return false;
@@ -116,6 +139,7 @@ export async function loadDetail(id: string | null): Promise<void> {
     detail.value = null;
     return;
   }
+  if (detail.peek()?.node.id !== id) detail.value = null;
   if (embedded) {
     detail.value = embedded.nodes[id] ?? null;
     return;

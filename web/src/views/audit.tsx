@@ -30,12 +30,13 @@ export function AuditPart() {
 }
 
 function Found({ view }: { view: AuditView }) {
+  const most = range([view.points, view.null_points].flatMap((points) => [...points.predicted, ...points.measured]), 0.99);
   return (
     <>
       <p class="verdict">{view.verdict}</p>
       <div class="plots">
-        <Scatter title="This graph" points={view.points} />
-        <Scatter title="Null: the same graph, edges shuffled" points={view.null_points} />
+        <Scatter title="This graph" points={view.points} most={most} />
+        <Scatter title="Null: the same graph, edges shuffled" points={view.null_points} most={most} />
       </div>
       <p class="note">Each point is one effect: of switching one feature off on one output (◆) or feature (●). On the diagonal, prediction and measurement agree. {count(view.n_points)} in all.</p>
       <Table lines={view.lines.filter((line) => line.name in MAIN)} />
@@ -80,13 +81,12 @@ function Cell({ of, what }: { of: Agreement; what: "spearman" | "slope" | "sign_
   return <td title={`${of.pairs} pairs; 95 % interval ${say(low)} to ${say(high)}`}>{say(value)} {low != null && high != null && <small>[{say(low)}, {say(high)}]</small>}</td>;
 }
 
-function Scatter({ title, points }: { title: string; points: AuditPoints }) {
+function Scatter({ title, points, most }: { title: string; points: AuditPoints; most: number }) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const isDark = dark.value;
-  const most = range([...points.predicted, ...points.measured]);
   useEffect(() => {
     if (canvas.current) scatter(canvas.current, points, most, palette(isDark));
-  }, [points, isDark]);
+  }, [points, most, isDark]);
   return (
     <figure>
       <figcaption>{title}</figcaption>

@@ -1,7 +1,7 @@
 // Every mark as an element with a name: drawn as SVG, or, when there are many, only listed for screen readers and tests
 // while the canvas draws them.
 import { type Look, paint } from "../draw/marks";
-import type { Palette } from "../draw/palette";
+import { type Palette, measure } from "../draw/palette";
 import type { Layout } from "../model/layout";
 import type { Mark, Scene } from "../model/scene";
 import { percent } from "../model/text";
@@ -85,5 +85,5 @@ function Box({ mark }: { mark: Mark }) {
 
 function clipped(text: string, width: number): string {
   const most = Math.floor(width / 6.3);
-  return text.length > most ? `${text.slice(0, Math.max(1, most - 1))}…` : text;
+  return measure(text, false) > width + 1 ? `${text.slice(0, Math.max(1, most - 1))}…` : text;
 }

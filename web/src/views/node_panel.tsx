@@ -100,7 +100,7 @@ function Side({ title, note, links, all, empty }: { title: string; note: string;
       <Heading note={note}>{title}</Heading>
       <p class="note tally">
         {plural(all ?? links.length, "edge")}{all !== undefined && all > links.length ? `; of the ${links.length} strongest ` : ": "}{plus} add, {links.length - plus} take away
-        {links.some((link) => !link.shown) && "; faint ones are not shown in the graph"}
+        {links.some((link) => !link.shown) && "; a click on a faint one brings it into the graph"}
       </p>
       <Few items={links} few={10} empty={empty}>
         {(link) => <LinkRow id={link.id} {...linkName(link.id, link.label, link.label_kind)} weight={link.weight} most={most} share={link.share} shown={link.shown} />}

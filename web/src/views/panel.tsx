@@ -4,7 +4,7 @@ import { type Node, featureOf } from "../model/graph";
 import { percent, plural, shown } from "../model/text";
 import type { PathView } from "../types";
 import {
-  arrangement, choose, chooseNode, choosePath, found, graph, nodeName, path, primary, primaryMark, primaryNode, query, renameGroup, suggestGroups,
+  arrangement, bring, choose, chooseNode, choosePath, found, graph, nodeName, path, primary, primaryMark, primaryNode, query, renameGroup, suggestGroups,
   ungroupOne,
 } from "../state/trace";
 import { editChosen } from "../state/edit";
@@ -40,7 +40,8 @@ function NotShown({ id }: { id: string }) {
     <>
       <p class="kind"><span>Below the thresholds</span><Close /></p>
       <h2><code>{id}</code></h2>
-      <p class="note">This node is not shown at the present thresholds. Move the Nodes slider to the right to bring it back.</p>
+      <p class="note">This node is not shown at the present thresholds. Move the Nodes slider to the right, or pin it.</p>
+      {!embedded && <p class="actions"><button type="button" onClick={() => bring(id)}>Pin it <kbd>p</kbd></button></p>}
     </>
   );
 }

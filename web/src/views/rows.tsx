@@ -1,8 +1,8 @@
 // Rows of the panel that stand for a node: pointing at one previews it in the graph, a click chooses it.
 import { type Node, featureOf } from "../model/graph";
 import { percent, shown, signed } from "../model/text";
-import { chooseNode, graph, hovered, nodeName, scene } from "../state/trace";
-import { nameOf } from "../state/app";
+import { bring, chooseNode, graph, hovered, nodeName, scene } from "../state/trace";
+import { embedded, nameOf } from "../state/app";
 import type { NameKind } from "../types";
 import { Bar, PlainBar, TokenText } from "./parts";
 
@@ -45,7 +45,10 @@ export function LinkRow({ id, name, place, weight, most, share, shown: visible }
       <span class="part">{percent(Math.abs(share))}</span>
     </>
   );
-  if (!visible) return <div class="row away" title="Not shown at these thresholds">{inside}</div>;
+  if (!visible) {
+    if (embedded) return <div class="row away" title="Not in this file">{inside}</div>;
+    return <button type="button" class="row away" title="Not shown at these thresholds; a click pins it, so that it is" onClick={() => bring(id)}>{inside}</button>;
+  }
   return <button type="button" class="row" onClick={() => chooseNode(id)} {...preview(id)}>{inside}</button>;
 }
 
