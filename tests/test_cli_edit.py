@@ -54,7 +54,7 @@ def test_json_says_what_the_library_says(run, kit):
     for shown, change in zip(value["changes"], effect.changes, strict=False):
         assert shown["feature"] == str(change.node)
         assert shown["measured"] == pytest.approx(change.measured, abs=1e-4)
-        assert shown["label"].startswith("promotes ")
+        assert [shown["label"]] == list(kit.names([change.node.feature]).values())
 
 
 def test_generated_texts_are_those_of_the_library(run, kit):

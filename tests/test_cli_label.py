@@ -183,8 +183,9 @@ def found(result):
 
 def test_features_are_found_by_words_and_by_the_token_they_promote(run, search, busy):
     run("label", busy[0], "--text", "names of capitals", "--judge", "none")
-    (row,) = found(search("capit", "--json"))
-    assert (row["feature"], row["label"]) == (busy[0], "names of capitals")
+    mine, *by_rule = found(search("capit", "--json"))
+    assert (mine["feature"], mine["label"]) == (busy[0], "names of capitals")
+    assert {row["by"] for row in by_rule} <= {"clew"}
     assert "names of capitals" in search("capit")[1]
     assert "No feature found" in search("nonsense")[1]
     for row in found(search("--token", "Paris", "--limit", "3", "--json")):
@@ -209,6 +210,6 @@ def test_features_are_found_by_example(search, busy):
 def test_a_search_that_cannot_be_is_refused(search):
     refused(search(), "say in one way")
     refused(search("a", "--token", "b"), "say in one way")
-    refused(search("a", "--limit", "0"), "--limit is 0")
+    refused(search("a", "--limit", "0"), "the limit is 0")
     refused(search("--token", "Paris and Rome"), "not one token")
     refused(search("--like", "L99/0"), "L99/0")
