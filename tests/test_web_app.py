@@ -332,6 +332,22 @@ def edges(view):
     return {(ids[source], ids[target], weight) for source, target, weight in rows}
 
 
+def test_an_exported_page_holds_the_graph_at_these_thresholds_its_cards_and_what_was_done_to_it(bench):
+    made = traced(bench)
+    node = strongest(bench, made)
+    label = bench.post(f"/api/features/{node['feature']}/labels", json={"text": "mine <b>", "author": "me"}).json()
+    arranged = {"revision": 0, "pins": [node["id"]], "groups": [], "positions": {}}
+    bench.put(f"/api/graphs/{made}/arrangement", json=arranged | {"thresholds": {"node": 0.7, "edge": 0.9}})
+    page = bench.get(f"/api/graphs/{made}/export?as=html&node=.7&edge=.9").text
+    value = json.loads(page.split('id="clew-data">')[1].split("</script>")[0])
+    view = bench.get(f"/api/graphs/{made}?node=.7&edge=.9").json()
+    assert [one["id"] for one in value["graph"]["nodes"]] == [one["id"] for one in view["nodes"]]
+    assert value["arrangement"]["pins"] == [node["id"]]
+    assert value["cards"][node["feature"]]["name"] == "mine <b>"
+    assert "mine <b>" not in page
+    bench.delete(f"/api/labels/{label['id']}")
+
+
 def test_a_graph_of_another_dictionary_can_be_read_but_not_audited(bench, tmp_path):
     kit = minnow()
     neurons = clew.Dictionary.from_neurons(kit.subject)

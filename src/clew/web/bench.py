@@ -45,6 +45,7 @@ from clew.web.models import (
     Tokens,
     Workbench,
 )
+from clew.web.models_features import FeatureView
 from clew.web.models_jobs import Job
 from clew.web.refusals import NotFoundError, RefusedError, TooLargeError
 from clew.web.security import MOST_BYTES, MOST_IMPORTED
@@ -201,9 +202,22 @@ class Bench:
         if kind == "json":
             value = whole.prune(node, edge).to_json(slug=name)
             return json.dumps(value, ensure_ascii=False, allow_nan=False).encode(), "application/json", f"{name}.json"
+        return self._page(graph, held, node, edge).encode(), "text/html; charset=utf-8", f"{name}.html"
+
+    def _page(self, graph: str, held: Held, node: float, edge: float) -> str:
+        """A graph with its cards and what a person did to it, as one file."""
         from clew.web.export import render_html
 
-        return render_html(whole).encode(), "text/html; charset=utf-8", f"{name}.html"
+        def card(feature: FeatureId) -> FeatureView:
+            return self.cards.feature(f"L{feature.layer}", feature.index)
+
+        return render_html(
+            held.graph,
+            thresholds=(node, edge),
+            card=card if self.workspace.entry(graph).of_kit else None,
+            naming=self.naming,
+            arrangement=self.workspace.arrangement(graph),
+        )
 
     def arrangement(self, graph: str) -> Arrangement:
         return self.workspace.arrangement(graph)
