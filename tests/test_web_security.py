@@ -1,6 +1,7 @@
 """Who may ask, how much, and in what words: refused with 4xx in one line, or harmless."""
 
 import json
+import random
 import re
 import socket
 
@@ -306,6 +307,27 @@ def test_a_graph_that_is_none_is_refused_in_one_line(bench, graph_json, path, ne
     answer = bench.post(security.IMPORT, content=json.dumps(changed(graph_json, path, new)).encode(), headers=JSON)
     assert 400 <= answer.status_code < 500, answer.text
     assert "\n" not in answer.json()["error"]
+
+
+def test_a_graph_file_that_was_cut_or_changed_is_read_whole_or_refused_in_one_line(bench, graph_json):
+    content = bench.get(f"/api/graphs/{traced(bench)}/export?as=graph").content
+    rng, refused = random.Random(0), 0
+    for number in range(60):
+        broken = bytearray(content[: rng.randrange(len(content))] if number % 2 else content)
+        for _ in range(rng.randrange(1, 6)):
+            if broken:
+                broken[rng.randrange(min(len(broken), 3000))] = rng.randrange(256)
+        answer = bench.post(
+            security.IMPORT, content=bytes(broken), headers={"content-type": "application/octet-stream"}
+        )
+        assert answer.status_code in (201, 400, 413), answer.text
+        if answer.status_code == 201:
+            view = bench.get(f"/api/graphs/{answer.json()['graph']}")
+            assert view.status_code == 200
+        else:
+            refused += 1
+            assert "\n" not in answer.json()["error"]
+    assert refused > 30
 
 
 def test_a_graph_too_large_for_memory_is_refused_before_it_takes_any(bench, graph_json):

@@ -1742,7 +1742,10 @@ export interface components {
             kind: "trace";
             /** Prompt */
             prompt: string;
-            /** Max Features */
+            /**
+             * Max Features
+             * @description The most influential ones get rows; left out, as many as the memory for a graph allows.
+             */
             max_features?: number | null;
         };
         /** WholeAndShown */

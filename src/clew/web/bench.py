@@ -54,6 +54,8 @@ from clew.web.views import compare_view, graph_view, node_view, scores_view
 from clew.web.work import work_of
 from clew.web.workspace import Workspace
 
+_TITLE = 200  # characters of a job's title
+
 
 class Bench:
     """Everything behind the addresses. Several threads may share it."""
@@ -137,7 +139,7 @@ class Bench:
     def start(self, body: JobBody) -> Job:
         """Put long work into the queue; what is wrong with it at once is refused at once."""
         title, work = work_of(self, body)
-        return self.jobs.start(body.kind, title, work)
+        return self.jobs.start(body.kind, title[:_TITLE], work)
 
     def job(self, job: str) -> Job:
         try:

@@ -20,6 +20,7 @@ Share = Annotated[float, Field(gt=0, le=1)]
 Place = Annotated[float, Field(ge=-1e7, le=1e7)]
 Point = Annotated[tuple[Place, Place], Strict(False)]
 MOST_EDITS = 64
+MOST_FEATURES = 8192  # of a traced graph: 300 MB of edges
 MOST_GENERATED = 512
 
 
@@ -50,7 +51,8 @@ Edits = Annotated[list[EditBody], Field(min_length=1, max_length=MOST_EDITS)]
 class TraceBody(Body):
     kind: Literal["trace"]
     prompt: PromptText
-    max_features: int | None = Field(default=None, ge=1, le=1_000_000)
+    max_features: int | None = Field(default=None, ge=1, le=MOST_FEATURES)
+    """The most influential ones get rows; left out, as many as the memory for a graph allows."""
 
 
 class EffectBody(Body):

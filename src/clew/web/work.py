@@ -12,7 +12,7 @@ from clew.ids import FeatureId
 from clew.intervention.edit import check
 from clew.intervention.generate import side_by_side
 from clew.intervention.run import first_of
-from clew.web.bodies import AuditBody, EffectBody, GenerateBody, HarvestBody, JobBody, TraceBody
+from clew.web.bodies import MOST_FEATURES, AuditBody, EffectBody, GenerateBody, HarvestBody, JobBody, TraceBody
 from clew.web.jobs import Report, Work
 from clew.web.models import GraphMade
 from clew.web.models_jobs import AuditView, EffectView, GeneratedView, HarvestMade, StepPair
@@ -47,7 +47,13 @@ def _trace(bench: Bench, body: TraceBody) -> tuple[str, Work]:
         raise InputError("an SAE has no linear path through an MLP and cannot be traced: use a transcoder (PLT or CLT)")
 
     def work(report: Report) -> GraphMade:
-        graph = trace(bench.subject, bench.dictionary, body.prompt, max_features=body.max_features, progress=report)
+        graph = trace(
+            bench.subject,
+            bench.dictionary,
+            body.prompt,
+            max_features=body.max_features or MOST_FEATURES,
+            progress=report,
+        )
         keys = graph.feature_keys[top_features(graph, _NAMED)].tolist()
         names = bench.names_of.of([FeatureId(layer, index) for layer, _, index in keys])
         named = graph.with_labels({feature: name.text for feature, name in names.items() if name.text})
