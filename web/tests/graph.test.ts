@@ -127,6 +127,11 @@ describe("the layout", () => {
     const before = scene.byKey.get("L0/1@0")!.x;
     layOut(scene, 2, 2, { ...room, moved: { "L0/1@0": [30, -10] } });
     expect(scene.byKey.get("L0/1@0")!.x).toBe(before + 30);
+    const grouped = makeScene(graph, group(EMPTY, ["L0/1@0", "L1/3@1"], "both"), ALL, name);
+    layOut(grouped, 2, 2, room);
+    const at = grouped.byKey.get("g1")!.x;
+    layOut(grouped, 2, 2, { ...room, moved: { "L0/1@0": [-20, 0] } });
+    expect(grouped.byKey.get("g1")!.x).toBe(at - 20);
   });
 
   it("folds only runs of quiet tokens, and only in long prompts", () => {

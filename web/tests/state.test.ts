@@ -46,6 +46,11 @@ describe("arranging", () => {
     expect(groupOf(after, "L0/2@0")!.name).toBe("said");
   });
 
+  it("forgets where a group was dragged to once it is taken apart", () => {
+    const moved = move(group(EMPTY, ["L0/1@0", "L0/2@0"], "one"), "L0/1@0", [9, 9]);
+    expect(ungroup(moved, "g1").positions).toEqual({});
+  });
+
   it("pins and unpins", () => {
     expect(togglePin(togglePin(EMPTY, "T@1"), "T@1").pins).toEqual([]);
   });

@@ -11,7 +11,7 @@ export interface Group {
 export interface Arrangement {
   readonly pins: readonly string[];
   readonly groups: readonly Group[];
-  /** Pixels away from where the layout puts a mark, by node or group id. */
+  /** Pixels away from where the layout puts a mark, by node; a group's stand under its first node. */
   readonly positions: Readonly<Record<string, readonly [number, number]>>;
 }
 
@@ -40,7 +40,8 @@ export function addToGroup(now: Arrangement, id: string, nodes: readonly string[
 }
 
 export function ungroup(now: Arrangement, id: string): Arrangement {
-  const positions = Object.fromEntries(Object.entries(now.positions).filter(([key]) => key !== id));
+  const first = now.groups.find((each) => each.id === id)?.nodes[0];
+  const positions = Object.fromEntries(Object.entries(now.positions).filter(([key]) => key !== first));
   return { ...now, groups: now.groups.filter((each) => each.id !== id), positions };
 }
 

@@ -1,6 +1,6 @@
 // Where everything stands: a column for each token, as wide as its fullest cell needs; a row for each layer; runs of
 // quiet tokens folded into one narrow column. Pure: widths of text come from a function that is given.
-import type { Mark, Scene } from "./scene";
+import { type Mark, type Scene, anchor } from "./scene";
 
 export interface Column {
   /** The tokens in it: one, or a folded run. */
@@ -44,6 +44,7 @@ export interface Room {
   labels: boolean;
   folds: readonly (readonly [number, number])[];
   measure: (text: string, mono: boolean) => number;
+  /** Pixels away from where the layout puts a mark, by `anchor`. */
   moved: Readonly<Record<string, readonly [number, number]>>;
   token: (position: number) => string;
   strongest: number;
@@ -98,7 +99,7 @@ export function layOut(scene: Scene, tokens: number, layers: number, room: Room)
   }
   placeOutputs(layout, layers, outputs);
   for (const mark of scene.marks) {
-    const by = room.moved[mark.key];
+    const by = room.moved[anchor(mark)];
     if (!by) continue;
     mark.x = Math.max(8, Math.min(layout.width - 8, mark.x + by[0]));
     mark.y = Math.max(8, Math.min(layout.height - 8, mark.y + by[1]));

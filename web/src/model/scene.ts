@@ -152,6 +152,11 @@ function linksOf(graph: Graph, filters: Filters, ofNode: ReadonlyMap<string, Mar
   return [...links, ...sums.values()];
 }
 
+/** Under which id a mark's place is kept: a node's own, a group's first node (which is not drawn while it is grouped). */
+export function anchor(mark: Mark): string {
+  return mark.group?.nodes[0] ?? mark.key;
+}
+
 function massOf(mark: Mark): number {
   return mark.members.reduce((sum, node) => sum + (node.mass ?? 0), 0);
 }

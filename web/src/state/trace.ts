@@ -37,13 +37,16 @@ export const tab = signal<"links" | "card">("links");
 export const changes = signal<History<Arrangement>>(begin(EMPTY));
 export const arrangement = computed(() => changes.value.present);
 
+/** Whether the graph's features are those whose cards and labels are at hand: the kit's, or the file's own. */
+export const ours = computed(() => embedded !== null || (graph.value?.view.of_kit ?? false));
+
 export function nodeName(node: Node): { text: string; named: boolean } {
   names.value; // a label written anywhere is shown here
   const view = graph.value?.view;
   if (node.kind === "token") return { text: shown(view?.tokens[node.position] ?? ""), named: true };
   if (node.kind === "target") return { text: shown(node.label ?? ""), named: true };
   if (node.kind === "error") return { text: `error L${node.layer}`, named: false };
-  const named = nameOf(featureOf(node.id) ?? "", node.label, node.label_kind);
+  const named = ours.value ? nameOf(featureOf(node.id) ?? "", node.label, node.label_kind) : { text: node.label ?? "" };
   return { text: named.text || (featureOf(node.id) ?? node.id), named: named.text !== "" };
 }
 

@@ -7,7 +7,7 @@ import { MANY, Stage } from "../draw/stage";
 import { Grid } from "../model/grid";
 import { type Layout, layOut, quietRuns } from "../model/layout";
 import { light, signs } from "../model/light";
-import type { Mark, Scene } from "../model/scene";
+import { type Mark, type Scene, anchor } from "../model/scene";
 import { shown } from "../model/text";
 import { dark } from "../state/app";
 import {
@@ -218,7 +218,7 @@ function usePointer(plot: Ref<HTMLDivElement>, scroller: Ref<HTMLElement>, layou
       if (event.button !== 0) return;
       const mark = at(event);
       const movable = mark && mark.kind !== "token" && mark.kind !== "target" ? mark : null;
-      const was = arrangement.peek().positions[movable?.key ?? ""] ?? [0, 0];
+      const was = arrangement.peek().positions[movable ? anchor(movable) : ""] ?? [0, 0];
       held = { mark: movable, x: event.clientX, y: event.clientY, left: box.scrollLeft, top: box.scrollTop, moved: false, was: [was[0], was[1]] };
       area.setPointerCapture(event.pointerId);
     };
@@ -228,7 +228,7 @@ function usePointer(plot: Ref<HTMLDivElement>, scroller: Ref<HTMLElement>, layou
       area.style.cursor = "default";
       if (!last) return;
       if (last.mark) shift(area, last.mark, null);
-      if (last.moved && last.mark) return moveMark(last.mark.key, [last.was[0] + event.clientX - last.x, last.was[1] + event.clientY - last.y]);
+      if (last.moved && last.mark) return moveMark(anchor(last.mark), [last.was[0] + event.clientX - last.x, last.was[1] + event.clientY - last.y]);
       if (last.moved) return;
       const mark = at(event);
       const more = event.shiftKey || event.ctrlKey || event.metaKey;

@@ -6,7 +6,7 @@ import type { NodeLink } from "../types";
 import { embedded, notify } from "../state/app";
 import { cards, labelling, wantCard } from "../state/cards";
 import { go } from "../state/route";
-import { arrangement, chosen, detail, graph, groupChosen, nodeName, pinChosen, tab } from "../state/trace";
+import { arrangement, chosen, detail, graph, groupChosen, nodeName, ours, pinChosen, tab } from "../state/trace";
 import { editChosen } from "../state/edit";
 import { Card } from "./card";
 import { FeatureName } from "./label_editor";
@@ -23,12 +23,12 @@ export function NodePanel({ node }: { node: Node }) {
   return (
     <>
       <p class="kind"><span>{KINDS[node.kind]} · {placeName(view, node)}</span><Close /></p>
-      {feature ? <FeatureName feature={feature} label={node.label ?? ""} kind={node.label_kind ?? ""} /> : (
+      {feature && ours.value ? <FeatureName feature={feature} label={node.label ?? ""} kind={node.label_kind ?? ""} /> : (
         <h2>{node.kind === "token" ? <TokenText text={view.tokens[node.position] ?? ""} /> : nodeName(node).text}</h2>
       )}
       <p class="kind"><code>{node.id}</code></p>
       {(node.kind === "feature" || node.kind === "error") && <Actions node={node} />}
-      {feature && (
+      {feature && ours.value && (
         <div class="tabs" role="tablist" aria-label="What is shown of the feature">
           {(["links", "card"] as const).map((name) => (
             <button key={name} type="button" role="tab" aria-selected={tab.value === name} onClick={() => (tab.value = name)}>
@@ -37,7 +37,7 @@ export function NodePanel({ node }: { node: Node }) {
           ))}
         </div>
       )}
-      {feature && tab.value === "card" ? <NodeCard feature={feature} node={node} /> : <Links node={node} />}
+      {feature && ours.value && tab.value === "card" ? <NodeCard feature={feature} node={node} /> : <Links node={node} />}
     </>
   );
 }
@@ -50,7 +50,7 @@ function Actions({ node }: { node: Node }) {
       <button type="button" aria-pressed={pinned} onClick={pinChosen}>{pinned ? "Pinned" : "Pin"} <kbd>p</kbd></button>
       <button type="button" onClick={() => groupWith()}>Group <kbd>g</kbd></button>
       {feature && !embedded && <button type="button" disabled={!graph.value!.view.of_kit} onClick={editChosen}>Edit <kbd>e</kbd></button>}
-      {feature && <button type="button" onClick={() => go("feature", feature, { at: amountOf(node), from: "trace" })}>Open</button>}
+      {feature && ours.value && <button type="button" onClick={() => go("feature", feature, { at: amountOf(node), from: "trace" })}>Open</button>}
     </p>
   );
 }
@@ -175,7 +175,7 @@ function LeftOut() {
 export function labelChosen(): void {
   const node = chosen.peek().at(-1);
   const feature = node ? featureOf(node) : null;
-  if (feature && !embedded) labelling.value = feature;
+  if (feature && !embedded && ours.peek()) labelling.value = feature;
   else notify("Choose a feature to label it.");
 }
 

@@ -81,8 +81,8 @@ function WholeGraph() {
       ))}
       {pins.map((id) => <Pinned key={id} id={id} />)}
       <Paths paths={view.paths} title="Strongest paths" />
-      <Role title="Input features" note="half or more of their input is tokens" ids={view.roles.inputs} />
-      <Role title="Output features" note="half or more of their influence is direct" ids={view.roles.outputs} />
+      <Role title="Input features" note="mostly from tokens" ids={view.roles.inputs} />
+      <Role title="Output features" note="mostly direct" ids={view.roles.outputs} />
       {!embedded && (
         <p class="actions">
           <button type="button" onClick={() => void suggestGroups("label")}>Group by label</button>
