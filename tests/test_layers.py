@@ -11,7 +11,7 @@ import clew
 
 SOURCE = Path(clew.__file__).parent
 RANKS = (
-    ("errors", "ids", "files"),
+    ("errors", "ids", "files", "displays"),
     ("subject", "dictionary"),
     ("training", "attribution"),
     ("intervention", "features"),

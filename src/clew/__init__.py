@@ -13,6 +13,7 @@ Names are imported when they are first used, so that `import clew` costs nothing
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from clew.displays import RENDERERS
 from clew.errors import ClewError, FileError, InputError, MismatchError, UnsupportedModelError
 from clew.ids import FeatureId, NodeId
 
@@ -33,6 +34,15 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+RENDERERS.update(
+    {
+        "Audit": "clew.web.notebook:audit_html",
+        "Card": "clew.web.notebook:card_html",
+        "Effect": "clew.web.notebook:effect_html",
+        "Graph": "clew.web.notebook:graph_html",
+        "Graph.show": "clew.web.notebook:show",
+    }
+)
 _HOMES = {
     "Atlas": "clew.features.atlas",
     "Audit": "clew.intervention.audit",

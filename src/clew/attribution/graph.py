@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clew import files
+from clew.displays import Displayed, rendered
 from clew.errors import FileError, InputError
 from clew.ids import FeatureId, NodeId
 
@@ -100,7 +101,7 @@ class TargetInfo:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Graph:
+class Graph(Displayed):
     """Who caused what on one prompt: `adjacency[target, source]` is the direct effect of source on target.
 
     For every feature and target, incoming edges plus offsets equal its pre-activation (for a target its centred logit).
@@ -298,6 +299,10 @@ class Graph:
     def with_labels(self, labels: Mapping[FeatureId, str]) -> Graph:
         """The same graph with more features named; a name already there stays unless given anew."""
         return replace(self, labels={**self.labels, **labels})
+
+    def show(self, *, height: int = 760) -> Any:
+        """The graph's page, to be shown in a notebook as the last line of a cell: no server, no request."""
+        return rendered("Graph.show", self, height=height)
 
     def to_json(self, path: Path | str | None = None, *, slug: str = "") -> dict[str, Any]:
         """The graph in the JSON that Neuronpedia and circuit-tracer's page read; written to `path` when given."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
+from clew.displays import Displayed
 from clew.ids import FeatureId
 
 
@@ -84,7 +85,7 @@ class Places:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Card:
+class Card(Displayed):
     """One feature of a Dictionary over one corpus."""
 
     feature: FeatureId

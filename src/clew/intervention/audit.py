@@ -21,6 +21,7 @@ from torch import Tensor
 from clew import files
 from clew.attribution.graph import Graph
 from clew.dictionary.dictionary import Dictionary
+from clew.displays import Displayed
 from clew.errors import FileError, InputError
 from clew.intervention.agreement import Agreement, Interval, agreement
 from clew.intervention.curves import Curve, Curves, Removal
@@ -49,7 +50,7 @@ class Line:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Audit:
+class Audit(Displayed):
     """What was measured of one graph or of several, and what it means.
 
     Effects on outputs are centred logits, on features pre-activations.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from clew.dictionary.dictionary import Dictionary
+from clew.displays import Displayed
 from clew.errors import InputError
 from clew.ids import NodeId
 from clew.intervention.clamp import Clamp, Row, Semantics
@@ -26,6 +27,8 @@ from clew.intervention.edit import Edit, check
 from clew.subject.held import Held, hold
 from clew.subject.recording import SiteName
 from clew.subject.subject import Prompt, Run, SiteAt, Subject
+
+LIKELY = 20  # next tokens of which an Effect has the texts
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,7 +52,7 @@ class Change:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Effect:
+class Effect(Displayed):
     """What edits did to one prompt: `measured` in the real model, `predicted` by the frozen one where asked for."""
 
     tokens: tuple[str, ...]
@@ -64,6 +67,8 @@ class Effect:
     measured: Outcome
     changes: tuple[Change, ...]
     """Features whose activation changed, the largest measured change first, then what was only predicted."""
+    likely: Mapping[int, str] = field(default_factory=dict)
+    """Texts of the likeliest next tokens, before and after."""
 
     def top_tokens(self, position: int = -1, count: int = 10) -> tuple[tuple[int, float, float | None, float], ...]:
         """The likeliest next tokens before or after: (id, probability before, predicted, measured), likeliest first."""
@@ -114,6 +119,7 @@ def effects(
         row, said = rows[2 * place + 1], None
         if predict is not None:
             said = _predicted(subject, dictionary, one, row, before, cast(Semantics, predict))
+        likely = sorted({*_likeliest(before), *_likeliest(after)})
         found.append(
             Effect(
                 tokens=subject.token_strings(one.tolist()),
@@ -125,9 +131,16 @@ def effects(
                 predicted=said,
                 measured=after,
                 changes=_changes(dictionary, row, before, said, after),
+                likely=dict(zip(likely, subject.token_strings(likely), strict=True)),
             )
         )
     return found
+
+
+def _likeliest(outcome: Outcome) -> list[int]:
+    """The tokens that may be shown as next ones."""
+    last = outcome.probabilities[-1]
+    return last.topk(min(LIKELY, len(last))).indices.tolist()
 
 
 def _checked(subject: Subject, dictionary: Dictionary, edits: Sequence[Edit], predict: str | None) -> tuple[Edit, ...]:

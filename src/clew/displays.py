@@ -1,0 +1,28 @@
+"""How values show themselves in a notebook, without knowing of HTML: each asks for the function that was named for it.
+
+`import clew` names them, in `RENDERERS`: from a class to `module:function`, which is imported when something is shown.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+RENDERERS: dict[str, str] = {}
+
+
+def rendered(what: str, value: Any, **options: Any) -> Any:
+    """What the function that was named for `what` makes of a value; None when none was."""
+    place = RENDERERS.get(what)
+    if place is None:
+        return None
+    module, _, function = place.partition(":")
+    return getattr(import_module(module), function)(value, **options)
+
+
+class Displayed:
+    """A value with a rich display in notebooks."""
+
+    def _repr_html_(self) -> str | None:
+        html: str | None = rendered(type(self).__name__, self)
+        return html
