@@ -12,7 +12,7 @@ export class Refused extends Error {
 
 type Query = Record<string, string | number | boolean | null | undefined>;
 
-async function ask<T>(method: string, path: string, query: Query = {}, body?: unknown, signal?: AbortSignal): Promise<T> {
+async function ask<T>(method: string, path: string, query: Query = {}, body?: unknown, signal?: AbortSignal, keepalive = false): Promise<T> {
   const said = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) {
     if (value !== null && value !== undefined && value !== "") said.set(name, String(value));
@@ -21,7 +21,7 @@ async function ask<T>(method: string, path: string, query: Query = {}, body?: un
   const headers: Record<string, string> = body === undefined ? {} : { "Content-Type": "application/json" };
   let answer: Response;
   try {
-    answer = await fetch(address, { method, headers, body: body === undefined ? null : JSON.stringify(body), signal: signal ?? null });
+    answer = await fetch(address, { method, headers, body: body === undefined ? null : JSON.stringify(body), signal: signal ?? null, keepalive });
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
     throw new Refused(0, "the server does not answer: is `clew serve` still running?", null);
@@ -56,7 +56,8 @@ export const api = {
   node: (graph: string, id: string, node: number, edge: number, signal?: AbortSignal) =>
     ask<NodeDetail>("GET", `graphs/${part(graph)}/node`, { id, node, edge }, undefined, signal),
   arrangement: (id: string) => ask<ArrangementView>("GET", `graphs/${part(id)}/arrangement`),
-  arrange: (id: string, body: ArrangementView) => ask<ArrangementView>("PUT", `graphs/${part(id)}/arrangement`, {}, body),
+  arrange: (id: string, body: ArrangementView, leaving = false) =>
+    ask<ArrangementView>("PUT", `graphs/${part(id)}/arrangement`, {}, body, undefined, leaving),
   suggest: (id: string, by: "token" | "label", node: number, edge: number) =>
     ask<Suggestions>("POST", `graphs/${part(id)}/groups/suggest`, { by, node, edge }, {}),
   dropGraph: (id: string) => ask<null>("DELETE", `graphs/${part(id)}`),

@@ -19,6 +19,7 @@ let saving: Promise<void> | null = null;
 let again = false;
 
 export async function open(id: string, said: Readonly<Record<string, string>>): Promise<void> {
+  flush();
   ready = false;
   graphId.value = id;
   graph.value = null;
@@ -27,6 +28,7 @@ export async function open(id: string, said: Readonly<Record<string, string>>): 
   readSettings(said);
   if (embedded) openEmbedded(said);
   else await openKept(id, said);
+  if (id !== graphId.peek()) return;
   loading.value = "";
   ready = graph.value !== null;
   chosen.value = (said["sel"] ?? "").split(",").filter(Boolean);
@@ -70,6 +72,7 @@ function readSettings(said: Readonly<Record<string, string>>): void {
 
 /** Sets the two-way ties up, once. */
 export function keepState(): void {
+  window.addEventListener("pagehide", flush);
   effect(() => {
     const { view, id, query: said } = route.value;
     if (view !== "trace") return;
@@ -107,6 +110,14 @@ export function keepState(): void {
   });
 }
 
+/** Sends what is not kept yet before the graph, or the page, is left. */
+function flush(): void {
+  if (!ready || embedded || same(arrangement.peek(), base)) return;
+  const body = { revision, ...plain(arrangement.peek()), thresholds: thresholds.peek() };
+  base = arrangement.peek();
+  api.arrange(graphId.peek(), body, true).catch(() => undefined);
+}
+
 /** One save at a time, always of the newest state; what another tab kept meanwhile is merged in. */
 async function save(): Promise<void> {
   if (saving) {
@@ -117,7 +128,7 @@ async function save(): Promise<void> {
     do {
       again = false;
       await new Promise((done) => setTimeout(done, 250));
-      await saveOnce();
+      if (ready && !same(arrangement.peek(), base)) await saveOnce();
     } while (again);
   })();
   await saving;
@@ -130,9 +141,11 @@ async function saveOnce(): Promise<void> {
   const body: ArrangementView = { revision, ...plain(mine), thresholds: thresholds.peek() };
   try {
     const kept = await api.arrange(id, body);
+    if (id !== graphId.peek()) return;
     revision = kept.revision;
     base = mine;
   } catch (error) {
+    if (id !== graphId.peek()) return;
     if (!(error instanceof Refused) || error.status !== 409) {
       notify(`Not kept: ${error instanceof Error ? error.message : String(error)}`, "fail");
       return;
