@@ -64,7 +64,7 @@ def graph_html(graph: Graph) -> str:
     )
     return _box(
         f'<div style="{_TOKEN};font-size:1.1em">{_text(told.prompt)}</div>',
-        f"<div>{len(graph.targets)} targets, {told.n_features:,} features; {scores}</div>",
+        f"<div>{_count(len(graph.targets), 'target')}, {told.n_features:,} features; {scores}</div>",
         _columns(
             outputs,
             _features("Input features", told.input_features),
@@ -204,3 +204,7 @@ def _percent(share: Any) -> str:
 
 def _text(text: str) -> str:
     return html.escape(text, quote=True)
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}{'' if n == 1 else 's'}"

@@ -1,5 +1,5 @@
 // A feature's name, and the line in which a person writes another. `l` opens it, Enter keeps it, Escape leaves it.
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import type { NameKind } from "../types";
 import { author, embedded, nameOf } from "../state/app";
 import { labelling, writeLabel } from "../state/cards";
@@ -24,7 +24,7 @@ export function FeatureName({ feature, label, kind, level = 2 }: { feature: stri
 
 function Editor({ feature, text }: { feature: string; text: string }) {
   const line = useRef<HTMLInputElement>(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     line.current?.focus();
     line.current?.select();
   }, []);

@@ -1,0 +1,108 @@
+"""A real browser on a real server of its own, which remembers what the page said and whom it asked."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlparse
+
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync",
+)  # fmt: skip
+SECONDS = 60_000  # in milliseconds: CI's machines may be busy
+
+
+def require_browser() -> str:
+    """The browser's path; where there is none a test is skipped, but never in CI."""
+    if CHROMIUM is None:
+        assert not os.environ.get("CI"), "there is no chromium in CI"
+        pytest.skip("there is no chromium")
+    return CHROMIUM
+
+
+@contextmanager
+def browser() -> Iterator[Browser]:
+    """Chromium, by Playwright."""
+    path = require_browser()
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playing:
+        opened = playing.chromium.launch(executable_path=path, args=list(FLAGS))
+        try:
+            yield opened
+        finally:
+            opened.close()
+
+
+@contextmanager
+def serving(app: Any) -> Iterator[str]:
+    """An application on a port of its own; yields its address."""
+    import uvicorn
+
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    try:
+        while not server.started:
+            time.sleep(0.02)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
+    finally:
+        server.should_exit = True
+        thread.join(30)
+        listening.close()
+
+
+@dataclass
+class Tab:
+    """A page with what it complained of and whom it asked."""
+
+    page: Page
+    complaints: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+
+    def check(self) -> None:
+        """No error was logged, and no request left the machine."""
+        assert self.complaints == []
+        outside = [url for url in self.asked if urlparse(url).hostname not in (None, "", "127.0.0.1")]
+        assert outside == []
+
+
+@contextmanager
+def tab(opened: Browser, **options: Any) -> Iterator[Tab]:
+    """A new page; what it said and asked is checked at the end."""
+    context = opened.new_context(viewport={"width": 1280, "height": 720}, **options)
+    context.set_default_timeout(SECONDS)
+    page = context.new_page()
+    found = Tab(page)
+    page.on("console", lambda said: found.complaints.append(said.text) if said.type == "error" else None)
+    page.on("pageerror", lambda error: found.complaints.append(str(error)))
+    page.on("request", lambda request: found.asked.append(request.url))
+    try:
+        yield found
+        found.check()
+    finally:
+        context.close()
+
+
+def axe_script() -> str:
+    """The source of axe, the checker of accessibility."""
+    import axe_playwright_python
+
+    return (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
