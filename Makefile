@@ -7,7 +7,7 @@ export TOKENIZERS_PARALLELISM = false
 export OMP_WAIT_POLICY = PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: install page page-check demo test check-long lint types format bench-trace bench-generate bench-audit bench-train bench-frontier bench-harvest clean
+.PHONY: install page page-check demo test check-long lint types format bench-trace bench-generate bench-audit bench-train bench-frontier bench-harvest bench-page clean
 
 install: .venv/installed
 
@@ -65,6 +65,9 @@ bench-frontier: install
 
 bench-harvest: install
 	$(BIN)/python benchmarks/harvest.py
+
+bench-page: install
+	$(BIN)/python benchmarks/page.py
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache demo.html
