@@ -1,7 +1,7 @@
 // What a person did: undo gives it back, two tabs keep both, the address carries it.
 import { describe, expect, it } from "vitest";
 import { EMPTY, adopt, addToGroup, group, groupOf, merge, move, readGroups, rename, togglePin, ungroup, writeGroups } from "../src/model/arrange";
-import { bodyOf, readEdits, writeEdits } from "../src/model/edits";
+import { bodyOf, clampable, readEdits, writeEdits } from "../src/model/edits";
 import { begin, record, redo, replace, undo } from "../src/model/history";
 import { markPlace, range, ticks } from "../src/model/scale";
 import { amount, density, parts, percent, shown, signed } from "../src/model/text";
@@ -110,6 +110,22 @@ describe("edits", () => {
   it("become what the server takes", () => {
     expect(bodyOf({ verb: "set", feature: "L1/2", strength: 3, positions: "4,2" })).toMatchObject({ positions: [4, 2], strength: 3 });
     expect(bodyOf({ verb: "ablate", feature: "L1/2", strength: 3, positions: "x" })).toMatchObject({ positions: "all", strength: 0 });
+  });
+});
+
+describe("the last clamped layer", () => {
+  const edit = (feature: string, verb: "ablate" | "steer" = "ablate") => ({ verb, feature, strength: 0, positions: "all" });
+  const kit = { dictionary_kind: "clt", n_layers: 4, writes: { 0: [0, 1, 2, 3], 1: [2, 3], 2: [2, 3] } };
+
+  it("can be any from the first that every edited feature has written to", () => {
+    expect(clampable([edit("L0/1")], kit)).toEqual([0, 1, 2, 3]);
+    expect(clampable([edit("L0/1"), edit("L1/9")], kit)).toEqual([2, 3]);
+  });
+
+  it("is none where nothing is clamped", () => {
+    expect(clampable([edit("L0/1", "steer")], kit)).toEqual([]);
+    expect(clampable([edit("L0/1")], { ...kit, dictionary_kind: "sae" })).toEqual([]);
+    expect(clampable([edit("L0/1"), edit("L2/9", "steer")], kit)).toEqual([0, 1, 2, 3]);
   });
 });
 

@@ -1,5 +1,6 @@
 // Edits as the page holds them, and as the address writes them: `scale L3/1207@4=2;ablate L2/9@all`. Pure.
-import type { EditBody } from "../types";
+import type { EditBody, KitView } from "../types";
+import { layerOf } from "./graph";
 
 export type Verb = EditBody["verb"];
 
@@ -38,4 +39,13 @@ export function bodyOf(edit: EditLine): EditBody {
   const positions = named ? (edit.positions as "all") : edit.positions.split(",").map(Number).filter(Number.isInteger);
   const strength = edit.verb === "ablate" ? 0 : edit.strength;
   return { verb: edit.verb, feature: edit.feature, strength, positions: Array.isArray(positions) && !positions.length ? "all" : positions, layer: null };
+}
+
+/** The layers through which these edits may be clamped, the last edited one first; none where nothing is clamped. */
+export function clampable(edits: readonly EditLine[], kit: Pick<KitView, "dictionary_kind" | "n_layers" | "writes">): number[] {
+  if (kit.dictionary_kind === "sae") return [];
+  const first = edits.filter((each) => each.verb !== "steer").map((each) => kit.writes[layerOf(each.feature)]?.[0] ?? layerOf(each.feature));
+  if (!first.length) return [];
+  const last = Math.max(...first);
+  return Array.from({ length: Math.max(0, kit.n_layers - last) }, (_, i) => last + i);
 }

@@ -1,11 +1,11 @@
 // What is edited, and what came of it: two jobs side by side, the effect (predicted and measured) and the two texts.
-import { effect as react, signal } from "@preact/signals";
+import { computed, effect as react, signal } from "@preact/signals";
 import { api, follow } from "../api_client";
-import { type EditLine, bodyOf, readEdits, writeEdits } from "../model/edits";
+import { type EditLine, bodyOf, clampable, readEdits, writeEdits } from "../model/edits";
 import type { Node } from "../model/graph";
 import { featureOf } from "../model/graph";
 import type { AuditView, EffectView, GraphView, JobBody, Progress, Step } from "../types";
-import { attempt, embedded, notify } from "./app";
+import { attempt, embedded, notify, workbench } from "./app";
 import { adjust, go, route } from "./route";
 import { chosen, graph, scene } from "./trace";
 
@@ -14,6 +14,11 @@ export const edits = signal<readonly EditLine[]>([]);
 /** The graph that the edits come from: it can be audited. */
 export const source = signal("");
 export const settings = signal({ tokens: 12, temperature: 0, top_p: 1, seed: 0, predict: "frozen" as "frozen" | "direct" });
+/** The last clamped layer that was asked for; null is the last edited one. */
+export const wantedThrough = signal<number | null>(null);
+export const layersThrough = computed(() => (workbench.value ? clampable(edits.value, workbench.value.kit) : []));
+/** What is asked of the server: null, its default, where the edits do not allow what was wanted. */
+export const through = computed(() => (layersThrough.value.indexOf(wantedThrough.value ?? -1) > 0 ? wantedThrough.value : null));
 export const effect = signal<EffectView | null>(null);
 export const streams = signal<{ default: readonly Step[]; edited: readonly Step[] } | null>(null);
 export const audit = signal<AuditView | null>(null);
@@ -72,16 +77,16 @@ export async function work(body: JobBody, what: string, heard: (step: { default:
 }
 
 export async function runEdits(): Promise<void> {
-  const said = { prompt: prompt.peek(), edits: edits.peek().map(bodyOf) };
+  const said = { prompt: prompt.peek(), edits: edits.peek().map(bodyOf), through: through.peek() };
   if (!said.prompt || !said.edits.length) return;
   const { predict, ...sampling } = settings.peek();
   effect.value = null;
   streams.value = null;
-  const changed = await work({ kind: "edit", ...said, through: null, predict }, "Measuring the effect");
+  const changed = await work({ kind: "edit", ...said, predict }, "Measuring the effect");
   if (changed?.kind !== "edit") return;
   effect.value = changed;
   streams.value = { default: [], edited: [] };
-  await work({ kind: "generate", ...said, ...sampling, through: null }, "Writing both texts", (step) => {
+  await work({ kind: "generate", ...said, ...sampling }, "Writing both texts", (step) => {
     const now = streams.peek() ?? { default: [], edited: [] };
     streams.value = {
       default: step.default ? [...now.default, step.default] : now.default,
@@ -106,17 +111,18 @@ export function keepEdits(): void {
   react(() => {
     const { view, query } = route.value;
     if (view !== "edit") return;
-    const said = JSON.stringify([query["prompt"], query["edits"], query["graph"]]);
+    const said = JSON.stringify([query["prompt"], query["edits"], query["graph"], query["through"]]);
     if (said === read) return;
     read = said;
     if (query["prompt"] !== undefined && query["prompt"] !== prompt.peek()) prompt.value = query["prompt"];
     if (query["edits"] !== undefined && query["edits"] !== writeEdits(edits.peek())) edits.value = readEdits(query["edits"]);
     if (query["graph"] !== undefined && query["graph"] !== source.peek()) source.value = query["graph"];
+    if (query["edits"] !== undefined) wantedThrough.value = /^\d+$/.test(query["through"] ?? "") ? Number(query["through"]) : null;
   });
   react(() => {
-    const now = { prompt: prompt.value, edits: writeEdits(edits.value), graph: source.value };
+    const now = { prompt: prompt.value, edits: writeEdits(edits.value), graph: source.value, through: String(through.value ?? "") };
     if (route.value.view !== "edit") return;
-    read = JSON.stringify([now.prompt || undefined, now.edits || undefined, now.graph || undefined]);
+    read = JSON.stringify([now.prompt || undefined, now.edits || undefined, now.graph || undefined, now.through || undefined]);
     adjust(now);
   });
 }

@@ -5,7 +5,7 @@ import { VERBS, type Verb } from "../model/edits";
 import { amount, percent, plural, shown, signed } from "../model/text";
 import type { EffectChange, EffectView, Step } from "../types";
 import { nameOf, workbench } from "../state/app";
-import { addFeature, cancel, dropEdit, edits, effect, prompt, runEdits, running, setEdit, settings, streams } from "../state/edit";
+import { addFeature, cancel, dropEdit, edits, effect, layersThrough, prompt, runEdits, running, setEdit, settings, streams, through, wantedThrough } from "../state/edit";
 import { cards, wantCard } from "../state/cards";
 import { go } from "../state/route";
 import { AuditPart } from "./audit";
@@ -31,6 +31,7 @@ export function Edit() {
         {edits.value.map((_, i) => <Line key={i} index={i} />)}
         {!edits.value.length && <p class="note">None yet. Choose a feature in a graph and press <kbd>e</kbd>, or search for one here.</p>}
         <FeaturePicker onPick={(feature) => addFeature(feature)} />
+        <Through />
         <Settings />
         <p class="actions">
           <button type="submit" class="main" disabled={!ready}>Run</button>
@@ -88,6 +89,23 @@ function Line({ index }: { index: number }) {
       <datalist id="positions"><option value="all" /><option value="prompt" /><option value="generated" /></datalist>
       <button type="button" class="close" aria-label={`Remove the edit of ${edit.feature}`} onClick={() => dropEdit(index)}>✕</button>
     </fieldset>
+  );
+}
+
+/** The last clamped layer; the first of the options is the server's default. */
+function Through() {
+  const layers = layersThrough.value;
+  if (!layers.length) return null;
+  return (
+    <div class="through">
+      <label>
+        Clamped through{" "}
+        <select value={String(through.value ?? layers[0])} onChange={(event) => (wantedThrough.value = Number(event.currentTarget.value))}>
+          {layers.map((layer, i) => <option key={layer} value={layer}>layer {layer}{i === 0 ? ", the last edited" : i === layers.length - 1 ? ", the last" : ""}</option>)}
+        </select>
+      </label>
+      <p class="note">MLP outputs from the edit through this layer stay as recorded plus what the edit writes; layers above react.</p>
+    </div>
   );
 }
 
