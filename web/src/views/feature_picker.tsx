@@ -1,29 +1,64 @@
-// Finding a feature by words, meaning or id while editing: a line with answers below it.
+// Finding a feature while editing, by words, by meaning, by what fires on a text, or by id: a line with answers below it.
 import { useEffect, useRef, useState } from "preact/hooks";
-import { api } from "../api_client";
+import { Refused, api } from "../api_client";
 import type { FeatureRow } from "../types";
-import { nameOf } from "../state/app";
+import { nameOf, workbench } from "../state/app";
+import { prompt } from "../state/edit";
 import { KindMark } from "./parts";
 
+type How = "words" | "meaning" | "fires";
+
+const WAYS: readonly { how: How; name: string; asks: string; wait: number }[] = [
+  { how: "words", name: "Words", asks: "Add a feature: words of its label, or L3/1207", wait: 150 },
+  { how: "meaning", name: "Meaning", asks: "Add a feature: what it should mean", wait: 300 },
+  { how: "fires", name: "Fires on", asks: "Add a feature: a text that it fires on", wait: 300 },
+];
+const MOST = 8;
+const BUSY = 429;
+
 export function FeaturePicker({ onPick }: { onPick: (feature: string) => void }) {
+  const [how, setHow] = useState<How>("words");
   const [text, setText] = useState("");
   const [list, setList] = useState<readonly FeatureRow[]>([]);
+  const [said, setSaid] = useState("");
   const [at, setAt] = useState(0);
   const asked = useRef<AbortController | null>(null);
+  const line = useRef<HTMLInputElement>(null);
   const exact = /^L\d+\/\d+$/.test(text.trim());
+  const way = WAYS.find((each) => each.how === how)!;
   useEffect(() => {
     asked.current?.abort();
+    setSaid("");
     if (!text.trim() || exact) return setList([]);
     const mine = (asked.current = new AbortController());
-    const timer = setTimeout(() => {
-      api.features({ how: "words", query: text, limit: 8 }, mine.signal).then((found) => (setList(found.features), setAt(0)), () => undefined);
-    }, 150);
+    let timer = setTimeout(ask, way.wait);
+    function ask() {
+      api.features({ how, query: text, limit: MOST }, mine.signal).then(
+        (found) => (setList(found.features), setAt(0), setSaid(found.total ? "" : "Nothing is found.")),
+        (error: unknown) => {
+          if (mine.signal.aborted || !(error instanceof Refused)) return;
+          setList([]);
+          setSaid(error.message);
+          if (error.status === BUSY) timer = setTimeout(ask, 2000); // labels are read for their meaning once
+        },
+      );
+    }
     return () => clearTimeout(timer);
-  }, [text]);
-  const pick = (feature: string) => {
-    onPick(feature);
+  }, [text, how]);
+  const clear = () => {
     setText("");
     setList([]);
+  };
+  const pick = (feature: string) => {
+    onPick(feature);
+    clear();
+  };
+  /** What fires is mostly asked of the prompt that is edited. */
+  const turn = (next: How) => {
+    if (next === "fires" && !text.trim()) setText(prompt.peek());
+    else if (how === "fires" && text === prompt.peek()) clear();
+    setHow(next);
+    line.current?.focus();
   };
   const onKey = (event: KeyboardEvent) => {
     if (event.key === "ArrowDown" || event.key === "ArrowUp") {
@@ -39,23 +74,31 @@ export function FeaturePicker({ onPick }: { onPick: (feature: string) => void })
   };
   return (
     <div class="picker">
-      <input
-        type="search" id="picker" value={text} placeholder="Add a feature: words of its label, or L3/1207" role="combobox" aria-label="Add a feature"
-        aria-expanded={list.length > 0} aria-controls="picked" aria-activedescendant={list[at] ? `picked-${at}` : undefined} autocomplete="off"
-        onInput={(event) => setText(event.currentTarget.value)} onKeyDown={onKey}
-      />
-      {list.length > 0 && (
-        <ul id="picked" role="listbox" aria-label="Features found">
-          {list.map((each, i) => {
-            const named = nameOf(each.feature, each.label, each.label_kind);
-            return (
-              <li key={each.feature} id={`picked-${i}`} role="option" aria-selected={i === at} onPointerDown={(event) => (event.preventDefault(), pick(each.feature))}>
-                <span class="what">{named.text || each.feature} <KindMark kind={named.kind} /></span> <code>{each.feature}</code>
-              </li>
-            );
-          })}
-        </ul>
-      )}
+      <div class="segments" role="group" aria-label="How a feature is looked for">
+        {WAYS.filter((each) => each.how !== "meaning" || workbench.value?.kit.has_meaning).map((each) => (
+          <button key={each.how} type="button" aria-pressed={each.how === how} onClick={() => turn(each.how)}>{each.name}</button>
+        ))}
+      </div>
+      <div class="pickline">
+        <input
+          type="search" id="picker" ref={line} value={text} placeholder={way.asks} role="combobox" aria-label={way.asks}
+          aria-expanded={list.length > 0} aria-controls="picked" aria-activedescendant={list[at] ? `picked-${at}` : undefined} autocomplete="off"
+          onInput={(event) => setText(event.currentTarget.value)} onKeyDown={onKey}
+        />
+        {list.length > 0 && (
+          <ul id="picked" role="listbox" aria-label="Features found">
+            {list.map((each, i) => {
+              const named = nameOf(each.feature, each.label, each.label_kind);
+              return (
+                <li key={each.feature} id={`picked-${i}`} role="option" aria-selected={i === at} onPointerDown={(event) => (event.preventDefault(), pick(each.feature))}>
+                  <span class="what">{named.text || each.feature} <KindMark kind={named.kind} /> {how === "fires" && <em>{each.why}</em>}</span> <code>{each.feature}</code>
+                </li>
+              );
+            })}
+          </ul>
+        )}
+      </div>
+      {said && <p class="note" role="status">{said}</p>}
     </div>
   );
 }
