@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from toy import BUFFER, SMALL, D, L, documents_of, trained_subject
+from toy import BUFFER, SMALL, D, L, documents_of, shaken, trained_subject
 
 from clew.dictionary import Dictionary, JumpReLU, ReLU
 from clew.errors import MismatchError
@@ -43,14 +43,7 @@ def rebuilt(dictionary: Dictionary, batch: Batch) -> dict[int, torch.Tensor]:
 def some_dictionary(subject: Subject, batch: Batch, **change: object) -> Dictionary:
     run = Run(L, D, replace(SMALL, **change))  # type: ignore[arg-type]
     run.fit_scales([batch])
-    g = torch.Generator().manual_seed(1)
-    for own in run.layers:
-        for name, rows in own.rows.items():
-            noise = torch.randn(rows.weight.shape, generator=g)
-            rows.weight.add_(0.3 * noise * (1 if name in ("bias", "log_threshold") else rows.weight.std()))
-        own.norm.copy_(own.decoder.weight.norm(dim=1))
-    for rows in (run.decoder_bias, run.skip):
-        rows.weight.add_(0.1 * torch.randn(rows.weight.shape, generator=g))
+    shaken(run, 0.3)
     return finished(run, subject, 0.05 if run.config.nonlinearity == "batchtopk" else None)
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toy import BUFFER, SMALL, VOCAB, D, L, Marks, documents_of, sentences, trained_subject
+from toy import BUFFER, SMALL, VOCAB, D, L, Marks, documents_of, sentences, shaken, trained_subject
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from clew.dictionary import Dictionary
@@ -149,14 +149,7 @@ def test_the_saved_dictionary_computes_what_was_trained(
     run = Run(L, D, config)
     batch = next(_stream(subject, documents, 512, 512))
     run.fit_scales([batch])
-    g = torch.Generator().manual_seed(0)
-    for own in run.layers:
-        for name, rows in own.rows.items():
-            noise = torch.randn(rows.weight.shape, generator=g)
-            rows.weight.add_(0.1 * noise * (1 if name in ("bias", "log_threshold") else rows.weight.std()))
-        own.norm.copy_(own.decoder.weight.norm(dim=1))
-    for rows in (run.decoder_bias, run.skip):
-        rows.weight.add_(0.1 * torch.randn(rows.weight.shape, generator=g))
+    shaken(run, 0.1)
     losses = take_step(run, run.normalised(batch), 4.0, 0.1, 0.0, 10**9)
     made = finished(run, subject, run.guess / 0.8 * (1 - 1e-6))
     active = {i: made.encode(i, batch.inputs[i]) for i in range(L)}

@@ -9,6 +9,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from clew.subject.subject import Subject
 from clew.training import DictionaryConfig, Documents, encode_documents, train_dictionary, trainer
+from clew.training.run import Run
 
 VOCAB, D, L = 40, 24, 3
 SMALL = DictionaryConfig(features=64, k=4, steps=30, batch=128, learning_rate=5e-3, precision="float32")
@@ -29,6 +30,19 @@ def sentences(n: int, generator: torch.Generator, length: int = 12) -> Tensor:
     for t in range(2, length):
         ids[:, t] = (ids[:, t - 1] * 7 + torch.randint(0, 3, (n,), generator=generator)) % (VOCAB - 1) + 1
     return ids
+
+
+def shaken(run: Run, much: float, seed: int = 0) -> Run:
+    """The run with noise on all its weights, so that nothing is zero or as it began."""
+    g = torch.Generator().manual_seed(seed)
+    for own in run.layers:
+        for name, rows in own.rows.items():
+            noise = torch.randn(rows.weight.shape, generator=g)
+            rows.weight.add_(much * noise * (1 if name in ("bias", "log_threshold") else rows.weight.std()))
+        own.norm.copy_(own.decoder.weight.norm(dim=1))
+    for rows in (run.decoder_bias, run.skip):
+        rows.weight.add_(0.1 * torch.randn(rows.weight.shape, generator=g))
+    return run
 
 
 def trained_subject() -> Subject:

@@ -250,6 +250,20 @@ def read_database(path: Path | str, *, what: str, mark: bytes, schema: int) -> s
 
 
 @contextmanager
+def transaction(opened: sqlite3.Connection, path: Path | str) -> Iterator[Callable[..., sqlite3.Cursor]]:
+    """One transaction of a database: all of the block is kept, or nothing. Yields what executes a statement."""
+    with database_errors(path):
+        opened.execute("BEGIN IMMEDIATE")
+        try:
+            yield opened.execute
+            opened.execute("COMMIT")
+        except BaseException:
+            if opened.in_transaction:
+                opened.execute("ROLLBACK")
+            raise
+
+
+@contextmanager
 def database_errors(path: Path | str) -> Iterator[None]:
     """Name the file, in one line, when SQLite fails in this block: FileError."""
     try:

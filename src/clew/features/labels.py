@@ -280,15 +280,8 @@ class LabelStore:
     @contextmanager
     def _write(self) -> Iterator[Any]:
         """One transaction: all of the block is kept, or nothing."""
-        with self._lock, files.database_errors(self.path):
-            self._opened.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._opened.execute
-                self._opened.execute("COMMIT")
-            except BaseException:
-                if self._opened.in_transaction:
-                    self._opened.execute("ROLLBACK")
-                raise
+        with self._lock, files.transaction(self._opened, self.path) as write:
+            yield write
 
 
 def _label(read: Callable[..., sqlite3.Cursor], row: tuple[Any, ...]) -> Label:

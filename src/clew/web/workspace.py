@@ -234,12 +234,5 @@ class Workspace:
     @contextmanager
     def _write(self) -> Iterator[Any]:
         """One transaction: all of the block is kept, or nothing."""
-        with self._lock, files.database_errors(self.folder / INDEX):
-            self._opened.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._opened.execute
-                self._opened.execute("COMMIT")
-            except BaseException:
-                if self._opened.in_transaction:
-                    self._opened.execute("ROLLBACK")
-                raise
+        with self._lock, files.transaction(self._opened, self.folder / INDEX) as write:
+            yield write
