@@ -1,6 +1,6 @@
 // What a person did: undo gives it back, two tabs keep both, the address carries it.
 import { describe, expect, it } from "vitest";
-import { EMPTY, adopt, addToGroup, group, groupOf, merge, move, readGroups, rename, togglePin, ungroup, writeGroups } from "../src/model/arrange";
+import { EMPTY, adopt, addToGroup, group, groupOf, merge, move, readGroups, rechosen, rename, togglePin, ungroup, writeGroups } from "../src/model/arrange";
 import { bodyOf, clampable, readEdits, writeEdits } from "../src/model/edits";
 import { begin, record, redo, replace, undo } from "../src/model/history";
 import { markPlace, range, ticks } from "../src/model/scale";
@@ -49,6 +49,13 @@ describe("arranging", () => {
   it("forgets where a group was dragged to once it is taken apart", () => {
     const moved = move(group(EMPTY, ["L0/1@0", "L0/2@0"], "one"), "L0/1@0", [9, 9]);
     expect(ungroup(moved, "g1").positions).toEqual({});
+  });
+
+  it("gives the choice back to a group's nodes when the group is undone, and to the group when that is redone", () => {
+    const made = group(EMPTY, ["L0/1@0", "L0/2@0"], "one");
+    expect(rechosen(["g1"], made, EMPTY)).toEqual(["L0/1@0", "L0/2@0"]);
+    expect(rechosen(["L0/1@0", "L0/2@0", "T@0"], EMPTY, made)).toEqual(["g1", "T@0"]);
+    expect(rechosen(["g1", "L0/3@0"], made, togglePin(made, "L0/3@0"))).toEqual(["g1", "L0/3@0"]);
   });
 
   it("pins and unpins", () => {

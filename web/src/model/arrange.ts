@@ -98,6 +98,22 @@ export function merge(base: Arrangement, mine: Arrangement, theirs: Arrangement)
   return { pins, groups, positions };
 }
 
+/** What stays chosen when an arrangement gives way to another: a vanished group's nodes, a node's new group. */
+export function rechosen(chosen: readonly string[], was: Arrangement, now: Arrangement): string[] {
+  const left = (key: string) => was.groups.find((each) => each.id === key && !now.groups.some((other) => other.id === key));
+  const nodes = chosen.flatMap((key) => left(key)?.nodes ?? [key]);
+  return [...new Set(nodes.map((node) => groupOf(now, node)?.id ?? node))];
+}
+
+export interface Cut {
+  readonly node: number;
+  readonly edge: number;
+}
+
+export function sameCut(a: Cut, b: Cut): boolean {
+  return a.node === b.node && a.edge === b.edge;
+}
+
 /** Groups in one line for the address: name~node~node.name~node. Only what a link must carry. */
 export function writeGroups(groups: readonly Group[]): string {
   return groups.map((each) => [each.name.replace(/[~|]/g, " "), ...each.nodes].join("~")).join("|");

@@ -2,7 +2,7 @@
 // follow these signals (see `keep.ts`); the views only read them.
 import { computed, signal } from "@preact/signals";
 import { Refused, api } from "../api_client";
-import { type Arrangement, EMPTY, adopt, addToGroup, group, groupOf, move, rename, togglePin, ungroup } from "../model/arrange";
+import { type Arrangement, EMPTY, adopt, addToGroup, group, groupOf, move, rechosen, rename, togglePin, ungroup } from "../model/arrange";
 import { type Graph, type Node, featureOf, readGraph, search, withNodes } from "../model/graph";
 import { type History, begin, record, redo, undo } from "../model/history";
 import { type Mark, type Scene, makeScene } from "../model/scene";
@@ -191,12 +191,18 @@ export function change(next: Arrangement): void {
 
 export function undoChange(): void {
   if (!changes.peek().past.length) return notify("Nothing to undo.");
-  changes.value = undo(changes.peek());
+  turn(undo(changes.peek()));
   spoken.value = "Undone";
 }
 
 export function redoChange(): void {
-  changes.value = redo(changes.peek());
+  turn(redo(changes.peek()));
+}
+
+function turn(next: History<Arrangement>): void {
+  const was = arrangement.peek();
+  changes.value = next;
+  chosen.value = rechosen(chosen.peek(), was, next.present);
 }
 
 export function pinChosen(): void {
