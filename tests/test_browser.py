@@ -86,6 +86,7 @@ def test_a_prompt_is_traced_and_its_feature_read_labelled_switched_off_and_group
     page.keyboard.press("u")
     page.wait_for_selector("g.group", state="detached")
     assert marked.count() == 1
+    assert page.locator("#panel p.kind code").inner_text() == node  # chosen again, as before it was grouped
 
     page.keyboard.press("Escape")
     strongest(page)
@@ -112,6 +113,28 @@ def test_a_prompt_is_traced_and_its_feature_read_labelled_switched_off_and_group
     assert 0 <= predicted <= 100
     assert 0 <= measured <= 100
     assert (before, predicted) != (before, before) or measured != before
+
+
+def test_a_threshold_moved_alone_is_found_again_when_the_graph_is_opened_from_history(opened: Tab) -> None:
+    page = opened.page
+    traced(page)
+    start = page.url.partition("#")[0]
+    graph = page.url.partition("#/trace/")[2].partition("?")[0]
+    slider = page.get_by_label(re.compile("^Nodes: share"))
+    before = slider.input_value()
+    for _ in range(20):
+        slider.press("ArrowLeft")
+    moved = slider.input_value()
+    assert moved != before
+    page.wait_for_function(
+        "async id => (await (await fetch(`/api/graphs/${id}/arrangement`)).json()).revision > 0", arg=graph
+    )
+    page.goto("about:blank")
+    page.goto(start)
+    page.get_by_role("button", name=re.compile("^History")).click()
+    page.locator(".menu li button").filter(has_text=PROMPT).first.click()
+    page.wait_for_selector("g[role=option].target")
+    assert slider.input_value() == moved
 
 
 def test_two_personas_are_compared_by_influence(opened: Tab) -> None:

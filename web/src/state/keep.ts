@@ -2,7 +2,7 @@
 // anything; a link opened elsewhere brings its pins and groups along. Two tabs' changes are merged, none is lost.
 import { effect } from "@preact/signals";
 import { Refused, api } from "../api_client";
-import { type Arrangement, EMPTY, merge, readGroups, same, writeGroups } from "../model/arrange";
+import { type Arrangement, type Cut, EMPTY, merge, readGroups, same, sameCut, writeGroups } from "../model/arrange";
 import { begin, replace } from "../model/history";
 import type { ArrangementView } from "../types";
 import { attempt, embedded, notify } from "./app";
@@ -14,6 +14,9 @@ import {
 
 let revision = 0;
 let base: Arrangement = EMPTY;
+/** The thresholds that the workspace has, and those that a person last found or kept here. */
+let kept: Cut = { node: 0, edge: 0 };
+let seen: Cut = kept;
 let ready = false;
 let saving: Promise<void> | null = null;
 let again = false;
@@ -43,12 +46,13 @@ function openEmbedded(said: Readonly<Record<string, string>>): void {
 }
 
 async function openKept(id: string, said: Readonly<Record<string, string>>): Promise<void> {
-  const kept = await attempt(() => api.arrangement(id));
-  if (!kept || id !== graphId.peek()) return;
-  revision = kept.revision;
-  base = { pins: kept.pins, groups: kept.groups, positions: kept.positions };
-  thresholds.value = { node: share(said["node"], kept.thresholds.node), edge: share(said["edge"], kept.thresholds.edge) };
-  changes.value = begin(kept.revision > 0 ? base : fromAddress(said));
+  const found = await attempt(() => api.arrangement(id));
+  if (!found || id !== graphId.peek()) return;
+  revision = found.revision;
+  base = { pins: found.pins, groups: found.groups, positions: found.positions };
+  kept = found.thresholds;
+  seen = thresholds.value = { node: share(said["node"], kept.node), edge: share(said["edge"], kept.edge) };
+  changes.value = begin(same(base, EMPTY) ? fromAddress(said) : base);
   await refresh();
 }
 
@@ -104,21 +108,31 @@ export function keepState(): void {
     if (ready) fetchKept();
   });
   effect(() => {
-    const now = arrangement.value;
+    arrangement.value;
     thresholds.value;
-    if (ready && !embedded && (!same(now, base) || saving)) void save();
+    if (ready && !embedded && (unkept() || saving)) void save();
   });
+}
+
+function unkept(): boolean {
+  return !same(arrangement.peek(), base) || !sameCut(thresholds.peek(), seen);
+}
+
+/** A link's thresholds are looked at, and kept only once a slider was moved. */
+function ownCut(): Cut {
+  return sameCut(thresholds.peek(), seen) ? kept : thresholds.peek();
 }
 
 /** Sends what is not kept yet before the graph, or the page, is left. */
 function flush(): void {
-  if (!ready || embedded || same(arrangement.peek(), base)) return;
-  const body = { revision, ...plain(arrangement.peek()), thresholds: thresholds.peek() };
+  if (!ready || embedded || !unkept()) return;
+  const body = { revision, ...plain(arrangement.peek()), thresholds: ownCut() };
   base = arrangement.peek();
+  seen = thresholds.peek();
   api.arrange(graphId.peek(), body, true).catch(() => undefined);
 }
 
-/** One save at a time, always of the newest state; what another tab kept meanwhile is merged in. */
+/** One save at a time, of the newest state once it rests; what another tab kept meanwhile is merged in. */
 async function save(): Promise<void> {
   if (saving) {
     again = true;
@@ -128,7 +142,7 @@ async function save(): Promise<void> {
     do {
       again = false;
       await new Promise((done) => setTimeout(done, 250));
-      if (ready && !same(arrangement.peek(), base)) await saveOnce();
+      if (!again && ready && unkept()) await saveOnce();
     } while (again);
   })();
   await saving;
@@ -137,13 +151,13 @@ async function save(): Promise<void> {
 
 async function saveOnce(): Promise<void> {
   const id = graphId.peek();
-  const mine = arrangement.peek();
-  const body: ArrangementView = { revision, ...plain(mine), thresholds: thresholds.peek() };
+  const [mine, cut, sent] = [arrangement.peek(), thresholds.peek(), ownCut()];
+  const body: ArrangementView = { revision, ...plain(mine), thresholds: sent };
   try {
-    const kept = await api.arrange(id, body);
+    const answer = await api.arrange(id, body);
     if (id !== graphId.peek()) return;
-    revision = kept.revision;
-    base = mine;
+    revision = answer.revision;
+    [base, seen, kept] = [mine, cut, sent];
   } catch (error) {
     if (id !== graphId.peek()) return;
     if (!(error instanceof Refused) || error.status !== 409) {
@@ -153,7 +167,7 @@ async function saveOnce(): Promise<void> {
     const { newest } = error.body as { newest: ArrangementView };
     const theirs = { pins: newest.pins, groups: newest.groups, positions: newest.positions };
     const merged = merge(base, arrangement.peek(), theirs);
-    [revision, base] = [newest.revision, theirs];
+    [revision, base, kept] = [newest.revision, theirs, newest.thresholds];
     changes.value = replace(changes.peek(), merged);
     again = true;
   }
