@@ -1,6 +1,7 @@
 // The graph and what is drawn of it: lookups are right, groups sum what they hold, filters keep what a person pinned.
 import { describe, expect, it } from "vitest";
 import { EMPTY, group, togglePin } from "../src/model/arrange";
+import { byMark, families, letterPlace } from "../src/model/families";
 import { Grid, neighbour } from "../src/model/grid";
 import { featureOf, readGraph, search, withNodes } from "../src/model/graph";
 import { layOut, quietRuns } from "../src/model/layout";
@@ -92,6 +93,29 @@ describe("the scene", () => {
     expect(found.get(scene.byKey.get("L1/3@1")!)).toBe(1);
     expect(found.get(scene.byKey.get("E1@1")!)).toBe(-1);
     expect(found.get(scene.byKey.get("L0/1@0")!)).toBeUndefined();
+  });
+});
+
+describe("label groups", () => {
+  const graph = readGraph(view());
+  const same = (node: { label?: string | null; id: string }) => ({ text: node.id === "L1/3@1" ? "Alpha " : node.label || node.id, named: true });
+
+  it("are what was grouped and equal labels, each with a hue and a letter; all else has none", () => {
+    const arranged = group(EMPTY, ["L0/2@1", "E1@1"], "by hand");
+    const found = families(makeScene(graph, arranged, ALL, same));
+    expect(found.map((each) => [each.letter, each.hue, each.name, each.marks.map((mark) => mark.key)])).toEqual([
+      ["A", 0, "by hand", ["g1"]],
+      ["B", 1, "alpha", ["L0/1@0", "L1/3@1"]],
+    ]);
+    expect(byMark(found).size).toBe(3);
+    expect(families(makeScene(graph, EMPTY, ALL, name))).toEqual([]);
+  });
+
+  it("have their letter inside a large mark, beside a small or a pinned one", () => {
+    const mark = makeScene(graph, EMPTY, ALL, name).byKey.get("L0/1@0")!;
+    expect(letterPlace({ ...mark, x: 50, y: 9, r: 9 })).toEqual({ x: 50, y: 9, inside: true });
+    expect(letterPlace({ ...mark, x: 50, y: 9, r: 4 })).toEqual({ x: 62, y: 9, inside: false });
+    expect(letterPlace({ ...mark, x: 50, y: 9, r: 9, pinned: true }).inside).toBe(false);
   });
 });
 

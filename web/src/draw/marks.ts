@@ -1,14 +1,19 @@
 // Marks on a canvas: what is lit above the dimmed graph, and all of them when there are too many for SVG.
+import { type Family, letterPlace } from "../model/families";
 import type { Layout } from "../model/layout";
 import type { Mark } from "../model/scene";
 import { percent } from "../model/text";
 import { MONO, type Palette, SANS, colourOf } from "./palette";
 
 export interface Look {
-  colour: "plain" | "sign" | "label";
+  colour: "plain" | "sign" | "label" | "group";
   /** The sign a mark is coloured by; 0 for none. */
   sign: (mark: Mark) => number;
+  /** The label group that a mark is coloured and lettered by. */
+  family: (mark: Mark) => Family | undefined;
 }
+
+export const LETTER = `600 ${SANS}`;
 
 export interface Paint {
   fill: string;
@@ -21,6 +26,8 @@ export interface Paint {
 export function paint(mark: Mark, colours: Palette, look: Look): Paint {
   if (mark.kind === "error") return { fill: colours.raised, stroke: colours.faint, width: 1.5, dash: false };
   if (mark.kind === "token") return { fill: colours.token, stroke: colours.paper, width: 1.5, dash: false };
+  const hue = look.colour === "group" ? colours.groups[look.family(mark)?.hue ?? -1] : undefined;
+  if (mark.half > 0 && hue) return { fill: colours.raised, stroke: hue, width: 2, dash: false };
   if (mark.half > 0) return { fill: colours.raised, stroke: colours.line, width: 1.2, dash: false };
   if (look.colour === "sign") {
     const sign = look.sign(mark);
@@ -28,6 +35,7 @@ export function paint(mark: Mark, colours: Palette, look: Look): Paint {
     if (sign < 0) return { fill: colours.paper, stroke: colours.minus, width: 2.5, dash: true };
   }
   if (look.colour === "label" && mark.named) return { fill: colourOf(mark.name, colours.groups), stroke: colours.paper, width: 1.5, dash: false };
+  if (look.colour === "group") return { fill: hue ?? colours.feature, stroke: colours.paper, width: 1.5, dash: false };
   return { fill: mark.named ? colours.named : colours.feature, stroke: colours.paper, width: 1.5, dash: false };
 }
 
@@ -62,6 +70,7 @@ export function drawMark(pen: CanvasRenderingContext2D, mark: Mark, colours: Pal
     pen.lineWidth = heavy ? 3 : 2;
     pen.stroke();
   }
+  if (look.colour === "group") writeLetter(pen, mark, colours, look.family(mark));
   pen.setLineDash([]);
 }
 
@@ -70,6 +79,29 @@ function dot(pen: CanvasRenderingContext2D, mark: Mark, colours: Palette): void 
   pen.arc(mark.x, mark.y, Math.max(1.5, mark.r * 0.35), 0, 2 * Math.PI);
   pen.fillStyle = colours.paper;
   pen.fill();
+}
+
+function writeLetter(pen: CanvasRenderingContext2D, mark: Mark, colours: Palette, family: Family | undefined): void {
+  if (!family) return;
+  const { x, y, inside } = letterPlace(mark);
+  const hue = colours.groups[family.hue]!;
+  pen.setLineDash([]);
+  pen.font = LETTER;
+  pen.textAlign = "center";
+  if (mark.half > 0) {
+    pen.beginPath();
+    pen.arc(x, y, 9, 0, 2 * Math.PI);
+    pen.fillStyle = hue;
+    pen.fill();
+  } else if (!inside) {
+    pen.lineJoin = "round";
+    pen.lineWidth = 4;
+    pen.strokeStyle = colours.paper;
+    pen.strokeText(family.letter, x, y + 4.5);
+  }
+  pen.fillStyle = inside ? colours.paper : hue;
+  pen.fillText(family.letter, x, y + 4.5);
+  pen.textAlign = "left";
 }
 
 function writeBox(pen: CanvasRenderingContext2D, mark: Mark, colours: Palette): void {

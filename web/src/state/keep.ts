@@ -69,7 +69,7 @@ function readSettings(said: Readonly<Record<string, string>>): void {
   errorsShown.value = said["errors"] !== "0";
   labelsShown.value = said["labels"] !== "0";
   pinnedOnly.value = said["only"] === "pins";
-  colour.value = (["sign", "label"].includes(said["colour"] ?? "") ? said["colour"] : "plain") as Colour;
+  colour.value = (["sign", "label", "group"].includes(said["colour"] ?? "") ? said["colour"] : "plain") as Colour;
   tab.value = said["tab"] === "card" ? "card" : "links";
   query.value = "";
 }

@@ -3,6 +3,7 @@
 import { computed, signal } from "@preact/signals";
 import { Refused, api } from "../api_client";
 import { type Arrangement, EMPTY, adopt, addToGroup, group, groupOf, move, rechosen, rename, togglePin, ungroup } from "../model/arrange";
+import { type Family, families } from "../model/families";
 import { type Graph, type Node, featureOf, readGraph, search, withNodes } from "../model/graph";
 import { type History, begin, record, redo, undo } from "../model/history";
 import { type Mark, type Scene, makeScene } from "../model/scene";
@@ -10,7 +11,7 @@ import { cut, percent, shown } from "../model/text";
 import type { GraphView, NodeDetail, ScoresView } from "../types";
 import { attempt, embedded, nameOf, names, notify, spoken } from "./app";
 
-export type Colour = "plain" | "sign" | "label";
+export type Colour = "plain" | "sign" | "label" | "group";
 
 export const graphId = signal("");
 export const graph = signal<Graph | null>(null);
@@ -56,6 +57,9 @@ export const scene = computed<Scene | null>(() => {
   const { node, edge } = embedded ? thresholds.value : { node: 1, edge: 1 };
   return makeScene(found, arrangement.value, { errors: errorsShown.value, pinnedOnly: pinnedOnly.value, node, edge }, nodeName);
 });
+
+/** The label groups by which marks are coloured; none in another mode. */
+export const labelGroups = computed<readonly Family[]>(() => (scene.value && colour.value === "group" ? families(scene.value) : []));
 
 export const primary = computed<string | null>(() => chosen.value.at(-1) ?? null);
 export const primaryMark = computed<Mark | null>(() => (primary.value ? (scene.value?.byKey.get(primary.value) ?? null) : null));
@@ -163,6 +167,12 @@ export function choose(key: string | null, more = false): void {
   else chosen.value = [key];
   const mark = key ? scene.peek()?.byKey.get(key) : null;
   if (mark) spoken.value = `Selected ${describe(mark)}`;
+}
+
+/** Everything of a label group at once. */
+export function chooseAll(keys: readonly string[]): void {
+  choose(null);
+  chosen.value = keys;
 }
 
 export function choosePath(nodes: readonly string[] | null): void {

@@ -4,6 +4,8 @@ import { type Signal, useComputed, useSignal, useSignalEffect } from "@preact/si
 import { useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { measure, palette } from "../draw/palette";
 import { MANY, Stage } from "../draw/stage";
+import type { Look } from "../draw/marks";
+import { byMark } from "../model/families";
 import { Grid } from "../model/grid";
 import { type Layout, layOut, quietRuns } from "../model/layout";
 import { light, signs } from "../model/light";
@@ -11,7 +13,7 @@ import { type Mark, type Scene, anchor } from "../model/scene";
 import { shown } from "../model/text";
 import { dark } from "../state/app";
 import {
-  arrangement, choose, chosen, colour, folding, found, graph, hovered, labelsShown, moveMark, opened, path, primaryMark, query, scene, zoom,
+  arrangement, choose, chosen, colour, folding, found, graph, hovered, labelGroups, labelsShown, moveMark, opened, path, primaryMark, query, scene, zoom,
 } from "../state/trace";
 import { MarkList, Marks } from "./marks";
 import { Axis, Chips } from "./axes";
@@ -66,7 +68,7 @@ export function LinkGraph() {
     const [where, what] = [layout.value, scene.value];
     const view = graph.value?.view;
     const colours = palette(dark.value);
-    const look = { colour: colour.value, sign: signOf(what) };
+    const look = lookOf(what);
     if (!where || !what || !view || !stage.current) return;
     stage.current.drawBase(what, where, colours, look, view.first_position);
     Object.assign(document.documentElement.dataset, { links: String(what.links.length), took: stage.current.took.toFixed(0) });
@@ -82,7 +84,7 @@ export function LinkGraph() {
       found: query.value ? found.value.map((node) => node.id) : null,
     };
     const now = light(what, wanted);
-    const look = { colour: colour.value, sign: signOf(what) };
+    const look = lookOf(what);
     stage.current.drawLit(where, palette(dark.value), look, { ...now, chosen: new Set(chosen.value) });
     plot.current?.classList.toggle("lit", now.marks.size > 0);
   });
@@ -124,12 +126,17 @@ function MarksOrList({ layout }: { layout: Signal<Layout | null> }) {
   const isDark = dark.value;
   const how = colour.value;
   const selected = chosen.value.join(" ");
-  const sign = useMemo(() => signOf(what), [what, how, primaryMark.value]);
+  const look = useMemo(() => lookOf(what), [what, how, primaryMark.value]);
   const many = (what?.marks.length ?? 0) > MANY;
   return useMemo(() => {
     if (!where || !what) return null;
-    return many ? <MarkList scene={what} /> : <Marks scene={what} layout={where} colours={palette(isDark)} look={{ colour: how, sign }} />;
-  }, many ? [what, selected] : [where, what, isDark, how, sign, selected]);
+    return many ? <MarkList scene={what} /> : <Marks scene={what} layout={where} colours={palette(isDark)} look={look} />;
+  }, many ? [what, selected] : [where, what, isDark, look, selected]);
+}
+
+function lookOf(what: Scene | null): Look {
+  const groups = byMark(labelGroups.value);
+  return { colour: colour.value, sign: signOf(what), family: (mark) => groups.get(mark) };
 }
 
 function signOf(what: Scene | null): (mark: Mark) => number {

@@ -2,6 +2,7 @@
 // while the canvas draws them.
 import { type Look, paint } from "../draw/marks";
 import { type Palette, measure } from "../draw/palette";
+import { letterPlace } from "../model/families";
 import type { Layout } from "../model/layout";
 import type { Mark, Scene } from "../model/scene";
 import { percent } from "../model/text";
@@ -32,7 +33,8 @@ export function Marks({ scene, layout, colours, look }: Props) {
     <svg class="marks" viewBox={`0 0 ${layout.width} ${layout.height}`} role="presentation">
       {scene.marks.map((mark) => (
         <g key={mark.key} id={`node-${mark.key}`} class={mark.kind} role="option" aria-selected={picked.has(mark.key)} aria-label={describe(mark)}>
-          {mark.half > 0 ? <Box mark={mark} /> : <Shape mark={mark} colours={colours} look={look} />}
+          {mark.half > 0 ? <Box mark={mark} stroke={look.family(mark) && paint(mark, colours, look).stroke} /> : <Shape mark={mark} colours={colours} look={look} />}
+          <Letter mark={mark} colours={colours} look={look} />
         </g>
       ))}
       <g aria-hidden="true">
@@ -60,12 +62,26 @@ function Shape({ mark, colours, look }: { mark: Mark; colours: Palette; look: Lo
   );
 }
 
-function Box({ mark }: { mark: Mark }) {
+/** The letter of its label group. */
+function Letter({ mark, colours, look }: { mark: Mark; colours: Palette; look: Look }) {
+  const family = look.family(mark);
+  if (!family) return null;
+  const { x, y, inside } = letterPlace(mark);
+  const hue = colours.groups[family.hue]!;
+  return (
+    <>
+      {mark.half > 0 && <circle cx={x} cy={y} r={9} fill={hue} />}
+      <text class={inside ? "letter" : "letter tag"} x={x} y={y + 4.5} text-anchor="middle" style={{ fill: inside ? colours.paper : hue }}>{family.letter}</text>
+    </>
+  );
+}
+
+function Box({ mark, stroke }: { mark: Mark; stroke: string | undefined }) {
   const [left, top, wide, high] = [mark.x - mark.half, mark.y - mark.r, 2 * mark.half, 2 * mark.r];
   if (mark.kind === "group") {
     return (
       <>
-        <rect class="box" x={left} y={top} width={wide} height={high} rx={13} />
+        <rect class="box" x={left} y={top} width={wide} height={high} rx={13} style={stroke ? { stroke, strokeWidth: 2 } : undefined} />
         <text class="groupname" x={left + 11} y={mark.y + 4}>{clipped(mark.name, wide - 40)}</text>
         <text class="share" x={left + wide - 9} y={mark.y + 4} text-anchor="end">{` ${mark.members.length}`}</text>
       </>

@@ -4,7 +4,7 @@ import { type Node, featureOf } from "../model/graph";
 import { percent, plural, shown } from "../model/text";
 import type { PathView } from "../types";
 import {
-  arrangement, bring, choose, chooseNode, choosePath, found, graph, nodeName, path, primary, primaryMark, primaryNode, query, renameGroup, suggestGroups,
+  arrangement, bring, choose, chooseAll, chooseNode, choosePath, colour, found, graph, labelGroups, nodeName, path, primary, primaryMark, primaryNode, query, renameGroup, suggestGroups,
   ungroupOne,
 } from "../state/trace";
 import { editChosen } from "../state/edit";
@@ -80,6 +80,7 @@ function WholeGraph() {
         </button>
       ))}
       {pins.map((id) => <Pinned key={id} id={id} />)}
+      {colour.value === "group" && <LabelGroups />}
       <Paths paths={view.paths} title="Strongest paths" />
       <Role title="Input features" note="mostly from tokens" ids={view.roles.inputs} />
       <Role title="Output features" note="mostly direct" ids={view.roles.outputs} />
@@ -90,6 +91,23 @@ function WholeGraph() {
         </p>
       )}
       <p class="note">Point at a mark to preview what it reads and writes; click to keep it. <kbd>?</kbd> shows every key.</p>
+    </>
+  );
+}
+
+/** What the letters in the graph stand for. */
+function LabelGroups() {
+  return (
+    <>
+      <Heading note="a click chooses all of one">Label groups</Heading>
+      <Few items={labelGroups.value} few={12} empty="Nothing is grouped, and no label stands here twice.">
+        {(family) => (
+          <button type="button" class="row two" onClick={() => chooseAll(family.marks.map((mark) => mark.key))}>
+            <span class="what"><b class="letterkey" style={{ background: `var(--group-${family.hue})` }}>{family.letter}</b> {family.name}</span>
+            <span class="part">{family.marks[0]!.group ? "group of " : ""}{plural(family.marks.reduce((sum, mark) => sum + mark.members.length, 0), "node")}</span>
+          </button>
+        )}
+      </Few>
     </>
   );
 }

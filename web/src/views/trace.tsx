@@ -60,10 +60,11 @@ function Tools() {
       <label class="switch" title="Only what is pinned or grouped, with tokens and outputs"><input type="checkbox" checked={pinnedOnly.value} onChange={(event) => (pinnedOnly.value = event.currentTarget.checked)} />Pinned</label>
       <label class="switch">
         Colour{" "}
-        <select value={colour.value} onChange={(event) => (colour.value = event.currentTarget.value as Colour)} title="Sign: towards what is chosen, else the likeliest output">
+        <select value={colour.value} onChange={(event) => (colour.value = event.currentTarget.value as Colour)} title="Sign: towards what is chosen, else the likeliest output. Group: what was grouped and equal labels, each with a letter">
           <option value="plain">named</option>
           <option value="sign">sign</option>
           <option value="label">label</option>
+          <option value="group">label group</option>
         </select>
       </label>
       <button type="button" class="icon" aria-label="Undo" title="Undo (u)" disabled={!changes.value.past.length} onClick={undoChange}>↶</button>

@@ -1,0 +1,42 @@
+// Label groups: what a person grouped, and features that bear the same label. Each has a hue and a letter, so that a
+// colour never stands alone; everything else stays neutral. Pure.
+import type { Mark, Scene } from "./scene";
+
+export interface Family {
+  letter: string;
+  /** Which of the palette's group colours. */
+  hue: number;
+  name: string;
+  marks: Mark[];
+}
+
+export const HUES = 8;
+const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
+/** Groups made by hand first, then equal labels, the most influential first; no more than there are letters. */
+export function families(scene: Scene): Family[] {
+  const found = new Map<string, Mark[]>();
+  for (const mark of scene.marks) {
+    if (mark.kind !== "group" && !(mark.kind === "feature" && mark.named)) continue;
+    const key = mark.group ? `group ${mark.key}` : `label ${mark.name.trim().toLowerCase()}`;
+    found.set(key, [...(found.get(key) ?? []), mark]);
+  }
+  const weight = (marks: readonly Mark[]) => marks.reduce((sum, mark) => sum + mark.influence, 0);
+  const made = (marks: readonly Mark[]) => Number(marks[0]!.group !== null);
+  return [...found.values()]
+    .filter((marks) => made(marks) || marks.length > 1)
+    .sort((a, b) => made(b) - made(a) || weight(b) - weight(a))
+    .slice(0, LETTERS.length)
+    .map((marks, i) => ({ letter: LETTERS[i]!, hue: i % HUES, name: marks[0]!.name, marks }));
+}
+
+export function byMark(list: readonly Family[]): ReadonlyMap<Mark, Family> {
+  return new Map(list.flatMap((family) => family.marks.map((mark) => [mark, family] as const)));
+}
+
+/** Where a mark's letter stands: in its middle, at the edge of a box, or beside a mark that is too small or pinned. */
+export function letterPlace(mark: Mark): { x: number; y: number; inside: boolean } {
+  if (mark.half > 0) return { x: mark.x - mark.half, y: mark.y, inside: true };
+  const inside = mark.r >= 7 && !mark.pinned;
+  return { x: inside ? mark.x : mark.x + mark.r + 8, y: mark.y, inside };
+}
