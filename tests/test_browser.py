@@ -160,6 +160,11 @@ def test_two_personas_are_compared_by_influence(opened: Tab) -> None:
     assert rows.first.inner_text().startswith("absent")
     shared.click()
     assert "absent" not in page.locator(".comparerow").first.inner_text()
+    small = page.locator(".smallscroll canvas")
+    assert small.count() == 2
+    small.last.click()
+    page.wait_for_selector("g[role=option].target")
+    assert "preschooler" in page.get_by_label("Prompt", exact=True).input_value()
 
 
 def test_an_exported_file_shows_graph_and_cards_with_the_network_off(

@@ -4,7 +4,7 @@ import { EMPTY, group, togglePin } from "../src/model/arrange";
 import { byMark, families, letterPlace } from "../src/model/families";
 import { Grid, neighbour } from "../src/model/grid";
 import { featureOf, readGraph, search, withNodes } from "../src/model/graph";
-import { layOut, quietRuns } from "../src/model/layout";
+import { layOut, loudness, quietRuns } from "../src/model/layout";
 import { light, signs } from "../src/model/light";
 import { edgesBetween, makeScene } from "../src/model/scene";
 import { view } from "./fixtures";
@@ -156,6 +156,12 @@ describe("the layout", () => {
     const at = grouped.byKey.get("g1")!.x;
     layOut(grouped, 2, 2, { ...room, moved: { "L0/1@0": [-20, 0] } });
     expect(grouped.byKey.get("g1")!.x).toBe(at - 20);
+  });
+
+  it("counts a token as loud by what stands above it, and always where an output does", () => {
+    const [first, last] = loudness(makeScene(graph, EMPTY, ALL, name), 2);
+    expect(first).toBeCloseTo(0.9);
+    expect(last).toBeCloseTo(2.8);
   });
 
   it("folds only runs of quiet tokens, and only in long prompts", () => {

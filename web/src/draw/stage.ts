@@ -40,8 +40,8 @@ export class Stage {
     return pen;
   }
 
-  /** Draws all of it: paper, weak links (as a haze when they are many), strong links, and marks when those are many. */
-  drawBase(scene: Scene, layout: Layout, colours: Palette, look: Look, first: number): void {
+  /** Draws all of it: paper, weak links (as a haze when they are many), strong links, and marks when those are many or asked for. */
+  drawBase(scene: Scene, layout: Layout, colours: Palette, look: Look, first: number, marks = scene.marks.length > MANY): void {
     const started = performance.now();
     const pen = this.ready(this.base, layout);
     pen.clearRect(0, 0, layout.width, layout.height);
@@ -54,7 +54,7 @@ export class Stage {
       drawHaze(pen, links.filter((link) => !drawn.has(link)), colours, layout.width, layout.height, strength);
     }
     drawLinks(pen, clear, colours, layout.scale, clear === links ? strength : 0.65);
-    if (scene.marks.length > MANY) {
+    if (marks) {
       for (const mark of scene.marks) drawMark(pen, mark, colours, look);
       drawTags(pen, layout, colours, () => true);
     }

@@ -54,6 +54,13 @@ const CHIP = 128;
 const FOLD = 44;
 export const BOX = 13; // half the height of an output's or a group's box
 
+/** How much influence stands above each token. */
+export function loudness(scene: Scene, tokens: number): number[] {
+  const sums = Array<number>(tokens).fill(0);
+  for (const mark of scene.marks) for (const node of mark.members) sums[node.position]! += node.kind === "target" ? 1 : node.influence;
+  return sums;
+}
+
 /** Runs of at least three tokens whose marks hold little of the influence, in a prompt too long to show whole. */
 export function quietRuns(influence: readonly number[], most = 40): [number, number][] {
   if (influence.length <= most) return [];

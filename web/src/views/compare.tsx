@@ -8,6 +8,7 @@ import { attempt, nameOf } from "../state/app";
 import { entries, loadHistory, trace, tracing } from "../state/prompting";
 import { adjust, go, route } from "../state/route";
 import { alignedColumns } from "./aligned";
+import { SmallGraph } from "./small_graph";
 import { Few, Heading, KindMark, TokenText } from "./parts";
 
 type Where = "all" | ComparedFeature["where"];
@@ -69,6 +70,7 @@ function Compared({ view, where, setWhere }: { view: CompareView; where: Where; 
     <>
       <h2 class="unseen">What differs</h2>
       <Aligned view={view} />
+      <div class="smallpair"><SmallGraph name="A" id={view.a.id} /><SmallGraph name="B" id={view.b.id} /></div>
       <Heading note="probability">Answers</Heading>
       <table class="numbers answers">
         <thead><tr><th scope="col">A</th><th scope="col"><span class="unseen">token</span></th><th scope="col">B</th></tr></thead>

@@ -7,7 +7,7 @@ import { MANY, Stage } from "../draw/stage";
 import type { Look } from "../draw/marks";
 import { byMark } from "../model/families";
 import { Grid } from "../model/grid";
-import { type Layout, layOut, quietRuns } from "../model/layout";
+import { type Layout, layOut, loudness, quietRuns } from "../model/layout";
 import { light, signs } from "../model/light";
 import { type Mark, type Scene, anchor } from "../model/scene";
 import { shown } from "../model/text";
@@ -162,12 +162,6 @@ function place(what: Scene | null, size: { width: number; height: number }): Lay
   laid.layout = layout;
   laid.grid = new Grid(what.marks);
   return layout;
-}
-
-function loudness(what: Scene, tokens: number): number[] {
-  const sums = Array<number>(tokens).fill(0);
-  for (const mark of what.marks) for (const node of mark.members) sums[node.position]! += node.kind === "target" ? 1 : node.influence;
-  return sums;
 }
 
 function reveal(box: HTMLElement, mark: Mark): void {

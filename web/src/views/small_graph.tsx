@@ -1,0 +1,99 @@
+// A graph drawn small: to see at a glance how two differ. Pointing at a mark says its name, a click opens it in Trace.
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { api } from "../api_client";
+import { measure, palette } from "../draw/palette";
+import { Stage } from "../draw/stage";
+import { EMPTY } from "../model/arrange";
+import { type Node, featureOf, readGraph } from "../model/graph";
+import { Grid } from "../model/grid";
+import { layOut, loudness, quietRuns } from "../model/layout";
+import { type Mark, makeScene } from "../model/scene";
+import { percent, plural, shown } from "../model/text";
+import { attempt, dark, nameOf } from "../state/app";
+import { go } from "../state/route";
+import type { GraphView } from "../types";
+import { TokenText, placeName } from "./parts";
+
+const KEPT = { node: 0.6, edge: 0.9 }; // shares of the influence that are drawn
+const FOLDED = 8; // tokens, from which quiet runs are folded
+const SIZE = { zoom: 0.7, height: 260 };
+const PLAIN = { colour: "plain" as const, sign: () => 0, family: () => undefined };
+
+export function SmallGraph({ name, id }: { name: string; id: string }) {
+  const [view, setView] = useState<GraphView | null>(null);
+  useEffect(() => {
+    const mine = new AbortController();
+    setView(null);
+    void attempt(() => api.graph(id, KEPT.node, KEPT.edge, mine.signal)).then((found) => found && !mine.signal.aborted && setView(found));
+    return () => mine.abort();
+  }, [id]);
+  return <figure class="smallgraph">{view ? <Drawn name={name} id={id} view={view} /> : <figcaption class="note">Reading {name}…</figcaption>}</figure>;
+}
+
+function nameIn(view: GraphView, node: Node): { text: string; named: boolean } {
+  if (node.kind === "token") return { text: shown(view.tokens[node.position] ?? ""), named: true };
+  if (node.kind === "target") return { text: shown(node.label ?? ""), named: true };
+  if (node.kind === "error") return { text: `error L${node.layer}`, named: false };
+  const feature = featureOf(node.id) ?? node.id;
+  const text = (view.of_kit ? nameOf(feature, node.label, node.label_kind).text : node.label) || "";
+  return { text: text || feature, named: text !== "" };
+}
+
+function Drawn({ name, id, view }: { name: string; id: string; view: GraphView }) {
+  const box = useRef<HTMLDivElement>(null);
+  const canvas = useRef<HTMLCanvasElement>(null);
+  const [width, setWidth] = useState(0);
+  const [at, setAt] = useState<Mark | null>(null);
+  const isDark = dark.value;
+  useLayoutEffect(() => {
+    const fit = () => setWidth(box.current!.clientWidth);
+    const watch = new ResizeObserver(fit);
+    watch.observe(box.current!);
+    fit();
+    return () => watch.disconnect();
+  }, []);
+  const placed = useMemo(() => {
+    if (width <= 0) return null;
+    const graph = readGraph(view);
+    const scene = makeScene(graph, EMPTY, { errors: true, pinnedOnly: false, node: 1, edge: 1 }, (node) => nameIn(view, node));
+    const tokens = view.tokens.length;
+    const room = { ...SIZE, width, labels: false, folds: quietRuns(loudness(scene, tokens), FOLDED), measure, moved: {}, token: (i: number) => shown(view.tokens[i] ?? ""), strongest: graph.strongest };
+    const layout = layOut(scene, tokens, view.n_layers, room);
+    return { scene, layout, grid: new Grid(scene.marks) };
+  }, [view, width]);
+  useLayoutEffect(() => {
+    if (!placed || !canvas.current) return;
+    new Stage(canvas.current, canvas.current).drawBase(placed.scene, placed.layout, palette(isDark), PLAIN, view.first_position, true);
+    if (box.current) box.current.scrollLeft = placed.layout.width; // outputs mostly stand at the last token
+  }, [placed, isDark]);
+  const near = (event: MouseEvent) => {
+    const frame = canvas.current!.getBoundingClientRect();
+    return placed?.grid.nearest(event.clientX - frame.left, event.clientY - frame.top) ?? null;
+  };
+  const open = (event: MouseEvent) => {
+    const mark = near(event);
+    go("trace", id, mark ? { sel: mark.key } : {});
+  };
+  const size = { width: `${placed?.layout.width ?? 0}px`, height: `${placed?.layout.height ?? 0}px` };
+  const { nodes, edges } = view.counts.shown;
+  return (
+    <>
+      <figcaption class="note">
+        <b>{name}</b> {at ? <>{at.name} · {placeName(view, at.members[0]!)}{at.kind !== "target" && ` · ${percent(at.influence)}`}</> : `${plural(nodes, "node")}, ${plural(edges, "edge")}: those with ${percent(KEPT.node).replace(".0", "")} of the influence`}
+      </figcaption>
+      <div class="smallscroll" ref={box} tabIndex={0} role="group" aria-label={`${name}, drawn small`}>
+        <canvas
+          ref={canvas} role="img" aria-label={`${plural(nodes, "node")} and ${plural(edges, "edge")}; a click opens the graph`} style={size}
+          onPointerMove={(event) => setAt(near(event))} onPointerLeave={() => setAt(null)} onClick={open}
+        />
+        <div class="chips" style={{ width: size.width }}>
+          {placed?.layout.columns.map((column) => (
+            <span key={column.from} class={`chip${column.folded ? " folded" : ""}`} style={{ left: `${column.middle}px`, maxWidth: `${Math.min(128, column.width - 4)}px` }}>
+              {column.folded ? `⋯${column.to - column.from + 1}` : <TokenText text={view.tokens[column.from] ?? ""} />}
+            </span>
+          ))}
+        </div>
+      </div>
+    </>
+  );
+}
