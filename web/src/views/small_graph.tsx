@@ -19,6 +19,8 @@ const FOLDED = 8; // tokens, from which quiet runs are folded
 const SIZE = { zoom: 0.7, height: 260 };
 const PLAIN = { colour: "plain" as const, sign: () => 0, family: () => undefined };
 
+const part = (share: number) => percent(share).replace(".0", "");
+
 export function SmallGraph({ name, id }: { name: string; id: string }) {
   const [view, setView] = useState<GraphView | null>(null);
   useEffect(() => {
@@ -79,7 +81,7 @@ function Drawn({ name, id, view }: { name: string; id: string; view: GraphView }
   return (
     <>
       <figcaption class="note">
-        <b>{name}</b> {at ? <>{at.name} · {placeName(view, at.members[0]!)}{at.kind !== "target" && ` · ${percent(at.influence)}`}</> : `${plural(nodes, "node")}, ${plural(edges, "edge")}: those with ${percent(KEPT.node).replace(".0", "")} of the influence`}
+        <b>{name}</b> {at ? <>{at.name} · {placeName(view, at.members[0]!)}{at.kind !== "target" && ` · ${percent(at.influence)}`}</> : `${plural(nodes, "node")} with ${part(KEPT.node)} of the influence, ${plural(edges, "edge")} with ${part(KEPT.edge)}`}
       </figcaption>
       <div class="smallscroll" ref={box} tabIndex={0} role="group" aria-label={`${name}, drawn small`}>
         <canvas
