@@ -163,11 +163,11 @@ class _Reader:
                 continue
             held = self.subject.capture(ids, [site])  # type: ignore[list-item]
             counted = counted.to(self.subject.device)
-            seen, tallied = {}, []
+            seen = {}
             for layer in self.offsets:
                 active = self.dictionary.encode(layer, held[site, layer][counted])  # type: ignore[index]
                 seen[layer] = _seen(active, len(at.document))
-                tallied.append(self.threads.submit(self._observe, layer, seen[layer], at))
+            tallied = [self.threads.submit(self._observe, layer, own, at) for layer, own in seen.items()]
             self._sample(seen, at)
             for each in tallied:
                 each.result()
@@ -201,12 +201,21 @@ class _Reader:
             tally.pool.append(self._fired_near(seen, at, drawn))
 
     def _fired_at(self, seen: dict[int, Seen], at: At, drawn: np.ndarray) -> dict[str, np.ndarray]:
-        found = [np.concatenate(self._fired(seen, i, i + 1)) for i in drawn.tolist()]
+        rank, feature = [], []  # of every firing: which of the drawn positions it is at, and the feature
+        for layer, offset in self.offsets.items():
+            own = seen[layer]
+            counts = own.starts[drawn + 1] - own.starts[drawn]
+            where = np.repeat(own.starts[drawn] - counts.cumsum() + counts, counts) + np.arange(counts.sum())
+            on = own.value[where] > 0
+            rank.append(np.repeat(np.arange(len(drawn)), counts)[on])
+            feature.append(offset + own.feature[where][on])
+        ranks = np.concatenate(rank)
+        order = np.argsort(ranks, kind="stable")
         return {
             "document": at.document[drawn],
             "position": at.position[drawn],
-            "count": np.array([len(each) for each in found], np.int32),
-            "feature": np.concatenate(found).astype(np.int32),
+            "count": np.bincount(ranks, minlength=len(drawn)).astype(np.int32),
+            "feature": np.concatenate(feature)[order].astype(np.int32),
         }
 
     def _fired_near(self, seen: dict[int, Seen], at: At, drawn: np.ndarray) -> dict[str, np.ndarray]:
