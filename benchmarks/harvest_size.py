@@ -51,7 +51,7 @@ def generated(n_features: int) -> tuple[Tally, Documents]:
     )
     of = Harvested(
         dictionary="0" * 64, corpus=documents.mark, n_features=a_layer * LAYERS, n_documents=n_documents,
-        config=HarvestConfig(),
+        config=HarvestConfig(rules=False),
     )  # fmt: skip
     tally = Tally.empty(of)
     reader = reading._Reader(

@@ -24,7 +24,7 @@ from clew.kit import Kit
 from clew.training.corpus import encode_documents
 from tests import models
 from tests.test_cli_training import refused
-from tests.test_harvest import made, rows_of_words
+from tests.test_harvest import SMALL, made, rows_of_words
 
 PROMPT = "The capital of France is"
 
@@ -50,6 +50,16 @@ def test_an_atlas_holds_what_the_rules_say_of_its_cards(minnow: Kit) -> None:
     assert UNCLEAR not in atlas.said_by_rule
     cards = [card for _, card in zip(range(40), atlas.cards(), strict=False)]
     assert cards == [atlas[card.feature] for card in cards]
+
+
+def test_rules_can_be_left_out(tmp_path: Path) -> None:
+    subject = models.subject("gpt2", torch.float32)
+    dictionary = models.dictionary("clt", subject, dtype=torch.float32)
+    documents, without = encode_documents(subject, rows_of_words(300)), replace(SMALL, rules=False)
+    with made(subject, dictionary, documents, tmp_path / "a.sqlite", without) as atlas:
+        assert atlas.said_by_rule == {}
+        assert {label.note for label in atlas.rules().values()} <= {"no rule was asked for", "it never fired"}
+        atlas.check_whole()
 
 
 def test_a_changed_rule_is_a_damaged_atlas(minnow: Kit, tmp_path: Path) -> None:

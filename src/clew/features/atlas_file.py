@@ -48,6 +48,7 @@ from clew.features.tally import HarvestConfig, Tally, merged
 from clew.subject.subject import Subject
 from clew.training.corpus import Documents
 
+NOT_ASKED = "no rule was asked for"
 TEXT_TOKENS = 1024  # tokens of the documents in one block of texts, if they are shorter
 TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
@@ -161,16 +162,19 @@ def write_atlas(
         packer.digest.update(json.dumps(rows).encode())
         made.executemany("INSERT INTO tokens VALUES (?, ?)", rows)
         meta: dict[str, Any] = {"about": about, "content": "", "date": now(), "provenance": files.provenance(**facts)}
-        yield from _write_rules(made, packer, Atlas.reading(Path(path), made, meta), found.counts.fired)
+        yield from _write_rules(made, packer, Atlas.reading(Path(path), made, meta), found.counts.fired, config.rules)
         meta["content"] = packer.digest.hexdigest()
         made.executemany("INSERT INTO meta VALUES (?, ?)", [(k, json.dumps(v)) for k, v in meta.items()])
 
 
-def _write_rules(made: sqlite3.Connection, packer: Packer, atlas: Atlas, fired: np.ndarray) -> Iterator[Progress]:
+def _write_rules(
+    made: sqlite3.Connection, packer: Packer, atlas: Atlas, fired: np.ndarray, wanted: bool
+) -> Iterator[Progress]:
     """Label every feature by rule, from its card as it was written; those that never fired need none."""
     for block, begin in enumerate(range(0, len(fired), RULES)):
-        alive = begin + fired[begin : begin + RULES].nonzero()[0]
-        said = [[UNCLEAR, NEVER_FIRED]] * len(fired[begin : begin + RULES])
+        some = fired[begin : begin + RULES]
+        said = [[UNCLEAR, NOT_ASKED if n else NEVER_FIRED] for n in some]
+        alive = begin + some.nonzero()[0] if wanted else np.zeros(0, np.int64)
         for number, card in zip(alive.tolist(), atlas.cards(alive.tolist()), strict=True):
             label = heuristic_label(card)
             said[number - begin] = [label.text, label.note]

@@ -46,6 +46,8 @@ class HarvestConfig:
     """Positions of the corpus from which silent contexts are taken, about."""
     pairs: int = 32768
     """Positions of the corpus on which features that fire together are counted, about."""
+    rules: bool = True
+    """Label every feature by rule at the end, a few milliseconds each."""
 
     def __post_init__(self) -> None:
         low = min(asdict(self).values())
