@@ -70,7 +70,7 @@ def first_load() -> None:
 
 def from_enter_to_graph(opened: Browser, workspace: Path, rounds: int) -> None:
     seconds = []
-    with serving(make_app(clew.load("minnow"), workspace)) as address, tab(opened) as found:
+    with serving(make_app(workspace, clew.load("minnow"))) as address, tab(opened) as found:
         page = found.page
         page.goto(address)
         for name in PROMPTS[1][: rounds + 1]:

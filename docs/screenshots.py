@@ -31,7 +31,7 @@ COLOURS = 128
 def main() -> None:
     torch.set_num_threads(1)
     FOLDER.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as workspace, serving(make_app(clew.load("minnow"), workspace)) as address:
+    with tempfile.TemporaryDirectory() as workspace, serving(make_app(workspace, clew.load("minnow"))) as address:
         for scheme in ("light", "dark"):
             with browser() as opened, tab(opened, color_scheme=scheme) as found:
                 views(found.page, address, scheme)

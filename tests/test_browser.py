@@ -33,7 +33,7 @@ def kit() -> clew.Kit:
 
 @pytest.fixture
 def address(kit: clew.Kit, tmp_path: Path) -> Iterator[str]:
-    with serving(make_app(kit, tmp_path / "workspace")) as address:
+    with serving(make_app(tmp_path / "workspace", kit)) as address:
         yield address
 
 

@@ -4,13 +4,15 @@ import json
 import time
 
 import pytest
+from fastapi.testclient import TestClient
 
 import clew
 from clew.attribution.compare import compare
 from clew.features.atlas import Atlas
 from clew.features.search import firing
 from clew.intervention.edit import Edit
-from tests.workbench import FRANCE, GERMANY, asked, done, ended, minnow, opened, traced
+from clew.web.app import make_app
+from tests.workbench import FRANCE, GERMANY, HERE, asked, done, ended, minnow, opened, traced
 
 
 @pytest.fixture(scope="module")
@@ -409,3 +411,8 @@ def test_a_full_disk_answers_507_in_one_line_and_the_server_goes_on(tmp_path, mo
         assert failed["state"] == "failed"
         assert failed["error"].startswith("the disk is full")
         assert traced(client)
+
+
+def test_a_workspace_alone_is_served_with_the_bundled_kit(tmp_path):
+    with TestClient(make_app(tmp_path / "w"), base_url=HERE) as client:
+        assert client.get("/api/workbench").json()["kit"]["name"] == "minnow"

@@ -29,7 +29,7 @@ def opened(workspace: Path, **options: Any) -> Iterator[TestClient]:
     """A client of a workbench that is closed at the end."""
     from clew.web.app import make_app
 
-    with TestClient(make_app(minnow(), workspace, **options), base_url=HERE, raise_server_exceptions=False) as client:
+    with TestClient(make_app(workspace, minnow(), **options), base_url=HERE, raise_server_exceptions=False) as client:
         yield client
 
 

@@ -77,7 +77,7 @@ def _app(kit: str, model: str | None, dictionary: str | None, workspace: Path, h
 
     loaded = open_kit(kit, model, dictionary)
     on_few_threads(loaded)
-    return make_app(loaded, workspace, host=host, token=token)
+    return make_app(workspace, loaded, host=host, token=token)
 
 
 def _written(host: str) -> str:

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 
 from clew import __version__
-from clew.kit import Kit
+from clew.kit import Kit, load
 from clew.web import routes_features, routes_graphs, routes_jobs, routes_workbench
 from clew.web.bench import Bench
 from clew.web.openapi import document
@@ -38,14 +38,16 @@ def declared() -> FastAPI:
     return app
 
 
-def make_app(kit: Kit, workspace: Path | str, *, host: str = "127.0.0.1", token: str | None = None) -> FastAPI:
-    """The server of one kit on one workspace, as it is asked for at `host`.
+def make_app(
+    workspace: Path | str, kit: Kit | None = None, *, host: str = "127.0.0.1", token: str | None = None
+) -> FastAPI:
+    """The server of one workspace and one kit, the bundled one if none is given, as it is asked for at `host`.
 
     With a token, everything needs it. FileError when the workspace cannot be written. Ending the application ends its
     jobs.
     """
     app = declared()
-    bench = Bench(kit, workspace)
+    bench = Bench(load() if kit is None else kit, workspace)
 
     @asynccontextmanager
     async def living(app: FastAPI) -> AsyncIterator[None]:
