@@ -17,6 +17,8 @@ from hypothesis import given, settings
 
 from clew.attribution.graph import Graph
 from clew.attribution.influence import cumulative_share, edge_influence, inflow, influence
+from clew.features.label import Label
+from clew.features.labels import LabelStore
 from clew.files import read_text
 from clew.ids import FeatureId
 from clew.kit import Kit, load
@@ -159,6 +161,22 @@ def test_a_file_with_its_cards_stays_under_three_megabytes(minnow: Kit, tmp_path
         card = minnow.atlas[FeatureId.parse(feature)].to_json()
         assert view["card"]["max_activation"] == card["max_activation"]
         assert [each["activations"] for each in view["card"]["top"]] == [list(c["activations"]) for c in card["top"]]
+
+
+def test_a_file_goes_by_the_users_labels_and_needs_no_atlas(minnow: Kit, tmp_path: Path) -> None:
+    graph = minnow.trace("The capital of France is", max_features=40)
+    strongest = FeatureId(*graph.feature_keys[int(influence(graph)[: graph.n_features].argmax())][[0, 2]].tolist())
+    with LabelStore(tmp_path / "l.sqlite", minnow.dictionary.fingerprint) as store:
+        store.add([Label(feature=strongest, text="my own name", kind="person", author="Ann")])
+    kit = replace(minnow, labels=tmp_path / "l.sqlite")
+    export_html(kit.trace("The capital of France is", max_features=40), tmp_path / "x.html", kit=kit)
+    value = data_of(read_text(tmp_path / "x.html"))
+    (node,) = [each for each in value["graph"]["nodes"] if each.get("feature") == str(strongest)]
+    assert (node["label"], node["label_kind"]) == ("my own name", "person")
+    assert value["cards"][str(strongest)]["labels"][0]["author"] == "Ann"
+    bare = Kit(minnow.subject, minnow.dictionary)
+    export_html(graph, tmp_path / "y.html", kit=bare)
+    assert data_of(read_text(tmp_path / "y.html"))["graph"]["nodes"]
 
 
 @settings(max_examples=25, deadline=None)

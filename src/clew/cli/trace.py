@@ -28,6 +28,7 @@ from clew.cli.common import (
 if TYPE_CHECKING:
     from clew.attribution.graph import Graph
     from clew.attribution.summary import FeatureSummary, Summary
+    from clew.kit import Kit
 
 
 def trace(
@@ -81,7 +82,7 @@ def trace(
         else:
             _print_summary(summary, **cost)
         place = number if len(texts) > 1 else None
-        _write(graph, html=_numbered(html, place), save=_numbered(save, place))
+        _write(graph, loaded, html=_numbered(html, place), save=_numbered(save, place))
     if as_json:
         print(json.dumps(found if prompts else found[0], ensure_ascii=False, indent=1))
 
@@ -90,11 +91,11 @@ def _numbered(path: Path | None, number: int | None) -> Path | None:
     return path if path is None or number is None else path.with_stem(f"{path.stem}-{number + 1}")
 
 
-def _write(graph: Graph, *, html: Path | None, save: Path | None) -> None:
+def _write(graph: Graph, kit: Kit, *, html: Path | None, save: Path | None) -> None:
     if html is not None:
         from clew.web.export import export_html
 
-        export_html(graph, html)
+        export_html(graph, html, kit=kit)
         print(f"wrote {html}", file=sys.stderr)
     if save is not None:
         graph.to_json(save) if save.suffix == ".json" else graph.save(save)

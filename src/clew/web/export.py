@@ -12,7 +12,8 @@ import hashlib
 import html
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,13 +21,14 @@ from typing import TYPE_CHECKING, Any
 from clew import files
 from clew.attribution.graph import Graph
 from clew.attribution.influence import inflow
+from clew.features.labels import LabelStore
 from clew.features.names import Name, Names
 from clew.ids import FeatureId
 from clew.web.models import Arrangement, GraphView, Thresholds
 from clew.web.models_features import FeatureView
 from clew.web.shelf import Held
 from clew.web.views import Naming, graph_view, node_view
-from clew.web.views_features import feature_view, related
+from clew.web.views_features import feature_view, label_view, related
 
 if TYPE_CHECKING:
     from clew.kit import Kit
@@ -47,10 +49,8 @@ def export_html(
     are shown beside. With the kit that it was traced with, the cards of its features are in the file. At most 100,000
     edges are written, the most influential ones, and the page says how many there are.
     """
-    known: dict[str, Any] = {}
-    if kit is not None:
-        known = {"card": _cards_of(kit), "naming": _naming_of(kit)}
-    files.write_text(path, render_html(graph, pruned=pruned, title=title, **known))
+    with told_by(kit) as known:
+        files.write_text(path, render_html(graph, pruned=pruned, title=title, **known))
 
 
 def render_html(
@@ -159,28 +159,32 @@ def _cards(view: GraphView, card: Cards) -> dict[str, Any]:
     return found
 
 
-def _cards_of(kit: Kit) -> Cards:
-    names = _names_of(kit)
+@contextmanager
+def told_by(kit: Kit | None) -> Iterator[dict[str, Any]]:
+    """What a kit can tell `render_html`: the cards of features with their labels, and what features are called; nothing
+    without one."""
+    if kit is None:
+        yield {}
+        return
+    with ExitStack() as opened:
+        atlas = None if kit.atlas_path is None else kit.atlas
+        store = None
+        if kit.labels is not None and kit.labels.is_file():
+            store = opened.enter_context(LabelStore(kit.labels, kit.dictionary.fingerprint, name=kit.name))
+        names = Names(kit.subject, kit.dictionary, store, atlas)
 
-    def card(feature: FeatureId) -> FeatureView:
-        known = None if kit.atlas is None else kit.atlas[feature]
-        named = names.of([feature, *([] if known is None else related(known))])
-        return feature_view(feature, named[feature], kit.dictionary, known, (), named)
+        def card(feature: FeatureId) -> FeatureView:
+            known = None if atlas is None else atlas[feature]
+            named = names.of([feature, *([] if known is None else related(known))])
+            labels = [] if store is None else [label_view(label) for label in store.of(feature)]
+            return feature_view(feature, named[feature], kit.dictionary, known, labels, named)
 
-    return card
+        def naming(graph: Graph, features: Sequence[FeatureId]) -> Mapping[FeatureId, Name]:
+            """The graph's own names; who gave one is known where it is still the feature's."""
+            known, own = names.of(features), _own_names(graph, features)
+            return known | {f: name for f, name in own.items() if name.text != known[f].text}
 
-
-def _naming_of(kit: Kit) -> Naming:
-    names = _names_of(kit)
-
-    def naming(graph: Graph, features: Sequence[FeatureId]) -> Mapping[FeatureId, Name]:
-        return _own_names(graph, features) | names.of(feature for feature in features if feature not in graph.labels)
-
-    return naming
-
-
-def _names_of(kit: Kit) -> Names:
-    return Names(kit.subject, kit.dictionary, None, kit.atlas)
+        yield {"card": card, "naming": naming}
 
 
 def _own_names(graph: Graph, features: Sequence[FeatureId]) -> dict[FeatureId, Name]:

@@ -11,7 +11,7 @@ import base64
 import html
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clew.attribution.graph import Graph
 from clew.attribution.summary import FeatureSummary, summarise
@@ -20,6 +20,9 @@ from clew.features.heuristic import heuristic_label
 from clew.features.promoted import label_of
 from clew.intervention.audit import KINDS, Audit
 from clew.intervention.run import Effect
+
+if TYPE_CHECKING:
+    from clew.kit import Kit
 
 _SHOWN = 6  # contexts, features and the like; the whole is a page
 _CHANGES = 12  # rows of an effect; texts of tokens are known for as many
@@ -43,11 +46,12 @@ class Frame:
         )
 
 
-def show(graph: Graph, *, height: int = 760) -> Frame:
+def show(graph: Graph, *, kit: Kit | None = None, height: int = 760) -> Frame:
     """The graph's page, the same as `export_html` writes, without a server."""
-    from clew.web.export import render_html
+    from clew.web.export import render_html, told_by
 
-    return Frame(render_html(graph), graph.prompt, height)
+    with told_by(kit) as known:
+        return Frame(render_html(graph, **known), graph.prompt, height)
 
 
 def graph_html(graph: Graph) -> str:
