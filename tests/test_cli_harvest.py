@@ -78,7 +78,7 @@ def test_a_stopped_harvest_is_gone_on_with_and_not_begun_again_unasked(run, tmp_
     lines = (tmp_path / "text.txt").read_text().splitlines()
     documents = encode_documents(minnow.subject, lines)
     from clew.features.atlas_file import harvest
-    from clew.features.tally import HarvestConfig
+    from clew.features.config import HarvestConfig
 
     config = HarvestConfig(pool=50, pairs=500)
     stopped = harvest(minnow.subject, minnow.dictionary, documents, "a.sqlite", config=config)

@@ -21,8 +21,9 @@ from clew.errors import FileError, InputError, MismatchError
 from clew.features import harvest as reading
 from clew.features.atlas import Atlas
 from clew.features.atlas_file import finish, harvest
+from clew.features.config import HarvestConfig
 from clew.features.harvest import gather
-from clew.features.tally import HarvestConfig, Tally, merged
+from clew.features.tally import Tally, merged
 from clew.subject.subject import Subject
 from clew.training.corpus import encode_documents
 from tests import models, plain_atlas

@@ -108,3 +108,12 @@ def test_importing_clew_takes_under_a_second_and_loads_nothing_heavy():
         "print(seconds); assert seconds < 1, seconds; assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+
+
+def test_the_command_line_loads_nothing_heavy_before_it_knows_what_is_wanted():
+    """Help comes at once; and how threads wait is settled before torch is loaded, which reads it only then."""
+    program = (
+        "import sys, clew.cli; heavy = {'torch', 'numpy', 'numba', 'transformers', 'fastapi'} & set(sys.modules);"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)

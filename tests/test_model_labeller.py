@@ -12,7 +12,8 @@ from itertools import pairwise
 import pytest
 
 from clew.errors import InputError
-from clew.features.endpoint import BudgetError, CallError, Endpoint, EndpointConfig
+from clew.features.config import EndpointConfig
+from clew.features.endpoint import BudgetError, CallError, Endpoint
 from clew.features.evidence import split
 from clew.features.judging import Question
 from clew.features.labels import LabelStore
@@ -353,7 +354,8 @@ def test_a_mark_is_shown_to_the_judge_and_the_task_is_another(store):
 LABELLER = """
 import sys
 from tests.test_model_labeller import distinct, missing
-from clew.features.endpoint import Endpoint, EndpointConfig
+from clew.features.config import EndpointConfig
+from clew.features.endpoint import Endpoint
 from clew.features.labels import LabelStore
 from clew.features.model_labeller import Asker, label_with_model
 url, path = sys.argv[1:]

@@ -13,7 +13,17 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from clew.cli.common import DictionaryOption, JsonOption, KitOption, ModelOption, bar, lines_of, open_kit, table
+from clew.cli.common import (
+    DictionaryOption,
+    JsonOption,
+    KitOption,
+    ModelOption,
+    bar,
+    lines_of,
+    on_few_threads,
+    open_kit,
+    table,
+)
 from clew.errors import InputError
 
 if TYPE_CHECKING:
@@ -55,7 +65,9 @@ def audit(
         raise InputError(
             'give one prompt, or --prompts, or --graph; for example: clew audit "The capital of France is"'
         )
-    loaded = _with_neurons(open_kit(kit, model, dictionary)) if neurons else open_kit(kit, model, dictionary)
+    loaded = open_kit(kit, model, dictionary)
+    on_few_threads(loaded)
+    loaded = _with_neurons(loaded) if neurons else loaded
     texts = [] if graph is not None else [prompt or ""] if prompts is None else lines_of(prompts)
     with bar("auditing", of=max(1, len(texts))) as progress:
         done = audit_all(

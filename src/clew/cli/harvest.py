@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from clew.training.corpus import Documents
 
 
-@with_settings("clew.training.source:CorpusConfig", "clew.features.tally:HarvestConfig")
+@with_settings("clew.training.source:CorpusConfig", "clew.features.config:HarvestConfig")
 def harvest(
     out: Annotated[Path | None, typer.Argument(help="The atlas to write; left out, under runs/.")] = None,
     kit: KitOption = "minnow",
@@ -39,7 +39,7 @@ def harvest(
     """
     from clew.features.atlas import Atlas
     from clew.features.atlas_file import harvest as harvested
-    from clew.features.tally import HarvestConfig
+    from clew.features.config import HarvestConfig
 
     if tokens < 1:
         raise InputError(f"--tokens is {tokens}: give at least one")

@@ -24,7 +24,8 @@ from clew.features.label import UNCLEAR
 
 if TYPE_CHECKING:
     from clew.features.atlas import Atlas
-    from clew.features.endpoint import EndpointConfig, Spent
+    from clew.features.config import EndpointConfig
+    from clew.features.endpoint import Spent
     from clew.features.judging import Judge
     from clew.features.label import Label, Score
     from clew.features.labels import LabelStore
@@ -40,7 +41,7 @@ _FEW = 50  # labels that are too few to be each other's null
 app = typer.Typer(help="Labels: look at them, share them.", no_args_is_help=True)
 
 
-@with_settings("clew.features.endpoint:EndpointConfig")
+@with_settings("clew.features.config:EndpointConfig")
 def label(
     features: Annotated[
         list[str] | None,
@@ -113,7 +114,7 @@ def store_of(labels: Path, atlas: Atlas) -> Iterator[LabelStore]:
 
 
 def _model_run(settings: dict[str, Any], key_env: str | None, judge: str) -> _ModelRun | None:
-    from clew.features.endpoint import EndpointConfig
+    from clew.features.config import EndpointConfig
 
     if "endpoint" not in settings:
         if settings or key_env is not None or judge == "model":

@@ -24,6 +24,7 @@ from clew import files
 from clew.dictionary.dictionary import Dictionary
 from clew.errors import FileError, InputError, MismatchError
 from clew.features.card import Card
+from clew.features.config import HarvestConfig
 from clew.features.heuristic import AUTHOR, METHOD
 from clew.features.label import Label
 from clew.features.observe import BOUNDS
@@ -41,7 +42,6 @@ from clew.features.packing import (
     unpack_json,
 )
 from clew.features.row import Row
-from clew.features.tally import HarvestConfig
 from clew.ids import FeatureId
 
 if TYPE_CHECKING:

@@ -25,6 +25,7 @@ from clew import files
 from clew.dictionary.dictionary import Dictionary
 from clew.errors import InputError
 from clew.features.atlas import Atlas
+from clew.features.config import HarvestConfig
 from clew.features.harvest import EVERY, Progress, gather
 from clew.features.heuristic import NEVER_FIRED, heuristic_label
 from clew.features.label import UNCLEAR, now
@@ -44,7 +45,7 @@ from clew.features.packing import (
 )
 from clew.features.relations import Relations, relate
 from clew.features.samples import silent, together
-from clew.features.tally import HarvestConfig, Tally, merged
+from clew.features.tally import Tally, merged
 from clew.subject.subject import Subject
 from clew.training.corpus import Documents
 

@@ -27,8 +27,9 @@ from torch import Tensor
 from clew import files
 from clew.dictionary.dictionary import ActiveFeatures, Dictionary
 from clew.errors import InputError
+from clew.features.config import HarvestConfig
 from clew.features.observe import BOUNDS, At, Seen, mark_positions, observe
-from clew.features.tally import HarvestConfig, Harvested, Tally
+from clew.features.tally import Harvested, Tally
 from clew.subject.subject import Subject
 from clew.training.activations import parts_of
 from clew.training.corpus import Documents
