@@ -60,10 +60,20 @@ def test_the_first_thing_a_user_tries_says_paris(minnow):
     assert graph.scores().completeness > 0.8
 
 
-def test_influential_features_are_named_by_what_they_promote(minnow):
-    graph = minnow.trace("The capital of France is")
-    strongest = int(clew.attribution.influence.influence(graph)[: graph.n_features].argmax())
-    assert "promotes" in graph.node_label(strongest)
+def test_influential_features_are_named_by_rule_or_by_what_they_promote(minnow):
+    graph, rules = minnow.trace("The capital of France is"), minnow.atlas.rules()
+    order = clew.attribution.influence.influence(graph)[: graph.n_features].argsort(descending=True).tolist()
+    features = [FeatureId(layer, index) for layer, _, index in graph.feature_keys[order[:20]].tolist()]
+    assert {rules[feature].clear for feature in features} == {True, False}
+    for place, feature in zip(order, features, strict=False):
+        assert (rules[feature].text if rules[feature].clear else "promotes ") in graph.node_label(place)
+
+
+def test_a_kits_atlas_that_was_closed_still_serves_the_kit(minnow):
+    with minnow.atlas as atlas:
+        card = atlas["L4/1906"]
+    assert minnow.atlas["L4/1906"] == card
+    assert minnow.names([card.feature])
 
 
 def test_an_answer_of_several_tokens_is_traced_token_by_token(minnow):

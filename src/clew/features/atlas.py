@@ -124,8 +124,9 @@ class Atlas:
         )
 
     def close(self) -> None:
-        """Give the file back; no card can be read afterwards."""
-        self.opened.close()
+        """Give the file back; no card can be read afterwards. A kit's stays open: the kit reads it too."""
+        if self.kit is None:
+            self.opened.close()
 
     def __enter__(self) -> Atlas:
         return self
