@@ -264,6 +264,14 @@ class Atlas:
         means = (self.summary.mean_activation * self.summary.density).astype(np.float32)
         return {layer: means[self.summary.layer == layer] for layer, _ in self.layers}
 
+    def levels(self) -> dict[str, dict[int, np.ndarray]]:
+        """Every feature's largest activation and density, by layer, as `search.firing` takes them."""
+        summary, columns = self.summary, {"largest": self.summary.max_activation, "density": self.summary.density}
+        return {
+            name: {layer: column[summary.layer == layer] for layer, _ in self.layers}
+            for name, column in columns.items()
+        }
+
     def check_whole(self) -> None:
         """Read everything; FileError when it is not what the harvest wrote."""
         try:

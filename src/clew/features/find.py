@@ -123,16 +123,7 @@ class Finder:
 
     def _firing(self, text: str, by_token: bool, max_density: float, limit: int) -> list[Hit]:
         subject, dictionary = self._model()
-        summary = self.atlas.summary
-        own = {layer: summary.layer == layer for layer, _ in self.atlas.layers}
-        found = by.firing(
-            subject,
-            dictionary,
-            text,
-            largest={layer: summary.max_activation[rows] for layer, rows in own.items()},
-            density={layer: summary.density[rows] for layer, rows in own.items()},
-            at_most=max_density,
-        )
+        found = by.firing(subject, dictionary, text, at_most=max_density, **self.atlas.levels())
         tokens = subject.token_strings(subject.encode(text).tolist())
         if by_token:
             chosen = [one for here in by.by_token(found, limit).values() for one in here]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from clew.errors import ClewError, InputError
 from clew.features import search as by
 from clew.features.find import Finder
@@ -116,13 +114,9 @@ class Cards:
             return by.meanings(self.bench.workspace.labels, self._encoder, atlas=self.bench.atlas)
 
     def _fired(self, text: str, max_density: float) -> list[by.Firing]:
-        atlas, known = self.bench.atlas, dict[str, Any]()
-        if atlas is not None:
-            summary = atlas.summary
-            own = {layer: np.nonzero(summary.layer == layer)[0] for layer, _ in atlas.layers}
-            known["largest"] = {layer: summary.max_activation[rows] for layer, rows in own.items()}
-            known["density"] = {layer: summary.density[rows] for layer, rows in own.items()}
-        return by.firing(self.bench.subject, self.bench.dictionary, text, at_most=max_density, **known)
+        bench = self.bench
+        known: dict[str, Any] = {} if bench.atlas is None else bench.atlas.levels()
+        return by.firing(bench.subject, bench.dictionary, text, at_most=max_density, **known)
 
     def fires(self, body: FiresBody) -> FiresView:
         """What fires on a text."""
