@@ -1,6 +1,7 @@
 """The workbench on the bundled kit, asked as the page asks it."""
 
 import json
+import threading
 import time
 
 import pytest
@@ -194,6 +195,30 @@ def test_a_card_can_be_tested_while_long_work_goes_on(bench, graph):
     assert bench.get(f"/api/jobs/{job}").json()["state"] in ("queued", "running")
     bench.delete(f"/api/jobs/{job}")
     ended(bench, job)
+
+
+def test_those_who_only_read_do_not_queue_behind_those_who_wait_for_the_model(bench):
+    def waiting():
+        answers.append(bench.post("/api/features/L0/1/test", json={"text": FRANCE}).status_code)
+
+    def reading():
+        read.append(bench.get("/api/workbench").status_code)
+
+    answers, read = [], []
+    many = [threading.Thread(target=waiting) for _ in range(12)]
+    with bench.app.state.bench.gate.long():
+        for one in many:
+            one.start()
+        while bench.app.state.bench.gate._waiting < 4:
+            time.sleep(0.01)
+        reader = threading.Thread(target=reading)
+        reader.start()
+        reader.join(timeout=30)
+        held = [*answers], [*read]
+    for one in (reader, *many):
+        one.join()
+    assert held == ([], [200])
+    assert answers == [200] * 12
 
 
 # --- arrangements and groups ----------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from anyio import to_thread
 from fastapi import FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 
@@ -17,6 +18,8 @@ from clew.web.openapi import document
 from clew.web.page import show_page
 from clew.web.refusals import STATUSES, handle_errors
 from clew.web.security import Guard, is_loopback
+
+_READERS = 4  # threads that answer: each more would take its share of the interpreter from a trace that runs beside it
 
 
 def declared() -> FastAPI:
@@ -51,6 +54,7 @@ def make_app(
 
     @asynccontextmanager
     async def living(app: FastAPI) -> AsyncIterator[None]:
+        to_thread.current_default_thread_limiter().total_tokens = _READERS
         yield
         bench.close()
 

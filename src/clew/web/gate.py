@@ -7,8 +7,15 @@ The model is watched and changed by hooks while it runs, so two threads must nev
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar, TypeVarTuple
+
+from anyio import CapacityLimiter, to_thread
+
+_ASKING = 4  # requests that may wait for the model at a time, each in a thread
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class Gate:
@@ -18,6 +25,11 @@ class Gate:
         self._lock = threading.Lock()
         self._waiting = 0
         self._changed = threading.Condition()
+        self._asking = CapacityLimiter(_ASKING)
+
+    async def ask(self, function: Callable[[*Ts], T], *arguments: *Ts) -> T:
+        """Call what may wait long, in threads kept for this: those who only read need not queue behind it."""
+        return await to_thread.run_sync(function, *arguments, limiter=self._asking)
 
     @contextmanager
     def long(self) -> Iterator[None]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Response
+from fastapi.concurrency import run_in_threadpool
 
-from clew.web.bench import Open
+from clew.web.bench import Bench, Open
 from clew.web.bodies import FiresBody, LabelBody, ProbeBody
 from clew.web.models_features import FeatureList, FeatureView, FiresView, LabelView, Names, ProbeView
 from clew.web.sending import send
@@ -19,7 +20,7 @@ Density = Query(ge=0, le=1, allow_inf_nan=False)
 
 
 @routes.get("/features", response_model=FeatureList)
-def features(
+async def features(
     bench: Open,
     how: Literal["browse", "words", "meaning", "promotes", "fires", "alike"] = "browse",
     query: Annotated[str, Query(max_length=2000, description="Words, a meaning, a token, a text, or a feature")] = "",
@@ -45,6 +46,12 @@ def features(
         offset=offset,
         limit=limit,
     )
+    if how in ("fires", "meaning"):
+        return await bench.gate.ask(_found, bench, search)
+    return await run_in_threadpool(_found, bench, search)
+
+
+def _found(bench: Bench, search: Search) -> Response:
     return send(bench.cards.found(search))
 
 
@@ -61,9 +68,9 @@ def names(
 
 
 @routes.post("/features/fires", response_model=FiresView)
-def fires(bench: Open, body: FiresBody) -> Response:
+async def fires(bench: Open, body: FiresBody) -> Response:
     """Which features fire on a text, by token and by feature."""
-    return send(bench.cards.fires(body))
+    return send(await bench.gate.ask(bench.cards.fires, body))
 
 
 @routes.get("/features/{layer}/{index}", response_model=FeatureView)
@@ -73,9 +80,9 @@ def feature(bench: Open, layer: Layer, index: Index) -> Response:
 
 
 @routes.post("/features/{layer}/{index}/test", response_model=ProbeView)
-def test(bench: Open, layer: Layer, index: Index, body: ProbeBody) -> Response:
+async def test(bench: Open, layer: Layer, index: Index, body: ProbeBody) -> Response:
     """A feature's activation at every token of a text."""
-    return send(bench.cards.probe(layer, index, body.text))
+    return send(await bench.gate.ask(bench.cards.probe, layer, index, body.text))
 
 
 @routes.post("/features/{layer}/{index}/labels", response_model=LabelView, status_code=201)
