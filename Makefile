@@ -1,6 +1,8 @@
 # Every target works alone in a fresh clone: it sets up .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
+# Tests share the cores; four processes at most, since each holds its own models.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 PROMPT ?= The capital of France is
 export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
@@ -31,10 +33,11 @@ demo: install
 	$(BIN)/clew trace "$(PROMPT)" --html demo.html
 
 test: install lint types
-	$(BIN)/python -m pytest -m "not long and not peer"
+	$(PYTEST) -m "not long and not peer"
 
 check-long: install
-	$(BIN)/python -m pytest -m long
+	$(PYTEST) -m "long and not alone"
+	$(BIN)/python -m pytest -m alone
 	$(BIN)/clew organism exam minnow
 
 lint: install

@@ -101,23 +101,32 @@ def test_damaged_files_are_read_whole_or_refused_in_one_line(kind, tmp_path):
     read(paths[0])
 
 
+@pytest.mark.alone
 def test_the_sweep_beats_one_backward_pass_a_row():
     """A sanity check, not the benchmark: one backward pass through the model a row would be the plain way."""
+
+    def backward():
+        logits = model(ids).logits[0, -1]
+        torch.autograd.grad(logits[0], model.transformer.wte.weight)
+
     torch.set_num_threads(1)
     kit = clew.load("minnow")
     prompt = "The capital of the country that contains Lyon is"
-    kit.trace(prompt)
-    started = time.process_time()
     graph = kit.trace(prompt)
-    ours = time.process_time() - started
     model, ids = kit.subject.model, torch.tensor([graph.token_ids])
-    started = time.process_time()
-    n_rows = 30
-    for _ in range(n_rows):
-        logits = model(ids).logits[0, -1]
-        torch.autograd.grad(logits[0], model.transformer.wte.weight, retain_graph=False)
-    one_row = (time.process_time() - started) / n_rows
+    ours, one_row = least_seconds(lambda: kit.trace(prompt), 5), least_seconds(backward, 30)
+    print(f"{ours:.3f} s, {1000 * one_row:.2f} ms a row of {len(graph.rows)}")
     assert ours < one_row * len(graph.rows) / 5
+
+
+def least_seconds(work, times):
+    """Processor time of the fastest of several runs: what the work needs, whatever else the machine does."""
+    taken = []
+    for _ in range(times):
+        began = time.process_time()
+        work()
+        taken.append(time.process_time() - began)
+    return min(taken)
 
 
 def test_every_family_of_the_small_world_can_be_traced():
@@ -143,6 +152,7 @@ def test_the_bundled_kit_has_no_stray_file():
     assert there == listed
 
 
+@pytest.mark.alone
 def test_an_audit_of_two_hundred_nodes_takes_under_twenty_seconds():
     kit = clew.load("minnow")
     graph = kit.trace("The capital of France is")

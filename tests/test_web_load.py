@@ -10,7 +10,7 @@ import pytest
 
 from tests.workbench import FRANCE, GERMANY, fetched, serving
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.alone]
 
 SECONDS = float(os.environ.get("CLEW_LOAD_SECONDS", "120"))
 READERS, TRACERS = 50, 4
