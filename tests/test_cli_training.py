@@ -127,8 +127,15 @@ def test_an_estimate_counts_what_a_run_allocates():
     from clew.training.run import Run as Weights
 
     subject = clew.Subject.load(MODEL)
-    for change in ({}, {"skip": True}, {"kind": "plt"}, {"reach": 2}, {"nonlinearity": "jumprelu"}):
-        config = DictionaryConfig(features=20, k=3, **change)
+    for change in (
+        {},
+        {"features": (20, 8, 30, 3, 4, 5)},
+        {"skip": True},
+        {"kind": "plt"},
+        {"reach": 2},
+        {"nonlinearity": "jumprelu"},
+    ):
+        config = DictionaryConfig(**{"features": 20, "k": 3} | change)
         made = Weights(6, 128, config)
         rows = [made.decoder_bias, made.skip, *(own for layer in made.layers for own in layer.rows.values())]
         counted = sum(own.weight.numel() for own in rows)
@@ -156,6 +163,8 @@ def test_mistakes_are_one_line(run, tmp_path):
     refused(run("train", "a", "--text", "few.txt", *SMALL), "fewer than the buffer's 2,048")
     refused(run("train", "a", "--text", "missing.txt", *SMALL), "missing.txt")
     refused(run("train", "a", "--text", "text.txt", "--k", "99", "--features", "48"), "99", "48")
+    refused(run("train", "a", "--text", "text.txt", "--features", "48,24"), "for 2 layers", "the model has 6")
+    refused(run("train", "a", "--text", "text.txt", "--features", "48,many"), "'48,many' is not a whole number")
     refused(run("train", "a", "--preset", "enormous"), "enormous", "tiny, small")
     refused(run("train", "--resume"), "which run")
     refused(run("train", "a", "--resume"), "run.json")
@@ -163,6 +172,8 @@ def test_mistakes_are_one_line(run, tmp_path):
     refused(run("train", "a", "--config", "c.yaml"), "unknown setting 'kk'", "features")
     (tmp_path / "c.yaml").write_text("k: eight\n")
     refused(run("train", "a", "--config", "c.yaml"), "k is 'eight': give a whole number")
+    (tmp_path / "c.yaml").write_text("features: [48, 4.5]\n")
+    refused(run("train", "a", "--config", "c.yaml"), "features is [48, 4.5]", "one for each layer")
     (tmp_path / "c.yaml").write_text("- k\n")
     refused(run("train", "a", "--config", "c.yaml"), "holds no settings")
     (tmp_path / "c.yaml").write_text("k: [")
@@ -187,6 +198,18 @@ def test_a_file_goes_over_the_preset_and_options_over_the_file(run):
     wanted = {"features": 48, "k": 4, "learning_rate": 1.0, "skip": False, "steps": 6, "batch": 256, "buffer": 512}
     assert {name: settings[name] for name in wanted} == wanted
     assert set(settings) == set(SETTINGS)
+
+
+def test_layers_may_have_several_numbers_of_features(run):
+    widths = "48,24,16,16,16,20"
+    code, _, err = run("train", "a", "--text", "text.txt", *SMALL, "--features", widths)
+    assert code == 0, err
+    assert files.read_json("a/run.json")["settings"]["features"] == [48, 24, 16, 16, 16, 20]
+    trained = clew.Dictionary.load("a/dictionary")
+    assert all(trained.d_features(i) <= int(n) for i, n in enumerate(widths.split(",")))
+    assert trained.d_features(0) > 24
+    assert "48 + 24 + 16 + 16 + 16 + 20 features" in run("train", "--estimate", "--text", "text.txt", *SMALL,
+                                                         "--features", widths)[1]  # fmt: skip
 
 
 def test_every_setting_is_an_option_with_its_docstring_as_help(run, monkeypatch):

@@ -5,6 +5,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from test_dictionary import D, F, L, build, inputs
 
-from clew.dictionary import Dictionary, JumpReLU, ReLU, TopK, save_circuit_tracer
+from clew.dictionary import Dictionary, JumpReLU, Layer, ReLU, TopK, save_circuit_tracer
 from clew.errors import FileError, InputError
 
 RULES = ["relu", "jumprelu", "topk", "batchtopk"]
@@ -52,6 +53,39 @@ def test_native_roundtrip(tmp_path: Path, kind: str, rule: str, skip: bool, dtyp
     same(made, read)
     assert read.name == "toy"
     assert {i: v.nonlinearity.name for i, v in read.layers.items()} == dict.fromkeys(range(L), rule)
+
+
+@TOGETHER
+@given(st.sampled_from(["clt", "plt", "sae"]), st.sampled_from(RULES), st.sampled_from(DTYPES), st.integers(0, 99))
+def test_packed_weights_are_off_by_half_a_step(
+    tmp_path: Path, kind: str, rule: str, dtype: torch.dtype, seed: int
+) -> None:
+    made = build(kind, rule, kind != "sae", dtype, seed)
+    made.layers[0].decoder[3] = 0
+    made.save(tmp_path / "d", packed=True)
+    read = Dictionary.load(tmp_path / "d")
+    for i, layer in made.layers.items():
+        theirs = read.layers[i].tensors()
+        assert layer.tensors().keys() == theirs.keys()
+        for name, tensor in layer.tensors().items():
+            step = tensor.float().abs().amax(-1, keepdim=True) / 127 if name in ("encoder", "decoder") else 0.0
+            assert bool(((theirs[name] - tensor.float()).abs() <= 0.5001 * torch.as_tensor(step)).all()), name
+    read.save(tmp_path / "again", packed=True)
+    for i, layer in Dictionary.load(tmp_path / "again").layers.items():  # nothing more is lost
+        assert all(torch.allclose(t, read.layers[i].tensors()[n], rtol=1e-6) for n, t in layer.tensors().items())
+
+
+def test_packed_a_dictionary_is_a_quarter_of_its_size(tmp_path: Path) -> None:
+    big = build("plt", "relu")
+    wide = {i: Layer(encoder=torch.randn(4000, D), bias=torch.zeros(4000), nonlinearity=ReLU(),
+                     decoder=torch.randn(4000, 1, D), decoder_bias=torch.zeros(D)) for i in range(L)}  # fmt: skip
+    made = replace(big, layers=wide)
+    sizes = []
+    for packed in (False, True):
+        made.save(tmp_path / str(packed), packed=packed)
+        sizes.append((tmp_path / str(packed) / "layer_0.safetensors").stat().st_size)
+    assert sizes[0] == pytest.approx(4000 * (2 * D + 1) * 4, rel=0.02)
+    assert sizes[1] == pytest.approx(4000 * (2 * D + 3 * 4), rel=0.02)  # with a bias and two scales a feature
 
 
 @TOGETHER
@@ -178,13 +212,21 @@ BROKEN: list[tuple[str, Callable[[Path], object], str]] = [
     ("native", lambda d: truncate(d / "config.json"), "not whole JSON"),
     ("native", lambda d: (d / "config.json").write_text("[]"), "does not describe a Clew dictionary"),
     ("native", lambda d: edit_config(d, schema="other"), "schema is 'other'"),
-    ("native", lambda d: edit_config(d, version=7), "version 7, this program reads up to 1"),
+    ("native", lambda d: edit_config(d, version=7), "version 7, this program reads up to 2"),
     ("native", lambda d: edit_config(d, d_model=9), "encoder is .*24, 8"),
     ("native", lambda d: edit_config(d, kind="lorsa"), "lorsa"),
     ("native", lambda d: edit_config(d, layers={"x": {}}), "no whole dictionary"),
     ("native", lambda d: swap(d / "layer_2.safetensors", "bias", None), "lacks 'bias'"),
     ("native", lambda d: swap(d / "layer_2.safetensors", "bias", torch.zeros(F + 1)), r"bias is \[25\]"),
     ("native", lambda d: swap(d / "layer_2.safetensors", "bias", torch.full((F,), torch.nan)), "bias holds NaN"),
+    ("packed", lambda d: swap(d / "layer_1.safetensors", "decoder_scale", None), "decoder_scale is missing"),
+    (
+        "packed",
+        lambda d: swap(d / "layer_1.safetensors", "encoder_scale", torch.ones(F, 1)),
+        "encoder_scale is .*missh",
+    ),
+    ("packed", lambda d: swap(d / "layer_1.safetensors", "encoder_scale", torch.full((F,), torch.inf)), "not finite"),
+    ("packed", lambda d: swap(d / "layer_1.safetensors", "encoder", None), "lacks 'encoder'"),
     ("clt", lambda d: (d / "W_dec_1.safetensors").unlink(), "W_dec_1.safetensors: no such file"),
     ("clt", lambda d: (d / "W_enc_1.safetensors").unlink(), "W_enc_1.safetensors is missing"),
     ("clt", lambda d: truncate(d / "W_dec_0.safetensors"), "W_dec_0.safetensors is not a whole"),
@@ -202,8 +244,8 @@ def test_a_damaged_folder_is_refused_in_one_line(
     tmp_path: Path, layout: str, damage: Callable[[Path], object], message: str
 ) -> None:
     folder = tmp_path / "d"
-    if layout == "native":
-        build().save(folder)
+    if layout in ("native", "packed"):
+        build().save(folder, packed=layout == "packed")
     else:
         save_circuit_tracer(build(layout), folder, model_name="tiny", scan="toy")
     damage(folder)

@@ -47,7 +47,14 @@ def fingerprint(folder: Path) -> str:
 
 @pytest.mark.parametrize(
     "change",
-    [{}, {"nonlinearity": "topk"}, {"nonlinearity": "jumprelu"}, {"precision": "lean", "skip": True}, {"kind": "sae"}],
+    [
+        {},
+        {"features": (64, 24, 40)},
+        {"nonlinearity": "topk"},
+        {"nonlinearity": "jumprelu"},
+        {"precision": "lean", "skip": True},
+        {"kind": "sae"},
+    ],
     ids=str,
 )
 def test_a_resumed_run_ends_with_the_same_bits(

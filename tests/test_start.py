@@ -9,7 +9,7 @@ import pytest
 import torch
 from toy import BUFFER, SMALL, D, L, documents_of, shaken, trained_subject
 
-from clew.dictionary import Dictionary, JumpReLU, ReLU
+from clew.dictionary import Dictionary, JumpReLU, Layer, ReLU
 from clew.errors import MismatchError
 from clew.subject.subject import Subject
 from clew.training import Documents, train_dictionary
@@ -68,6 +68,26 @@ def test_a_run_begins_as_the_dictionary_that_it_was_given(
         if mine != "topk":
             norms = run.layers[i].encoder.weight[:40].norm(dim=1)
             torch.testing.assert_close(norms, torch.ones(40))
+
+
+def test_layers_of_several_widths_begin_with_narrower_ones(subject: Subject, batches: list[Batch]) -> None:
+    given = some_dictionary(subject, batches[0], features=(40, 12, 30))
+    run = Run(L, D, replace(SMALL, features=(50, 12, 33)))
+    run.fit_scales([batches[1]])
+    begin_with(run, given)
+    begun = finished(run, subject, run.guess)
+    assert [begun.d_features(i) for i in range(L)] == [50, 12, 33]
+    wanted, got = (
+        rebuilt(replace(given, layers=plain(given)), batches[2]),
+        rebuilt(replace(begun, layers=plain(begun)), batches[2]),
+    )
+    for i in range(L):
+        torch.testing.assert_close(got[i], wanted[i], rtol=1e-3, atol=1e-3 * float(wanted[i].std()))
+
+
+def plain(dictionary: Dictionary) -> dict[int, Layer]:
+    """The layers with ReLU, so that no threshold decides what is compared."""
+    return {i: replace(layer, nonlinearity=ReLU()) for i, layer in dictionary.layers.items()}
 
 
 def test_features_without_a_threshold_get_the_first_one(subject: Subject, batches: list[Batch]) -> None:
@@ -131,6 +151,7 @@ def _fresh(config, batches: list[Batch]) -> Run:
         ({}, {"kind": "sae"}, "but the run's is a sae from resid_post"),
         ({"reach": 2}, {}, "to [0, 1], the run to [0, 1, 2]"),
         ({"features": 64}, {"features": 32}, "--features 64"),
+        ({"features": (64, 20, 20)}, {"features": (64, 20, 19)}, "20 features in layer 2"),
         ({"skip": True}, {}, "--skip"),
     ],
 )

@@ -251,6 +251,9 @@ def test_a_left_out_first_position_stays_real(subject: Subject) -> None:
     [
         ({"k": 65}, "k is 65, but there are 64 features"),
         ({"steps": 0}, "steps is 0"),
+        ({"features": (64, 3, 64)}, "k is 4, but there are 3 features"),
+        ({"features": (64, 0, 64)}, "features is 0"),
+        ({"features": ()}, "features is 0"),
         ({"learning_rate": 0.0}, "learning rate"),
         ({"kind": "plt", "reach": 2}, "reach is 2"),
         ({"kind": "sae", "skip": True}, "leave skip out"),

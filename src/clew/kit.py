@@ -178,12 +178,12 @@ def build(
     model: Path | str,
     dictionary: Path | str,
     atlas: Path | str | None = None,
-    half: bool = False,
+    packed: bool = False,
     **facts: Any,
 ) -> None:
     """Put a model, a dictionary and an atlas together into a kit; atomic, and refused when they do not fit.
 
-    With `half`, the dictionary's weights are rounded to float16; the atlas is then that of the rounded dictionary.
+    Packed, the dictionary's weights take one byte each; the atlas is then that of the rounded dictionary.
     """
     loaded = Dictionary.load(dictionary)
     loaded.check_fits(Subject.load(model))
@@ -195,11 +195,8 @@ def build(
     }
     with files.new_folder(folder) as new:
         shutil.copytree(model, new / "model")
-        if half:
-            import torch
-
-            loaded = loaded.to(dtype=torch.float16)
-        replace(loaded, name=f"{loaded.kind.upper()} of {name}").save(new / "dictionary")
+        named = replace(loaded, name=f"{loaded.kind.upper()} of {name}")
+        named.save(new / "dictionary", packed=packed)
         if atlas is not None:
             _copy_atlas(atlas, Dictionary.load(new / "dictionary"), new / ATLAS)
         for path in new.rglob("*"):

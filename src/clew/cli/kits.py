@@ -34,7 +34,7 @@ def build(
     dictionary: Annotated[Path, typer.Option(help="A dictionary folder in the native layout.")],
     name: Annotated[str | None, typer.Option(help="The kit's name; left out, the folder's.")] = None,
     atlas: Annotated[Path | None, typer.Option(help="An atlas of this dictionary, from clew harvest.")] = None,
-    half: Annotated[bool, typer.Option("--half", help="Round the dictionary's weights to 16 bits.")] = False,
+    packed: Annotated[bool, typer.Option("--packed", help="Keep the dictionary's weights in one byte each.")] = False,
 ) -> None:
     """Put a model, a dictionary and an atlas together.
 
@@ -44,5 +44,5 @@ def build(
 
     if folder.exists():
         raise InputError(f"{folder} is there already: give a new folder, or remove it first")
-    kit.build(folder, name=name or folder.name, model=model, dictionary=dictionary, atlas=atlas, half=half)
+    kit.build(folder, name=name or folder.name, model=model, dictionary=dictionary, atlas=atlas, packed=packed)
     print(f"built {folder}")

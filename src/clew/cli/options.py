@@ -6,9 +6,12 @@ import inspect
 from collections.abc import Callable
 from dataclasses import fields
 from functools import wraps
-from typing import Annotated, Any, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, get_origin, get_type_hints
 
 import typer
+
+from clew.errors import InputError
 
 
 def with_settings(*configs: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -46,18 +49,26 @@ def _options(config: str) -> list[inspect.Parameter]:
     module, name = config.split(":")
     kind = getattr(import_module(module), name)
     hints, help_of = get_type_hints(kind), meanings(kind)
-    return [
-        inspect.Parameter(
-            field.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=None,
-            annotation=Annotated[
-                hints[field.name] | None,
-                typer.Option(help=help_of[field.name], rich_help_panel=_panel(kind), show_default=False),
-            ],
-        )
-        for field in fields(kind)
-    ]
+    return [_option(field.name, hints[field.name], help_of[field.name], _panel(kind)) for field in fields(kind)]
+
+
+def _option(name: str, hint: Any, help: str, panel: str) -> inspect.Parameter:
+    """The option of one field; a whole number or several becomes text that is read here."""
+    several: dict[str, Any] = {}
+    if get_origin(hint) is UnionType:
+        hint, several = Any, {"parser": _numbers, "metavar": "<int>[,<int>...]"}
+    option = typer.Option(help=help, rich_help_panel=panel, show_default=False, **several)
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, default=None, annotation=Annotated[hint | None, option])
+
+
+def _numbers(text: str) -> int | tuple[int, ...]:
+    """`2048`, or `4096,2048,2048`."""
+    try:
+        found = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"{text!r} is not a whole number, nor several with commas between them") from None
+    return found[0] if len(found) == 1 else tuple(found)
 
 
 def _panel(kind: type) -> str:

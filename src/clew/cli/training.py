@@ -107,8 +107,9 @@ def _planned(
     given = {} if file is None else read_settings(file)
     name = given.pop("preset", preset_name)
     configured(given | settings)  # a mistake is found before the model is loaded
-    width = load_subject(source).d_model
-    dictionary, corpus = configured(preset(name, width) | given | settings)
+    subject = load_subject(source)
+    dictionary, corpus = configured(preset(name, subject.d_model) | given | settings)
+    dictionary.widths(subject.n_layers)  # refused now if they are of another number of layers
     return Plan(model=source, config=dictionary, corpus=corpus, cache=cache)
 
 
@@ -303,13 +304,19 @@ def _estimate(subject: Subject, plan: Plan) -> None:
     _print_estimate(found, subject, plan, files.free_bytes(Path()))
 
 
+def _counted(config: DictionaryConfig) -> str:
+    """`2,048`, or `4,096 + 2,048`."""
+    widths = (config.features,) if isinstance(config.features, int) else config.features
+    return " + ".join(f"{n:,}" for n in widths)
+
+
 def _print_estimate(found: Estimate, subject: Subject, plan: Plan, free: int) -> None:
     from clew.training.cache import bytes_a_position
 
     config = plan.config
     positions = config.steps * config.batch
     print(
-        f"{config.kind} of {subject.name}: {subject.n_layers} layers of {config.features:,} features, "
+        f"{config.kind} of {subject.name}: {subject.n_layers} layers of {_counted(config)} features, "
         f"{found.parameters / 1e6:,.1f} million parameters, {positions:,} positions"
     )
     if found.tokens_per_second is None or found.hours is None:

@@ -308,11 +308,14 @@ class Dictionary:
                     digest.update(block.detach().cpu().contiguous().view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
-    def save(self, folder: Path | str) -> None:
-        """Write the native layout; InputError when a weight is NaN, FileError when the folder holds something else."""
+    def save(self, folder: Path | str, *, packed: bool = False) -> None:
+        """Write the native layout; InputError when a weight is NaN, FileError when the folder holds something else.
+
+        Packed, a weight of an encoder or decoder takes one byte and is off by at most a 254th of its row's largest.
+        """
         from clew.dictionary import native
 
-        native.save(self, folder)
+        native.save(self, folder, packed=packed)
 
     @classmethod
     def load(

@@ -5,6 +5,9 @@
                             decoder_bias [d_model], skip [d_model, d_model] (if any)
 
 The tensors stay mapped: loading reads their headers and the small vectors only.
+
+Packed (version 2), encoder and decoder are whole numbers of one byte, and encoder_scale [feature] and decoder_scale
+[feature, out_layer] say what one is worth: a row's largest weight is 127. Loading such a dictionary unpacks it.
 """
 
 from pathlib import Path
@@ -19,7 +22,9 @@ from clew.dictionary.nonlinearity import BatchTopK, JumpReLU, Nonlinearity, ReLU
 from clew.errors import FileError, InputError
 
 SCHEMA = "clew.dictionary"
-VERSION = 1
+VERSION = 2
+PACKED = ("encoder", "decoder")
+LARGEST = 127
 SMALL = ("bias", "threshold", "decoder_bias")
 
 
@@ -28,13 +33,13 @@ def recognises(folder: Path | str) -> bool:
     return (Path(folder) / "config.json").is_file()
 
 
-def save(dictionary: Dictionary, folder: Path | str) -> None:
-    """Write the folder whole or not at all."""
+def save(dictionary: Dictionary, folder: Path | str, *, packed: bool = False) -> None:
+    """Write the folder whole or not at all; packed, a quarter of float32's size."""
     dictionary.validate()
     check_replaceable(folder)
     config = {
         "schema": SCHEMA,
-        "version": VERSION,
+        "version": VERSION if packed else 1,
         "kind": dictionary.kind,
         "name": dictionary.name,
         "n_layers": dictionary.n_layers,
@@ -49,7 +54,8 @@ def save(dictionary: Dictionary, folder: Path | str) -> None:
     }
     with files.new_folder(folder) as new:
         for index, layer in dictionary.layers.items():
-            files.save_tensors(new / f"layer_{index}.safetensors", layer.tensors())
+            tensors = _pack(layer.tensors()) if packed else layer.tensors()
+            files.save_tensors(new / f"layer_{index}.safetensors", tensors)
         files.write_json(new / "config.json", config)
 
 
@@ -84,6 +90,29 @@ def load(folder: Path | str) -> Dictionary:
         raise FileError(f"{folder} is no whole dictionary: {error}") from error
 
 
+def _pack(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Matrices in whole numbers of one byte, each beside its rows' scales; the rest in float32."""
+    found = {name: tensor.float() for name, tensor in tensors.items() if name not in PACKED}
+    for name in PACKED:
+        rows = tensors[name].float()
+        scale = rows.abs().amax(-1) / LARGEST
+        found[f"{name}_scale"] = scale
+        found[name] = (rows / scale.clamp_min(torch.finfo(scale.dtype).tiny)[..., None]).round().to(torch.int8)
+    return found
+
+
+def _unpack(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """In float32 what is packed, all else as it is; FileError when a scale is missing or of another shape."""
+    found = dict(tensors)
+    for name in PACKED:
+        if name in found and found[name].dtype == torch.int8:
+            scale = found.pop(f"{name}_scale", None)
+            if scale is None or scale.shape != found[name].shape[:-1] or not torch.isfinite(scale).all():
+                raise FileError(f"{path}: {name} is packed, but {name}_scale is missing, misshapen or not finite")
+            found[name] = found[name].float().mul_(scale[..., None])
+    return found
+
+
 def check_replaceable(folder: Path | str) -> None:
     """Refuse to write over a folder that holds anything but a dictionary."""
     path = Path(folder)
@@ -103,7 +132,7 @@ def check_vector(path: Path, name: str, tensor: Tensor) -> None:
 
 def _load_layer(folder: Path, index: int, about: dict[str, Any]) -> Layer:
     path = folder / f"layer_{index}.safetensors"
-    tensors = files.load_tensors(path)
+    tensors = _unpack(path, files.load_tensors(path))
     for name, tensor in tensors.items():
         check_vector(path, name, tensor)
     try:

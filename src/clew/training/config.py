@@ -21,8 +21,8 @@ class DictionaryConfig:
     """A cross-layer transcoder writes to its own and later layers, a per-layer one to its own, an SAE to its site."""
     reach: int = 0
     """How many layers a CLT's features write to, their own first; 0 means all later ones."""
-    features: int = 2048
-    """Features a layer."""
+    features: int | tuple[int, ...] = 2048
+    """Features a layer; or of each layer, with commas between them."""
     k: int = 8
     """Active features a position and layer: of TopK exactly, of BatchTopK on average over positions and layers."""
     nonlinearity: Activation = "batchtopk"
@@ -44,14 +44,17 @@ class DictionaryConfig:
     """Seed of weights and batches."""
 
     def __post_init__(self) -> None:
-        for name in ("features", "k", "steps", "batch"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}: give at least 1")
+        if not isinstance(self.features, int):
+            object.__setattr__(self, "features", tuple(self.features))  # a list, from a file
+        least = self.features if isinstance(self.features, int) else min(self.features, default=0)
+        for name, value in {"features": least, "k": self.k, "steps": self.steps, "batch": self.batch}.items():
+            if value < 1:
+                raise InputError(f"{name} is {value}: give at least 1")
         for name, kind in (("kind", Kind), ("nonlinearity", Activation), ("precision", Precision)):
             if getattr(self, name) not in get_args(kind):
                 raise InputError(f"{name} is {getattr(self, name)!r}: choose from {', '.join(get_args(kind))}")
-        if self.k > self.features:
-            raise InputError(f"k is {self.k}, but there are {self.features} features a layer")
+        if self.k > least:
+            raise InputError(f"k is {self.k}, but there are {least} features a layer")
         if self.learning_rate <= 0 or self.sparsity < 0 or self.reach < 0:
             raise InputError("the learning rate must be above 0, sparsity and reach not below 0")
         if self.reach > 0 and self.kind != "clt":
@@ -67,6 +70,14 @@ class DictionaryConfig:
             if name not in known:
                 raise InputError(f"unknown setting {name!r}: the settings are {', '.join(known)}")
         return cls(**given)
+
+    def widths(self, n_layers: int) -> tuple[int, ...]:
+        """Features of every layer; InputError when they are given for another number of layers."""
+        if isinstance(self.features, int):
+            return (self.features,) * n_layers
+        if len(self.features) != n_layers:
+            raise InputError(f"features are given for {len(self.features)} layers, but the model has {n_layers}")
+        return self.features
 
     def sites(self) -> tuple[str, str]:
         """Where activations are read and what is reconstructed."""

@@ -51,8 +51,9 @@ class Estimate:
 def parameters_of(subject: Subject, config: DictionaryConfig) -> int:
     """Weights of a dictionary before it is trained."""
     d, n_layers = subject.d_model, subject.n_layers
-    written = sum(len(config.written(layer, n_layers)) for layer in range(n_layers))
-    own = n_layers * (config.features * (d + 1) + d) + config.features * written * d
+    own = n_layers * d
+    for layer, n in enumerate(config.widths(n_layers)):
+        own += n * (d + 1 + len(config.written(layer, n_layers)) * d)
     return own + (n_layers * d * d if config.skip else 0)
 
 

@@ -12,6 +12,7 @@ import textwrap
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
+from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from clew.errors import FileError, InputError
@@ -79,6 +80,12 @@ def _typed(name: str, value: Any, kind: Any) -> Any:
         if value not in get_args(kind):
             raise InputError(f"{name} is {value!r}: choose from {', '.join(get_args(kind))}")
         return value
+    if get_origin(kind) is UnionType:  # one for all layers, or one for each
+        if type(value) is int:
+            return value
+        if not isinstance(value, list | tuple) or not all(type(one) is int for one in value):
+            raise InputError(f"{name} is {value!r}: give a whole number, or one for each layer")
+        return tuple(value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not kind:

@@ -79,7 +79,7 @@ class Run:
     def _first(self, layer: int, generator: torch.Generator, dtype: torch.dtype, moments: torch.dtype) -> Features:
         """Uniform draws for JumpReLU (Ameisen et al. 2025); for the others encoders of norm one, small decoders."""
         config, d, jump = self.config, self.d_model, self.config.nonlinearity == "jumprelu"
-        n, width = config.features, len(self.written(layer)) * d
+        n, width = config.widths(self.n_layers)[layer], len(self.written(layer)) * d
         encoder, decoder = torch.empty(n, d, dtype=dtype), torch.empty(n, width, dtype=dtype)
         if jump:
             encoder.uniform_(-(n**-0.5), n**-0.5, generator=generator)
@@ -147,7 +147,7 @@ class Run:
 
 
 def finished(
-    run: Run, subject: Subject, threshold: float | None, keep: Sequence[Bool[Tensor, " feature"]] | None = None
+    run: Run, subject: Subject, threshold: float | None, keep: Sequence[Bool[Tensor, " _"]] | None = None
 ) -> Dictionary:
     """The Dictionary in the model's own units, all features, or those to keep.
 

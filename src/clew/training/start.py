@@ -57,7 +57,7 @@ def check_start(config: DictionaryConfig, dictionary: Dictionary, n_layers: int,
         written, n = list(config.written(i, n_layers)), dictionary.d_features(i)
         if list(dictionary.writes[i]) != written:
             raise MismatchError(f"{name} writes from layer {i} to {list(dictionary.writes[i])}, the run to {written}")
-        if n > config.features:
+        if n > config.widths(n_layers)[i]:
             raise MismatchError(f"{name} has {n:,} features in layer {i}: give --features {n} or more")
         if layer.skip is not None and not config.skip:
             raise MismatchError(f"{name} has a skip connection: add --skip")

@@ -80,7 +80,7 @@ def candidate(run: Run, i: int, x: Float[Tensor, "pos d_model"], k: float, guess
     elif own.threshold is not None:
         cut = own.threshold - window(own.threshold)
     pre = selecting(run, i, x)
-    pairs = candidates(run.kernels, run.config.nonlinearity, pre, min(round(k), run.config.features), cut)
+    pairs = candidates(run.kernels, run.config.nonlinearity, pre, min(round(k), pre.shape[1]), cut)
     if pre.dtype == x.dtype:
         return Active(pairs=pairs, value=pre[pairs.position, pairs.index])
     value = run.kernels.preactivations(pairs, x, own.encoder.weight, own.bias.weight[:, 0])
@@ -114,15 +114,15 @@ def take_step(run: Run, batch: Batch, k: float, price: float, rate: float, dead_
     slope.mul_(2 / (n_pos * d))
     counts = []
     for i, (a, t) in enumerate(zip(active, on, strict=True)):
-        off = t.gate == 0
-        fired = torch.bincount(a.pairs.index[~off], minlength=run.config.features) if off.any() else a.pairs.counts
+        own, off = run.layers[i], t.gate == 0
+        fired = torch.bincount(a.pairs.index[~off], minlength=len(own.norm)) if off.any() else a.pairs.counts
         counts.append(float(fired.sum()) / n_pos)
-        dead = run.layers[i].quiet > dead_after
+        dead = own.quiet > dead_after
         if run.config.nonlinearity in ("topk", "batchtopk") and dead.any():
             idle = (dead & (fired == 0) & (a.pairs.counts == 0)).nonzero().flatten()
             _explain(run, i, batch.inputs[i], slope[:, run.columns(i)], idle, float(errors[i]), adam)
         backward(run, i, batch.inputs[i], slope[:, run.columns(i)], a, t, adam)
-        run.layers[i].quiet.add_(n_pos).masked_fill_(fired > 0, 0.0)
+        own.quiet.add_(n_pos).masked_fill_(fired > 0, 0.0)
     _backward_plain(run, batch.inputs, slope, adam)
     run.step += 1
     return Outcome(loss=loss, nmse=tuple(errors.tolist()), l0=tuple(counts), slope=slope)
@@ -169,7 +169,7 @@ def _explain(run: Run, i: int, x: Tensor, slope: Tensor, ids: Tensor, error: flo
     residual, x, own = slope[:n] * (-0.5 * x.numel()), x[:n], run.layers[i]
     pre = linear(x, own.encoder.weight[ids], own.bias.weight[ids, 0])
     local = run.kernels.top(pre, min(AUXILIARY_K, len(ids)))
-    pairs = replace(local, index=ids[local.index], n_features=run.config.features)
+    pairs = replace(local, index=ids[local.index], n_features=len(own.norm))
     value = run.kernels.preactivations(pairs, x, own.encoder.weight, own.bias.weight[:, 0])
     active = Active(pairs=pairs, value=value)
     on = terms("topk", pairs, value, own.norm, None, None, 0.0)

@@ -182,12 +182,12 @@ def conclude(run: Run, subject: Subject, batches: Iterator[Batch]) -> Dictionary
     Features that hardly fire on the next ones are left out, but for one a layer: they cost reading and explain nothing.
     """
     cut = fit_threshold(run, islice(batches, FIT_BATCHES)) if run.config.nonlinearity == "batchtopk" else 0.0
-    fired = [torch.zeros(run.config.features, dtype=torch.long) for _ in run.layers]
+    fired = [torch.zeros(len(own.norm), dtype=torch.long) for own in run.layers]
     for batch in islice(batches, COUNT_BATCHES):
         for i, own in enumerate(run.layers):
             a = candidate(run, i, batch.inputs[i], float(run.config.k), cut)
             on = terms(run.config.nonlinearity, a.pairs, a.value, own.norm, own.threshold, None, 0.0).gate > 0
-            fired[i] += torch.bincount(a.pairs.index[on], minlength=run.config.features)
+            fired[i] += torch.bincount(a.pairs.index[on], minlength=len(own.norm))
     keep = [(counts >= FIRED_AT_LEAST) | (torch.arange(len(counts)) == counts.argmax()) for counts in fired]
     return finished(run, subject, cut, keep)
 
