@@ -98,6 +98,8 @@ def test_a_prompt_is_traced_and_its_feature_read_labelled_switched_off_and_group
     assert page.url == where
     assert page.get_by_role("button", name=re.compile("^Pinned")).get_attribute("aria-pressed") == "true"
     assert "my own name for it" in (page.locator(f'[id="node-{node}"]').get_attribute("aria-label") or "")
+    page.keyboard.press("u")  # what was done before the reload
+    page.wait_for_function("() => !document.location.hash.includes('pins=')")
 
     page.get_by_role("button", name=re.compile("^Edit")).last.click()
     page.get_by_role("heading", name="Edit", exact=True).wait_for()
@@ -161,6 +163,7 @@ def test_two_personas_are_compared_by_influence(opened: Tab) -> None:
     shared.click()
     assert "absent" not in page.locator(".comparerow").first.inner_text()
     small = page.locator(".smallscroll canvas")
+    small.nth(1).wait_for()
     assert small.count() == 2
     small.last.click()
     page.wait_for_selector("g[role=option].target")

@@ -1,8 +1,8 @@
 // What a person did: undo gives it back, two tabs keep both, the address carries it.
 import { describe, expect, it } from "vitest";
-import { EMPTY, adopt, addToGroup, group, groupOf, merge, move, readGroups, rechosen, rename, togglePin, ungroup, writeGroups } from "../src/model/arrange";
+import { EMPTY, adopt, addToGroup, group, groupOf, isArrangement, merge, move, readGroups, rechosen, rename, same, togglePin, ungroup, writeGroups } from "../src/model/arrange";
 import { bodyOf, clampable, readEdits, writeEdits } from "../src/model/edits";
-import { begin, record, redo, replace, undo } from "../src/model/history";
+import { begin, read, record, redo, replace, undo, write as kept } from "../src/model/history";
 import { markPlace, range, ticks } from "../src/model/scale";
 import { amount, density, parts, percent, shown, signed } from "../src/model/text";
 import { type Route, parse, write } from "../src/state/route";
@@ -26,6 +26,32 @@ describe("undo", () => {
     expect(redo(now)).toBe(now);
     expect(record(now, "a")).toBe(now);
     expect(undo(replace(record(now, "b"), "c")).present).toBe("a");
+  });
+});
+
+describe("undo after a reload", () => {
+  const pinned = togglePin(EMPTY, "L0/1@0");
+  const more = group(pinned, ["L0/2@0"], "one");
+  const text = kept(undo(record(record(begin(EMPTY), pinned), more)));
+
+  it("takes the steps up where the state is the one that they led to", () => {
+    const now = read(text, structuredClone(pinned), isArrangement, same);
+    expect(undo(now).present).toEqual(EMPTY);
+    expect(redo(now).present).toEqual(more);
+  });
+
+  it("begins anew where another tab went on, or where what is kept is none of ours", () => {
+    for (const [said, present] of [[text, more], ["", pinned], ["[]", pinned], ["{", pinned], ["null", pinned]] as const) {
+      expect(read(said, present, isArrangement, same)).toEqual(begin(present));
+    }
+    const odd = JSON.stringify({ past: [3], present: pinned, future: [] });
+    expect(read(odd, pinned, isArrangement, same)).toEqual(begin(pinned));
+  });
+
+  it("keeps a bounded number of steps", () => {
+    let now = begin(EMPTY);
+    for (let i = 0; i < 90; i++) now = record(now, togglePin(now.present, `L0/${i}@0`));
+    expect(read(kept(now), now.present, isArrangement, same).past).toHaveLength(40);
   });
 });
 

@@ -77,6 +77,12 @@ export function same(a: Arrangement, b: Arrangement): boolean {
   return JSON.stringify([a.pins, a.groups, a.positions]) === JSON.stringify([b.pins, b.groups, b.positions]);
 }
 
+/** Whether a value that was kept as text is an arrangement. */
+export function isArrangement(value: unknown): value is Arrangement {
+  const { pins, groups, positions } = (value ?? {}) as Partial<Arrangement>;
+  return Array.isArray(pins) && Array.isArray(groups) && typeof positions === "object";
+}
+
 /** What both tabs did since `base`: one's additions and removals are made to the other's state; mine win a conflict. */
 export function merge(base: Arrangement, mine: Arrangement, theirs: Arrangement): Arrangement {
   const pins = theirs.pins.filter((pin) => !base.pins.includes(pin) || mine.pins.includes(pin));

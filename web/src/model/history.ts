@@ -7,6 +7,7 @@ export interface History<T> {
 }
 
 const LONGEST = 200;
+const KEPT = 40; // steps either way that outlive a reload
 
 export function begin<T>(present: T): History<T> {
   return { past: [], present, future: [] };
@@ -33,4 +34,20 @@ export function redo<T>(history: History<T>): History<T> {
   const [next, ...rest] = history.future;
   if (next === undefined) return history;
   return { past: [...history.past, history.present], present: next, future: rest };
+}
+
+/** As text, for a place that outlives a reload. */
+export function write<T>({ past, present, future }: History<T>): string {
+  return JSON.stringify({ past: past.slice(-KEPT), present, future: future.slice(0, KEPT) });
+}
+
+/** Takes kept steps up again if they led to this present; otherwise, and where the text is none of ours, begins anew. */
+export function read<T>(text: string, present: T, isState: (value: unknown) => value is T, same: (a: T, b: T) => boolean): History<T> {
+  try {
+    const { past, present: last, future } = JSON.parse(text) as { past: unknown[]; present: unknown; future: unknown[] };
+    if (past.every(isState) && isState(last) && future.every(isState) && same(last, present)) return { past, present, future };
+  } catch {
+    // nothing was kept, or not by us
+  }
+  return begin(present);
 }

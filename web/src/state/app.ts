@@ -82,17 +82,20 @@ export function switchTheme(): void {
   if (route.peek().query["theme"]) adjust({ theme: next });
 }
 
-export function recall(key: string): string {
+/** Where something outlives a reload: in this browser, or in this tab alone. */
+type Place = "localStorage" | "sessionStorage";
+
+export function recall(key: string, place: Place = "localStorage"): string {
   try {
-    return localStorage.getItem(key) ?? "";
+    return window[place].getItem(key) ?? "";
   } catch {
     return "";
   }
 }
 
-export function remember(key: string, value: string): void {
+export function remember(key: string, value: string, place: Place = "localStorage"): void {
   try {
-    localStorage.setItem(key, value);
+    window[place].setItem(key, value);
   } catch {
     // private windows keep nothing; the page works without
   }

@@ -1,11 +1,12 @@
 // Keeps the open graph in the address and in the workspace, and opens it from there. The workspace wins where it has
-// anything; a link opened elsewhere brings its pins and groups along. Two tabs' changes are merged, none is lost.
+// anything; a link opened elsewhere brings its pins and groups along. Two tabs' changes are merged, none is lost. What
+// can be undone stays with the tab.
 import { effect } from "@preact/signals";
 import { Refused, api } from "../api_client";
-import { type Arrangement, type Cut, EMPTY, merge, readGroups, same, sameCut, writeGroups } from "../model/arrange";
-import { begin, replace } from "../model/history";
+import { type Arrangement, type Cut, EMPTY, isArrangement, merge, readGroups, same, sameCut, writeGroups } from "../model/arrange";
+import { begin, read, replace, write } from "../model/history";
 import type { ArrangementView } from "../types";
-import { attempt, embedded, notify } from "./app";
+import { attempt, embedded, notify, recall, remember } from "./app";
 import { adjust, route } from "./route";
 import {
   arrangement, changes, chosen, colour, errorsShown, fetchKept, graph, graphId, labelsShown, loadDetail, loading, pinnedOnly, primary, query, refresh, scores,
@@ -52,8 +53,12 @@ async function openKept(id: string, said: Readonly<Record<string, string>>): Pro
   base = { pins: found.pins, groups: found.groups, positions: found.positions };
   kept = found.thresholds;
   seen = thresholds.value = { node: share(said["node"], kept.node), edge: share(said["edge"], kept.edge) };
-  changes.value = begin(same(base, EMPTY) ? fromAddress(said) : base);
+  changes.value = read(recall(undoable(id), "sessionStorage"), same(base, EMPTY) ? fromAddress(said) : base, isArrangement, same);
   await refresh();
+}
+
+function undoable(id: string): string {
+  return `clew.undo.${id}`;
 }
 
 function fromAddress(said: Readonly<Record<string, string>>): Arrangement {
@@ -106,6 +111,10 @@ export function keepState(): void {
   effect(() => {
     arrangement.value;
     if (ready) fetchKept();
+  });
+  effect(() => {
+    const { past, future } = changes.value;
+    if (ready && !embedded && past.length + future.length) remember(undoable(graphId.peek()), write(changes.value), "sessionStorage");
   });
   effect(() => {
     arrangement.value;
