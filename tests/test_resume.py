@@ -182,11 +182,12 @@ def test_nan_activations_stop_the_run_by_name_and_keep_the_checkpoint(
     assert (tmp_path / trainer.NAME).read_bytes() == before
 
 
+@pytest.mark.parametrize("rate", [300.0, 1e30])
 def test_a_loss_that_explodes_stops_the_run_before_it_spoils_the_weights(
-    subject: Subject, documents: Documents, tmp_path: Path
+    subject: Subject, documents: Documents, tmp_path: Path, rate: float
 ) -> None:
-    with pytest.raises(InputError, match=r"the loss became (nan|inf) at step \d+: lower the learning rate"):
-        list(train(subject, documents, tmp_path, replace(SMALL, learning_rate=1e30, steps=300)))
+    with pytest.raises(InputError, match=r"the loss became \S+ at step \d+: lower the learning rate"):
+        list(train(subject, documents, tmp_path, replace(SMALL, learning_rate=rate, steps=300)))
     if (tmp_path / trainer.NAME).exists():
         assert all(t.isfinite().all() for t in files.load_tensors(tmp_path / trainer.NAME).values())
 

@@ -26,6 +26,7 @@ from clew.training.run import Run
 AUXILIARY_K = 32
 AUXILIARY_SHARE = 1 / 4  # of a batch's positions
 AUXILIARY_WEIGHT = 1 / 32
+MOST_LOSS = 1e6  # a layer; the mean alone has 1, and what is so far from it does not come back
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +100,7 @@ def reconstruct(run: Run, inputs: Float[Tensor, "layer pos d_model"], active: li
 
 
 def take_step(run: Run, batch: Batch, k: float, price: float, rate: float, dead_after: int) -> Outcome:
-    """Train on a batch in the units of training; InputError when the loss is NaN or infinite, nothing changed then."""
+    """Train on a batch in the units of training; InputError when the loss is no number or beyond hope, nothing changed then."""
     n_layers, n_pos, d = batch.inputs.shape
     active = activate(run, batch.inputs, k)
     on = [terms_of(run, i, batch.inputs[i], a, price) for i, a in enumerate(active)]
@@ -108,8 +109,8 @@ def take_step(run: Run, batch: Batch, k: float, price: float, rate: float, dead_
     sizes = torch.linalg.vector_norm(slope.view(n_pos, n_layers, d), dim=2)
     errors = sizes.double().square().sum(0) / (n_pos * d)
     loss = float(errors.sum() + sum(t.penalty for t in on))
-    if not torch.isfinite(torch.tensor(loss)):
-        raise InputError(f"the loss became {loss} at step {run.step}: lower the learning rate and resume")
+    if not loss < MOST_LOSS * n_layers:
+        raise InputError(f"the loss became {loss:.3g} at step {run.step}: lower the learning rate and resume")
     adam = Adam(rate=rate, step=run.step + 1)
     slope.mul_(2 / (n_pos * d))
     counts = []

@@ -23,6 +23,7 @@ from pathlib import Path
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import linear
 
 from clew.dictionary import Dictionary
 from clew.subject.subject import Subject
@@ -40,6 +41,7 @@ DEAD_AFTER = 300_000  # positions without firing
 REVIVE_EVERY = 25  # steps
 REVIVE_UNTIL = 0.7  # of all steps, so that what is new can still learn
 REVIVE_AT_ONCE = 64  # features of a layer
+SMALLEST_SHARE = 0.01  # of a new decoder that is left, so that it can learn
 BUFFER = 32768  # positions whose activations are shuffled together
 FIT_BATCHES = 16
 COUNT_BATCHES = 48
@@ -156,10 +158,11 @@ def revive(run: Run, batch: Batch, missing: Float[Tensor, "pos written"]) -> Non
     """Give dead features the positions explained worst: encoder along the input, decoder along what is missing.
 
     Positions are drawn in proportion to their squared error, so that rare text which no feature knows yet comes first.
-    Every layer is given the same worst positions, so each new decoder takes on a part only: whole ones would add up to
-    several times what is missing, make those positions worse, and be drawn again.
+    Many of them are alike, and every layer is given them: whole decoders would add up to several times what is
+    missing, make those positions worse, and be drawn again. So all are shrunk by what makes the batch's error least.
     """
     generator = torch.Generator().manual_seed((run.config.seed << 32) + run.step)
+    added, made = torch.zeros_like(missing), []
     for i, own in enumerate(run.layers):
         ids = (own.quiet > DEAD_AFTER).nonzero().flatten()[:REVIVE_AT_ONCE]
         if not len(ids):
@@ -169,11 +172,17 @@ def revive(run: Run, batch: Batch, missing: Float[Tensor, "pos written"]) -> Non
         x = batch.inputs[i][at]
         size = x.norm(dim=1, keepdim=True).clamp_min(1e-6)
         fresh = {"encoder": x / size, "bias": -0.5 * size, "decoder": residual[at] / (size * run.n_layers)}
+        active = linear(batch.inputs[i], fresh["encoder"], fresh["bias"][:, 0]).relu()
+        added[:, run.columns(i)] += active @ fresh["decoder"]
         for name, rows in fresh.items():
             own.rows[name].weight[ids] = rows
             own.rows[name].forget(ids)
-        own.norm[ids] = fresh["decoder"].norm(dim=1)
         own.quiet[ids] = 0
+        made.append((own, ids))
+    share = float((added * missing).sum() / added.square().sum().clamp_min(1e-12))
+    for own, ids in made:
+        own.decoder.weight[ids] *= min(1.0, max(SMALLEST_SHARE, share))
+        own.norm[ids] = own.decoder.weight[ids].norm(dim=1)
 
 
 def conclude(run: Run, subject: Subject, batches: Iterator[Batch]) -> Dictionary:
