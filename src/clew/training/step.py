@@ -100,7 +100,7 @@ def reconstruct(run: Run, inputs: Float[Tensor, "layer pos d_model"], active: li
 
 
 def take_step(run: Run, batch: Batch, k: float, price: float, rate: float, dead_after: int) -> Outcome:
-    """Train on a batch in the units of training; InputError when the loss is no number or beyond hope, nothing changed then."""
+    """Train on a batch in the units of training; InputError when the loss is beyond hope, nothing changed then."""
     n_layers, n_pos, d = batch.inputs.shape
     active = activate(run, batch.inputs, k)
     on = [terms_of(run, i, batch.inputs[i], a, price) for i, a in enumerate(active)]
