@@ -212,6 +212,17 @@ def test_layers_may_have_several_numbers_of_features(run):
                                                          "--features", widths)[1]  # fmt: skip
 
 
+def test_layer_weights_are_kept_with_the_run_and_checked_before_it(run):
+    refused(run("train", "a", "--text", "text.txt", *SMALL, "--layer-weights", "1,2"), "2 layer weights", "6 layers")
+    refused(run("train", "a", "--text", "text.txt", *SMALL, "--layer-weights", "1,1,1,1,1,x"), "give numbers")
+    assert not Path("a").exists()
+    code, _, err = run("train", "a", "--text", "text.txt", *SMALL, "--layer-weights", "1,1,1,4,4,4")
+    assert code == 0, err
+    assert files.read_json("a/run.json")["layer_weights"] == [1, 1, 1, 4, 4, 4]
+    assert clew.Dictionary.load("a/dictionary").provenance["layer_weights"] == [1, 1, 1, 4, 4, 4]
+    refused(run("train", "a", "--resume", "--layer-weights", "1,1,1,4,4,4"), "leave out --layer-weights")
+
+
 def test_every_setting_is_an_option_with_its_docstring_as_help(run, monkeypatch):
     monkeypatch.setenv("COLUMNS", "400")
     code, out, _ = run("train", "--help")

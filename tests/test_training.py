@@ -243,7 +243,34 @@ def test_a_left_out_first_position_stays_real(subject: Subject) -> None:
     assert float((lost[:, 0] - real[:, 0]).abs().max()) > 1e-2
 
 
+@pytest.mark.parametrize("kind", ["clt", "sae"])
+def test_a_layer_that_counts_more_is_explained_better_at_the_cost_of_the_others(
+    subject: Subject, documents: Documents, tmp_path: Path, kind: str
+) -> None:
+    config, last = replace(SMALL, kind=kind, steps=60), {}  # type: ignore[arg-type]
+    for name, weights in (("same", None), ("ones", [1.0] * L), ("last", [1.0] * (L - 1) + [40.0])):
+        *_, end = train_dictionary(subject, documents, config, tmp_path / name, buffer=BUFFER, layer_weights=weights)
+        last[name] = end.nmse
+    dictionaries = [Dictionary.load(tmp_path / name / "dictionary") for name in ("same", "ones", "last")]
+    assert dictionaries[0].fingerprint == dictionaries[1].fingerprint
+    assert last["same"] == last["ones"]
+    assert last["last"][-1] < 0.7 * last["same"][-1]
+    assert last["last"][0] > last["same"][0]
+    assert dictionaries[2].provenance["layer_weights"] == [1.0] * (L - 1) + [40.0]
+    raw = evaluate(subject, dictionaries[2], documents)
+    assert raw.nmse[-1] == pytest.approx(last["last"][-1], rel=0.3)  # what is reported is relative to the variance
+
+
 # Bad input
+
+
+@pytest.mark.parametrize("weights", [[1.0], [1.0] * (L - 1) + [0.0], [1.0] * (L - 1) + [float("nan")]])
+def test_layer_weights_must_be_one_above_zero_for_every_layer(
+    subject: Subject, documents: Documents, tmp_path: Path, weights: list[float]
+) -> None:
+    with pytest.raises(InputError, match="layer weights"):
+        next(train_dictionary(subject, documents, SMALL, tmp_path, buffer=BUFFER, layer_weights=weights))
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,7 @@ class Plan:
     corpus: CorpusConfig
     cache: bool
     start: str | None = None
+    layer_weights: list[float] | None = None
 
 
 @with_settings("clew.training.config:DictionaryConfig", "clew.training.source:CorpusConfig")
@@ -65,6 +66,10 @@ def train(
         str | None,
         typer.Option(help="Begin with the weights of this dictionary (a folder or hub id), or run."),
     ] = None,
+    layer_weights: Annotated[
+        str | None,
+        typer.Option(help="How much each layer's error counts, such as 1,1,4; left out, all the same."),
+    ] = None,
     check_every: Annotated[
         int, typer.Option(help="Steps between two measurements on held-out text; 0 for none.")
     ] = 500,
@@ -76,11 +81,15 @@ def train(
 
     Ctrl-C saves a checkpoint; `clew train runs/clt --resume` goes on from it.
     """
+    from clew.training.trainer import check_layer_weights
+
     if resume:
-        plan, folder = resumed(folder, config, settings)
+        plan, folder = resumed(folder, config, settings | ({"layer_weights": 0} if layer_weights else {}))
     else:
-        plan = replace(_planned(kit, model, preset, config, cache, settings), start=start)
+        planned = _planned(kit, model, preset, config, cache, settings)
+        plan = replace(planned, start=start, layer_weights=_weights(layer_weights))
     subject = load_subject(plan.model)
+    check_layer_weights(plan.layer_weights, subject.n_layers)
     if estimate:
         return _estimate(subject, plan)
     folder = folder or Path("runs") / f"{Path(plan.model).name}-{plan.config.kind}"
@@ -128,8 +137,15 @@ def resumed(folder: Path | None, file: Path | None, settings: dict[str, Any]) ->
     if found["schema"] > SCHEMA:
         raise FileError(f"{folder} has schema {found['schema']}, this program reads up to {SCHEMA}: upgrade clew")
     dictionary, corpus = configured(found["settings"])
-    told: dict[str, Any] = {name: found.get(name) for name in ("model", "cache", "start")}
+    told: dict[str, Any] = {name: found.get(name) for name in ("model", "cache", "start", "layer_weights")}
     return Plan(config=dictionary, corpus=corpus, **told), folder
+
+
+def _weights(text: str | None) -> list[float] | None:
+    try:
+        return None if text is None else [float(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"layer weights are {text!r}: give numbers with commas between them") from None
 
 
 def _first(start: str, subject: Subject, plan: Plan) -> Dictionary:
@@ -180,7 +196,7 @@ def _documents(subject: Subject, plan: Plan, folder: Path, resume: bool) -> tupl
     held_out, seen = split_held_out(documents, corpus.held_out)
     check_fills(subject, seen, corpus.buffer)
     save_tokens(folder / "tokens.safetensors", documents, subject)
-    told = {"model": plan.model, "cache": plan.cache, "start": plan.start}
+    told = {name: getattr(plan, name) for name in ("model", "cache", "start", "layer_weights")}
     about = {"settings": asdict(config) | asdict(corpus)} | told
     files.write_json(folder / "run.json", {"format": "clew.training", "schema": SCHEMA, **files.provenance(**about)})
     return held_out, seen
@@ -246,6 +262,7 @@ def _run(
         options: dict[str, Any] = {
             "resume": going_on,
             "start": first,
+            "layer_weights": plan.layer_weights,
             "buffer": plan.corpus.buffer,
             "report_every": every,
             "stop": stop,

@@ -19,10 +19,10 @@ from clew.training.config import DictionaryConfig
 from clew.training.run import Run
 
 SCHEMA = "clew.training"
-VERSION = 2
+VERSION = 3
 NAME = "checkpoint.safetensors"
 FACTS = ("schema", "version", "model", "buffer")
-SCALES = ("input_centre", "input_scale", "output_centre", "output_scale")
+SCALES = ("input_centre", "input_scale", "output_centre", "output_scale", "layer_weight")
 
 
 def save_checkpoint(run: Run, folder: Path, subject: Subject, buffer: int) -> None:

@@ -1,7 +1,8 @@
 """What a training run holds: weights, moments, counters; and the Dictionary it becomes.
 
-Weights live in units in which every layer's input and output has mean zero and variance one: `scales` holds the centres
-and sizes, fitted before the first step. The finished Dictionary has them folded back into it.
+Weights live in units in which every layer's input and output has mean zero and variance one, or as much as the layer is
+to count: `scales` holds the centres and sizes, fitted before the first step. The finished Dictionary has them folded
+back into it.
 """
 
 from __future__ import annotations
@@ -126,8 +127,12 @@ class Run:
         """Share of features that have not fired for so many positions."""
         return float(torch.stack([(f.quiet > positions).double().mean() for f in self.layers]).mean())
 
-    def fit_scales(self, batches: Iterable[Batch]) -> None:
-        """Centre and scale of every layer's input and output: in these units the mean alone has error 1 a component."""
+    def fit_scales(self, batches: Iterable[Batch], layer_weights: Sequence[float] | None = None) -> None:
+        """Centre and scale of every layer's input and output: in these units the mean alone has error 1 a component.
+
+        With weights, a layer's output gets units in which that error is its weight.
+        """
+        weights = torch.tensor(layer_weights or [1.0] * self.n_layers)
         n, shape = 0, (2, self.n_layers, self.d_model)
         total, square = torch.zeros(shape, dtype=torch.float64), torch.zeros(shape, dtype=torch.float64)
         for batch in batches:
@@ -137,6 +142,7 @@ class Run:
         scale = (square / n - centre.square()).clamp_min(0).mean(2).sqrt().clamp_min(1e-12)
         for i, name in enumerate(("input", "output")):
             self.scales |= {f"{name}_centre": centre[i].float(), f"{name}_scale": scale[i].float()}
+        self.scales |= {"output_scale": self.scales["output_scale"] / weights.sqrt(), "layer_weight": weights}
 
     def normalised(self, batch: Batch) -> Batch:
         """A batch in the units of training."""

@@ -126,7 +126,8 @@ def take_step(run: Run, batch: Batch, k: float, price: float, rate: float, dead_
         own.quiet.add_(n_pos).masked_fill_(fired > 0, 0.0)
     _backward_plain(run, batch.inputs, slope, adam)
     run.step += 1
-    return Outcome(loss=loss, nmse=tuple(errors.tolist()), l0=tuple(counts), slope=slope)
+    relative = errors / run.scales["layer_weight"].double() if run.scales else errors
+    return Outcome(loss=loss, nmse=tuple(relative.tolist()), l0=tuple(counts), slope=slope)
 
 
 def terms_of(run: Run, i: int, x: Float[Tensor, "pos d_model"], active: Active, price: float) -> Terms:

@@ -15,10 +15,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -26,6 +27,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from clew.dictionary import Dictionary
+from clew.errors import InputError
 from clew.subject.subject import Subject
 from clew.training.activations import Batch, Documents, buffer_positions, stream
 from clew.training.checkpoint import NAME, restore_checkpoint, save_checkpoint
@@ -78,24 +80,26 @@ def train_dictionary(
     *,
     resume: bool = False,
     start: Dictionary | None = None,
+    layer_weights: Sequence[float] | None = None,
     buffer: int = BUFFER,
     report_every: int = REPORT_EVERY,
     stop: Callable[[], bool] | None = None,
 ) -> Iterator[TrainingReport]:
     """Train, reporting on the way, and write `folder/dictionary`; `folder/checkpoint.safetensors` lets it be resumed.
 
-    With `start`, weights are those of a finished dictionary at first, and not random. `stop` is asked after every step:
-    when it says yes, a checkpoint is saved and nothing else. InputError when
-    activations or the loss become NaN (the last checkpoint stays), MismatchError when the checkpoint belongs to another
-    run.
+    With `start`, weights are those of a finished dictionary at first, and not random. `layer_weights` say how much each
+    layer's squared error counts, one each if left out. `stop` is asked after every step: when it says yes, a checkpoint
+    is saved and nothing else. InputError when activations or the loss become NaN (the last checkpoint stays),
+    MismatchError when the checkpoint belongs to another run.
     """
+    check_layer_weights(layer_weights, subject.n_layers)
     folder = Path(folder)
     run = Run(subject.n_layers, subject.d_model, config)
     if resume:
         restore_checkpoint(run, folder, subject, buffer)
     if not run.scales:
         held = max(1, buffer_positions(subject, buffer) // config.batch)
-        run.fit_scales(islice(_batches(subject, documents, config, 0, buffer), held))
+        run.fit_scales(islice(_batches(subject, documents, config, 0, buffer), held), layer_weights)
         if start is not None:
             begin_with(run, start)
     began, since = time.perf_counter(), run.step
@@ -113,10 +117,22 @@ def train_dictionary(
         save_checkpoint(run, folder, subject, buffer)
     fresh = _batches(subject, documents, config, run.step, buffer)
     made = conclude(run, subject, (run.normalised(batch) for batch in fresh))
+    facts: dict[str, Any] = {}
     if start is not None:
-        began_with = {"start": {"fingerprint": start.fingerprint, **start.provenance}}
-        made = replace(made, provenance={**made.provenance, **began_with})
-    made.save(folder / "dictionary")
+        facts["start"] = {"fingerprint": start.fingerprint, **start.provenance}
+    if layer_weights is not None:
+        facts["layer_weights"] = list(layer_weights)
+    replace(made, provenance={**made.provenance, **facts}).save(folder / "dictionary")
+
+
+def check_layer_weights(weights: Sequence[float] | None, n_layers: int) -> None:
+    """InputError unless there is one above zero for every layer."""
+    if weights is None:
+        return
+    if len(weights) != n_layers:
+        raise InputError(f"{len(weights)} layer weights are given, but the model has {n_layers} layers")
+    if not all(0 < weight < float("inf") for weight in weights):
+        raise InputError(f"layer weights must all be above 0: {', '.join(f'{weight:g}' for weight in weights)}")
 
 
 def _batches(subject: Subject, documents: Documents, config: DictionaryConfig, start: int, buffer: int
