@@ -129,7 +129,12 @@ def test_a_threshold_moved_alone_is_found_again_when_the_graph_is_opened_from_hi
     moved = slider.input_value()
     assert moved != before
     page.wait_for_function(
-        "async id => (await (await fetch(`/api/graphs/${id}/arrangement`)).json()).revision > 0", arg=graph
+        """async id => {
+            const kept = await (await fetch(`/api/graphs/${id}/arrangement`)).json();
+            const here = new URLSearchParams(document.location.hash.split("?")[1]);
+            return kept.revision > 0 && String(kept.thresholds.node) === here.get("node");
+        }""",
+        arg=graph,
     )
     page.goto("about:blank")
     page.goto(start)
