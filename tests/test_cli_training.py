@@ -221,6 +221,7 @@ def test_layer_weights_are_kept_with_the_run_and_checked_before_it(run):
     assert files.read_json("a/run.json")["layer_weights"] == [1, 1, 1, 4, 4, 4]
     assert clew.Dictionary.load("a/dictionary").provenance["layer_weights"] == [1, 1, 1, 4, 4, 4]
     refused(run("train", "a", "--resume", "--layer-weights", "1,1,1,4,4,4"), "leave out --layer-weights")
+    refused(run("train", "a", "--resume", "--start", "a/dictionary"), "leave out --start")
 
 
 def test_every_setting_is_an_option_with_its_docstring_as_help(run, monkeypatch):

@@ -84,7 +84,8 @@ def train(
     from clew.training.trainer import check_layer_weights
 
     if resume:
-        plan, folder = resumed(folder, config, settings | ({"layer_weights": 0} if layer_weights else {}))
+        own = {"start": start, "layer_weights": layer_weights}
+        plan, folder = resumed(folder, config, settings | {k: v for k, v in own.items() if v is not None})
     else:
         planned = _planned(kit, model, preset, config, cache, settings)
         plan = replace(planned, start=start, layer_weights=_weights(layer_weights))
