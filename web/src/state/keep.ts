@@ -14,6 +14,8 @@ import {
 } from "./trace";
 
 let revision = 0;
+/** 1 while a save is on its way: what is sent behind it follows the revision that it will make. */
+let sending = 0;
 let base: Arrangement = EMPTY;
 /** The thresholds that the workspace has, and those that a person last found or kept here. */
 let kept: Cut = { node: 0, edge: 0 };
@@ -135,7 +137,7 @@ function ownCut(): Cut {
 /** Sends what is not kept yet before the graph, or the page, is left. */
 function flush(): void {
   if (!ready || embedded || !unkept()) return;
-  const body = { revision, ...plain(arrangement.peek()), thresholds: ownCut() };
+  const body = { revision: revision + sending, ...plain(arrangement.peek()), thresholds: ownCut() };
   base = arrangement.peek();
   seen = thresholds.peek();
   api.arrange(graphId.peek(), body, true).catch(() => undefined);
@@ -163,7 +165,8 @@ async function saveOnce(): Promise<void> {
   const [mine, cut, sent] = [arrangement.peek(), thresholds.peek(), ownCut()];
   const body: ArrangementView = { revision, ...plain(mine), thresholds: sent };
   try {
-    const answer = await api.arrange(id, body);
+    sending = 1;
+    const answer = await api.arrange(id, body).finally(() => (sending = 0));
     if (id !== graphId.peek()) return;
     revision = answer.revision;
     [base, seen, kept] = [mine, cut, sent];
