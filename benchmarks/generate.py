@@ -47,17 +47,17 @@ def cases(tokens: int) -> dict[str, Callable[[], int]]:
         return lambda: sum(1 for _ in kit.generate(PROMPT, edits, tokens=tokens, through=through, stop=False))
 
     def pairs() -> int:
-        edits = [Edit.ablate("L1/90")]
+        edits = [Edit.ablate("L1/80")]
         return sum(1 for _ in side_by_side(subject, dictionary, PROMPT, edits, tokens=tokens, stop=False))
 
     return {
         PLAIN[0]: peer,
         PLAIN[1]: ours(),
-        STEERED[0]: ours(Edit.steer("L2/88@generated", 1.0)),
-        STEERED[1]: ours(Edit.steer("L2/88", 1.0)),
+        STEERED[0]: ours(Edit.steer("L2/83@generated", 1.0)),
+        STEERED[1]: ours(Edit.steer("L2/83", 1.0)),
         STEERED[2]: ours(*(Edit.steer(f"L{i % 4}/{i}", 0.5) for i in range(8))),
-        "ablated, one layer clamped": ours(Edit.ablate("L1/90")),
-        "ablated, three layers clamped": ours(Edit.ablate("L1/90"), through=3),
+        "ablated, one layer clamped": ours(Edit.ablate("L1/80")),
+        "ablated, three layers clamped": ours(Edit.ablate("L1/80"), through=3),
         "ablated and default in one batch": pairs,
     }
 

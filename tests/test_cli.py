@@ -156,8 +156,8 @@ def test_truncated_weights_are_refused(run, broken):
 
 
 def test_nan_weights_are_refused(run, broken):
-    damage(broken / "dictionary" / "layer_1.safetensors", "encoder", lambda t: t.fill_(float("nan")))
-    refused(run("trace", PROMPT, "--kit", broken), "NaN")
+    damage(broken / "dictionary" / "layer_1.safetensors", "encoder_scale", lambda t: t.fill_(float("nan")))
+    refused(run("trace", PROMPT, "--kit", broken), "encoder_scale", "NaN")
     damage(broken / "model" / "model.safetensors", "transformer.h.0.mlp.c_fc.bias", lambda t: t.fill_(float("nan")))
     refused(run("trace", PROMPT, "--kit", broken), "NaN")
 

@@ -225,7 +225,11 @@ BROKEN: list[tuple[str, Callable[[Path], object], str]] = [
         lambda d: swap(d / "layer_1.safetensors", "encoder_scale", torch.ones(F, 1)),
         "encoder_scale is .*missh",
     ),
-    ("packed", lambda d: swap(d / "layer_1.safetensors", "encoder_scale", torch.full((F,), torch.inf)), "not finite"),
+    (
+        "packed",
+        lambda d: swap(d / "layer_1.safetensors", "encoder_scale", torch.full((F,), torch.inf)),
+        "encoder_scale holds NaN",
+    ),
     ("packed", lambda d: swap(d / "layer_1.safetensors", "encoder", None), "lacks 'encoder'"),
     ("clt", lambda d: (d / "W_dec_1.safetensors").unlink(), "W_dec_1.safetensors: no such file"),
     ("clt", lambda d: (d / "W_enc_1.safetensors").unlink(), "W_enc_1.safetensors is missing"),

@@ -127,7 +127,9 @@ def test_meaning_finds_rules_and_labels_together(kit: Kit) -> None:
         store.add([Label(feature=feature, text="emotions of a sad ending", kind="person", author="Ann")])
     assert kit.atlas.search(meaning="unhappy feelings", limit=1)[0].feature == feature
     by_rule = kit.atlas.search(meaning='says "Paris"', limit=3)
-    assert all(hit.by == "clew" and "Paris" in hit.label for hit in by_rule)
+    assert by_rule[0].label == 'says "Paris"'
+    assert {hit.by for hit in by_rule} == {"clew"}
+    assert by_rule[0].value > by_rule[1].value + 0.1
 
 
 def test_searches_that_cannot_be_are_refused(kit: Kit, minnow: Kit) -> None:

@@ -248,7 +248,7 @@ def test_a_layer_that_counts_more_is_explained_better_at_the_cost_of_the_others(
     subject: Subject, documents: Documents, tmp_path: Path, kind: str
 ) -> None:
     config, last = replace(SMALL, kind=kind, steps=60), {}  # type: ignore[arg-type]
-    for name, weights in (("same", None), ("ones", [1.0] * L), ("last", [1.0] * (L - 1) + [40.0])):
+    for name, weights in (("same", None), ("ones", [3.0] * L), ("last", [1.0] * (L - 1) + [10.0])):
         *_, end = train_dictionary(subject, documents, config, tmp_path / name, buffer=BUFFER, layer_weights=weights)
         last[name] = end.nmse
     dictionaries = [Dictionary.load(tmp_path / name / "dictionary") for name in ("same", "ones", "last")]
@@ -256,7 +256,7 @@ def test_a_layer_that_counts_more_is_explained_better_at_the_cost_of_the_others(
     assert last["same"] == last["ones"]
     assert last["last"][-1] < 0.7 * last["same"][-1]
     assert last["last"][0] > last["same"][0]
-    assert dictionaries[2].provenance["layer_weights"] == [1.0] * (L - 1) + [40.0]
+    assert dictionaries[2].provenance["layer_weights"] == [1.0] * (L - 1) + [10.0]
     raw = evaluate(subject, dictionaries[2], documents)
     assert raw.nmse[-1] == pytest.approx(last["last"][-1], rel=0.3)  # what is reported is relative to the variance
 

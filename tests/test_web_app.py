@@ -300,7 +300,7 @@ def test_features_that_fire_on_a_text_are_the_librarys(bench):
 
 @pytest.mark.parametrize("how", ["promotes", "fires", "alike", "words"])
 def test_every_way_of_searching_finds_something(bench, how):
-    query = {"promotes": "Paris", "fires": FRANCE, "alike": "L0/2029", "words": "says"}[how]
+    query = {"promotes": "Paris", "fires": FRANCE, "alike": "L0/2028", "words": "says"}[how]
     found = bench.get("/api/features", params={"how": how, "query": query, "dead": "show"}).json()
     assert found["total"] > 0
     assert all(row["why"] for row in found["features"])
@@ -320,8 +320,8 @@ def test_a_first_search_by_meaning_asks_for_patience_and_then_finds(bench):
 
 
 def test_a_card_is_the_atlas_with_names_for_what_it_speaks_of(bench):
-    view = bench.get("/api/features/L0/2029").json()
-    card = minnow().atlas["L0/2029"].to_json()
+    view = bench.get("/api/features/L0/2028").json()
+    card = minnow().atlas["L0/2028"].to_json()
     for kind in ("nearest_decoder", "nearest_encoder", "together", "inputs", "outputs"):
         assert all(one.pop("label") for one in view["card"][kind])
     assert view["card"] == json.loads(json.dumps(card))

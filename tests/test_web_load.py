@@ -37,7 +37,7 @@ def megabytes(process, what="VmRSS"):
 
 
 def reads(graph):
-    feature = "L0/2029"
+    feature = "L0/2028"
     return (
         "/api/workbench", "/api/graphs", f"/api/graphs/{graph}", f"/api/graphs/{graph}?node=.9&edge=.9",
         f"/api/graphs/{graph}/scores?node=.7", f"/api/graphs/{graph}/node?id=O0@5", f"/api/features/{feature}",

@@ -68,7 +68,7 @@ def train(
     ] = None,
     layer_weights: Annotated[
         str | None,
-        typer.Option(help="How much each layer's error counts, such as 1,1,4; left out, all the same."),
+        typer.Option(help="How much each layer's error counts beside the others', such as 1,1,4."),
     ] = None,
     check_every: Annotated[
         int, typer.Option(help="Steps between two measurements on held-out text; 0 for none.")

@@ -102,13 +102,15 @@ def _pack(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _unpack(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """In float32 what is packed, all else as it is; FileError when a scale is missing or of another shape."""
+    """In float32 what is packed, all else as it is; FileError when a scale is missing, misshapen or NaN."""
     found = dict(tensors)
     for name in PACKED:
         if name in found and found[name].dtype == torch.int8:
             scale = found.pop(f"{name}_scale", None)
-            if scale is None or scale.shape != found[name].shape[:-1] or not torch.isfinite(scale).all():
-                raise FileError(f"{path}: {name} is packed, but {name}_scale is missing, misshapen or not finite")
+            if scale is None or scale.shape != found[name].shape[:-1]:
+                raise FileError(f"{path}: {name} is packed, but {name}_scale is missing or misshapen")
+            if not torch.isfinite(scale).all():
+                raise FileError(f"{path}: {name}_scale holds NaN or infinity")
             found[name] = found[name].float().mul_(scale[..., None])
     return found
 

@@ -1,7 +1,7 @@
 """What a training run holds: weights, moments, counters; and the Dictionary it becomes.
 
-Weights live in units in which every layer's input and output has mean zero and variance one, or as much as the layer is
-to count: `scales` holds the centres and sizes, fitted before the first step. The finished Dictionary has them folded
+Weights live in units in which every layer's input and output has mean zero and variance one, or less where the layer is
+to count less: `scales` holds the centres and sizes, fitted before the first step. The finished Dictionary has them folded
 back into it.
 """
 
@@ -130,9 +130,11 @@ class Run:
     def fit_scales(self, batches: Iterable[Batch], layer_weights: Sequence[float] | None = None) -> None:
         """Centre and scale of every layer's input and output: in these units the mean alone has error 1 a component.
 
-        With weights, a layer's output gets units in which that error is its weight.
+        With weights, a layer's output gets units in which that error is its weight, the largest being 1: in larger
+        units decoders take many more steps to grow, since Adam's have a fixed length.
         """
         weights = torch.tensor(layer_weights or [1.0] * self.n_layers)
+        weights = weights / weights.max()
         n, shape = 0, (2, self.n_layers, self.d_model)
         total, square = torch.zeros(shape, dtype=torch.float64), torch.zeros(shape, dtype=torch.float64)
         for batch in batches:
