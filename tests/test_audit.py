@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from models import ARCHITECTURES, PROMPT
 from torch import Tensor
 
-import clew
+from clew import files
 from clew.attribution.graph import Graph
 from clew.attribution.influence import influence
 from clew.attribution.trace import trace
@@ -301,8 +301,8 @@ def test_a_damaged_audit_file_is_refused(audited: Audit, graph: Graph, tmp_path:
     elif damage == "foreign":
         graph.save(path)
     else:
-        note = clew.files.load_note(path)
-        clew.files.save_tensors(path, clew.files.load_tensors(path), {**note, "schema": "99"})
+        note = files.load_note(path)
+        files.save_tensors(path, files.load_tensors(path), {**note, "schema": "99"})
     with pytest.raises(FileError):
         Audit.load(path)
 

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import clew
+from clew.kit import BUNDLED
 
 PROMPT = "The capital of France is"
 
@@ -17,7 +18,7 @@ def broken(tmp_path_factory):
     import shutil
 
     folder = tmp_path_factory.mktemp("kits") / "copy"
-    shutil.copytree(clew.kit.BUNDLED / "minnow", folder)
+    shutil.copytree(BUNDLED / "minnow", folder)
     head = json.loads((folder / "kit.json").read_text())
     (folder / "kit.json").write_text(json.dumps({**head, "files": {}}))
     return folder
@@ -136,7 +137,7 @@ def test_newer_and_truncated_kits_are_refused(run, broken):
 
 
 def test_a_damaged_file_of_a_kit_is_named(run, broken):
-    whole = json.loads((clew.kit.BUNDLED / "minnow" / "kit.json").read_text())
+    whole = json.loads((BUNDLED / "minnow" / "kit.json").read_text())
     (broken / "kit.json").write_text(json.dumps(whole))
     weights = broken / "model" / "model.safetensors"
     content = weights.read_bytes()
@@ -240,7 +241,7 @@ def test_organism_show_draws_the_same_world_twice(run):
 
 
 def test_kit_show_and_build(run, tmp_path):
-    folder = clew.kit.BUNDLED / "minnow"
+    folder = BUNDLED / "minnow"
     code, out, _ = run("kit", "build", "own", "--model", folder / "model", "--dictionary", folder / "dictionary")
     assert (code, out) == (0, "built own\n")
     assert "6 layers of width 128" in run("kit", "show", "own")[1]

@@ -7,6 +7,7 @@ import torch
 
 import clew
 from clew import FeatureId
+from clew.attribution.influence import influence
 from clew.features.label import Label
 from clew.features.labels import LabelStore
 from clew.kit import BUNDLED
@@ -62,7 +63,7 @@ def test_the_first_thing_a_user_tries_says_paris(minnow):
 
 def test_influential_features_are_named_by_rule_or_by_what_they_promote(minnow):
     graph, rules = minnow.trace("The capital of France is"), minnow.atlas.rules()
-    order = clew.attribution.influence.influence(graph)[: graph.n_features].argsort(descending=True).tolist()
+    order = influence(graph)[: graph.n_features].argsort(descending=True).tolist()
     features = [FeatureId(layer, index) for layer, _, index in graph.feature_keys[order[:20]].tolist()]
     assert {rules[feature].clear for feature in features} == {True, False}
     for place, feature in zip(order, features, strict=False):
@@ -105,7 +106,7 @@ def test_every_feature_has_a_card_and_those_that_say_paris_fire_where_paris_foll
 
 def test_features_go_by_the_users_labels_in_graphs_and_their_json(minnow, tmp_path):
     plain = minnow.trace("The capital of France is")
-    node = int(clew.attribution.influence.influence(plain)[: plain.n_features].argmax())
+    node = int(influence(plain)[: plain.n_features].argmax())
     feature = FeatureId(plain.nodes[node].layer, plain.nodes[node].feature)
     with LabelStore(tmp_path / "labels.sqlite", minnow.dictionary.fingerprint) as store:
         store.add([Label(feature=feature, text="my own name", kind="person", author="Ann", method="by hand")])

@@ -1,8 +1,8 @@
 """What a training run holds: weights, moments, counters; and the Dictionary it becomes.
 
 Weights live in units in which every layer's input and output has mean zero and variance one, or less where the layer is
-to count less: `scales` holds the centres and sizes, fitted before the first step. The finished Dictionary has them folded
-back into it.
+to count less: `scales` holds the centres and sizes, fitted before the first step. The finished Dictionary has them
+folded back into it.
 """
 
 from __future__ import annotations
