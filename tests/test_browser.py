@@ -144,6 +144,37 @@ def test_a_threshold_moved_alone_is_found_again_when_the_graph_is_opened_from_hi
     assert slider.input_value() == moved
 
 
+def test_a_page_left_while_a_save_is_on_its_way_keeps_what_came_after_it(opened: Tab) -> None:
+    page = opened.page
+    page.add_init_script(
+        """const plain = window.fetch;
+        window.fetch = async (address, how) => {
+            const answer = await plain(address, how);
+            if (how?.method === "PUT" && !how.keepalive) await new Promise((done) => setTimeout(done, 8000));
+            return answer;
+        };"""
+    )
+    page.reload()
+    traced(page)
+    start, graph = page.url.partition("#")[0], page.url.partition("#/trace/")[2].partition("?")[0]
+
+    def kept() -> list[str]:
+        return page.request.get(f"{start}api/graphs/{graph}/arrangement").json()["pins"]
+
+    strongest(page)
+    page.keyboard.press("p")
+    while not kept():  # the server has it; the page waits for the answer
+        page.wait_for_timeout(50)
+    page.keyboard.press("p")  # off again: what the workspace has is what this page began with, but for that save
+    page.wait_for_function("() => !document.location.hash.includes('pins=')")
+    page.goto("about:blank")
+    for _ in range(100):
+        if not kept():
+            break
+        page.wait_for_timeout(50)
+    assert kept() == []
+
+
 def test_two_personas_are_compared_by_influence(opened: Tab) -> None:
     page = opened.page
     prompts = [

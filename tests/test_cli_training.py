@@ -164,7 +164,7 @@ def test_mistakes_are_one_line(run, tmp_path):
     refused(run("train", "a", "--text", "missing.txt", *SMALL), "missing.txt")
     refused(run("train", "a", "--text", "text.txt", "--k", "99", "--features", "48"), "99", "48")
     refused(run("train", "a", "--text", "text.txt", "--features", "48,24"), "for 2 layers", "the model has 6")
-    refused(run("train", "a", "--text", "text.txt", "--features", "48,many"), "'48,many' is not a whole number")
+    refused(run("train", "a", "--text", "text.txt", "--features", "48,many"), "'48,many'", "give whole numbers")
     refused(run("train", "a", "--preset", "enormous"), "enormous", "tiny, small")
     refused(run("train", "--resume"), "which run")
     refused(run("train", "a", "--resume"), "run.json")
@@ -219,7 +219,7 @@ def test_layer_weights_are_kept_with_the_run_and_checked_before_it(run):
     code, _, err = run("train", "a", "--text", "text.txt", *SMALL, "--layer-weights", "1,1,1,4,4,4")
     assert code == 0, err
     assert files.read_json("a/run.json")["layer_weights"] == [1, 1, 1, 4, 4, 4]
-    assert clew.Dictionary.load("a/dictionary").provenance["layer_weights"] == [1, 1, 1, 4, 4, 4]
+    assert clew.Dictionary.load("a/dictionary").provenance["layer_weights"] == [0.25, 0.25, 0.25, 1, 1, 1]
     refused(run("train", "a", "--resume", "--layer-weights", "1,1,1,4,4,4"), "leave out --layer-weights")
     refused(run("train", "a", "--resume", "--start", "a/dictionary"), "leave out --start")
 

@@ -93,7 +93,7 @@ def test_fifty_readers_and_four_tracers_meet_no_error_and_bounded_memory(tmp_pat
             f"{before:.0f} to {most:.0f} MB"
         )
         assert failures == []
-        assert len(traces) > SECONDS / 10
+        assert len(traces) > SECONDS / 5  # with forty threads that answer there were 14 in two minutes
         assert len(times) > SECONDS
         assert most - before < MOST_MEGABYTES
         assert ask(address, "/api/graphs?limit=1")["total"] == GRAPHS + len(traces)

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from clew.cli.common import bar, table
 from clew.cli.live import board, duration, interrupts, size
-from clew.cli.options import with_settings
+from clew.cli.options import parted, with_settings
 from clew.errors import FileError, InputError
 
 if TYPE_CHECKING:
@@ -88,7 +88,8 @@ def train(
         plan, folder = resumed(folder, config, settings | {k: v for k, v in own.items() if v is not None})
     else:
         planned = _planned(kit, model, preset, config, cache, settings)
-        plan = replace(planned, start=start, layer_weights=_weights(layer_weights))
+        weights = None if layer_weights is None else list(parted(layer_weights, float))
+        plan = replace(planned, start=start, layer_weights=weights)
     subject = load_subject(plan.model)
     check_layer_weights(plan.layer_weights, subject.n_layers)
     if estimate:
@@ -140,13 +141,6 @@ def resumed(folder: Path | None, file: Path | None, settings: dict[str, Any]) ->
     dictionary, corpus = configured(found["settings"])
     told: dict[str, Any] = {name: found.get(name) for name in ("model", "cache", "start", "layer_weights")}
     return Plan(config=dictionary, corpus=corpus, **told), folder
-
-
-def _weights(text: str | None) -> list[float] | None:
-    try:
-        return None if text is None else [float(part) for part in text.split(",")]
-    except ValueError:
-        raise InputError(f"layer weights are {text!r}: give numbers with commas between them") from None
 
 
 def _first(start: str, subject: Subject, plan: Plan) -> Dictionary:

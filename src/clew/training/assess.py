@@ -99,8 +99,9 @@ def assess_nulls(
         return
     random = with_random_weights(subject)
     config = config_like(dictionary, sum(l0.values()) / len(l0), steps=steps)
+    same: dict[str, Any] = {"buffer": buffer, "layer_weights": dictionary.provenance.get("layer_weights")}
     with tempfile.TemporaryDirectory() as folder:
-        for report in train_dictionary(random, train_on, config, folder, buffer=buffer):
+        for report in train_dictionary(random, train_on, config, folder, **same):
             stage("training on random weights", report.step, report.steps)
         trained = Dictionary.load(Path(folder) / "dictionary")
         yield assess(random, trained, documents, prompts, score, by_layer=by_layer, stage=stage)

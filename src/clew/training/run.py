@@ -165,6 +165,8 @@ def finished(
     """
     config = run.config
     read_site, write_site = config.sites()
+    weight = run.scales["layer_weight"]
+    weights = {} if bool((weight == 1).all()) else {"layer_weights": weight.tolist()}
     layers = {i: _folded(run, i, threshold, None if keep is None else keep[i]) for i in range(run.n_layers)}
     return Dictionary(
         kind=config.kind,
@@ -175,7 +177,7 @@ def finished(
         n_layers=run.n_layers,
         d_model=run.d_model,
         name=f"{config.kind} of {subject.name}",
-        provenance=files.provenance(training=asdict(config), model=subject.name, steps=run.step),
+        provenance=files.provenance(training=asdict(config), model=subject.name, steps=run.step, **weights),
     )
 
 

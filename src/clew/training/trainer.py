@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -88,9 +87,9 @@ def train_dictionary(
     """Train, reporting on the way, and write `folder/dictionary`; `folder/checkpoint.safetensors` lets it be resumed.
 
     With `start`, weights are those of a finished dictionary at first, and not random. `layer_weights` say how much each
-    layer's squared error counts, one each if left out. `stop` is asked after every step: when it says yes, a checkpoint
-    is saved and nothing else. InputError when activations or the loss become NaN (the last checkpoint stays),
-    MismatchError when the checkpoint belongs to another run.
+    layer's squared error counts beside the others'; a resumed run has its own. `stop` is asked after every step: when
+    it says yes, a checkpoint is saved and nothing else. InputError when activations or the loss become NaN (the last
+    checkpoint stays), MismatchError when the checkpoint belongs to another run.
     """
     check_layer_weights(layer_weights, subject.n_layers)
     folder = Path(folder)
@@ -117,12 +116,10 @@ def train_dictionary(
         save_checkpoint(run, folder, subject, buffer)
     fresh = _batches(subject, documents, config, run.step, buffer)
     made = conclude(run, subject, (run.normalised(batch) for batch in fresh))
-    facts: dict[str, Any] = {}
     if start is not None:
-        facts["start"] = {"fingerprint": start.fingerprint, **start.provenance}
-    if layer_weights is not None:
-        facts["layer_weights"] = list(layer_weights)
-    replace(made, provenance={**made.provenance, **facts}).save(folder / "dictionary")
+        began_with = {"start": {"fingerprint": start.fingerprint, **start.provenance}}
+        made = replace(made, provenance={**made.provenance, **began_with})
+    made.save(folder / "dictionary")
 
 
 def check_layer_weights(weights: Sequence[float] | None, n_layers: int) -> None:

@@ -14,8 +14,8 @@ import {
 } from "./trace";
 
 let revision = 0;
-/** 1 while a save is on its way: what is sent behind it follows the revision that it will make. */
-let sending = 0;
+/** What a save on its way will have kept, as the revision after this one. */
+let sending: { arrangement: Arrangement; cut: Cut } | null = null;
 let base: Arrangement = EMPTY;
 /** The thresholds that the workspace has, and those that a person last found or kept here. */
 let kept: Cut = { node: 0, edge: 0 };
@@ -51,7 +51,7 @@ function openEmbedded(said: Readonly<Record<string, string>>): void {
 async function openKept(id: string, said: Readonly<Record<string, string>>): Promise<void> {
   const found = await attempt(() => api.arrangement(id));
   if (!found || id !== graphId.peek()) return;
-  revision = found.revision;
+  [revision, sending] = [found.revision, null];
   base = { pins: found.pins, groups: found.groups, positions: found.positions };
   kept = found.thresholds;
   seen = thresholds.value = { node: share(said["node"], kept.node), edge: share(said["edge"], kept.edge) };
@@ -126,7 +126,7 @@ export function keepState(): void {
 }
 
 function unkept(): boolean {
-  return !same(arrangement.peek(), base) || !sameCut(thresholds.peek(), seen);
+  return !same(arrangement.peek(), sending?.arrangement ?? base) || !sameCut(thresholds.peek(), sending?.cut ?? seen);
 }
 
 /** A link's thresholds are looked at, and kept only once a slider was moved. */
@@ -137,7 +137,7 @@ function ownCut(): Cut {
 /** Sends what is not kept yet before the graph, or the page, is left. */
 function flush(): void {
   if (!ready || embedded || !unkept()) return;
-  const body = { revision: revision + sending, ...plain(arrangement.peek()), thresholds: ownCut() };
+  const body = { revision: revision + (sending ? 1 : 0), ...plain(arrangement.peek()), thresholds: ownCut() };
   base = arrangement.peek();
   seen = thresholds.peek();
   api.arrange(graphId.peek(), body, true).catch(() => undefined);
@@ -165,8 +165,8 @@ async function saveOnce(): Promise<void> {
   const [mine, cut, sent] = [arrangement.peek(), thresholds.peek(), ownCut()];
   const body: ArrangementView = { revision, ...plain(mine), thresholds: sent };
   try {
-    sending = 1;
-    const answer = await api.arrange(id, body).finally(() => (sending = 0));
+    sending = { arrangement: mine, cut };
+    const answer = await api.arrange(id, body).finally(() => (sending = null));
     if (id !== graphId.peek()) return;
     revision = answer.revision;
     [base, seen, kept] = [mine, cut, sent];
