@@ -1,6 +1,8 @@
 """Writes are whole or absent; reads say in one line what is wrong."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,31 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         files.save_tensors(path, {"x": torch.zeros(2)}, {"note": 3})  # type: ignore[dict-item]
     assert files.read_json(path) == {"old": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["value.json"]
+
+
+KILLED = """
+import os, sys, torch, safetensors.torch
+from pathlib import Path
+from clew import files
+
+def dies(tensors, path, metadata):
+    Path(path).write_bytes(b"half")
+    Path(path).with_name(".tmp1a2b3c").write_bytes(b"what the library has begun")
+    os._exit(9)
+
+safetensors.torch.save_file = dies
+files.save_tensors(sys.argv[1], {"x": torch.zeros(2)})
+"""
+
+
+def test_what_a_killed_writer_and_its_library_have_left_is_cleared_and_the_file_is_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    files.save_tensors(path, {"x": torch.ones(3)})
+    assert subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False).returncode == 9
+    assert len(list(tmp_path.iterdir())) == 2
+    files.clear_temporaries(path)
+    assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
+    assert files.load_tensors(path)["x"].tolist() == [1, 1, 1]
 
 
 def test_tensors_read_back_even_when_they_share_memory(tmp_path: Path) -> None:

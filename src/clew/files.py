@@ -14,7 +14,7 @@ import sqlite3
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,7 +107,7 @@ def save_tensors(path: Path | str, tensors: Mapping[str, Tensor], note: Mapping[
 def clear_temporaries(path: Path | str) -> None:
     """Remove what writers of a file that were killed have left beside it."""
     for left in Path(path).parent.glob(f".{Path(path).name}.????????"):
-        left.unlink(missing_ok=True)
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def load_tensors(path: Path | str, names: Iterable[str] | None = None) -> dict[str, Tensor]:
@@ -283,16 +283,11 @@ def _new_database(path: Path, mark: bytes, schema: int, tables: str) -> None:
     content = bytearray(made.serialize())
     made.close()
     content[18:20] = bytes([_WRITE_AHEAD] * 2)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
-    write_bytes(beside, bytes(content))
-    try:
-        os.link(beside, path)
-    except FileExistsError:
-        pass
-    except OSError as error:
-        raise FileError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        beside.unlink(missing_ok=True)
+    with _beside(path) as whole:
+        whole.write_bytes(bytes(content))
+        _keep(whole)
+        with suppress(FileExistsError):
+            os.link(whole, path)
 
 
 def write_figure(path: Path | str, figure: "Figure") -> None:
@@ -391,21 +386,35 @@ def _replace(path: Path, write: Callable[[Path], object]) -> None:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` that takes its place when the block ends without an error."""
+    """A temporary file near `path` that takes its place when the block ends without an error."""
+    with _beside(path) as temporary:
+        yield temporary
+        _keep(temporary)
+        temporary.replace(path)
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """A place for a file near `path`, gone when the block ends.
+
+    It lies in a hidden folder of its own, since a library may write through a temporary file too: a writer that is
+    killed leaves this folder and nothing else. FileError when the block cannot write.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        os.close(handle)
+        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     except OSError as error:
         raise FileError(f"cannot write {path}: {error.strerror or error}") from error
-    temporary = Path(name)
     try:
-        yield temporary
-        temporary.chmod(0o644)
-        with temporary.open("rb") as opened:
-            os.fsync(opened.fileno())
-        temporary.replace(path)
+        yield folder / path.name
     except OSError as error:
         raise FileError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _keep(written: Path) -> None:
+    """Let everyone read a file, and wait until it is on the disk."""
+    written.chmod(0o644)
+    with written.open("rb") as opened:
+        os.fsync(opened.fileno())
