@@ -75,7 +75,7 @@ def test_layers_of_several_widths_begin_with_narrower_ones(subject: Subject, bat
     run = Run(L, D, replace(SMALL, features=(50, 12, 33)))
     run.fit_scales([batches[1]])
     begin_with(run, given)
-    begun = finished(run, subject, run.guess)
+    begun = finished(run, subject, run.cut)
     assert [begun.d_features(i) for i in range(L)] == [50, 12, 33]
     wanted, got = (
         rebuilt(replace(given, layers=plain(given)), batches[2]),

@@ -58,7 +58,7 @@ def test_batch_topk_keeps_the_largest_of_all_layers_whatever_the_guess(seed: int
         own.decoder.weight.mul_(torch.rand(64, 1, generator=g))
         own.norm.copy_(own.decoder.weight.norm(dim=1))
     inputs = torch.randn(L, 6, D, generator=g)
-    run.guess = guess
+    run.cut = guess
     got = [
         (i, int(p), int(f))
         for i, a in enumerate(activate(run, inputs, float(k)))
@@ -151,7 +151,7 @@ def test_the_saved_dictionary_computes_what_was_trained(
     run.fit_scales([batch])
     shaken(run, 0.1)
     losses = take_step(run, run.normalised(batch), 4.0, 0.1, 0.0, 10**9)
-    made = finished(run, subject, run.guess / 0.8 * (1 - 1e-6))
+    made = finished(run, subject, run.cut * (1 - 1e-6))
     active = {i: made.encode(i, batch.inputs[i]) for i in range(L)}
     rebuilt = made.reconstruct(active, dict(enumerate(batch.inputs)), 512)
     for i in range(L):

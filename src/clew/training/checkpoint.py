@@ -19,7 +19,7 @@ from clew.training.config import DictionaryConfig
 from clew.training.run import Run
 
 SCHEMA = "clew.training"
-VERSION = 3
+VERSION = 4
 NAME = "checkpoint.safetensors"
 FACTS = ("schema", "version", "model", "buffer")
 SCALES = ("input_centre", "input_scale", "output_centre", "output_scale", "layer_weight")
@@ -28,7 +28,7 @@ SCALES = ("input_centre", "input_scale", "output_centre", "output_scale", "layer
 def save_checkpoint(run: Run, folder: Path, subject: Subject, buffer: int) -> None:
     """Write weights, moments and counters; FileError when they cannot be written, the last checkpoint kept."""
     tensors = dict(_state(run)) | {f"scale.{name}": tensor for name, tensor in run.scales.items()}
-    note = {"run": _belongs(run, subject, buffer), "step": str(run.step), "guess": repr(run.guess)}
+    note = {"run": _belongs(run, subject, buffer), "step": str(run.step), "cut": repr(run.cut)}
     note["grown"] = str(run.grown)
     files.save_tensors(folder / NAME, tensors, note)
 
@@ -44,7 +44,7 @@ def restore_checkpoint(run: Run, folder: Path, subject: Subject, buffer: int) ->
         tensor.copy_(files.load_tensors(path, [name])[name])
     scales = files.load_tensors(path, [f"scale.{name}" for name in SCALES])
     run.scales = {name.removeprefix("scale."): tensor.clone() for name, tensor in scales.items()}
-    run.step, run.guess, run.grown = int(note["step"]), float(note["guess"]), note.get("grown") == "True"
+    run.step, run.cut, run.grown = int(note["step"]), float(note["cut"]), note.get("grown") == "True"
 
 
 def open_run(folder: Path, subject: Subject) -> tuple[Run, int]:

@@ -72,7 +72,8 @@ class Run:
         self.layers = [self._first(i, generator, dtype, moments) for i in range(n_layers)]
         self.decoder_bias = Rows.of(torch.zeros(n_layers, d_model, dtype=dtype), dtype)
         self.skip = Rows.of(torch.zeros(n_layers * d_model * config.skip, d_model, dtype=dtype), dtype)
-        self.step, self.guess = 0, 0.0
+        self.step = 0
+        self.cut = 0.0  # the smallest score that BatchTopK kept in the last batch
         self.grown = False  # whether it began with a finished dictionary
         self.scales: dict[str, Tensor] = {}
         self._buffers: dict[str, Tensor] = {}

@@ -41,7 +41,7 @@ def begin_with(run: Run, dictionary: Dictionary) -> None:
 def stopped(folder: Path, subject: Subject) -> Dictionary:
     """The dictionary of a run that was stopped, as it stands; MismatchError when it was made on another model."""
     run, _ = open_run(folder, subject)
-    return finished(run, subject, run.guess if run.config.nonlinearity == "batchtopk" else None)
+    return finished(run, subject, run.cut if run.config.nonlinearity == "batchtopk" else None)
 
 
 def check_start(config: DictionaryConfig, dictionary: Dictionary, n_layers: int, d_model: int) -> None:

@@ -26,6 +26,9 @@ from clew.training.run import Run
 AUXILIARY_K = 32
 AUXILIARY_SHARE = 1 / 4  # of a batch's positions
 AUXILIARY_WEIGHT = 1 / 32
+SLACK = 0.8  # of the last batch's smallest kept score: what the next one's candidates must exceed
+GUESS_POSITIONS = 64
+SMALLEST_GUESS = 1e-6
 MOST_LOSS = 1e6  # a layer; the mean alone has 1, and what is so far from it does not come back
 
 
@@ -61,16 +64,30 @@ def selecting(run: Run, layer: int, x: Float[Tensor, "pos d_model"]) -> Float[Te
 
 
 def activate(run: Run, inputs: Float[Tensor, "layer pos d_model"], k: float) -> list[Active]:
-    """The pairs of every layer that take part; `k` a position and layer, for TopK and BatchTopK."""
-    found = [candidate(run, i, inputs[i], k, run.guess) for i in range(run.n_layers)]
+    """The pairs of every layer that take part; `k` a position and layer, for TopK and BatchTopK.
+
+    BatchTopK's are picked from those above a guess, lowered until there are enough: all positive ones of all layers
+    would be as much memory as the dense activations.
+    """
+    everything = range(run.n_layers)
     if run.config.nonlinearity != "batchtopk":
-        return found
+        return [candidate(run, i, inputs[i], k, 0.0) for i in everything]
     n_kept = round(k * run.n_layers * inputs.shape[1])
-    if run.guess > 0 and sum(int((a.value > 0).sum()) for a in found) < n_kept:
-        found = [candidate(run, i, inputs[i], k, 0.0) for i in range(run.n_layers)]
-    keep, last = kept([a.value * run.weight(i)[a.pairs.index] for i, a in enumerate(found)], n_kept)
-    run.guess = 0.8 * last
+    guess = SLACK * run.cut or _first_guess(run, inputs, k)
+    found = [candidate(run, i, inputs[i], k, guess) for i in everything]
+    while guess > 0 and sum(int((a.value > 0).sum()) for a in found) < n_kept:
+        guess = guess / 2 if guess > SMALLEST_GUESS else 0.0
+        found = [candidate(run, i, inputs[i], k, guess) for i in everything]
+    keep, run.cut = kept([a.value * run.weight(i)[a.pairs.index] for i, a in enumerate(found)], n_kept)
     return [Active(pairs=a.pairs.taken(m), value=a.value[m]) for a, m in zip(found, keep, strict=True)]
+
+
+def _first_guess(run: Run, inputs: Float[Tensor, "layer pos d_model"], k: float) -> float:
+    """What BatchTopK would keep of a few positions of a batch, with some slack."""
+    few = inputs[:, :: max(1, inputs.shape[1] // GUESS_POSITIONS)]
+    found = [candidate(run, i, few[i], k, 0.0) for i in range(run.n_layers)]
+    scores = [a.value * run.weight(i)[a.pairs.index] for i, a in enumerate(found)]
+    return SLACK * kept(scores, round(k * run.n_layers * few.shape[1]))[1]
 
 
 def candidate(run: Run, i: int, x: Float[Tensor, "pos d_model"], k: float, guess: float) -> Active:
@@ -110,7 +127,9 @@ def take_step(run: Run, batch: Batch, k: float, price: float, rate: float, dead_
     errors = sizes.double().square().sum(0) / (n_pos * d)
     loss = float(errors.sum() + sum(t.penalty for t in on))
     if not loss < MOST_LOSS * n_layers:
-        raise InputError(f"the loss became {loss:.3g} at step {run.step}: lower the learning rate and resume")
+        raise InputError(
+            f"the loss became {loss:.3g} at step {run.step}: train again, into another folder, at a lower learning rate"
+        )
     adam = Adam(rate=rate, step=run.step + 1)
     slope.mul_(2 / (n_pos * d))
     counts = []

@@ -148,7 +148,7 @@ def _report(run: Run, subject: Subject, outcome: Outcome, rate: float) -> Traini
         l0=outcome.l0,
         dead=run.quiet_longer_than(DEAD_AFTER),
         tokens_per_second=rate,
-        snapshot=lambda: finished(run, subject, run.guess),
+        snapshot=lambda: finished(run, subject, run.cut),
     )
 
 

@@ -1,0 +1,78 @@
+"""BatchTopK's step: what it picks from stays small, and a look at the run between two steps is a look at that run."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+import toy
+from toy import SMALL, D, L
+
+from clew.subject.subject import Subject
+from clew.training import Documents, step, train_dictionary
+from clew.training.activations import stream
+from clew.training.run import Run
+from clew.training.step import activate
+
+
+@pytest.fixture(scope="module")
+def subject() -> Subject:
+    return toy.trained_subject()
+
+
+@pytest.fixture(scope="module")
+def documents(subject: Subject) -> Documents:
+    return toy.documents_of(subject)
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Candidates of each call."""
+    sizes: list[int] = []
+    real = step.candidate
+
+    def counted(*arguments):
+        found = real(*arguments)
+        sizes.append(len(found.pairs))
+        return found
+
+    monkeypatch.setattr(step, "candidate", counted)
+    return sizes
+
+
+def test_a_first_step_never_holds_all_positive_activations(held: list[int]) -> None:
+    run, g = Run(L, D, replace(SMALL, features=1024)), torch.Generator().manual_seed(0)
+    inputs = torch.randn(L, 2048, D, generator=g)
+    kept = sum(len(a.pairs) for a in activate(run, inputs, 4.0))
+    positive = sum(int((x @ own.encoder.weight.T > 0).sum()) for x, own in zip(inputs, run.layers, strict=True))
+    assert kept == 4 * L * 2048
+    assert max(held) < 2 * kept < positive / 10
+    assert sum(held) < 10 * kept
+
+
+def test_too_high_a_guess_is_lowered_until_there_are_enough(held: list[int]) -> None:
+    run, g = Run(L, D, replace(SMALL, features=256)), torch.Generator().manual_seed(0)
+    inputs = torch.randn(L, 512, D, generator=g)
+    run.cut = 1e3
+    kept = sum(len(a.pairs) for a in activate(run, inputs, 4.0))
+    assert kept == 4 * L * 512
+    assert max(sum(held[i : i + L]) for i in range(0, len(held), L)) < 4 * kept
+
+
+def test_the_dictionary_between_two_steps_is_as_dense_as_the_step_was(
+    subject: Subject, documents: Documents, tmp_path: Path
+) -> None:
+    config = replace(SMALL, steps=200)
+    reports = train_dictionary(subject, documents, config, tmp_path, buffer=toy.BUFFER, report_every=1)
+    report = next(islice(reports, 149, None))
+    made, batch = report.snapshot(), _batch(subject, documents)
+    density = [len(made.encode(i, batch.inputs[i])) / batch.inputs.shape[1] for i in range(L)]
+    assert sum(density) == pytest.approx(sum(report.l0), rel=0.15)
+
+
+def _batch(subject: Subject, documents: Documents):
+    sites = {"read_site": "mlp_in", "write_site": "mlp_raw_out"}
+    drawn: Iterator = stream(subject, documents, **sites, batch=512, buffer=512, seed=7)
+    return next(drawn)
