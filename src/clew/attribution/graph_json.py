@@ -19,7 +19,7 @@ from torch import Tensor
 from clew.attribution.graph import OFFSETS, ErrorNode, FeatureNode, Graph, TargetInfo, TargetNode, TokenNode
 from clew.attribution.influence import cumulative_share, influence
 from clew.errors import FileError
-from clew.ids import FeatureId
+from clew.ids import FeatureId, NodeId
 
 SCHEMA = 1
 DIRECTION = 1 << 30  # a target that is no token takes a number above every vocabulary
@@ -166,6 +166,23 @@ def from_json(value: Any) -> Graph:
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else error
         raise FileError(f"this graph JSON is damaged ({reason})") from error
+
+
+def ids_by_name(value: Mapping[str, Any]) -> dict[str, str]:
+    """The ids of the nodes in graph JSON that `from_json` reads, by their names there.
+
+    A name of a feature and an error at once is the feature's.
+    """
+    reader, found = _Reader(value), dict[str, str]()
+    for rank, node in enumerate(reader.outputs):
+        found[node["node_id"]] = str(NodeId("target", int(node["ctx_idx"]), None, rank))
+    for node in reader.embeddings:
+        found[node["node_id"]] = str(NodeId("token", int(node["ctx_idx"])))
+    for node, (layer, position) in zip(reader.errors, reader.error_keys, strict=True):
+        found[node["node_id"]] = str(NodeId("error", position, layer))
+    for node, (layer, position, index) in zip(reader.features, reader.keys, strict=True):
+        found[node["node_id"]] = str(NodeId("feature", position, layer, index))
+    return found
 
 
 class _Reader:

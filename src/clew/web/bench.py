@@ -7,7 +7,7 @@ import json
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
@@ -28,6 +28,7 @@ from clew.web.cards import Cards
 from clew.web.examples import examples
 from clew.web.gate import Gate
 from clew.web.jobs import Queue
+from clew.web.marks import marks_of, with_marks
 from clew.web.models import (
     Arrangement,
     CompareView,
@@ -185,8 +186,13 @@ class Bench:
         return await run_in_threadpool(self._taken, content)
 
     def _taken(self, content: bytes) -> GraphMade:
-        graph = check_whole(_read_json(content) if content.lstrip()[:1] == b"{" else self._read_file(content))
-        return GraphMade(graph=self.workspace.keep(graph, "import"))
+        if content.lstrip()[:1] != b"{":
+            return GraphMade(graph=self.workspace.keep(check_whole(self._read_file(content)), "import"))
+        read, value = _read_json(content)
+        made = self.workspace.keep(check_whole(read), "import")
+        if (marks := marks_of(value)) is not None:
+            self.workspace.arrange(made, marks)
+        return GraphMade(graph=made)
 
     def _read_file(self, content: bytes) -> Graph:
         with self.workspace.taken_in(content) as path:
@@ -202,7 +208,8 @@ class Bench:
         named = self.naming(held.graph, [FeatureId(layer, index) for layer, _, index in keys])
         whole = held.graph.with_labels({feature: one.text for feature, one in named.items() if one.text})
         if kind == "json":
-            value = whole.prune(node, edge).to_json(slug=name)
+            part = whole.prune(node, edge)
+            value = with_marks(part.to_json(slug=name), part, self.workspace.arrangement(graph))
             return json.dumps(value, ensure_ascii=False, allow_nan=False).encode(), "application/json", f"{name}.json"
         return self._page(graph, held, node, edge).encode(), "text/html; charset=utf-8", f"{name}.html"
 
@@ -261,8 +268,8 @@ def _author() -> str:
         return "me"
 
 
-def _read_json(content: bytes) -> Graph:
-    """Graph JSON from elsewhere: refused in one line whatever is wrong with it."""
+def _read_json(content: bytes) -> tuple[Graph, dict[str, Any]]:
+    """Graph JSON from elsewhere, read and as it is: refused in one line whatever is wrong with it."""
     try:
         value = json.loads(content)
         nodes, tokens = len(value["nodes"]), len(value["metadata"]["prompt_tokens"])
@@ -271,7 +278,7 @@ def _read_json(content: bytes) -> Graph:
     if nodes * (nodes + tokens) > MOST_ENTRIES:
         raise TooLargeError(f"a graph of {nodes:,} nodes and {tokens:,} tokens is too large: prune it first")
     try:
-        return Graph.from_json(value)
+        return Graph.from_json(value), value
     except (RuntimeError, RecursionError, MemoryError) as error:
         raise FileError(f"this graph JSON is damaged ({error})") from error
 
