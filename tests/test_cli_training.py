@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 import clew
 from clew import files, kit
 from clew.cli import live
-from clew.training import CorpusConfig, DictionaryConfig, presets
+from clew.subject import Subject
+from clew.training import CorpusConfig, DictionaryConfig, cache, presets, trainer
 from clew.training.estimate import parameters_of
 from clew.training.presets import PRESETS, SETTINGS, configured, preset, read_settings
 
@@ -143,17 +144,60 @@ def test_an_estimate_counts_what_a_run_allocates():
         assert parameters_of(subject, config) + thresholds == counted
 
 
-def test_a_cache_is_asked_about_and_used(run, tmp_path):
-    options = ("--text", "text.txt", "--cache", *SMALL)
-    refused(run("train", "a", *options), "--yes")
-    shutil.rmtree("a")
-    code, out, err = run("train", "a", *options, "--yes")
+def without_the_model(monkeypatch):
+    """Training that fails when it runs the model."""
+    train = trainer.train_dictionary
+
+    def cached_only(*arguments, **options):
+        with monkeypatch.context() as patched:
+            patched.setattr(Subject, "capture", lambda *_: pytest.fail("the model was run"))
+            yield from train(*arguments, **options)
+
+    monkeypatch.setattr(trainer, "train_dictionary", cached_only)
+
+
+def test_a_cache_is_asked_about_and_read_in_place_of_the_model(run, tmp_path, monkeypatch):
+    options = ("--text", "text.txt", "--check-every", "0", *SMALL)
+    refused(run("train", "a", *options, "--cache"), "--yes")
+    free = cache.SPARE + 1000
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "free_bytes", lambda path: free)
+        refused(run("train", "a", *options, "--cache", "--yes"), "a/activations", "train without a cache")
+    assert not (tmp_path / "a").exists()
+    without_the_model(monkeypatch)
+    code, out, err = run("train", "a", *options, "--cache", "--yes")
     assert code == 0, err
     positions = 900 * 6 - 300  # about: a sentence has seven tokens or so
     size = sum(path.stat().st_size for path in (tmp_path / "a" / "activations").glob("*.safetensors"))
     assert size > positions * 6 * 128 * 4
     assert "positions take" in out
     assert clew.Dictionary.load("a/dictionary").kind == "clt"
+    with pytest.raises(pytest.fail.Exception, match="the model was run"):
+        run("train", "b", *options)
+
+
+def test_a_cache_whose_writing_was_stopped_goes_on_with_the_same_command(run, tmp_path, monkeypatch):
+    options = ("train", "a", "--text", "text.txt", "--check-every", "0", "--cache", "--yes", *SMALL)
+    monkeypatch.setattr(cache, "SHARD_BYTES", 4 << 20)
+    build = cache.build_cache
+
+    def stopped(*arguments, **sites):
+        yield next(build(*arguments, **sites))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cache, "build_cache", stopped)
+        code, out, _ = run(*options)
+    assert code == 130
+    assert "the same command goes on" in out
+    assert not (tmp_path / "a" / "run.json").exists()
+    first = tmp_path / "a" / "activations" / "00000.safetensors"
+    written = first.stat().st_mtime_ns
+    code, _, err = run(*options)
+    assert code == 0, err
+    assert first.stat().st_mtime_ns == written
+    assert (tmp_path / "a" / "activations" / "00001.safetensors").is_file()
+    assert (tmp_path / "a" / "dictionary").is_dir()
 
 
 def test_mistakes_are_one_line(run, tmp_path):

@@ -51,7 +51,7 @@ def evaluate(
     Example: `clew eval runs/clt/dictionary --kit minnow --nulls`
     """
     from clew import files
-    from clew.cli.training import load_subject, small_world
+    from clew.cli.runs import load_subject, small_world
     from clew.dictionary import Dictionary
     from clew.training.assess import assess, assess_nulls
     from clew.training.corpus import open_corpus, split_held_out
@@ -61,8 +61,8 @@ def evaluate(
     _, corpus = configured(settings)
     subject = load_subject(model or kit)
     own = Dictionary.load(dictionary) if dictionary else _own(kit)
-    needed = max(10 * corpus.held_out, corpus.buffer + corpus.held_out)
-    held_out, rest = split_held_out(open_corpus(subject, corpus, positions=needed, world=small_world), corpus.held_out)
+    documents = open_corpus(subject, corpus, positions=corpus.reading(), world=small_world)
+    held_out, rest = split_held_out(documents, corpus.held_out)
     asked = _prompts(prompts, corpus.text, held_out, count)
     options: dict[str, Any] = {"by_layer": by_layer}
     with _stages() as options["stage"]:

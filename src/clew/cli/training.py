@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,36 +12,34 @@ import typer
 from rich.console import Console
 
 from clew.cli.common import bar, table
-from clew.cli.live import board, duration, interrupts, size
+from clew.cli.estimating import estimated
+from clew.cli.live import board, interrupts, size
 from clew.cli.options import parted, with_settings
-from clew.errors import FileError, InputError
+from clew.cli.runs import (
+    NAME,
+    TOKENS,
+    Plan,
+    load_subject,
+    read_run,
+    rows_of,
+    rows_to_train_on,
+    small_world,
+    write_run,
+)
+from clew.errors import InputError
 
 if TYPE_CHECKING:
     from clew.dictionary import Dictionary
     from clew.subject import Subject
-    from clew.training.config import DictionaryConfig
     from clew.training.corpus import Documents
-    from clew.training.estimate import Estimate
     from clew.training.evaluation import Evaluation
-    from clew.training.source import CorpusConfig
+
+__all__ = ["load_subject", "print_evaluation", "resumed", "small_world", "train"]
 
 CHECK_POSITIONS = 2048  # positions of held-out text measured while training
-SCHEMA = 1
 Folder = Annotated[
     Path | None, typer.Argument(help="Where checkpoints, metrics and the dictionary go; left out, under runs/.")
 ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What a run folder says of its run."""
-
-    model: str
-    config: DictionaryConfig
-    corpus: CorpusConfig
-    cache: bool
-    start: str | None = None
-    layer_weights: list[float] | None = None
 
 
 @with_settings("clew.training.config:DictionaryConfig", "clew.training.source:CorpusConfig")
@@ -93,12 +90,10 @@ def train(
     subject = load_subject(plan.model)
     check_layer_weights(plan.layer_weights, subject.n_layers)
     if estimate:
-        return _estimate(subject, plan)
+        return estimated(subject, plan)
     folder = folder or Path("runs") / f"{Path(plan.model).name}-{plan.config.kind}"
     first = None if plan.start is None else _first(plan.start, subject, plan)
-    held_out, seen = _documents(subject, plan, folder, resume)
-    if plan.cache:
-        seen = _cached(subject, seen, plan, folder, yes)
+    held_out, seen = _begun(subject, plan, folder, resume, yes)
     step = _run(subject, seen, held_out, plan, folder, resume, check_every, first)
     if step < plan.config.steps:
         print(f"stopped at step {step} of {plan.config.steps}; go on with: clew train {folder} --resume")
@@ -125,22 +120,13 @@ def _planned(
 
 
 def resumed(folder: Path | None, file: Path | None, settings: dict[str, Any]) -> tuple[Plan, Path]:
-    from clew import files
-    from clew.training.presets import configured
-
+    """The plan of the run in a folder; InputError when something is given that the run has already."""
     if folder is None:
         raise InputError("say which run to go on with: clew train FOLDER --resume")
     if settings or file is not None:
         named = ", ".join(f"--{name.replace('_', '-')}" for name in settings) or "--config"
         raise InputError(f"a run is resumed with its own settings: leave out {named}")
-    found = files.read_json(folder / "run.json")
-    if not isinstance(found, dict) or found.get("format") != "clew.training":
-        raise FileError(f"{folder / 'run.json'} does not describe a training run")
-    if found["schema"] > SCHEMA:
-        raise FileError(f"{folder} has schema {found['schema']}, this program reads up to {SCHEMA}: upgrade clew")
-    dictionary, corpus = configured(found["settings"])
-    told: dict[str, Any] = {name: found.get(name) for name in ("model", "cache", "start", "layer_weights")}
-    return Plan(config=dictionary, corpus=corpus, **told), folder
+    return read_run(folder), folder
 
 
 def _first(start: str, subject: Subject, plan: Plan) -> Dictionary:
@@ -157,77 +143,58 @@ def _first(start: str, subject: Subject, plan: Plan) -> Dictionary:
     return first
 
 
-def load_subject(source: str) -> Subject:
-    from clew import kit
-    from clew.subject import Subject
-
-    for place in (kit.BUNDLED / source, Path(source)):
-        if (place / "kit.json").is_file():
-            subject = Subject.load(place / "model")
-            subject.name = source if place.parent == kit.BUNDLED else place.name
-            return subject
-    return Subject.load(source)
-
-
 # Text
 
 
-def _documents(subject: Subject, plan: Plan, folder: Path, resume: bool) -> tuple[Documents, Documents]:
-    """Held-out rows and rows to train on; the first start keeps them in the run's folder."""
-    from clew import files
-    from clew.training.activations import check_fills
-    from clew.training.corpus import load_tokens, open_corpus, save_tokens, split_held_out
+def _begun(subject: Subject, plan: Plan, folder: Path, resume: bool, yes: bool) -> tuple[Documents, Documents]:
+    """Held-out rows and rows to train on; once nothing stands in its way, the folder says that a run has begun."""
+    from clew.training.corpus import save_tokens, split_held_out
 
-    config, corpus = plan.config, plan.corpus
     if resume:
-        documents = load_tokens(folder / "tokens.safetensors", subject)
-        return split_held_out(documents, corpus.held_out)
-    if (folder / "run.json").exists():
+        held_out, seen = rows_of(folder, subject, plan)
+        return held_out, _cached(subject, seen, plan, folder, yes) if plan.cache else seen
+    if (folder / NAME).exists():
         raise InputError(f"{folder} holds a run already: go on with it with --resume, or give another folder")
-    wanted = int(1.02 * config.steps * config.batch) + corpus.buffer + corpus.held_out
-    documents = open_corpus(
-        subject, corpus, positions=max(wanted, 10 * corpus.held_out), seed=config.seed, world=small_world
-    )
-    held_out, seen = split_held_out(documents, corpus.held_out)
-    check_fills(subject, seen, corpus.buffer)
-    save_tokens(folder / "tokens.safetensors", documents, subject)
-    told = {name: getattr(plan, name) for name in ("model", "cache", "start", "layer_weights")}
-    about = {"settings": asdict(config) | asdict(corpus)} | told
-    files.write_json(folder / "run.json", {"format": "clew.training", "schema": SCHEMA, **files.provenance(**about)})
+    documents = rows_to_train_on(subject, plan)
+    held_out, seen = split_held_out(documents, plan.corpus.held_out)
+    if plan.cache:
+        seen = _cached(subject, seen, plan, folder, yes)
+    save_tokens(folder / TOKENS, documents, subject)
+    write_run(folder, plan)
     return held_out, seen
 
 
-def small_world(positions: int) -> Iterable[str]:
-    """Documents of the small world with at least so many positions, if its corpus has them."""
-    from clew.organism.world import World
-
-    world = World(seed=0)
-    few = min(world.n_statements, positions // 8 + 100)  # a statement has twelve tokens
-    documents = world.corpus(few).documents
-    return documents if few == world.n_statements else documents[:-1]  # the last one may be cut short
-
-
 def _cached(subject: Subject, seen: Documents, plan: Plan, folder: Path, yes: bool) -> Documents:
-    from clew import files
-    from clew.training.cache import build_cache, cache_bytes, check_room, open_cache
+    """The same rows with their activations on disk, which are written unless they are there."""
+    from clew.training.cache import build_cache, cache_bytes, open_cache
 
     where = folder / "activations"
     read_site, write_site = plan.config.sites()
-    sites, needed = {"read_site": read_site, "write_site": write_site}, cache_bytes(subject, seen)
+    sites = {"read_site": read_site, "write_site": write_site}
     if not (where / "cache.json").exists():
-        check_room(where, needed)
-        print(
-            f"the activations of {int(seen.counts.sum()):,} positions take {size(needed)} in {where}; "
-            f"{size(files.free_bytes(folder))} are free"
-        )
-        if not yes and not sys.stdin.isatty():
-            raise InputError("nobody is here to be asked: give --yes to write the cache")
-        if not yes and not typer.confirm("write them?"):
-            raise typer.Exit(1)
-    with bar("activations", of=len(seen)) as progress:
-        for done, rows in build_cache(subject, seen, where, **sites):
-            progress(done, rows)
+        _ask(where, int(seen.counts.sum()), cache_bytes(subject, seen), yes)
+    try:
+        with bar("activations", of=len(seen)) as progress:
+            for done, rows in build_cache(subject, seen, where, **sites):
+                progress(done, rows)
+    except KeyboardInterrupt:
+        print(f"stopped while writing {where}; the same command goes on")
+        raise typer.Exit(130) from None
     return open_cache(subject, seen, where, **sites)
+
+
+def _ask(where: Path, positions: int, needed: int, yes: bool) -> None:
+    """Leave unless a cache of so many bytes may be written; FileError when the disk has no room for it."""
+    from clew import files
+    from clew.training.cache import check_room
+
+    check_room(where, needed)
+    free = size(files.free_bytes(where))
+    print(f"the activations of {positions:,} positions take {size(needed)} in {where}; {free} are free")
+    if not yes and not sys.stdin.isatty():
+        raise InputError("nobody is here to be asked: give --yes to write the cache")
+    if not yes and not typer.confirm("write them?"):
+        raise typer.Exit(1)
 
 
 # Training
@@ -295,57 +262,6 @@ def _finish(subject: Subject, held_out: Documents, folder: Path) -> None:
     print_evaluation(found)
     print(f"the dictionary is in {folder / 'dictionary'}, what was measured on the way in {folder / 'metrics.parquet'}")
     print(f"beside its nulls: clew eval {folder / 'dictionary'}")
-
-
-# What it would take
-
-
-def _estimate(subject: Subject, plan: Plan) -> None:
-    from clew import files
-    from clew.training.activations import check_fills
-    from clew.training.corpus import open_corpus
-    from clew.training.estimate import estimate
-
-    config, corpus = plan.config, plan.corpus
-    documents = open_corpus(
-        subject, corpus, positions=2 * max(corpus.buffer, config.batch), seed=config.seed, world=small_world
-    )
-    check_fills(subject, documents, corpus.buffer)
-    with bar("measuring twenty steps"):
-        found = estimate(subject, documents, config, buffer=corpus.buffer)
-    _print_estimate(found, subject, plan, files.free_bytes(Path()))
-
-
-def _counted(config: DictionaryConfig) -> str:
-    """`2,048`, or `4,096 + 2,048`."""
-    widths = (config.features,) if isinstance(config.features, int) else config.features
-    return " + ".join(f"{n:,}" for n in widths)
-
-
-def _print_estimate(found: Estimate, subject: Subject, plan: Plan, free: int) -> None:
-    from clew.training.cache import bytes_a_position
-
-    config = plan.config
-    positions = config.steps * config.batch
-    print(
-        f"{config.kind} of {subject.name}: {subject.n_layers} layers of {_counted(config)} features, "
-        f"{found.parameters / 1e6:,.1f} million parameters, {positions:,} positions"
-    )
-    if found.tokens_per_second is None or found.hours is None:
-        raise InputError(
-            f"weights and moments alone take {size(found.state_bytes)}, {size(found.available_bytes)} of memory are "
-            "free: take fewer features, a smaller --reach, or --precision lean"
-        )
-    shown = table("", ">", "")
-    shown.add_row("memory", size(found.memory_bytes), f"measured; {size(found.available_bytes)} were free")
-    cached = positions * bytes_a_position(subject) if plan.cache else 0
-    what = "two checkpoints, dictionary, tokens" + (", activations" if cached else "")
-    shown.add_row("disk", size(found.disk_bytes + cached), f"{what}; {size(free)} are free")
-    rate = f"{config.steps:,} steps of {config.batch:,} positions at {found.tokens_per_second:,.0f} tokens/s"
-    shown.add_row(
-        "time", f"{found.hours:.2f} hours", f"{rate}, measured over 20 steps ({duration(found.hours * 3600)})"
-    )
-    Console(highlight=False).print(shown)
 
 
 def print_evaluation(evaluation: Evaluation) -> None:

@@ -9,7 +9,8 @@ import typer
 
 from clew.cli.common import bar
 from clew.cli.options import with_settings
-from clew.cli.training import load_subject, print_evaluation, resumed
+from clew.cli.runs import load_subject, rows_of
+from clew.cli.training import print_evaluation, resumed
 from clew.errors import FileError
 
 
@@ -26,7 +27,6 @@ def tune(
     """
     from clew.dictionary import Dictionary
     from clew.training.config import FineTuneConfig
-    from clew.training.corpus import load_tokens, split_held_out
     from clew.training.evaluation import evaluate
     from clew.training.finetune import fine_tune
 
@@ -35,7 +35,7 @@ def tune(
     if not (folder / "dictionary").is_dir():
         raise FileError(f"{folder} has no dictionary yet: finish the run with clew train {folder} --resume")
     subject = load_subject(plan.model)
-    held_out, seen = split_held_out(load_tokens(folder / "tokens.safetensors", subject), plan.corpus.held_out)
+    held_out, seen = rows_of(folder, subject, plan)
     with bar("fine-tuning", of=config.steps) as progress:
         for report in fine_tune(subject, seen, config, folder):
             progress(report.step, report.steps)

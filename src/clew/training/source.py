@@ -36,3 +36,7 @@ class CorpusConfig:
     def __post_init__(self) -> None:
         if self.context < 0 or self.held_out < 1 or self.buffer < 1:
             raise InputError("context must not be below 0, held_out and buffer not below 1")
+
+    def reading(self, trained: int = 0) -> int:
+        """Positions to read, so that some are held out, the buffer is filled, and so many are there to train on."""
+        return max(trained + self.buffer + self.held_out, 10 * self.held_out)

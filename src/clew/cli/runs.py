@@ -1,0 +1,99 @@
+"""What a run's folder says of its run: the model, the settings, the rows of text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clew.errors import FileError
+
+if TYPE_CHECKING:
+    from clew.subject import Subject
+    from clew.training.config import DictionaryConfig
+    from clew.training.corpus import Documents
+    from clew.training.source import CorpusConfig
+
+SCHEMA = 1
+NAME = "run.json"
+TOKENS = "tokens.safetensors"
+TOLD = ("model", "cache", "start", "layer_weights")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a run is to do."""
+
+    model: str
+    config: DictionaryConfig
+    corpus: CorpusConfig
+    cache: bool
+    start: str | None = None
+    layer_weights: list[float] | None = None
+
+
+def read_run(folder: Path) -> Plan:
+    """The plan of the run in a folder; FileError when there is none."""
+    from clew import files
+    from clew.training.presets import configured
+
+    found = files.read_json(folder / NAME)
+    if not isinstance(found, dict) or found.get("format") != "clew.training":
+        raise FileError(f"{folder / NAME} does not describe a training run")
+    if found["schema"] > SCHEMA:
+        raise FileError(f"{folder} has schema {found['schema']}, this program reads up to {SCHEMA}: upgrade clew")
+    dictionary, corpus = configured(found["settings"])
+    told: dict[str, Any] = {name: found.get(name) for name in TOLD}
+    return Plan(config=dictionary, corpus=corpus, **told)
+
+
+def write_run(folder: Path, plan: Plan) -> None:
+    """Say in a folder that a run has begun there; `read_run` gives the plan again."""
+    from clew import files
+
+    about: dict[str, Any] = {name: getattr(plan, name) for name in TOLD}
+    about["settings"] = asdict(plan.config) | asdict(plan.corpus)
+    files.write_json(folder / NAME, {"format": "clew.training", "schema": SCHEMA, **files.provenance(**about)})
+
+
+def rows_to_train_on(subject: Subject, plan: Plan) -> Documents:
+    """As many rows as a run of this plan takes, or all that there are; InputError when they do not fill its buffer."""
+    from clew.training.activations import check_fills
+    from clew.training.corpus import open_corpus, split_held_out
+
+    config, corpus = plan.config, plan.corpus
+    wanted = corpus.reading(int(1.02 * config.steps * config.batch))
+    documents = open_corpus(subject, corpus, positions=wanted, seed=config.seed, world=small_world)
+    check_fills(subject, split_held_out(documents, corpus.held_out)[1], corpus.buffer)
+    return documents
+
+
+def rows_of(folder: Path, subject: Subject, plan: Plan) -> tuple[Documents, Documents]:
+    """Rows that a run holds out, and rows that it trains on."""
+    from clew.training.corpus import load_tokens, split_held_out
+
+    return split_held_out(load_tokens(folder / TOKENS, subject), plan.corpus.held_out)
+
+
+def load_subject(source: str) -> Subject:
+    """A kit's model, or a model by its folder or hub id."""
+    from clew import kit
+    from clew.subject import Subject
+
+    for place in (kit.BUNDLED / source, Path(source)):
+        if (place / "kit.json").is_file():
+            subject = Subject.load(place / "model")
+            subject.name = source if place.parent == kit.BUNDLED else place.name
+            return subject
+    return Subject.load(source)
+
+
+def small_world(positions: int) -> Iterable[str]:
+    """Documents of the small world with at least so many positions, if its corpus has them."""
+    from clew.organism.world import World
+
+    world = World(seed=0)
+    few = min(world.n_statements, positions // 8 + 100)  # a statement has twelve tokens
+    documents = world.corpus(few).documents
+    return documents if few == world.n_statements else documents[:-1]  # the last one may be cut short
