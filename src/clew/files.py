@@ -72,6 +72,16 @@ def lines(path: Path | str) -> Iterator[str]:
         raise FileError(f"{path} is not a UTF-8 text file") from error
 
 
+def byte_lines(path: Path | str) -> Iterator[bytes]:
+    """Yield the lines of any file without their ends, one at a time; FileError when it is missing or unreadable."""
+    try:
+        with Path(path).open("rb") as opened:
+            for line in opened:
+                yield line.rstrip(b"\r\n")
+    except OSError as error:
+        raise FileError(f"cannot read {path}: {error.strerror or error}") from error
+
+
 def read_json(path: Path | str) -> Any:
     """Read JSON; FileError when the file is missing, truncated or not JSON."""
     try:
@@ -247,6 +257,16 @@ def read_database(path: Path | str, *, what: str, mark: bytes, schema: int) -> s
             raise FileError(f"{path} is truncated or changed: its size is not what its first page says")
         where = path.absolute().as_uri() + "?mode=ro&immutable=1"
         return sqlite3.connect(where, uri=True, isolation_level=None, check_same_thread=False)
+
+
+def is_database(path: Path | str, mark: bytes) -> bool:
+    """Whether a file begins as a SQLite file with this mark does; nothing else of it is looked at."""
+    try:
+        with Path(path).open("rb") as begun:
+            head = begun.read(100)
+    except OSError:
+        return False
+    return head.startswith(b"SQLite format 3\0") and head[68:72] == mark
 
 
 @contextmanager

@@ -23,7 +23,7 @@ import numpy as np
 
 from clew import files
 from clew.dictionary.dictionary import Dictionary
-from clew.errors import InputError
+from clew.errors import FileError, InputError
 from clew.features.atlas import Atlas
 from clew.features.config import HarvestConfig
 from clew.features.harvest import EVERY, Progress, gather
@@ -75,9 +75,11 @@ def harvest(
 ) -> Iterator[Progress]:
     """Catalogue a dictionary on some documents into an atlas; what is done is kept beside it until it is written.
 
-    With `resume`, a harvest that was stopped goes on. `facts` go into the provenance.
+    With `resume`, a harvest that was stopped goes on. `facts` go into the provenance. FileError when another file than
+    an atlas is in the way.
     """
     path = Path(path)
+    check_target(path)
     part = path.with_name(path.name + ".part")
     yield from gather(subject, dictionary, documents, part, config=config, resume=resume, every=every)
     yield from finish(subject, dictionary, documents, [part], path, **facts)
@@ -94,8 +96,10 @@ def finish(
 ) -> Iterator[Progress]:
     """Add up parts, in any order, and write the atlas.
 
-    MismatchError when a part is of something else, InputError when some documents are in none or in two.
+    MismatchError when a part is of something else, InputError when some documents are in none or in two, FileError when
+    another file than an atlas is in the way.
     """
+    check_target(path)
     tally = merged(parts)
     harvested_here(tally, dictionary, documents)
     if not tally.whole:
@@ -111,6 +115,15 @@ def finish(
     layers = [(layer, dictionary.d_features(layer)) for layer in sorted(dictionary.layers)]
     files.clear_temporaries(path)
     yield from write_atlas(path, tally, relations, documents, subject, layers, **facts)
+
+
+def check_target(path: Path | str, *, replace: bool = True) -> None:
+    """FileError when an atlas cannot be written there: a file that is none is never replaced, an atlas if allowed."""
+    path = Path(path)
+    if path.exists() and not files.is_database(path, MARK):
+        raise FileError(f"{path} is there already and is no atlas: it is left as it is, give another name")
+    if path.exists() and not replace:
+        raise FileError(f"{path} is an atlas already: give another name, or --replace to harvest it anew")
 
 
 def harvested_here(tally: Tally, dictionary: Dictionary, documents: Documents) -> None:

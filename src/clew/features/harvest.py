@@ -29,7 +29,7 @@ from clew.dictionary.dictionary import ActiveFeatures, Dictionary
 from clew.errors import InputError
 from clew.features.config import HarvestConfig
 from clew.features.observe import BOUNDS, At, Seen, mark_positions, observe
-from clew.features.tally import Harvested, Tally
+from clew.features.tally import Harvested, Tally, check_part
 from clew.subject.subject import Subject
 from clew.training.activations import parts_of
 from clew.training.corpus import Documents
@@ -70,6 +70,20 @@ def harvested(dictionary: Dictionary, documents: Documents, config: HarvestConfi
     )
 
 
+def part_of(documents: Documents, number: int, of: int) -> tuple[int, int]:
+    """The documents [start, stop) of one of so many parts, counted from 1, that are about alike in documents.
+
+    InputError when there is no such part, or it would be empty.
+    """
+    chunks = -(-len(documents) // CHUNK)
+    if not 1 <= number <= of:
+        raise InputError(f"there is no part {number} of {of}: parts are 1 to {of}")
+    if of > chunks:
+        raise InputError(f"{len(documents)} documents make at most {chunks} parts of {CHUNK}, not {of}")
+    first, last = (n * chunks // of for n in (number - 1, number))
+    return first * CHUNK, min(last * CHUNK, len(documents))
+
+
 def gather(
     subject: Subject,
     dictionary: Dictionary,
@@ -85,7 +99,7 @@ def gather(
     """Tally documents [start, stop) into a file; `start` is a multiple of CHUNK, `stop` too or the number of documents.
 
     With `resume`, what the file holds is kept and gone on with. InputError at NaN, MismatchError when the dictionary
-    does not fit, or the file is of another dictionary, corpus or settings.
+    does not fit, or the file is of another dictionary, corpus or settings; FileError when it is no part of a harvest.
     """
     dictionary.check_fits(subject)
     stop = len(documents) if stop is None else stop
@@ -93,6 +107,8 @@ def gather(
         raise InputError(f"documents {start} to {stop} are no part of {len(documents)} cut at multiples of {CHUNK}")
     of = harvested(dictionary, documents, config or HarvestConfig())
     files.clear_temporaries(part)
+    if Path(part).exists():
+        check_part(part)
     if resume and Path(part).exists():
         tally = Tally.load(part)
         of.check(tally.of, str(part))

@@ -153,9 +153,7 @@ class Tally:
     @classmethod
     def load(cls, path: Path | str) -> Tally:
         """Read a part; FileError when it is none, truncated or of a newer schema."""
-        note = files.load_note(path)
-        if note.get("format") != "clew.harvest":
-            raise FileError(f"{path} is no part of a harvest")
+        note = check_part(path)
         if int(note["schema"]) > SCHEMA:
             raise FileError(f"{path} has schema {note['schema']}, this program reads up to {SCHEMA}: upgrade clew")
         about = json.loads(note["about"])
@@ -186,6 +184,14 @@ _BLANK: dict[str, dict[str, np.ndarray]] = {
         "draw": np.zeros(0, np.uint64),
     },
 }
+
+
+def check_part(path: Path | str) -> dict[str, str]:
+    """What a part says of itself; FileError when it is none."""
+    note = files.load_note(path)
+    if note.get("format") != "clew.harvest":
+        raise FileError(f"{path} is no part of a harvest")
+    return note
 
 
 def merged(parts: Iterable[Path | str]) -> Tally:
