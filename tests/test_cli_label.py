@@ -97,6 +97,9 @@ def test_a_person_labels_one_feature_and_is_shown_before_the_heuristic(run, busy
 def test_labels_go_out_and_come_in_and_broken_lines_are_told(run, tmp_path, busy):
     run("label", *busy[:3], "--judge", "none")
     assert "3 labels in l.jsonl" in run("labels", "export", "l.jsonl")[1]
+    refused(run("labels", "export", "l.jsonl"), "l.jsonl", "--replace")
+    refused(run("labels", "export", WORKSPACE, "--replace"), "labels.sqlite", "no export of labels")
+    assert "3 labels in l.jsonl" in run("labels", "export", "l.jsonl", "--replace")[1]
     out = run("labels", "import", "l.jsonl", "--labels", "other.sqlite")[1]
     assert "3 labels from l.jsonl" in out
     with (tmp_path / "l.jsonl").open("a") as opened:

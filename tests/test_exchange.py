@@ -50,7 +50,7 @@ def test_labels_come_back_from_a_file_as_they_were(tmp_path_factory, given):
     with LabelStore(folder / "a.sqlite", "aaaa") as store:
         store.add(Label(feature=FeatureId(0, index), scores=(SCORE,), **fields) for index, fields in given)
         for history in (False, True):
-            export_labels(store, folder / "l.jsonl", dictionary="aaaa", history=history)
+            export_labels(store, folder / "l.jsonl", dictionary="aaaa", history=history, replace=True)
             with LabelStore(folder / f"{history}.sqlite", "aaaa") as other:
                 import_labels(other, folder / "l.jsonl", dictionary="aaaa")
                 assert plainly(other.all()) == plainly(store.all())
@@ -122,6 +122,36 @@ def test_on_request_the_rest_of_a_broken_file_is_kept(store, tmp_path):
     assert [number for number, _ in found.broken] == list(BROKEN)
     assert dict(found.broken)[11] == "the dictionary has no feature L99/1"
     assert [kept.text for kept in store.all()] == ["good"]
+
+
+def test_a_line_that_is_not_utf8_is_named_like_other_broken_ones_and_can_be_left_out(store, tmp_path):
+    path = tmp_path / "l.jsonl"
+    head = json.dumps({"format": "clew.labels", "schema": 1, "dictionary": "aaaa"})
+    path.write_bytes(b"\n".join([head.encode(), WHOLE.encode(), b'{"feature": "caf\xe9"}', b"{"]))
+    with pytest.raises(FileError, match=r"2 broken lines.*line 3: not UTF-8 \(byte 17\); line 4: not JSON"):
+        import_labels(store, path, dictionary="aaaa")
+    found = import_labels(store, path, dictionary="aaaa", keep_rest=True)
+    assert (found.labels, [number for number, _ in found.broken]) == (1, [3, 4])
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(FileError, match="no file of labels"):
+        import_labels(store, path, dictionary="aaaa")
+
+
+def test_an_export_replaces_an_export_when_asked_and_nothing_else_ever(store, other, tmp_path):
+    path = tmp_path / "l.jsonl"
+    assert export_labels(store, path, dictionary="aaaa") == 0
+    store.add([label()])
+    with pytest.raises(FileError, match=r"an export of labels already.*--replace"):
+        export_labels(store, path, dictionary="aaaa")
+    assert export_labels(store, path, dictionary="aaaa", replace=True) == 1
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "empty").touch()
+    kept = {name: (tmp_path / name).read_bytes() for name in ("notes.txt", "empty", "other.sqlite")}
+    for name in (*kept, "."):
+        for asked in (False, True):
+            with pytest.raises(FileError, match="is no export of labels"):
+                export_labels(store, tmp_path / name, dictionary="aaaa", replace=asked)
+    assert {name: (tmp_path / name).read_bytes() for name in kept} == kept
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
+from dataclasses import replace as changed
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -151,7 +152,7 @@ def _by_hand(store: LabelStore, feature: FeatureId, text: str, author: str | Non
 
     made = Label(feature=feature, text=text, kind="person", author=author or getpass.getuser(), method="by hand")
     (number,) = store.add([made])
-    return replace(made, id=number)
+    return changed(made, id=number)
 
 
 def _by_rule(atlas: Atlas, store: LabelStore, features: Sequence[FeatureId]) -> list[Label]:
@@ -161,7 +162,7 @@ def _by_rule(atlas: Atlas, store: LabelStore, features: Sequence[FeatureId]) -> 
     with bar("labelling", len(features)) as report:
         for start in range(0, len(features), _TOGETHER):
             made = [heuristic_label(atlas[feature]) for feature in features[start : start + _TOGETHER]]
-            found += [replace(label, id=number) for label, number in zip(made, store.add(made), strict=True)]
+            found += [changed(label, id=number) for label, number in zip(made, store.add(made), strict=True)]
             report(len(found), len(features))
     return found
 
@@ -346,18 +347,19 @@ def _null(score: Score) -> str:
 def export(
     path: Annotated[Path, typer.Argument(help="The file to write: labels as JSONL.")],
     history: Annotated[bool, typer.Option("--history", help="Also labels that newer ones stand in for.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Put it in place of an export of that name.")] = False,
     kit: KitOption = "minnow",
     atlas: AtlasOption = None,
     labels: LabelsOption = WORKSPACE,
 ) -> None:
-    """Write labels to a file that others can import.
+    """Write labels to a file that others can import; a file that is no such export is never replaced.
 
     Example: `clew labels export ours.jsonl`
     """
     from clew.features.exchange import export_labels
 
     with open_atlas(kit, atlas, None, None) as opened, store_of(labels, opened) as store:
-        count = export_labels(store, path, dictionary=opened.dictionary, history=history)
+        count = export_labels(store, path, dictionary=opened.dictionary, history=history, replace=replace)
     print(f"{count} labels in {path}")
 
 

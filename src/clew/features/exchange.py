@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -34,11 +35,18 @@ class Imported:
     """Line numbers, from 1, with reasons."""
 
 
-def export_labels(store: LabelStore, path: Path | str, *, dictionary: str, history: bool = False) -> int:
+def export_labels(
+    store: LabelStore, path: Path | str, *, dictionary: str, history: bool = False, replace: bool = False
+) -> int:
     """Write the labels of a Dictionary as JSONL, with `history` also the old ones; returns how many.
 
-    `dictionary` is its fingerprint.
+    `dictionary` is its fingerprint. FileError when a file is there, but for an export that `replace` allows to go.
     """
+    if Path(path).exists():
+        if not _is_export(path):
+            raise FileError(f"{path} is there already and is no export of labels: it is left as it is")
+        if not replace:
+            raise FileError(f"{path} is an export of labels already: give another name, or --replace")
     head = {"format": FORMAT, "schema": SCHEMA, "dictionary": dictionary}
     lines = [
         json.dumps(head),
@@ -84,17 +92,19 @@ def _read(
 ) -> Iterator[tuple[int, Label | str]]:
     """Every line's number with its label, or with what is wrong with it."""
     number = 0
-    for number, line in enumerate(files.lines(path), 1):
+    for number, line in enumerate(files.byte_lines(path), 1):
         if number == 1:
             _check_head(path, line, dictionary)
         elif line.strip():
             try:
-                label = from_json(json.loads(line))
+                label = from_json(json.loads(line.decode()))
                 if exists is not None and not exists(label.feature):
                     raise InputError(f"the dictionary has no feature {label.feature}")
                 yield number, label
             except ClewError as error:
                 yield number, str(error)
+            except UnicodeDecodeError as error:
+                yield number, f"not UTF-8 (byte {error.start + 1})"
             except (ValueError, RecursionError) as error:
                 yield number, f"not JSON ({error})"
     if number == 0:
@@ -132,12 +142,25 @@ def _score(value: Any) -> Score:
         raise InputError(f"a score is damaged ({error})") from error
 
 
-def _check_head(path: Path | str, line: str, dictionary: str) -> None:
+def _head(line: bytes) -> dict[str, Any] | None:
+    """What the first line of an export says; None when it is none."""
     try:
         head = json.loads(line)
     except (ValueError, RecursionError):
-        head = None
-    if not isinstance(head, dict) or head.get("format") != FORMAT:
+        return None
+    return head if isinstance(head, dict) and head.get("format") == FORMAT else None
+
+
+def _is_export(path: Path | str) -> bool:
+    if not Path(path).is_file():
+        return False
+    with closing(files.byte_lines(path)) as lines:
+        return _head(next(lines, b"")) is not None
+
+
+def _check_head(path: Path | str, line: bytes, dictionary: str) -> None:
+    head = _head(line)
+    if head is None:
         raise FileError(f"{path} is no file of labels: its first line does not say {FORMAT!r}")
     if not isinstance(head.get("schema"), int) or head["schema"] > SCHEMA:
         raise FileError(f"{path} has schema {head.get('schema')}, this program reads up to {SCHEMA}: upgrade clew")
