@@ -108,7 +108,7 @@ def test_an_assessment_holds_means_with_intervals_and_plain_values() -> None:
 
 def test_eval_shows_the_kits_dictionary_beside_its_null(run, tmp_path):
     small = ("--held-out", "400", "--buffer", "2048", "--count", "2")
-    code, out, err = run("eval", "--json", "--figure", "d.png", *small)
+    code, out, err = run("eval", "--no-nulls", "--json", "--figure", "d.png", *small)
     assert code == 0, err
     own, null = json.loads(out)
     assert own["evaluation"]["replaced"]["kl"] < 0.05
@@ -118,7 +118,7 @@ def test_eval_shows_the_kits_dictionary_beside_its_null(run, tmp_path):
     assert own["scores"]["replacement"] > null["scores"]["replacement"]
     assert own["scores"]["completeness"] > null["scores"]["completeness"]
     assert (tmp_path / "d.png").read_bytes()[:4] == b"\x89PNG"
-    code, out, err = run("eval", "--no-by-layer", "--count", "0", *small[:4])
+    code, out, err = run("eval", "--no-nulls", "--no-by-layer", "--count", "0", *small[:4])
     assert code == 0, err
     assert "untrained" in out
     assert "--nulls" in out

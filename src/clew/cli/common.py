@@ -82,6 +82,10 @@ def table(*columns: str, title: str | None = None) -> Table:
     return table
 
 
+def mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
 def tokens_line(tokens: Sequence[str]) -> Text:
     """Tokens with their positions, in a line."""
     line = Text()

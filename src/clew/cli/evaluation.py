@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,64 +13,68 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from clew.cli.common import JsonOption, lines_of, table
+from clew.cli.common import JsonOption, lines_of, mean, table
 from clew.cli.options import with_settings
+from clew.cli.runs import load_subject, read_run, rows_of, run_of, small_world
+from clew.errors import FileError, InputError
 
 if TYPE_CHECKING:
     from clew.dictionary import Dictionary
     from clew.subject import Subject
     from clew.training.assess import Assessment
     from clew.training.corpus import Documents
+    from clew.training.source import CorpusConfig
 
 PROMPT_TOKENS = 24  # of held-out rows that serve as prompts
+NAMES = ("dictionary", "untrained", "shuffled weights")  # what stands beside one another, the dictionary first
+ELSEWHERE = {"text", "field", "split", "cut", "bos", "context"}  # settings that make other rows than a run's
+BARS = "▁▂▃▄▅▆▇█"
 
 
 @with_settings("clew.training.source:CorpusConfig")
 def evaluate(
     dictionary: Annotated[
-        str | None, typer.Argument(help="A dictionary folder or hub id; left out, the kit's own.")
+        str | None, typer.Argument(help="A run's folder, a dictionary folder or hub id; left out, the kit's own.")
     ] = None,
     kit: Annotated[
-        str, typer.Option(help="The kit whose model it is for: a bundled kit by name, or a folder.")
-    ] = "minnow",
+        str | None,
+        typer.Option(help="The kit whose model it is for, by name or folder; left out, the run's model, or minnow."),
+    ] = None,
     model: Annotated[str | None, typer.Option(help="A model folder or hub id, in place of a kit.")] = None,
     prompts: Annotated[
         Path | None, typer.Option(help="Prompts to trace, one a line; left out, the small world's or held-out text.")
     ] = None,
     count: Annotated[int, typer.Option(help="How many prompts are traced; 0 for none.")] = 100,
     nulls: Annotated[
-        bool, typer.Option("--nulls", help="Also train the null on a model with random weights; this takes a while.")
-    ] = False,
+        bool, typer.Option(help="Train the null on the model with shuffled weights; it takes as long as its steps.")
+    ] = True,
     null_steps: Annotated[int, typer.Option(help="The most steps that this null is trained.")] = 500,
     by_layer: Annotated[bool, typer.Option(help="Also replace one layer at a time.")] = True,
     figure: Annotated[Path | None, typer.Option(help="Draw how often features fire into this PNG.")] = None,
     as_json: JsonOption = False,
     **settings: Any,
 ) -> None:
-    """Measure a dictionary on text that it was not trained on, beside a dictionary that was never trained.
+    """Measure a dictionary on text that it was not trained on, beside two nulls: one never trained, one trained on a
+    model that knows nothing.
 
-    Example: `clew eval runs/clt/dictionary --kit minnow --nulls`
+    Example: `clew eval runs/clt`
+
+    A dictionary in a run's folder is measured with the run's model, on the rows that the run held out.
     """
     from clew import files
-    from clew.cli.runs import load_subject, small_world
-    from clew.dictionary import Dictionary
     from clew.training.assess import assess, assess_nulls
-    from clew.training.corpus import open_corpus, split_held_out
     from clew.training.figures import density_figure
-    from clew.training.presets import configured
 
-    _, corpus = configured(settings)
-    subject = load_subject(model or kit)
-    own = Dictionary.load(dictionary) if dictionary else _own(kit)
-    documents = open_corpus(subject, corpus, positions=corpus.reading(), world=small_world)
-    held_out, rest = split_held_out(documents, corpus.held_out)
-    asked = _prompts(prompts, corpus.text, held_out, count)
+    if count < 0 or null_steps < 1:
+        raise InputError(f"--count is {count}, --null-steps {null_steps}: give at least 0, and at least 1")
+    subject, own, text = _asked(dictionary, model or kit, settings)
+    asked = _prompts(prompts, text.config.text, text.held_out, count)
     options: dict[str, Any] = {"by_layer": by_layer}
     with _stages() as options["stage"]:
-        first = assess(subject, own, held_out, asked, _score, **options)
+        first = assess(subject, own, text.held_out, asked, _score, **options)
         others = assess_nulls(
-            subject, own, held_out, rest, asked, _score, first.evaluation,
-            steps=null_steps * nulls, buffer=corpus.buffer, **options,
+            subject, own, text.held_out, text.rest, asked, _score, first.evaluation,
+            steps=null_steps * nulls, buffer=text.config.buffer, **options,
         )  # fmt: skip
         found = [first, *others]
     if figure is not None:
@@ -77,7 +82,58 @@ def evaluate(
     if as_json:
         print(json.dumps([assessment.to_json() for assessment in found], ensure_ascii=False, indent=1))
     else:
-        _print(found, nulls)
+        print_assessments(found)
+
+
+@dataclass(frozen=True)
+class _Text:
+    """Rows to measure on, rows that a null may be trained on, and where both come from."""
+
+    held_out: Documents
+    rest: Documents
+    config: CorpusConfig
+
+
+def _asked(source: str | None, model: str | None, settings: dict[str, Any]) -> tuple[Subject, Dictionary, _Text]:
+    """The model, the dictionary and the text that are meant; a run's own where nothing else is said."""
+    from clew.dictionary import Dictionary
+    from clew.training.presets import configured
+
+    folder = None if source is None else run_of(source)
+    if source is None or folder is None:
+        subject = load_subject(model or "minnow")
+        own = Dictionary.load(source) if source else _own(model or "minnow")
+        return subject, own, _read(subject, configured(settings)[1])
+    plan, place = read_run(folder), Path(source)
+    if place == folder:
+        place = folder / "dictionary"
+        if not place.is_dir():
+            raise FileError(f"{folder} has no dictionary yet: finish the run with clew train {folder} --resume")
+    subject, own = load_subject(model or plan.model), Dictionary.load(place)
+    corpus = configured(asdict(plan.corpus) | settings)[1]
+    if set(settings) & ELSEWHERE:
+        return subject, own, _read(subject, corpus, plan.config.seed)
+    held_out, rest = rows_of(folder, subject, plan)
+    return subject, own, _Text(_fewer(held_out, settings.get("held_out"), folder), rest, corpus)
+
+
+def _read(subject: Subject, corpus: CorpusConfig, seed: int = 0) -> _Text:
+    from clew.training.corpus import open_corpus, split_held_out
+
+    documents = open_corpus(subject, corpus, positions=corpus.reading(), seed=seed, world=small_world)
+    return _Text(*split_held_out(documents, corpus.held_out), corpus)
+
+
+def _fewer(held_out: Documents, positions: int | None, folder: Path) -> Documents:
+    """The first rows with so many positions; InputError when the run has not held out so many."""
+    there = int(held_out.counts.sum())
+    if positions is None or positions == there:
+        return held_out
+    if positions > there:
+        raise InputError(
+            f"--held-out is {positions:,}, but {folder} held out {there:,} positions: the rest was trained on"
+        )
+    return held_out.slice(0, int((held_out.counts.cumsum(0) < positions).sum()) + 1)
 
 
 def _own(kit: str) -> Dictionary:
@@ -104,42 +160,49 @@ def _score(subject: Subject, dictionary: Dictionary, prompt: Any) -> tuple[float
     return scores.replacement, scores.completeness
 
 
-def _stages() -> Any:
-    """A line on the error stream that says what is being done; nothing where that is no terminal."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        return nullcontext(lambda *_: None)
-    from contextlib import contextmanager
+@contextmanager
+def _stages() -> Iterator[Callable[[str, int, int], None]]:
+    """A line on the error stream that says what is being done; where that is no terminal, only how training begins."""
+    console = Console(stderr=True, highlight=False)
+    with console.status("loading") if console.is_terminal else nullcontext() as status:
 
-    @contextmanager
-    def shown() -> Any:
-        with console.status("loading") as status:
-            yield lambda what, done, of: status.update(f"{what}: {done:,} of {of:,}")
+        def stage(what: str, done: int, of: int) -> None:
+            if what.startswith("training") and not done:
+                console.print(
+                    f"{what}: {of:,} steps; --null-steps takes fewer, --no-nulls leaves it out", soft_wrap=True
+                )
+            if status is not None:
+                status.update(f"{what}: {done:,} of {of:,}")
 
-    return shown()
+        yield stage
 
 
-def _print(found: Sequence[Assessment], nulls: bool) -> None:
+# What is printed: 80 columns hold it
+
+
+def print_assessments(found: Sequence[Assessment]) -> None:
+    """Print every figure of a dictionary beside those of its nulls."""
     console = Console(highlight=False)
     first = found[0].evaluation
-    console.print(f"{found[0].name} on {first.positions:,} positions of text that were held out", "")
-    console.print(_summary(found), "")
-    console.print(_layers(found), "")
-    if not nulls:
-        console.print("beside a dictionary trained on a model with random weights: --nulls", style="dim")
+    console.print(f"{found[0].name} on {first.positions:,} positions of text that were held out", soft_wrap=True)
+    for name, assessment in zip(NAMES[1:], found[1:], strict=False):
+        console.print(f"{name}: {assessment.name}", style="dim", soft_wrap=True)
+    for part in (_summary(found), _layers(found), _densities(found)):
+        console.print("", part)
+    if len(found) < len(NAMES):
+        console.print("", "left out: a dictionary trained on the model with shuffled weights (--nulls)", style="dim")
 
 
 def _summary(found: Sequence[Assessment]) -> Any:
-    shown = table("", *(f">{assessment.name}" for assessment in found), title="All layers replaced at once")
+    shown = table("", *(f">{name}" for name in NAMES[: len(found)]), title="All layers replaced at once")
     every = [a.evaluation for a in found]
-    sure = [f"{e.agreement_sure:.4f} ({e.sure:.0%})" for e in every]
     shown.add_row("divergence, nats", *(f"{e.kl:.4f}" for e in every))
     shown.add_row("agreement", *(f"{e.agreement:.4f}" for e in every))
-    shown.add_row("agreement where sure (share)", *sure)
+    shown.add_row("where the model is sure", *(f"{e.agreement_sure:.4f} ({e.sure:.0%})" for e in every))
     shown.add_row("loss recovered", *(f"{e.replaced.loss_recovered:.4f}" for e in every))
-    shown.add_row("mean relative error", *(f"{_mean(e.nmse):.4f}" for e in every))
-    shown.add_row("mean active", *(f"{_mean(e.l0):.2f}" for e in every))
-    shown.add_row("mean never fired", *(f"{_mean(e.dead):.1%}" for e in every))
+    shown.add_row("mean relative error", *(f"{mean(e.nmse):.4f}" for e in every))
+    shown.add_row("mean active", *(f"{mean(e.l0):.2f}" for e in every))
+    shown.add_row("mean never fired", *(f"{mean(e.dead):.1%}" for e in every))
     if any(a.scores for a in found):
         scores = [a.scores for a in found]
         number = next(s.prompts for s in scores if s)
@@ -150,27 +213,35 @@ def _summary(found: Sequence[Assessment]) -> Any:
 
 
 def _layers(found: Sequence[Assessment]) -> Any:
-    columns = [">relative error", ">active", ">never fired", ">divergence", ">agreement", ">loss recovered"]
-    shown = table("layer", "", *columns, title="By layer; divergence to loss recovered with this layer alone replaced")
+    alone = found[0].evaluation.by_layer
+    columns = [">error", ">active", ">unfired", *([">nats", ">agreement", ">recovered"] if alone else [])]
+    title = "By layer" + ("; nats of divergence to loss recovered with this layer alone replaced" if alone else "")
+    shown = table("layer", "", *columns, title=title)
     for at, layer in enumerate(found[0].evaluation.layers):
-        for assessment in found:
+        for name, assessment in zip(NAMES, found, strict=False):
             e = assessment.evaluation
-            alone = e.by_layer[at] if e.by_layer else None
-            shown.add_row(
-                f"L{layer}" if assessment is found[0] else "",
-                assessment.name,
-                f"{e.nmse[at]:.4f}",
-                f"{e.l0[at]:.2f}",
-                f"{e.dead[at]:.1%}",
-                *(
-                    [f"{alone.kl:.5f}", f"{alone.agreement:.4f}", f"{alone.loss_recovered:.4f}"]
-                    if alone
-                    else ["", "", ""]
-                ),
-                style=None if assessment is found[0] else "dim",
-            )
+            cells = [f"{e.nmse[at]:.4f}", f"{e.l0[at]:.2f}", f"{e.dead[at]:.1%}"]
+            if alone:
+                one = e.by_layer[at]
+                cells += [f"{one.kl:.5f}", f"{one.agreement:.4f}", f"{one.loss_recovered:.4f}"]
+            own = assessment is found[0]
+            shown.add_row(f"L{layer}" if own else "", name, *cells, style=None if own else "dim")
     return shown
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+def _densities(found: Sequence[Assessment]) -> Any:
+    """How often features fire: a bar for every half decade, as high as the number of features is beside the highest."""
+    from clew.training.evaluation import DENSITY_EDGES
+
+    low, high = DENSITY_EDGES[0], DENSITY_EDGES[-1]
+    title = f"Features by the share of positions they fire at, 1e{low:g} to 1e{high:g}, two bars a decade"
+    shown = table("layer", *NAMES[: len(found)], title=title)
+    for at, layer in enumerate(found[0].evaluation.layers):
+        shown.add_row(f"L{layer}", *(bars(a.evaluation.density[at][1:]) for a in found))
+    return shown
+
+
+def bars(counts: Sequence[int]) -> str:
+    """Counts as a line of bars; whatever is there at all can be seen."""
+    most = max(max(counts), 1)
+    return "".join(" " if not n else BARS[-(-n * len(BARS) // most) - 1] for n in counts)

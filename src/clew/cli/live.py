@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from clew.cli.common import table
+from clew.cli.common import mean, table
 
 if TYPE_CHECKING:
     from clew.training.evaluation import Evaluation
@@ -57,7 +57,7 @@ def line(report: TrainingReport, measured: Evaluation | None) -> str:
     if measured is not None:
         held = f"  agreement {measured.agreement:.4f}  loss recovered {measured.replaced.loss_recovered:.4f}"
     return (
-        f"step {report.step}/{report.steps}  error {_mean(report.nmse):.4f}  active {_mean(report.l0):.1f}  "
+        f"step {report.step}/{report.steps}  error {mean(report.nmse):.4f}  active {mean(report.l0):.1f}  "
         f"dead {report.dead:.1%}  {report.tokens_per_second:,.0f} tokens/s{held}"
     )
 
@@ -71,7 +71,7 @@ def drawn(report: TrainingReport, measured: Evaluation | None, at: int, batch: i
     layers = table("layer", ">relative error", ">active")
     for layer, (error, active) in enumerate(zip(report.nmse, report.l0, strict=True)):
         layers.add_row(f"L{layer}", f"{error:.4f}", f"{active:.2f}")
-    layers.add_row("mean", f"{_mean(report.nmse):.4f}", f"{_mean(report.l0):.2f}", style="bold")
+    layers.add_row("mean", f"{mean(report.nmse):.4f}", f"{mean(report.l0):.2f}", style="bold")
     foot = f"dead features {report.dead:.1%}"
     if measured is not None:
         foot += (
@@ -92,7 +92,3 @@ def duration(seconds: float) -> str:
 def size(count: int) -> str:
     """Bytes in words."""
     return f"{count / 1e6:,.0f} MB" if count < 1e9 else f"{count / 1e9:,.1f} GB"
-
-
-def _mean(values: tuple[float, ...]) -> float:
-    return sum(values) / len(values)

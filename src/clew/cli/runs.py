@@ -48,6 +48,12 @@ def read_run(folder: Path) -> Plan:
     return Plan(config=dictionary, corpus=corpus, **told)
 
 
+def run_of(source: str) -> Path | None:
+    """The folder of the run that a source is, or whose dictionary it is; None for what belongs to no run."""
+    here = Path(source)
+    return next((folder for folder in (here, here.parent) if (folder / NAME).is_file()), None)
+
+
 def write_run(folder: Path, plan: Plan) -> None:
     """Say in a folder that a run has begun there; `read_run` gives the plan again."""
     from clew import files

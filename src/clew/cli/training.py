@@ -261,7 +261,7 @@ def _finish(subject: Subject, held_out: Documents, folder: Path) -> None:
         found = evaluate(subject, Dictionary.load(folder / "dictionary"), held_out, progress=progress)
     print_evaluation(found)
     print(f"the dictionary is in {folder / 'dictionary'}, what was measured on the way in {folder / 'metrics.parquet'}")
-    print(f"beside its nulls: clew eval {folder / 'dictionary'}")
+    print(f"beside its nulls: clew eval {folder}")
 
 
 def print_evaluation(evaluation: Evaluation) -> None:

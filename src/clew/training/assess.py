@@ -90,7 +90,8 @@ def assess_nulls(
 ) -> Iterator[Assessment]:
     """The same for an untrained Dictionary of the same density, then for one trained on a model of random weights.
 
-    `evaluation` is the Dictionary's own; `steps` bounds the training of the second null (0: leave it out).
+    `evaluation` is the Dictionary's own; `steps` bounds the training of the second null (0: leave it out). `stage` is
+    told how many steps that takes before the first.
     """
     l0 = dict(zip(evaluation.layers, evaluation.l0, strict=True))
     null = untrained(subject, dictionary, documents, l0)
@@ -100,9 +101,11 @@ def assess_nulls(
     random = with_random_weights(subject)
     config = config_like(dictionary, sum(l0.values()) / len(l0), steps=steps)
     same: dict[str, Any] = {"buffer": buffer, "layer_weights": dictionary.provenance.get("layer_weights")}
+    what = "training on shuffled weights"
+    stage(what, 0, config.steps)
     with tempfile.TemporaryDirectory() as folder:
         for report in train_dictionary(random, train_on, config, folder, **same):
-            stage("training on random weights", report.step, report.steps)
+            stage(what, report.step, report.steps)
         trained = Dictionary.load(Path(folder) / "dictionary")
         yield assess(random, trained, documents, prompts, score, by_layer=by_layer, stage=stage)
 
