@@ -173,6 +173,14 @@ class Weights:
 
     def __init__(self, subject, dictionary):
         layers, width = sorted(dictionary.layers), dictionary.d_model
+        gemma, gpt = (name in type(subject.model).__name__ for name in ("Gemma2", "GPT2"))
+
+        def weight(norm):
+            return norm.weight.detach().double() + (1 if gemma else 0)
+
+        def centred(rows):
+            return rows - rows.mean(-1, keepdim=True) if gpt else rows
+
         self.read, encoders, decoders, scaled, written = [], [], [], [], []
         for layer in layers:
             ids = torch.arange(dictionary.d_features(layer))
@@ -181,16 +189,16 @@ class Weights:
             whole[:, list(dictionary.writes[layer])] = dictionary.decoder_rows(layer, ids).double()
             encoders.append(encoder)
             decoders.append(whole.sum(1))
+            if gemma and dictionary.write_site == "mlp_raw_out":
+                whole *= torch.stack([weight(b.post_feedforward_layernorm) for b in subject.model.model.layers])
             written.append(whole)
-            norm = subject.modules["mlp_norm", layer].weight.detach().double()
-            through = encoder * norm if dictionary.read_site == "mlp_in" else encoder
-            scaled.append(through - through.mean(1, keepdim=True) if dictionary.read_site == "mlp_in" else encoder)
+            through = encoder * weight(subject.modules["mlp_norm", layer])
+            scaled.append(centred(through) if dictionary.read_site == "mlp_in" else encoder)
             self.read += [layer] * len(ids)
         self.encoder, self.decoder = (_unit(torch.cat(rows)) for rows in (encoders, decoders))
         self.scaled, self.written = torch.cat(scaled), torch.cat(written)
-        summed = torch.cat(decoders)
-        final = subject.model.transformer.ln_f.weight.detach().double()
-        logits = ((summed - summed.mean(1, keepdim=True)) * final) @ subject.unembedding.double().T
+        final = weight(subject.model.transformer.ln_f if gpt else subject.model.model.norm)
+        logits = (centred(self.written.sum(1)) * final) @ subject.unembedding.double().T
         self.logits = logits - logits.mean(1, keepdim=True)
 
     def virtual(self, source, target):

@@ -166,18 +166,23 @@ def test_activations_on_a_card_are_those_of_the_document_alone(minnow):
 
 
 @pytest.mark.parametrize("kind", ["plt", "clt", "skip-clt"])
-@pytest.mark.parametrize("architecture", ["gpt2", "llama", "gemma2"])
-def test_tiny_models_of_other_kinds_agree_with_brute_force(architecture, kind, tmp_path):
+@pytest.mark.parametrize(
+    ("architecture", "write"),
+    [("gpt2", "mlp_out"), ("llama", "mlp_out"), ("gemma2", "mlp_out"), ("gemma2", "mlp_raw_out")],
+)
+def test_tiny_models_of_other_kinds_agree_with_brute_force(architecture, kind, write, tmp_path):
     subject = models.subject(architecture, torch.float32)
-    dictionary = models.dictionary(kind, subject, dtype=torch.float32)
+    dictionary = models.dictionary(kind, subject, write=write, dtype=torch.float32)
     documents = encode_documents(subject, rows_of_words(60))
     atlas = made(subject, dictionary, documents, tmp_path / "a.sqlite")
     plain = plain_atlas.activations(subject, dictionary, documents, SMALL, reading.CHUNK)
     drawn, pool = plain.below(SMALL.pairs), plain.distinct(plain.below(SMALL.pool))
+    weights = plain_atlas.Weights(subject, dictionary)
     for number in range(0, len(atlas), 7):
         card = atlas[atlas.feature(number)]
         plain_atlas.check_card(card, plain, subject, number, drawn, pool)
         plain_atlas.check_together(card, atlas, plain, number, drawn)
+        weights.check(card, atlas, number, SMALL.related)
 
 
 def test_bands_lie_within_eight_octaves_of_the_largest_activation(tmp_path):

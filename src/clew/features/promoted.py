@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -14,17 +15,41 @@ from clew.subject.hooks import module_at
 from clew.subject.subject import Subject
 
 
+def norm_weight(subject: Subject, norm: Any, like: Tensor) -> Float[Tensor, " d_model"]:
+    """What a norm multiplies by, beside its scale."""
+    weight = norm.weight.detach().to(like)
+    return weight + 1 if subject.family.one_plus_weight else weight
+
+
+def written_rows(
+    subject: Subject, dictionary: Dictionary, layer: int, ids: Int[Tensor, " feature"]
+) -> Float[Tensor, "feature out_layer d_model"]:
+    """What one unit of activation adds to the residual stream in every layer that is written to.
+
+    Behind a norm after the MLP with its weight and its centring, without its scale, which differs from text to text
+    and from layer to layer.
+    """
+    rows = dictionary.decoder_rows(layer, ids)
+    if dictionary.write_site != "mlp_raw_out" or subject.family.post_mlp_norm is None:
+        return rows
+    if subject.family.centred:
+        rows = rows - rows.mean(-1, keepdim=True)
+    outs = dictionary.written_layers(layer)
+    norms = [norm_weight(subject, subject.modules["post_mlp_norm", out], rows) for out in outs]
+    return rows * torch.stack(norms)
+
+
 @torch.no_grad()
 def direct_logits(
     subject: Subject, dictionary: Dictionary, layer: int, ids: Int[Tensor, " feature"]
 ) -> Float[Tensor, "feature vocab"]:
     """What one unit of activation adds to each centred logit, all layers that the feature writes to taken together.
 
-    The final norm's scale differs from text to text and is left out: a row is comparable within itself only.
+    The final norm's scale differs from text to text and is left out, as that of a norm after the MLP is: a row is
+    comparable within itself only.
     """
-    written = dictionary.decoder_rows(layer, ids).sum(1)
-    norm = module_at(subject.model, subject.family.final_norm)
-    weight = norm.weight.to(written) + (1 if subject.family.one_plus_weight else 0)
+    written = written_rows(subject, dictionary, layer, ids).sum(1)
+    weight = norm_weight(subject, module_at(subject.model, subject.family.final_norm), written)
     if subject.family.centred:
         written = written - written.mean(-1, keepdim=True)
     logits = (written * weight) @ subject.unembedding.to(written).T

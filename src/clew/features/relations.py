@@ -3,8 +3,9 @@
 1. *Tokens*: what a feature adds to every logit by the direct path through all layers it writes to.
 2. *Nearest*: features with the largest cosine of encoders, and of decoders, all written layers summed.
 3. *Virtual weights*: what one unit of a feature adds to the pre-activation of a later one along the residual stream,
-   by its decoders in all layers before the later one reads. A norm before the read is taken with its weight and its
-   centring, without its scale, which differs from text to text. An SAE has none: it writes what it reads.
+   by its decoders in all layers before the later one reads. A norm before the read, and one between the write and the
+   stream, is taken with its weight and its centring, without its scale, which differs from text to text; attention and
+   skip connections are no part of it. An SAE has none: it writes what it reads.
 
 Everything is computed in blocks of rows: no matrix of all features by all features, or by the vocabulary, is held.
 """
@@ -13,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from clew.dictionary.dictionary import Dictionary
 from clew.features.harvest import Progress, features_before
-from clew.features.promoted import direct_logits
+from clew.features.promoted import direct_logits, norm_weight, written_rows
 from clew.subject.subject import Subject
 
 BLOCK = 4096  # features compared with as many at once
@@ -179,7 +179,7 @@ class _Work:
                 if not slots:
                     continue
                 for start, ids in self.blocks(layer):
-                    written = self.dictionary.decoder_rows(layer, ids)[:, slots].sum(1)
+                    written = written_rows(self.subject, self.dictionary, layer, ids)[:, slots].sum(1)
                     for first, others in self.blocks(reader):
                         weights = written @ self._read(reader, others).T
                         outputs.offer(start, weights, first)
@@ -195,9 +195,6 @@ class _Work:
         rows, site = self.dictionary.encoder_rows(layer, ids), self.dictionary.read_site
         if site not in ("mlp_in", "mlp_normalized"):
             return rows
-        family = self.subject.family
         if site == "mlp_in":
-            norm: Any = self.subject.modules["mlp_norm", layer]
-            weight = norm.weight.detach().to(rows)
-            rows = rows * (weight + 1 if family.one_plus_weight else weight)
-        return rows - rows.mean(-1, keepdim=True) if family.centred else rows
+            rows = rows * norm_weight(self.subject, self.subject.modules["mlp_norm", layer], rows)
+        return rows - rows.mean(-1, keepdim=True) if self.subject.family.centred else rows
