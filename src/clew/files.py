@@ -13,7 +13,7 @@ import shutil
 import sqlite3
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
@@ -72,7 +72,7 @@ def lines(path: Path | str) -> Iterator[str]:
         raise FileError(f"{path} is not a UTF-8 text file") from error
 
 
-def byte_lines(path: Path | str) -> Iterator[bytes]:
+def byte_lines(path: Path | str) -> Generator[bytes]:
     """Yield the lines of any file without their ends, one at a time; FileError when it is missing or unreadable."""
     try:
         with Path(path).open("rb") as opened:
@@ -343,11 +343,15 @@ def sha256(path: Path | str) -> str:
 def new_folder(path: Path | str) -> Iterator[Path]:
     """Yield an empty temporary folder that becomes `path` when the block ends without an error.
 
-    A folder already at `path` is replaced only then, so that a crash leaves it whole.
+    A folder already at `path` is replaced only then, so that a crash leaves it whole. FileError when the block cannot
+    write.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise FileError(f"cannot write {path}: {error.strerror or error}") from error
     try:
         yield temporary
         temporary.chmod(0o755)
@@ -358,6 +362,8 @@ def new_folder(path: Path | str) -> Iterator[Path]:
             shutil.rmtree(old)
         else:
             temporary.rename(target)
+    except OSError as error:
+        raise FileError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
