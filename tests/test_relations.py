@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from clew.attribution.trace import trace
-from clew.features.promoted import direct_logits
+from clew.features import relations
+from clew.features.promoted import direct_logits, promoted_tokens, ranked
 from clew.features.relations import Relations, relate
+from clew.ids import FeatureId
 from tests import models
 
 MODELS = [("gpt2", "mlp_out"), ("llama", "mlp_out"), ("gemma2", "mlp_out"), ("gemma2", "mlp_raw_out")]
@@ -62,3 +66,47 @@ def test_virtual_weights_are_edges_where_no_attention_lies_between(architecture,
         compared += said.numel()
         assert cosine(said, edges[at[1]][:, at[0]]) > 1 - 1e-6
     assert compared > 50
+
+
+# Ties
+
+
+@given(st.integers(1, 6), st.integers(1, 9), st.integers(0, 12), st.randoms(use_true_random=False))
+def test_ranked_is_a_stable_sort(rows, width, count, rng):
+    values = torch.tensor([[rng.choice([-torch.inf, -1.0, 0.0, 1.0, 2.0]) for _ in range(width)] for _ in range(rows)])
+    expected = values.sort(dim=1, descending=True, stable=True).indices[:, :count]
+    assert torch.equal(ranked(values, count), expected)
+
+
+@pytest.mark.parametrize("block", [7, 16, 4096])
+def test_of_equal_tokens_and_relatives_the_lowest_number_comes_first_whatever_the_block(block, monkeypatch):
+    """Features and tokens that come again and again, in whole numbers, so that every product is exact."""
+    subject = models.subject("llama", torch.float32)
+    dictionary = models.dictionary("clt", subject, dtype=torch.float32)
+    with torch.no_grad():
+        subject.model.model.norm.weight.fill_(1)
+        kinds = torch.eye(models.WIDTH)[torch.arange(models.VOCAB) % 4]
+        subject.model.get_output_embeddings().weight.copy_(kinds - kinds.mean(0))
+        for layer in dictionary.layers.values():
+            layer.encoder.copy_(torch.eye(models.WIDTH)[torch.arange(40) % 5])
+            layer.decoder.copy_(torch.eye(models.WIDTH)[torch.arange(40) % 4][:, None].expand_as(layer.decoder))
+    subject.modules["mlp_norm", 1].weight.data.fill_(1)
+    subject.modules["mlp_norm", 2].weight.data.fill_(1)
+    monkeypatch.setattr(relations, "BLOCK", block)
+    monkeypatch.setattr(relations, "LOGITS", block * models.VOCAB)
+    (found,) = (r for r in relate(subject, dictionary, promoted=5, related=4) if isinstance(r, Relations))
+    assert len(found.promoted.feature) == 120
+    for n in range(120):
+        kind, index = n % 40 % 4, n % 40
+        assert found.promoted.feature[n].tolist() == [kind + 4 * k for k in range(5)]
+        same = [m for m in range(120) if m % 40 % 5 == index % 5 and m != n]
+        assert found.nearest_encoder.feature[n].tolist() == same[:4]
+        same = [m for m in range(120) if m % 40 % 4 == kind and m != n]
+        assert found.nearest_decoder.feature[n].tolist() == same[:4]
+    sources = [m for m in range(80) if m % 40 % 4 == 0]  # of the last layer's feature 80: they write where it reads
+    values = dict(zip(found.inputs.feature[80].tolist(), found.inputs.value[80].tolist(), strict=True))
+    strongest = sorted(values, key=lambda m: (-abs(values[m]), m))
+    assert found.inputs.feature[80].tolist() == strongest == [m for m in sources if m < 40][:4]
+    assert promoted_tokens(subject, dictionary, [FeatureId(0, 1)], 3) == {
+        FeatureId(0, 1): subject.token_strings([1, 5, 9])
+    }

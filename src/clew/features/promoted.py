@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clew.dictionary.dictionary import Dictionary
+from clew.dictionary.nonlinearity import largest
 from clew.ids import FeatureId
 from clew.subject.hooks import module_at
 from clew.subject.subject import Subject
@@ -56,10 +57,24 @@ def direct_logits(
     return logits - logits.mean(-1, keepdim=True)
 
 
+def ranked(values: Float[Tensor, "n other"], count: int) -> Int[Tensor, "n found"]:
+    """The columns of every row's largest values, the largest first; of equal ones the lowest column comes first."""
+    width = values.shape[1]
+    if count >= width:
+        return values.sort(dim=1, descending=True, stable=True).indices
+    top = values.topk(count + 1, dim=1)
+    columns = top.indices[:, :count].sort(dim=1).values
+    cut_in_two = top.values[:, count - 1] == top.values[:, count]  # equal values on both sides of the cut
+    if count and bool(cut_in_two.any()):
+        columns[cut_in_two] = largest(values[cut_in_two], count).nonzero()[:, 1].view(-1, count)
+    order = values.gather(1, columns).sort(dim=1, descending=True, stable=True).indices
+    return columns.gather(1, order)
+
+
 def promoted_tokens(
     subject: Subject, dictionary: Dictionary, features: Iterable[FeatureId], count: int = 3
 ) -> dict[FeatureId, tuple[str, ...]]:
-    """The `count` output tokens that each feature promotes most."""
+    """The `count` output tokens that each feature promotes most; of equal ones that with the lowest id comes first."""
     by_layer: dict[int, list[int]] = {}
     for feature in features:
         by_layer.setdefault(feature.layer, []).append(feature.index)
@@ -67,7 +82,7 @@ def promoted_tokens(
     for layer, indices in sorted(by_layer.items()):
         ids = torch.tensor(sorted(set(indices)))
         for part in ids.split(256):
-            top = torch.topk(direct_logits(subject, dictionary, layer, part), count).indices
+            top = ranked(direct_logits(subject, dictionary, layer, part), count)
             for index, tokens in zip(part.tolist(), top.tolist(), strict=True):
                 found[FeatureId(layer, index)] = subject.token_strings(tokens)
     return found

@@ -7,7 +7,8 @@
    stream, is taken with its weight and its centring, without its scale, which differs from text to text; attention and
    skip connections are no part of it. An SAE has none: it writes what it reads.
 
-Everything is computed in blocks of rows: no matrix of all features by all features, or by the vocabulary, is held.
+Of equal values the lowest number comes first. Everything is computed in blocks of rows: no matrix of all features by
+all features, or by the vocabulary, is held.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from clew.dictionary.dictionary import Dictionary
 from clew.features.harvest import Progress, features_before
-from clew.features.promoted import direct_logits, norm_weight, written_rows
+from clew.features.promoted import direct_logits, norm_weight, ranked, written_rows
 from clew.subject.subject import Subject
 
 BLOCK = 4096  # features compared with as many at once
@@ -56,7 +57,7 @@ class Relations:
 
 
 class _Best:
-    """The largest values that every feature was offered."""
+    """The largest values that every feature was offered, by rising numbers: of equal ones the lowest number is kept."""
 
     def __init__(self, n: int, count: int, *, signed: bool) -> None:
         self.value = torch.zeros(n, count)
@@ -68,7 +69,7 @@ class _Best:
         count = self.feature.shape[1]
         own = slice(start, start + len(values))
         size = self._size(values)
-        top = size.topk(min(count, values.shape[1]), dim=1).indices
+        top = ranked(size, count)
         value = torch.cat([self.value[own], values.gather(1, top).cpu()], 1)
         feature = torch.cat([self.feature[own], (top + first).cpu()], 1)
         size = self._size(value).masked_fill((feature < 0) | value.isneginf(), -torch.inf)
@@ -98,8 +99,8 @@ def relate(subject: Subject, dictionary: Dictionary, *, promoted: int, related: 
     for start, logits in work.logits():
         own = slice(start, start + len(logits))
         for side, sign in ((up, 1), (down, -1)):
-            top = (sign * logits).topk(count, dim=1)
-            side.feature[own], side.value[own] = top.indices.cpu().numpy(), (sign * top.values).cpu().numpy()
+            top = ranked(sign * logits, count)
+            side.feature[own], side.value[own] = top.cpu().numpy(), logits.gather(1, top).cpu().numpy()
         ends[own], bins[own] = histograms(logits)
         yield Progress(stage="tokens promoted", done=own.stop, total=n, tokens_per_second=0.0)
     nearest = {name: _Best(n, related, signed=True) for name in ("decoder", "encoder")}
