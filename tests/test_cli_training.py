@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 import clew
 from clew import files, kit
 from clew.cli import live
+from clew.cli.runs import planned
 from clew.subject import Subject
 from clew.training import CorpusConfig, DictionaryConfig, cache, presets, trainer
 from clew.training.estimate import parameters_of
@@ -223,6 +224,51 @@ def test_mistakes_are_one_line(run, tmp_path):
     (tmp_path / "c.yaml").write_text("k: [")
     refused(run("train", "a", "--config", "c.yaml"), "neither YAML nor JSON")
     assert not (tmp_path / "a").exists()
+
+
+def test_numbers_that_are_none_and_seeds_that_cannot_be_are_one_line(run, tmp_path):
+    for option, value, word in (
+        ("--learning-rate", "nan", "learning_rate is nan: give a finite number"),
+        ("--sparsity", "nan", "sparsity is nan"),
+        ("--learning-rate", "inf", "learning_rate is inf"),
+        ("--seed", "5000000000", "seed is 5000000000: give a whole number from 0"),
+        ("--seed", "-1", "seed is -1"),
+    ):
+        refused(run("train", "a", "--text", "text.txt", *SMALL, option, value), word)
+    assert run("train", "a", "--text", "text.txt", "--check-every", "0", *SMALL, "--seed", str(2**32 - 1))[0] == 0
+    refused(run("tune", "a", "--learning-rate", "nan"), "learning_rate is nan")
+
+
+def test_a_run_that_is_not_whole_is_one_line(run, tmp_path):
+    whole = {"format": "clew.training", "schema": 1, "model": "minnow", "settings": {}}
+    for name in ("schema", "model", "settings"):
+        files.write_json("a/run.json", {key: value for key, value in whole.items() if key != name})
+        refused(run("train", "a", "--resume"), f"does not say its {name}")
+    files.write_json("a/run.json", whole | {"settings": {"k": "many"}})
+    refused(run("train", "a", "--resume"), "k is 'many'")
+    files.write_json("a/run.json", whole | {"schema": 99})
+    refused(run("train", "a", "--resume"), "schema 99", "upgrade")
+
+
+def test_a_resumed_run_refuses_whatever_it_has_already(run):
+    for option in (("--model", "nowhere"), ("--kit", "nope"), ("--preset", "x"), ("--cache",), ("--k", "3")):
+        refused(run("train", "a", "--resume", *option), f"leave out {option[0]}")
+
+
+def test_what_fits_the_preset_is_checked_with_it_and_a_file_holds_all_that_belongs_to_a_run(run):
+    Path("c.yaml").write_text(
+        "preset: large\nk: 3000\nlearning_rate: 1e-3\nsteps: 2\nbatch: 256\nlayer_weights: [1, 1, 1, 1, 1, 4]\n"
+    )
+    plan = planned({}, Path("c.yaml"), {})
+    assert (plan.config.features, plan.config.k, plan.config.learning_rate) == (4096, 3000, 1e-3)
+    assert plan.layer_weights == [1, 1, 1, 1, 1, 4]
+    Path("c.yaml").write_text("start: nowhere\nlayer_weights: 1,1,1,1,1,2\n")
+    plan = planned({}, Path("c.yaml"), {})
+    assert (plan.start, plan.layer_weights) == ("nowhere", [1, 1, 1, 1, 1, 2])
+    assert planned({"start": "there"}, Path("c.yaml"), {}).start == "there"
+    refused(run("train", "a", "--config", "c.yaml"), "nowhere")
+    Path("c.yaml").write_text("model: gpt2\n")
+    refused(run("train", "a", "--config", "c.yaml"), "model stands in c.yaml", "give --model")
 
 
 def test_nan_activations_stop_the_run_with_one_line(run, tmp_path):

@@ -122,3 +122,15 @@ def test_provenance_is_json_and_names_torch() -> None:
     origin = json.loads(json.dumps(files.provenance(seed=3)))
     assert origin["packages"]["torch"] == torch.__version__
     assert origin["seed"] == 3
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with (
+        pytest.raises(FileError, match=r"cannot write .*file/new: File exists"),
+        files.new_folder(tmp_path / "file/new"),
+    ):
+        pass
+    with pytest.raises(FileError, match=r"cannot write .*new: No space left"), files.new_folder(tmp_path / "new"):
+        raise OSError(28, "No space left on device")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

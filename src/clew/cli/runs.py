@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clew.errors import FileError
+from clew.cli.options import parted
+from clew.errors import FileError, InputError
 
 if TYPE_CHECKING:
     from clew.subject import Subject
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 NAME = "run.json"
 TOKENS = "tokens.safetensors"
+IN_FILES = ("preset", "start", "layer_weights")  # what a file of settings may say beside them
 TOLD = ("model", "cache", "start", "layer_weights")
 
 
@@ -33,6 +35,48 @@ class Plan:
     layer_weights: list[float] | None = None
 
 
+def planned(told: dict[str, Any], file: Path | None, settings: dict[str, Any]) -> Plan:
+    """What is said with options, over what a file says, over a preset; `told` is what is no setting of a config."""
+    from clew.training.presets import configured, preset, read_settings, typed
+
+    given = {} if file is None else read_settings(file)
+    for name in ("kit", "model", "cache", "yes", "check_every"):
+        if name in given:
+            raise InputError(f"{name} stands in {file}: leave it out there, and give --{name.replace('_', '-')}")
+    told = {name: given.pop(name) for name in IN_FILES if given.get(name) is not None} | told
+    given = typed(given | settings)  # a mistake is found before the model is loaded
+    source = told.get("model") or told.get("kit") or "minnow"
+    subject = load_subject(source)
+    dictionary, corpus = configured(preset(str(told.get("preset", "small")), subject.d_model) | given)
+    dictionary.widths(subject.n_layers)  # refused now if they are of another number of layers
+    start, weights = told.get("start"), told.get("layer_weights")
+    return Plan(
+        model=source,
+        config=dictionary,
+        corpus=corpus,
+        cache=bool(told.get("cache")),
+        start=None if start is None else str(start),
+        layer_weights=None if weights is None else _weights(weights),
+    )
+
+
+def _weights(given: Any) -> list[float]:
+    """`1,1,4`, or a list of numbers."""
+    if isinstance(given, list) and all(isinstance(one, int | float) for one in given):
+        return [float(one) for one in given]
+    return list(parted(str(given), float))
+
+
+def resumed(folder: Path | None, file: Path | None, given: dict[str, Any]) -> tuple[Plan, Path]:
+    """The plan of the run in a folder; InputError when something is given that the run has already."""
+    if folder is None:
+        raise InputError("say which run to go on with: clew train FOLDER --resume")
+    if given or file is not None:
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in given) or "--config"
+        raise InputError(f"a run is resumed with its own settings: leave out {named}")
+    return read_run(folder), folder
+
+
 def read_run(folder: Path) -> Plan:
     """The plan of the run in a folder; FileError when there is none."""
     from clew import files
@@ -41,6 +85,9 @@ def read_run(folder: Path) -> Plan:
     found = files.read_json(folder / NAME)
     if not isinstance(found, dict) or found.get("format") != "clew.training":
         raise FileError(f"{folder / NAME} does not describe a training run")
+    for name, kind in (("schema", int), ("model", str), ("settings", dict)):
+        if not isinstance(found.get(name), kind):
+            raise FileError(f"{folder / NAME} does not say its {name}: it is not whole, begin the run anew")
     if found["schema"] > SCHEMA:
         raise FileError(f"{folder} has schema {found['schema']}, this program reads up to {SCHEMA}: upgrade clew")
     dictionary, corpus = configured(found["settings"])

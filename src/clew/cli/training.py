@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,13 +13,14 @@ from rich.console import Console
 from clew.cli.common import bar, table
 from clew.cli.estimating import estimated
 from clew.cli.live import board, interrupts, size
-from clew.cli.options import parted, with_settings
+from clew.cli.options import with_settings
 from clew.cli.runs import (
     NAME,
     TOKENS,
     Plan,
     load_subject,
-    read_run,
+    planned,
+    resumed,
     rows_of,
     rows_to_train_on,
     small_world,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from clew.training.corpus import Documents
     from clew.training.evaluation import Evaluation
 
-__all__ = ["load_subject", "print_evaluation", "resumed", "small_world", "train"]
+__all__ = ["load_subject", "print_evaluation", "small_world", "train"]
 
 CHECK_POSITIONS = 2048  # positions of held-out text measured while training
 Folder = Annotated[
@@ -45,11 +45,15 @@ Folder = Annotated[
 @with_settings("clew.training.config:DictionaryConfig", "clew.training.source:CorpusConfig")
 def train(
     folder: Folder = None,
-    kit: Annotated[str, typer.Option(help="Train on this kit's model: a bundled kit by name, or a folder.")] = "minnow",
+    kit: Annotated[
+        str | None,
+        typer.Option(help="Train on this kit's model: a bundled kit by name, or a folder; left out, minnow."),
+    ] = None,
     model: Annotated[str | None, typer.Option(help="A model folder or hub id, in place of a kit.")] = None,
     preset: Annotated[
-        str, typer.Option(help="Settings scaled to the model's size: tiny, small, medium or large.")
-    ] = "small",
+        str | None,
+        typer.Option(help="Settings scaled to the model's size: tiny, small, medium or large; left out, small."),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="A YAML or JSON file of settings, over the preset.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's checkpoint.")] = False,
     estimate: Annotated[
@@ -80,13 +84,12 @@ def train(
     """
     from clew.training.trainer import check_layer_weights
 
+    own = {"kit": kit, "model": model, "preset": preset, "cache": cache or None}
+    given = {name: value for name, value in (own | {"start": start, "layer_weights": layer_weights}).items() if value}
     if resume:
-        own = {"start": start, "layer_weights": layer_weights}
-        plan, folder = resumed(folder, config, settings | {k: v for k, v in own.items() if v is not None})
+        plan, folder = resumed(folder, config, given | settings)
     else:
-        planned = _planned(kit, model, preset, config, cache, settings)
-        weights = None if layer_weights is None else list(parted(layer_weights, float))
-        plan = replace(planned, start=start, layer_weights=weights)
+        plan = planned(given, config, settings)
     subject = load_subject(plan.model)
     check_layer_weights(plan.layer_weights, subject.n_layers)
     if estimate:
@@ -102,31 +105,6 @@ def train(
 
 
 # What is to be done
-
-
-def _planned(
-    kit: str, model: str | None, preset_name: str, file: Path | None, cache: bool, settings: dict[str, Any]
-) -> Plan:
-    from clew.training.presets import configured, preset, read_settings
-
-    source = model or kit
-    given = {} if file is None else read_settings(file)
-    name = given.pop("preset", preset_name)
-    configured(given | settings)  # a mistake is found before the model is loaded
-    subject = load_subject(source)
-    dictionary, corpus = configured(preset(name, subject.d_model) | given | settings)
-    dictionary.widths(subject.n_layers)  # refused now if they are of another number of layers
-    return Plan(model=source, config=dictionary, corpus=corpus, cache=cache)
-
-
-def resumed(folder: Path | None, file: Path | None, settings: dict[str, Any]) -> tuple[Plan, Path]:
-    """The plan of the run in a folder; InputError when something is given that the run has already."""
-    if folder is None:
-        raise InputError("say which run to go on with: clew train FOLDER --resume")
-    if settings or file is not None:
-        named = ", ".join(f"--{name.replace('_', '-')}" for name in settings) or "--config"
-        raise InputError(f"a run is resumed with its own settings: leave out {named}")
-    return read_run(folder), folder
 
 
 def _first(start: str, subject: Subject, plan: Plan) -> Dictionary:

@@ -9,8 +9,8 @@ import typer
 
 from clew.cli.common import bar
 from clew.cli.options import with_settings
-from clew.cli.runs import load_subject, rows_of
-from clew.cli.training import print_evaluation, resumed
+from clew.cli.runs import load_subject, read_run, rows_of
+from clew.cli.training import print_evaluation
 from clew.errors import FileError
 
 
@@ -31,7 +31,7 @@ def tune(
     from clew.training.finetune import fine_tune
 
     config = FineTuneConfig(**settings)
-    plan, folder = resumed(folder, None, {})
+    plan = read_run(folder)
     if not (folder / "dictionary").is_dir():
         raise FileError(f"{folder} has no dictionary yet: finish the run with clew train {folder} --resume")
     subject = load_subject(plan.model)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -11,6 +12,21 @@ from clew.errors import InputError
 Kind = Literal["clt", "plt", "sae"]
 Activation = Literal["batchtopk", "topk", "jumprelu", "relu"]
 Precision = Literal["bfloat16", "float32", "lean"]
+SEEDS = 1 << 32  # seeds of single draws lie behind one another, as many for each
+
+
+def check_known(given: Collection[str], known: Collection[str]) -> None:
+    """InputError at a name that is no setting."""
+    for name in given:
+        if name not in known:
+            raise InputError(f"unknown setting {name!r}: the settings are {', '.join(known)}")
+
+
+def check_finite(**values: float) -> None:
+    """InputError at a value that is no number, or infinite."""
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise InputError(f"{name} is {value}: give a finite number")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +71,11 @@ class DictionaryConfig:
                 raise InputError(f"{name} is {getattr(self, name)!r}: choose from {', '.join(get_args(kind))}")
         if self.k > least:
             raise InputError(f"k is {self.k}, but there are {least} features a layer")
+        check_finite(learning_rate=self.learning_rate, sparsity=self.sparsity)
         if self.learning_rate <= 0 or self.sparsity < 0 or self.reach < 0:
             raise InputError("the learning rate must be above 0, sparsity and reach not below 0")
+        if not 0 <= self.seed < SEEDS:
+            raise InputError(f"seed is {self.seed}: give a whole number from 0 to {SEEDS - 1}")
         if self.reach > 0 and self.kind != "clt":
             raise InputError(f"reach is {self.reach}, but features of a {self.kind} write to their own layer only")
         if self.skip and self.kind == "sae":
@@ -65,10 +84,7 @@ class DictionaryConfig:
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> DictionaryConfig:
         """From names and values, as a file holds them; InputError at a name that is no field."""
-        known = [field.name for field in fields(cls)]
-        for name in given:
-            if name not in known:
-                raise InputError(f"unknown setting {name!r}: the settings are {', '.join(known)}")
+        check_known(given, [field.name for field in fields(cls)])
         return cls(**given)
 
     def widths(self, n_layers: int) -> tuple[int, ...]:
@@ -106,5 +122,6 @@ class FineTuneConfig:
     """Steps after which BatchTopK's thresholds are fitted again."""
 
     def __post_init__(self) -> None:
+        check_finite(learning_rate=self.learning_rate, weight=self.weight)
         if min(self.steps, self.positions, self.refit_every) < 1 or self.learning_rate <= 0 or self.weight <= 0:
             raise InputError("steps, positions, refit_every, learning rate and weight must all be above 0")

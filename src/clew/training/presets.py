@@ -10,13 +10,14 @@ import inspect
 import math
 import textwrap
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from clew.errors import FileError, InputError
-from clew.training.config import DictionaryConfig
+from clew.training.config import DictionaryConfig, check_known
 from clew.training.source import CorpusConfig
 
 PRESETS: Mapping[str, tuple[int, int]] = {
@@ -63,15 +64,19 @@ def read_settings(path: Path | str) -> dict[str, Any]:
 
 def configured(given: Mapping[str, Any]) -> tuple[DictionaryConfig, CorpusConfig]:
     """Both configurations from one mapping; InputError at a name that is no setting, or a value of another kind."""
-    for name in given:
-        if name not in SETTINGS:
-            raise InputError(f"unknown setting {name!r}: the settings are {', '.join(SETTINGS)}")
-    made = []
-    for config in (DictionaryConfig, CorpusConfig):
-        hints = get_type_hints(config)
-        own = {field.name for field in fields(config)}
-        made.append(config(**{n: _typed(n, v, hints[n]) for n, v in given.items() if n in own}))
-    return made[0], made[1]  # type: ignore[return-value]
+    values = typed(given)
+    dictionary, corpus = (
+        {field.name: values[field.name] for field in fields(config) if field.name in values}
+        for config in (DictionaryConfig, CorpusConfig)
+    )
+    return DictionaryConfig(**dictionary), CorpusConfig(**corpus)
+
+
+def typed(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with every value as its field wants it; what they are together is not looked at. InputError as above."""
+    check_known(given, SETTINGS)
+    hints = get_type_hints(DictionaryConfig) | get_type_hints(CorpusConfig)
+    return {name: _typed(name, value, hints[name]) for name, value in given.items()}
 
 
 def _typed(name: str, value: Any, kind: Any) -> Any:
@@ -88,6 +93,9 @@ def _typed(name: str, value: Any, kind: Any) -> Any:
         return tuple(value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if kind in (int, float) and isinstance(value, str):  # YAML reads 1e-3 as text
+        with suppress(ValueError):
+            return kind(value)
     if type(value) is not kind:
         wanted = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]
         raise InputError(f"{name} is {value!r}: give {wanted}")
