@@ -30,7 +30,8 @@ from clew.training.activations import Batch
 from clew.training.config import DictionaryConfig
 from clew.training.rows import Adam, Pairs
 from clew.training.run import Run
-from clew.training.step import activate, selecting, take_step
+from clew.training.selection import activate, selecting
+from clew.training.step import take_step
 
 CASES = {"A": (6, 256, 4096, 16, 2048), "B": (12, 768, 8192, 16, 1024), "C": (1, 768, 49152, 16, 1024)}
 BARS = {"A": 9, "B": 12, "C": 3}

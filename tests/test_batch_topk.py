@@ -11,10 +11,10 @@ import toy
 from toy import SMALL, D, L
 
 from clew.subject.subject import Subject
-from clew.training import Documents, step, train_dictionary
+from clew.training import Documents, selection, train_dictionary
 from clew.training.activations import stream
 from clew.training.run import Run
-from clew.training.step import activate
+from clew.training.selection import activate
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +31,14 @@ def documents(subject: Subject) -> Documents:
 def held(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Candidates of each call."""
     sizes: list[int] = []
-    real = step.candidate
+    real = selection.candidate
 
     def counted(*arguments):
         found = real(*arguments)
         sizes.append(len(found.pairs))
         return found
 
-    monkeypatch.setattr(step, "candidate", counted)
+    monkeypatch.setattr(selection, "candidate", counted)
     return sizes
 
 

@@ -15,7 +15,8 @@ from clew.training import rows as plain
 from clew.training.activations import Batch
 from clew.training.config import DictionaryConfig
 from clew.training.run import Run
-from clew.training.step import activate, candidate, reconstruct, take_step, terms_of
+from clew.training.selection import activate, candidate
+from clew.training.step import reconstruct, take_step, terms_of
 
 L, D, F, POS = 3, 10, 40, 24
 SCOPES = {"all": {}, "window": {"reach": 2}, "own": {"kind": "plt"}, "skip": {"skip": True}}

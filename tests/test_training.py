@@ -22,7 +22,8 @@ from clew.training.activations import Batch, collect, stream
 from clew.training.objective import threshold_gradient
 from clew.training.rows import Pairs
 from clew.training.run import Run, finished
-from clew.training.step import activate, take_step
+from clew.training.selection import activate
+from clew.training.step import take_step
 from clew.training.trainer import conclude, fit_threshold, revive
 
 

@@ -24,12 +24,15 @@ from clew.training.loops import (
     count_above,
     dots,
     list_above,
+    shortlist_of_rows,
     sort_by_feature,
+    strongest_of_rows,
     top_of_rows,
     update_rows,
 )
 from clew.training.rows import Adam, Pairs, Rows
 
+ROOM = 6  # times k: the longest list from which the k largest are picked
 CHUNKS = 8  # parts that each thread is given, so that none waits for a long one
 
 
@@ -63,6 +66,31 @@ def top(pre: Tensor, k: int) -> Pairs:
     spread(top_of_rows, n_pos, _comparable(pre), k, index, count)
     held = index.flatten() if int(count.min()) == k else index[torch.arange(k) < count[:, None]]
     return Pairs.of_counts(count, held, n)
+
+
+@cache
+def narrows() -> bool:
+    """Whether this CPU multiplies 16-bit floats so much faster that they are worth a first choice."""
+    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
+
+
+def shortlist(pre: Tensor, k: int, off: Tensor, unit: float) -> Pairs | None:
+    """What may be among the k largest of each row of 16-bit floats, before whose last rounding, by `unit` of itself,
+    each was off by no more than its row's `off`; None where a row has many such, or values that may not be positive.
+    """
+    n_pos, n = pre.shape
+    index, count = torch.empty(n_pos, ROOM * k, dtype=torch.long), torch.empty(n_pos, dtype=torch.long)
+    spread(shortlist_of_rows, n_pos, _comparable(pre), k, off, unit, index, count)
+    if int(count.min()) < 0:
+        return None
+    return Pairs.of_counts(count, index[torch.arange(ROOM * k) < count[:, None]], n)
+
+
+def strongest(pairs: Pairs, value: Tensor, k: int) -> tuple[Pairs, Tensor]:
+    """The k largest positive values of every row, the lowest index first where they are equal."""
+    keep = torch.zeros(len(pairs), dtype=torch.bool)
+    spread(strongest_of_rows, pairs.n_pos, pairs.starts, pairs.index, value, k, keep)
+    return pairs.taken(keep), value[keep]
 
 
 def above(pre: Tensor, cut: Tensor) -> Pairs:

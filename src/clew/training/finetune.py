@@ -33,7 +33,8 @@ from clew.training.config import FineTuneConfig
 from clew.training.objective import Terms, terms
 from clew.training.rows import Adam
 from clew.training.run import Run
-from clew.training.step import Active, backward, candidate, take_step
+from clew.training.selection import Active, candidate
+from clew.training.step import backward, take_step
 from clew.training.trainer import FIT_BATCHES, conclude, fit_threshold
 
 __all__ = ["FineTuneConfig", "FineTuneReport", "fine_tune"]

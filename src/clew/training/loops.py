@@ -32,6 +32,28 @@ def fast(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @exact
+def floor_of(row: np.ndarray, k: int, best: np.ndarray) -> float:
+    """A value, zero or more, that at least k of a row's groups reach, or all; `best` is given the groups' maxima."""
+    n, n_groups, zero = row.shape[0], best.shape[0], row.dtype.type(0)
+    best[:] = zero
+    for first in range(0, n, n_groups):
+        part = row[first : min(n, first + n_groups)]
+        for g in range(part.shape[0]):
+            best[g] = max(best[g], part[g])
+    floor, above = zero, best.max()
+    for _ in range(HALVINGS):
+        middle = row.dtype.type(floor + (above - floor) / 2)
+        reached = 0
+        for g in range(n_groups):
+            reached += best[g] >= middle
+        if reached >= k:
+            floor = middle
+        else:
+            above = middle
+    return floor
+
+
+@exact
 def top_of_rows(begin: int, end: int, pre: np.ndarray, k: int, index: np.ndarray, count: np.ndarray) -> None:
     """1. Columns fall into groups, every n-th into one, so that their maxima are found by whole vectors.
 
@@ -43,23 +65,7 @@ def top_of_rows(begin: int, end: int, pre: np.ndarray, k: int, index: np.ndarray
     zero = pre.dtype.type(0)
     for p in range(begin, end):
         row = pre[p]
-        best[:] = zero
-        for first in range(0, n, n_groups):
-            part = row[first : min(n, first + n_groups)]
-            for g in range(part.shape[0]):
-                best[g] = max(best[g], part[g])
-        floor, above = zero, best.max()
-        for _ in range(HALVINGS):
-            middle = pre.dtype.type(floor + (above - floor) / 2)
-            reached = 0
-            for g in range(n_groups):
-                reached += best[g] >= middle
-            if reached >= k:
-                floor = middle
-            else:
-                above = middle
-            if reached == k:
-                break
+        floor = floor_of(row, k, best)
         held = 0
         for g in range(n_groups):
             if best[g] < floor or best[g] <= zero:
@@ -77,6 +83,62 @@ def top_of_rows(begin: int, end: int, pre: np.ndarray, k: int, index: np.ndarray
                 at -= 1
             index[p, at] = order[j]
         count[p] = held
+
+
+@exact
+def shortlist_of_rows(
+    begin: int,
+    end: int,
+    bits: np.ndarray,
+    k: int,
+    off: np.ndarray,
+    unit: float,
+    index: np.ndarray,
+    count: np.ndarray,
+) -> None:
+    """What may be among the k largest of a row whose values, bits of 16-bit floats, are off by no more than said.
+
+    A count of -1 where the list has no room, or where values that are not positive may belong to it.
+    """
+    n, room = bits.shape[1], index.shape[1]
+    n_groups = max(1, n // GROUP)
+    best, exact_bits = np.empty(n_groups, bits.dtype), np.empty(1, np.uint32)
+    number = exact_bits.view(np.float32)
+    for p in range(begin, end):
+        row = bits[p]
+        floor = floor_of(row, k, best)
+        exact_bits[0] = np.uint32(floor) << np.uint32(16)
+        number[0] = number[0] * (1 - 2 * unit) - 2 * off[p]
+        count[p] = -1
+        if not number[0] > 0:
+            continue
+        cut, held = bits.dtype.type(exact_bits[0] >> np.uint32(16)), 0  # rounded down
+        for g in range(n_groups):
+            if best[g] >= cut:
+                for f in range(g, n, n_groups):
+                    if row[f] >= cut:
+                        if held < room:
+                            index[p, held] = f
+                        held += 1
+        if held <= room:
+            index[p, :held].sort()
+            count[p] = held
+
+
+@exact
+def strongest_of_rows(
+    begin: int, end: int, starts: np.ndarray, index: np.ndarray, value: np.ndarray, k: int, keep: np.ndarray
+) -> None:
+    """Mark each row's k largest positive values; the lowest index first where they are equal."""
+    largest, order = np.empty(k, value.dtype), np.empty(k, np.int64)
+    for p in range(begin, end):
+        held = 0
+        for j in range(starts[p], starts[p + 1]):
+            x = value[j]
+            if x > 0 and (held < k or x > largest[k - 1]):
+                held = insert(largest, order, held, k, x, j)
+        for j in order[:held]:
+            keep[j] = True
 
 
 @exact

@@ -123,6 +123,11 @@ def top(pre: Float[Tensor, "pos feature"], k: int) -> Pairs:
     return Pairs.sorted(position, index, *pre.shape)
 
 
+def narrows() -> bool:
+    """Whether 16 bits are worth a first choice of the k largest; see `clew.training.compiled`."""
+    return False
+
+
 def above(pre: Float[Tensor, "pos feature"], cut: Float[Tensor, " feature"]) -> Pairs:
     """Every value above its feature's cut, which must not be negative."""
     position, index = above_cut(pre.float(), cut.to(pre.dtype).float()) if pre.dtype == torch.bfloat16 else above_cut(

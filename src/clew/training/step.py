@@ -19,25 +19,15 @@ from torch.nn.functional import linear
 
 from clew.errors import InputError
 from clew.training.activations import Batch
-from clew.training.objective import Terms, candidates, kept, terms, threshold_gradient, window
-from clew.training.rows import Adam, Pairs
+from clew.training.objective import Terms, terms, threshold_gradient
+from clew.training.rows import Adam
 from clew.training.run import Run
+from clew.training.selection import Active, activate
 
 AUXILIARY_K = 32
 AUXILIARY_SHARE = 1 / 4  # of a batch's positions
 AUXILIARY_WEIGHT = 1 / 32
-SLACK = 0.8  # of the last batch's smallest kept score: what the next one's candidates must exceed
-GUESS_POSITIONS = 64
-SMALLEST_GUESS = 1e-6
 MOST_LOSS = 1e6  # a layer; the mean alone has 1, and what is so far from it does not come back
-
-
-@dataclass(frozen=True, kw_only=True)
-class Active:
-    """Pairs of one layer that take part in a step, and their pre-activations."""
-
-    pairs: Pairs
-    value: Float[Tensor, " pair"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,58 +41,6 @@ class Outcome:
     """Gradient of the squared error by the outputs, layers side by side: -2 / (pos * d_model) of what is missing.
 
     The next step writes over it."""
-
-
-def selecting(run: Run, layer: int, x: Float[Tensor, "pos d_model"]) -> Float[Tensor, "pos feature"]:
-    """Dense pre-activations of one layer, in the precision that picks features; the next call overwrites them."""
-    own, dtype = run.layers[layer], x.dtype if run.config.precision == "float32" else torch.bfloat16
-    encoder = own.encoder.weight
-    if encoder.dtype != dtype:
-        encoder = run.buffer("encoder", encoder.shape, dtype).copy_(encoder)
-    pre = run.buffer("pre", (len(x), len(encoder)), dtype)
-    return torch.addmm(own.bias.weight[:, 0].to(dtype), x.to(dtype), encoder.T, out=pre)
-
-
-def activate(run: Run, inputs: Float[Tensor, "layer pos d_model"], k: float) -> list[Active]:
-    """The pairs of every layer that take part; `k` a position and layer, for TopK and BatchTopK.
-
-    BatchTopK's are picked from those above a guess, lowered until there are enough: all positive ones of all layers
-    would be as much memory as the dense activations.
-    """
-    everything = range(run.n_layers)
-    if run.config.nonlinearity != "batchtopk":
-        return [candidate(run, i, inputs[i], k, 0.0) for i in everything]
-    n_kept = round(k * run.n_layers * inputs.shape[1])
-    guess = SLACK * run.cut or _first_guess(run, inputs, k)
-    found = [candidate(run, i, inputs[i], k, guess) for i in everything]
-    while guess > 0 and sum(int((a.value > 0).sum()) for a in found) < n_kept:
-        guess = guess / 2 if guess > SMALLEST_GUESS else 0.0
-        found = [candidate(run, i, inputs[i], k, guess) for i in everything]
-    keep, run.cut = kept([a.value * run.weight(i)[a.pairs.index] for i, a in enumerate(found)], n_kept)
-    return [Active(pairs=a.pairs.taken(m), value=a.value[m]) for a, m in zip(found, keep, strict=True)]
-
-
-def _first_guess(run: Run, inputs: Float[Tensor, "layer pos d_model"], k: float) -> float:
-    """What BatchTopK would keep of a few positions of a batch, with some slack."""
-    few = inputs[:, :: max(1, inputs.shape[1] // GUESS_POSITIONS)]
-    found = [candidate(run, i, few[i], k, 0.0) for i in range(run.n_layers)]
-    scores = [a.value * run.weight(i)[a.pairs.index] for i, a in enumerate(found)]
-    return SLACK * kept(scores, round(k * run.n_layers * few.shape[1]))[1]
-
-
-def candidate(run: Run, i: int, x: Float[Tensor, "pos d_model"], k: float, guess: float) -> Active:
-    """The pairs of one layer that may take part: of BatchTopK those whose activation times weight is above a guess."""
-    own, cut = run.layers[i], None
-    if run.config.nonlinearity == "batchtopk":
-        cut = guess / run.weight(i).clamp_min(1e-6)
-    elif own.threshold is not None:
-        cut = own.threshold - window(own.threshold)
-    pre = selecting(run, i, x)
-    pairs = candidates(run.kernels, run.config.nonlinearity, pre, min(round(k), pre.shape[1]), cut)
-    if pre.dtype == x.dtype:
-        return Active(pairs=pairs, value=pre[pairs.position, pairs.index])
-    value = run.kernels.preactivations(pairs, x, own.encoder.weight, own.bias.weight[:, 0])
-    return Active(pairs=pairs, value=value)
 
 
 def reconstruct(run: Run, inputs: Float[Tensor, "layer pos d_model"], active: list[Active], on: list[Terms]) -> Tensor:

@@ -1,0 +1,113 @@
+"""Which features of a batch take part: the pairs of position and feature that a step works on.
+
+Almost all arithmetic of a step is the encoder's dense product, whose only use is to find the few pairs that are active.
+Three ways, by `precision`:
+
+1. `bfloat16`: the product in 16 bits picks; what is picked is computed again in float32.
+2. `float32`, TopK, on a machine that multiplies 16-bit numbers fast: the product in 16 bits leaves out what cannot be
+   among the k largest, whatever its rounding did. The rest, two or three times k, is computed in float32, and picks.
+3. `float32` otherwise: the product in float32.
+
+Rounding to 8 bits moves a number by at most 1/256 of itself, so a pre-activation x . w + b by at most
+(2/256 + 1/256^2) |x| |w| + |b| / 256 (Cauchy and Schwarz), and the rounded result by 1/256 of itself once more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from clew.training.objective import candidates, kept, window
+from clew.training.rows import Pairs
+from clew.training.run import Run
+
+UNIT_16 = 2.0**-8  # the most that rounding to 16 bits changes a number by, of itself
+SUMMED = 2.0**-12  # what float32 loses in a sum of a few thousand products, amply
+SLACK = 0.8  # of the last batch's smallest kept score: what the next one's candidates must exceed
+GUESS_POSITIONS = 64
+SMALLEST_GUESS = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Active:
+    """Pairs of one layer that take part in a step, and their pre-activations."""
+
+    pairs: Pairs
+    value: Float[Tensor, " pair"]
+
+
+def selecting(
+    run: Run, layer: int, x: Float[Tensor, "pos d_model"], dtype: torch.dtype | None = None
+) -> Float[Tensor, "pos feature"]:
+    """Dense pre-activations of one layer, in the precision that picks features or another; the next call overwrites."""
+    own = run.layers[layer]
+    if dtype is None:
+        dtype = x.dtype if run.config.precision == "float32" else torch.bfloat16
+    encoder = own.encoder.weight
+    if encoder.dtype != dtype:
+        encoder = run.buffer("encoder", encoder.shape, dtype).copy_(encoder)
+    pre = run.buffer("pre", (len(x), len(encoder)), dtype)
+    return torch.addmm(own.bias.weight[:, 0].to(dtype), x.to(dtype), encoder.T, out=pre)
+
+
+def activate(run: Run, inputs: Float[Tensor, "layer pos d_model"], k: float) -> list[Active]:
+    """The pairs of every layer that take part; `k` a position and layer, for TopK and BatchTopK.
+
+    BatchTopK's are picked from those above a guess, lowered until there are enough: all positive ones of all layers
+    would be as much memory as the dense activations.
+    """
+    everything = range(run.n_layers)
+    if run.config.nonlinearity != "batchtopk":
+        return [candidate(run, i, inputs[i], k, 0.0) for i in everything]
+    n_kept = round(k * run.n_layers * inputs.shape[1])
+    guess = SLACK * run.cut or _first_guess(run, inputs, k)
+    found = [candidate(run, i, inputs[i], k, guess) for i in everything]
+    while guess > 0 and sum(int((a.value > 0).sum()) for a in found) < n_kept:
+        guess = guess / 2 if guess > SMALLEST_GUESS else 0.0
+        found = [candidate(run, i, inputs[i], k, guess) for i in everything]
+    keep, run.cut = kept([a.value * run.weight(i)[a.pairs.index] for i, a in enumerate(found)], n_kept)
+    return [Active(pairs=a.pairs.taken(m), value=a.value[m]) for a, m in zip(found, keep, strict=True)]
+
+
+def _first_guess(run: Run, inputs: Float[Tensor, "layer pos d_model"], k: float) -> float:
+    """What BatchTopK would keep of a few positions of a batch, with some slack."""
+    few = inputs[:, :: max(1, inputs.shape[1] // GUESS_POSITIONS)]
+    found = [candidate(run, i, few[i], k, 0.0) for i in range(run.n_layers)]
+    scores = [a.value * run.weight(i)[a.pairs.index] for i, a in enumerate(found)]
+    return SLACK * kept(scores, round(k * run.n_layers * few.shape[1]))[1]
+
+
+def candidate(run: Run, i: int, x: Float[Tensor, "pos d_model"], k: float, guess: float) -> Active:
+    """The pairs of one layer that may take part: of BatchTopK those whose activation times weight is above a guess."""
+    own, cut, kind = run.layers[i], None, run.config.nonlinearity
+    most = min(round(k), len(own.norm))
+    if kind == "topk" and run.config.precision == "float32" and x.dtype == torch.float32 and run.kernels.narrows():
+        found = narrowed(run, i, x, most)
+        if found is not None:
+            return found
+    if kind == "batchtopk":
+        cut = guess / run.weight(i).clamp_min(1e-6)
+    elif own.threshold is not None:
+        cut = own.threshold - window(own.threshold)
+    pre = selecting(run, i, x)
+    pairs = candidates(run.kernels, kind, pre, most, cut)
+    if pre.dtype == x.dtype:
+        return Active(pairs=pairs, value=pre[pairs.position, pairs.index])
+    value = run.kernels.preactivations(pairs, x, own.encoder.weight, own.bias.weight[:, 0])
+    return Active(pairs=pairs, value=value)
+
+
+def narrowed(run: Run, i: int, x: Float[Tensor, "pos d_model"], k: int) -> Active | None:
+    """The k largest of every position, found among what a product in 16 bits leaves; None where it leaves too many."""
+    own, u = run.layers[i], UNIT_16
+    encoder, bias = own.encoder.weight, own.bias.weight[:, 0]
+    widest = encoder.norm(dim=1).max()
+    off = ((2 + u) * u + SUMMED) * x.norm(dim=1) * widest + u * bias.abs().max()
+    few = run.kernels.shortlist(selecting(run, i, x, torch.bfloat16), k, off, u)
+    if few is None:
+        return None
+    pairs, value = run.kernels.strongest(few, run.kernels.preactivations(few, x, encoder, bias), k)
+    return Active(pairs=pairs, value=value)
