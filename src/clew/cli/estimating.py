@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +11,7 @@ from rich.console import Console
 
 from clew.cli.common import bar, table
 from clew.cli.live import duration, size
-from clew.cli.runs import Plan, small_world
+from clew.cli.runs import Plan, positions_wanted, rows_to_train_on
 from clew.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,20 +20,41 @@ if TYPE_CHECKING:
     from clew.training.estimate import Estimate
 
 
-def estimated(subject: Subject, plan: Plan) -> None:
+def estimated(subject: Subject, plan: Plan, folder: Path, as_json: bool) -> None:
+    """Print what a run would take; InputError when the machine has not so much."""
     from clew import files
-    from clew.training.activations import check_fills
-    from clew.training.corpus import open_corpus
-    from clew.training.estimate import estimate
+    from clew.training.corpus import split_held_out
+    from clew.training.estimate import estimate, text_bytes
 
     config, corpus = plan.config, plan.corpus
-    documents = open_corpus(
-        subject, corpus, positions=2 * max(corpus.buffer, config.batch), seed=config.seed, world=small_world
-    )
-    check_fills(subject, documents, corpus.buffer)
+    wanted = positions_wanted(plan)
+    counts = plan.cache and corpus.text != "samples"  # what is cached must be known, not only how it begins
+    asked = wanted if counts else min(wanted, corpus.reading(max(corpus.buffer, config.batch)))
+    documents = rows_to_train_on(subject, plan, asked)
+    there = int(documents.counts.sum())
+    _, seen = split_held_out(documents, corpus.held_out)
+    text = text_bytes(subject, documents, seen, positions=there if there < asked else wanted, cache=plan.cache)
     with bar("measuring twenty steps"):
-        found = estimate(subject, documents, config, buffer=corpus.buffer)
-    _print_estimate(found, subject, plan, files.free_bytes(Path()))
+        found = estimate(subject, seen, config, buffer=corpus.buffer, text=text)
+    if as_json:
+        print(json.dumps(asdict(found), indent=1))
+    else:
+        _print(found, subject, plan, files.free_bytes(folder))
+    _check(found, files.free_bytes(folder))
+
+
+def _check(found: Estimate, free: int) -> None:
+    """InputError when memory or disk do not hold the run."""
+    if not found.fits:
+        raise InputError(
+            f"weights, moments and buffer alone take {size(found.memory_bytes)}, {size(found.available_bytes)} of "
+            "memory are free: take fewer features, a smaller --reach or --buffer, or --precision lean"
+        )
+    if found.disk_bytes > free:
+        raise InputError(
+            f"the run writes {size(found.disk_bytes)}, {size(free)} are free on the disk: take fewer features, or "
+            "train without a cache"
+        )
 
 
 def _counted(config: DictionaryConfig) -> str:
@@ -40,27 +63,21 @@ def _counted(config: DictionaryConfig) -> str:
     return " + ".join(f"{n:,}" for n in widths)
 
 
-def _print_estimate(found: Estimate, subject: Subject, plan: Plan, free: int) -> None:
-    from clew.training.cache import bytes_a_position
+def _print(found: Estimate, subject: Subject, plan: Plan, free: int) -> None:
+    from clew.training.estimate import TIMED
 
     config = plan.config
-    positions = config.steps * config.batch
     print(
         f"{config.kind} of {subject.name}: {subject.n_layers} layers of {_counted(config)} features, "
-        f"{found.parameters / 1e6:,.1f} million parameters, {positions:,} positions"
+        f"{found.parameters / 1e6:,.1f} million parameters, {config.steps * config.batch:,} positions"
     )
-    if found.tokens_per_second is None or found.hours is None:
-        raise InputError(
-            f"weights and moments alone take {size(found.state_bytes)}, {size(found.available_bytes)} of memory are "
-            "free: take fewer features, a smaller --reach, or --precision lean"
-        )
     shown = table("", ">", "")
-    shown.add_row("memory", size(found.memory_bytes), f"measured; {size(found.available_bytes)} were free")
-    cached = positions * bytes_a_position(subject) if plan.cache else 0
-    what = "two checkpoints, dictionary, tokens" + (", activations" if cached else "")
-    shown.add_row("disk", size(found.disk_bytes + cached), f"{what}; {size(free)} are free")
-    rate = f"{config.steps:,} steps of {config.batch:,} positions at {found.tokens_per_second:,.0f} tokens/s"
-    shown.add_row(
-        "time", f"{found.hours:.2f} hours", f"{rate}, measured over 20 steps ({duration(found.hours * 3600)})"
-    )
+    if found.tokens_per_second is not None and found.hours is not None:
+        shown.add_row("memory", size(found.memory_bytes), f"measured; {size(found.available_bytes)} were free")
+    what = "two checkpoints, dictionary, tokens" + (", activations" if plan.cache else "")
+    shown.add_row("disk", size(found.disk_bytes), f"{what}; {size(free)} are free")
+    if found.tokens_per_second is not None and found.hours is not None:
+        rate = f"{config.steps:,} steps of {config.batch:,} positions at {found.tokens_per_second:,.0f} tokens/s"
+        told = f"{rate}, measured over the last {TIMED} of 20 steps ({duration(found.hours * 3600)})"
+        shown.add_row("time", f"{found.hours:.2f} hours", told)
     Console(highlight=False).print(shown)

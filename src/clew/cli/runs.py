@@ -110,15 +110,18 @@ def write_run(folder: Path, plan: Plan) -> None:
     files.write_json(folder / NAME, {"format": "clew.training", "schema": SCHEMA, **files.provenance(**about)})
 
 
-def rows_to_train_on(subject: Subject, plan: Plan) -> Documents:
-    """As many rows as a run of this plan takes, or all that there are; InputError when they do not fill its buffer."""
+def positions_wanted(plan: Plan) -> int:
+    """Positions of text that a run of this plan takes, if there are so many."""
+    return plan.corpus.reading(int(1.02 * plan.config.steps * plan.config.batch))
+
+
+def rows_to_train_on(subject: Subject, plan: Plan, positions: int) -> Documents:
+    """Rows with so many positions, or all that there are; InputError when those to train on do not fill the buffer."""
     from clew.training.activations import check_fills
     from clew.training.corpus import open_corpus, split_held_out
 
-    config, corpus = plan.config, plan.corpus
-    wanted = corpus.reading(int(1.02 * config.steps * config.batch))
-    documents = open_corpus(subject, corpus, positions=wanted, seed=config.seed, world=small_world)
-    check_fills(subject, split_held_out(documents, corpus.held_out)[1], corpus.buffer)
+    documents = open_corpus(subject, plan.corpus, positions=positions, seed=plan.config.seed, world=small_world)
+    check_fills(subject, split_held_out(documents, plan.corpus.held_out)[1], plan.corpus.buffer)
     return documents
 
 

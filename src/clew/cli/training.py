@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from clew.cli.common import bar, table
+from clew.cli.common import JsonOption, bar, table
 from clew.cli.estimating import estimated
 from clew.cli.live import board, interrupts, size
 from clew.cli.options import with_settings
@@ -20,6 +20,7 @@ from clew.cli.runs import (
     Plan,
     load_subject,
     planned,
+    positions_wanted,
     resumed,
     rows_of,
     rows_to_train_on,
@@ -74,6 +75,7 @@ def train(
     check_every: Annotated[
         int, typer.Option(help="Steps between two measurements on held-out text; 0 for none.")
     ] = 500,
+    as_json: JsonOption = False,
     **settings: Any,
 ) -> None:
     """Train a dictionary on a model, and measure it on text that it has not seen.
@@ -93,7 +95,7 @@ def train(
     subject = load_subject(plan.model)
     check_layer_weights(plan.layer_weights, subject.n_layers)
     if estimate:
-        return estimated(subject, plan)
+        return estimated(subject, plan, folder or Path("runs"), as_json)
     folder = folder or Path("runs") / f"{Path(plan.model).name}-{plan.config.kind}"
     first = None if plan.start is None else _first(plan.start, subject, plan)
     held_out, seen = _begun(subject, plan, folder, resume, yes)
@@ -133,7 +135,7 @@ def _begun(subject: Subject, plan: Plan, folder: Path, resume: bool, yes: bool) 
         return held_out, _cached(subject, seen, plan, folder, yes) if plan.cache else seen
     if (folder / NAME).exists():
         raise InputError(f"{folder} holds a run already: go on with it with --resume, or give another folder")
-    documents = rows_to_train_on(subject, plan)
+    documents = rows_to_train_on(subject, plan, positions_wanted(plan))
     held_out, seen = split_held_out(documents, plan.corpus.held_out)
     if plan.cache:
         seen = _cached(subject, seen, plan, folder, yes)

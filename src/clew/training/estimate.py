@@ -1,10 +1,12 @@
 """What a run will take, before it starts: memory, disk and hours.
 
-1. Weights and moments are counted from the configuration; when they alone exceed the memory that is free, that is the
-   answer.
+1. Weights, moments and the buffer are counted from the configuration; when they alone exceed the memory that is free,
+   that is the answer.
 2. Otherwise twenty steps are taken, with the whole schedule pressed into them, so that early steps, which keep more
    features active, weigh as they will. A buffer is filled and timed by itself: it is paid once every few steps.
 3. Memory is what this process held at most during these steps.
+4. Disk is what the run's files take at most: two checkpoints (the last one is kept until the next is whole), the
+   dictionary, the tokens, and activations where they are kept.
 """
 
 from __future__ import annotations
@@ -14,17 +16,20 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass, replace
+from typing import Any
 
 from clew import files
 from clew.errors import FileError
 from clew.subject.subject import Subject
 from clew.training.activations import buffer_positions, stream
+from clew.training.cache import bytes_a_position
 from clew.training.config import DictionaryConfig
 from clew.training.corpus import Documents
 from clew.training.trainer import train_dictionary
 
 STEPS = 20
-WARM = 3  # steps before the clock starts
+WARM = 4  # steps before the clock starts
+TIMED = STEPS - WARM
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,10 +40,10 @@ class Estimate:
     state_bytes: int
     """Weights and moments."""
     memory_bytes: int
-    """Measured, or the state's alone when it does not fit."""
+    """Measured, or the state's and the buffer's when they do not fit."""
     available_bytes: int
     disk_bytes: int
-    """Two checkpoints (the last one is kept until the next is whole), the dictionary and the tokens."""
+    """Of all that the run writes, at most."""
     tokens_per_second: float | None
     hours: float | None
 
@@ -57,32 +62,36 @@ def parameters_of(subject: Subject, config: DictionaryConfig) -> int:
     return own + (n_layers * d * d if config.skip else 0)
 
 
-def estimate(subject: Subject, documents: Documents, config: DictionaryConfig, *, buffer: int) -> Estimate:
-    """Measure a short run in a folder of its own; the documents must fill a buffer."""
+def text_bytes(subject: Subject, documents: Documents, seen: Documents, *, positions: int, cache: bool) -> int:
+    """Bytes on disk of the tokens of a run, and with `cache` of the activations of the rows it trains on.
+
+    The run reads so many positions of the text whose beginning is `documents`, and holds out what `seen` lacks.
+    """
+    there = int(documents.counts.sum())
+    held_out = there - int(seen.counts.sum())
+    tokens = 4 * len(documents.tokens) + 16 * len(documents)
+    return tokens * positions // there + cache * (positions - held_out) * bytes_a_position(subject)
+
+
+def estimate(
+    subject: Subject, documents: Documents, config: DictionaryConfig, *, buffer: int, text: int = 0
+) -> Estimate:
+    """Measure a short run in a folder of its own; the documents must fill a buffer, `text` is their bytes on disk."""
     parameters = parameters_of(subject, config)
     state = parameters * (8 if config.precision == "lean" else 12)
     free = available_memory()
-    disk = 2 * state + 4 * parameters + 4 * config.steps * config.batch
-    if state > free:
-        return Estimate(
-            parameters=parameters,
-            state_bytes=state,
-            memory_bytes=state,
-            available_bytes=free,
-            disk_bytes=disk,
-            tokens_per_second=None,
-            hours=None,
-        )
+    facts: dict[str, Any] = {
+        "parameters": parameters,
+        "state_bytes": state,
+        "available_bytes": free,
+        "disk_bytes": 2 * state + 4 * parameters + text,
+    }
+    held = 8 * subject.n_layers * subject.d_model * max(config.batch, buffer_positions(subject, buffer))
+    if state + held > free:
+        return Estimate(memory_bytes=state + held, tokens_per_second=None, hours=None, **facts)
     seconds = _seconds_a_step(subject, documents, config, buffer)
-    return Estimate(
-        parameters=parameters,
-        state_bytes=state,
-        memory_bytes=resident_peak(),
-        available_bytes=free,
-        disk_bytes=disk,
-        tokens_per_second=config.batch / seconds,
-        hours=config.steps * seconds / 3600,
-    )
+    hours = config.steps * seconds / 3600
+    return Estimate(memory_bytes=resident_peak(), tokens_per_second=config.batch / seconds, hours=hours, **facts)
 
 
 def _seconds_a_step(subject: Subject, documents: Documents, config: DictionaryConfig, buffer: int) -> float:
@@ -98,7 +107,7 @@ def _seconds_a_step(subject: Subject, documents: Documents, config: DictionaryCo
         for _ in itertools.islice(run, STEPS):
             ticks.append(time.perf_counter())
         run.close()  # type: ignore[attr-defined]
-    return (ticks[-1] - ticks[WARM]) / (len(ticks) - 1 - WARM) + fill
+    return (ticks[-1] - ticks[WARM - 1]) / TIMED + fill
 
 
 def available_memory() -> int:
