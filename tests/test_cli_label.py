@@ -1,6 +1,7 @@
 """`clew label`, `clew labels` and `clew features search` as a user meets them."""
 
 import json
+import re
 import sys
 
 import pytest
@@ -116,7 +117,8 @@ def test_a_language_model_labels_within_its_budget_and_goes_on_later(run, atlas,
         model = ("label", *busy[:6], "--endpoint", chat.url, "--model", "parrot", "--key-env", "MY_KEY")
         code, out, err = run(*model, "--budget-tokens", 1500, "--concurrency", 1)
         assert code == 0, err
-        assert "At most 6 calls" in err
+        assert "At most 36 calls" in err
+        assert "(6 calls" in err
         assert "the budget is 1500 tokens" in err
         assert "The budget is used up" in out
         first = len(labels_of(atlas))
@@ -145,6 +147,127 @@ def test_a_model_may_judge_and_a_failed_call_is_told(run, atlas, busy):
     kept = labels_of(atlas)
     assert len(kept) == 3
     assert {score.judge for label in kept for score in label.scores} == {"parrot"}
+
+
+JUDGING = "feature of a language model was given a name"
+
+
+def model_script(label="digits", lost=()):
+    """A model that counts as its bytes say, and hangs up at the first of every prompt in `lost`: naming, judging."""
+    hung = set()
+
+    def script(n, body):
+        kind = "judging" if JUDGING in body["messages"][0]["content"] else "naming"
+        told = json.dumps(body["messages"])
+        if kind in lost and told not in hung:
+            hung.add(told)
+            return None
+        size = sum(len(message["content"].encode()) for message in body["messages"])
+        return said('{"active": [1, 2, 3]}' if kind == "judging" else json.dumps({"label": label}), size // 4, 12)
+
+    return script
+
+
+def asking(chat, *features):
+    """The command; what fails is tried again once, and at once."""
+    told = ("--endpoint", chat.url, "--model", "parrot", "--concurrency", 1, "--retries", 1, "--backoff", 0.001)
+    return "label", *features, *told
+
+
+def announced(err):
+    """The calls and tokens that were said to be the most: with all retries, and without."""
+    line = next(line for line in err.splitlines() if line.startswith("At most"))
+    return [tuple(map(int, found)) for found in re.findall(r"(\d+) calls, (\d+) tokens", line)]
+
+
+def test_a_rerun_scores_labels_that_were_made_and_not_scored(run, atlas, busy):
+    with chat_server(model_script()) as chat:
+        code, out, err = run(*asking(chat, *busy[:4]), "--judge", "none", "--json")
+        assert (code, json.loads(out)["labelled"], json.loads(out)["scores"]) == (0, 4, []), err
+        for judge, name in (("tokens", "tokens"), ("model", "parrot")):
+            code, out, err = run(*asking(chat, *busy[:4]), "--judge", judge, "--json")
+            value = json.loads(out)
+            assert (code, value["labelled"]) == (0, 0), err
+            assert {(score["test"], score["judge"], score["labels"]) for score in value["scores"]} == {
+                ("detection", name, 4),
+                ("fuzzing", name, 4),
+            }
+            asked = len(chat.asked)
+            again = json.loads(run(*asking(chat, *busy[:4]), "--judge", judge, "--json")[1])
+            assert (again["scores"], again["spent"]["calls"], len(chat.asked)) == ([], 0, asked)
+
+
+def test_a_budget_that_ends_while_a_model_judges_leaves_the_rest_to_another_run(run, atlas, busy):
+    def judged():
+        return [label for label in labels_of(atlas) if label.scores]
+
+    with chat_server(model_script()) as chat:
+        (_, naming) = announced(run(*asking(chat, *busy[:4]), "--judge", "none", "--budget-tokens", 0)[2])
+        command = (*asking(chat, *busy[:4]), "--judge", "model", "--json")
+        code, out, err = run(*command, "--budget-tokens", naming[1] + 3000)
+        value = json.loads(out)
+        assert (code, value["labelled"]) == (0, 4), err
+        assert "the budget is used up" in value["stopped"]
+        assert 0 < len(judged()) < 4
+        value = json.loads(run(*command)[1])
+        assert (value["labelled"], value["stopped"]) == (0, "")
+        assert len(judged()) == 4
+        assert len(chat.asked) == len({json.dumps(body) for body in chat.asked})  # nothing was paid for twice
+
+
+def test_a_budget_that_ends_while_a_model_labels_does_not_keep_the_free_judge_from_scoring(run, atlas, busy):
+    with chat_server(model_script()) as chat:
+        (_, naming) = announced(run(*asking(chat, *busy[:6]), "--judge", "none", "--budget-tokens", 0)[2])
+        code, out, err = run(*asking(chat, *busy[:6]), "--budget-tokens", naming[1] // 2, "--json")
+    value = json.loads(out)
+    assert code == 0, err
+    assert 0 < value["labelled"] < 6
+    assert value["stopped"]
+    assert {score["labels"] for score in value["scores"]} == {value["labelled"]}
+    assert all(label.scores for label in labels_of(atlas))
+
+
+@pytest.mark.parametrize("lost", [(), ("naming", "judging")])
+@pytest.mark.parametrize("judge", ["none", "model"])
+def test_what_is_announced_is_never_less_than_what_is_spent(run, atlas, busy, judge, lost):
+    """Dead features are asked nothing and count nothing; scores and retries count."""
+    from clew.features.atlas import Atlas
+
+    with Atlas.load(atlas) as opened:
+        dead = [str(opened.feature(n)) for n in (opened.summary.density == 0).nonzero()[0][:120].tolist()]
+    assert len(dead) == 120
+    label = "what stands in many words " * 4
+    with chat_server(model_script(label, lost)) as chat:
+        code, out, err = run(*asking(chat, *dead, *busy[:5]), "--judge", judge, "--json")
+    spent = json.loads(out)["spent"]
+    most, once = announced(err)
+    assert code == 0, err
+    assert once[0] == (5 if judge == "none" else 5 + 5 * 4)
+    assert most == (2 * once[0], 2 * once[1])
+    assert spent["calls"] == (most if lost else once)[0]
+    tokens = spent["tokens_in"] + spent["tokens_out"]
+    assert once[1] / 4 < tokens <= (most if lost else once)[1]
+
+
+def test_spending_is_told_beside_the_budget_where_no_bar_can_be_drawn(run, busy, monkeypatch):
+    from clew.cli import label_model
+
+    monkeypatch.setattr(label_model, "_EVERY", 0.0)
+    with chat_server(model_script()) as chat:
+        code, _, err = run(*asking(chat, *busy[:3]), "--judge", "model", "--budget-tokens", 90_000)
+    assert code == 0, err
+    lines = [line for line in err.splitlines() if "spent" in line]
+    assert [line.split(";")[0] for line in lines[:3]] == ["labelling: 1 of 3", "labelling: 2 of 3", "labelling: 3 of 3"]
+    assert any(line.startswith("scoring: 3 of 3; ") for line in lines)
+    assert all("calls" in line and line.endswith("the budget is 90000 tokens") for line in lines)
+
+
+def test_a_typed_label_is_scored_beside_labels_by_rule_where_the_file_holds_no_others(run, atlas, busy):
+    code, out, err = run("label", busy[0], "--text", 'the token "is"', "--author", "Ann", "--json")
+    assert code == 0, err
+    scores = json.loads(out)["scores"]
+    assert {score["test"] for score in scores} == {"detection", "fuzzing"}
+    assert all(score["null"] is not None for score in scores)
 
 
 def test_every_mistake_is_one_line_and_writes_no_label(run, atlas, busy, monkeypatch):

@@ -13,6 +13,7 @@ import pytest
 
 from clew.errors import InputError
 from clew.features.config import EndpointConfig
+from clew.features.cost import estimate, labelling
 from clew.features.endpoint import BudgetError, CallError, Endpoint
 from clew.features.evidence import split
 from clew.features.judging import Question
@@ -20,7 +21,6 @@ from clew.features.labels import LabelStore
 from clew.features.model_labeller import (
     Asker,
     ModelJudge,
-    estimate,
     label_with_model,
     lacking,
     naming_prompt,
@@ -279,12 +279,12 @@ def test_the_cost_shown_before_is_not_less_than_what_is_spent(store):
         return said('{"label": "x"}', size // 4, 8)
 
     with chat_server(script) as chat, endpoint(chat, price_in=1.0, price_out=2.0) as opened:
-        expected = estimate(distinct(10), 10, opened)
+        expected = estimate([labelling(made, opened) for made in distinct(10)], opened).once
         list(label_with_model(distinct(10), store, Asker(opened, store)))
         assert expected.calls == opened.spent.calls == 10
         assert opened.spent.tokens <= expected.tokens < 4 * opened.spent.tokens
         assert opened.spent.money <= expected.money
-        assert estimate([], 0, opened).tokens == 0
+        assert estimate([], opened).most.tokens == 0
 
 
 def test_the_model_reads_only_what_a_labeller_may_see():
@@ -355,6 +355,7 @@ LABELLER = """
 import sys
 from tests.test_model_labeller import distinct, missing
 from clew.features.config import EndpointConfig
+from clew.features.cost import estimate, labelling
 from clew.features.endpoint import Endpoint
 from clew.features.labels import LabelStore
 from clew.features.model_labeller import Asker, label_with_model

@@ -151,11 +151,11 @@ class Endpoint:
                 if not self._reserved.calls:
                     raise BudgetError(over)
                 self._settled.wait()
-            self._reserved = _sum(self._reserved, cost)
+            self._reserved = added(self._reserved, cost)
 
     def _over(self, cost: Spent) -> str:
         """Which budget one more call could break, beside all in flight; empty if none."""
-        then = _sum(_sum(self._spent, self._reserved), cost)
+        then = added(added(self._spent, self._reserved), cost)
         tokens, money = self.config.budget_tokens, self.config.budget_money
         if tokens is not None and then.tokens > tokens:
             return f"{self._spent.tokens} of {tokens} tokens are spent"
@@ -165,12 +165,13 @@ class Endpoint:
 
     def _settle(self, cost: Spent, used: Spent) -> None:
         with self._settled:
-            self._reserved = _sum(self._reserved, cost, -1)
-            self._spent = _sum(self._spent, used)
+            self._reserved = added(self._reserved, cost, -1)
+            self._spent = added(self._spent, used)
             self._settled.notify_all()
 
 
-def _sum(one: Spent, other: Spent, sign: int = 1) -> Spent:
+def added(one: Spent, other: Spent, sign: int = 1) -> Spent:
+    """The sum, or with sign -1 the difference."""
     return Spent(
         one.calls + sign * other.calls,
         one.tokens_in + sign * other.tokens_in,

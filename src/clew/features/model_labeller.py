@@ -15,7 +15,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any, TypeVar
 
 from clew.errors import InputError
@@ -32,7 +31,6 @@ METHOD = "contexts 1"  # changes with the prompt
 LEAST = 4  # contexts: of fewer there is nothing to read
 _STRONG, _WEAK, _SILENT, _PROMOTED = 8, 6, 4, 10  # what a prompt shows of each
 _IN_A_ROW = 8  # failed calls after which the endpoint, not the features, is at fault
-_SAMPLE = 100  # cards of which the cost is taken for an estimate
 T = TypeVar("T")
 
 _NAMING = """You are shown where one feature of a language model is active. In each text the tokens at which it is \
@@ -139,25 +137,19 @@ def _line(tokens: Sequence[str]) -> str:
     return "- " + json.dumps("".join(tokens), ensure_ascii=False)
 
 
-def estimate(cards: Iterable[Card], total: int, endpoint: Endpoint) -> Spent:
-    """What labelling so many features will cost at most, from the first hundred."""
-    costs = [endpoint.cost(naming_prompt(card)) for card in islice(cards, _SAMPLE)]
-    if not costs:
-        return Spent()
-    scale = total / len(costs)
-    return Spent(
-        total,
-        round(scale * sum(cost.tokens_in for cost in costs)),
-        round(scale * sum(cost.tokens_out for cost in costs)),
-        scale * sum(cost.money for cost in costs),
-    )
-
-
 def lacking(features: Iterable[FeatureId], store: LabelStore, model: str) -> Iterator[FeatureId]:
     """Those that have no label by this model and method yet."""
     for feature in features:
         if ("model", model, METHOD) not in {(label.kind, label.author, label.method) for label in store.of(feature)}:
             yield feature
+
+
+def labels_by(features: Iterable[FeatureId], store: LabelStore, model: str) -> Iterator[Label]:
+    """Clear labels by this model and method, with their scores."""
+    for feature in features:
+        for label in store.of(feature):
+            if label.clear and (label.kind, label.author, label.method) == ("model", model, METHOD):
+                yield label
 
 
 def readable(cards: Iterable[Card]) -> Iterator[Card]:

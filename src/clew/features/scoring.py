@@ -58,6 +58,14 @@ def score_label(card: Card, label: str, judge: Judge, others: Sequence[str] = ()
     return tuple(found)
 
 
+def lacks_score(card: Card, label: Label, judge: str) -> bool:
+    """Whether a test for which the card has enough contexts was not scored by this judge."""
+    return any(
+        label.score(test, judge) is None and len(asked(card)) >= 2 * LEAST
+        for test, asked in zip(TESTS, (detection, fuzzing), strict=True)
+    )
+
+
 def other_labels(feature: FeatureId, text: str, pool: Sequence[str], count: int = NULLS) -> list[str]:
     """Labels out of a pool that say something else, drawn by a hash of the feature."""
     found: list[str] = []
