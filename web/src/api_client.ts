@@ -70,30 +70,61 @@ export const api = {
   },
   compare: (a: string, b: string) => ask<CompareView>("POST", "compare", {}, { a, b }),
   features: (query: Query, signal?: AbortSignal) => ask<FeatureList>("GET", "features", query, undefined, signal),
-  fires: (text: string, max_density: number) => ask<FiresView>("POST", "features/fires", {}, { text, max_density, top: 5 }),
+  fires: (text: string, max_density: number, top = 5) => ask<FiresView>("POST", "features/fires", {}, { text, max_density, top }),
   feature: (id: string) => ask<FeatureView>("GET", `features/${part(id)}`),
   probe: (id: string, text: string) => ask<ProbeView>("POST", `features/${part(id)}/test`, {}, { text }),
   label: (id: string, text: string, author: string, note: string) =>
     ask<LabelView>("POST", `features/${part(id)}/labels`, {}, { text, author, note }),
   withdraw: (id: number) => ask<null>("DELETE", `labels/${id}`),
   start: (body: JobBody) => ask<Job>("POST", "jobs", {}, body),
+  job: (id: string) => ask<Job>("GET", `jobs/${part(id)}`),
   cancel: (id: string) => ask<unknown>("DELETE", `jobs/${part(id)}`),
 };
 
-/** Follows a job to its end; rejects when it fails or is cancelled. */
-export function follow(id: string, heard: { progress?: (at: Progress) => void; step?: (step: StepPair) => void }): Promise<Job> {
-  return new Promise((resolve, reject) => {
+interface Heard {
+  progress?: (at: Progress) => void;
+  step?: (step: StepPair) => void;
+}
+
+const WAITS = [300, 700, 1500, 2500]; // milliseconds before each asking after a job whose line broke
+
+/** Follows a job to its end; rejects when it fails or is cancelled. When the line breaks, the job itself is asked after:
+ *  it may be over, it may run on, and a server that does not answer ends the wait. */
+export async function follow(id: string, heard: Heard): Promise<Job> {
+  for (;;) {
+    const job = (await listen(id, heard)) ?? (await askAfter(id));
+    if (job.state === "done") return job;
+    if (job.state === "failed" || job.state === "cancelled") throw new Refused(0, job.error ?? `the job was ${job.state}`, job);
+    await pause(WAITS[0]!);
+  }
+}
+
+/** The job as its last event tells it; null when the line broke before. */
+function listen(id: string, heard: Heard): Promise<Job | null> {
+  return new Promise((resolve) => {
     const source = new EventSource(`/api/jobs/${part(id)}/events`);
-    source.addEventListener("progress", (event) => heard.progress?.(JSON.parse((event as MessageEvent<string>).data) as Progress));
-    source.addEventListener("step", (event) => heard.step?.(JSON.parse((event as MessageEvent<string>).data) as StepPair));
-    source.addEventListener("end", (event) => {
-      source.close();
-      const job = JSON.parse((event as MessageEvent<string>).data) as Job;
-      if (job.state === "done") resolve(job);
-      else reject(new Refused(0, job.error ?? `the job was ${job.state}`, job));
-    });
-    source.addEventListener("error", () => {
-      if (source.readyState === EventSource.CLOSED) reject(new Refused(0, "the server went away while it worked", null));
-    });
+    const said = <T>(event: Event) => JSON.parse((event as MessageEvent<string>).data) as T;
+    const over = (job: Job | null) => (source.close(), resolve(job));
+    source.addEventListener("progress", (event) => heard.progress?.(said<Progress>(event)));
+    source.addEventListener("step", (event) => heard.step?.(said<StepPair>(event)));
+    source.addEventListener("end", (event) => over(said<Job>(event)));
+    source.addEventListener("error", () => over(null));
   });
+}
+
+async function askAfter(id: string): Promise<Job> {
+  for (const wait of WAITS) {
+    await pause(wait);
+    try {
+      return await api.job(id);
+    } catch (error) {
+      if (error instanceof Refused && error.status === 404) throw new Refused(404, "this server knows no such work any more: it was started again, or the address is from elsewhere", null);
+      if (!(error instanceof Refused) || error.status !== 0) throw error;
+    }
+  }
+  throw new Refused(0, "the server went away while it worked: start `clew serve` again", null);
+}
+
+function pause(milliseconds: number): Promise<void> {
+  return new Promise((done) => setTimeout(done, milliseconds));
 }

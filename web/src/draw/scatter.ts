@@ -4,19 +4,19 @@ import { amount } from "../model/text";
 import type { AuditPoints } from "../types";
 import { type Palette, SANS } from "./palette";
 
-const SIZE = 300;
-const EDGE = 34;
+const [WIDE, HIGH] = [324, 300];
+const [LEFT, BELOW, ASIDE] = [58, 34, 8]; // at the left a number with its sign stands beside the word
 
 export function scatter(canvas: HTMLCanvasElement, points: AuditPoints, most: number, colours: Palette): void {
   const scale = window.devicePixelRatio || 1;
-  canvas.width = canvas.height = SIZE * scale;
-  canvas.style.width = canvas.style.height = `${SIZE}px`;
+  [canvas.width, canvas.height] = [WIDE * scale, HIGH * scale];
+  Object.assign(canvas.style, { width: `${WIDE}px`, height: `${HIGH}px` });
   const pen = canvas.getContext("2d");
   if (!pen) return;
   pen.setTransform(scale, 0, 0, scale, 0, 0);
-  const [low, high] = [EDGE, SIZE - 8];
-  const x = (value: number) => low + ((Math.max(-most, Math.min(most, value)) + most) / (2 * most)) * (high - low);
-  const y = (value: number) => SIZE - x(value);
+  const part = (value: number) => (Math.max(-most, Math.min(most, value)) + most) / (2 * most);
+  const x = (value: number) => LEFT + part(value) * (WIDE - ASIDE - LEFT);
+  const y = (value: number) => HIGH - BELOW - part(value) * (HIGH - ASIDE - BELOW);
   pen.lineWidth = 1;
   pen.font = SANS;
   for (const tick of [0, ...ticks(most).flatMap((each) => [each, -each])]) {
@@ -29,14 +29,14 @@ export function scatter(canvas: HTMLCanvasElement, points: AuditPoints, most: nu
     pen.stroke();
     pen.fillStyle = colours.soft;
     pen.textAlign = "center";
-    pen.fillText(amount(tick), x(tick), SIZE - 18);
+    pen.fillText(amount(tick), x(tick), HIGH - 18);
     pen.textAlign = "right";
-    if (tick !== 0) pen.fillText(amount(tick), low - 4, y(tick) + 4);
+    if (tick !== 0) pen.fillText(amount(tick), LEFT - 4, y(tick) + 4);
   }
   pen.textAlign = "center";
-  pen.fillText("predicted", SIZE / 2 + 12, SIZE - 3);
+  pen.fillText("predicted", x(0), HIGH - 3);
   pen.save();
-  pen.translate(10, SIZE / 2 - 12);
+  pen.translate(10, y(0));
   pen.rotate(-Math.PI / 2);
   pen.fillText("measured", 0, 0);
   pen.restore();

@@ -24,7 +24,7 @@ export function writeEdits(edits: readonly EditLine[]): string {
   return edits.map((each) => `${each.verb} ${each.feature}@${each.positions}${each.verb === "ablate" ? "" : `=${each.strength}`}`).join(";");
 }
 
-const FORM = /^(ablate|scale|set|add|steer) (L\d+\/\d+)@([\w,]+)(?:=(-?[\d.e+-]+))?$/;
+const FORM = /^(ablate|scale|set|add|steer) (L\d+\/\d+)@([^;=@\s]+)(?:=(-?[\d.e+-]+))?$/;
 
 export function readEdits(text: string): EditLine[] {
   return text
@@ -34,11 +34,31 @@ export function readEdits(text: string): EditLine[] {
     .map((match) => ({ verb: match[1] as Verb, feature: match[2]!, positions: match[3]!, strength: Number(match[4] ?? 0) || 0 }));
 }
 
+/** Positions as the server takes them; null for what says none. */
+export function positionsOf(text: string): EditBody["positions"] | null {
+  if (text === "all" || text === "prompt" || text === "generated") return text;
+  return /^\d{1,6}(,\d{1,6})*$/.test(text) ? text.split(",").map(Number) : null;
+}
+
 export function bodyOf(edit: EditLine): EditBody {
-  const named = edit.positions === "all" || edit.positions === "prompt" || edit.positions === "generated";
-  const positions = named ? (edit.positions as "all") : edit.positions.split(",").map(Number).filter(Number.isInteger);
-  const strength = edit.verb === "ablate" ? 0 : edit.strength;
-  return { verb: edit.verb, feature: edit.feature, strength, positions: Array.isArray(positions) && !positions.length ? "all" : positions, layer: null };
+  const positions = positionsOf(edit.positions);
+  if (positions === null) throw new Error(`${edit.positions} is no position: write all, prompt, generated, or numbers with commas`);
+  return { verb: edit.verb, feature: edit.feature, strength: edit.verb === "ablate" ? 0 : edit.strength, positions, layer: null };
+}
+
+/** The edits that act on the prompt: what is measured there, where nothing is generated yet. */
+export function onPrompt(edits: readonly EditLine[]): EditLine[] {
+  return edits.filter((each) => each.positions !== "generated");
+}
+
+/** Whether a node is one that these edits set themselves: it is not downstream of them. */
+export function sets(edits: readonly EditLine[], node: string): boolean {
+  const [feature, position] = node.split("@");
+  return edits.some((each) => {
+    if (each.feature !== feature || each.verb === "steer") return false;
+    const at = positionsOf(each.positions);
+    return Array.isArray(at) ? at.includes(Number(position)) : at !== "generated";
+  });
 }
 
 /** The layers through which these edits may be clamped, the last edited one first; none where nothing is clamped. */

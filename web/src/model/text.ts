@@ -30,6 +30,14 @@ export function percent(share: number | null | undefined): string {
   return `${fixed(value, size >= 99.95 ? 0 : 1)} %`;
 }
 
+/** A change of a probability in percentage points; what rounds to none has no sign. */
+export function points(change: number): string {
+  const value = 100 * change;
+  if (value === 0) return "0 pp";
+  if (Math.abs(value) < 0.05) return "<0.1 pp";
+  return `${value > 0 ? "+" : ""}${fixed(value, 1)} pp`;
+}
+
 /** A small share of a corpus: densities run over many orders. */
 export function density(share: number): string {
   const value = 100 * share;

@@ -1,28 +1,37 @@
 // How far the whole graph can be trusted: predictions against measurements as a scatter plot, beside the same plot for a
 // graph whose edges were shuffled (the null), and the table of baselines.
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { palette } from "../draw/palette";
 import { scatter } from "../draw/scatter";
 import { range } from "../model/scale";
 import { amount, count, percent } from "../model/text";
 import type { Agreement, AuditPoints, AuditView } from "../types";
 import { dark } from "../state/app";
-import { audit, runAudit, running, source } from "../state/edit";
+import { audit, audited, runAudit, running, source } from "../state/edit";
+import { entries, loadHistory } from "../state/prompting";
 import { graph } from "../state/trace";
 import { Heading } from "./parts";
 
 export function AuditPart() {
-  const [nodes, setNodes] = useState(60);
+  const box = useRef<HTMLElement>(null);
   const id = source.value || (graph.value?.view.of_kit ? graph.value.view.id : "");
-  if (!id) return null;
-  const name = graph.value?.view.id === id ? graph.value.view.prompt : "";
+  const name = graph.value?.view.id === id ? graph.value.view.prompt : (entries.value.find((each) => each.id === id)?.prompt ?? "");
   const found = audit.value?.graph === id ? audit.value : null;
+  const before = useRef(found);
+  useEffect(() => {
+    if (id && !name) void loadHistory();
+  }, [id]);
+  useLayoutEffect(() => {
+    if (found && found !== before.current) box.current?.scrollIntoView({ block: "start" }); // it is made below what is seen
+    before.current = found;
+  }, [found]);
+  if (!id) return null;
   return (
-    <section class="audit" aria-label="Audit of the whole graph">
+    <section class="audit" id="audit" ref={box} aria-label="Audit of the whole graph">
       <Heading note={name && <span class="mono">{name}</span>}>Audit of the whole graph</Heading>
       <p class="actions">
-        <label>switch off <input type="number" min={2} max={2000} value={nodes} onChange={(event) => setNodes(Math.max(2, Number(event.currentTarget.value) || 60))} /> features, one at a time</label>
-        <button type="button" disabled={running.value !== null} onClick={() => void runAudit(id, nodes)}>Audit</button>
+        <label>switch off <input type="number" min={2} max={2000} value={audited.value} onChange={(event) => (audited.value = Math.max(2, Number(event.currentTarget.value) || 60))} /> features, one at a time</label>
+        <button type="button" disabled={running.value !== null} onClick={() => void runAudit(id, audited.value)}>Audit</button>
       </p>
       {found && <Found view={found} />}
     </section>
