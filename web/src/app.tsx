@@ -1,7 +1,8 @@
 // The frame around every view: name, places, kit, theme, notices, and the guide's coach.
+import { useLayoutEffect, useRef } from "preact/hooks";
 import type { View } from "./state/route";
 import { dark, dismiss, embedded, helping, notices, spoken, switchTheme, workbench } from "./state/app";
-import { route, write } from "./state/route";
+import { again, route, write } from "./state/route";
 import { graph, graphId } from "./state/trace";
 import { Coach, Guide } from "./views/guide";
 import { Compare } from "./views/compare";
@@ -14,7 +15,9 @@ import { Trace } from "./views/trace";
 const PLACES: [View, string][] = [["trace", "Trace"], ["edit", "Edit"], ["compare", "Compare"], ["features", "Features"], ["guide", "Guide"]];
 
 export function App() {
-  const { view } = route.value;
+  const { view, id } = route.value;
+  const main = useRef<HTMLElement>(null);
+  useLayoutEffect(() => main.current?.scrollTo(0, 0), [view, id]); // every view begins at its top
   return (
     <>
       <a class="skip" href="#main" onClick={(event) => (event.preventDefault(), document.getElementById("main")?.focus())}>Skip to the view</a>
@@ -26,23 +29,16 @@ export function App() {
           </svg>
           <span>Clew</span>
         </a>
-        {!embedded && (
-          <nav aria-label="Views">
-            {PLACES.map(([name, title]) => {
-              const here = view === name || (name === "features" && view === "feature");
-              return <a key={name} href={write({ view: name, id: name === "trace" ? graphId.value : "", query: {} })} aria-current={here ? "page" : undefined}>{title}</a>;
-            })}
-          </nav>
-        )}
+        {!embedded && <Places view={view} />}
         {embedded && view === "feature" && <nav aria-label="Views"><a href="#/trace">Graph</a></nav>}
         <span class="grow" />
         <span class="kit">{kitLine()}</span>
         <button type="button" class="icon" aria-label={dark.value ? "Switch to light" : "Switch to dark"} title="Light or dark (t)" onClick={switchTheme}>◐</button>
         <button type="button" class="icon" aria-label="Help and keys" title="Help (?)" onClick={() => (helping.value = true)}>?</button>
       </header>
-      <main id="main" tabIndex={-1}>
+      <main id="main" ref={main} tabIndex={-1}>
         {view === "trace" && <Trace />}
-        {view === "feature" && <Feature key={route.value.id} />}
+        {view === "feature" && <Feature key={id} />}
         {view === "features" && !embedded && <Features />}
         {view === "edit" && !embedded && <Edit />}
         {view === "compare" && !embedded && <Compare />}
@@ -59,6 +55,19 @@ export function App() {
       </div>
       <div class="unseen" aria-live="polite">{spoken.value}</div>
     </>
+  );
+}
+
+/** The open graph keeps its own state; every other view is found as it was left. */
+function Places({ view }: { view: View }) {
+  return (
+    <nav aria-label="Views">
+      {PLACES.map(([name, title]) => {
+        const here = view === name || (name === "features" && view === "feature");
+        const to = name === "trace" ? write({ view: name, id: graphId.value, query: {} }) : again(name);
+        return <a key={name} href={to} aria-current={here ? "page" : undefined}>{title}</a>;
+      })}
+    </nav>
   );
 }
 

@@ -1,12 +1,13 @@
 // The keyboard: one listener, one table a view. Keys are not taken while somebody types.
 import { neighbour } from "./model/grid";
+import { meant } from "./model/keyboard";
 import type { Mark } from "./model/scene";
 import { embedded, helping, spoken, switchTheme } from "./state/app";
 import { labelling } from "./state/cards";
 import { addFeature, editChosen } from "./state/edit";
-import { go, route } from "./state/route";
+import { back, go, route } from "./state/route";
 import {
-  choose, chosen, describe, groupChosen, hovered, path, pinChosen, primaryMark, query, redoChange, scene, undoChange, zoom,
+  choose, chosen, describe, graphId, groupChosen, hovered, path, pinChosen, primaryMark, query, redoChange, scene, undoChange, zoom,
 } from "./state/trace";
 import { laid } from "./views/link_graph";
 import { labelChosen } from "./views/node_panel";
@@ -92,7 +93,7 @@ const LISTS: Keys = {
   j: () => stepRow(1), k: () => stepRow(-1), ArrowDown: () => stepRow(1), ArrowUp: () => stepRow(-1),
   l: () => { if (route.peek().view === "feature" && !embedded) labelling.value = route.peek().id; },
   e: () => { if (route.peek().view === "feature" && !embedded) { addFeature(route.peek().id); go("edit"); } },
-  Escape: () => { if (route.peek().view === "feature") history.back(); },
+  Escape: () => { if (route.peek().view === "feature") back(graphId.peek() ? "trace" : "features", graphId.peek()); },
 };
 
 const EVERYWHERE: Keys = {
@@ -110,7 +111,7 @@ function typing(target: EventTarget | null): boolean {
 export function listen(): void {
   document.addEventListener("keydown", (event) => {
     if (helping.peek() || event.defaultPrevented) return;
-    if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z" && route.peek().view === "trace" && !typing(event.target)) {
+    if ((event.ctrlKey || event.metaKey) && meant(event).toLowerCase() === "z" && route.peek().view === "trace" && !typing(event.target)) {
       event.preventDefault();
       return event.shiftKey ? redoChange() : undoChange();
     }
@@ -124,7 +125,8 @@ export function listen(): void {
     if (own && (event.key === "Enter" || event.key === " ")) return;
     if (target instanceof HTMLInputElement && event.key.startsWith("Arrow")) return;
     const keys = route.peek().view === "trace" ? TRACE : LISTS;
-    const act = keys[event.key] ?? EVERYWHERE[event.key];
+    const key = meant(event);
+    const act = keys[key] ?? EVERYWHERE[key];
     if (!act) return;
     event.preventDefault();
     act(event);

@@ -125,6 +125,16 @@ export function writeGroups(groups: readonly Group[]): string {
   return groups.map((each) => [each.name.replace(/[~|]/g, " "), ...each.nodes].join("~")).join("|");
 }
 
+/** Where marks were dragged to, in one line for the address: node~x~y|node~x~y. */
+export function writeMoved(positions: Arrangement["positions"]): string {
+  return Object.entries(positions).map(([node, [x, y]]) => `${node}~${x}~${y}`).join("|");
+}
+
+export function readMoved(text: string): Arrangement["positions"] {
+  const found = text.split("|").map((part) => /^([A-Z][\w/]*@\d+)~(-?\d{1,6})~(-?\d{1,6})$/.exec(part));
+  return Object.fromEntries(found.filter((each) => each !== null).map(([, node, x, y]) => [node!, [Number(x), Number(y)] as const]));
+}
+
 export function readGroups(text: string): Group[] {
   return text
     .split("|")

@@ -1,15 +1,15 @@
 // Keeps the open graph in the address and in the workspace, and opens it from there. The workspace wins where it has
 // anything; a link opened elsewhere brings its pins and groups along. Two tabs' changes are merged, none is lost. What
 // can be undone stays with the tab.
-import { effect } from "@preact/signals";
+import { computed, effect } from "@preact/signals";
 import { Refused, api } from "../api_client";
-import { type Arrangement, type Cut, EMPTY, isArrangement, merge, readGroups, same, sameCut, writeGroups } from "../model/arrange";
+import { type Arrangement, type Cut, EMPTY, isArrangement, merge, readGroups, readMoved, same, sameCut, writeGroups, writeMoved } from "../model/arrange";
 import { begin, read, replace, write } from "../model/history";
 import type { ArrangementView } from "../types";
 import { attempt, embedded, notify, recall, remember } from "./app";
 import { adjust, route } from "./route";
 import {
-  arrangement, changes, chosen, colour, errorsShown, fetchKept, graph, graphId, labelsShown, loadDetail, loading, pinnedOnly, primary, query, refresh, scores,
+  arrangement, changes, chosen, close, colour, errorsShown, fetchKept, graph, graphId, labelsShown, loadDetail, loading, pinnedOnly, primary, query, refresh, scores,
   show, tab, thresholds, type Colour,
 } from "./trace";
 
@@ -37,14 +37,21 @@ export async function open(id: string, said: Readonly<Record<string, string>>): 
   if (id !== graphId.peek()) return;
   loading.value = "";
   ready = graph.value !== null;
-  chosen.value = (said["sel"] ?? "").split(",").filter(Boolean);
+  chosen.value = nodesOf(said["sel"]);
+}
+
+/** The start: no graph is open. */
+function leave(): void {
+  flush();
+  ready = false;
+  close();
 }
 
 function openEmbedded(said: Readonly<Record<string, string>>): void {
   if (!embedded) return;
   thresholds.value = { node: share(said["node"], 1), edge: share(said["edge"], 1) };
   const own = fromAddress(said);
-  changes.value = begin(own.pins.length || own.groups.length ? own : { ...EMPTY, ...(embedded.arrangement ?? {}) });
+  changes.value = begin(same(own, EMPTY) ? { ...EMPTY, ...(embedded.arrangement ?? {}) } : own);
   show(embedded.graph);
 }
 
@@ -64,7 +71,7 @@ function undoable(id: string): string {
 }
 
 function fromAddress(said: Readonly<Record<string, string>>): Arrangement {
-  return { pins: (said["pins"] ?? "").split(",").filter(Boolean), groups: readGroups(said["groups"] ?? ""), positions: {} };
+  return { pins: (said["pins"] ?? "").split(",").filter(Boolean), groups: readGroups(said["groups"] ?? ""), positions: readMoved(said["moved"] ?? "") };
 }
 
 function share(text: string | undefined, otherwise: number): number {
@@ -81,6 +88,42 @@ function readSettings(said: Readonly<Record<string, string>>): void {
   query.value = "";
 }
 
+const address = computed<Record<string, string>>(() => ({
+  node: String(thresholds.value.node),
+  edge: String(thresholds.value.edge),
+  sel: chosen.value.join(","),
+  pins: arrangement.value.pins.join(","),
+  groups: writeGroups(arrangement.value.groups),
+  moved: writeMoved(arrangement.value.positions),
+  errors: errorsShown.value ? "" : "0",
+  labels: labelsShown.value ? "" : "0",
+  only: pinnedOnly.value ? "pins" : "",
+  colour: colour.value === "plain" ? "" : colour.value,
+  tab: tab.value === "card" ? "card" : "",
+}));
+
+/** Another address of the graph that is open. One that says nothing is given the state; one with thresholds was written
+ *  by a page and says all; another may say only what it points at. What a person did to the graph is the workspace's. */
+function follow(said: Readonly<Record<string, string>>): void {
+  const now = address.peek();
+  const own = Object.keys(now).filter((name) => (said[name] ?? "") !== now[name]);
+  if (!own.length) return;
+  if (said["node"]) {
+    readSettings(said);
+    const next = { node: share(said["node"], thresholds.peek().node), edge: share(said["edge"], thresholds.peek().edge) };
+    if (!sameCut(next, thresholds.peek())) {
+      seen = thresholds.value = next;
+      if (!embedded) void refresh();
+    }
+  }
+  if (said["node"] || said["sel"]) chosen.value = nodesOf(said["sel"]);
+  adjust(address.peek());
+}
+
+function nodesOf(text: string | undefined): string[] {
+  return (text ?? "").split(",").filter(Boolean);
+}
+
 /** Sets the two-way ties up, once. */
 export function keepState(): void {
   window.addEventListener("pagehide", flush);
@@ -88,22 +131,12 @@ export function keepState(): void {
     const { view, id, query: said } = route.value;
     if (view !== "trace") return;
     const wanted = embedded ? embedded.graph.id || "file" : id;
-    if (wanted !== graphId.peek()) void open(wanted, said);
+    if (wanted !== graphId.peek()) void (wanted ? open(wanted, said) : leave());
+    else if (ready) follow(said);
   });
   effect(() => {
-    const address = {
-      node: String(thresholds.value.node),
-      edge: String(thresholds.value.edge),
-      sel: chosen.value.join(","),
-      pins: arrangement.value.pins.join(","),
-      groups: writeGroups(arrangement.value.groups),
-      errors: errorsShown.value ? "" : "0",
-      labels: labelsShown.value ? "" : "0",
-      only: pinnedOnly.value ? "pins" : "",
-      colour: colour.value === "plain" ? "" : colour.value,
-      tab: tab.value === "card" ? "card" : "",
-    };
-    if (ready && graph.value && route.peek().view === "trace") adjust(address);
+    const now = address.value;
+    if (ready && graph.value && route.peek().view === "trace") adjust(now);
   });
   effect(() => {
     const id = primary.value;

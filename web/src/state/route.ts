@@ -41,6 +41,28 @@ function plainer(text: string): string {
 
 export const route = signal<Route>(parse(typeof location === "undefined" ? "" : location.hash));
 
+/** The last settings of each view, so that its link leads back to what was left there. */
+const left = new Map<View, Readonly<Record<string, string>>>();
+/** Addresses that this page has shown one after the other: as far as the browser's way back stays on it. */
+let trail: string[] = [write(route.peek())];
+
+/** The address of a view as it was left. */
+export function again(view: View): string {
+  return write({ view, id: "", query: { ...left.get(view), guide: "" } });
+}
+
+/** One step back; where that would leave the page, to another place on it. */
+export function back(view: View, id = ""): void {
+  if (trail.length > 1) history.back();
+  else go(view, id);
+}
+
+/** Takes a new address into the trail: the last but one is a step back. */
+export function follow(steps: readonly string[], address: string): string[] {
+  if (steps.at(-1) === address) return [...steps];
+  return steps.at(-2) === address ? steps.slice(0, -1) : [...steps, address];
+}
+
 /** Another place: the way back leads here. */
 export function go(view: View, id = "", query: Record<string, string> = {}): void {
   location.hash = write({ view, id, query });
@@ -57,6 +79,8 @@ export function adjust(query: Record<string, string | null>, id?: string): void 
   const next = { view: now.view, id: id ?? now.id, query: merged };
   const address = write(next);
   if (address === location.hash) return;
+  trail = [...trail.slice(0, -1), address];
+  left.set(next.view, next.query);
   route.value = next;
   try {
     history.replaceState(null, "", address);
@@ -68,6 +92,8 @@ export function adjust(query: Record<string, string | null>, id?: string): void 
 if (typeof window !== "undefined") {
   window.addEventListener("hashchange", () => {
     const next = parse(location.hash);
+    trail = follow(trail, write(next));
+    left.set(next.view, next.query);
     if (write(next) !== write(route.peek())) route.value = next;
   });
 }

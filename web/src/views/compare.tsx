@@ -4,7 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 import { api } from "../api_client";
 import { amount, percent, shown } from "../model/text";
 import type { CompareView, ComparedFeature } from "../types";
-import { attempt, nameOf } from "../state/app";
+import { nameOf } from "../state/app";
 import { entries, loadHistory, trace, tracing } from "../state/prompting";
 import { adjust, go, route } from "../state/route";
 import { alignedColumns } from "./aligned";
@@ -14,13 +14,17 @@ import { Few, Heading, KindMark, TokenText } from "./parts";
 type Where = "all" | ComparedFeature["where"];
 
 export function Compare() {
-  const { a, b } = route.value.query;
+  const { a, b, which } = route.value.query;
   const [view, setView] = useState<CompareView | null>(null);
-  const [where, setWhere] = useState<Where>("all");
+  const [wrong, setWrong] = useState("");
+  const where = (["only_a", "shared", "only_b"].includes(which ?? "") ? which : "all") as Where;
   useEffect(() => void loadHistory(), []);
   useEffect(() => {
+    let here = true;
     setView(null);
-    if (a && b) void attempt(() => api.compare(a, b)).then(setView);
+    setWrong("");
+    if (a && b) api.compare(a, b).then((found) => here && setView(found), (error: unknown) => here && setWrong(error instanceof Error ? error.message : String(error)));
+    return () => (here = false);
   }, [a, b]);
   return (
     <div class="page compare">
@@ -30,7 +34,9 @@ export function Compare() {
         <button type="button" class="icon" aria-label="Swap A and B" title="Swap" onClick={() => adjust({ a: b ?? "", b: a ?? "" })}>⇄</button>
         <Side name="B" id={b ?? ""} set={(id) => adjust({ b: id })} />
       </div>
-      {view ? <Compared view={view} where={where} setWhere={setWhere} /> : (
+      {view ? <Compared view={view} where={where} setWhere={(next) => adjust({ which: next === "all" ? "" : next })} /> : wrong ? (
+        <p class="wrong" role="alert">{wrong}. Give another prompt above.</p>
+      ) : (
         <p class="hint">{a && b ? "Comparing…" : "Give two prompts that differ in one thing: a persona, a country, a word. What changed inside stands below, by influence."}</p>
       )}
     </div>

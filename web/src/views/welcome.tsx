@@ -23,7 +23,7 @@ export function Welcome() {
           </li>
         ))}
       </ul>
-      <p><button type="button" class="link" onClick={() => go("guide", "1")}>New here? The guide takes five minutes.</button></p>
+      <p><button type="button" class="link" onClick={() => go("guide")}>New here? The guide takes five minutes.</button></p>
     </div>
   );
 }
