@@ -7,17 +7,33 @@ import { attempt, author, embedded, notify, remember, rename } from "./app";
 const LONGEST = 300;
 
 export const cards = signal<ReadonlyMap<string, FeatureView>>(new Map(Object.entries(embedded?.cards ?? {})));
+/** Labels that were written on this page. */
+export const written = signal(0);
 /** The feature whose label is being written. */
 export const labelling = signal<string | null>(null);
+/** Why a card could not be read, by feature: a wish is not asked for again and again. */
+export const refused = signal<ReadonlyMap<string, string>>(new Map());
 const asked = new Set<string>();
 
 export function wantCard(feature: string): void {
-  if (embedded || asked.has(feature) || cards.peek().has(feature)) return;
+  if (embedded || asked.has(feature) || cards.peek().has(feature) || refused.peek().has(feature)) return;
+  if (!/^L\d+\/\d+$/.test(feature)) return refuse(feature, `“${feature}” is no feature: write a layer and a number, such as L3/1207`);
   asked.add(feature);
-  void attempt(() => api.feature(feature)).then((found) => {
-    asked.delete(feature);
-    if (found) keep(found);
-  });
+  api.feature(feature)
+    .then(keep, (error: unknown) => refuse(feature, error instanceof Error ? error.message : String(error)))
+    .finally(() => asked.delete(feature));
+}
+
+function refuse(feature: string, why: string): void {
+  refused.value = new Map(refused.peek()).set(feature, why);
+}
+
+/** Asks for a card once more. */
+export function wantAgain(feature: string): void {
+  const rest = new Map(refused.peek());
+  rest.delete(feature);
+  refused.value = rest;
+  wantCard(feature);
 }
 
 function keep(found: FeatureView): void {
@@ -43,6 +59,7 @@ export async function writeLabel(feature: string, text: string, note = ""): Prom
   if (!kept) return false;
   rename(feature, { text: kept.text, kind: "person" });
   labelling.value = null;
+  written.value += 1;
   notify(`${feature} is now “${kept.text}”`);
   void renew(feature);
   return true;

@@ -3,10 +3,11 @@ import { amount } from "../model/text";
 import { embedded } from "../state/app";
 import { cards, wantCard } from "../state/cards";
 import { addFeature } from "../state/edit";
-import { go, route } from "../state/route";
+import { back, go, route } from "../state/route";
 import { graphId } from "../state/trace";
 import { Card } from "./card";
 import { FeatureName } from "./label_editor";
+import { NoCard } from "./no_card";
 
 export function Feature() {
   const { id, query } = route.value;
@@ -18,9 +19,9 @@ export function Feature() {
   return (
     <div class="page">
       <p class="crumbs">
-        {query["from"] === "trace" && graphId.value && <button type="button" class="link" onClick={() => history.back()}>← back to the graph</button>}
+        {query["from"] === "trace" && graphId.value && <button type="button" class="link" onClick={() => back("trace", graphId.value)}>← back to the graph</button>}
         <code>{id}</code>
-        {!embedded && (
+        {!embedded && index !== undefined && (
           <>
             <button type="button" class="link" disabled={index === "0"} onClick={() => step(-1)}>previous</button>
             <button type="button" class="link" onClick={() => step(1)}>next</button>
@@ -36,7 +37,7 @@ export function Feature() {
           <Card key={id} view={view} activation={Number.isFinite(at) ? at : null} />
         </>
       ) : (
-        <p class="waiting">{embedded ? "This file carries no card of this feature." : "Reading the card…"}</p>
+        <NoCard feature={id} />
       )}
     </div>
   );
