@@ -115,7 +115,7 @@ export function search(graph: Graph, query: string, name: (node: Node) => string
   });
 }
 
-/** One side of a compared feature, or a node's rank among its kind, for the panel. */
+/** A node's place among its kind, by influence. */
 export function rank(graph: Graph, node: Node): { place: number; of: number } {
   const kind = graph.ranked.filter((other) => other.kind === node.kind);
   return { place: kind.indexOf(node) + 1, of: kind.length };

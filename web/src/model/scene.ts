@@ -1,7 +1,7 @@
 // What is drawn: marks (a node, or a group of nodes as one) and the links between them, after filters and grouping.
 // A link between groups is the sum of its edges; its share, their sum over the targets' whole input.
 import type { Arrangement, Group } from "./arrange";
-import { type Edge, type Graph, type Node, isInner } from "./graph";
+import { type Graph, type Node, isInner } from "./graph";
 
 export interface Mark {
   key: string;
@@ -159,10 +159,4 @@ export function anchor(mark: Mark): string {
 
 function massOf(mark: Mark): number {
   return mark.members.reduce((sum, node) => sum + (node.mass ?? 0), 0);
-}
-
-/** The edges between two marks' members: what a link sums. */
-export function edgesBetween(from: Mark, to: Mark): Edge[] {
-  const members = new Set(to.members);
-  return from.members.flatMap((node) => node.outputs.filter((edge) => members.has(edge.to)));
 }

@@ -8,8 +8,8 @@ import { type Graph, type Node, featureOf, readGraph, search, withNodes } from "
 import { type History, begin, record, redo, undo } from "../model/history";
 import { type Mark, type Scene, makeScene } from "../model/scene";
 import { cut, percent, shown } from "../model/text";
-import type { GraphView, NodeDetail, ScoresView } from "../types";
-import { attempt, embedded, nameOf, names, notify, spoken } from "./app";
+import type { GraphView, NodeDetail, NodeRecord, ScoresView } from "../types";
+import { attempt, embedded, nameOf, notify, spoken } from "./app";
 
 export type Colour = "plain" | "sign" | "label" | "group";
 
@@ -41,14 +41,19 @@ export const arrangement = computed(() => changes.value.present);
 /** Whether the graph's features are those whose cards and labels are at hand: the kit's, or the file's own. */
 export const ours = computed(() => embedded !== null || (graph.value?.view.of_kit ?? false));
 
-export function nodeName(node: Node): { text: string; named: boolean } {
-  names.value; // a label written anywhere is shown here
-  const view = graph.value?.view;
-  if (node.kind === "token") return { text: shown(view?.tokens[node.position] ?? ""), named: true };
+/** What a node of a view is called; a label written anywhere is shown where the features are those of the kit. */
+export function nameIn(view: GraphView, node: NodeRecord, ofKit: boolean): { text: string; named: boolean } {
+  if (node.kind === "token") return { text: shown(view.tokens[node.position] ?? ""), named: true };
   if (node.kind === "target") return { text: shown(node.label ?? ""), named: true };
   if (node.kind === "error") return { text: `error L${node.layer}`, named: false };
-  const named = ours.value ? nameOf(featureOf(node.id) ?? "", node.label, node.label_kind) : { text: node.label ?? "" };
-  return { text: named.text || (featureOf(node.id) ?? node.id), named: named.text !== "" };
+  const feature = featureOf(node.id) ?? node.id;
+  const text = (ofKit ? nameOf(feature, node.label, node.label_kind).text : node.label) || "";
+  return { text: text || feature, named: text !== "" };
+}
+
+export function nodeName(node: NodeRecord): { text: string; named: boolean } {
+  const view = graph.value?.view;
+  return view ? nameIn(view, node, ours.value) : { text: node.id, named: false };
 }
 
 export const scene = computed<Scene | null>(() => {
@@ -66,6 +71,33 @@ export const primaryMark = computed<Mark | null>(() => (primary.value ? (scene.v
 export const primaryNode = computed<Node | null>(() => (primary.value ? (graph.value?.byId.get(primary.value) ?? null) : null));
 export const found = computed<Node[]>(() => (graph.value ? search(graph.value, query.value, (node) => nodeName(node).text) : []));
 
+/** All nodes of the open graph, also those below the thresholds: asked for once a search wants them. */
+const whole = signal<Graph | null>(null);
+/** Whether a search still waits for them. */
+export const lookingDeeper = computed(() => query.value.trim() !== "" && deeper.value && !isWhole());
+const deeper = signal(false);
+/** What a search finds below the thresholds. */
+export const foundBelow = computed<Node[]>(() => {
+  const [all, now] = [whole.value, graph.value];
+  if (!all || !now || !isWhole()) return [];
+  return search(all, query.value, (node) => nodeName(node).text).filter((node) => !now.byId.has(node.id));
+});
+
+function isWhole(): boolean {
+  return whole.value !== null && whole.value.view.id === graph.value?.view.id;
+}
+
+/** Fetches what a search may find below the thresholds. */
+export async function lookDeeper(): Promise<void> {
+  const now = graph.peek()?.view;
+  const { shown: here, whole: all } = now?.counts ?? { shown: { nodes: 0 }, whole: { nodes: 0 } };
+  if (!now || embedded || deeper.peek() || isWhole() || here.nodes >= all.nodes) return;
+  deeper.value = true;
+  const view = await attempt(() => api.graph(now.id, 1, 1));
+  deeper.value = false;
+  if (view) whole.value = readGraph({ ...view, edges: { source: [], target: [], weight: [], held: [] } });
+}
+
 // --- loading ------------------------------------------------------------------------------------------------------
 
 let asking: AbortController | null = null;
@@ -74,6 +106,18 @@ let asking: AbortController | null = null;
 export function show(view: GraphView): void {
   graph.value = readGraph(view);
   scores.value = { thresholds: view.thresholds, scores: view.scores, counts: view.counts };
+}
+
+export function close(): void {
+  asking?.abort();
+  graphId.value = "";
+  loading.value = "";
+  query.value = "";
+  graph.value = null;
+  scores.value = null;
+  detail.value = null;
+  path.value = null;
+  chosen.value = [];
 }
 
 const MOST_KEPT = 60; // pinned or grouped nodes that are fetched though the thresholds cut them
@@ -186,6 +230,12 @@ export function describe(mark: Mark): string {
   if (mark.kind === "group") return `group ${mark.name} ${mark.members.length} nodes, influence ${percent(mark.influence)}`;
   const layer = mark.kind === "token" ? "" : `layer ${node?.layer}, `;
   return `${mark.kind} ${mark.name}, ${layer}position ${mark.position}, influence ${percent(mark.influence)}`;
+}
+
+/** Several nodes at once, each by its mark. */
+export function chooseNodes(ids: readonly string[]): void {
+  const now = scene.peek();
+  chooseAll([...new Set(ids.map((id) => now?.ofNode.get(id)?.key).filter((key) => key !== undefined))]);
 }
 
 /** A node's mark: itself, or the group that it is in. */

@@ -1,12 +1,14 @@
 // One node of the graph: what it is, what its value is made of, what it reads and writes in the whole graph, the
 // strongest paths through it, what reaches it through nodes that are left out, and its card.
+import { groupOf } from "../model/arrange";
 import { type Node, featureOf, rank } from "../model/graph";
 import { amount, percent, plural, signed } from "../model/text";
 import type { NodeLink } from "../types";
 import { embedded, notify } from "../state/app";
 import { cards, labelling, wantCard } from "../state/cards";
+import { NoCard } from "./no_card";
 import { go } from "../state/route";
-import { arrangement, chosen, detail, graph, groupChosen, nodeName, ours, pinChosen, tab } from "../state/trace";
+import { arrangement, choose, chosen, detail, graph, groupChosen, nodeName, ours, pinChosen, tab } from "../state/trace";
 import { editChosen } from "../state/edit";
 import { Card } from "./card";
 import { FeatureName } from "./label_editor";
@@ -20,25 +22,40 @@ const OFFSETS: Record<string, string> = { bias: "biases", position: "position", 
 export function NodePanel({ node }: { node: Node }) {
   const view = graph.value!.view;
   const feature = featureOf(node.id);
+  const within = groupOf(arrangement.value, node.id);
+  const several = chosen.value.length;
   return (
     <>
       <p class="kind"><span>{KINDS[node.kind]} · {placeName(view, node)}</span><Close /></p>
       {feature && ours.value ? <FeatureName feature={feature} label={node.label ?? ""} kind={node.label_kind ?? ""} /> : (
         <h2>{node.kind === "token" ? <TokenText text={view.tokens[node.position] ?? ""} /> : nodeName(node).text}</h2>
       )}
-      <p class="kind"><code>{node.id}</code></p>
+      <p class="kind"><code>{node.id}</code>{within && <span>in <button type="button" class="link" onClick={() => choose(within.id)}>{within.name}</button></span>}</p>
+      {several > 1 && <p class="note">{plural(several, "mark")} are chosen, this one last: <kbd>g</kbd> groups and <kbd>e</kbd> edits all of them.</p>}
       {(node.kind === "feature" || node.kind === "error") && <Actions node={node} />}
       {feature && ours.value && (
-        <div class="tabs" role="tablist" aria-label="What is shown of the feature">
-          {(["links", "card"] as const).map((name) => (
-            <button key={name} type="button" role="tab" aria-selected={tab.value === name} onClick={() => (tab.value = name)}>
-              {name === "links" ? "In this graph" : "Card"}
-            </button>
-          ))}
-        </div>
+        <Tabs />
       )}
       {feature && ours.value && tab.value === "card" ? <NodeCard feature={feature} node={node} /> : <Links node={node} />}
     </>
+  );
+}
+
+const TABS = [["links", "In this graph"], ["card", "Card"]] as const;
+
+function Tabs() {
+  const onKey = (event: KeyboardEvent) => {
+    if (event.key !== "ArrowRight" && event.key !== "ArrowLeft") return;
+    event.preventDefault();
+    tab.value = event.key === "ArrowRight" ? "card" : "links";
+    document.getElementById(`tab-${tab.value}`)?.focus();
+  };
+  return (
+    <div class="tabs" role="tablist" aria-label="What is shown of the feature" onKeyDown={onKey}>
+      {TABS.map(([name, title]) => (
+        <button key={name} id={`tab-${name}`} type="button" role="tab" aria-selected={tab.value === name} tabIndex={tab.value === name ? 0 : -1} onClick={() => (tab.value = name)}>{title}</button>
+      ))}
+    </div>
   );
 }
 
@@ -67,7 +84,7 @@ function amountOf(node: Node): string {
 function NodeCard({ feature, node }: { feature: string; node: Node }) {
   wantCard(feature);
   const found = cards.value.get(feature);
-  if (!found) return <p class="note">{embedded ? "This file carries no card of this feature." : "Reading the card…"}</p>;
+  if (!found) return <NoCard feature={feature} />;
   return <Card view={found} activation={node.activation ?? null} narrow />;
 }
 

@@ -4,13 +4,13 @@ import { type Node, featureOf } from "../model/graph";
 import { percent, plural, shown } from "../model/text";
 import type { PathView } from "../types";
 import {
-  arrangement, bring, choose, chooseAll, chooseNode, choosePath, colour, found, graph, labelGroups, nodeName, path, primary, primaryMark, primaryNode, query, renameGroup, suggestGroups,
-  ungroupOne,
+  arrangement, bring, choose, chooseAll, chooseNode, chooseNodes, choosePath, colour, found, foundBelow, graph, labelGroups, lookingDeeper, nodeName, path, primary, primaryMark, primaryNode, query,
+  renameGroup, suggestGroups, ungroupOne,
 } from "../state/trace";
 import { editChosen } from "../state/edit";
 import { Few, Heading, PlainBar, TokenText } from "./parts";
 import { NodePanel } from "./node_panel";
-import { LinkRow, NodeRow, preview } from "./rows";
+import { HiddenRow, LinkRow, NodeRow, preview } from "./rows";
 
 export function Panel() {
   const view = graph.value;
@@ -26,11 +26,19 @@ export function Panel() {
 
 function Results() {
   const nodes = found.value;
+  const below = foundBelow.value;
   return (
     <>
-      <h2>{plural(nodes.length, "node matches", "nodes match")}</h2>
-      <Heading note="Enter takes the first">By influence</Heading>
+      <h2>{plural(nodes.length, "node matches", "nodes match")}{below.length > 0 && `, ${below.length} more below the thresholds`}</h2>
+      <Heading note="Enter takes the first">Shown, by influence</Heading>
       <Few items={nodes} few={24} empty="Nothing shown has this label, token, layer or id.">{(node) => <NodeRow node={node} />}</Few>
+      {lookingDeeper.value && <p class="note" role="status">Looking below the thresholds…</p>}
+      {below.length > 0 && (
+        <>
+          <Heading note="a click pins it">Below the thresholds, hidden</Heading>
+          <Few items={below} few={24}>{(node) => <HiddenRow node={node} />}</Few>
+        </>
+      )}
     </>
   );
 }
@@ -122,7 +130,7 @@ function Role({ title, note, ids }: { title: string; note: string; ids: readonly
   if (!nodes.length) return null;
   return (
     <>
-      <Heading note={note}>{title}</Heading>
+      <Heading note={<>{note} · <button type="button" class="link" onClick={() => chooseNodes(ids)}>choose all</button></>}>{title}</Heading>
       <Few items={nodes} few={6}>{(node) => <NodeRow node={node} />}</Few>
     </>
   );
@@ -182,7 +190,7 @@ function GroupPanel() {
       />
       <p class="actions"><button type="button" onClick={() => ungroupOne(group.id)}>Take apart <kbd>g</kbd></button>{!embedded && view.of_kit && <button type="button" onClick={editChosen}>Edit all <kbd>e</kbd></button>}</p>
       <Heading note="influence">Members</Heading>
-      <Few items={mark.members} few={12}>{(node) => <MemberRow node={node} />}</Few>
+      <Few items={[...mark.members].sort((a, b) => b.influence - a.influence)} few={12}>{(node) => <MemberRow node={node} />}</Few>
       <Heading note="summed weight · share of its input">Inputs</Heading>
       <Few items={inputs} empty="Nothing shown enters it.">
         {(link) => <LinkRow id={link.from.key} name={link.from.name} place={link.from.group ? "group" : link.from.key} weight={link.weight} most={most} share={link.share} shown />}
@@ -198,12 +206,12 @@ function GroupPanel() {
 function MemberRow({ node }: { node: Node }) {
   const named = nodeName(node);
   return (
-    <div class="row" {...preview(node.id)}>
+    <button type="button" class="row" onClick={() => choose(node.id)} {...preview(node.id)}>
       <PlainBar share={node.influence / graph.value!.strongest} />
       <span class="what">{named.text} <em>{shown(graph.value!.view.tokens[node.position] ?? "")}</em></span>
       <span class="num">{featureOf(node.id) ?? node.id}</span>
       <span class="part">{percent(node.influence)}</span>
-    </div>
+    </button>
   );
 }
 

@@ -1,7 +1,7 @@
 // Rows of the panel that stand for a node: pointing at one previews it in the graph, a click chooses it.
 import { type Node, featureOf } from "../model/graph";
 import { percent, shown, signed } from "../model/text";
-import { bring, chooseNode, graph, hovered, nodeName, scene } from "../state/trace";
+import { bring, chooseNode, graph, hovered, nodeName, query, scene } from "../state/trace";
 import { embedded, nameOf } from "../state/app";
 import type { NameKind } from "../types";
 import { Bar, PlainBar, TokenText } from "./parts";
@@ -20,6 +20,19 @@ export function NodeRow({ node }: { node: Node }) {
       <span class="what" title={node.id}>
         {node.kind === "token" ? <TokenText text={view.view.tokens[node.position] ?? ""} /> : nodeName(node).text} <em>{word}</em>
       </span>
+      <span class="num">{node.layer === null || node.layer === undefined ? "" : `L${node.layer}`}</span>
+      <span class="part">{percent(node.influence)}</span>
+    </button>
+  );
+}
+
+/** A node that the thresholds cut. */
+export function HiddenRow({ node }: { node: Node }) {
+  const word = shown(graph.value!.view.tokens[node.position] ?? "");
+  return (
+    <button type="button" class="row away" title={`${node.id}, not shown at these thresholds; a click pins it, so that it is`} onClick={() => ((query.value = ""), bring(node.id))}>
+      <PlainBar share={node.influence / graph.value!.strongest} />
+      <span class="what">{nodeName(node).text} <em>{word}</em></span>
       <span class="num">{node.layer === null || node.layer === undefined ? "" : `L${node.layer}`}</span>
       <span class="part">{percent(node.influence)}</span>
     </button>

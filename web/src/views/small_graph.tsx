@@ -4,13 +4,14 @@ import { api } from "../api_client";
 import { measure, palette } from "../draw/palette";
 import { Stage } from "../draw/stage";
 import { EMPTY } from "../model/arrange";
-import { type Node, featureOf, readGraph } from "../model/graph";
+import { readGraph } from "../model/graph";
 import { Grid } from "../model/grid";
 import { layOut, loudness, quietRuns } from "../model/layout";
 import { type Mark, makeScene } from "../model/scene";
 import { percent, plural, shown } from "../model/text";
-import { attempt, dark, nameOf } from "../state/app";
+import { attempt, dark } from "../state/app";
 import { go } from "../state/route";
+import { nameIn } from "../state/trace";
 import type { GraphView } from "../types";
 import { TokenText, placeName } from "./parts";
 
@@ -32,15 +33,6 @@ export function SmallGraph({ name, id }: { name: string; id: string }) {
   return <figure class="smallgraph">{view ? <Drawn name={name} id={id} view={view} /> : <figcaption class="note">Reading {name}…</figcaption>}</figure>;
 }
 
-function nameIn(view: GraphView, node: Node): { text: string; named: boolean } {
-  if (node.kind === "token") return { text: shown(view.tokens[node.position] ?? ""), named: true };
-  if (node.kind === "target") return { text: shown(node.label ?? ""), named: true };
-  if (node.kind === "error") return { text: `error L${node.layer}`, named: false };
-  const feature = featureOf(node.id) ?? node.id;
-  const text = (view.of_kit ? nameOf(feature, node.label, node.label_kind).text : node.label) || "";
-  return { text: text || feature, named: text !== "" };
-}
-
 function Drawn({ name, id, view }: { name: string; id: string; view: GraphView }) {
   const box = useRef<HTMLDivElement>(null);
   const canvas = useRef<HTMLCanvasElement>(null);
@@ -57,7 +49,7 @@ function Drawn({ name, id, view }: { name: string; id: string; view: GraphView }
   const placed = useMemo(() => {
     if (width <= 0) return null;
     const graph = readGraph(view);
-    const scene = makeScene(graph, EMPTY, { errors: true, pinnedOnly: false, node: 1, edge: 1 }, (node) => nameIn(view, node));
+    const scene = makeScene(graph, EMPTY, { errors: true, pinnedOnly: false, node: 1, edge: 1 }, (node) => nameIn(view, node, view.of_kit));
     const tokens = view.tokens.length;
     const room = { ...SIZE, width, labels: false, folds: quietRuns(loudness(scene, tokens), FOLDED), measure, moved: {}, token: (i: number) => shown(view.tokens[i] ?? ""), strongest: graph.strongest };
     const layout = layOut(scene, tokens, view.n_layers, room);

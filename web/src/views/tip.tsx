@@ -5,10 +5,12 @@ import type { Layout } from "../model/layout";
 import { amount, percent } from "../model/text";
 import { graph, hovered, primaryMark, scene } from "../state/trace";
 import { placeName } from "./parts";
+import { dragged } from "./pointer";
 
 export function Tip({ plot, layout }: { plot: { current: HTMLElement | null }; layout: Signal<Layout | null> }) {
   const box = useRef<HTMLDivElement>(null);
   layout.value;
+  dragged.value;
   const mark = hovered.value ? scene.value?.byKey.get(hovered.value) : null;
   useLayoutEffect(() => {
     const [tip, area] = [box.current, plot.current];
@@ -16,7 +18,9 @@ export function Tip({ plot, layout }: { plot: { current: HTMLElement | null }; l
     const frame = area.getBoundingClientRect();
     const [x, y] = [frame.left + mark.x + Math.max(mark.half, mark.r), frame.top + mark.y];
     const own = tip.getBoundingClientRect();
-    const left = x + own.width + 24 > window.innerWidth ? x - 2 * Math.max(mark.half, mark.r) - own.width - 12 : x + 12;
+    const right = (area.closest(".scroller")?.getBoundingClientRect().right ?? window.innerWidth) - 8; // never over the panel's rows
+    const beside = x + own.width + 12 > right ? x - 2 * Math.max(mark.half, mark.r) - own.width - 12 : x + 12;
+    const left = Math.min(beside, right - own.width);
     tip.style.left = `${Math.max(8, left)}px`;
     tip.style.top = `${Math.max(8, Math.min(y - 12, window.innerHeight - own.height - 8))}px`;
   });

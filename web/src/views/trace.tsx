@@ -1,14 +1,16 @@
 // The trace view: prompt, tools, graph, panel.
+import { useEffect } from "preact/hooks";
 import { api } from "../api_client";
 import { count, percent } from "../model/text";
 import { embedded } from "../state/app";
 import {
-  changes, choose, colour, errorsShown, folding, found, graph, graphId, labelsShown, loading, opened, pinnedOnly, query, redoChange, scene, scores, setThreshold,
-  thresholds, undoChange, zoom, type Colour,
+  bring, changes, choose, colour, errorsShown, folding, found, foundBelow, graph, graphId, labelsShown, loading, lookDeeper, opened, pinnedOnly, query, redoChange, scene,
+  scores, setThreshold, thresholds, undoChange, zoom, type Colour,
 } from "../state/trace";
 import { LinkGraph } from "./link_graph";
+import { Menu } from "./menu";
 import { Panel } from "./panel";
-import { Menu, PromptBar } from "./prompt_bar";
+import { PromptBar } from "./prompt_bar";
 import { Welcome } from "./welcome";
 
 export function Trace() {
@@ -44,17 +46,42 @@ function FileHead() {
 }
 
 function Tools() {
-  const view = graph.value!.view;
-  const { node, edge } = thresholds.value;
-  const now = scores.value;
-  const counts = now?.counts ?? view.counts;
-  const drawn = scene.value;
   return (
     <div class="tools" role="toolbar" aria-label="What is shown">
       <Search />
-      <Slider name="Nodes" value={node} least={0.3} said={`${percent(node).replace(".0", "")} · ${count(embedded ? (drawn?.marks.length ?? 0) : counts.shown.nodes)}`} title={`${counts.shown.nodes} of ${counts.whole.nodes} nodes hold ${percent(node)} of the influence`} set={(value) => setThreshold("node", value)} />
-      <Slider name="Edges" value={edge} least={0.5} said={`${percent(edge).replace(".0", "")} · ${count(embedded ? (drawn?.links.length ?? 0) : counts.shown.edges)}`} title={`${counts.shown.edges} of ${counts.whole.edges} edges hold ${percent(edge)} of the influence that edges carry`} set={(value) => setThreshold("edge", value)} />
+      <Thresholds />
       <span class="grow" />
+      <Switches />
+      <button type="button" class="icon" aria-label="Undo" title="Undo (u)" disabled={!changes.value.past.length} onClick={undoChange}>↶</button>
+      <button type="button" class="icon" aria-label="Redo" title="Redo (U)" disabled={!changes.value.future.length} onClick={redoChange}>↷</button>
+      <View />
+      {!embedded && <Share />}
+    </div>
+  );
+}
+
+/** The server sends so many edges at most, the most influential ones: what is not sent is said. */
+function Thresholds() {
+  const view = graph.value!.view;
+  const { node, edge } = thresholds.value;
+  const { shown, whole } = scores.value?.counts ?? view.counts;
+  const drawn = scene.value;
+  const short = (share: number) => percent(share).replace(".0", "");
+  const sent = view.edges.source.length;
+  const cut = !embedded && shown.edges === view.counts.shown.edges && sent < shown.edges;
+  const edges = embedded ? count(drawn?.links.length ?? 0) : cut ? `${count(sent)} of ${count(shown.edges)}` : count(shown.edges);
+  const why = cut ? `; only the strongest ${count(sent)} of them are drawn` : "";
+  return (
+    <>
+      <Slider name="Nodes" value={node} least={0.3} said={`${short(node)} · ${count(embedded ? (drawn?.marks.length ?? 0) : shown.nodes)}`} title={`${count(shown.nodes)} of ${count(whole.nodes)} nodes hold ${percent(node)} of the influence`} set={(value) => setThreshold("node", value)} />
+      <Slider name="Edges" value={edge} least={0.5} said={`${short(edge)} · ${edges}`} title={`${count(shown.edges)} of ${count(whole.edges)} edges hold ${percent(edge)} of the influence that edges carry${why}`} set={(value) => setThreshold("edge", value)} />
+    </>
+  );
+}
+
+function Switches() {
+  return (
+    <>
       <label class="switch"><input type="checkbox" checked={errorsShown.value} onChange={(event) => (errorsShown.value = event.currentTarget.checked)} />Errors</label>
       <label class="switch"><input type="checkbox" checked={labelsShown.value} onChange={(event) => (labelsShown.value = event.currentTarget.checked)} />Names</label>
       <label class="switch" title="Only what is pinned or grouped, with tokens and outputs"><input type="checkbox" checked={pinnedOnly.value} onChange={(event) => (pinnedOnly.value = event.currentTarget.checked)} />Pinned</label>
@@ -67,25 +94,28 @@ function Tools() {
           <option value="group">label group</option>
         </select>
       </label>
-      <button type="button" class="icon" aria-label="Undo" title="Undo (u)" disabled={!changes.value.past.length} onClick={undoChange}>↶</button>
-      <button type="button" class="icon" aria-label="Redo" title="Redo (U)" disabled={!changes.value.future.length} onClick={redoChange}>↷</button>
-      <View />
-      {!embedded && <Share />}
-    </div>
+    </>
   );
 }
 
 function Search() {
+  const asked = query.value.trim();
+  useEffect(() => {
+    if (!asked) return;
+    const timer = setTimeout(() => void lookDeeper(), 400);
+    return () => clearTimeout(timer);
+  }, [asked]);
   const onKey = (event: KeyboardEvent) => {
     if (event.key === "Escape") {
       query.value = "";
       document.getElementById("plot")?.focus({ preventScroll: true });
       event.stopPropagation();
     }
-    const first = found.value[0];
-    if (event.key === "Enter" && first) {
+    const [first, hidden] = [found.value[0], foundBelow.value[0]];
+    if (event.key === "Enter" && (first ?? hidden)) {
       query.value = "";
-      choose(scene.value?.ofNode.get(first.id)?.key ?? first.id);
+      if (first) choose(scene.value?.ofNode.get(first.id)?.key ?? first.id);
+      else bring(hidden!.id);
       document.getElementById("plot")?.focus({ preventScroll: true });
     }
   };
