@@ -7,6 +7,8 @@ import { go } from "./route";
 
 export const typed = signal("");
 export const read = signal<Tokens | null>(null);
+/** Why what is typed cannot be read: mostly that it is too long. */
+export const unread = signal("");
 export const entries = signal<readonly GraphEntry[]>([]);
 export const tracing = signal<{ id: string; at: Progress | null; queued: boolean } | null>(null);
 
@@ -19,12 +21,13 @@ export function type(text: string): void {
   clearTimeout(waiting);
   asked?.abort();
   if (!text) {
-    read.value = null;
+    [read.value, unread.value] = [null, ""];
     return;
   }
   waiting = setTimeout(() => {
     const mine = (asked = new AbortController());
-    api.tokens(text, mine.signal).then((found) => !mine.signal.aborted && (read.value = found), () => undefined);
+    const heard = (found: Tokens | null, why = "") => !mine.signal.aborted && ([read.value, unread.value] = [found, why]);
+    api.tokens(text, mine.signal).then(heard, (error: unknown) => heard(null, error instanceof Error ? error.message : ""));
   }, 150);
 }
 
@@ -47,7 +50,7 @@ export async function trace(prompt: string): Promise<string | null> {
     }
   });
   if (graph) {
-    read.value = null;
+    [read.value, unread.value] = [null, ""];
     void loadHistory();
   }
   return graph;
@@ -71,6 +74,8 @@ export async function importFile(file: File): Promise<void> {
   go("trace", made.graph);
 }
 
-export async function removeGraph(id: string): Promise<void> {
-  if ((await attempt(async () => (await api.dropGraph(id), true))) !== null) await loadHistory();
+export async function removeGraph(id: string): Promise<boolean> {
+  const gone = (await attempt(async () => (await api.dropGraph(id), true))) !== null;
+  if (gone) await loadHistory();
+  return gone;
 }

@@ -1,0 +1,60 @@
+// Earlier graphs: opened again, brought in from files, and removed once a person has said it twice.
+import { useEffect, useRef, useState } from "preact/hooks";
+import { ago, percent, plural, shown } from "../model/text";
+import type { GraphEntry } from "../types";
+import { go } from "../state/route";
+import { graphId } from "../state/trace";
+import { entries, importFile, loadHistory, removeGraph } from "../state/prompting";
+import { Menu } from "./menu";
+
+export function History() {
+  useEffect(() => void loadHistory(), []);
+  const file = useRef<HTMLInputElement>(null);
+  return (
+    <Menu name="History">
+      {(close) => (
+        <>
+          <li class="menuhead">
+            <button type="button" onClick={() => file.current?.click()}>Open a file… <small>graph JSON as Neuronpedia and circuit-tracer write it, or .graph</small></button>
+            <input ref={file} type="file" accept=".json,.graph" hidden onChange={(event) => { const chosen = event.currentTarget.files?.[0]; if (chosen) void importFile(chosen); close(); }} />
+          </li>
+          {entries.value.map((each) => <Entry key={each.id} entry={each} close={close} />)}
+          {!entries.value.length && <li class="note">No graphs yet.</li>}
+        </>
+      )}
+    </Menu>
+  );
+}
+
+function Entry({ entry: each, close }: { entry: GraphEntry; close: () => void }) {
+  const [asking, setAsking] = useState(false);
+  const remove = async () => {
+    if (!(await removeGraph(each.id))) return;
+    if (each.id === graphId.peek()) go("trace");
+  };
+  if (asking) {
+    return (
+      <li class="asking" role="group" aria-label={`Remove the graph of ${each.prompt}?`}>
+        <span>Remove it for good, with its pins and groups?</span>
+        <button type="button" ref={focus} onClick={() => setAsking(false)}>Keep</button>
+        <button type="button" class="wrong" onClick={() => void remove()}>Remove</button>
+      </li>
+    );
+  }
+  return (
+    <li class="withdrop">
+      <button type="button" aria-current={each.id === graphId.value ? "true" : undefined} onClick={() => { close(); go("trace", each.id); }}>
+        <span class="mono">{each.prompt || each.tokens.map(shown).join("")}</span>
+        <small>
+          {each.top && <>→ <b class="mono">{shown(each.top.label)}</b> {percent(each.top.probability)} · </>}
+          {plural(each.n_nodes, "node")} · {ago(each.date, Date.now())}{each.origin === "import" && " · imported"}
+        </small>
+      </button>
+      <button type="button" class="drop" aria-label={`Remove the graph of ${each.prompt}`} onClick={() => setAsking(true)}>✕</button>
+    </li>
+  );
+}
+
+function focus(button: HTMLButtonElement | null): void {
+  button?.focus();
+}

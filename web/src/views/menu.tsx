@@ -1,0 +1,49 @@
+// A button that opens a list: arrows move in it, Escape closes it and gives the focus back.
+import type { ComponentChildren } from "preact";
+import { useEffect, useRef, useState } from "preact/hooks";
+
+export function Menu({ name, children }: { name: string; children: (close: () => void) => ComponentChildren }) {
+  const [open, setOpen] = useState(false);
+  const box = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    if (!open) return;
+    const away = (event: Event) => !box.current?.contains(event.target as globalThis.Node) && setOpen(false);
+    const leave = (event: KeyboardEvent) => {
+      if (event.key !== "Escape") return;
+      event.preventDefault();
+      setOpen(false);
+      box.current?.querySelector("button")?.focus();
+    };
+    document.addEventListener("pointerdown", away);
+    document.addEventListener("keydown", leave, { capture: true }); // also when what had the focus is gone
+    return () => {
+      document.removeEventListener("pointerdown", away);
+      document.removeEventListener("keydown", leave, { capture: true });
+    };
+  }, [open]);
+  const onKey = (event: KeyboardEvent) => {
+    const inside = [...(box.current?.querySelectorAll<HTMLElement>("ul button, ul a") ?? [])];
+    const next = open ? stepIn(event.key, inside.indexOf(document.activeElement as HTMLElement), inside.length) : null;
+    if (next !== null) {
+      event.preventDefault();
+      inside[next]?.focus();
+    } else if (event.key === "ArrowDown" && !open) {
+      event.preventDefault();
+      setOpen(true);
+    }
+  };
+  return (
+    <div class="menu" ref={box} onKeyDown={onKey}>
+      <button type="button" aria-expanded={open} aria-haspopup="true" onClick={() => setOpen(!open)}>{name} ▾</button>
+      {open && <ul>{children(() => setOpen(false))}</ul>}
+    </div>
+  );
+}
+
+/** Where a key leads in a list of so many, from place `at` (-1 is the button above it); null for other keys. */
+export function stepIn(key: string, at: number, many: number): number | null {
+  if (key === "ArrowDown") return Math.min(many - 1, at + 1);
+  if (key === "ArrowUp") return Math.max(0, at - 1);
+  if (key === "Home") return 0;
+  return key === "End" ? many - 1 : null;
+}
