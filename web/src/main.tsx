@@ -5,6 +5,7 @@ import { App } from "./app";
 import { listen } from "./keys";
 import { embedded, openWorkbench } from "./state/app";
 import { keepEdits } from "./state/edit";
+import { keepLesson } from "./state/guide";
 import { keepState } from "./state/keep";
 import { route } from "./state/route";
 import { graph } from "./state/trace";
@@ -16,6 +17,7 @@ const TITLES = { trace: "Trace", edit: "Edit", compare: "Compare", features: "Fe
 
 keepState();
 keepEdits();
+keepLesson();
 listen();
 void openWorkbench();
 effect(() => {

@@ -2,7 +2,7 @@
 import { en } from "./guide_en";
 import { ru } from "./guide_ru";
 
-export const STEPS = ["trace", "feature", "card", "label", "error", "attribution", "steer", "check"] as const;
+export const STEPS = ["trace", "feature", "card", "label", "error", "attribution", "off", "turn", "check"] as const;
 export type StepName = (typeof STEPS)[number];
 
 export interface StepText {

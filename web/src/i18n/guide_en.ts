@@ -4,7 +4,7 @@ import type { GuideText } from "./guide";
 export const en: GuideText = {
   title: "Five minutes with a model's thoughts",
   intro:
-    "You will find out why a small model answers “Paris”, give a name to a thing it thinks with, switch that thing off, and see whether your prediction was right. The model is real and runs on this machine; nothing can break.",
+    "You will find out why a small model answers “Paris”, give a name to a thing it thinks with, switch that thing off, turn it the other way, and see whether your prediction was right. The model is real and runs on this machine; nothing can break.",
   start: "Begin",
   resume: "Go on",
   next: "Next",
@@ -51,13 +51,21 @@ export const en: GuideText = {
       task: "Click empty paper, then choose one of the strongest paths at the right.",
       after: "A path is a claim: this is why the model says Paris. A claim wants a test.",
     },
-    steer: {
-      title: "Predict, then switch it off",
-      teach: "An edit changes a feature inside the real model. First make up your mind.",
-      question: "If you switch off the strongest feature above “is”, what will the probability of “Paris” do?",
+    off: {
+      title: "Predict, then switch them off",
+      teach: "An edit changes features inside the real model. One alone is often repaired by the others, so take all that speak to the answer directly. First make up your mind.",
+      question: "If you switch all of them off, what will the probability of “Paris” do?",
       choices: ["fall", "stay", "rise"],
-      task: "Choose the feature in the graph, press E, and press Run.",
-      after: "The prediction holds all else still; the real model answers back, and repairs much of what one feature loses. Add more features, a dozen say, run again, and watch the answer give way.",
+      task: "Click empty paper; beside “Output features” at the right press “choose all”, then E, then Run.",
+      after: "Predicted holds the rest still; measured is what the real model did. Where the two differ, layers above the edit have repaired some of what was lost.",
+    },
+    turn: {
+      title: "Steering: turn one feature the other way",
+      teach: "Off is not the only setting. A feature's strength is a dial: what is turned up speaks louder, below zero it argues for the opposite. Here is the strongest one, multiplied by 1: nothing is changed yet.",
+      question: "Turned to −3, what will the probability of “Paris” do?",
+      choices: ["fall", "stay", "rise"],
+      task: "Drag the strength down to −3 and press Run. Compare the two texts.",
+      after: "One number inside the model, and it says something else: that is steering. Try other strengths, other features, and your own prompts; far out, the text falls apart.",
     },
     check: {
       title: "How far can the graph be trusted?",

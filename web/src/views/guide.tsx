@@ -2,8 +2,7 @@
 import { useEffect } from "preact/hooks";
 import { percent } from "../model/text";
 import { GUIDES, LANGUAGES, STEPS, type Language } from "../i18n/guide";
-import { effect } from "../state/edit";
-import { doIt, enter, guess, isDone, language, leave, lesson, reached, speak, stepName } from "../state/guide";
+import { begin, doIt, enter, guess, isDone, language, leave, lesson, outcome, reached, speak, stepName } from "../state/guide";
 
 export function Guide() {
   const text = GUIDES[language.value];
@@ -14,7 +13,7 @@ export function Guide() {
       <h1>{text.title}</h1>
       <p class="lead">{text.intro}</p>
       <p class="actions">
-        <button type="button" class="main" onClick={() => enter(0)}>{text.start}</button>
+        <button type="button" class="main" onClick={begin}>{text.start}</button>
         {reached.value > 0 && <button type="button" onClick={() => enter(Math.min(reached.value, STEPS.length - 1))}>{text.resume}</button>}
       </p>
       <ol>
@@ -53,13 +52,13 @@ export function Coach() {
         <p>{said.teach}</p>
       </div>
       <div class="coachtask" aria-live="polite">
-        {said.question && <Question question={said.question} choices={said.choices!} />}
+        {said.question && <Question key={name} question={said.question} choices={said.choices!} />}
         <p class={isDone.value ? "task done" : "task"}><b aria-hidden="true">{isDone.value ? "✓" : "▸"}</b> {said.task}</p>
         {isDone.value && <p>{said.after}</p>}
         {isDone.value && last && <p>{text.finished}</p>}
       </div>
       <div class="coachbuttons">
-        {!isDone.value && <button type="button" onClick={doIt}>{text.doIt}</button>}
+        {!isDone.value && <button type="button" onClick={() => void doIt()}>{text.doIt}</button>}
         {!last && <button type="button" class={isDone.value ? "main" : ""} onClick={() => enter(at + 1)}>{text.next}</button>}
         {at > 0 && <button type="button" onClick={() => enter(at - 1)}>{text.back}</button>}
         <button type="button" class="link" onClick={leave}>{last && isDone.value ? text.done : text.leave}</button>
@@ -70,7 +69,7 @@ export function Coach() {
 
 /** A guess before the measurement: what came of it is said in numbers. */
 function Question({ question, choices }: { question: string; choices: readonly string[] }) {
-  const top = effect.value?.outputs.find((each) => each.token.includes("Paris"));
+  const top = outcome.value;
   const change = top ? top.measured - top.before : 0;
   const right = !top ? null : Math.abs(change) < 0.01 ? 1 : change < 0 ? 0 : 2;
   return (
