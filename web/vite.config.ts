@@ -20,6 +20,6 @@ export default defineConfig({
       },
     },
   },
-  server: { proxy: { "/api": "http://127.0.0.1:8080" } },
+  server: { proxy: { "/api": "http://127.0.0.1:4747" } },
   test: { include: ["tests/**/*.test.ts"], environment: "node" },
 });

@@ -8,7 +8,6 @@ export type Loose<T> = Omit<T, NullKeys<T>> & { [K in NullKeys<T>]?: T[K] };
 
 export type Workbench = Schemas["Workbench"];
 export type KitView = Schemas["KitView"];
-export type Example = Schemas["Example"];
 export type Tokens = Schemas["Tokens"];
 export type NameKind = Schemas["FeatureView"]["name_kind"];
 export type NodeRecord = Loose<Schemas["GraphNode"]>;
@@ -25,7 +24,6 @@ export type ComparedFeature = Loose<Schemas["ComparedFeature"]>;
 export type FeatureView = Schemas["FeatureView"];
 export type CardView = Schemas["CardView"];
 export type ContextView = Schemas["ContextView"];
-export type HistogramView = Schemas["HistogramView"];
 export type TokenWeight = Schemas["TokenWeightView"];
 export type RelatedView = Schemas["RelatedView"];
 export type LabelView = Schemas["LabelView"];

@@ -1,12 +1,14 @@
 // What a person did: undo gives it back, two tabs keep both, the address carries it.
 import { describe, expect, it } from "vitest";
-import { EMPTY, adopt, addToGroup, group, groupOf, isArrangement, merge, move, readGroups, rechosen, rename, same, togglePin, ungroup, writeGroups } from "../src/model/arrange";
-import { bodyOf, clampable, readEdits, writeEdits } from "../src/model/edits";
+import { EMPTY, adopt, addToGroup, group, groupOf, isArrangement, merge, move, readGroups, readMoved, rechosen, rename, same, togglePin, ungroup, writeGroups, writeMoved } from "../src/model/arrange";
+import { bodyOf, clampable, onPrompt, positionsOf, readEdits, sets, writeEdits } from "../src/model/edits";
 import { begin, read, record, redo, replace, undo, write as kept } from "../src/model/history";
+import { meant } from "../src/model/keyboard";
 import { markPlace, range, ticks } from "../src/model/scale";
-import { amount, density, parts, percent, shown, signed } from "../src/model/text";
-import { type Route, parse, write } from "../src/state/route";
+import { amount, density, parts, percent, points, shown, signed } from "../src/model/text";
+import { type Route, follow, parse, write } from "../src/state/route";
 import { alignedColumns } from "../src/views/aligned";
+import { stepIn } from "../src/views/menu";
 
 describe("undo", () => {
   it("gives back every state in turn, and forgets what was undone once something new is done", () => {
@@ -112,6 +114,47 @@ describe("arranging", () => {
   });
 });
 
+describe("where marks were dragged to", () => {
+  it("is written into the address and read back the same, and what is no place is left out", () => {
+    const moved = { "L0/1@0": [30, -10], "E2@1": [-120, 4] } as const;
+    expect(writeMoved(moved)).toBe("L0/1@0~30~-10|E2@1~-120~4");
+    expect(readMoved(writeMoved(moved))).toEqual(moved);
+    expect(readMoved("L0/1@0~x~1|~1~2|L0/2@1~3~4|__proto__~1~1")).toEqual({ "L0/2@1": [3, 4] });
+    expect(readMoved("")).toEqual({});
+  });
+});
+
+describe("the keyboard", () => {
+  const press = (key: string, code: string, shiftKey = false) => meant({ key, code, shiftKey });
+
+  it("means the letter of the key where another alphabet is written", () => {
+    expect([press("д", "KeyL"), press("з", "KeyP"), press("Г", "KeyU", true)]).toEqual(["l", "p", "U"]);
+    expect([press(".", "Slash"), press(",", "Slash", true)]).toEqual(["/", "?"]);
+  });
+
+  it("means what is written where that is Latin, whatever the layout", () => {
+    expect([press("l", "KeyP"), press("-", "Slash"), press("Enter", "Enter"), press(".", "Period")]).toEqual(["l", "-", "Enter", "."]);
+  });
+});
+
+describe("a menu", () => {
+  it("is walked by arrows from its button to its last line and back to the first, and leaves other keys alone", () => {
+    expect([stepIn("ArrowDown", -1, 3), stepIn("ArrowDown", 2, 3), stepIn("ArrowUp", 0, 3), stepIn("End", 0, 3), stepIn("Home", 2, 3)]).toEqual([0, 2, 0, 2, 0]);
+    expect([stepIn("ArrowRight", 0, 3), stepIn("Enter", 0, 3)]).toEqual([null, null]);
+  });
+});
+
+describe("the way back", () => {
+  it("is as long as what this page has shown, and shorter by every step back", () => {
+    let trail = ["#/feature/L0/1"];
+    trail = follow(follow(trail, "#/features"), "#/trace/a");
+    expect(trail).toEqual(["#/feature/L0/1", "#/features", "#/trace/a"]);
+    expect(follow(trail, "#/features")).toEqual(["#/feature/L0/1", "#/features"]);
+    expect(follow(follow(trail, "#/features"), "#/feature/L0/1")).toEqual(["#/feature/L0/1"]);
+    expect(follow(trail, "#/trace/a")).toEqual(trail);
+  });
+});
+
 describe("the address", () => {
   it("is read back as it was written", () => {
     const routes: Route[] = [
@@ -142,7 +185,24 @@ describe("edits", () => {
 
   it("become what the server takes", () => {
     expect(bodyOf({ verb: "set", feature: "L1/2", strength: 3, positions: "4,2" })).toMatchObject({ positions: [4, 2], strength: 3 });
-    expect(bodyOf({ verb: "ablate", feature: "L1/2", strength: 3, positions: "x" })).toMatchObject({ positions: "all", strength: 0 });
+    expect(bodyOf({ verb: "ablate", feature: "L1/2", strength: 3, positions: "generated" })).toMatchObject({ positions: "generated", strength: 0 });
+  });
+
+  it("are refused at positions that say none, never done somewhere else", () => {
+    for (const text of ["abc", "4,x", "4,", ",", "-1", "1.5", ""]) {
+      expect(positionsOf(text)).toBeNull();
+      expect(() => bodyOf({ verb: "ablate", feature: "L1/2", strength: 0, positions: text })).toThrow("is no position");
+    }
+    expect(positionsOf("4,0,12")).toEqual([4, 0, 12]);
+    expect(readEdits("ablate L1/2@4,x")[0]!.positions).toBe("4,x");
+  });
+
+  it("know which act on the prompt, and which nodes they set themselves", () => {
+    const at = (positions: string, verb: "ablate" | "steer" = "ablate") => ({ verb, feature: "L1/2", strength: 0, positions });
+    expect(onPrompt([at("generated"), at("4")])).toEqual([at("4")]);
+    expect(sets([at("4,5")], "L1/2@5")).toBe(true);
+    expect(sets([at("all")], "L1/2@0")).toBe(true);
+    expect([sets([at("4")], "L1/2@5"), sets([at("generated")], "L1/2@5"), sets([at("all", "steer")], "L1/2@5"), sets([at("all")], "L1/3@5")]).toEqual([false, false, false, false]);
   });
 });
 
@@ -171,6 +231,7 @@ describe("writing", () => {
 
   it("writes numbers with a true minus and as many digits as help", () => {
     expect([0.5, 0.00001, -0.1234, 1, null].map(percent)).toEqual(["50.0 %", "<0.1 %", "−12.3 %", "100 %", "–"]);
+    expect([0.5, -0.003, 0.0001, -0.0001, 0].map(points)).toEqual(["+50.0 pp", "−0.3 pp", "<0.1 pp", "<0.1 pp", "0 pp"]);
     expect([1.234, -12.34, 123.4, 0.0001, null].map(amount)).toEqual(["1.23", "−12.3", "123", "1.0e−4", "–"]);
     expect([2, -2, 0].map(signed)).toEqual(["+2.00", "−2.00", "0.000"]);
     expect([0, 0.02, 0.0005, 0.00003].map(density)).toEqual(["0 %", "2.0 %", "0.05 %", "3·10⁻³ %"]);

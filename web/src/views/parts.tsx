@@ -89,10 +89,6 @@ export function KindMark({ kind }: { kind: NameKind | null | undefined }) {
   return sign ? <span class={`kindmark ${kind}`} title={KINDS[kind ?? ""]} aria-label={KINDS[kind ?? ""]} role="img">{sign}</span> : null;
 }
 
-export function kindWords(kind: NameKind | null | undefined): string {
-  return KINDS[kind ?? ""];
-}
-
 export function Kbd({ children }: { children: ComponentChildren }) {
   return <kbd aria-hidden="true">{children}</kbd>;
 }
