@@ -226,6 +226,8 @@ export interface paths {
         /**
          * Export
          * @description A graph as a file: a page that opens anywhere, graph JSON for other tools, or Clew's own (whole).
+         *
+         *     The page stays under 3 MB: cards, then the weakest edges, then nodes that have no room are left out.
          */
         get: operations["export"];
         put?: never;
@@ -871,6 +873,30 @@ export interface components {
             /** N Changes */
             n_changes: number;
         };
+        /** Embedded */
+        Embedded: {
+            /** Title */
+            title: string;
+            /** Version */
+            version: string;
+            graph: components["schemas"]["GraphView"];
+            /**
+             * Nodes
+             * @description Of the most influential nodes, by their ids.
+             */
+            nodes: {
+                [key: string]: components["schemas"]["NodeDetail"];
+            };
+            /**
+             * Cards
+             * @description Of the features of the most influential nodes, by their ids.
+             */
+            cards: {
+                [key: string]: components["schemas"]["FeatureView"];
+            };
+            arrangement: components["schemas"]["Arrangement"] | null;
+            left_out: components["schemas"]["LeftOut"];
+        };
         /** Example */
         Example: {
             /** Title */
@@ -1396,6 +1422,32 @@ export interface components {
             current: boolean;
             /** Scores */
             scores: components["schemas"]["ScoreView"][];
+        };
+        /**
+         * LeftOut
+         * @description What a file had no room for; all 0 where it holds everything that its graph shows.
+         */
+        LeftOut: {
+            /**
+             * Cards
+             * @description Features of the graph whose cards are not there.
+             */
+            cards: number;
+            /**
+             * Details
+             * @description Nodes of the graph whose inputs and outputs in the whole graph are not there.
+             */
+            details: number;
+            /**
+             * Edges
+             * @description The weakest edges of the graph.
+             */
+            edges: number;
+            /**
+             * Nodes
+             * @description The least influential nodes that were asked for; the graph's thresholds say which.
+             */
+            nodes: number;
         };
         /**
          * LeftOutLink
@@ -2467,7 +2519,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/event-stream": string;
+                    "text/event-stream": unknown;
                 };
             };
             /** @description What was asked for cannot be done */
@@ -3276,6 +3328,8 @@ export interface operations {
             /** @description The graph as a file */
             200: {
                 headers: {
+                    /** @description Of a page: how many cards, details of nodes, edges and nodes had no room in it */
+                    "Clew-Left-Out"?: string;
                     [name: string]: unknown;
                 };
                 content: {

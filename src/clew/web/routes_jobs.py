@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Response
 from fastapi.responses import StreamingResponse
@@ -13,10 +13,21 @@ from clew.web.models_jobs import Job, JobList
 from clew.web.sending import send
 
 routes = APIRouter(prefix="/api/jobs", tags=["jobs"])
+
+
+def _event(name: str, model: str) -> dict[str, Any]:
+    """One kind of server-sent event as its readers take it apart: the data is a view, written as JSON."""
+    view = {"$ref": f"#/components/schemas/{model}"}
+    data = {"type": "string", "contentMediaType": "application/json", "contentSchema": view}
+    fields = {"id": {"type": "string", "pattern": "^[0-9]+$"}, "event": {"const": name}, "data": data}
+    return {"type": "object", "properties": fields, "required": [*fields], "additionalProperties": False}
+
+
+_EVENT = {"oneOf": [_event("progress", "Progress"), _event("step", "StepPair"), _event("end", "Job")]}
 _EVENTS = {
     200: {
         "description": "Server-sent events `progress`, `step` and `end`: see JobEvents",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {"itemSchema": _EVENT}},
     }
 }
 
