@@ -22,9 +22,11 @@ from clew.features.labels import LabelStore
 from clew.files import read_text
 from clew.ids import FeatureId
 from clew.kit import Kit, load
-from clew.web.export import STATIC, export_html, is_whole, render_html
+from clew.web.export import STATIC, embedded, export_html, is_whole, page_of, render_html
 from clew.web.models import Arrangement, Thresholds
 from clew.web.models import Group as GroupView
+from clew.web.models_export import Embedded
+from clew.web.models_features import FeatureView, LabelView
 from clew.web.shelf import Held
 from clew.web.views import MOST_EDGES, graph_view
 
@@ -161,6 +163,62 @@ def test_a_file_with_its_cards_stays_under_three_megabytes(minnow: Kit, tmp_path
         card = minnow.atlas[FeatureId.parse(feature)].to_json()
         assert view["card"]["max_activation"] == card["max_activation"]
         assert [each["activations"] for each in view["card"]["top"]] == [list(c["activations"]) for c in card["top"]]
+
+
+def wordy(feature: FeatureId) -> FeatureView:
+    """What is known of a feature, in many words, markup and Cyrillic letters."""
+    said = "слово <b> & " * 800
+    label = LabelView(
+        id=1, feature=str(feature), text="x", kind="person", author="me", method="", note=said, date="", current=True,
+        scores=[],
+    )  # fmt: skip
+    return FeatureView(feature=str(feature), name="", name_kind="", reads=0, writes=[], card=None, labels=[label])
+
+
+@pytest.mark.parametrize("with_cards", [True, False])
+def test_the_file_of_a_large_graph_is_bounded_and_says_what_it_left_out(
+    monkeypatch: pytest.MonkeyPatch, with_cards: bool
+) -> None:
+    monkeypatch.setattr("clew.web.export.NODE_BYTES", 30_000)  # each node takes a while
+    graph = random_graph(1, n_layers=4, n_tokens=40, n_features=800, density=0.9)
+    page = render_html(graph, thresholds=(1.0, 1.0), card=wordy if with_cards else None)
+    assert 2_700_000 < len(page.encode()) < 3_000_000
+    value = data_of(page)
+    view, left = value["graph"], value["left_out"]
+    assert len(view["nodes"]) == graph.n_nodes
+    assert left["nodes"] == 0
+    assert left["edges"] == view["counts"]["shown"]["edges"] - len(view["edges"]["weight"]) > 0
+    assert left["details"] == len(view["nodes"]) - len(value["nodes"]) > 0
+    features = {node["feature"] for node in view["nodes"] if node.get("feature")}
+    assert left["cards"] == (len(features) - len(value["cards"]) if with_cards else 0)
+    assert bool(value["cards"]) == with_cards
+    lost = min(view["edges"]["held"][-1], 1.0)  # the weakest edges went
+    assert view["edges"]["held"] == sorted(view["edges"]["held"])
+    assert 0 < lost < 1
+
+
+def test_where_the_nodes_alone_have_no_room_the_least_influential_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = random_graph(2, n_features=60)
+    bare = len(render_html(graph, thresholds=(0.4, 0.9)).encode())
+    monkeypatch.setattr("clew.web.export.NODE_BYTES", 2000)
+    monkeypatch.setattr("clew.web.export.MOST_BYTES", bare)
+    page = render_html(graph, thresholds=(1.0, 1.0))
+    assert len(page.encode()) <= bare
+    value = data_of(page)
+    at = value["graph"]["thresholds"]
+    assert at["node"] < 1
+    assert [node["id"] for node in value["graph"]["nodes"]] == [str(n.id) for n in graph.prune(**at).nodes]
+    assert value["left_out"]["nodes"] == graph.n_nodes - len(value["graph"]["nodes"])
+
+
+def test_a_file_with_room_for_everything_says_so() -> None:
+    value = data_of(render_html(capital_graph()))
+    assert value["left_out"] == {"cards": 0, "details": 0, "edges": 0, "nodes": 0}
+
+
+def test_what_the_file_carries_is_a_view_that_the_page_has_a_type_of() -> None:
+    carried = embedded(capital_graph(), title="</script>")
+    assert Embedded.model_validate(data_of(page_of(carried)) | {"arrangement": None}) == carried
 
 
 def test_a_file_goes_by_the_users_labels_and_needs_no_atlas(minnow: Kit, tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ from clew.web.models_features import FeatureView
 from clew.web.models_jobs import Job
 from clew.web.refusals import NotFoundError, RefusedError, TooLargeError
 from clew.web.security import MOST_BYTES, MOST_IMPORTED
+from clew.web.sending import File
 from clew.web.shelf import Held, Shelf
 from clew.web.views import compare_view, graph_view, node_view, scores_view
 from clew.web.work import work_of
@@ -198,35 +199,36 @@ class Bench:
         with self.workspace.taken_in(content) as path:
             return Graph.load(path)
 
-    def exported(self, graph: str, kind: str, node: float, edge: float) -> tuple[bytes, str, str]:
-        """Content, media type and a file name."""
+    def exported(self, graph: str, kind: str, node: float, edge: float) -> File:
         held, _ = self.held(graph)
         name = "-".join(held.graph.prompt.split()[-4:])[:60] or graph
         if kind == "graph":
-            return self.workspace.content(graph), "application/octet-stream", f"{name}.graph"
+            return File(self.workspace.content(graph), "application/octet-stream", f"{name}.graph")
+        if kind == "html":
+            return self._page(graph, held, node, edge, name)
         keys = held.graph.feature_keys.tolist()
         named = self.naming(held.graph, [FeatureId(layer, index) for layer, _, index in keys])
         whole = held.graph.with_labels({feature: one.text for feature, one in named.items() if one.text})
-        if kind == "json":
-            part = whole.prune(node, edge)
-            value = with_marks(part.to_json(slug=name), part, self.workspace.arrangement(graph))
-            return json.dumps(value, ensure_ascii=False, allow_nan=False).encode(), "application/json", f"{name}.json"
-        return self._page(graph, held, node, edge).encode(), "text/html; charset=utf-8", f"{name}.html"
+        part = whole.prune(node, edge)
+        value = with_marks(part.to_json(slug=name), part, self.workspace.arrangement(graph))
+        content = json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+        return File(content, "application/json", f"{name}.json")
 
-    def _page(self, graph: str, held: Held, node: float, edge: float) -> str:
+    def _page(self, graph: str, held: Held, node: float, edge: float, name: str) -> File:
         """A graph with its cards and what a person did to it, as one file."""
-        from clew.web.export import render_html
+        from clew.web.export import embedded, page_of
 
         def card(feature: FeatureId) -> FeatureView:
             return self.cards.feature(f"L{feature.layer}", feature.index)
 
-        return render_html(
+        carried = embedded(
             held.graph,
             thresholds=(node, edge),
             card=card if self.workspace.entry(graph).of_kit else None,
             naming=self.naming,
             arrangement=self.workspace.arrangement(graph),
         )
+        return File(page_of(carried).encode(), "text/html; charset=utf-8", f"{name}.html", carried.left_out)
 
     def arrangement(self, graph: str) -> Arrangement:
         return self.workspace.arrangement(graph)

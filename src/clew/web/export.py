@@ -1,8 +1,9 @@
 """A graph as one HTML file that opens anywhere, offline: the built page with its script, style and data inside.
 
 The file is the page that `clew serve` shows. In place of a server it carries the graph's view, what is known of its
-nodes, and the cards of its features, the most influential first, as many as fit. Its policy lets exactly this script
-and this style run and allows no request. Text from prompts, tokens and labels is data only, never markup.
+nodes, and the cards of its features, the most influential first, as many as fit; it says how many did not. Its policy
+lets exactly this script and this style run and allows no request. Text from prompts, tokens and labels is data only,
+never markup.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,13 +18,16 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel
+
 from clew import files
 from clew.attribution.graph import Graph
 from clew.attribution.influence import inflow
 from clew.features.labels import LabelStore
 from clew.features.names import Name, Names
 from clew.ids import FeatureId
-from clew.web.models import Arrangement, GraphView, Thresholds
+from clew.web.models import Arrangement, EdgeColumns, GraphView, NodeDetail, Thresholds
+from clew.web.models_export import Embedded, LeftOut
 from clew.web.models_features import FeatureView
 from clew.web.shelf import Held
 from clew.web.views import Naming, graph_view, node_view
@@ -34,7 +37,14 @@ if TYPE_CHECKING:
     from clew.kit import Kit
 
 STATIC = Path(__file__).parent / "static"
-CARD_CHARACTERS, NODE_CHARACTERS = 1_700_000, 600_000  # with page and graph a file stays under 3 MB
+MOST_BYTES = 3_000_000  # of a file
+CARD_BYTES, FEW_CARD_BYTES, NODE_BYTES = 1_700_000, 300_000, 600_000
+_REST_BYTES = 1000  # names of the fields, and the counts of what is left out
+_MOST_NODES, _CLOSER, _LEAST_NODES = (
+    0.6,
+    0.95,
+    0.3,
+)  # their share of a view's room; how the threshold falls, and to what
 _LINKS, _LEFT_OUT = 16, 12  # of a node in a file, each way
 
 Cards = Callable[[FeatureId], FeatureView | None]
@@ -46,14 +56,20 @@ def export_html(
     """Write the graph as one self-contained HTML file, under 3 MB for a pruned graph.
 
     A whole graph is pruned first (80 % of the influence, 98 % of the edges'), unless `pruned` is false; its own scores
-    are shown beside. With the kit that it was traced with, the cards of its features are in the file. At most 100,000
-    edges are written, the most influential ones, and the page says how many there are.
+    are shown beside. With the kit that it was traced with, the cards of its features are in the file. What has no room
+    is left out, and the file says how much: cards first, then the weakest edges, then nodes. Of a whole graph at most
+    100,000 edges are written, the most influential ones.
     """
     with told_by(kit) as known:
         files.write_text(path, render_html(graph, pruned=pruned, title=title, **known))
 
 
-def render_html(
+def render_html(graph: Graph, **options: Any) -> str:
+    """The page that `export_html` writes; options are those of `embedded`."""
+    return page_of(embedded(graph, **options))
+
+
+def embedded(
     graph: Graph,
     *,
     pruned: bool = True,
@@ -62,20 +78,39 @@ def render_html(
     card: Cards | None = None,
     naming: Naming | None = None,
     arrangement: Arrangement | None = None,
-) -> str:
-    """The page that `export_html` writes; `card` says what is known of a feature, `naming` what features are called."""
+) -> Embedded:
+    """What the file of a graph carries; `card` says what is known of a feature, `naming` what features are called."""
     node, edge = thresholds if pruned and is_whole(graph) else (1.0, 1.0)
-    held, at = Held(graph), Thresholds(node=node, edge=edge)
-    view = graph_view("", held, at, naming or _own_names, of_kit=False)
-    title = title or f"{graph.prompt or 'Graph'} · Clew"
-    value = {
-        "title": title,
-        "version": _version(),
-        "graph": _plain(view),
-        "nodes": _nodes(held, view, at, naming or _own_names),
-        "cards": _cards(view, card) if card else {},
-        "arrangement": None if arrangement is None else _plain(arrangement),
-    }
+    held, naming, title = Held(graph), naming or _own_names, title or f"{graph.prompt or 'Graph'} · Clew"
+    asked = graph_view("", held, Thresholds(node=node, edge=edge), naming, of_kit=False)
+    room = (MOST_BYTES if pruned else 1 << 40) - len(_page(title, "").encode()) - _size(arrangement) - _REST_BYTES
+    view = _within(held, asked, naming, room - NODE_BYTES - (FEW_CARD_BYTES if card else 0))
+    room -= _size(view)
+    details = _details(held, view, naming, NODE_BYTES)
+    features = _features(view)
+    cards = _cards(features, card, min(CARD_BYTES, room - _sizes(details))) if card else {}
+    return Embedded(
+        title=title,
+        version=_version(),
+        graph=view,
+        nodes=details,
+        cards=cards,
+        arrangement=arrangement,
+        left_out=LeftOut(
+            cards=len(features) - len(cards) if card else 0,
+            details=len(view.nodes) - len(details),
+            edges=view.counts.shown.edges - len(view.edges.weight),
+            nodes=len(asked.nodes) - len(view.nodes),
+        ),
+    )
+
+
+def page_of(carried: Embedded) -> str:
+    """The file that carries this."""
+    return _page(carried.title, _written(carried))
+
+
+def _page(title: str, data: str) -> str:
     script, style = _built()
     parts = {
         "policy": _policy(script, style),
@@ -83,7 +118,7 @@ def render_html(
         "title": html.escape(title),
         "style": style,
         "script": script,
-        "data": _written(value).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"),
+        "data": data,
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _PAGE)
 
@@ -129,33 +164,55 @@ def _built() -> tuple[str, str]:
     return script, style
 
 
-def _nodes(held: Held, view: GraphView, at: Thresholds, naming: Naming) -> dict[str, Any]:
-    """What goes into nodes and out of them in the whole graph: of the most influential, within the bound."""
+def _within(held: Held, view: GraphView, naming: Naming, room: int) -> GraphView:
+    """A view that has room: with fewer of its weakest edges, and where the nodes alone are too many, of fewer nodes."""
+    none = EdgeColumns(source=[], target=[], weight=[], held=[])
+    while (size := _size(view)) > room:
+        bare = _size(view.model_copy(update={"edges": none}))
+        if bare < _MOST_NODES * room or view.thresholds.node < _LEAST_NODES:
+            share = (room - bare) / (size - bare)
+            kept = max(0, min(len(view.edges.weight) - 1, int(0.99 * share * len(view.edges.weight))))
+            edges = {name: values[:kept] for name, values in view.edges.model_dump().items()}
+            view = view.model_copy(update={"edges": EdgeColumns(**edges)})
+            if not kept:
+                break
+        else:
+            at = view.thresholds.model_copy(update={"node": view.thresholds.node * _CLOSER})
+            view = graph_view("", held, at, naming, of_kit=False)
+    return view
+
+
+def _details(held: Held, view: GraphView, naming: Naming, room: int) -> dict[str, NodeDetail]:
+    """What goes into nodes and out of them in the whole graph: of the most influential, as many as have room."""
     ranked = sorted(view.nodes, key=lambda node: (node.kind != "target", -node.influence))
-    found, size = {}, 0
+    found: dict[str, NodeDetail] = {}
     for node in ranked:
-        detail = node_view(held, held.graph.index(node.id), at, naming, _LINKS)
-        value = _plain(detail.model_copy(update={"left_out": detail.left_out[:_LEFT_OUT], "paths": detail.paths[:4]}))
-        size += len(_written(value))
-        if size > NODE_CHARACTERS:
+        detail = node_view(held, held.graph.index(node.id), view.thresholds, naming, _LINKS)
+        detail = detail.model_copy(update={"left_out": detail.left_out[:_LEFT_OUT], "paths": detail.paths[:4]})
+        room -= _sizes({node.id: detail})
+        if room < 0:
             break
-        found[node.id] = value
+        found[node.id] = detail
     return found
 
 
-def _cards(view: GraphView, card: Cards) -> dict[str, Any]:
-    """Cards of the features, those of the most influential nodes first, within the bound."""
+def _features(view: GraphView) -> list[str]:
+    """The features of a view, those of the most influential nodes first."""
     ranked = sorted((node for node in view.nodes if node.feature), key=lambda node: -node.influence)
-    found, size = {}, 0
-    for feature in dict.fromkeys(node.feature for node in ranked if node.feature):
+    return list(dict.fromkeys(node.feature for node in ranked if node.feature))
+
+
+def _cards(features: Sequence[str], card: Cards, room: int) -> dict[str, FeatureView]:
+    """The cards of the first of these features, as many as have room."""
+    found: dict[str, FeatureView] = {}
+    for feature in features:
         known = card(FeatureId.parse(feature))
         if known is None:
             continue
-        value = _plain(known)
-        size += len(_written(value))
-        if size > CARD_CHARACTERS:
+        room -= _sizes({feature: known})
+        if room < 0:
             break
-        found[feature] = value
+        found[feature] = known
     return found
 
 
@@ -191,12 +248,20 @@ def _own_names(graph: Graph, features: Sequence[FeatureId]) -> dict[FeatureId, N
     return {feature: Name(graph.labels[feature], "") for feature in features if feature in graph.labels}
 
 
-def _plain(view: Any) -> Any:
-    return view.model_dump(mode="json", exclude_none=True)
+def _written(view: BaseModel) -> str:
+    """A view as it stands in the file: nothing in it ends the element that it stands in."""
+    plain = view.model_dump_json(exclude_none=True)
+    return plain.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _written(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+def _size(view: BaseModel | None) -> int:
+    """Bytes of a view in the file."""
+    return 0 if view is None else len(_written(view).encode())
+
+
+def _sizes(views: Mapping[str, BaseModel]) -> int:
+    """Bytes of views under their ids."""
+    return sum(_size(view) + len(id) + 4 for id, view in views.items())
 
 
 def _policy(script: str, style: str) -> str:

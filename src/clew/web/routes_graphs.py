@@ -19,7 +19,7 @@ from clew.web.models import (
     ScoresView,
     Suggestions,
 )
-from clew.web.sending import named_file, send
+from clew.web.sending import LEFT_OUT, send, send_file
 
 routes = APIRouter(prefix="/api", tags=["graphs"])
 NodeShare = Annotated[float, Query(gt=0, le=1, allow_inf_nan=False, description="Share of the influence kept in nodes")]
@@ -27,6 +27,12 @@ EdgeShare = Annotated[float, Query(gt=0, le=1, allow_inf_nan=False, description=
 _FILE = {
     200: {
         "description": "The graph as a file",
+        "headers": {
+            LEFT_OUT: {
+                "description": "Of a page: how many cards, details of nodes, edges and nodes had no room in it",
+                "schema": {"type": "string", "pattern": "^cards=[0-9]+, details=[0-9]+, edges=[0-9]+, nodes=[0-9]+$"},
+            }
+        },
         "content": {
             "text/html": {"schema": {"type": "string"}},
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
@@ -101,9 +107,11 @@ def export(
     node: NodeShare = 0.8,
     edge: EdgeShare = 0.98,
 ) -> Response:
-    """A graph as a file: a page that opens anywhere, graph JSON for other tools, or Clew's own (whole)."""
-    content, kind, name = bench.exported(graph, as_, node, edge)
-    return named_file(content, kind, name)
+    """A graph as a file: a page that opens anywhere, graph JSON for other tools, or Clew's own (whole).
+
+    The page stays under 3 MB: cards, then the weakest edges, then nodes that have no room are left out.
+    """
+    return send_file(bench.exported(graph, as_, node, edge))
 
 
 @routes.get("/graphs/{graph}/arrangement", response_model=Arrangement)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from fastapi import Response
 from pydantic import BaseModel
+
+from clew.web.models_export import LeftOut
+
+LEFT_OUT = "Clew-Left-Out"
 
 
 def send(view: BaseModel, *, status: int = 200, short: bool = False) -> Response:
@@ -14,8 +19,20 @@ def send(view: BaseModel, *, status: int = 200, short: bool = False) -> Response
     return Response(content, status, {"Cache-Control": "no-store"}, media_type="application/json")
 
 
-def named_file(content: bytes, kind: str, name: str) -> Response:
-    """A file to be saved; its name keeps letters, digits and dots."""
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "graph"
+@dataclass(frozen=True)
+class File:
+    """A file to be saved."""
+
+    content: bytes
+    kind: str
+    name: str
+    left_out: LeftOut | None = None
+
+
+def send_file(file: File) -> Response:
+    """A file to be saved; its name keeps letters, digits and dots, and a header says what it had no room for."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", file.name).strip("-.") or "graph"
     head = {"Content-Disposition": f'attachment; filename="{plain}"', "Cache-Control": "no-store"}
-    return Response(content, 200, head, media_type=kind)
+    if file.left_out is not None:
+        head[LEFT_OUT] = ", ".join(f"{what}={count}" for what, count in file.left_out.model_dump().items())
+    return Response(file.content, 200, head, media_type=file.kind)
