@@ -62,7 +62,7 @@ def test_a_text_file_and_a_dataset_folder_give_the_same_dictionary_and_a_table_o
     assert table["tokens"][-1] == 24 * 256
     assert [table[f"nmse_{layer}"][-1] < table[f"nmse_{layer}"][0] for layer in range(6)] == [True] * 6
     measured = [step for step, kl in zip(table["step"], table["held_out_kl"], strict=True) if kl is not None]
-    assert measured == [10, 20, 24]
+    assert measured == [2, 10, 20, 24]  # the first after a tenth of the run
     assert files.read_table("b/metrics.parquet")["held_out_kl"] == [None] * 24
     assert (tmp_path / "a" / "metrics.png").read_bytes()[:4] == b"\x89PNG"
 
@@ -71,10 +71,10 @@ def test_ctrl_c_saves_and_the_resumed_run_ends_with_the_same_bits(run, tmp_path,
     assert run("train", "whole", "--text", "text.txt", *SMALL)[0] == 0
     line = live.line
 
-    def pressed(report, measured):
+    def pressed(report, measured, batch):
         if report.step == 9:
             os.kill(os.getpid(), signal.SIGINT)
-        return line(report, measured)
+        return line(report, measured, batch)
 
     monkeypatch.setattr(live, "line", pressed)
     before = signal.getsignal(signal.SIGINT)
@@ -107,6 +107,28 @@ def test_a_run_killed_before_its_first_checkpoint_begins_anew(run, monkeypatch):
         assert run("train", "a", "--text", "text.txt", *SMALL)[0] == 130
     assert run("train", "a", "--resume")[0] == 0
     assert files.read_table("a/metrics.parquet")["step"] == list(range(1, 25))
+
+
+def test_a_killed_run_has_measured_what_its_checkpoint_has_seen(run, monkeypatch):
+    line = live.line
+
+    def killed(report, measured, batch):
+        if report.step == 9:
+            raise KeyboardInterrupt
+        return line(report, measured, batch)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(trainer, "CHECKPOINT_EVERY", 4)
+        patched.setattr(live, "line", killed)
+        run("train", "a", "--text", "text.txt", "--check-every", "0", *SMALL)
+    assert files.read_table("a/metrics.parquet")["step"] == list(range(1, 9))
+    code, out, err = run("train", "a", "--resume", "--check-every", "0", "--json")
+    assert code == 0, err
+    assert files.read_table("a/metrics.parquet")["step"] == list(range(1, 25))
+    told = json.loads(out)
+    assert told["dictionary"] == "a/dictionary"
+    assert len(told["evaluation"]["nmse"]) == 6
+    assert "step 24/24" in err
 
 
 def test_an_estimate_comes_before_anything_is_written(run, tmp_path, monkeypatch):
@@ -391,6 +413,14 @@ def test_a_run_begins_with_a_dictionary_and_goes_on_with_it_after_a_kill(run, tm
     shutil.copy("b/tokens.safetensors", "c/tokens.safetensors")  # killed before its first checkpoint
     assert run("train", "c", "--resume")[0] == 0
     assert clew.Dictionary.load("c/dictionary").fingerprint == clew.Dictionary.load("b/dictionary").fingerprint
+    files.write_json("e/run.json", files.read_json("b/run.json") | {"start": "gone"})
+    shutil.copy("b/tokens.safetensors", "e/tokens.safetensors")
+    refused(run("train", "e", "--resume"), "gone")
+    shutil.copy("b/checkpoint.safetensors", "e/checkpoint.safetensors")
+    code, out, err = run("train", "e", "--resume")
+    assert code == 0, err
+    assert "goes on without what it began with" in out
+    assert clew.Dictionary.load("e/dictionary").fingerprint == clew.Dictionary.load("b/dictionary").fingerprint
     refused(run("train", "d", *jump, "--kind", "plt"), "clt of minnow", "a plt from")
     refused(run("train", "d", *jump, "--features", "32"), "--features 48 or more")
     refused(run("train", "d", "--start", "nowhere"), "nowhere")

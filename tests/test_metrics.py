@@ -1,15 +1,18 @@
 """A run's table and the verbs that keep it: what is written comes back, broken files are named."""
 
+import io
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from clew import files
 from clew.cli import live
 from clew.errors import FileError, InputError
 from clew.training import TrainingReport
+from clew.training.evaluation import Evaluation, Replacement
 from clew.training.metrics import Metrics
 
 
@@ -48,9 +51,49 @@ def test_an_interrupted_table_goes_on_where_the_resumed_run_does(tmp_path: Path)
 
 
 def test_a_report_says_speed_time_left_and_the_mean_over_layers() -> None:
-    assert live.line(report(2), None) == "step 2/9  error 0.2500  active 6.0  dead 12.5%  1,000 tokens/s"
+    assert live.line(report(2), None, 150_000) == "step 2/9  error 0.2500  active 6.0  dead 12.5%  1,000 tokens/s"
+    assert "dead -  " in live.line(report(2), None, 149_999)  # none can be known to be dead so early
     assert [live.duration(s) for s in (5.0, 600.0, 9000.0)] == ["5 s", "10 min", "2.5 h"]
     assert [live.size(n) for n in (3_000_000, 2_500_000_000)] == ["3 MB", "2.5 GB"]
+
+
+def held_out(agreement: float) -> Evaluation:
+    replaced = Replacement(kl=0.5, agreement=agreement, agreement_sure=0.875, loss=2.0, loss_recovered=0.625)
+    common = {"positions": 9, "layers": (0, 1), "nmse": (0.1, 0.2), "l0": (8.0, 4.0), "dead": (0.0, 0.0), "density": ()}
+    return Evaluation(**common, sure=0.5, loss=1.0, replaced=replaced, by_layer=())  # type: ignore[arg-type]
+
+
+def test_the_table_of_a_run_says_what_is_known_by_layer_and_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    console = Console(file=io.StringIO(), width=80, highlight=False)
+    console.print(live.drawn(report(2), held_out(0.75), 1, 150_000))
+    console.print(live.drawn(report(1), None, 0, 100))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "step 2 of 9   1,000 tokens/s   18 min left" in shown
+    assert [line.split() for line in shown.splitlines() if line.startswith(("L0", "L1", "mean"))][:3] == [
+        ["L0", "0.2500", "8.00"], ["L1", "0.2500", "4.00"], ["mean", "0.2500", "6.00"]
+    ]  # fmt: skip
+    words = " ".join(shown.split())
+    assert "dead features 12.5% all layers replaced, on held-out text at step 1: agreement 0.7500 (0.8750" in words
+    assert "loss recovered 0.6250" in words
+    assert "dead features - Ctrl-C" in words
+
+
+def test_a_board_is_a_table_where_there_is_a_terminal_and_lines_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with live.board(64) as show:
+        show(report(3), held_out(0.75), 2)
+        show(report(4), held_out(0.75), 4)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines] == ["3/9", "4/9"]
+    assert ["agreement 0.7500" in line for line in lines] == [False, True]  # only what is new
+    drawn = io.StringIO()
+    monkeypatch.setattr(live, "Console", lambda **_: Console(file=drawn, force_terminal=True, width=80))
+    with live.board(64) as show:
+        show(report(3), held_out(0.75), 2)
+    assert capsys.readouterr().out == ""
+    assert "relative error" in drawn.getvalue()
+    assert "step 3 of 9" in drawn.getvalue()
 
 
 @settings(max_examples=20, deadline=None)

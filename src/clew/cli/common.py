@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -84,6 +85,11 @@ def table(*columns: str, title: str | None = None) -> Table:
 
 def mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
+
+
+def aside(as_json: bool) -> AbstractContextManager[object]:
+    """What is printed in this block goes to the error stream when the output is JSON for machines."""
+    return redirect_stdout(sys.stderr) if as_json else nullcontext()
 
 
 def tokens_line(tokens: Sequence[str]) -> Text:

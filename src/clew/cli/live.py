@@ -45,20 +45,22 @@ def board(batch: int) -> Iterator[Callable[[TrainingReport, Evaluation | None, i
 
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal:
-        yield lambda report, measured, at: print(line(report, measured if at == report.step else None), flush=True)
+        yield lambda report, measured, at: print(
+            line(report, measured if at == report.step else None, batch), flush=True
+        )
         return
     with Live(console=console, transient=True, refresh_per_second=4) as live:
         yield lambda report, measured, at: live.update(drawn(report, measured, at, batch))
 
 
-def line(report: TrainingReport, measured: Evaluation | None) -> str:
+def line(report: TrainingReport, measured: Evaluation | None, batch: int) -> str:
     """One report as one line."""
     held = ""
     if measured is not None:
         held = f"  agreement {measured.agreement:.4f}  loss recovered {measured.replaced.loss_recovered:.4f}"
     return (
         f"step {report.step}/{report.steps}  error {mean(report.nmse):.4f}  active {mean(report.l0):.1f}  "
-        f"dead {report.dead:.1%}  {report.tokens_per_second:,.0f} tokens/s{held}"
+        f"dead {dead(report, batch)}  {report.tokens_per_second:,.0f} tokens/s{held}"
     )
 
 
@@ -72,7 +74,7 @@ def drawn(report: TrainingReport, measured: Evaluation | None, at: int, batch: i
     for layer, (error, active) in enumerate(zip(report.nmse, report.l0, strict=True)):
         layers.add_row(f"L{layer}", f"{error:.4f}", f"{active:.2f}")
     layers.add_row("mean", f"{mean(report.nmse):.4f}", f"{mean(report.l0):.2f}", style="bold")
-    foot = f"dead features {report.dead:.1%}"
+    foot = f"dead features {dead(report, batch)}"
     if measured is not None:
         foot += (
             f"   all layers replaced, on held-out text at step {at:,}: agreement {measured.agreement:.4f} "
@@ -80,6 +82,13 @@ def drawn(report: TrainingReport, measured: Evaluation | None, at: int, batch: i
             f"loss recovered {measured.replaced.loss_recovered:.4f}"
         )
     return Group(head, "", layers, "", Text(foot), Text("Ctrl-C saves a checkpoint and stops", style="dim"))
+
+
+def dead(report: TrainingReport, batch: int) -> str:
+    """The share of dead features; a dash until so many positions have passed that one can be."""
+    from clew.training.trainer import DEAD_AFTER
+
+    return "-" if report.step * batch < DEAD_AFTER else f"{report.dead:.1%}"
 
 
 def duration(seconds: float) -> str:

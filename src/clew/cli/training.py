@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from clew.cli.common import JsonOption, bar, table
+from clew.cli.common import JsonOption, aside, bar, table
 from clew.cli.estimating import estimated
 from clew.cli.live import board, interrupts, size
 from clew.cli.options import with_settings
@@ -27,7 +28,7 @@ from clew.cli.runs import (
     small_world,
     write_run,
 )
-from clew.errors import InputError
+from clew.errors import ClewError, InputError
 
 if TYPE_CHECKING:
     from clew.dictionary import Dictionary
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["load_subject", "print_evaluation", "small_world", "train"]
 
 CHECK_POSITIONS = 2048  # positions of held-out text measured while training
+FIRST_CHECK = 100  # steps until the first of these measurements, or a tenth of a short run
 Folder = Annotated[
     Path | None, typer.Argument(help="Where checkpoints, metrics and the dictionary go; left out, under runs/.")
 ]
@@ -97,29 +99,48 @@ def train(
     if estimate:
         return estimated(subject, plan, folder or Path("runs"), as_json)
     folder = folder or Path("runs") / f"{Path(plan.model).name}-{plan.config.kind}"
-    first = None if plan.start is None else _first(plan.start, subject, plan)
+    with aside(as_json):
+        found = _trained(subject, plan, folder, resume, yes, check_every)
+    if as_json:
+        told = {"folder": str(folder), "dictionary": str(folder / "dictionary"), "evaluation": found.to_json()}
+        print(json.dumps(told, indent=1))
+
+
+def _trained(subject: Subject, plan: Plan, folder: Path, resume: bool, yes: bool, check_every: int) -> Evaluation:
+    """Train to the end, and measure what came out; leaves with code 130 when Ctrl-C was pressed."""
+    from clew.training.checkpoint import NAME as CHECKPOINT
+
+    going_on = resume and (folder / CHECKPOINT).exists()
+    first = None if plan.start is None else _first(plan.start, subject, plan, going_on)
     held_out, seen = _begun(subject, plan, folder, resume, yes)
-    step = _run(subject, seen, held_out, plan, folder, resume, check_every, first)
+    step = _run(subject, seen, held_out, plan, folder, going_on, check_every, first)
     if step < plan.config.steps:
         print(f"stopped at step {step} of {plan.config.steps}; go on with: clew train {folder} --resume")
         raise typer.Exit(130)
-    _finish(subject, held_out, folder)
+    return _finish(subject, held_out, folder)
 
 
 # What is to be done
 
 
-def _first(start: str, subject: Subject, plan: Plan) -> Dictionary:
+def _first(start: str, subject: Subject, plan: Plan, going_on: bool) -> Dictionary | None:
+    """The dictionary that a run begins with; a run that goes on has its weights already, and only tells of it."""
     from clew.dictionary import Dictionary
-    from clew.training.checkpoint import NAME
+    from clew.training.checkpoint import NAME as CHECKPOINT
     from clew.training.start import check_start, stopped
 
-    if (Path(start) / NAME).is_file() and not (Path(start) / "dictionary").is_dir():
-        first = stopped(Path(start), subject)
-    else:
-        place = Path(start) / "dictionary"
-        first = Dictionary.load(place if place.is_dir() else start)
-    check_start(plan.config, first, subject.n_layers, subject.d_model)
+    try:
+        if (Path(start) / CHECKPOINT).is_file() and not (Path(start) / "dictionary").is_dir():
+            first = stopped(Path(start), subject)
+        else:
+            place = Path(start) / "dictionary"
+            first = Dictionary.load(place if place.is_dir() else start)
+        check_start(plan.config, first, subject.n_layers, subject.d_model)
+    except ClewError as error:
+        if not going_on:
+            raise
+        print(f"the run goes on without what it began with, and its dictionary will not tell of it: {error}")
+        return None
     return first
 
 
@@ -186,19 +207,18 @@ def _run(
     held_out: Documents,
     plan: Plan,
     folder: Path,
-    resume: bool,
+    going_on: bool,
     check_every: int,
     first: Dictionary | None,
 ) -> int:
     """Train to the end or to Ctrl-C; returns the step that was reached."""
     from clew.training.evaluation import evaluate
     from clew.training.metrics import Metrics
-    from clew.training.trainer import train_dictionary
+    from clew.training.trainer import CHECKPOINT_EVERY, train_dictionary
 
     config = plan.config
     probe = held_out.slice(0, int((held_out.counts.cumsum(0) < CHECK_POSITIONS).sum()) + 1)
-    going_on = resume and (folder / "checkpoint.safetensors").exists()
-    every = max(1, min(25, config.steps // 20))
+    early = max(1, min(FIRST_CHECK, config.steps // 10))
     began, metrics, measured, at, step = time.monotonic(), Metrics(), None, 0, 0
     with interrupts() as stop, board(config.batch) as show:
         options: dict[str, Any] = {
@@ -206,24 +226,29 @@ def _run(
             "start": first,
             "layer_weights": plan.layer_weights,
             "buffer": plan.corpus.buffer,
-            "report_every": every,
+            "report_every": max(1, min(25, config.steps // 20)),
             "stop": stop,
         }
         for report in train_dictionary(subject, seen, config, folder, **options):
             if not metrics.rows and going_on:
                 metrics = Metrics.load(folder / "metrics.parquet", until=report.step - 1)
-            due = check_every and (step // check_every < report.step // check_every or report.step == config.steps)
-            step = report.step
+            last = report.step == config.steps
+            due = check_every and (step < early <= report.step or _passed(step, report.step, check_every) or last)
+            kept, step = _passed(step, report.step, CHECKPOINT_EVERY), report.step
             if due:
                 measured, at = evaluate(subject, report.snapshot(), probe), step
-            metrics.add(
-                report, batch=config.batch, seconds=time.monotonic() - began, held_out=measured if due else None
-            )
+            seconds = time.monotonic() - began
+            metrics.add(report, batch=config.batch, seconds=seconds, held_out=measured if due else None)
             show(report, measured, at)
-            if due or stop() or step == config.steps:
+            if due or kept or last or stop():
                 metrics.save(folder / "metrics.parquet")
     _draw(folder, metrics)
     return step or config.steps  # a finished run has nothing left to report
+
+
+def _passed(before: int, now: int, every: int) -> bool:
+    """Whether a multiple lies behind a step that did not lie behind an earlier one."""
+    return before // every < now // every
 
 
 def _draw(folder: Path, metrics: Any) -> None:
@@ -233,7 +258,7 @@ def _draw(folder: Path, metrics: Any) -> None:
         files.write_figure(folder / "metrics.png", metrics.figure())
 
 
-def _finish(subject: Subject, held_out: Documents, folder: Path) -> None:
+def _finish(subject: Subject, held_out: Documents, folder: Path) -> Evaluation:
     from clew.dictionary import Dictionary
     from clew.training.evaluation import evaluate
 
@@ -242,6 +267,7 @@ def _finish(subject: Subject, held_out: Documents, folder: Path) -> None:
     print_evaluation(found)
     print(f"the dictionary is in {folder / 'dictionary'}, what was measured on the way in {folder / 'metrics.parquet'}")
     print(f"beside its nulls: clew eval {folder}")
+    return found
 
 
 def print_evaluation(evaluation: Evaluation) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import torch
 from clew.dictionary import Dictionary
 from clew.subject.subject import Prompt, Subject
 from clew.training.corpus import Documents
-from clew.training.evaluation import Evaluation, evaluate
+from clew.training.evaluation import Evaluation, evaluate, plain
 from clew.training.nulls import config_like, untrained, with_random_weights
 from clew.training.trainer import train_dictionary
 
@@ -43,7 +43,7 @@ class Assessment:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; what is not a number is None."""
-        return _plain(asdict(self))
+        return plain(asdict(self))
 
 
 def assess(
@@ -121,11 +121,3 @@ def _summary(each: Sequence[tuple[float, float]]) -> PromptScores:
         completeness=mean[1],
         completeness_within=within[1],
     )
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _plain(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    return None if isinstance(value, float) and value != value else value

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -87,6 +87,19 @@ class Evaluation:
     def agreement_sure(self) -> float:
         """Agreement with all layers replaced, where the real model is sure."""
         return self.replaced.agreement_sure
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; what is not a number is None."""
+        return plain(asdict(self))
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it: lists and names, None for what is not a number."""
+    if isinstance(value, Mapping):
+        return {name: plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @torch.no_grad()
