@@ -115,7 +115,7 @@ def test_a_label_is_seen_everywhere_at_once_and_a_withdrawn_one_nowhere(bench, g
         yield next(n for n in bench.get(f"/api/graphs/{graph}").json()["nodes"] if n["id"] == node["id"])["label"]
         yield bench.get(address).json()["name"]
         yield bench.get("/api/features/names", params={"ids": feature}).json()["names"][0]["text"]
-        yield next(c for c in done(bench, edit)["changes"] if c["feature"] == feature)["label"]
+        yield next(c for c in done(bench, edit)["edited"] if c["feature"] == feature)["label"]
         fired = bench.post("/api/features/fires", json={"text": FRANCE}).json()["by_feature"]
         yield next(one for one in fired if one["feature"] == feature)["label"]
 
@@ -147,8 +147,31 @@ def test_an_edit_is_the_librarys_predicted_beside_measured(bench, graph):
         assert [one["before"], one["predicted"], one["measured"]] == pytest.approx(
             [before, predicted, measured], rel=1e-3
         )
-    assert [one["node"] for one in view["changes"]] == [str(change.node) for change in effect.changes[:500]]
-    assert (view["through"], view["prediction"], view["n_changes"]) == (effect.through, "frozen", len(effect.changes))
+    own = [str(change.node) for change in effect.changes if str(change.node.feature) == feature]
+    others = [str(change.node) for change in effect.changes if str(change.node.feature) != feature]
+    assert own
+    assert [one["node"] for one in view["edited"]] == own
+    assert [one["node"] for one in view["changes"]] == others[:500]
+    assert (view["through"], view["prediction"], view["n_changes"]) == (effect.through, "frozen", len(others))
+    assert view["n_outputs"] == effect.before.probabilities.shape[-1] > len(view["outputs"])
+
+
+def test_an_edit_of_generated_tokens_changes_nothing_in_the_prompt_and_says_so(bench, graph):
+    feature = strongest(bench, graph)["feature"]
+    later = {"verb": "set", "feature": feature, "strength": 8.0, "positions": "generated"}
+    view = done(bench, {"kind": "edit", "prompt": FRANCE, "edits": [later]})
+    assert view["edits"] == view["idle"] == [f"set {feature}@generated=8"]
+    assert (view["changes"], view["edited"], view["n_changes"]) == ([], [], 0)
+    now = {"verb": "scale", "feature": feature, "strength": 0.5, "positions": "prompt"}
+    both = done(bench, {"kind": "edit", "prompt": FRANCE, "edits": [later, now]})
+    alone = done(bench, {"kind": "edit", "prompt": FRANCE, "edits": [now]})
+    assert both["idle"] == [f"set {feature}@generated=8"]
+    assert (both["outputs"], both["changes"]) == (alone["outputs"], alone["changes"])
+    before = {one["token"]: one["before"] for one in alone["outputs"]}
+    for one in view["outputs"][:3]:
+        assert one["before"] == one["predicted"] == one["measured"] == pytest.approx(before[one["token"]], rel=1e-4)
+    for broken in ({"feature": "L0/999999"}, {"feature": "L9/1"}):
+        assert bench.post("/api/jobs", json={"kind": "edit", "prompt": FRANCE, "edits": [later | broken]}).is_error
 
 
 def test_default_and_edited_text_stream_side_by_side(bench, graph):

@@ -748,6 +748,8 @@ export interface components {
         /**
          * EdgeColumns
          * @description Edges as columns, the most influential first; source and target are places in the list of nodes.
+         *
+         *     At most 100,000, and fewer in a file: `counts` of the view says how many there are.
          */
         EdgeColumns: {
             /** Source */
@@ -854,6 +856,11 @@ export interface components {
             /** Edits */
             edits: string[];
             /**
+             * Idle
+             * @description Those of the edits that act on generated tokens alone: nothing is generated here, so they changed nothing.
+             */
+            idle: string[];
+            /**
              * Through
              * @description The last layer whose MLP output was clamped.
              */
@@ -866,11 +873,24 @@ export interface components {
              */
             outputs: components["schemas"]["EffectOutput"][];
             /**
+             * N Outputs
+             * @description Next tokens in all.
+             */
+            n_outputs: number;
+            /**
+             * Edited
+             * @description What the edits gave to their own features.
+             */
+            edited: components["schemas"]["EffectChange"][];
+            /**
              * Changes
-             * @description The largest measured change first.
+             * @description Other features, the largest measured change first.
              */
             changes: components["schemas"]["EffectChange"][];
-            /** N Changes */
+            /**
+             * N Changes
+             * @description Other features in all, those that have no room in `changes` too.
+             */
             n_changes: number;
         };
         /** Embedded */

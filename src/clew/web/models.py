@@ -152,7 +152,10 @@ class GraphNode(View):
 
 
 class EdgeColumns(View):
-    """Edges as columns, the most influential first; source and target are places in the list of nodes."""
+    """Edges as columns, the most influential first; source and target are places in the list of nodes.
+
+    At most 100,000, and fewer in a file: `counts` of the view says how many there are.
+    """
 
     source: list[int]
     target: list[int]

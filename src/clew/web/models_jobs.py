@@ -35,14 +35,21 @@ class EffectView(View):
     kind: Literal["edit"] = "edit"
     tokens: list[str]
     edits: list[str]
+    idle: list[str]
+    """Those of the edits that act on generated tokens alone: nothing is generated here, so they changed nothing."""
     through: int | None
     """The last layer whose MLP output was clamped."""
     prediction: str | None
     outputs: list[EffectOutput]
     """Probabilities of the likeliest next tokens before or after."""
+    n_outputs: int
+    """Next tokens in all."""
+    edited: list[EffectChange]
+    """What the edits gave to their own features."""
     changes: list[EffectChange]
-    """The largest measured change first."""
+    """Other features, the largest measured change first."""
     n_changes: int
+    """Other features in all, those that have no room in `changes` too."""
 
 
 class GeneratedView(View):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from clew.attribution.influence import top_features
@@ -9,7 +10,7 @@ from clew.attribution.trace import trace
 from clew.errors import InputError
 from clew.features.atlas import Atlas
 from clew.ids import FeatureId
-from clew.intervention.edit import check
+from clew.intervention.edit import Edit, check
 from clew.intervention.generate import side_by_side
 from clew.intervention.run import first_of
 from clew.web.bodies import MOST_FEATURES, AuditBody, EffectBody, GenerateBody, HarvestBody, JobBody, TraceBody
@@ -17,7 +18,7 @@ from clew.web.jobs import Report, Work
 from clew.web.models import GraphMade
 from clew.web.models_jobs import AuditView, EffectView, GeneratedView, HarvestMade, StepPair
 from clew.web.refusals import RefusedError
-from clew.web.views_jobs import audit_view, edit_of, effect_view, step_view
+from clew.web.views_jobs import audit_view, edit_of, effect_view, step_view, unedited_view
 
 if TYPE_CHECKING:
     from clew.training.corpus import Documents
@@ -64,20 +65,27 @@ def _trace(bench: Bench, body: TraceBody) -> tuple[str, Work]:
 
 def _edit(bench: Bench, body: EffectBody) -> tuple[str, Work]:
     edits = [edit_of(one) for one in body.edits]
-    _possible(bench, body, growing=0)
+    acting = [edit for edit in edits if edit.positions != "generated"]
+    idle = [edit for edit in edits if edit.positions == "generated"]
+    if idle:
+        _possible(bench, body, edits, growing=1)  # of these everything but where they act
+    if acting:
+        _possible(bench, body, acting, growing=0)
 
     def work(report: Report) -> EffectView:
         report(0, 1)
+        if not acting:
+            return unedited_view(bench.subject, body.prompt, idle, body.predict)
         options = {"through": body.through, "predict": body.predict}
-        found = bench.kit.edit(body.prompt, edits, **options)
-        return effect_view(found, bench.subject, bench.names_of.of)
+        found = bench.kit.edit(body.prompt, acting, **options)
+        return effect_view(found, bench.subject, bench.names_of.of, idle)
 
     return body.prompt, work
 
 
 def _generate(bench: Bench, body: GenerateBody) -> tuple[str, Work]:
     edits = [edit_of(one) for one in body.edits]
-    _possible(bench, body, growing=body.tokens)
+    _possible(bench, body, edits, growing=body.tokens)
 
     def work(report: Report) -> GeneratedView:
         steps = side_by_side(
@@ -102,18 +110,11 @@ def _generate(bench: Bench, body: GenerateBody) -> tuple[str, Work]:
     return body.prompt, work
 
 
-def _possible(bench: Bench, body: EffectBody | GenerateBody, growing: int) -> None:
+def _possible(bench: Bench, body: EffectBody | GenerateBody, edits: Sequence[Edit], growing: int) -> None:
     """InputError where an edit is impossible, before it waits for its turn."""
     ids = bench.subject.encode(body.prompt)
     first = first_of(bench.subject, ids)
-    check(
-        [edit_of(one) for one in body.edits],
-        bench.dictionary,
-        n_positions=len(ids),
-        first=first,
-        through=body.through,
-        growing=growing,
-    )
+    check(edits, bench.dictionary, n_positions=len(ids), first=first, through=body.through, growing=growing)
 
 
 def _audit(bench: Bench, body: AuditBody) -> tuple[str, Work]:
