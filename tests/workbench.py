@@ -1,5 +1,6 @@
 """A workbench on the bundled kit for tests, asked in this process; and the real server, in one of its own."""
 
+import json
 import os
 import subprocess
 import sys
@@ -56,6 +57,19 @@ def ended(client: TestClient, job: str, seconds: float = 60) -> dict[str, Any]:
 
 def traced(client: TestClient, prompt: str = FRANCE) -> str:
     return done(client, {"kind": "trace", "prompt": prompt})["graph"]
+
+
+def strongest(client: TestClient, graph: str) -> dict[str, Any]:
+    """The most influential feature node of a graph."""
+    nodes = [node for node in client.get(f"/api/graphs/{graph}").json()["nodes"] if node["kind"] == "feature"]
+    return max(nodes, key=lambda node: node["influence"])
+
+
+def events(client: TestClient, job: str, **headers: str) -> list[tuple[int, str, Any]]:
+    """Number, name and data of every event of a job."""
+    text = client.get(f"/api/jobs/{job}/events", headers=headers).text
+    parts = [dict(line.split(": ", 1) for line in event.splitlines()) for event in text.strip().split("\n\n")]
+    return [(int(part["id"]), part["event"], json.loads(part["data"])) for part in parts]
 
 
 @contextmanager

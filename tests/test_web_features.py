@@ -1,0 +1,118 @@
+"""Features of the bundled kit, asked for as the page asks for them: labels, lists, searches, cards."""
+
+import json
+import time
+
+import pytest
+
+from clew.features.search import firing
+from tests.workbench import FRANCE, done, minnow, opened, strongest, traced
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    with opened(tmp_path_factory.mktemp("bench")) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def graph(bench):
+    return traced(bench)
+
+
+def test_a_label_is_seen_everywhere_at_once_and_a_withdrawn_one_nowhere(bench, graph):
+    node = strongest(bench, graph)
+    feature, address = node["feature"], f"/api/features/{node['feature']}"
+    text = "words before a capital"
+    first = bench.post(f"{address}/labels", json={"text": "a first thought", "author": "me"}).json()
+    label = bench.post(f"{address}/labels", json={"text": text, "author": "me", "note": "seen"}).json()
+    edit = {"kind": "edit", "prompt": FRANCE, "edits": [{"verb": "ablate", "feature": feature}]}
+
+    def everywhere():
+        yield next(n for n in bench.get(f"/api/graphs/{graph}").json()["nodes"] if n["id"] == node["id"])["label"]
+        yield bench.get(address).json()["name"]
+        yield bench.get("/api/features/names", params={"ids": feature}).json()["names"][0]["text"]
+        yield next(c for c in done(bench, edit)["edited"] if c["feature"] == feature)["label"]
+        fired = bench.post("/api/features/fires", json={"text": FRANCE}).json()["by_feature"]
+        yield next(one for one in fired if one["feature"] == feature)["label"]
+
+    assert set(everywhere()) == {text}
+    assert (
+        bench.get("/api/features", params={"how": "words", "query": text}).json()["features"][0]["feature"] == feature
+    )
+    history = bench.get(address).json()["labels"]
+    mine = [one for one in history if one["author"] == "me"]
+    assert [(one["text"], one["current"]) for one in mine] == [(text, True), ("a first thought", False)]
+    assert bench.delete(f"/api/labels/{label['id']}").status_code == 204
+    assert text not in set(everywhere())
+    assert [one["current"] for one in bench.get(address).json()["labels"] if one["author"] == "me"] == [False, False]
+    assert bench.delete(f"/api/labels/{first['id'] + 1000}").status_code == 404
+
+
+def test_browsing_filters_sorts_and_turns_pages(bench):
+    summary = minnow().atlas.summary
+    whole = bench.get("/api/features", params={"dead": "show"}).json()
+    assert whole["total"] == len(summary.density)
+    alive = bench.get("/api/features", params={"sort": "density", "descending": True, "limit": 5, "layer": 2}).json()
+    assert alive["total"] == int(((summary.density > 0) & (summary.layer == 2)).sum())
+    assert [row["density"] for row in alive["features"]] == sorted(summary.density[summary.layer == 2])[::-1][:5]
+    narrow = {"min_density": 0.001, "max_density": 0.002, "limit": 500}
+    found = bench.get("/api/features", params=narrow).json()
+    assert found["total"] == int(((summary.density >= 0.001) & (summary.density <= 0.002)).sum())
+    pages = [bench.get("/api/features", params=narrow | {"limit": 7, "offset": offset}).json() for offset in (0, 7)]
+    assert [row["feature"] for page in pages for row in page["features"]] == [
+        row["feature"] for row in found["features"][:14]
+    ]
+
+
+def test_features_that_fire_on_a_text_are_the_librarys(bench):
+    view = bench.post("/api/features/fires", json={"text": FRANCE, "top": 3}).json()
+    kit = minnow()
+    plain = firing(kit.subject, kit.dictionary, FRANCE)
+    assert {one["feature"] for one in view["by_feature"]} <= {str(one.feature) for one in plain}
+    for here in view["by_token"]:
+        assert len(here["features"]) <= 3
+        shares = [one["share"] for one in here["features"]]
+        assert shares == sorted(shares, reverse=True)
+        for one in here["features"]:
+            same = next(p for p in plain if str(p.feature) == one["feature"] and p.position == here["position"])
+            assert one["activation"] == pytest.approx(same.activation)
+
+
+@pytest.mark.parametrize("how", ["promotes", "fires", "alike", "words"])
+def test_every_way_of_searching_finds_something(bench, how):
+    query = {"promotes": "Paris", "fires": FRANCE, "alike": "L0/2028", "words": "says"}[how]
+    found = bench.get("/api/features", params={"how": how, "query": query, "dead": "show"}).json()
+    assert found["total"] > 0
+    assert all(row["why"] for row in found["features"])
+    assert bench.get("/api/features", params={"how": how, "query": " "}).status_code == 400
+
+
+@pytest.mark.minilm
+def test_a_first_search_by_meaning_asks_for_patience_and_then_finds(bench):
+    ask = {"how": "meaning", "query": "a country in Europe", "limit": 10}
+    until = time.monotonic() + 120
+    while (answer := bench.get("/api/features", params=ask)).status_code == 429:
+        assert "ask again" in answer.json()["error"]
+        assert time.monotonic() < until
+    found = answer.json()["features"]
+    assert len(found) == 10
+    assert [row["strength"] for row in found] == sorted((row["strength"] for row in found), reverse=True)
+
+
+def test_a_card_is_the_atlas_with_names_for_what_it_speaks_of(bench):
+    view = bench.get("/api/features/L0/2028").json()
+    card = minnow().atlas["L0/2028"].to_json()
+    for kind in ("nearest_decoder", "nearest_encoder", "together", "inputs", "outputs"):
+        assert all(one.pop("label") for one in view["card"][kind])
+    assert view["card"] == json.loads(json.dumps(card))
+    assert view["writes"] == list(minnow().dictionary.written_layers(0))
+
+
+def test_a_probe_is_the_features_activation_at_every_token(bench):
+    kit, text = minnow(), "People in France speak"
+    one = firing(kit.subject, kit.dictionary, text)[0]
+    view = bench.post(f"/api/features/{one.feature}/test", json={"text": text}).json()
+    assert view["activations"][one.position] == pytest.approx(one.activation)
+    assert len(view["tokens"]) == len(view["activations"])
+    assert view["activations"][0] == 0
