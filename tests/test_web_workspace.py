@@ -140,6 +140,14 @@ def test_results_of_jobs_outlive_the_server(tmp_path):
     second.close()
 
 
+def test_a_result_of_another_version_is_not_found_and_no_fault(workspace):
+    workspace.keep_result(job("j1", GeneratedView(prompt="p", default="a", edited="b")))
+    with workspace._write() as write:
+        write("UPDATE results SET job = replace(job, 'prompt', 'text')")
+    with pytest.raises(NotFoundError, match="another version"):
+        workspace.result("j1")
+
+
 def test_a_workspace_that_cannot_be_is_refused_in_one_line(tmp_path):
     files.write_text(tmp_path / "file", "")
     with pytest.raises(FileError, match="is a file: give a folder"):

@@ -1267,6 +1267,9 @@ export interface components {
         /**
          * HarvestBody
          * @description An atlas of the kit's features, from texts that are given or from the small world's.
+         *
+         *     It is kept in the workspace, and from then on cards, densities and searches are from the latest that is, unless the
+         *     kit's own was made from more text.
          */
         HarvestBody: {
             /**
@@ -1297,6 +1300,11 @@ export interface components {
             dead: number;
             /** Positions */
             positions: number;
+            /**
+             * Used
+             * @description Whether cards are from it now: the kit's own stays where it was made from more text.
+             */
+            used: boolean;
         };
         /** HistogramView */
         HistogramView: {

@@ -78,14 +78,15 @@ class Bench:
         self.workspace.close()
 
     def look_for_atlas(self) -> None:
-        """The kit's atlas, else the latest that was harvested into this workspace."""
-        self.atlas: Atlas | None = None
-        if self.kit.atlas_path is not None:
-            self.atlas = self.kit.atlas
-        elif (path := self.workspace.atlas()) is not None:
-            self.atlas = Atlas.load(path)
-            self.atlas.check_fits(self.dictionary)
-        self.names_of = Names(self.subject, self.dictionary, self.workspace.labels, self.atlas)
+        """The latest that was harvested into this workspace, unless the kit's own was made from more text."""
+        found = None if self.kit.atlas_path is None else self.kit.atlas
+        if (path := self.workspace.atlas()) is not None:
+            made = Atlas.load(path)
+            made.check_fits(self.dictionary)
+            if found is None or made.positions >= found.positions:
+                found = made
+        self.atlas: Atlas | None = found
+        self.names_of = Names(self.subject, self.dictionary, self.workspace.labels, found)
 
     # --- the kit ------------------------------------------------------------------------------------------------
 

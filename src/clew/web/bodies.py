@@ -81,7 +81,11 @@ class AuditBody(Body):
 
 
 class HarvestBody(Body):
-    """An atlas of the kit's features, from texts that are given or from the small world's."""
+    """An atlas of the kit's features, from texts that are given or from the small world's.
+
+    It is kept in the workspace, and from then on cards, densities and searches are from the latest that is, unless the
+    kit's own was made from more text.
+    """
 
     kind: Literal["harvest"]
     tokens: int = Field(default=100_000, ge=1, le=1_000_000_000)

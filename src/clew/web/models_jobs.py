@@ -108,6 +108,8 @@ class HarvestMade(View):
     features: int
     dead: int
     positions: int
+    used: bool
+    """Whether cards are from it now: the kit's own stays where it was made from more text."""
 
 
 Result = Annotated[GraphMade | EffectView | GeneratedView | AuditView | HarvestMade, Field(discriminator="kind")]

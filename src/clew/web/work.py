@@ -149,7 +149,8 @@ def _harvest(bench: Bench, body: HarvestBody) -> tuple[str, Work]:
         bench.look_for_atlas()
         with Atlas.load(path) as atlas:
             dead = int((atlas.summary.density == 0).sum())
-            return HarvestMade(atlas=made, features=len(atlas), dead=dead, positions=atlas.positions)
+            used = bench.atlas is not None and bench.atlas.path == atlas.path
+            return HarvestMade(atlas=made, features=len(atlas), dead=dead, positions=atlas.positions, used=used)
 
     return "harvest", work
 

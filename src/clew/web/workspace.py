@@ -20,6 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from clew import files
 from clew.attribution.graph import Graph
 from clew.errors import FileError
@@ -195,7 +197,10 @@ class Workspace:
         rows = self._read("SELECT job FROM results WHERE id = ?", (job,))
         if not rows:
             raise NotFoundError(f"there is no job {job[:60]!r}")
-        return Job.model_validate_json(rows[0][0])
+        try:
+            return Job.model_validate_json(rows[0][0])
+        except ValidationError as error:
+            raise NotFoundError(f"job {job[:60]!r} was kept by another version of clew: ask for it again") from error
 
     # --- atlases ------------------------------------------------------------------------------------------------
 
