@@ -10,8 +10,10 @@ import torch
 import toy
 from toy import SMALL, D, L
 
+from clew.dictionary import Dictionary
 from clew.subject.subject import Subject
 from clew.training import Documents, selection, train_dictionary
+from clew.training import run as run_module
 from clew.training.activations import stream
 from clew.training.run import Run
 from clew.training.selection import activate
@@ -76,3 +78,22 @@ def _batch(subject: Subject, documents: Documents):
     sites = {"read_site": "mlp_in", "write_site": "mlp_raw_out"}
     drawn: Iterator = stream(subject, documents, **sites, batch=512, buffer=512, seed=7)
     return next(drawn)
+
+
+def test_a_large_run_is_folded_a_layer_at_a_time_and_saved_the_same(
+    subject: Subject, documents: Documents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    list(train_dictionary(subject, documents, SMALL, tmp_path / "whole", buffer=toy.BUFFER))
+    monkeypatch.setattr(run_module, "AT_ONCE", 0)
+    made = []
+    real = run_module._folded
+
+    def counted(run, i, *rest):
+        made.append(i)
+        return real(run, i, *rest)
+
+    monkeypatch.setattr(run_module, "_folded", counted)
+    list(train_dictionary(subject, documents, SMALL, tmp_path / "parts", buffer=toy.BUFFER))
+    assert made == [*range(L)] * (len(made) // L)  # in order, so that one at a time is held
+    fingerprints = {Dictionary.load(tmp_path / name / "dictionary").fingerprint for name in ("whole", "parts")}
+    assert len(fingerprints) == 1

@@ -8,7 +8,7 @@ folded back into it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from types import ModuleType
 
@@ -25,6 +25,8 @@ from clew.training.objective import FIRST_THRESHOLD
 from clew.training.rows import Rows, kernels_for
 
 __all__ = ["DictionaryConfig", "Features", "Run", "finished"]
+
+AT_ONCE = 256 << 20  # bytes of decoders up to which a run's Dictionary is made whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +157,31 @@ class Run:
         return Batch(inputs=inputs, outputs=outputs)
 
 
+class Folded(Mapping[int, Layer]):
+    """A run's layers in the model's own units, each made when it is asked for and kept until another is.
+
+    All of a large run at once would take its weights' memory a second time.
+    """
+
+    def __init__(self, run: Run, threshold: float | None, keep: Sequence[Bool[Tensor, " _"]] | None) -> None:
+        self.run, self.threshold, self.keep = run, threshold, keep
+        self._last: tuple[int, Layer] | None = None
+
+    def __getitem__(self, i: int) -> Layer:
+        if i not in range(self.run.n_layers):
+            raise KeyError(i)
+        if self._last is None or self._last[0] != i:
+            self._last = None  # before the next one is made
+            self._last = i, _folded(self.run, i, self.threshold, None if self.keep is None else self.keep[i])
+        return self._last[1]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.run.n_layers))
+
+    def __len__(self) -> int:
+        return self.run.n_layers
+
+
 def finished(
     run: Run, subject: Subject, threshold: float | None, keep: Sequence[Bool[Tensor, " _"]] | None = None
 ) -> Dictionary:
@@ -162,17 +189,20 @@ def finished(
 
     Decoders have norm one, but for TopK, which compares features as they were trained.
 
-    `threshold` is what activation times weight must exceed, in the units of training; for BatchTopK.
+    `threshold` is what activation times weight must exceed, in the units of training; for BatchTopK. A large one reads
+    the run's weights: it is what it is until the next step.
     """
     config = run.config
     read_site, write_site = config.sites()
     weight = run.scales["layer_weight"]
     weights = {} if bool((weight == 1).all()) else {"layer_weights": weight.tolist()}
-    layers = {i: _folded(run, i, threshold, None if keep is None else keep[i]) for i in range(run.n_layers)}
+    layers: Mapping[int, Layer] = Folded(run, threshold, keep)
+    if sum(own.decoder.weight.nbytes for own in run.layers) <= AT_ONCE:
+        layers = dict(layers)
     return Dictionary(
         kind=config.kind,
         layers=layers,
-        writes={i: tuple(run.written(i)) for i in layers},
+        writes={i: tuple(run.written(i)) for i in range(run.n_layers)},
         read_site=read_site,
         write_site=write_site,
         n_layers=run.n_layers,
@@ -186,12 +216,11 @@ def _folded(run: Run, i: int, fitted: float | None, keep: Tensor | None) -> Laye
     s, config, own = run.scales, run.config, run.layers[i]
     alive = torch.arange(len(own.norm)) if keep is None else keep.nonzero().flatten()
     scale = s["output_scale"][list(run.written(i))]
-    before = own.decoder.weight[alive]
-    decoder = before.view(len(alive), len(scale), -1) * scale[:, None]
+    decoder = own.decoder.weight[alive].view(len(alive), len(scale), -1).mul_(scale[:, None])
     size = decoder.flatten(1).norm(dim=1).clamp_min(1e-12)
     if config.nonlinearity == "topk":
         size = torch.ones_like(size)  # another scale would rank features differently
-    encoder = own.encoder.weight[alive] / s["input_scale"][i]
+    encoder = own.encoder.weight[alive].div_(s["input_scale"][i])
     skip = run.skip_of(i) * s["output_scale"][i] / s["input_scale"][i] if config.skip else None
     shift = s["output_centre"][i] if skip is None else s["output_centre"][i] - skip @ s["input_centre"][i]
     nonlinearity: Nonlinearity = ReLU()
@@ -203,10 +232,10 @@ def _folded(run: Run, i: int, fitted: float | None, keep: Tensor | None) -> Laye
         threshold = fitted / run.weight(i)[alive].clamp_min(1e-12) * size
         nonlinearity = BatchTopK(k=config.k, threshold=threshold)
     return Layer(
-        encoder=encoder * size[:, None],
         bias=(own.bias.weight[alive, 0] - encoder @ s["input_centre"][i]) * size,
+        encoder=encoder.mul_(size[:, None]),
         nonlinearity=nonlinearity,
-        decoder=decoder / size[:, None, None],
+        decoder=decoder.div_(size[:, None, None]),
         decoder_bias=run.decoder_bias.weight[i] * s["output_scale"][i] + shift,
         skip=skip,
     )
