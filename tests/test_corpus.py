@@ -19,20 +19,19 @@ from torch import Tensor
 from clew import files
 from clew.errors import FileError, InputError, MismatchError
 from clew.subject.subject import Subject
-from clew.training import activations, cache
+from clew.training import activations
 from clew.training.activations import Batch, buffer_positions, collect, stream
-from clew.training.cache import build_cache, cache_bytes, open_cache
 from clew.training.corpus import (
     CorpusConfig,
     Documents,
     encode_documents,
     load_tokens,
     open_corpus,
-    read_documents,
     sample_documents,
     save_tokens,
     split_held_out,
 )
+from clew.training.reading import read_documents
 
 TEXTS = ["w5 w8 w3", "w9 w22", "w4 w7 w7 w1 w2 w3 w4"]
 
@@ -63,6 +62,26 @@ def json_lines(folder: Path) -> CorpusConfig:
     return CorpusConfig(text=str(folder / "c.jsonl"), field="body")
 
 
+def json_file(folder: Path) -> CorpusConfig:
+    (folder / "c.json").write_text(json.dumps([{"body": text, "n": 1} for text in TEXTS], indent=1))
+    return CorpusConfig(text=str(folder / "c.json"), field="body")
+
+
+def json_in_lines(folder: Path) -> CorpusConfig:
+    (folder / "l.json").write_text("\n".join(json.dumps({"text": text}) for text in TEXTS))
+    return CorpusConfig(text=str(folder / "l.json"))
+
+
+def csv_file(folder: Path) -> CorpusConfig:
+    (folder / "c.csv").write_text("n,text\n" + "".join(f'1,"{text}"\n' for text in TEXTS))
+    return CorpusConfig(text=str(folder / "c.csv"))
+
+
+def tsv_file(folder: Path) -> CorpusConfig:
+    (folder / "c.tsv").write_text("n\ttext\n" + "".join(f"1\t{text}\n" for text in TEXTS))
+    return CorpusConfig(text=str(folder / "c.tsv"))
+
+
 def parquet_file(folder: Path) -> CorpusConfig:
     parquet.write_table(pyarrow.table({"text": TEXTS, "n": [1, 2, 3]}), folder / "d.parquet", row_group_size=2)
     return CorpusConfig(text=str(folder / "d.parquet"))
@@ -89,7 +108,10 @@ def folder_of_files(folder: Path) -> CorpusConfig:
     return CorpusConfig(text=str(folder / "g"))
 
 
-SOURCES = [text_lines, text_paragraphs, json_lines, parquet_file, parquet_of_ids, saved_dataset, folder_of_files]
+SOURCES = [
+    text_lines, text_paragraphs, json_lines, json_file, json_in_lines, csv_file, tsv_file, parquet_file, parquet_of_ids,
+    saved_dataset, folder_of_files,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda s: s.__name__)
@@ -109,7 +131,7 @@ def test_a_file_that_is_one_document_keeps_its_lines_and_is_cut_at_a_lines_end(
     path.write_text("one\n\ntwo\nthree")
     config = CorpusConfig(text=str(path), cut="file")
     assert list(read_documents(config)) == ["one\n\ntwo\nthree"]
-    monkeypatch.setattr("clew.training.corpus.PIECE", 4)
+    monkeypatch.setattr("clew.training.reading.PIECE", 4)
     assert list(read_documents(config)) == ["one\n\ntwo", "three"]
 
 
@@ -128,6 +150,15 @@ def test_bos_goes_where_the_config_says(small: Subject) -> None:
     assert rows_of(encode_documents(adding, [long, "w9"], bos="never", context=4)) == rows_of(never)
     ids = encode_documents(small, [[5, 6, 7, 8, 9], [0, 1]], context=4)
     assert rows_of(ids) == [[5, 6, 7, 8], [9], [0, 1]]  # taken as they are
+
+
+def test_no_row_is_longer_than_the_context(small: Subject) -> None:
+    with pytest.raises(InputError, match="room for its BOS alone: give a context of 2 or more"):
+        encode_documents(small, TEXTS, context=1)
+    for context, bos in ((1, "never"), (1, "document"), (2, "row"), (3, "row")):
+        rows = rows_of(encode_documents(small, TEXTS, context=context, bos=bos))
+        assert max(map(len, rows)) == context
+        assert [i for row in rows for i in row if i] == [int(word[1:]) for text in TEXTS for word in text.split()]
 
 
 @settings(max_examples=40, deadline=None)
@@ -171,6 +202,12 @@ def test_a_text_that_cannot_be_read_is_refused_by_name(small: Subject, tmp_path:
     (tmp_path / "a.jsonl").write_text('{"text": "w1"}\n{"text"')
     (tmp_path / "b.jsonl").write_text('{"txt": "w1"}\n')
     (tmp_path / "c.jsonl").write_text('{"text": 5}\n')
+    (tmp_path / "a.json").write_text('{"text": "w1"')
+    (tmp_path / "b.json").write_text('[{"txt": "w1"}]')
+    (tmp_path / "b.csv").write_text("txt\nw1\n")
+    (tmp_path / "c.csv").write_text('text\n"w1\n')
+    (tmp_path / "d.csv").write_text("")
+    (tmp_path / "e.json").write_text('{\n"text": "w1"}')
     (tmp_path / "d.parquet").write_bytes(b"PAR1 and no more")
     (tmp_path / "e.txt").write_bytes(b"\xff\xfe\x00")
     parquet.write_table(pyarrow.table({"body": TEXTS}), tmp_path / "f.parquet")
@@ -181,6 +218,12 @@ def test_a_text_that_cannot_be_read_is_refused_by_name(small: Subject, tmp_path:
         ("a.jsonl", FileError, "line 2 of .* is not JSON"),
         ("b.jsonl", InputError, "no field 'text': there is txt"),
         ("c.jsonl", InputError, "neither text nor token ids"),
+        ("a.json", FileError, r"a\.json is not whole JSON"),
+        ("b.json", InputError, "no field 'text': there is txt"),
+        ("b.csv", InputError, "no field 'text': there is txt"),
+        ("c.csv", FileError, r"c\.csv cannot be read as a table"),
+        ("d.csv", InputError, "the corpus is empty"),
+        ("e.json", FileError, "holds no list of documents"),
         ("d.parquet", FileError, "not a whole Parquet file"),
         ("e.txt", FileError, "not a UTF-8 text file"),
         ("f.parquet", InputError, "no column 'text': there are body"),
@@ -246,65 +289,6 @@ def documents(small: Subject) -> Documents:
     generator = torch.Generator().manual_seed(0)
     lengths = torch.randint(2, 20, (40,), generator=generator).tolist()
     return encode_documents(small, [torch.randint(1, 97, (n,), generator=generator) for n in lengths])
-
-
-def test_a_cache_gives_the_batches_of_the_running_model(small: Subject, documents: Documents, tmp_path: Path) -> None:
-    sites = {"read_site": "mlp_in", "write_site": "mlp_out"}
-    cache.SHARD_BYTES, before = 30_000, cache.SHARD_BYTES
-    try:
-        done = list(build_cache(small, documents, tmp_path, **sites))
-        shards = sorted(tmp_path.glob("*.safetensors"))
-        assert done[-1] == (40, 40)
-        assert len(done) == len(shards) > 3
-        stored = sum(files.load_tensors(path)["activations"].nbytes for path in shards)
-        assert stored == cache_bytes(small, documents)
-        cached = open_cache(small, documents, tmp_path, **sites)
-        for one, two in zip(islice(batches(small, documents), 60), islice(batches(small, cached), 60), strict=True):
-            torch.testing.assert_close(one.inputs, two.inputs, rtol=1e-3, atol=1e-3)
-            torch.testing.assert_close(one.outputs, two.outputs, rtol=1e-3, atol=1e-3)
-        # a build that was stopped writes what is missing, and only that
-        times = {path: path.stat().st_mtime_ns for path in shards}
-        content = shards[2].read_bytes()
-        shards[2].unlink()
-        with pytest.raises(FileError, match="lacks 00002"):
-            open_cache(small, documents, tmp_path, **sites)
-        assert len(list(build_cache(small, documents, tmp_path, **sites))) == 1
-        assert shards[2].read_bytes() == content
-        assert all(path.stat().st_mtime_ns == times[path] for path in shards if path != shards[2])
-    finally:
-        cache.SHARD_BYTES = before
-    other = documents.slice(1, 30)
-    for make in (open_cache, lambda *a, **k: next(build_cache(*a, **k))):
-        with pytest.raises(MismatchError, match="another model or text"):
-            make(small, other, tmp_path, **sites)
-
-
-def test_a_cache_without_room_or_beyond_16_bits_is_refused(
-    small: Subject, documents: Documents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sites = {"read_site": "mlp_in", "write_site": "mlp_out"}
-    monkeypatch.setattr(files, "free_bytes", lambda path: cache.SPARE + cache_bytes(small, documents) - 1)
-    with pytest.raises(FileError, match=r"0\.0 GB in .*, 1\.1 GB are free"):
-        next(build_cache(small, documents, tmp_path / "a", **sites))
-    assert not (tmp_path / "a").exists()
-    monkeypatch.setattr(files, "free_bytes", lambda path: cache.SPARE + cache_bytes(small, documents))
-    assert len(list(build_cache(small, documents, tmp_path / "a", **sites))) == 1
-    bias = small.model.transformer.h[1].mlp.c_proj.bias
-    with changed(bias, 7e4), pytest.raises(InputError, match="layer 1 reach 7e"):
-        next(build_cache(small, documents, tmp_path / "b", **sites))
-
-
-class changed:  # noqa: N801
-    """A parameter filled with one value for a while."""
-
-    def __init__(self, parameter: Tensor, value: float) -> None:
-        self.parameter, self.value, self.before = parameter, value, parameter.detach().clone()
-
-    def __enter__(self) -> None:
-        self.parameter.data.fill_(self.value)
-
-    def __exit__(self, *_: object) -> None:
-        self.parameter.data.copy_(self.before)
 
 
 def test_an_infinite_activation_names_its_layer_and_batch(small: Subject, documents: Documents) -> None:

@@ -51,10 +51,15 @@ def check_fills(subject: Subject, documents: Documents, buffer: int) -> None:
         )
 
 
-def collect(subject: Subject, documents: Documents, rows: Int[Tensor, " n"], read_site: str, write_site: str) -> Batch:
-    """The activations of some rows at every position that counts, rows sorted by length; InputError at NaN."""
+def collect(
+    subject: Subject, documents: Documents, rows: Int[Tensor, " n"], read_site: str, write_site: str, where: str = ""
+) -> Batch:
+    """The activations of some rows at every position that counts, rows sorted by length.
+
+    InputError at NaN, which says the layer, and `where` the rows are.
+    """
     held = _gather(subject, documents, rows, read_site, write_site)
-    _check_finite(held, read_site, write_site, "")
+    _check_finite(held, read_site, write_site, where)
     return held
 
 

@@ -8,6 +8,7 @@ piece. Shards that are there already are kept, so that a build that was stopped 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from clew.subject.subject import Subject
 from clew.training.activations import Batch, collect, parts_of
 from clew.training.corpus import Documents
 
-SCHEMA = 1
+SCHEMA = 2  # 2: the mark of all weights
 SHARD_BYTES = 256 << 20
 SPARE = 1 << 30  # bytes that must stay free on the disk
 
@@ -81,12 +82,15 @@ def build_cache(
     if (folder / "cache.json").exists() and files.read_json(folder / "cache.json") != about:
         raise MismatchError(f"{folder} holds the activations of another model or text: give another folder")
     shards = _shards(subject, documents).tolist()
-    missing = [i for i in range(len(shards) - 1) if not _path(folder, i).is_file()]
+    counts = _counts(documents, torch.tensor(shards))
+    missing = [i for i, n in enumerate(counts) if not _is_whole(_path(folder, i), n, subject)]
     check_room(folder, cache_bytes(subject, documents) * len(missing) // max(1, len(shards) - 1))
     files.write_json(folder / "cache.json", about)
     for i in missing:
         rows = torch.arange(shards[i], shards[i + 1])
-        files.save_tensors(_path(folder, i), {"activations": _halved(subject, documents, rows, read_site, write_site)})
+        where = f" in batch {i}, rows {shards[i]} to {shards[i + 1] - 1} of the text"
+        held = collect(subject, documents, rows, read_site, write_site, where)
+        files.save_tensors(_path(folder, i), {"activations": _halved(documents, rows, held)})
         yield shards[i + 1], len(documents)
 
 
@@ -98,9 +102,9 @@ def open_cache(
     if files.read_json(folder / "cache.json") != _about(subject, documents, read_site, write_site):
         raise MismatchError(f"{folder} holds the activations of another model or text: give another folder")
     shards = _shards(subject, documents)
-    for i in range(len(shards) - 1):
-        if not _path(folder, i).is_file():
-            raise FileError(f"{folder} lacks {_path(folder, i).name}: finish building the cache")
+    for i, n in enumerate(_counts(documents, shards)):
+        if not _is_whole(_path(folder, i), n, subject):
+            raise FileError(f"{folder} lacks {_path(folder, i).name}, or it is not whole: finish building the cache")
     starts = torch.cat([torch.zeros(1, dtype=torch.long), documents.counts.cumsum(0)])
     cache = Cache(folder=folder, starts=starts, shards=shards, read_site=read_site, write_site=write_site)
     return replace(documents, cache=cache)
@@ -111,15 +115,23 @@ def _path(folder: Path, shard: int) -> Path:
 
 
 def _about(subject: Subject, documents: Documents, read_site: str, write_site: str) -> dict[str, object]:
-    """What must agree between a cache and its use; a few weights stand for the model."""
-    weights = [float(p.detach().double().sum()) for p in list(subject.model.parameters())[:8]]
+    """What must agree between a cache and its use."""
     return {
         "format": "clew.activations",
         "schema": SCHEMA,
-        "model": [subject.n_layers, subject.d_model, weights],
+        "model": [subject.n_layers, subject.d_model, _weights_mark(subject)],
         "text": documents.mark,
         "sites": [read_site, write_site],
     }
+
+
+def _weights_mark(subject: Subject) -> str:
+    """SHA-256 of every parameter and of the order in which they come."""
+    digest = hashlib.sha256()
+    for name, parameter in subject.model.named_parameters():
+        digest.update(name.encode())
+        digest.update(parameter.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _shards(subject: Subject, documents: Documents) -> Int[Tensor, " bound"]:
@@ -128,6 +140,24 @@ def _shards(subject: Subject, documents: Documents) -> Int[Tensor, " bound"]:
     number = (documents.counts.cumsum(0) - documents.counts) // room
     first = torch.nonzero(number.diff(prepend=torch.tensor([-1])))[:, 0]
     return torch.cat([first, torch.tensor([len(documents)])])
+
+
+def _counts(documents: Documents, shards: Int[Tensor, " bound"]) -> list[int]:
+    """The positions of every shard."""
+    ends = torch.cat([torch.zeros(1, dtype=torch.long), documents.counts.cumsum(0)])
+    return ends[shards].diff().tolist()
+
+
+def _is_whole(path: Path, positions: int, subject: Subject) -> bool:
+    """Whether a shard is there with all of its positions; its size alone is read."""
+    if not path.is_file():
+        return False
+    try:
+        found = files.load_tensors(path)
+    except FileError:
+        return False
+    shape = (positions, 2, subject.n_layers, subject.d_model)
+    return "activations" in found and found["activations"].shape == shape
 
 
 def check_room(folder: Path, needed: int) -> None:
@@ -140,9 +170,8 @@ def check_room(folder: Path, needed: int) -> None:
         )
 
 
-def _halved(subject: Subject, documents: Documents, rows: Int[Tensor, " n"], read_site: str, write_site: str) -> Tensor:
+def _halved(documents: Documents, rows: Int[Tensor, " n"], held: Batch) -> Tensor:
     """Inputs and outputs of some rows in their own order, `pos side layer d_model`, in float16."""
-    held = collect(subject, documents, rows, read_site, write_site)
     both = torch.stack([held.inputs, held.outputs]).permute(2, 0, 1, 3)
     largest = both.abs().amax((0, 1, 3))
     if float(largest.max()) > torch.finfo(torch.float16).max:

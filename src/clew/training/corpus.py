@@ -1,6 +1,7 @@
 """Text for training: from whatever holds it to rows of token ids.
 
-1. `read_documents` yields the documents of a file or data set one by one, in the order in which they lie there.
+1. `read_documents` (`clew.training.reading`) yields the documents of a file or data set one by one, in the order in
+   which they lie there.
 2. `encode_documents` makes rows of them. A document is one row, or several when it is longer than the context; nothing
    is laid behind something else, so that no document sees another and every row is a prompt that stands alone. Little
    is lost by it: the model is given rows of like length together.
@@ -12,12 +13,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -27,13 +27,13 @@ from torch import Tensor
 from clew import files
 from clew.errors import FileError, InputError, MismatchError
 from clew.subject.subject import Subject
+from clew.training.reading import read_documents
 from clew.training.source import Bos, CorpusConfig
 
 if TYPE_CHECKING:
     from clew.training.cache import Cache
 
 AT_ONCE = 1 << 22  # characters given to the tokenizer together
-PIECE = 1 << 20  # characters after which a file that is one document is cut, at a line's end
 SCHEMA = 1
 
 __all__ = [
@@ -137,93 +137,6 @@ def open_corpus(
     return encode_documents(subject, documents, bos=config.bos, context=config.context, positions=positions)
 
 
-# Reading
-
-
-def read_documents(config: CorpusConfig) -> Iterator[str | list[int]]:
-    """The documents of a file or dataset in their order; FileError when there is none, InputError for a wrong field."""
-    path = Path(config.text)
-    if path.is_dir():
-        return _values(_dataset(config), config)
-    if path.is_file():
-        match path.suffix:
-            case ".jsonl" | ".ndjson":
-                return _values(_json_lines(config.text), config)
-            case ".parquet":
-                return _checked(files.parquet_column(path, config.field), config)
-            case _:
-                return _pieces(path, config.cut)
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", config.text) and not path.suffix:
-        return _values(_dataset(config), config)
-    raise FileError(f"no text at {config.text}: give a file, a dataset's folder or hub id, samples, or world")
-
-
-def _pieces(path: Path, cut: str) -> Iterator[str | list[int]]:
-    """The documents of a plain text file."""
-    held: list[str] = []
-    size = 0
-    for line in files.lines(path):
-        ends = cut == "line" or (cut == "paragraph" and not line.strip()) or size > PIECE
-        if ends and held:
-            yield "\n".join(held)
-            held, size = [], 0
-        if line.strip() or cut == "file":
-            held.append(line)
-            size += len(line)
-    if held and any(line.strip() for line in held):
-        yield "\n".join(held)
-
-
-def _json_lines(path: str) -> Iterator[Any]:
-    for number, line in enumerate(files.lines(path), 1):
-        if line.strip():
-            try:
-                yield json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise FileError(f"line {number} of {path} is not JSON") from error
-
-
-def _dataset(config: CorpusConfig) -> Iterator[Any]:
-    """The rows of a dataset saved in a folder, of a folder of data files, or streamed from the hub."""
-    import datasets
-
-    path = Path(config.text)
-    saved = any((path / name).is_file() for name in ("state.json", "dataset_dict.json"))
-    try:
-        if saved:
-            found = datasets.load_from_disk(config.text)
-            if isinstance(found, datasets.DatasetDict):
-                if config.split not in found:
-                    raise InputError(f"{path} has no split {config.split!r}: there are {', '.join(found)}")
-                found = found[config.split]
-        else:
-            found = datasets.load_dataset(config.text, split=config.split, streaming=True)
-        yield from found
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        why = (str(error).splitlines() or [type(error).__name__])[0]
-        raise FileError(f"cannot read the dataset {config.text}: {why}") from error
-
-
-def _values(rows: Iterable[Any], config: CorpusConfig) -> Iterator[str | list[int]]:
-    return _checked((_field(row, config) for row in rows), config)
-
-
-def _field(row: Any, config: CorpusConfig) -> Any:
-    if not isinstance(row, dict) or config.field not in row:
-        there = ", ".join(row) if isinstance(row, dict) else type(row).__name__
-        raise InputError(f"{config.text} has no field {config.field!r}: there is {there}")
-    return row[config.field]
-
-
-def _checked(values: Iterable[Any], config: CorpusConfig) -> Iterator[str | list[int]]:
-    """Texts or lists of token ids; rows without a value are passed over."""
-    for value in values:
-        if isinstance(value, str) or (isinstance(value, list) and all(isinstance(i, int) for i in value)):
-            yield value
-        elif value is not None:
-            raise InputError(f"field {config.field!r} of {config.text} holds neither text nor token ids")
-
-
 # Rows
 
 
@@ -240,6 +153,8 @@ def encode_documents(
     InputError when there is no row with a position to train on, MismatchError when an id is not in the vocabulary.
     """
     longest = min(context or subject.context_length, subject.context_length)
+    if longest == 1 and bos == "row" and getattr(subject.tokenizer, "bos_token_id", None) is not None:
+        raise InputError("a row of one token has room for its BOS alone: give a context of 2 or more, or --bos never")
     special, n_vocab = subject.special_ids, len(subject.unembedding)
     rows: list[np.ndarray] = []
     counted = 0

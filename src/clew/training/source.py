@@ -15,10 +15,10 @@ class CorpusConfig:
     """Where text comes from, and how it becomes rows and batches."""
 
     text: str = "world"
-    """A text, .jsonl, .parquet or token file; a dataset's folder or hub id; samples (the model's own); world (the small
-    world's corpus)."""
+    """A text, .jsonl, .json, .csv, .tsv, .parquet or token file; a dataset's folder or hub id; samples (the model's
+    own); world (the small world's corpus)."""
     field: str = "text"
-    """Where JSONL, Parquet and datasets keep a document, as text or as token ids."""
+    """Where JSON, CSV, Parquet and datasets keep a document, as text or as token ids."""
     split: str = "train"
     """The part of a dataset that is read."""
     cut: Literal["line", "paragraph", "file"] = "line"
