@@ -145,7 +145,6 @@ def test_an_endpoint_that_refuses_every_call_ends_the_work_in_one_line(status, s
         (200, '{"choices": [{"message": {}}]}', {}),
         (200, '{"choices": [{"message": {"content": null}}]}', {}),
         (200, '{"choices": [{"message": {"content": " "}}]}', {}),
-        (200, '{"choices": [{"message": {"content": "x"}}], "usage": [1]}', {}),
         (400, "too long", {}),
     ],
 )
@@ -154,6 +153,27 @@ def test_a_reply_in_another_format_is_a_failed_call(reply):
         with pytest.raises(CallError):
             opened.ask(HELLO)
         assert len(chat.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        "null", "[1]", "{}", '"much"', '{"prompt_tokens": null, "completion_tokens": null}',
+        '{"prompt_tokens": -500, "completion_tokens": -1}', '{"prompt_tokens": 0, "completion_tokens": 0}',
+        '{"prompt_tokens": 1e400, "completion_tokens": NaN}', '{"prompt_tokens": 1e12, "completion_tokens": true}',
+        '{"prompt_tokens": 1000000000000, "completion_tokens": "12"}',
+    ],
+)  # fmt: skip
+def test_usage_that_is_missing_or_cannot_be_is_estimated_and_never_lowers_what_is_spent(usage):
+    reply = '{"choices": [{"message": {"content": "x"}}], "usage": ' + usage + "}"
+    with (
+        chat_server(lambda n, body: (200, reply, {})) as chat,
+        endpoint(chat, price_in=1.0, price_out=1.0) as opened,
+    ):
+        for calls in (1, 2):
+            assert opened.ask(HELLO).text == "x"
+            assert opened.spent.tokens == calls * opened.cost(HELLO).tokens
+            assert opened.spent.money == pytest.approx(calls * opened.cost(HELLO).money)
 
 
 @pytest.mark.parametrize(
@@ -306,6 +326,25 @@ def test_an_answer_is_read_with_or_without_a_fence_and_unclear_is_known():
     assert read_label('{"label": " a\\n b "}') == "a b"
     assert read_label('```json\n{"label": "a"}\n```') == "a"
     assert read_label('{"label": "Unclear."}') == "unclear"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<think>It may be {"label": "b"}.</think>\n{"label": "a"}',
+        'It may be b.\n</think>\n\n```json\n{"label": "a"}\n```',
+        'Here is the name:\n```json\n{"label": "a"}\n```\nI hope that it helps.',
+        '```\n{"label": "b"}\n```\nor rather\n```\n{"label": "a"}\n```',
+    ],
+)
+def test_thoughts_before_an_answer_and_text_around_its_fence_are_taken_off(text):
+    assert read_label(text) == "a"
+
+
+def test_thoughts_without_an_answer_are_none():
+    for text in ('<think>{"label": "a"}</think>', '<think>\n{"label": "a"}', 'Surely {"label": "a"}'):
+        with pytest.raises(CallError, match="not JSON"):
+            read_label(text)
 
 
 # --- judging --------------------------------------------------------------------------------------------------------

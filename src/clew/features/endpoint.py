@@ -25,6 +25,7 @@ Messages = Sequence[dict[str, str]]
 _AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 _REFUSED = {401: "the key is missing or wrong", 403: "the key may not do that", 404: "no such address or model"}
 _LONGEST_WAIT = 60.0  # seconds between two tries
+_MOST_TOKENS = 10_000_000  # of one call: more than any model reads
 _BYTES_A_TOKEN = 3  # of a prompt: below the four of English, so that the count is rather too high than too low
 
 
@@ -128,11 +129,11 @@ class Endpoint:
         try:
             value: Any = response.json()
             text = value["choices"][0]["message"]["content"]
-            usage = value.get("usage") or {}
-            tokens_in = int(usage.get("prompt_tokens", cost.tokens_in))
-            tokens_out = int(usage.get("completion_tokens", cost.tokens_out))
+            usage = value.get("usage")
         except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
             return None, "the endpoint's reply is not in the OpenAI format", None, cost
+        tokens_in = _counted(usage, "prompt_tokens", cost.tokens_in)
+        tokens_out = _counted(usage, "completion_tokens", cost.tokens_out)
         used = self._priced(1, tokens_in, tokens_out)
         if not isinstance(text, str) or not text.strip():
             return None, "the answer is empty", None, used
@@ -168,6 +169,12 @@ class Endpoint:
             self._reserved = added(self._reserved, cost, -1)
             self._spent = added(self._spent, used)
             self._settled.notify_all()
+
+
+def _counted(usage: Any, name: str, estimated: int) -> int:
+    """A number of tokens as an endpoint reports it; as estimated where it reports none, or one that cannot be."""
+    found = usage.get(name) if isinstance(usage, dict) else None
+    return found if type(found) is int and 0 < found <= _MOST_TOKENS else estimated
 
 
 def added(one: Spent, other: Spent, sign: int = 1) -> Spent:

@@ -74,15 +74,21 @@ class Asker:
 
 
 def _object(text: str) -> dict[str, Any]:
-    """The JSON object that an answer is, a fence around it taken off; CallError when it is none."""
-    fenced = re.fullmatch(r"\s*```(?:json)?\s*(.*?)\s*```\s*", text, re.DOTALL)
-    try:
-        value = json.loads(fenced[1] if fenced else text)
-    except (ValueError, RecursionError) as error:
-        raise CallError("the answer is not JSON") from error
-    if not isinstance(value, dict):
-        raise CallError("the answer is not a JSON object")
-    return value
+    """The JSON object that an answer is: what the model thought aloud, and text around a fence, are taken off.
+
+    CallError when there is none.
+    """
+    said = re.sub(r".*</think>", "", text, flags=re.DOTALL)  # some servers swallow the mark that opens it
+    fenced = re.findall(r"```(?:json)?\s*(.*?)\s*```", said, re.DOTALL)
+    for part in (said, *reversed(fenced)):
+        try:
+            value = json.loads(part)
+        except (ValueError, RecursionError):
+            continue
+        if not isinstance(value, dict):
+            raise CallError("the answer is not a JSON object")
+        return value
+    raise CallError("the answer is not JSON")
 
 
 def read_label(text: str) -> str:
