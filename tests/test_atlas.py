@@ -161,6 +161,14 @@ def test_a_newer_schema_is_refused(path):
         Atlas.load(path)
 
 
+def test_an_older_schema_is_refused(path):
+    content = bytearray(path.read_bytes())
+    content[60:64] = (1).to_bytes(4)
+    path.write_bytes(content)
+    with pytest.raises(FileError, match=r"a\.sqlite has schema 1, this program reads 2: harvest it anew"):
+        Atlas.load(path)
+
+
 @pytest.mark.parametrize("feature", ["L9/0", "L0/40", "L1/99999"])
 def test_a_feature_that_is_not_there_is_named(harvested, feature):
     with Atlas.load(harvested) as atlas, pytest.raises(InputError, match=f"no feature {feature}"):

@@ -103,17 +103,24 @@ def test_texts_tokens_and_examples_find_what_the_library_finds(kit: Kit) -> None
     summary = kit.atlas.summary
     own = {layer: summary.layer == layer for layer, _ in kit.atlas.layers}
     largest = {layer: summary.max_activation[rows] for layer, rows in own.items()}
-    fired = by_feature(firing(kit.subject, kit.dictionary, PROMPT, largest=largest))
-    found = kit.atlas.search(text=PROMPT, limit=8)
-    assert [(hit.feature, hit.value, hit.share) for hit in found] == [
-        (one.feature, one.activation, one.share) for one in fired[:8]
-    ]
+    for order in ("share", "activation"):
+        fired = by_feature(firing(kit.subject, kit.dictionary, PROMPT, largest=largest, order=order))
+        found = kit.atlas.search(text=PROMPT, limit=8, order=order)
+        assert [(hit.feature, hit.value, hit.share) for hit in found] == [
+            (one.feature, one.activation, one.share) for one in fired[:8]
+        ]
+        best = [one.share if order == "share" else one.activation for one in fired]
+        assert best == sorted(best, reverse=True)
+    assert found == kit.atlas.search(text=PROMPT, limit=8)
     assert all(hit.label for hit in found)
     (paris,) = kit.subject.token_ids(" Paris")
-    for hit in kit.atlas.search(token="Paris", limit=5):
+    promoting = kit.atlas.search(token="Paris", limit=5)
+    assert len(promoting) == 5
+    for hit in promoting:
         assert paris in [weight.token_id for weight in kit.atlas[hit.feature].promoted[:5]]
     like = kit.atlas.search(like=found[0].feature)
     near = kit.atlas[found[0].feature].nearest_decoder
+    assert near
     assert [(hit.feature, hit.value) for hit in like if hit.how == "writes alike"] == [
         (each.feature, each.value) for each in near
     ]

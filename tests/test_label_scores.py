@@ -48,7 +48,9 @@ def test_a_right_label_is_found_right_and_another_features_label_is_chance(label
 @pytest.mark.parametrize("label", PLANTED)
 def test_a_wrong_label_is_no_better_than_its_null(label):
     other = PLANTED['the token "paints"' if "paints" not in label else 'before "because"']
-    for score in score_label(other, label, TokenJudge(), ['after "nothing"']):
+    scores = score_label(other, label, TokenJudge(), ['after "nothing"'])
+    assert [score.test for score in scores] == ["detection", "fuzzing"]
+    for score in scores:
         assert score.value <= 0.6
         assert score.low <= score.null <= score.high
 

@@ -89,8 +89,40 @@ def test_vectors_are_made_once_and_again_when_their_file_is_damaged(store, tmp_p
     assert [hit.text for hit, _ in found.nearest("b", limit=9)] == ["abb", "aaa", "aaa", "ccc"]
     path = tmp_path / "labels.letters.safetensors"
     path.write_bytes(path.read_bytes()[:100])
-    assert meanings(store, third).texts == ("aaa", "abb", "ccc")
+    with LabelStore(store.path, "aaaa") as anew:
+        assert meanings(anew, third).texts == ("aaa", "abb", "ccc")
     assert third.asked == ["aaa", "abb", "ccc"]
+
+
+def test_an_index_is_kept_in_memory_until_a_label_is_added_or_withdrawn_by_whatever_process(store, monkeypatch):
+    from clew.features import search
+
+    read, load = [], search._load
+    monkeypatch.setattr(search, "_load", lambda path: read.append(path) or load(path))
+
+    def found():
+        return [hit.text for hit, _ in meanings(store, Letters()).nearest("b", limit=9)]
+
+    assert found() == found() == ["bbb", "abb", "aaa", "aaa"]
+    assert len(read) == 1
+    with LabelStore(store.path, "aaaa") as other:
+        (number,) = other.add([label("bbbbb", 8)])
+    assert found() == found() == ["bbb", "bbbbb", "abb", "aaa", "aaa"]
+    assert len(read) == 2
+    store.withdraw(number)
+    assert found() == found() == ["bbb", "abb", "aaa", "aaa"]
+    assert len(read) == 3
+    with LabelStore(store.path, "aaaa") as other:
+        other.add([label("aab", 1)])  # in place of "bbb"
+    assert found() == ["abb", "aab", "aaa", "aaa"]
+
+
+def test_a_search_by_meaning_among_some_features_finds_what_is_nearest_of_theirs(store):
+    index = meanings(store, Letters())
+    some = {FeatureId(0, n) for n in (1, 2, 3, 4)}
+    assert [hit.feature.index for hit, _ in index.nearest_among("a", some)] == [4, 2, 1]
+    assert [hit.feature.index for hit, _ in index.nearest_among("a", some, limit=1)] == [4]
+    assert index.nearest_among("a", set()) == []
 
 
 def test_labels_of_another_dictionary_are_not_found_by_meaning(store, tmp_path):

@@ -96,6 +96,9 @@ class Atlas:
         opened = files.read_database(path, what="an atlas", mark=MARK, schema=SCHEMA)
         try:
             with files.database_errors(path):
+                ((schema,),) = opened.execute("PRAGMA user_version").fetchall()
+                if schema != SCHEMA:
+                    raise FileError(f"{path} has schema {schema}, this program reads {SCHEMA}: harvest it anew")
                 meta = {key: json.loads(value) for key, value in opened.execute("SELECT key, value FROM meta")}
             return cls.reading(path, opened, meta)
         except (KeyError, TypeError, ValueError) as error:
@@ -352,6 +355,11 @@ class Atlas:
                 query = f"SELECT id, text FROM tokens WHERE id IN ({marks})"
                 self._known_texts.update(self.opened.execute(query).fetchall())
         return {token: self._known_texts[token] for token in tokens if token in self._known_texts}
+
+    @cached_property
+    def kept(self) -> dict[Any, Any]:
+        """What searches keep in memory between two of them."""
+        return {}
 
     @cached_property
     def _known_texts(self) -> dict[int, str]:

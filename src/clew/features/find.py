@@ -6,7 +6,7 @@ kit.atlas.search(text="The capital of France is") # what fires on it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,33 +64,39 @@ class Finder:
         like: FeatureId | str | None = None,
         by_token: bool = False,
         max_density: float = 1.0,
+        order: by.Order = "activation",
+        within: Collection[FeatureId] | None = None,
         limit: int = 20,
         report: Callable[[int, int], None] | None = None,
     ) -> list[Hit]:
         """Features found in one way, the best first. InputError unless exactly one way is given.
 
-        `words` stand in labels, or words that begin with them do; `meaning` needs the extra minilm; `token` is
-        promoted; `text` makes features fire (`by_token`: the strongest at each token; denser ones than `max_density`
-        are left out); `like` is a feature.
+        `words` stand in labels, or words that begin with them do; `meaning` needs the extra minilm; `token` is one of
+        the five that a feature promotes most; `text` makes features fire, the strongest by `order` (`by_token`: at each
+        token; denser ones than `max_density` are left out); `like` is a feature. Only features `within` are found.
         """
         given = dict(zip(WAYS, (words, meaning, token, text, like), strict=True))
         if sum(way is not None for way in given.values()) != 1:
             raise InputError(f"search in one way: {', '.join(WAYS)}")
         if limit < 1:
             raise InputError(f"the limit is {limit}: give at least one")
+        if not 0 <= max_density <= 1:
+            raise InputError(f"the largest density is {max_density:g}: it is a share between 0 and 1")
+        wide = limit if within is None else len(self.atlas)  # of all of which those within are kept
         with self._store(make=meaning is not None) as store:
             if words is not None:
-                found = self._by_words(store, words, limit)
+                found = self._by_words(store, words, wide)
             elif meaning is not None:
                 assert store is not None
-                index = by.meanings(store, _encoder(), report, atlas=self.atlas)
-                found = [_hit(label, cosine) for label, cosine in index.nearest(meaning, limit=limit)]
+                found = self._by_meaning(store, meaning, within, limit, report)
             elif token is not None:
-                found = [Hit(feature=each, label="", by="") for each in self._promoting(token, limit)]
+                found = [Hit(feature=each, label="", by="") for each in self._promoting(token, wide)]
             elif text is not None:
-                found = self._firing(text, by_token, max_density, limit)
+                found = self._firing(text, by_token, max_density, order, within, limit)
             else:
-                found = self._alike(like if isinstance(like, FeatureId) else FeatureId.parse(str(like)), limit)
+                found = self._alike(like if isinstance(like, FeatureId) else FeatureId.parse(str(like)), wide)
+            if within is not None and not by_token:
+                found = [hit for hit in found if hit.feature in within][:limit]
             return self._named(found, store)
 
     @contextmanager
@@ -114,6 +120,23 @@ class Finder:
             hits |= {feature: _hit(label) for feature, label in self.atlas.rules(rest).items()}
         return list(hits.values())[:limit]
 
+    def _by_meaning(
+        self,
+        store: LabelStore,
+        meaning: str,
+        within: Collection[FeatureId] | None,
+        limit: int,
+        report: Callable[[int, int], None] | None,
+    ) -> list[Hit]:
+        if (encoder := self.atlas.kept.get("encoder")) is None:
+            encoder = self.atlas.kept["encoder"] = _encoder()
+        index = by.meanings(store, encoder, report, atlas=self.atlas)
+        if within is None:
+            found = index.nearest(meaning, limit=limit)
+        else:
+            found = index.nearest_among(meaning, within, limit=limit)
+        return [_hit(label, cosine) for label, cosine in found]
+
     def _promoting(self, token: str, limit: int) -> list[FeatureId]:
         subject = self._model()[0]
         ids = {found[0] for form in (token, " " + token) if len(found := subject.token_ids(form)) == 1}
@@ -121,9 +144,19 @@ class Finder:
             raise InputError(f"{token!r} is not one token of {subject.name}: give a shorter word")
         return by.promoting(self.atlas, self.atlas.summary.promoted, ids, limit)
 
-    def _firing(self, text: str, by_token: bool, max_density: float, limit: int) -> list[Hit]:
+    def _firing(
+        self,
+        text: str,
+        by_token: bool,
+        max_density: float,
+        order: by.Order,
+        within: Collection[FeatureId] | None,
+        limit: int,
+    ) -> list[Hit]:
         subject, dictionary = self._model()
-        found = by.firing(subject, dictionary, text, at_most=max_density, **self.atlas.levels())
+        found = by.firing(subject, dictionary, text, at_most=max_density, order=order, **self.atlas.levels())
+        if within is not None:
+            found = [one for one in found if one.feature in within]
         tokens = subject.token_strings(subject.encode(text).tolist())
         if by_token:
             chosen = [one for here in by.by_token(found, limit).values() for one in here]

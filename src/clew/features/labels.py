@@ -79,6 +79,8 @@ class LabelStore:
     def __init__(self, path: Path | str, dictionary: str, *, name: str = "") -> None:
         """Open the file, or make it; `dictionary` is a fingerprint. FileError when it is damaged, foreign or newer."""
         self.path = Path(path)
+        self.kept: dict[Any, Any] = {}
+        """What searches keep of it in memory between two of them."""
         self._lock = threading.RLock()
         self._opened = self._connect()
         try:
@@ -218,6 +220,12 @@ class LabelStore:
         """Every text that is a label now, once."""
         query = "SELECT DISTINCT text FROM labels WHERE dictionary = ? AND current ORDER BY text"
         return [text for (text,) in self._read(query, (self._dictionary,))]
+
+    def state(self) -> tuple[int, int]:
+        """Two numbers that are others as soon as a label was added or withdrawn, by whatever process."""
+        query = "SELECT (SELECT max(id) FROM labels), count(*) FROM labels WHERE dictionary = ? AND current"
+        ((last, count),) = self._read(query, (self._dictionary,))
+        return last or 0, count
 
     def with_text(self, text: str, *, limit: int = 50) -> list[Label]:
         """Labels that say exactly this."""

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -35,6 +35,7 @@ from clew.subject.subject import Prompt, Subject
 if TYPE_CHECKING:
     from clew.features.atlas import Atlas
 
+Order = Literal["activation", "share"]
 SCHEMA = "1"
 _SLACK = 4e-3  # a cosine of 384 products rounded to 16 bits is off by less than half of it
 _SAVE_EVERY = 20_000  # new vectors after which the file is written, so that a long first run can be interrupted
@@ -62,6 +63,8 @@ class Meanings:
     """In 16 bits, a row a text."""
     atlas: Atlas | None = None
     """What its rules say is found too, of features that the store does not say the same of."""
+    state: tuple[int, int] = (0, 0)
+    """Of the store when they were put together."""
 
     def nearest(self, query: str, *, limit: int = 20) -> list[tuple[Label, float]]:
         """Labels by the cosine of their text with the query, the closest first."""
@@ -73,6 +76,27 @@ class Meanings:
             if len(found) < limit:
                 found += [(label, cosine) for label in self._with_text(self.texts[row], limit - len(found))]
         return found
+
+    def nearest_among(
+        self, query: str, features: Collection[FeatureId], *, limit: int = 20
+    ) -> list[tuple[Label, float]]:
+        """The same among some features alone."""
+        if not query.strip():
+            raise InputError("the search is empty: say what a label should mean")
+        rules = {} if self.atlas is None else self.atlas.rules(features)
+        said: dict[str, dict[FeatureId, Label]] = {}
+        for feature in sorted(features):
+            for label in (*self.store.of(feature), *([rules[feature]] if feature in rules else [])):
+                if label.text != UNCLEAR:
+                    said.setdefault(label.text, {}).setdefault(feature, label)
+        rows = [row for row, text in enumerate(self.texts) if text in said]
+        direction = torch.from_numpy(self.encoder([query])[0])
+        places, cosines = nearest_rows(self.vectors[rows], direction, limit)
+        return [
+            (label, cosine)
+            for place, cosine in zip(places.tolist(), cosines.tolist(), strict=True)
+            for label in said[self.texts[rows[place]]].values()
+        ][:limit]
 
     def _with_text(self, text: str, limit: int) -> list[Label]:
         same = self.store.with_text(text, limit=limit)
@@ -107,8 +131,25 @@ def meanings(
 ) -> Meanings:
     """The labels of a store, and those by rule of an atlas, with their vectors.
 
-    Vectors are made for texts that have none yet, and kept beside the store's file.
+    Vectors are made for texts that have none yet, and kept beside the store's file. What was put together stays in
+    memory, with the atlas or else with the store, for as long as no label is added or withdrawn.
     """
+    kept, key = (store.kept if atlas is None else atlas.kept), (str(store.path), encoder.name)
+    state = store.state()
+    if isinstance(found := kept.get(key), Meanings) and found.state == state:
+        return replace(found, store=store, encoder=encoder)
+    made = _put_together(store, encoder, report, atlas, state)
+    kept[key] = made
+    return made
+
+
+def _put_together(
+    store: LabelStore,
+    encoder: Encoder,
+    report: Callable[[int, int], None] | None,
+    atlas: Atlas | None,
+    state: tuple[int, int],
+) -> Meanings:
     path = store.path.with_name(f"{store.path.stem}.{encoder.name}.safetensors")
     keys, vectors = _load(path)
     rules = () if atlas is None else atlas.said_by_rule
@@ -127,7 +168,7 @@ def meanings(
             report(start + len(part), len(new))
     rows = torch.tensor([row_of[key] for key in wanted.tolist()], dtype=torch.long)
     every = len(rows) == len(vectors) and bool((rows == torch.arange(len(rows))).all())
-    return Meanings(store, encoder, texts, vectors if every else vectors[rows], atlas)
+    return Meanings(store, encoder, texts, vectors if every else vectors[rows], atlas, state)
 
 
 def _key(text: str) -> int:
@@ -212,8 +253,11 @@ def firing(
     largest: Mapping[int, np.ndarray] | None = None,
     density: Mapping[int, np.ndarray] | None = None,
     at_most: float = 1.0,
+    order: Order = "share",
 ) -> list[Firing]:
     """Every feature that fires on a text, the strongest first: by share of its largest activation, if known.
+
+    With `order` activation by that alone, in each feature's own units.
 
     `largest` and `density` hold an array a layer, from an atlas; features denser than `at_most` are left out. A first
     position that holds a special token is, too.
@@ -234,7 +278,8 @@ def firing(
                 found.append(
                     Firing(feature=FeatureId(layer, index), position=position, activation=float(value), share=share)
                 )
-    return sorted(found, key=lambda f: (-(f.share or 0.0), -f.activation, f.feature, f.position))
+    by_share = order == "share"
+    return sorted(found, key=lambda f: (-(f.share or 0.0) * by_share, -f.activation, f.feature, f.position))
 
 
 @torch.no_grad()
