@@ -95,6 +95,59 @@ def test_a_person_labels_one_feature_and_is_shown_before_the_heuristic(run, busy
     assert "has no label" in run("labels", "show", busy[1])[1]
 
 
+def test_a_card_shows_its_labels_with_their_scores_and_what_the_rules_say(run, atlas, busy):
+    from clew.features.atlas import Atlas
+
+    with Atlas.load(atlas) as opened:
+        clear = {str(feature): label.text for feature, label in opened.rules().items() if label.clear}
+    feature = next(name for name in busy if name in clear)
+    out = run("features", "show", feature)[1].splitlines()
+    assert out[0] == f"{feature}  {clear[feature]}  (heuristic clew)"
+    assert out[1].strip() == "not scored"
+    run("label", feature, "--text", "names of capitals", "--author", "Ann")
+    (score, *_) = json.loads(run("labels", "show", feature, "--json")[1])[0]["scores"]
+    out = run("features", "show", feature)[1].splitlines()
+    assert out[0] == f"{feature}  names of capitals  (person Ann)"
+    shown = f"{score['test']} {score['value']:.2f} [{score['low']:.2f}, {score['high']:.2f}] null {score['null']:.2f}"
+    assert f"{shown} by tokens" in out[1]
+    assert out[2].startswith(f"also {clear[feature]}  (heuristic clew)")
+    assert "not scored" in out[2]
+    run("label", feature)
+    (line,) = (line for line in run("features", "show", feature)[1].splitlines() if line.startswith("also "))
+    assert "detection" in line
+    labels = json.loads(run("features", "show", feature, "--json")[1])["labels"]
+    assert [label["text"] for label in labels] == ["names of capitals", clear[feature]]
+    assert labels[0]["scores"][0] == score
+
+
+def test_reading_commands_make_no_file(run, tmp_path, busy):
+    for arguments in (("labels", "show", busy[0]), ("labels", "list"), ("labels", "export", "l.jsonl")):
+        refused(run(*arguments, "--labels", "typo.sqlite"), "no file typo.sqlite")
+    assert "has no label" in run("labels", "show", busy[0])[1]
+    assert "no list" in run("labels", "list")[1]
+    refused(run("labels", "export", "l.jsonl"), "labels.sqlite", "clew label")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_features_are_kept_in_lists_and_searched_in_one(run, search, busy):
+    run("label", busy[0], "--text", "names of capitals", "--judge", "none")
+    run("label", busy[1], "--text", "capitals", "--judge", "none")
+    out = run("labels", "list", "mine", "--add", busy[0], "--add", busy[2])[1]
+    assert busy[0] in out
+    assert "names of capitals" in out
+    assert busy[1] not in out
+    assert sorted(json.loads(run("labels", "list", "--json")[1])["mine"]) == sorted([busy[0], busy[2]])
+    assert "mine" in run("labels", "list")[1]
+    assert busy[1] in [row["feature"] for row in found(search("capitals", "--json"))]
+    assert [row["feature"] for row in found(search("capitals", "--list", "mine", "--json"))] == [busy[0]]
+    inside = found(search("--text", "The capital of France is Paris.", "--list", "mine", "--json"))
+    assert {row["feature"] for row in inside} <= {busy[0], busy[2]}
+    refused(search("capitals", "--list", "yours"), "no list 'yours'", "mine")
+    assert "is empty" in run("labels", "list", "mine", "--remove", busy[0], "--remove", busy[2])[1]
+    refused(run("labels", "list", "mine", "--add", "L99/1"), "L99/1")
+    refused(run("labels", "list", "--add", busy[0]), "which list")
+
+
 def test_labels_go_out_and_come_in_and_broken_lines_are_told(run, tmp_path, busy):
     run("label", *busy[:3], "--judge", "none")
     assert "3 labels in l.jsonl" in run("labels", "export", "l.jsonl")[1]
@@ -314,14 +367,22 @@ def test_features_are_found_by_words_and_by_the_token_they_promote(run, search, 
     assert {row["by"] for row in by_rule} <= {"clew"}
     assert "names of capitals" in search("capit")[1]
     assert "No feature found" in search("nonsense")[1]
-    for row in found(search("--token", "Paris", "--limit", "3", "--json")):
+    promoting = found(search("--token", "Paris", "--limit", "3", "--json"))
+    assert len(promoting) == 3
+    for row in promoting:
         assert "Paris" in run("features", "show", row["feature"])[1]
 
 
 def test_features_are_found_by_the_text_they_fire_on(search):
+    strongest = {}
+    for order in ("activation", "share"):
+        rows = found(search("--text", "The capital of France is", "--limit", "4", "--order", order, "--json"))
+        strongest[order] = [row["feature"] for row in rows]
+        assert len(rows) == 4
+        assert [row[order] for row in rows] == sorted((row[order] for row in rows), reverse=True)
+    assert strongest["activation"] != strongest["share"]
     rows = found(search("--text", "The capital of France is", "--limit", "4", "--json"))
-    assert len(rows) == 4
-    assert [row["share"] for row in rows] == sorted((row["share"] for row in rows), reverse=True)
+    assert [row["feature"] for row in rows] == strongest["activation"]
     everywhere = found(search("--text", "The capital of France is", "--by-token", "--limit", "2", "--json"))
     assert [row["at"] for row in everywhere][::2] == ["'The'", "' capital'", "' of'", "' France'", "' is'"]
     assert found(search("--text", "The capital of France is", "--max-density", "0", "--json")) == []
@@ -329,6 +390,7 @@ def test_features_are_found_by_the_text_they_fire_on(search):
 
 def test_features_are_found_by_example(search, busy):
     rows = found(search("--like", busy[0], "--json"))
+    assert rows
     assert {"writes alike", "reads alike"} <= {row["how"] for row in rows}
     assert all(isinstance(row["strength"], float) for row in rows)
 
@@ -338,4 +400,9 @@ def test_a_search_that_cannot_be_is_refused(search):
     refused(search("a", "--token", "b"), "say in one way")
     refused(search("a", "--limit", "0"), "the limit is 0")
     refused(search("--token", "Paris and Rome"), "not one token")
+    refused(search("--text", "a", "--max-density", "-1"), "--max-density is -1")
+    refused(search("--text", "a", "--max-density", "nan"), "--max-density is nan")
+    refused(search("a", "--by-token"), "--by-token", "--text")
+    refused(search("a", "--max-density", "0.5"), "--max-density", "--text")
+    refused(search("a", "--order", "share"), "--order", "--text")
     refused(search("--like", "L99/0"), "L99/0")

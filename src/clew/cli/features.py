@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,10 +26,11 @@ from clew.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from clew.features.atlas import Atlas
     from clew.features.card import Card, Context, Related, TokenWeight
+    from clew.features.label import Label, Score
+    from clew.features.labels import LabelStore
+    from clew.ids import FeatureId
 
 app = typer.Typer(help="Features: what an atlas knows of them.", no_args_is_help=True)
 
@@ -54,17 +55,19 @@ def show(
     labels: LabelsOption = WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the card of one feature.
+    """Show the card of one feature, and its labels with their scores.
 
     Example: `clew features show L3/120 --kit minnow`
     """
     with open_atlas(kit, atlas, model, dictionary) as opened:
         card = opened[feature]
-        label = label_line(card, labels, opened)
+        found = known_labels(card.feature, labels, opened)
     if as_json:
-        print(json.dumps(card.to_json(), ensure_ascii=False, indent=1))
+        from clew.features.exchange import as_json as written
+
+        print(json.dumps(card.to_json() | {"labels": list(map(written, found))}, ensure_ascii=False, indent=1))
     else:
-        print_card(card, console_for_cards(), label)
+        print_card(card, console_for_cards(), found)
 
 
 @contextmanager
@@ -87,26 +90,56 @@ def console_for_cards() -> Console:
     return Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 
 
-def label_line(card: Card, labels: Path, atlas: Atlas) -> str:
-    """The label that is shown of a feature and who gave it; where it has no clear one, what it promotes."""
+@contextmanager
+def labels_read(labels: Path, atlas: Atlas) -> Iterator[LabelStore | None]:
+    """The labels in a file, to be read: None where the workspace has none yet, and none is made.
+
+    FileError when a file was named that is not there.
+    """
     from clew.features.labels import LabelStore
-    from clew.features.names import named
-    from clew.features.promoted import label_of
 
     check_labels(labels)
-    if labels.is_file():
-        with LabelStore(labels, atlas.dictionary, name=atlas.model) as store:
-            found = named([card.feature], labels=store, atlas=atlas)
-    else:
-        found = named([card.feature], atlas=atlas)
-    for label in found.values():
-        return f"{label.text}  ({label.kind} {label.author})"
-    return label_of(each.token for each in card.promoted[:3])
+    if not labels.is_file():
+        yield None
+        return
+    with LabelStore(labels, atlas.dictionary, name=atlas.model) as store:
+        yield store
 
 
-def print_card(card: Card, console: Console, label: str) -> None:
-    """A card as a person reads it: how often it fires, where, and what it does."""
-    console.print(Text().append(str(card.feature), style="bold").append(f"  {label}"))
+def known_labels(feature: FeatureId, labels: Path, atlas: Atlas) -> tuple[Label, ...]:
+    """What is said of a feature, the label that stands for it first: those in the file, then what the rules say.
+
+    Labels of programs that say nothing are left out; a person's "unclear" hides what programs say.
+    """
+    with labels_read(labels, atlas) as store:
+        own = () if store is None else store.of(feature)
+    if own and own[0].kind == "person" and not own[0].clear:
+        return own[:1]
+    found = tuple(label for label in own if label.clear)
+    if any(label.kind == "heuristic" for label in own):
+        return found
+    return found + tuple(label for label in atlas.rules([feature]).values() if label.clear)
+
+
+def scores_of(label: Label) -> str:
+    """Every score with its interval and its null, in a line."""
+    return ", ".join(f"{s.test} {s.value:.2f} [{s.low:.2f}, {s.high:.2f}]{_null(s)} by {s.judge}" for s in label.scores)
+
+
+def _null(score: Score) -> str:
+    return "" if score.null is None else f" null {score.null:.2f}"
+
+
+def print_card(card: Card, console: Console, labels: Sequence[Label] = ()) -> None:
+    """A card as a person reads it: what it is called and how well that holds, how often it fires, what it does."""
+    from clew.features.promoted import label_of
+
+    said = [(label.text, f"{label.kind} {label.author}", scores_of(label)) for label in labels if label.clear]
+    first = f"{said[0][0]}  ({said[0][1]})" if said else label_of(each.token for each in card.promoted[:3])
+    console.print(Text().append(str(card.feature), style="bold").append(f"  {first}"))
+    for number, (text, who, scores) in enumerate(said):
+        line = Text("  ").append(scores or "not scored", style="dim")
+        console.print(line if number == 0 else Text(f"also {text}  ({who})").append(line))
     if card.dead:
         console.print(
             f"never fired on {card.positions:,} positions of {card.documents:,} documents: a dead feature", ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,12 +12,13 @@ import typer
 from rich.text import Text
 
 from clew.cli.common import WORKSPACE, JsonOption, KitOption, LabelsOption, table
-from clew.cli.features import AtlasOption, console_for_cards, open_atlas
+from clew.cli.features import AtlasOption, console_for_cards, labels_read, open_atlas, scores_of
+from clew.errors import FileError, InputError
 
 if TYPE_CHECKING:
     from clew.features.atlas import Atlas
-    from clew.features.label import Score
     from clew.features.labels import LabelStore
+    from clew.ids import FeatureId
 
 _NAMED = 5  # broken lines that are printed
 
@@ -49,23 +50,18 @@ def show(
     from clew.features.exchange import as_json as written
     from clew.ids import FeatureId
 
-    with open_atlas(kit, atlas, None, None) as opened, store_of(labels, opened) as store:
+    with open_atlas(kit, atlas, None, None) as opened, labels_read(labels, opened) as store:
         wanted = FeatureId.parse(feature)
         opened.number(wanted)
-        found = store.of(wanted, history=history)
+        found = () if store is None else store.of(wanted, history=history)
     if as_json:
         print(json.dumps([written(label) for label in found], ensure_ascii=False, indent=1))
         return
     shown = table("label", "by", "method", "date", "scores", "rests on")
     for label in found:
-        scores = ", ".join(f"{s.test} {s.value:.2f} [{s.low:.2f}, {s.high:.2f}]{_null(s)}" for s in label.scores)
         who = f"{label.author} ({label.kind})"
-        shown.add_row(*map(Text, (label.text, who, label.method, label.date[:10], scores, label.note)))
+        shown.add_row(*map(Text, (label.text, who, label.method, label.date[:10], scores_of(label), label.note)))
     console_for_cards().print(shown if found else f"{feature} has no label: give it one with clew label")
-
-
-def _null(score: Score) -> str:
-    return "" if score.null is None else f" null {score.null:.2f}"
 
 
 @app.command("export")
@@ -83,7 +79,9 @@ def export(
     """
     from clew.features.exchange import export_labels
 
-    with open_atlas(kit, atlas, None, None) as opened, store_of(labels, opened) as store:
+    with open_atlas(kit, atlas, None, None) as opened, labels_read(labels, opened) as store:
+        if store is None:
+            raise FileError(f"there is no file {labels}: label something first, with clew label")
         count = export_labels(store, path, dictionary=opened.dictionary, history=history, replace=replace)
     print(f"{count} labels in {path}")
 
@@ -113,3 +111,59 @@ def import_(
         print(f"line {number} left out: {reason}")
     if len(found.broken) > _NAMED:
         print(f"{len(found.broken) - _NAMED} more lines left out")
+
+
+@app.command("list")
+def list_(
+    name: Annotated[str | None, typer.Argument(help="The list; left out, all lists.", show_default=False)] = None,
+    add: Annotated[list[str] | None, typer.Option(help="A feature to put into it; as often as wanted.")] = None,
+    remove: Annotated[list[str] | None, typer.Option(help="A feature to take out of it.")] = None,
+    kit: KitOption = "minnow",
+    atlas: AtlasOption = None,
+    labels: LabelsOption = WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Keep features in lists of your own: show them, put features in, take them out.
+
+    Example: `clew labels list capitals --add L3/120 --add L4/1637`
+
+    `clew features search --list capitals` searches in one.
+    """
+    from clew.features.names import named
+    from clew.ids import FeatureId
+
+    changed = bool(add or remove)
+    if changed and not (name or "").strip():
+        raise InputError("say which list: clew labels list NAME --add L3/120")
+    with open_atlas(kit, atlas, None, None) as opened:
+        new, gone = ([FeatureId.parse(feature) for feature in some or ()] for some in (add, remove))
+        for feature in (*new, *gone):
+            opened.number(feature)  # an unknown one is refused before anything is written
+        with store_of(labels, opened) if changed else labels_read(labels, opened) as store:
+            if store is not None and name is not None and changed:
+                store.put_in_list(name, new)
+                store.take_from_list(name, gone)
+            lists = {} if store is None else store.lists()
+            found = lists if name is None else {name: lists.get(name, ())}
+            members = [feature for some in found.values() for feature in some]
+            names = named(members, labels=store, atlas=opened)
+    _say_lists(found, {feature: label.text for feature, label in names.items()}, name, as_json)
+
+
+def _say_lists(
+    lists: Mapping[str, Sequence[FeatureId]], names: Mapping[FeatureId, str], name: str | None, as_json: bool
+) -> None:
+    if as_json:
+        print(json.dumps({each: list(map(str, members)) for each, members in lists.items()}, ensure_ascii=False))
+        return
+    console = console_for_cards()
+    if name is None:
+        shown = table("list", ">features")
+        for each, members in lists.items():
+            shown.add_row(Text(each), str(len(members)))
+        console.print(shown if lists else "There is no list: begin one with clew labels list NAME --add L3/120")
+        return
+    shown = table("feature", "label")
+    for feature in lists[name]:
+        shown.add_row(str(feature), Text(names.get(feature, "")))
+    console.print(shown if lists[name] else Text(f"The list {name} is empty."))
