@@ -48,7 +48,7 @@ from clew.web.models import (
 )
 from clew.web.models_features import FeatureView
 from clew.web.models_jobs import Job
-from clew.web.refusals import NotFoundError, RefusedError, TooLargeError
+from clew.web.refusals import NotFoundError, RefusedError, TooLargeError, disk_is_full
 from clew.web.security import MOST_BYTES, MOST_IMPORTED
 from clew.web.sending import File
 from clew.web.shelf import Held, Shelf
@@ -198,7 +198,12 @@ class Bench:
 
     def _read_file(self, content: bytes) -> Graph:
         with self.workspace.taken_in(content) as path:
-            return Graph.load(path)
+            try:
+                return Graph.load(path)
+            except FileError as error:
+                if disk_is_full(error):
+                    raise
+                raise RefusedError(_no_graph(str(error).replace(str(path), "this file"))) from error
 
     def exported(self, graph: str, kind: str, node: float, edge: float) -> File:
         held, _ = self.held(graph)
@@ -271,13 +276,27 @@ def _author() -> str:
         return "me"
 
 
+def _no_graph(why: str) -> str:
+    """Why a file is refused: what its owner can do about it, not what a reader of bytes stumbled over."""
+    if "safetensors" not in why:
+        return why
+    return (
+        "this file is no graph, or a part of one: give one that Clew saved (.graph), or graph JSON of Neuronpedia or "
+        "circuit-tracer"
+    )
+
+
 def _read_json(content: bytes) -> tuple[Graph, dict[str, Any]]:
     """Graph JSON from elsewhere, read and as it is: refused in one line whatever is wrong with it."""
     try:
         value = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise RefusedError(f"this file is not whole JSON ({str(error)[:200]})") from error
+    try:
         nodes, tokens = len(value["nodes"]), len(value["metadata"]["prompt_tokens"])
-    except (ValueError, RecursionError, KeyError, TypeError) as error:
-        raise RefusedError(f"this is not graph JSON ({type(error).__name__}: {str(error)[:200]})") from error
+    except (KeyError, TypeError) as error:
+        lacks = f"it has no {error.args[0]}" if isinstance(error, KeyError) else "its nodes or tokens are no lists"
+        raise RefusedError(f"this JSON is no graph of Neuronpedia or circuit-tracer: {lacks}") from error
     if nodes * (nodes + tokens) > MOST_ENTRIES:
         raise TooLargeError(f"a graph of {nodes:,} nodes and {tokens:,} tokens is too large: prune it first")
     try:

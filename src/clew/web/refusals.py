@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 
 from clew.errors import ClewError
 from clew.web.models import Problem
+from clew.web.plain import plain_line
 
 STATUSES: dict[int | str, dict[str, Any]] = {
     400: {"model": Problem, "description": "What was asked for cannot be done"},
@@ -89,9 +90,7 @@ def handle_errors(app: FastAPI) -> None:
     async def malformed(request: Request, error: RequestValidationError) -> JSONResponse:
         if any(one.get("type") == "json_invalid" for one in error.errors()):
             return problem(400, "the body is not JSON")
-        first = error.errors()[0]
-        where = ".".join(str(part)[:60] for part in first["loc"])
-        return problem(422, " ".join(f"{where}: {first['msg']}".split()))
+        return problem(422, plain_line(error.errors()))
 
     @app.exception_handler(HTTPException)
     async def other(request: Request, error: HTTPException) -> JSONResponse:
