@@ -5,7 +5,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import pytest
@@ -16,8 +16,7 @@ from clew import files, kit
 from clew.cli import live
 from clew.cli.runs import planned
 from clew.subject import Subject
-from clew.training import CorpusConfig, DictionaryConfig, cache, presets, trainer
-from clew.training.estimate import parameters_of
+from clew.training import CorpusConfig, DictionaryConfig, FineTuneConfig, cache, finetune, presets, trainer
 from clew.training.presets import PRESETS, SETTINGS, configured, preset, read_settings
 
 MODEL = kit.BUNDLED / "minnow" / "model"
@@ -25,11 +24,15 @@ SMALL = ("--features", "48", "--k", "4", "--steps", "24", "--batch", "256", "--b
 Run = Callable[..., tuple[int, str, str]]
 
 
+def write_text(folder):
+    lines = [f"The capital of {a} is {b}." for a, b in (("France", "Paris"), ("Italy", "Rome"), ("Spain", "Madrid"))]
+    (folder / "text.txt").write_text("\n".join(lines * 300))
+
+
 @pytest.fixture
 def run(run, tmp_path) -> Run:
     """The command line in a folder with some text."""
-    lines = [f"The capital of {a} is {b}." for a, b in (("France", "Paris"), ("Italy", "Rome"), ("Spain", "Madrid"))]
-    (tmp_path / "text.txt").write_text("\n".join(lines * 300))
+    write_text(tmp_path)
     return run
 
 
@@ -129,63 +132,6 @@ def test_a_killed_run_has_measured_what_its_checkpoint_has_seen(run, monkeypatch
     assert told["dictionary"] == "a/dictionary"
     assert len(told["evaluation"]["nmse"]) == 6
     assert "step 24/24" in err
-
-
-def test_an_estimate_comes_before_anything_is_written(run, tmp_path, monkeypatch):
-    code, out, err = run("train", "--estimate", "--text", "text.txt", *SMALL)
-    assert code == 0, err
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["text.txt"]
-    assert "clt of minnow: 6 layers of 48 features" in out
-    assert "measured over the last 16 of 20 steps" in " ".join(out.split())
-    memory = float(out.split("memory")[1].split()[0].replace(",", "")) * (
-        1e9 if " GB" in out.split("measured")[0] else 1e6
-    )
-    assert 100e6 < memory < 4e9
-    huge = ("--features", "100000000")
-    refused(run("train", "--estimate", "--text", "text.txt", *SMALL, *huge), "take", "free", "--reach")
-    with monkeypatch.context() as patched:
-        patched.setattr(files, "free_bytes", lambda path: 1_000_000)
-        refused(run("train", "--estimate", "--text", "text.txt", *SMALL), "the run writes", "1 MB are free")
-    (tmp_path / "few.txt").write_text("The capital of France is Paris.\n" * 310)  # 2,170 positions, a tenth held out
-    for command in (["a"], ["--estimate"]):
-        refused(run("train", *command, "--text", "few.txt", *SMALL), "fewer than the buffer's 2,048")
-
-
-def test_an_estimate_is_what_the_run_takes(run, tmp_path):
-    options = ("--text", "text.txt", "--cache", *SMALL, "--features", "256", "--steps", "60")
-    code, out, err = run("train", "--estimate", "--json", *options)
-    assert code == 0, err
-    told = json.loads(out)
-    code, _, err = run("train", "a", "--yes", "--check-every", "0", *options)
-    assert code == 0, err
-    written = sum(path.stat().st_size for path in (tmp_path / "a").rglob("*") if path.is_file())
-    written += (tmp_path / "a" / "checkpoint.safetensors").stat().st_size  # the last one, until the next is whole
-    activations = sum(path.stat().st_size for path in (tmp_path / "a" / "activations").iterdir())
-    assert activations > 0.3 * written
-    assert told["disk_bytes"] == pytest.approx(written, rel=0.2)
-    rate = files.read_table("a/metrics.parquet")["tokens_per_second"][-1]
-    assert rate / 3 < told["tokens_per_second"] < 3 * rate
-    assert told["hours"] == pytest.approx(60 * 256 / told["tokens_per_second"] / 3600)
-
-
-def test_an_estimate_counts_what_a_run_allocates():
-    from clew.training.run import Run as Weights
-
-    subject = clew.Subject.load(MODEL)
-    for change in (
-        {},
-        {"features": (20, 8, 30, 3, 4, 5)},
-        {"skip": True},
-        {"kind": "plt"},
-        {"reach": 2},
-        {"nonlinearity": "jumprelu"},
-    ):
-        config = DictionaryConfig(**{"features": 20, "k": 3} | change)
-        made = Weights(6, 128, config)
-        rows = [made.decoder_bias, made.skip, *(own for layer in made.layers for own in layer.rows.values())]
-        counted = sum(own.weight.numel() for own in rows)
-        thresholds = 6 * 20 if change.get("nonlinearity") == "jumprelu" else 0
-        assert parameters_of(subject, config) + thresholds == counted
 
 
 def without_the_model(monkeypatch):
@@ -388,12 +334,29 @@ def test_a_json_file_is_read_as_well(tmp_path):
     assert presets.meanings(CorpusConfig)["split"] == "The part of a dataset that is read."
 
 
-def test_a_finished_run_is_tuned_beside_its_own_dictionary_and_an_unfinished_one_is_refused(run, tmp_path):
+def test_a_finished_run_is_tuned_beside_its_own_dictionary_and_an_unfinished_one_is_refused(run, tmp_path, monkeypatch):
     assert run("train", "a", "--text", "text.txt", "--check-every", "0", *SMALL)[0] == 0
     before = clew.Dictionary.load("a/dictionary").fingerprint
-    code, out, err = run("tune", "a", "--steps", "2", "--positions", "200")
+    fine_tune = finetune.fine_tune
+
+    def pressed(*arguments):
+        for report in fine_tune(*arguments):
+            os.kill(os.getpid(), signal.SIGINT)
+            yield report
+
+    with monkeypatch.context() as patched:
+        patched.setattr(finetune, "fine_tune", pressed)
+        code, out, err = run("tune", "a", "--steps", "2", "--positions", "200")
+    assert (code, err) == (130, "")
+    assert out.splitlines() == ["stopped at step 1 of 2; nothing is written, the run stays as it was"]
+    assert not (tmp_path / "a" / "tuned").exists()
+    code, out, err = run("tune", "a", "--steps", "2", "--positions", "200", "--json")
     assert code == 0, err
-    assert out.count("all MLPs replaced") == 2
+    assert err.count("all MLPs replaced") == 2
+    assert [each["dictionary"] for each in json.loads(out)] == ["a/dictionary", "a/tuned"]
+    assert all(each["evaluation"]["replaced"]["kl"] > 0 for each in json.loads(out))
+    told = clew.Dictionary.load("a/tuned").provenance["fine_tuning"]
+    assert told == asdict(FineTuneConfig(steps=2, positions=200))
     assert clew.Dictionary.load("a/dictionary").fingerprint == before
     assert clew.Dictionary.load("a/tuned").fingerprint != before
     refused(run("tune", "a", "--steps", "2"), "a/tuned", "exists already")

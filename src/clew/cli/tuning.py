@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clew.cli.common import bar
+from clew.cli.common import JsonOption, aside, bar
+from clew.cli.live import interrupts
 from clew.cli.options import with_settings
 from clew.cli.runs import load_subject, read_run, rows_of
 from clew.cli.training import print_evaluation
 from clew.errors import FileError
 
+if TYPE_CHECKING:
+    from clew.training.finetune import FineTuneReport
+
 
 @with_settings("clew.training.config:FineTuneConfig")
 def tune(
     folder: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
+    as_json: JsonOption = False,
     **settings: Any,
 ) -> None:
     """Fine-tune a finished run's dictionary on predicting what the model predicts, all MLPs replaced at once.
 
     Example: `clew tune runs/clt --steps 400`
 
-    The new dictionary goes to the run's folder as `tuned`; the run and its own dictionary stay as they are.
+    The new dictionary goes to the run's folder as `tuned`; the run and its own dictionary stay as they are. Ctrl-C
+    stops without writing anything.
     """
     from clew.dictionary import Dictionary
     from clew.training.config import FineTuneConfig
@@ -36,9 +44,24 @@ def tune(
         raise FileError(f"{folder} has no dictionary yet: finish the run with clew train {folder} --resume")
     subject = load_subject(plan.model)
     held_out, seen = rows_of(folder, subject, plan)
-    with bar("fine-tuning", of=config.steps) as progress:
-        for report in fine_tune(subject, seen, config, folder):
-            progress(report.step, report.steps)
-    for name in ("dictionary", "tuned"):
-        print(f"{folder / name}")
-        print_evaluation(evaluate(subject, Dictionary.load(folder / name), held_out))
+    with aside(as_json):
+        _tuned(fine_tune(subject, seen, config, folder), config.steps)
+        found = {}
+        for name in ("dictionary", "tuned"):
+            print(f"{folder / name}")
+            found[name] = evaluate(subject, Dictionary.load(folder / name), held_out)
+            print_evaluation(found[name])
+        print(f"beside its nulls: clew eval {folder / 'tuned'}")
+    if as_json:
+        told = [{"dictionary": str(folder / name), "evaluation": each.to_json()} for name, each in found.items()]
+        print(json.dumps(told, indent=1))
+
+
+def _tuned(reports: Iterator[FineTuneReport], steps: int) -> None:
+    """Tune to the end; leaves with code 130, and nothing written, when Ctrl-C was pressed."""
+    with interrupts() as stop, bar("fine-tuning", of=steps) as progress:
+        for report in reports:
+            progress(report.step, report.steps, f"divergence {report.kl:.4f} nats")
+            if stop() and report.step < steps:
+                print(f"stopped at step {report.step} of {steps}; nothing is written, the run stays as it was")
+                raise typer.Exit(130)

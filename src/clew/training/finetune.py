@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -55,7 +55,7 @@ class FineTuneReport:
 def fine_tune(
     subject: Subject, documents: Documents, config: FineTuneConfig, folder: Path | str
 ) -> Iterator[FineTuneReport]:
-    """Go on with the finished run in a folder, and write `folder/tuned` at the end.
+    """Go on with the finished run in a folder, and write `folder/tuned` at the end, which says how it was tuned.
 
     The run's checkpoint and its own dictionary stay as they are. InputError for an SAE, or when `folder/tuned` exists,
     FileError when there is no checkpoint.
@@ -83,7 +83,8 @@ def fine_tune(
         rows = torch.randint(len(documents), (n_rows,), generator=draw)
         kl = divergence_step(run, subject, documents, rows, cut, config.weight, Adam(rate=rate, step=run.step))
         yield FineTuneReport(step=step + 1, steps=config.steps, kl=kl, nmse=outcome.nmse)
-    conclude(run, subject, batches).save(tuned)
+    made = conclude(run, subject, batches)
+    replace(made, provenance={**made.provenance, "fine_tuning": asdict(config)}).save(tuned)
 
 
 def _cut(run: Run, batches: Iterator[Batch]) -> float:
