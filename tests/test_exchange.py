@@ -4,7 +4,9 @@ import gzip
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +18,7 @@ from clew.features.label import Label, Score
 from clew.features.labels import LabelStore
 from clew.features.neuronpedia import feature_json, write_bulk
 from clew.ids import FeatureId
+from tests import models
 from tests.cards import CITIES_CARD as CARD
 from tests.cards import DULL, card
 from tests.test_labels import labels as label_fields
@@ -219,6 +222,45 @@ def test_neuronpedias_bulk_layout_holds_every_card_context_and_label(tmp_path):
     said = gunzipped(where / "explanations/batch-0.jsonl.gz")
     assert [(line["description"], line["scoreV1"]) for line in said] == [("capitals", 0.9), ("second", None)]
     assert len(gunzipped(tmp_path / "minnow/0-clew-clt/features/batch-0.jsonl.gz")) == 1
+
+
+@pytest.mark.parametrize(
+    ("write", "hook"), [("mlp_out", "blocks.1.hook_mlp_out"), ("mlp_raw_out", "blocks.1.mlp.hook_out")]
+)
+def test_hook_and_vector_are_those_of_the_dictionary(tmp_path, write, hook):
+    dictionary = models.dictionary("clt", models.subject("gpt2", torch.float32), write=write, dtype=torch.float32)
+    cards = [replace(CARD, feature=FeatureId(1, n)) for n in (5, 7)]
+    write_bulk(tmp_path / "with", cards, {}, model="m", source="s", dictionary=dictionary)
+    write_bulk(tmp_path / "without", cards, {}, model="m", source="s")
+    rows = gunzipped(tmp_path / "with/m/1-s/features/batch-0.jsonl.gz")
+    assert [row["hookName"] for row in rows] == [hook] * 2
+    for row, n in zip(rows, (5, 7), strict=True):
+        assert row["vector"] == dictionary.layers[1].decoder[n, 0].tolist()
+    rows = gunzipped(tmp_path / "without/m/1-s/features/batch-0.jsonl.gz")
+    assert [(row["hookName"], row["vector"]) for row in rows] == [("", [])] * 2
+
+
+@given(st.floats(2**-10, 1024, width=32), st.floats(0.001, 1))
+@settings(max_examples=100, deadline=None)
+def test_no_exported_activation_is_beyond_the_bounds_that_it_is_shown_beside(most, share):
+    """Contexts hold 16 bits, which round up as often as down; the largest activation and bands are exact."""
+    import math
+
+    from clew.features.card import Band
+    from clew.features.neuronpedia import _activations
+
+    other = float(np.float32(most * share))
+    low = 2.0 ** math.floor(math.log2(other))
+    top, banded = (
+        replace(CARD.top[0], activations=tuple(float(np.float16(v)) if n == CARD.top[0].at else 0.0 for n in range(4)))
+        for v in (most, other)
+    )
+    band = Band(low=low, high=2 * low, fired=1, contexts=(banded,))
+    lines = list(_activations(replace(CARD, max_activation=most, top=(top,), bands=(band,), silent=CARD.silent[:1])))
+    assert [line["maxValue"] for line in lines][::2] == [most, 0.0]
+    for line in lines:
+        assert line["maxValue"] <= line["binMax"]
+    assert low <= lines[1]["values"][lines[1]["qualifyingTokenIndex"]] < 2 * low
 
 
 def test_a_name_that_leaves_the_folder_and_unsorted_cards_are_refused(tmp_path):

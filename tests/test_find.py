@@ -194,12 +194,16 @@ def test_exports_hold_every_feature_with_the_label_that_stands_for_it(run, tiny:
     expected[mine] = "mine"
     assert table["label"] == expected
     refused(run("features", "export", "a.parquet", *own), "a.parquet exists already")
+    refused(run("features", "export", "y.csv", *own), "y.csv", ".parquet", "--as")
+    assert not Path("y.csv").exists()
     refused(run("features", "export", "b.parquet", "--labels", "gone.sqlite", *own), "no file gone.sqlite")
     assert not Path("b.parquet").exists()
 
 
 def test_neuronpedias_layout_and_feature_json_come_from_the_command_line(run, tiny: Path) -> None:
-    assert run("features", "export", "np", "--as", "neuronpedia", "--source", "tiny", "--atlas", tiny)[0] == 0
+    code, _, err = run("features", "export", "np", "--as", "neuronpedia", "--source", "tiny", "--atlas", tiny)
+    assert code == 0
+    assert "hookName and vector are left empty" in err
     (batch,) = Path("np").glob("*/1-tiny/features/batch-0.jsonl.gz")
     assert json.loads(gzip.decompress(batch.read_bytes()).decode().splitlines()[7])["index"] == "7"
     assert run("features", "export", "pages", "--as", "json", "--atlas", tiny)[0] == 0

@@ -8,11 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from clew.cli.common import WORKSPACE, KitOption, LabelsOption, bar, check_labels
+from clew.cli.common import (
+    WORKSPACE,
+    DictionaryOption,
+    KitOption,
+    LabelsOption,
+    ModelOption,
+    bar,
+    check_labels,
+    open_kit,
+)
 from clew.cli.features import AtlasOption, open_atlas
 from clew.errors import InputError
 
 if TYPE_CHECKING:
+    from clew.dictionary.dictionary import Dictionary
     from clew.features.atlas import Atlas
     from clew.features.card import Card
     from clew.features.label import Label
@@ -32,6 +42,8 @@ def export(
     source: Annotated[str, typer.Option(help="Of neuronpedia: what the dictionary will be known as.")] = "clew",
     kit: KitOption = "minnow",
     atlas: AtlasOption = None,
+    model: ModelOption = None,
+    dictionary: DictionaryOption = None,
     labels: LabelsOption = WORKSPACE,
 ) -> None:
     """Write all cards with their labels for other programs.
@@ -43,18 +55,32 @@ def export(
     check_labels(labels)
     if path.exists():
         raise InputError(f"{path} exists already: give another name")
-    with open_atlas(kit, atlas, None, None) as opened:
+    if layout == "parquet" and path.suffix != ".parquet":
+        raise InputError(
+            f"{path} would be a Parquet table: give a name that ends in .parquet, or another layout by --as"
+        )
+    with open_atlas(kit, atlas, model, dictionary) as opened:
         given = _labels(opened, labels)
         with bar("features", len(opened)) as report:
             cards = _reported(opened, report)
             if layout == "parquet":
                 written = exchange.write_parquet(path, cards, {feature: some[0] for feature, some in given.items()})
             elif layout == "neuronpedia":
-                model = Path(opened.model).name
-                written = neuronpedia.write_bulk(path, cards, given, model=model, source=source)
+                writes = _dictionary(opened, kit, model, dictionary)
+                name = Path(opened.model).name
+                written = neuronpedia.write_bulk(path, cards, given, model=name, source=source, dictionary=writes)
             else:
                 written = neuronpedia.write_features(path, cards)
     print(f"{written:,} features in {path}")
+
+
+def _dictionary(atlas: Atlas, kit: str, model: str | None, dictionary: str | None) -> Dictionary | None:
+    """The dictionary that the atlas is of, if it is that of the kit."""
+    found = open_kit(kit, model, dictionary).dictionary
+    if found.fingerprint == atlas.dictionary:
+        return found
+    typer.echo("hookName and vector are left empty: --kit, or --model and --dictionary, would give them", err=True)
+    return None
 
 
 def _labels(atlas: Atlas, labels: Path) -> dict[FeatureId, tuple[Label, ...]]:

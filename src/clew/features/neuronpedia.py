@@ -5,7 +5,9 @@
     {model}/{layer}-{source}/activations/batch-0.jsonl.gz     one line a context
     {model}/{layer}-{source}/explanations/batch-0.jsonl.gz    one line a label
 
-Keys and layout are as its public files have them; Neuronpedia's own importer was not run on ours.
+Keys and layout are as its public files have them; Neuronpedia's own importer was not run on ours. `maxValue` is the
+largest activation in sight, which in a context of a band may be another token's than the one it was drawn for
+(`qualifyingTokenIndex`).
 """
 
 from __future__ import annotations
@@ -18,14 +20,21 @@ from itertools import count, groupby, islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from clew import files
 from clew.attribution.graph_json import cantor
+from clew.dictionary.dictionary import Dictionary
+from clew.dictionary.foreign import READ_HOOKS, WRITE_HOOKS
 from clew.errors import InputError
 from clew.features.card import Band, Card, Context, Histogram
 from clew.features.label import Label
 from clew.ids import FeatureId
 
 _BATCH = 1024  # features a file
+_LARGEST = 65504.0  # of float16
+_HOOKS = {site: hook for hook, site in (READ_HOOKS | WRITE_HOOKS).items()}
 _NAME = re.compile(r"\w[\w.-]*")
 
 
@@ -36,11 +45,12 @@ def write_bulk(
     *,
     model: str,
     source: str,
-    hook: str = "mlp.hook_out",
+    dictionary: Dictionary | None = None,
 ) -> int:
     """Write cards, one layer after the other, with their labels; returns how many features.
 
-    `model` and `source` are the names under which they will be known, `hook` the site that the features write to.
+    `model` and `source` are the names under which they will be known. From the Dictionary come the hook that a feature
+    writes to first and its decoder there (of a CLT's decoders the first); both are empty where none is given.
     InputError when a name cannot name a folder, or the cards of a layer do not stand together.
     """
     for name in (model, source):
@@ -59,7 +69,7 @@ def write_bulk(
             batch = list(islice(rest, _BATCH))
             if not batch:
                 break
-            _write_batch(where, number, batch, labels, {"modelId": model, "layer": name}, f"blocks.{layer}.{hook}")
+            _write_batch(where, number, batch, labels, {"modelId": model, "layer": name}, dictionary)
             written += len(batch)
     return written
 
@@ -82,13 +92,14 @@ def _write_batch(
     cards: Sequence[Card],
     labels: Mapping[FeatureId, Sequence[Label]],
     of: Mapping[str, str],
-    hook: str,
+    dictionary: Dictionary | None,
 ) -> None:
     def about(card: Card) -> dict[str, Any]:
         return {**of, "index": str(card.feature.index)}
 
+    written = _written(dictionary, cards)
     tables = {
-        "features": [{**about(card), **_neuron(card), "hookName": hook} for card in cards],
+        "features": [{**about(card), **_neuron(card), **more} for card, more in zip(cards, written, strict=True)],
         "activations": [{**about(card), **line} for card in cards for line in _activations(card)],
         "explanations": [{**about(card), **_explanation(n)} for card in cards for n in labels.get(card.feature, ())],
     }
@@ -110,8 +121,18 @@ def _neuron(card: Card) -> dict[str, Any]:
         **_bars("logits_hist_data", card.logits),
         "topkCosSimIndices": [related.feature.index for related in near],
         "topkCosSimValues": [related.value for related in near],
-        "vector": [],
     }
+
+
+def _written(dictionary: Dictionary | None, cards: Sequence[Card]) -> list[dict[str, Any]]:
+    """Where features of one layer write, and what."""
+    if dictionary is None:
+        return [{"hookName": "", "vector": []} for _ in cards]
+    layer = cards[0].feature.layer
+    hook = _HOOKS[dictionary.write_site]
+    rows = dictionary.decoder_rows(layer, torch.tensor([card.feature.index for card in cards]))[:, 0].float()
+    name = f"blocks.{dictionary.written_layers(layer)[0]}.{hook}"
+    return [{"hookName": name, "vector": row.tolist()} for row in rows]
 
 
 def _bars(name: str, histogram: Histogram) -> dict[str, Any]:
@@ -123,13 +144,18 @@ def _activations(card: Card) -> Iterator[dict[str, Any]]:
     for band in (strongest, *card.bands):
         for context in band.contexts:
             bounds = {"binMin": band.low, "binMax": band.high, "binContains": band.fired / max(card.fired, 1)}
-            yield {**_activation(context), **bounds}
+            yield {**_activation(context, card, None if band is strongest else band), **bounds}
     for context in card.silent:
-        yield {**_activation(context), "binMin": 0.0, "binMax": 0.0, "binContains": 1 - card.density}
+        yield {**_activation(context, card), "binMin": 0.0, "binMax": 0.0, "binContains": 1 - card.density}
 
 
-def _activation(context: Context) -> dict[str, Any]:
-    values = list(context.activations)
+def _activation(context: Context, card: Card, band: Band | None = None) -> dict[str, Any]:
+    """A context, whose 16-bit activations are kept within the 32-bit bounds that they are shown beside."""
+    rounded = float(np.float16(min(card.max_activation, _LARGEST)))
+    values = [card.max_activation if value >= rounded > 0 else value for value in context.activations]
+    if band is not None:
+        below = float(np.nextafter(np.float32(band.high), np.float32(0)))
+        values[context.at] = min(max(values[context.at], band.low), below)
     return {
         "tokens": list(context.tokens),
         "values": values,
