@@ -44,11 +44,4 @@ export type EditBody = Schemas["EditBody"];
 export type JobBody = Schemas["TraceBody"] | Schemas["EffectBody"] | Schemas["GenerateBody"] | Schemas["AuditBody"];
 
 /** What an exported file carries in place of a server. */
-export interface Embedded {
-  title: string;
-  version: string;
-  graph: GraphView;
-  nodes: Record<string, NodeDetail>;
-  cards: Record<string, FeatureView>;
-  arrangement: Pick<ArrangementView, "pins" | "groups" | "positions"> | null;
-}
+export type Embedded = Omit<Schemas["Embedded"], "graph" | "nodes"> & { graph: GraphView; nodes: Record<string, NodeDetail> };

@@ -1,7 +1,7 @@
 // What a person did: undo gives it back, two tabs keep both, the address carries it.
 import { describe, expect, it } from "vitest";
 import { EMPTY, adopt, addToGroup, group, groupOf, isArrangement, merge, move, readGroups, readMoved, rechosen, rename, same, togglePin, ungroup, writeGroups, writeMoved } from "../src/model/arrange";
-import { bodyOf, clampable, onPrompt, positionsOf, readEdits, sets, writeEdits } from "../src/model/edits";
+import { bodyOf, clampable, onlyGenerated, positionsOf, readEdits, writeEdits } from "../src/model/edits";
 import { begin, read, record, redo, replace, undo, write as kept } from "../src/model/history";
 import { meant } from "../src/model/keyboard";
 import { markPlace, range, ticks } from "../src/model/scale";
@@ -197,12 +197,9 @@ describe("edits", () => {
     expect(readEdits("ablate L1/2@4,x")[0]!.positions).toBe("4,x");
   });
 
-  it("know which act on the prompt, and which nodes they set themselves", () => {
-    const at = (positions: string, verb: "ablate" | "steer" = "ablate") => ({ verb, feature: "L1/2", strength: 0, positions });
-    expect(onPrompt([at("generated"), at("4")])).toEqual([at("4")]);
-    expect(sets([at("4,5")], "L1/2@5")).toBe(true);
-    expect(sets([at("all")], "L1/2@0")).toBe(true);
-    expect([sets([at("4")], "L1/2@5"), sets([at("generated")], "L1/2@5"), sets([at("all", "steer")], "L1/2@5"), sets([at("all")], "L1/3@5")]).toEqual([false, false, false, false]);
+  it("know when none of them acts on the prompt", () => {
+    const at = (positions: string) => ({ verb: "ablate" as const, feature: "L1/2", strength: 0, positions });
+    expect([onlyGenerated([at("generated")]), onlyGenerated([at("generated"), at("4")]), onlyGenerated([at("all")])]).toEqual([true, false, false]);
   });
 });
 

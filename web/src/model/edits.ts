@@ -46,19 +46,9 @@ export function bodyOf(edit: EditLine): EditBody {
   return { verb: edit.verb, feature: edit.feature, strength: edit.verb === "ablate" ? 0 : edit.strength, positions, layer: null };
 }
 
-/** The edits that act on the prompt: what is measured there, where nothing is generated yet. */
-export function onPrompt(edits: readonly EditLine[]): EditLine[] {
-  return edits.filter((each) => each.positions !== "generated");
-}
-
-/** Whether a node is one that these edits set themselves: it is not downstream of them. */
-export function sets(edits: readonly EditLine[], node: string): boolean {
-  const [feature, position] = node.split("@");
-  return edits.some((each) => {
-    if (each.feature !== feature || each.verb === "steer") return false;
-    const at = positionsOf(each.positions);
-    return Array.isArray(at) ? at.includes(Number(position)) : at !== "generated";
-  });
+/** Whether none of these edits acts on the prompt: there is nothing to be measured on it. */
+export function onlyGenerated(edits: readonly EditLine[]): boolean {
+  return edits.every((each) => each.positions === "generated");
 }
 
 /** The layers through which these edits may be clamped, the last edited one first; none where nothing is clamped. */

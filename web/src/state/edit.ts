@@ -2,7 +2,7 @@
 // holds what is set, and the jobs that were run with it, so that their results are found again.
 import { computed, effect as react, signal } from "@preact/signals";
 import { api, follow } from "../api_client";
-import { type EditLine, bodyOf, clampable, onPrompt, positionsOf, readEdits, writeEdits } from "../model/edits";
+import { type EditLine, bodyOf, clampable, onlyGenerated, positionsOf, readEdits, writeEdits } from "../model/edits";
 import type { Node } from "../model/graph";
 import { featureOf } from "../model/graph";
 import type { AuditView, EffectView, GraphView, Job, JobBody, Progress, Step, StepPair } from "../types";
@@ -116,18 +116,17 @@ function work(body: JobBody, kept: keyof typeof jobs.value, what: string, heard?
 export async function runEdits(): Promise<void> {
   if (!ready.peek()) return;
   const now: Ran = { prompt: prompt.peek(), edits: edits.peek(), said: said.peek() };
-  const body = { prompt: now.prompt, through: through.peek() };
+  const body = { prompt: now.prompt, through: through.peek(), edits: now.edits.map(bodyOf) };
   const { predict, ...sampling } = settings.peek();
   forget();
   ran.value = now;
-  const measured = onPrompt(now.edits);
-  if (measured.length) {
-    const done = await work({ kind: "edit", ...body, edits: measured.map(bodyOf), predict }, "run", EFFECT);
+  if (!onlyGenerated(now.edits)) {
+    const done = await work({ kind: "edit", ...body, predict }, "run", EFFECT);
     if (done?.result?.kind !== "edit") return;
     effect.value = done.result;
   }
   streams.value = { default: [], edited: [] };
-  await work({ kind: "generate", ...body, edits: now.edits.map(bodyOf), ...sampling }, "text", TEXTS, addStep);
+  await work({ kind: "generate", ...body, ...sampling }, "text", TEXTS, addStep);
 }
 
 /** Clears the results of edits. */

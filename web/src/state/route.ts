@@ -69,14 +69,15 @@ export function go(view: View, id = "", query: Record<string, string> = {}): voi
 }
 
 /** The same place with other settings: no new step in the browser's history. */
-export function adjust(query: Record<string, string | null>, id?: string): void {
+export function adjust(query: Readonly<Record<string, string>>): void {
   const now = route.peek();
+  if (Object.entries(query).every(([name, value]) => (now.query[name] ?? "") === value)) return;
   const merged: Record<string, string> = { ...now.query };
   for (const [name, value] of Object.entries(query)) {
-    if (value === null || value === "") delete merged[name];
-    else merged[name] = value;
+    delete merged[name]; // so that the same settings are always written in the same order
+    if (value !== "") merged[name] = value;
   }
-  const next = { view: now.view, id: id ?? now.id, query: merged };
+  const next = { view: now.view, id: now.id, query: merged };
   const address = write(next);
   if (address === location.hash) return;
   trail = [...trail.slice(0, -1), address];

@@ -1,11 +1,11 @@
 // What came of edits: both texts, and for every output and every feature downstream what was predicted beside what was
 // measured. It is the result of one run, and says so once something else is set.
 import { useState } from "preact/hooks";
-import { type EditLine, VERBS, onPrompt, sets } from "../model/edits";
-import { amount, percent, plural, points, shown, signed } from "../model/text";
+import { type EditLine, VERBS, onlyGenerated } from "../model/edits";
+import { amount, count, percent, plural, points, shown, signed } from "../model/text";
 import type { EffectChange, EffectView, Step } from "../types";
 import { nameOf } from "../state/app";
-import { edits, prompt, ran, stale, streams } from "../state/edit";
+import { effect, prompt, ran, stale, streams } from "../state/edit";
 import { go } from "../state/route";
 import { Bar, Few, Heading, TokenText } from "./parts";
 
@@ -13,7 +13,6 @@ import { Bar, Few, Heading, TokenText } from "./parts";
 export function WhatWasRun() {
   const was = ran.value;
   if (!was) return null;
-  const onlyLater = !onPrompt(was.edits).length;
   return (
     <>
       {stale.value && (
@@ -21,8 +20,8 @@ export function WhatWasRun() {
           Not what is set now: below is what came of {was.edits.slice(0, 3).map(words).join(", ")}{was.edits.length > 3 && ` and ${plural(was.edits.length - 3, "more edit")}`}{was.prompt !== prompt.value && <> on <span class="mono">{was.prompt}</span></>}. Press Run for a new result.
         </p>
       )}
-      {onlyLater && <p class="note">These edits act on generated tokens alone: they change the text, and nothing on the prompt to be measured.</p>}
-      {!onlyLater && onPrompt(was.edits).length < was.edits.length && <p class="note">Probabilities and features are measured on the prompt, without the edits of generated tokens.</p>}
+      {onlyGenerated(was.edits) && <p class="note">These edits act on generated tokens alone: they change the text, and nothing on the prompt to be measured.</p>}
+      {effect.value !== null && effect.value.idle.length > 0 && <p class="note">Probabilities and features are measured on the prompt, where {effect.value.idle.join(", ")} changed nothing: no token is generated there.</p>}
     </>
   );
 }
@@ -87,12 +86,10 @@ export function Effect({ view }: { view: EffectView }) {
 /** Features downstream: those that the edits set themselves are counted apart. */
 function Changes({ view }: { view: EffectView }) {
   const [sort, setSort] = useState<"measured" | "missed">("measured");
-  const own = ran.value?.edits ?? edits.value;
   const moved = (each: EffectChange) => Math.abs(each.measured - each.before);
   const missed = (each: EffectChange) => Math.abs(each.measured - (each.predicted ?? each.before));
-  const list = view.changes.filter((each) => !sets(own, each.node)).sort((a, b) => (sort === "measured" ? moved(b) - moved(a) : missed(b) - missed(a)));
+  const list = [...view.changes].sort((a, b) => (sort === "measured" ? moved(b) - moved(a) : missed(b) - missed(a)));
   const most = Math.max(1e-12, ...list.map(moved));
-  const edited = view.changes.length - list.length;
   return (
     <>
       <Heading
@@ -100,9 +97,9 @@ function Changes({ view }: { view: EffectView }) {
           <label class="inline">by <select value={sort} onChange={(event) => setSort(event.currentTarget.value as typeof sort)}><option value="measured">measured change</option><option value="missed">what the prediction missed</option></select></label>
         }
       >
-        Features downstream ({view.n_changes - edited})
+        Features downstream ({view.n_changes})
       </Heading>
-      {edited > 0 && <p class="note tally">Beside {plural(edited, "activation")} that the edits set themselves.</p>}
+      {view.edited.length > 0 && <p class="note tally">Beside {plural(view.edited.length, "activation")} that the edits set themselves{view.n_changes > view.changes.length && `; listed are the largest ${count(view.changes.length)}`}.</p>}
       <div class="changehead" aria-hidden="true"><span>change</span><span>feature</span><span>before</span><span>predicted</span><span>measured</span></div>
       <Few items={list} few={14} empty="No feature changed.">{(each) => <Change each={each} view={view} most={most} />}</Few>
     </>

@@ -1,7 +1,7 @@
 // The trace view: prompt, tools, graph, panel.
 import { useEffect } from "preact/hooks";
 import { api } from "../api_client";
-import { count, percent } from "../model/text";
+import { count, percent, plural } from "../model/text";
 import { embedded } from "../state/app";
 import {
   bring, changes, choose, colour, errorsShown, folding, found, foundBelow, graph, graphId, labelsShown, loading, lookDeeper, opened, pinnedOnly, query, redoChange, scene,
@@ -39,10 +39,17 @@ function FileHead() {
   return (
     <div class="promptbar filehead">
       <h1 class="mono">{view.prompt || view.tokens.join("")}</h1>
-      <p class="note">{view.subject} · {view.dictionary} ({view.dictionary_kind.toUpperCase()}) · written by Clew {embedded!.version}, opens offline</p>
+      <p class="note">{view.subject} · {view.dictionary} ({view.dictionary_kind.toUpperCase()}) · written by Clew {embedded!.version}, opens offline{leftOut()}</p>
       <Scores />
     </div>
   );
+}
+
+/** What the file had no room for. */
+function leftOut(): string {
+  const { nodes, edges, cards, details } = embedded!.left_out;
+  const parts = [nodes && plural(nodes, "node"), edges && plural(edges, "edge"), cards && plural(cards, "card"), details && `the whole inputs of ${plural(details, "node")}`].filter(Boolean);
+  return parts.length ? `; it had no room for ${parts.join(", ")}` : "";
 }
 
 function Tools() {
