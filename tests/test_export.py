@@ -170,7 +170,7 @@ def wordy(feature: FeatureId) -> FeatureView:
     said = "слово <b> & " * 800
     label = LabelView(
         id=1, feature=str(feature), text="x", kind="person", author="me", method="", note=said, date="", current=True,
-        scores=[],
+        replaced=False, scores=[],
     )  # fmt: skip
     return FeatureView(feature=str(feature), name="", name_kind="", reads=0, writes=[], card=None, labels=[label])
 

@@ -1,6 +1,7 @@
 """Features of the bundled kit, asked for as the page asks for them: labels, lists, searches, cards."""
 
 import json
+import threading
 import time
 
 import pytest
@@ -47,6 +48,54 @@ def test_a_label_is_seen_everywhere_at_once_and_a_withdrawn_one_nowhere(bench, g
     assert text not in set(everywhere())
     assert [one["current"] for one in bench.get(address).json()["labels"] if one["author"] == "me"] == [False, False]
     assert bench.delete(f"/api/labels/{first['id'] + 1000}").status_code == 404
+
+
+def test_two_tabs_of_one_author_are_told_apart_and_what_both_said_stays_in_sight(bench):
+    address = "/api/features/L1/11"
+    labels = lambda: bench.get(address).json()["labels"]  # noqa: E731
+    read = [one for one in labels() if one["author"] == "ann"]
+    assert read == []  # as both tabs see it
+    first = bench.post(f"{address}/labels", json={"text": "first", "author": "ann", "after": 0})
+    late = bench.post(f"{address}/labels", json={"text": "second", "author": "ann", "after": 0})
+    assert (first.status_code, late.status_code) == (201, 409)
+    assert late.json()["newest"] == first.json()
+    assert "says 'first'" in late.json()["error"]
+    body = {"text": "second", "author": "ann"}
+    second = bench.post(f"{address}/labels", json=body | {"after": first.json()["id"]})
+    assert second.status_code == 201
+    other = bench.post(f"{address}/labels", json={"text": "mine", "author": "bob", "after": 0})
+    assert other.status_code == 201
+    mine = [(one["text"], one["current"], one["replaced"]) for one in labels() if one["author"] == "ann"]
+    assert mine == [("second", True, False), ("first", False, True)]
+    bench.delete(f"/api/labels/{second.json()['id']}")
+    mine = {one["text"]: (one["current"], one["replaced"]) for one in labels() if one["author"] == "ann"}
+    assert mine == {"second": (False, False), "first": (False, True)}
+    gone = bench.post(f"{address}/labels", json=body | {"after": second.json()["id"]})
+    assert (gone.status_code, gone.json()["newest"]) == (409, None)
+
+
+def test_of_one_author_in_many_tabs_at_once_nothing_is_lost(bench):
+    address, kept = "/api/features/L1/12", []
+
+    def tab(name):
+        for number in range(6):
+            text, after = f"{name} {number}", 0
+            while True:
+                answer = bench.post(f"{address}/labels", json={"text": text, "author": "ann", "after": after})
+                if answer.status_code == 201:
+                    kept.append(text)
+                    break
+                after = answer.json()["newest"]["id"]
+
+    tabs = [threading.Thread(target=tab, args=(name,)) for name in "abc"]
+    for one in tabs:
+        one.start()
+    for one in tabs:
+        one.join()
+    said = [(one["text"], one["replaced"]) for one in bench.get(address).json()["labels"] if one["author"] == "ann"]
+    assert len(said) == 18
+    assert {text for text, _ in said} == {*kept}
+    assert [replaced for _, replaced in said].count(False) == 1
 
 
 def test_browsing_filters_sorts_and_turns_pages(bench):

@@ -413,7 +413,7 @@ export interface paths {
         put?: never;
         /**
          * Label
-         * @description Keep a person's label; an earlier one by the same author stays in the history.
+         * @description Keep a person's label; an earlier one by the same author stays among the feature's labels, as replaced.
          */
         post: operations["label"];
         delete?: never;
@@ -1421,6 +1421,22 @@ export interface components {
              * @default
              */
             note: string;
+            /**
+             * After
+             * @description The id of the author's label as it was when this one was begun, 0 for none: where it is another one now, nothing
+             *     is kept and 409 says so. Left out, this one stands in for whatever there is.
+             */
+            after?: number | null;
+        };
+        /**
+         * LabelConflict
+         * @description The author has said something else since, in another tab perhaps: nothing was kept.
+         */
+        LabelConflict: {
+            /** Error */
+            error: string;
+            /** @description What the author says now; null where it was withdrawn. */
+            newest: components["schemas"]["LabelView"] | null;
         };
         /** LabelView */
         LabelView: {
@@ -1448,6 +1464,11 @@ export interface components {
              * @description Neither withdrawn nor replaced by its author.
              */
             current: boolean;
+            /**
+             * Replaced
+             * @description An earlier one of an author who has said something else since.
+             */
+            replaced: boolean;
             /** Scores */
             scores: components["schemas"]["ScoreView"][];
         };
@@ -4579,6 +4600,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LabelConflict"];
                 };
             };
             /** @description Too large */

@@ -148,3 +148,6 @@ class LabelBody(Body):
     text: str = Field(min_length=1, max_length=2000)
     author: str = Field(min_length=1, max_length=200)
     note: str = Field(default="", max_length=10_000)
+    after: int | None = Field(default=None, ge=0, le=2**53)
+    """The id of the author's label as it was when this one was begun, 0 for none: where it is another one now, nothing
+    is kept and 409 says so. Left out, this one stands in for whatever there is."""

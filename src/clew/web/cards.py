@@ -11,12 +11,21 @@ from clew.features.find import Finder
 from clew.features.label import Label
 from clew.ids import FeatureId
 from clew.web.bodies import FiresBody, LabelBody
-from clew.web.models_features import FeatureList, FeatureRow, FeatureView, FiresAt, FiresView, LabelView, ProbeView
+from clew.web.models_features import (
+    FeatureList,
+    FeatureRow,
+    FeatureView,
+    FiresAt,
+    FiresView,
+    LabelConflict,
+    LabelView,
+    ProbeView,
+)
 from clew.web.models_features import Name as NameView
 from clew.web.models_features import Names as NamesView
 from clew.web.refusals import BusyError, NotFoundError
 from clew.web.views import NAMELESS
-from clew.web.views_features import Search, browsed, feature_view, fire, fitting, label_view, related, row
+from clew.web.views_features import Search, browsed, feature_view, fire, fitting, label_views, related, row
 
 if TYPE_CHECKING:
     from clew.web.bench import Bench
@@ -36,6 +45,7 @@ class Cards:
         self._encoder: by.Encoder | None = None
         self._prepared: threading.Thread | None = None
         self._failed: ClewError | None = None
+        self._labelling = threading.Lock()
 
     def found(self, search: Search) -> FeatureList:
         """Features browsed or searched, a page of them."""
@@ -156,7 +166,7 @@ class Cards:
         return feature_view(feature, names[feature], bench.dictionary, card, self._labels(feature), names)
 
     def _labels(self, feature: FeatureId) -> list[LabelView]:
-        return [label_view(label) for label in self.bench.workspace.labels.of(feature, history=True)]
+        return label_views(self.bench.workspace.labels.of(feature, history=True))
 
     def probe(self, layer: str, index: int, text: str) -> ProbeView:
         """A feature's activation at every token of a text."""
@@ -174,11 +184,17 @@ class Cards:
             max_activation=known,
         )
 
-    def add_label(self, layer: str, index: int, body: LabelBody) -> LabelView:
-        """Keep a person's label; it is on the disk when this returns."""
+    def add_label(self, layer: str, index: int, body: LabelBody) -> LabelView | LabelConflict:
+        """Keep a person's label, on the disk when this returns; or say what its author has said since."""
         feature = self.bench.feature_id(layer, index)
         label = Label(feature=feature, text=body.text, kind="person", author=body.author, note=body.note)
-        (number,) = self.bench.workspace.labels.add([label])
+        with self._labelling:
+            now = next((one for one in self._labels(feature) if one.current and _same_voice(one, label)), None)
+            if body.after is not None and body.after != (0 if now is None else now.id):
+                says = "nothing any more" if now is None else repr(now.text)
+                line = f"{body.author} has labelled {feature} elsewhere since, and says {says}: nothing was kept"
+                return LabelConflict(error=line, newest=now)
+            (number,) = self.bench.workspace.labels.add([label])
         return next(view for view in self._labels(feature) if view.id == number)
 
     def withdraw(self, label: int) -> None:
@@ -187,6 +203,10 @@ class Cards:
             self.bench.workspace.labels.withdraw(label)
         except InputError as error:
             raise NotFoundError(f"there is no label {label}") from error
+
+
+def _same_voice(view: LabelView, label: Label) -> bool:
+    return (view.kind, view.author, view.method) == (label.kind, label.author, label.method)
 
 
 def _parted(feature: str) -> tuple[str, int]:

@@ -32,7 +32,17 @@ class LabelView(View):
     date: str
     current: bool
     """Neither withdrawn nor replaced by its author."""
+    replaced: bool
+    """An earlier one of an author who has said something else since."""
     scores: list[ScoreView]
+
+
+class LabelConflict(View):
+    """The author has said something else since, in another tab perhaps: nothing was kept."""
+
+    error: str
+    newest: LabelView | None
+    """What the author says now; null where it was withdrawn."""
 
 
 class Name(View):

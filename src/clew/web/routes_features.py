@@ -9,7 +9,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from clew.web.bench import Bench, Open
 from clew.web.bodies import FiresBody, LabelBody, ProbeBody
-from clew.web.models_features import FeatureList, FeatureView, FiresView, LabelView, Names, ProbeView
+from clew.web.models_features import FeatureList, FeatureView, FiresView, LabelConflict, LabelView, Names, ProbeView
 from clew.web.sending import send
 from clew.web.views_features import Search
 
@@ -85,10 +85,16 @@ async def test(bench: Open, layer: Layer, index: Index, body: ProbeBody) -> Resp
     return send(await bench.gate.ask(bench.cards.probe, layer, index, body.text))
 
 
-@routes.post("/features/{layer}/{index}/labels", response_model=LabelView, status_code=201)
+@routes.post(
+    "/features/{layer}/{index}/labels",
+    response_model=LabelView,
+    status_code=201,
+    responses={409: {"model": LabelConflict}},
+)
 def label(bench: Open, layer: Layer, index: Index, body: LabelBody) -> Response:
-    """Keep a person's label; an earlier one by the same author stays in the history."""
-    return send(bench.cards.add_label(layer, index, body), status=201)
+    """Keep a person's label; an earlier one by the same author stays among the feature's labels, as replaced."""
+    found = bench.cards.add_label(layer, index, body)
+    return send(found, status=409 if isinstance(found, LabelConflict) else 201)
 
 
 @routes.delete("/labels/{label}", status_code=204)

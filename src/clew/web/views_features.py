@@ -124,7 +124,7 @@ def related(card: Card) -> list[FeatureId]:
     return [one.feature for kind in _RELATED for one in getattr(card, kind)]
 
 
-def label_view(label: Label) -> LabelView:
+def label_view(label: Label, *, replaced: bool = False) -> LabelView:
     kind: Any = label.kind
     assert label.id is not None
     return LabelView(
@@ -137,5 +137,16 @@ def label_view(label: Label) -> LabelView:
         note=label.note,
         date=label.date,
         current=label.current,
+        replaced=replaced,
         scores=[ScoreView(**vars(score)) for score in label.scores],
     )
+
+
+def label_views(labels: Sequence[Label]) -> list[LabelView]:
+    """Labels of one feature with their history."""
+    newest = {_said_by(label): label.id for label in sorted(labels, key=lambda label: (label.date, label.id or 0))}
+    return [label_view(one, replaced=not one.current and newest[_said_by(one)] != one.id) for one in labels]
+
+
+def _said_by(label: Label) -> tuple[str, str, str]:
+    return label.kind, label.author, label.method
