@@ -108,6 +108,10 @@ def test_a_removed_graph_is_not_found(bench):
     assert bench.delete(f"/api/graphs/{made}").status_code == 204
     assert bench.get(f"/api/graphs/{made}").status_code == 404
     assert bench.delete(f"/api/graphs/{made}").status_code == 404
+    back = bench.post(f"/api/graphs/{made}/restore", json={})
+    assert (back.status_code, back.json()["id"]) == (200, made)
+    assert bench.get(f"/api/graphs/{made}").status_code == 200
+    assert bench.post(f"/api/graphs/{made}/restore").status_code == 404
 
 
 def test_a_workspace_alone_is_served_with_the_bundled_kit(tmp_path):

@@ -97,6 +97,11 @@ class World:
         with urlopen(request, timeout=60) as answer:
             return json.load(answer)["graph"]
 
+    def removed(self):
+        graph = self.imported()
+        fetched(f"{self.address}/api/graphs/{graph}", method="DELETE")
+        return graph
+
     def labelled(self, rng):
         body = {"text": f"label {rng.random()}", "author": "fuzz"}
         return self.ask(f"/api/features/{rng.choice(self.features)}/labels", body)["id"]
@@ -106,6 +111,8 @@ class World:
         parts = case.path_parameters or {}
         if "graph" in parts and rng.random() < 0.8:
             parts["graph"] = self.imported() if method == "delete" else rng.choice(self.graphs)
+            if path.endswith("/restore"):
+                parts["graph"] = self.removed()
         if "job" in parts and rng.random() < 0.8:
             running = {"kind": "generate", "prompt": FRANCE, "edits": self.edits, "tokens": 12}
             parts["job"] = self.started(running) if rng.random() < 0.3 else rng.choice(self.over)["id"]

@@ -15,7 +15,7 @@ import pytest
 from clew import files
 from clew.attribution.graph import Graph
 from clew.errors import FileError
-from clew.web.models import Arrangement, Group, Thresholds
+from clew.web.models import Arrangement, GraphMade, Group, Thresholds
 from clew.web.models_jobs import GeneratedView, Job, Progress
 from clew.web.refusals import NotFoundError, disk_is_full, line_of, status_of
 from clew.web.workspace import Workspace
@@ -73,6 +73,39 @@ def test_a_removed_graph_is_gone_with_its_file_its_arrangement_and_its_results(w
     for ask in (workspace.load, workspace.entry, workspace.arrangement, workspace.remove, workspace.content):
         with pytest.raises(NotFoundError):
             ask(kept)
+
+
+def test_a_removed_graph_comes_back_as_it_was_while_the_server_runs(workspace):
+    kept, other = workspace.keep(capital_graph(), "trace"), workspace.keep(random_graph(1), "import")
+    workspace.arrange(kept, arranged(0))
+    workspace.keep_result(made := job("j1", GraphMade(graph=kept)))
+    entry, arrangement, content = workspace.entry(kept), workspace.arrangement(kept), workspace.content(kept)
+    workspace.remove(kept)
+    with pytest.raises(NotFoundError):
+        workspace.result("j1")
+    assert workspace.restore(kept) == entry
+    assert (workspace.arrangement(kept), workspace.content(kept), workspace.result("j1")) == (
+        arrangement,
+        content,
+        made,
+    )
+    for id in (kept, other, "../secret", "nothing"):
+        with pytest.raises(NotFoundError):
+            workspace.restore(id)
+    workspace.remove(kept)
+    workspace.close()
+    assert list((workspace.folder / "removed").iterdir()) == []
+
+
+def test_only_the_last_removed_graphs_come_back(workspace, monkeypatch):
+    monkeypatch.setattr("clew.web.removed.MOST_KEPT", 2)
+    kept = [workspace.keep(random_graph(seed), "trace") for seed in range(3)]
+    for graph in kept:
+        workspace.remove(graph)
+    assert len(list((workspace.folder / "removed").iterdir())) == 2
+    with pytest.raises(NotFoundError):
+        workspace.restore(kept[0])
+    assert workspace.restore(kept[1]).id == kept[1]
 
 
 @pytest.mark.parametrize(

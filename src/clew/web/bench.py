@@ -32,6 +32,7 @@ from clew.web.marks import marks_of, with_marks
 from clew.web.models import (
     Arrangement,
     CompareView,
+    GraphEntry,
     GraphList,
     GraphMade,
     GraphView,
@@ -179,6 +180,9 @@ class Bench:
     def remove(self, graph: str) -> None:
         self.workspace.remove(graph)
         self.shelf.drop(graph)
+
+    def restored(self, graph: str) -> GraphEntry:
+        return self.workspace.restore(graph)
 
     def compared(self, a: str, b: str) -> CompareView:
         (one, of_one), (other, of_other) = self.held(a), self.held(b)

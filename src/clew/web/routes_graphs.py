@@ -12,6 +12,7 @@ from clew.web.models import (
     Arrangement,
     CompareView,
     Conflict,
+    GraphEntry,
     GraphList,
     GraphMade,
     GraphView,
@@ -75,9 +76,15 @@ def graph(bench: Open, graph: str, node: NodeShare = 0.8, edge: EdgeShare = 0.98
 
 @routes.delete("/graphs/{graph}", status_code=204)
 def remove(bench: Open, graph: str) -> Response:
-    """Remove a graph and what was made of it."""
+    """Remove a graph and what was made of it; `restore` brings the last twenty back while the server runs."""
     bench.remove(graph)
     return Response(status_code=204)
+
+
+@routes.post("/graphs/{graph}/restore", response_model=GraphEntry)
+def restore(bench: Open, graph: str) -> Response:
+    """Bring back a graph that was removed, with its arrangement and what was made of it."""
+    return send(bench.restored(graph))
 
 
 @routes.get("/graphs/{graph}/scores", response_model=ScoresView)

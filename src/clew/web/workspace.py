@@ -4,6 +4,7 @@ labels.sqlite    labels and lists (`features.labels`), of any dictionary
 bench.sqlite     the index of graphs, arrangements, results of jobs, atlases that were harvested here
 graphs/          a file a graph, under its id
 atlases/         harvested atlases
+removed/         graphs that were removed, until the server ends
 
 Ids are made here and looked up in the index; nothing that is asked for ever becomes part of a path. A file is written
 whole before the index names it, and leaves the index before it is removed, so that a kill leaves a file too many at
@@ -30,6 +31,7 @@ from clew.features.labels import LabelStore
 from clew.web.models import Arrangement, GraphEntry, Output, ScorePair, Thresholds
 from clew.web.models_jobs import Job
 from clew.web.refusals import NotFoundError
+from clew.web.removed import Bin, Removed, Rows
 
 LABELS, INDEX, SCHEMA = "labels.sqlite", "bench.sqlite", 1
 _MARK = b"ClWb"
@@ -44,6 +46,7 @@ CREATE TABLE results (id TEXT PRIMARY KEY, kind TEXT NOT NULL, date TEXT NOT NUL
 CREATE TABLE atlases (id TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, date TEXT NOT NULL);
 """
 _ENTRY = "id, date, origin, prompt, tokens, top, n_nodes, replacement, completeness, subject, dictionary, fingerprint"
+_OF_GRAPH = {"graphs": "id", "arrangements": "graph", "results": "graph"}  # tables, and which column names a graph
 
 
 class Workspace:
@@ -59,6 +62,7 @@ class Workspace:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise FileError(f"cannot make the workspace {self.folder}: {error.strerror or error}") from error
+        self._bin = Bin(self.folder / "removed")
         self._opened = files.open_database(
             self.folder / INDEX, what="a workbench", mark=_MARK, schema=SCHEMA, tables=_TABLES
         )
@@ -71,6 +75,7 @@ class Workspace:
             raise
 
     def close(self) -> None:
+        self._bin.close()
         self.labels.close()
         with self._lock:
             self._opened.close()
@@ -114,13 +119,32 @@ class Workspace:
             path.unlink(missing_ok=True)
 
     def remove(self, graph: str) -> None:
-        """A graph, its arrangement, and results made of it."""
-        known = self._known(graph)
+        """A graph, its arrangement, and results made of it; `restore` brings them back while this server runs."""
+        known, rows = self._known(graph), dict[str, Rows]()
         with self._write() as write:
-            write("DELETE FROM graphs WHERE id = ?", (known,))
-            write("DELETE FROM arrangements WHERE graph = ?", (known,))
-            write("DELETE FROM results WHERE graph = ?", (known,))
-        self._graph_path(known).unlink(missing_ok=True)
+            for table, key in _OF_GRAPH.items():
+                rows[table] = write(f"SELECT * FROM {table} WHERE {key} = ?", (known,)).fetchall()
+                write(f"DELETE FROM {table} WHERE {key} = ?", (known,))
+        path = self._graph_path(known)
+        try:
+            self._bin.put(known, Removed(path, rows))
+        except OSError:  # a disk on which nothing can be moved: the graph is gone all the same
+            path.unlink(missing_ok=True)
+
+    def restore(self, graph: str) -> GraphEntry:
+        """Bring back a graph that this server has removed; NotFoundError when there is none of this id."""
+        removed = self._bin.take(graph)
+        if removed is None:
+            raise NotFoundError(f"no graph {graph[:60]!r} was removed here lately: nothing to bring back")
+        try:
+            with self._write() as write:
+                for table, rows in removed.rows.items():
+                    for row in rows:
+                        write(f"INSERT OR REPLACE INTO {table} VALUES ({', '.join('?' * len(row))})", tuple(row))
+        except BaseException:
+            self._bin.put(graph, removed)
+            raise
+        return self.entry(graph)
 
     def entry(self, graph: str) -> GraphEntry:
         """What the index says of a graph."""
