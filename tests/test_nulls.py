@@ -2,14 +2,19 @@
 
 import json
 import math
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 import torch
+import toy
 from models import BOS, dictionary, subject, tokenizer
+from transformers import LlamaConfig, LlamaForCausalLM
 
+from clew.dictionary import Dictionary
 from clew.errors import InputError
 from clew.subject.subject import Subject
-from clew.training import DictionaryConfig, evaluate
+from clew.training import DictionaryConfig, evaluate, train_dictionary
 from clew.training.activations import collect
 from clew.training.assess import assess, assess_nulls
 from clew.training.corpus import Documents, encode_documents
@@ -72,12 +77,46 @@ def test_the_second_null_is_trained_as_the_dictionary_was() -> None:
     made = subject("gpt2", torch.float32)
     own = dictionary("skip-plt", made, dtype=torch.float32)
     assert config_like(own, 6.4, steps=9) == DictionaryConfig(kind="plt", features=40, k=6, skip=True, steps=9)
-    from dataclasses import asdict, replace
-
     config = DictionaryConfig(features=40, k=3, nonlinearity="jumprelu", steps=700)
     trained = replace(own, provenance={"training": asdict(config)})
     assert config_like(trained, 6.4, steps=9) == replace(config, steps=9)
     assert config_like(trained, 6.4, steps=900) == config
+
+
+def trained_llama() -> Subject:
+    """A Llama with grouped queries that has learned some of the toy text."""
+    sizes = {"hidden_size": toy.D, "intermediate_size": 48, "num_hidden_layers": 2, "max_position_embeddings": 16}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
+    ids = {"vocab_size": toy.VOCAB, "bos_token_id": 0, "eos_token_id": 0}
+    torch.manual_seed(0)
+    model, generator = LlamaForCausalLM(LlamaConfig(**sizes, **heads, **ids)), torch.Generator().manual_seed(0)
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+    for _ in range(150):
+        batch = toy.sentences(32, generator)
+        logits = model(batch).logits[:, :-1]
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten()).backward()
+        optimizer.step()
+    return Subject(model.requires_grad_(False), toy.Marks(), "llama")  # type: ignore[arg-type]
+
+
+def test_a_clt_of_a_llama_with_grouped_queries_is_better_than_both_nulls_on_held_out_text(tmp_path: Path) -> None:
+    made = trained_llama()
+    seen, held_out = toy.documents_of(made).slice(0, 150), toy.documents_of(made).slice(150, 200)
+
+    def trained(subject: Subject, folder: Path) -> Dictionary:
+        list(train_dictionary(subject, seen, replace(toy.SMALL, steps=150), folder, buffer=toy.BUFFER))
+        return Dictionary.load(folder / "dictionary")
+
+    own = trained(made, tmp_path / "own")
+    found = evaluate(made, own, held_out)
+    first = evaluate(made, untrained(made, own, held_out, dict(zip(found.layers, found.l0, strict=True))), held_out)
+    random = with_random_weights(made)
+    second = evaluate(random, trained(random, tmp_path / "random"), held_out)
+    assert max(found.nmse) < 0.1 * min(first.nmse)  # the loss that was trained
+    for null in (first, second):
+        assert found.kl < null.kl
+        assert 1 - found.replaced.loss_recovered < 0.5 * (1 - null.replaced.loss_recovered)
 
 
 def test_an_assessment_holds_means_with_intervals_and_plain_values() -> None:
