@@ -295,29 +295,38 @@ def kill_and_resume(tiny, folder, kills, seed):
     rng, path = random.Random(seed), folder / "a.sqlite"
     content = made(*tiny, folder / "whole.sqlite").content
     old = made(*tiny, path, HarvestConfig(contexts=1)).content
-    killed = 0
-    while killed < kills:
+    part, kept, survived = folder / "a.sqlite.part", 0, 0
+    for _ in range(kills):
         worker = subprocess.Popen([sys.executable, "-c", WORKER, path], stdout=subprocess.PIPE, text=True)
         assert worker.stdout is not None
-        for _ in range(rng.randrange(1, 6)):  # ready, then a line for each chunk and each stage
-            worker.stdout.readline()
+        said = [worker.stdout.readline() for _ in range(rng.randrange(1, 6))]  # ready, each chunk, each stage
         time.sleep(0.03 * rng.random())
         worker.send_signal(signal.SIGKILL)
         worker.wait()
+        said += worker.stdout.readlines()
         worker.stdout.close()
-        killed += 1
         with Atlas.load(path) as atlas:
             atlas.check_whole()
             assert atlas.content in (old, content)
-        if (folder / "a.sqlite.part").exists():
-            Tally.load(folder / "a.sqlite.part")
+            finished = atlas.content == content
+        # what was said to be read is kept, but for the last chunk, which is written with the end
+        wanted = min(kept + reading.CHUNK * said.count("reading\n"), 2 * reading.CHUNK)
+        if part.exists():
+            ((begin, kept),) = Tally.load(part).ranges or [(0, 0)]
+            assert begin == 0
+            assert kept >= wanted
+            survived += kept > 0
+        else:
+            assert finished or wanted == 0
+            kept = 0
+    assert survived
     list(harvest(*tiny, path, config=SMALL, resume=True))
     assert Atlas.load(path).content == content
     assert [p.name for p in folder.iterdir() if p.name.startswith(".a.sqlite")] == []
 
 
 def test_kill_9_loses_no_atlas_and_the_harvest_goes_on(tiny, tmp_path):
-    kill_and_resume(tiny, tmp_path, 2, 0)
+    kill_and_resume(tiny, tmp_path, 2, 3)
 
 
 @pytest.mark.long
