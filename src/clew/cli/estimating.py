@@ -33,9 +33,11 @@ def estimated(subject: Subject, plan: Plan, folder: Path, as_json: bool) -> None
     documents = rows_to_train_on(subject, plan, asked)
     there = int(documents.counts.sum())
     _, seen = split_held_out(documents, corpus.held_out)
-    text = text_bytes(subject, documents, seen, positions=there if there < asked else wanted, cache=plan.cache)
+    positions = there if there < asked else wanted
+    cached = plan.cache * (positions - there + int(seen.counts.sum()))
+    text = text_bytes(subject, documents, positions=positions, cached=cached)
     with bar("measuring twenty steps"):
-        found = estimate(subject, seen, config, buffer=corpus.buffer, text=text)
+        found = estimate(subject, seen, config, buffer=corpus.buffer, text=text, cached=cached)
     if as_json:
         print(json.dumps(asdict(found), indent=1))
     else:

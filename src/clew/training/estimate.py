@@ -3,7 +3,8 @@
 1. Weights, moments and the buffer are counted from the configuration; when they alone exceed the memory that is free,
    that is the answer.
 2. Otherwise twenty steps are taken, with the whole schedule pressed into them, so that early steps, which keep more
-   features active, weigh as they will. A buffer is filled and timed by itself: it is paid once every few steps.
+   features active, weigh as they will. A buffer is filled and timed by itself: it is paid once every few steps, or,
+   with activations on disk, once for each of their positions.
 3. Memory is what this process held at most during these steps.
 4. Disk is what the run's files take at most: two checkpoints (the last one is kept until the next is whole), the
    dictionary, the tokens, and activations where they are kept.
@@ -62,21 +63,19 @@ def parameters_of(subject: Subject, config: DictionaryConfig) -> int:
     return own + (n_layers * d * d if config.skip else 0)
 
 
-def text_bytes(subject: Subject, documents: Documents, seen: Documents, *, positions: int, cache: bool) -> int:
-    """Bytes on disk of the tokens of a run, and with `cache` of the activations of the rows it trains on.
-
-    The run reads so many positions of the text whose beginning is `documents`, and holds out what `seen` lacks.
-    """
-    there = int(documents.counts.sum())
-    held_out = there - int(seen.counts.sum())
+def text_bytes(subject: Subject, documents: Documents, *, positions: int, cached: int) -> int:
+    """Bytes on disk of the tokens of so many positions of a text that begins with documents, and of activations."""
     tokens = 4 * len(documents.tokens) + 16 * len(documents)
-    return tokens * positions // there + cache * (positions - held_out) * bytes_a_position(subject)
+    return tokens * positions // int(documents.counts.sum()) + cached * bytes_a_position(subject)
 
 
 def estimate(
-    subject: Subject, documents: Documents, config: DictionaryConfig, *, buffer: int, text: int = 0
+    subject: Subject, documents: Documents, config: DictionaryConfig, *, buffer: int, text: int = 0, cached: int = 0
 ) -> Estimate:
-    """Measure a short run in a folder of its own; the documents must fill a buffer, `text` is their bytes on disk."""
+    """Measure a short run in a folder of its own; the documents must fill a buffer.
+
+    `text` is their bytes on disk, `cached` the positions whose activations are written before the first step.
+    """
     parameters = parameters_of(subject, config)
     state = parameters * (8 if config.precision == "lean" else 12)
     free = available_memory()
@@ -89,17 +88,21 @@ def estimate(
     held = 8 * subject.n_layers * subject.d_model * max(config.batch, buffer_positions(subject, buffer))
     if state + held > free:
         return Estimate(memory_bytes=state + held, tokens_per_second=None, hours=None, **facts)
-    seconds = _seconds_a_step(subject, documents, config, buffer)
-    hours = config.steps * seconds / 3600
-    return Estimate(memory_bytes=resident_peak(), tokens_per_second=config.batch / seconds, hours=hours, **facts)
+    step, fill = _seconds(subject, documents, config, buffer)
+    if not cached:
+        step += fill * config.batch
+    hours = (config.steps * step + cached * fill) / 3600
+    return Estimate(memory_bytes=resident_peak(), tokens_per_second=config.batch / step, hours=hours, **facts)
 
 
-def _seconds_a_step(subject: Subject, documents: Documents, config: DictionaryConfig, buffer: int) -> float:
+def _seconds(subject: Subject, documents: Documents, config: DictionaryConfig, buffer: int) -> tuple[float, float]:
+    """Seconds of a step without the model, and seconds of one position in the model."""
     read_site, write_site = config.sites()
     sizes = {"batch": config.batch, "buffer": buffer, "seed": config.seed}
+    held = max(config.batch, buffer_positions(subject, buffer))
     began = time.perf_counter()
     next(stream(subject, documents, read_site=read_site, write_site=write_site, **sizes))
-    fill = (time.perf_counter() - began) * config.batch / max(config.batch, buffer_positions(subject, buffer))
+    fill = (time.perf_counter() - began) / held
     ticks = []
     with tempfile.TemporaryDirectory() as folder:
         short = replace(config, steps=STEPS + 1)
@@ -107,7 +110,9 @@ def _seconds_a_step(subject: Subject, documents: Documents, config: DictionaryCo
         for _ in itertools.islice(run, STEPS):
             ticks.append(time.perf_counter())
         run.close()  # type: ignore[attr-defined]
-    return (ticks[-1] - ticks[WARM - 1]) / TIMED + fill
+    filled = (STEPS - 1) * config.batch // held - (WARM - 1) * config.batch // held  # buffers while the clock ran
+    timed = ticks[-1] - ticks[WARM - 1]
+    return max(timed - filled * held * fill, 0.1 * timed) / TIMED, fill
 
 
 def available_memory() -> int:
