@@ -91,8 +91,11 @@ const WAITS = [300, 700, 1500, 2500]; // milliseconds before each asking after a
 /** Follows a job to its end; rejects when it fails or is cancelled. When the line breaks, the job itself is asked after:
  *  it may be over, it may run on, and a server that does not answer ends the wait. */
 export async function follow(id: string, heard: Heard): Promise<Job> {
+  let steps = 0; // heard so far: a new line tells all of them again
   for (;;) {
-    const job = (await listen(id, heard)) ?? (await askAfter(id));
+    let told = 0;
+    const fresh = (step: StepPair) => ++told > steps && ((steps = told), heard.step?.(step));
+    const job = (await listen(id, { ...heard, step: fresh })) ?? (await askAfter(id));
     if (job.state === "done") return job;
     if (job.state === "failed" || job.state === "cancelled") throw new Refused(0, job.error ?? `the job was ${job.state}`, job);
     await pause(WAITS[0]!);
