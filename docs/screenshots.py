@@ -55,8 +55,11 @@ def views(page: Page, address: str, scheme: str) -> None:
     keep(page, f"card-{scheme}")
     page.keyboard.press("e")
     page.get_by_role("heading", name="Edit", exact=True).wait_for()
+    page.get_by_label("What is done to it").select_option("scale")
+    page.get_by_label("Strength as a number").fill("-3")  # turned the other way: the answer is another
     page.get_by_role("button", name="Run", exact=True).click()
     page.get_by_text("Next token: probability").wait_for()
+    page.wait_for_selector(".running", state="detached")
     page.wait_for_timeout(1500)
     keep(page, f"edit-{scheme}")
     page.get_by_role("button", name="Audit", exact=True).click()

@@ -4,7 +4,7 @@ import { computed, effect, signal, untracked } from "@preact/signals";
 import { type Language, LANGUAGES, STEPS, type StepName } from "../i18n/guide";
 import type { Node } from "../model/graph";
 import type { EffectView } from "../types";
-import { recall, remember } from "./app";
+import { embedded, recall, remember } from "./app";
 import { labelling, written } from "./cards";
 import { addEdit, audit, edits, effect as changed, forget, ran, runAudit, runEdits, source } from "./edit";
 import { trace } from "./prompting";
@@ -186,6 +186,7 @@ effect(() => {
 
 /** The address holds the step, in whatever view it is done. */
 export function keepLesson(): void {
+  if (embedded) return;
   effect(() => {
     const said = Number(route.value.query["guide"]);
     if (said >= 1 && said <= STEPS.length && said - 1 !== lesson.peek()) untracked(() => enter(said - 1));

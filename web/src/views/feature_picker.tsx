@@ -16,47 +16,50 @@ const WAYS: readonly { how: How; name: string; asks: string; wait: number }[] = 
 const MOST = 8;
 const BUSY = 429;
 
-export function FeaturePicker({ onPick }: { onPick: (feature: string) => void }) {
-  const [how, setHow] = useState<How>("words");
-  const [text, setText] = useState("");
-  const [list, setList] = useState<readonly FeatureRow[]>([]);
-  const [said, setSaid] = useState("");
-  const [at, setAt] = useState(0);
-  const asked = useRef<AbortController | null>(null);
-  const line = useRef<HTMLInputElement>(null);
-  const exact = /^L\d+\/\d+$/.test(text.trim());
-  const way = WAYS.find((each) => each.how === how)!;
+interface Found {
+  list: readonly FeatureRow[];
+  said: string;
+}
+const NONE: Found = { list: [], said: "" };
+
+/** What is found for a text, once a person rests; a busy server is asked again. */
+function useFound(how: How, text: string, exact: boolean): Found {
+  const [found, setFound] = useState<Found>(NONE);
   useEffect(() => {
-    asked.current?.abort();
-    setSaid("");
-    if (!text.trim() || exact) return setList([]);
-    const mine = (asked.current = new AbortController());
-    let timer = setTimeout(ask, way.wait);
-    function ask() {
+    if (!text.trim() || exact) return setFound(NONE);
+    const mine = new AbortController();
+    const ask = () =>
       api.features({ how, query: text, limit: MOST }, mine.signal).then(
-        (found) => (setList(found.features), setAt(0), setSaid(found.total ? "" : "Nothing is found.")),
+        ({ features, total }) => setFound({ list: features, said: total ? "" : "Nothing is found." }),
         (error: unknown) => {
           if (mine.signal.aborted || !(error instanceof Refused)) return;
-          setList([]);
-          setSaid(error.message);
+          setFound({ list: [], said: error.message });
           if (error.status === BUSY) timer = setTimeout(ask, 2000); // labels are read for their meaning once
         },
       );
-    }
-    return () => clearTimeout(timer);
+    let timer = setTimeout(ask, WAYS.find((each) => each.how === how)!.wait);
+    return () => (clearTimeout(timer), mine.abort());
   }, [text, how]);
-  const clear = () => {
-    setText("");
-    setList([]);
-  };
+  return found;
+}
+
+export function FeaturePicker({ onPick }: { onPick: (feature: string) => void }) {
+  const [how, setHow] = useState<How>("words");
+  const [text, setText] = useState("");
+  const [at, setAt] = useState(0);
+  const line = useRef<HTMLInputElement>(null);
+  const exact = /^L\d+\/\d+$/.test(text.trim());
+  const { list, said } = useFound(how, text, exact);
+  useEffect(() => setAt(0), [list]);
+  const { asks } = WAYS.find((each) => each.how === how)!;
   const pick = (feature: string) => {
     onPick(feature);
-    clear();
+    setText("");
   };
   /** What fires is mostly asked of the prompt that is edited. */
   const turn = (next: How) => {
     if (next === "fires" && !text.trim()) setText(prompt.peek());
-    else if (how === "fires" && text === prompt.peek()) clear();
+    else if (how === "fires" && text === prompt.peek()) setText("");
     setHow(next);
     line.current?.focus();
   };
@@ -81,24 +84,28 @@ export function FeaturePicker({ onPick }: { onPick: (feature: string) => void })
       </div>
       <div class="pickline">
         <input
-          type="search" id="picker" ref={line} value={text} placeholder={way.asks} role="combobox" aria-label={way.asks}
+          type="search" id="picker" ref={line} value={text} placeholder={asks} role="combobox" aria-label={asks}
           aria-expanded={list.length > 0} aria-controls="picked" aria-activedescendant={list[at] ? `picked-${at}` : undefined} autocomplete="off"
           onInput={(event) => setText(event.currentTarget.value)} onKeyDown={onKey}
         />
-        {list.length > 0 && (
-          <ul id="picked" role="listbox" aria-label="Features found">
-            {list.map((each, i) => {
-              const named = nameOf(each.feature, each.label, each.label_kind);
-              return (
-                <li key={each.feature} id={`picked-${i}`} role="option" aria-selected={i === at} onPointerDown={(event) => (event.preventDefault(), pick(each.feature))}>
-                  <span class="what">{named.text || each.feature} <KindMark kind={named.kind} /> {how === "fires" && <em>{each.why}</em>}</span> <code>{each.feature}</code>
-                </li>
-              );
-            })}
-          </ul>
-        )}
+        {list.length > 0 && <Options list={list} at={at} why={how === "fires"} pick={pick} />}
       </div>
       {said && <p class="note" role="status">{said}</p>}
     </div>
+  );
+}
+
+function Options({ list, at, why, pick }: { list: readonly FeatureRow[]; at: number; why: boolean; pick: (feature: string) => void }) {
+  return (
+    <ul id="picked" role="listbox" aria-label="Features found">
+      {list.map((each, i) => {
+        const named = nameOf(each.feature, each.label, each.label_kind);
+        return (
+          <li key={each.feature} id={`picked-${i}`} role="option" aria-selected={i === at} onPointerDown={(event) => (event.preventDefault(), pick(each.feature))}>
+            <span class="what">{named.text || each.feature} <KindMark kind={named.kind} /> {why && <em>{each.why}</em>}</span> <code>{each.feature}</code>
+          </li>
+        );
+      })}
+    </ul>
   );
 }

@@ -6,8 +6,8 @@ import { Stage } from "../draw/stage";
 import { EMPTY } from "../model/arrange";
 import { readGraph } from "../model/graph";
 import { Grid } from "../model/grid";
-import { layOut, loudness, quietRuns } from "../model/layout";
-import { type Mark, makeScene } from "../model/scene";
+import { type Layout, layOut, loudness, quietRuns } from "../model/layout";
+import { type Mark, type Scene, makeScene } from "../model/scene";
 import { percent, plural, shown } from "../model/text";
 import { attempt, dark } from "../state/app";
 import { go } from "../state/route";
@@ -33,12 +33,15 @@ export function SmallGraph({ name, id }: { name: string; id: string }) {
   return <figure class="smallgraph">{view ? <Drawn name={name} id={id} view={view} /> : <figcaption class="note">Reading {name}…</figcaption>}</figure>;
 }
 
-function Drawn({ name, id, view }: { name: string; id: string; view: GraphView }) {
-  const box = useRef<HTMLDivElement>(null);
-  const canvas = useRef<HTMLCanvasElement>(null);
+interface Placed {
+  scene: Scene;
+  layout: Layout;
+  grid: Grid;
+}
+
+/** The graph laid out in the width that there is. */
+function usePlaced(box: { current: HTMLElement | null }, view: GraphView): Placed | null {
   const [width, setWidth] = useState(0);
-  const [at, setAt] = useState<Mark | null>(null);
-  const isDark = dark.value;
   useLayoutEffect(() => {
     const fit = () => setWidth(box.current!.clientWidth);
     const watch = new ResizeObserver(fit);
@@ -46,7 +49,7 @@ function Drawn({ name, id, view }: { name: string; id: string; view: GraphView }
     fit();
     return () => watch.disconnect();
   }, []);
-  const placed = useMemo(() => {
+  return useMemo(() => {
     if (width <= 0) return null;
     const graph = readGraph(view);
     const scene = makeScene(graph, EMPTY, { errors: true, pinnedOnly: false, node: 1, edge: 1 }, (node) => nameIn(view, node, view.of_kit));
@@ -55,6 +58,14 @@ function Drawn({ name, id, view }: { name: string; id: string; view: GraphView }
     const layout = layOut(scene, tokens, view.n_layers, room);
     return { scene, layout, grid: new Grid(scene.marks) };
   }, [view, width]);
+}
+
+function Drawn({ name, id, view }: { name: string; id: string; view: GraphView }) {
+  const box = useRef<HTMLDivElement>(null);
+  const canvas = useRef<HTMLCanvasElement>(null);
+  const [at, setAt] = useState<Mark | null>(null);
+  const isDark = dark.value;
+  const placed = usePlaced(box, view);
   useLayoutEffect(() => {
     if (!placed || !canvas.current) return;
     new Stage(canvas.current, canvas.current).drawBase(placed.scene, placed.layout, palette(isDark), PLAIN, view.first_position, true);
@@ -80,14 +91,20 @@ function Drawn({ name, id, view }: { name: string; id: string; view: GraphView }
           ref={canvas} role="img" aria-label={`${plural(nodes, "node")} and ${plural(edges, "edge")}; a click opens the graph`} style={size}
           onPointerMove={(event) => setAt(near(event))} onPointerLeave={() => setAt(null)} onClick={open}
         />
-        <div class="chips" style={{ width: size.width }}>
-          {placed?.layout.columns.map((column) => (
-            <span key={column.from} class={`chip${column.folded ? " folded" : ""}`} style={{ left: `${column.middle}px`, maxWidth: `${Math.min(128, column.width - 4)}px` }}>
-              {column.folded ? `⋯${column.to - column.from + 1}` : <TokenText text={view.tokens[column.from] ?? ""} />}
-            </span>
-          ))}
-        </div>
+        {placed && <Words layout={placed.layout} view={view} />}
       </div>
     </>
+  );
+}
+
+function Words({ layout, view }: { layout: Layout; view: GraphView }) {
+  return (
+    <div class="chips" style={{ width: `${layout.width}px` }}>
+      {layout.columns.map((column) => (
+        <span key={column.from} class={`chip${column.folded ? " folded" : ""}`} style={{ left: `${column.middle}px`, maxWidth: `${Math.min(128, column.width - 4)}px` }}>
+          {column.folded ? `⋯${column.to - column.from + 1}` : <TokenText text={view.tokens[column.from] ?? ""} />}
+        </span>
+      ))}
+    </div>
   );
 }
