@@ -27,7 +27,7 @@ from clew.training.run import Run
 UNIT_16 = 2.0**-8  # the most that rounding to 16 bits changes a number by, of itself
 SUMMED = 2.0**-12  # what float32 loses in a sum of a few thousand products, amply
 SLACK = 0.8  # of the last batch's smallest kept score: what the next one's candidates must exceed
-GUESS_POSITIONS = 64
+FIRST_SLACK, GUESS_POSITIONS = 0.95, 32  # of what a few positions keep
 SMALLEST_GUESS = 1e-6
 
 
@@ -66,7 +66,7 @@ def activate(run: Run, inputs: Float[Tensor, "layer pos d_model"], k: float) -> 
     guess = SLACK * run.cut or _first_guess(run, inputs, k)
     found = [candidate(run, i, inputs[i], k, guess) for i in everything]
     while guess > 0 and sum(int((a.value > 0).sum()) for a in found) < n_kept:
-        guess = guess / 2 if guess > SMALLEST_GUESS else 0.0
+        guess = SLACK * min(guess, _first_guess(run, inputs, k)) if guess > SMALLEST_GUESS else 0.0
         found = [candidate(run, i, inputs[i], k, guess) for i in everything]
     keep, run.cut = kept([a.value * run.weight(i)[a.pairs.index] for i, a in enumerate(found)], n_kept)
     return [Active(pairs=a.pairs.taken(m), value=a.value[m]) for a, m in zip(found, keep, strict=True)]
@@ -77,7 +77,7 @@ def _first_guess(run: Run, inputs: Float[Tensor, "layer pos d_model"], k: float)
     few = inputs[:, :: max(1, inputs.shape[1] // GUESS_POSITIONS)]
     found = [candidate(run, i, few[i], k, 0.0) for i in range(run.n_layers)]
     scores = [a.value * run.weight(i)[a.pairs.index] for i, a in enumerate(found)]
-    return SLACK * kept(scores, round(k * run.n_layers * few.shape[1]))[1]
+    return FIRST_SLACK * kept(scores, round(k * run.n_layers * few.shape[1]))[1]
 
 
 def candidate(run: Run, i: int, x: Float[Tensor, "pos d_model"], k: float, guess: float) -> Active:
