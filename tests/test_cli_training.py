@@ -201,6 +201,7 @@ def test_mistakes_are_one_line(run, tmp_path):
     refused(run("train", "a", "--text", "text.txt", "--features", "48,many"), "'48,many'", "give whole numbers")
     refused(run("train", "a", "--preset", "enormous"), "enormous", "tiny, small")
     refused(run("train", "--resume"), "which run")
+    refused(run("train", "a", "--check-every", "-5"), "--check-every is -5")
     refused(run("train", "a", "--resume"), "run.json")
     (tmp_path / "c.yaml").write_text("kk: 3\n")
     refused(run("train", "a", "--config", "c.yaml"), "unknown setting 'kk'", "features")

@@ -88,6 +88,8 @@ def train(
     """
     from clew.training.trainer import check_layer_weights
 
+    if check_every < 0:
+        raise InputError(f"--check-every is {check_every}: give a number of steps, or 0 for none")
     own = {"kit": kit, "model": model, "preset": preset, "cache": cache or None}
     given = {name: value for name, value in (own | {"start": start, "layer_weights": layer_weights}).items() if value}
     if resume:
