@@ -93,6 +93,7 @@ def test_what_is_said_goes_over_what_the_run_says(run, monkeypatch):
     assert rows.tokens[1 : int(rows.starts[1])].tolist() == wanted
     assert [each["name"] for each in json.loads(out)] == ["clt of llama", "untrained clt"]
     refused(run("eval", "L", "--kit", "minnow", *quick), "tokenizer")
+    refused(run("eval", "--model", "second", *quick, "--text", "other.txt"), "does not fit")  # the kit's dictionary
     shutil.rmtree("L/dictionary")
     refused(run("eval", "L", *quick), "no dictionary yet", "clew train L --resume")
 

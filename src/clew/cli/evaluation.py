@@ -67,7 +67,7 @@ def evaluate(
 
     if count < 0 or null_steps < 1:
         raise InputError(f"--count is {count}, --null-steps {null_steps}: give at least 0, and at least 1")
-    subject, own, text = _asked(dictionary, model or kit, settings)
+    subject, own, text = _asked(dictionary, kit, model, settings)
     asked = _prompts(prompts, text.config.text, text.held_out, count)
     options: dict[str, Any] = {"by_layer": by_layer}
     with _stages() as options["stage"]:
@@ -94,22 +94,24 @@ class _Text:
     config: CorpusConfig
 
 
-def _asked(source: str | None, model: str | None, settings: dict[str, Any]) -> tuple[Subject, Dictionary, _Text]:
+def _asked(
+    source: str | None, kit: str | None, model: str | None, settings: dict[str, Any]
+) -> tuple[Subject, Dictionary, _Text]:
     """The model, the dictionary and the text that are meant; a run's own where nothing else is said."""
     from clew.dictionary import Dictionary
     from clew.training.presets import configured
 
     folder = None if source is None else run_of(source)
     if source is None or folder is None:
-        subject = load_subject(model or "minnow")
-        own = Dictionary.load(source) if source else _own(model or "minnow")
+        subject = load_subject(model or kit or "minnow")
+        own = Dictionary.load(source) if source else _own(kit or "minnow")
         return subject, own, _read(subject, configured(settings)[1])
     plan, place = read_run(folder), Path(source)
     if place == folder:
         place = folder / "dictionary"
         if not place.is_dir():
             raise FileError(f"{folder} has no dictionary yet: finish the run with clew train {folder} --resume")
-    subject, own = load_subject(model or plan.model), Dictionary.load(place)
+    subject, own = load_subject(model or kit or plan.model), Dictionary.load(place)
     corpus = configured(asdict(plan.corpus) | settings)[1]
     if set(settings) & ELSEWHERE:
         return subject, own, _read(subject, corpus, plan.config.seed)
