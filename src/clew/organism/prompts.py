@@ -7,6 +7,7 @@ the list are spread as evenly as they can be.
 from __future__ import annotations
 
 import random
+from itertools import islice
 
 from clew.organism.world import World
 
@@ -17,13 +18,30 @@ ANSWERED = (
 """Families whose prompts end where one token (or one of few) is known to follow."""
 
 
+STATEMENTS = 20_000  # of the corpus among which prompts are looked for
+
+
 def listed_prompts(count: int = 100, *, seed: int = 0) -> tuple[str, ...]:
-    """The first `count` prompts of the list; all differ."""
+    """The first `count` prompts of the list, each a fact in a sentence that the corpus does not hold; all differ."""
     world, rng = World(seed=seed), random.Random(seed)
     drawn = {name: [question.prompt for question in world.exam(name, "unseen")] for name in ANSWERED}
     for questions in drawn.values():
         rng.shuffle(questions)
+    return _in_turn(drawn)[:count]
+
+
+def taught_prompts(count: int = 100, *, seed: int = 0) -> tuple[str, ...]:
+    """As many prompts of the same families in sentences that the corpus holds, its first ones; all differ."""
+    drawn: dict[str, list[str]] = {name: [] for name in ANSWERED}
+    for statement in islice(World(seed=seed).statements(), STATEMENTS):
+        if statement.prompt and statement.family in drawn:
+            drawn[statement.family].append(statement.prompt)
+    return _in_turn(drawn)[:count]
+
+
+def _in_turn(drawn: dict[str, list[str]]) -> tuple[str, ...]:
+    """One prompt of every family, then the next of every family, without those that came before."""
     found: list[str] = []
     for turn in range(max(map(len, drawn.values()))):
         found += [questions[turn] for questions in drawn.values() if turn < len(questions)]
-    return tuple(dict.fromkeys(found))[:count]
+    return tuple(dict.fromkeys(found))
