@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from clew.cli.common import bar
-from clew.cli.label_scores import Outcome, local_judge, money, null_pool, number_of, scored
+from clew.cli.label_scores import Outcome, local_judge, money, null_pool, number_of, own_texts, scored
 from clew.errors import InputError
 
 if TYPE_CHECKING:
@@ -106,8 +106,8 @@ def _judge(atlas: Atlas, store: LabelStore, features: Sequence[FeatureId], asker
     model = asker.endpoint.config.model
     labels = {label.feature: label for label in _waiting(atlas, store, features, model, model)}
     with _spending("scoring", len(labels), asker.endpoint) as report:
-        pool = null_pool(atlas, store)
-        for label, scores in score_with_model(labels, map(atlas.__getitem__, labels), asker, pool):
+        pool, own = null_pool(atlas, store), own_texts(atlas, store, labels)
+        for label, scores in score_with_model(labels, map(atlas.__getitem__, labels), asker, pool, own):
             store.score({number_of(label): scores})
             outcome.scores += scores
             report()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from clew.features.label import Label, Score
     from clew.features.labels import LabelStore
     from clew.features.scoring import Summary
+    from clew.ids import FeatureId
 
 _NAMED = 5  # failures that are printed
 _TOGETHER = 500  # labels between two writes
@@ -54,6 +55,12 @@ def null_pool(atlas: Atlas, store: LabelStore) -> list[str]:
     return sorted({*store.texts(), *atlas.said_by_rule} - {UNCLEAR})
 
 
+def own_texts(atlas: Atlas, store: LabelStore, features: Iterable[FeatureId]) -> dict[FeatureId, set[str]]:
+    """All that is said of each feature: no label of it is a null for another of its own."""
+    rules = {feature: {label.text} for feature, label in atlas.rules(features).items()}
+    return {feature: said | {label.text for label in store.of(feature)} for feature, said in rules.items()}
+
+
 def scored(atlas: Atlas, store: LabelStore, made: Sequence[Label], judge: Judge | None) -> list[Score]:
     """Score labels and keep the scores; of a few labels the nulls are drawn from all that there are."""
     from clew.features.scoring import score_labels
@@ -62,10 +69,11 @@ def scored(atlas: Atlas, store: LabelStore, made: Sequence[Label], judge: Judge 
         return []
     labels = {label.feature: label for label in made}
     scores: list[tuple[Score, ...]] = []
-    pool = None if len(made) > _FEW else null_pool(atlas, store)
+    few = len(made) <= _FEW
+    pool, own = (null_pool(atlas, store), own_texts(atlas, store, labels)) if few else (None, None)
     waiting: dict[int, tuple[Score, ...]] = {}
     with bar("scoring", len(labels)) as report:
-        for label, found in score_labels(labels, atlas.__getitem__, judge, pool):
+        for label, found in score_labels(labels, atlas.__getitem__, judge, pool, own):
             waiting[number_of(label)] = found
             scores.append(found)
             if len(waiting) == _TOGETHER:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -236,14 +236,22 @@ class ModelJudge:
 
 
 def score_with_model(
-    labels: Mapping[FeatureId, Label], cards: Iterable[Card], asker: Asker, pool: Sequence[str]
+    labels: Mapping[FeatureId, Label],
+    cards: Iterable[Card],
+    asker: Asker,
+    pool: Sequence[str],
+    own: Mapping[FeatureId, Collection[str]] | None = None,
 ) -> Iterator[tuple[Label, tuple[Score, ...]]]:
-    """Score labels of cards by the model's verdicts; the null is one label out of a pool. Ends like labelling."""
+    """Score labels of cards by the model's verdicts; the null is one out of a pool, and not of the feature's `own`.
+
+    Ends like labelling.
+    """
     judge = ModelJudge(asker)
 
     def work(card: Card) -> tuple[Score, ...]:
         text = labels[card.feature].text
-        return score_label(card, text, judge, other_labels(card.feature, text, pool, 1))
+        others = other_labels(card.feature, text, pool, 1, (own or {}).get(card.feature, ()))
+        return score_label(card, text, judge, others)
 
     clear = (card for card in cards if labels[card.feature].clear)
     for card, scores in _side_by_side(clear, work, asker.endpoint.config.concurrency):

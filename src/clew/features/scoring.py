@@ -13,7 +13,7 @@ features on the same questions: what a judge gets right without reading the righ
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -66,14 +66,16 @@ def lacks_score(card: Card, label: Label, judge: str) -> bool:
     )
 
 
-def other_labels(feature: FeatureId, text: str, pool: Sequence[str], count: int = NULLS) -> list[str]:
-    """Labels out of a pool that say something else, drawn by a hash of the feature."""
+def other_labels(
+    feature: FeatureId, text: str, pool: Sequence[str], count: int = NULLS, own: Collection[str] = ()
+) -> list[str]:
+    """Labels out of a pool that say something else, drawn by a hash of the feature; none of its `own`."""
     found: list[str] = []
     for draw in range(10 * count):
         if len(found) == count or not pool:
             break
         other = pool[_hash(f"{feature}", draw) % len(pool)]
-        if other != text and other not in found:
+        if other != text and other not in found and other not in own:
             found.append(other)
     return found
 
@@ -83,12 +85,17 @@ def score_labels(
     card_of: Callable[[FeatureId], Card],
     judge: Judge,
     pool: Sequence[str] | None = None,
+    own: Mapping[FeatureId, Collection[str]] | None = None,
 ) -> Iterator[tuple[Label, tuple[Score, ...]]]:
-    """Score every clear label; its nulls are drawn from a pool of labels, left out those of the other features."""
+    """Score every clear label; its nulls are drawn from a pool of labels, left out those of the other features.
+
+    `own` are other labels of a feature, which are no null to it.
+    """
     texts = pool if pool is not None else [label.text for label in labels.values() if label.clear]
     for feature, label in labels.items():
         if label.clear:
-            yield label, score_label(card_of(feature), label.text, judge, other_labels(feature, label.text, texts))
+            others = other_labels(feature, label.text, texts, own=(own or {}).get(feature, ()))
+            yield label, score_label(card_of(feature), label.text, judge, others)
 
 
 # --- the questions --------------------------------------------------------------------------------------------------
