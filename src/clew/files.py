@@ -13,7 +13,7 @@ import shutil
 import sqlite3
 import subprocess
 import tempfile
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
@@ -70,16 +70,6 @@ def lines(path: Path | str) -> Iterator[str]:
         raise FileError(f"cannot read {path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise FileError(f"{path} is not a UTF-8 text file") from error
-
-
-def byte_lines(path: Path | str) -> Generator[bytes]:
-    """Yield the lines of any file without their ends, one at a time; FileError when it is missing or unreadable."""
-    try:
-        with Path(path).open("rb") as opened:
-            for line in opened:
-                yield line.rstrip(b"\r\n")
-    except OSError as error:
-        raise FileError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def read_json(path: Path | str) -> Any:
@@ -259,16 +249,6 @@ def read_database(path: Path | str, *, what: str, mark: bytes, schema: int) -> s
         return sqlite3.connect(where, uri=True, isolation_level=None, check_same_thread=False)
 
 
-def is_database(path: Path | str, mark: bytes) -> bool:
-    """Whether a file begins as a SQLite file with this mark does; nothing else of it is looked at."""
-    try:
-        with Path(path).open("rb") as begun:
-            head = begun.read(100)
-    except OSError:
-        return False
-    return head.startswith(b"SQLite format 3\0") and head[68:72] == mark
-
-
 @contextmanager
 def transaction(opened: sqlite3.Connection, path: Path | str) -> Iterator[Callable[..., sqlite3.Cursor]]:
     """One transaction of a database: all of the block is kept, or nothing. Yields what executes a statement."""
@@ -347,25 +327,17 @@ def new_folder(path: Path | str) -> Iterator[Path]:
     write.
     """
     target = Path(path)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    except OSError as error:
-        raise FileError(f"cannot write {path}: {error.strerror or error}") from error
-    try:
-        yield temporary
-        temporary.chmod(0o755)
+    with _beside(target) as new:
+        new.mkdir()
+        yield new
+        new.chmod(0o755)
         if target.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
             target.rename(old / "was")
-            temporary.rename(target)
+            new.rename(target)
             shutil.rmtree(old)
         else:
-            temporary.rename(target)
-    except OSError as error:
-        raise FileError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            new.rename(target)
 
 
 def local_folder(source: Path | str) -> Path:

@@ -120,9 +120,13 @@ def finish(
 def check_target(path: Path | str, *, replace: bool = True) -> None:
     """FileError when an atlas cannot be written there: a file that is none is never replaced, an atlas if allowed."""
     path = Path(path)
-    if path.exists() and not files.is_database(path, MARK):
-        raise FileError(f"{path} is there already and is no atlas: it is left as it is, give another name")
-    if path.exists() and not replace:
+    if not path.exists():
+        return
+    try:
+        files.read_database(path, what="an atlas", mark=MARK, schema=SCHEMA).close()
+    except FileError as error:
+        raise FileError(f"{path} is there already and is no atlas: it is left as it is, give another name") from error
+    if not replace:
         raise FileError(f"{path} is an atlas already: give another name, or --replace to harvest it anew")
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -91,8 +90,10 @@ def _read(
     path: Path | str, dictionary: str, exists: Callable[[FeatureId], bool] | None
 ) -> Iterator[tuple[int, Label | str]]:
     """Every line's number with its label, or with what is wrong with it."""
-    number = 0
-    for number, line in enumerate(files.byte_lines(path), 1):
+    whole = files.read_bytes(path)
+    if not whole:
+        raise FileError(f"{path} is empty")
+    for number, line in enumerate(whole.split(b"\n"), 1):
         if number == 1:
             _check_head(path, line, dictionary)
         elif line.strip():
@@ -107,8 +108,6 @@ def _read(
                 yield number, f"not UTF-8 (byte {error.start + 1})"
             except (ValueError, RecursionError) as error:
                 yield number, f"not JSON ({error})"
-    if number == 0:
-        raise FileError(f"{path} is empty")
 
 
 def from_json(value: Any) -> Label:
@@ -142,7 +141,7 @@ def _score(value: Any) -> Score:
         raise InputError(f"a score is damaged ({error})") from error
 
 
-def _head(line: bytes) -> dict[str, Any] | None:
+def _head(line: bytes | str) -> dict[str, Any] | None:
     """What the first line of an export says; None when it is none."""
     try:
         head = json.loads(line)
@@ -152,10 +151,10 @@ def _head(line: bytes) -> dict[str, Any] | None:
 
 
 def _is_export(path: Path | str) -> bool:
-    if not Path(path).is_file():
+    try:
+        return _head(next(iter(files.lines(path)), "")) is not None
+    except FileError:
         return False
-    with closing(files.byte_lines(path)) as lines:
-        return _head(next(lines, b"")) is not None
 
 
 def _check_head(path: Path | str, line: bytes, dictionary: str) -> None:
