@@ -73,8 +73,9 @@ export const api = {
   fires: (text: string, max_density: number, top = 5) => ask<FiresView>("POST", "features/fires", {}, { text, max_density, top }),
   feature: (id: string) => ask<FeatureView>("GET", `features/${part(id)}`),
   probe: (id: string, text: string) => ask<ProbeView>("POST", `features/${part(id)}/test`, {}, { text }),
-  label: (id: string, text: string, author: string, note: string) =>
-    ask<LabelView>("POST", `features/${part(id)}/labels`, {}, { text, author, note }),
+  /** `after` is the author's label that this one was begun after, 0 for none: another one since is refused with 409. */
+  label: (id: string, text: string, author: string, after: number) =>
+    ask<LabelView>("POST", `features/${part(id)}/labels`, {}, { text, author, after }),
   withdraw: (id: number) => ask<null>("DELETE", `labels/${id}`),
   start: (body: JobBody) => ask<Job>("POST", "jobs", {}, body),
   job: (id: string) => ask<Job>("GET", `jobs/${part(id)}`),

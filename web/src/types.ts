@@ -27,6 +27,7 @@ export type ContextView = Schemas["ContextView"];
 export type TokenWeight = Schemas["TokenWeightView"];
 export type RelatedView = Schemas["RelatedView"];
 export type LabelView = Schemas["LabelView"];
+export type LabelConflict = Schemas["LabelConflict"];
 export type ProbeView = Schemas["ProbeView"];
 export type FeatureList = Schemas["FeatureList"];
 export type FeatureRow = Loose<Schemas["FeatureRow"]>;

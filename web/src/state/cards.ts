@@ -1,7 +1,8 @@
 // Feature cards, asked for once each, and labels written by the person: kept by the server, shown everywhere at once.
 import { signal } from "@preact/signals";
-import { api } from "../api_client";
-import type { FeatureView } from "../types";
+import { Refused, api } from "../api_client";
+import { ownLabel, withLabel } from "../model/labels";
+import type { FeatureView, LabelConflict, LabelView } from "../types";
 import { attempt, author, embedded, notify, remember, rename } from "./app";
 
 const LONGEST = 300;
@@ -52,17 +53,38 @@ async function renew(feature: string): Promise<void> {
   rename(feature, { text: found.name, kind: found.name_kind });
 }
 
-export async function writeLabel(feature: string, text: string, note = ""): Promise<boolean> {
+/** What an author's label has become elsewhere, null where it was withdrawn. */
+export interface Changed {
+  author: string;
+  newest: LabelView | null;
+}
+
+/** Keeps a label in the place of the author's own on the card, or of the one that they were told of. Where it is
+ *  another one by now, nothing is kept, and that one is given back to be told. */
+export async function writeLabel(feature: string, text: string, told: Changed | null = null): Promise<Changed | null> {
   const by = author.peek().trim() || "me";
   remember("clew.author", by);
-  const kept = await attempt(() => api.label(feature, text.trim(), by, note));
-  if (!kept) return false;
+  const card = cards.peek().get(feature) ?? (await attempt(() => api.feature(feature)));
+  if (!card) return told;
+  const after = (told?.author === by ? told.newest : ownLabel(card.labels, by))?.id ?? 0;
+  const kept = await attempt(() => api.label(feature, text.trim(), by, after).catch(conflict));
+  if (!kept) return told;
+  if ("newest" in kept) {
+    void renew(feature);
+    return { author: by, newest: kept.newest };
+  }
   rename(feature, { text: kept.text, kind: "person" });
+  keep({ ...card, labels: withLabel(card.labels, kept) });
   labelling.value = null;
   written.value += 1;
   notify(`${feature} is now “${kept.text}”`);
   void renew(feature);
-  return true;
+  return null;
+}
+
+function conflict(error: unknown): LabelConflict {
+  if (error instanceof Refused && error.status === 409) return error.body as LabelConflict;
+  throw error;
 }
 
 export async function withdrawLabel(feature: string, id: number): Promise<void> {

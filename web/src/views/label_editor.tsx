@@ -1,8 +1,10 @@
 // A feature's name, and the line in which a person writes another. `l` opens it, Enter keeps it, Escape leaves it.
-import { useLayoutEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
+import { CHANGED } from "../i18n/labels";
 import type { NameKind } from "../types";
 import { author, embedded, nameOf } from "../state/app";
-import { labelling, writeLabel } from "../state/cards";
+import { type Changed, labelling, wantCard, writeLabel } from "../state/cards";
+import { language } from "../state/guide";
 import { Kbd, KindMark } from "./parts";
 
 export function FeatureName({ feature, label, kind, level = 2 }: { feature: string; label: string; kind: NameKind; level?: 1 | 2 }) {
@@ -24,15 +26,22 @@ export function FeatureName({ feature, label, kind, level = 2 }: { feature: stri
 
 function Editor({ feature, text }: { feature: string; text: string }) {
   const line = useRef<HTMLInputElement>(null);
+  const [first] = useState(text); // a name that changes meanwhile never takes the place of what is being written
+  const [told, setTold] = useState<Changed | null>(null);
+  const sending = useRef(false);
   useLayoutEffect(() => {
+    wantCard(feature);
     line.current?.focus();
     line.current?.select();
   }, []);
-  const keep = (event: Event) => {
+  const keep = async (event: Event) => {
     event.preventDefault();
     const said = line.current?.value.trim();
-    if (said) void writeLabel(feature, said);
-    else labelling.value = null;
+    if (!said) labelling.value = null;
+    if (!said || sending.current) return;
+    sending.current = true;
+    setTold(await writeLabel(feature, said, told));
+    sending.current = false;
   };
   const leave = (event: KeyboardEvent) => {
     if (event.key !== "Escape") return;
@@ -41,7 +50,8 @@ function Editor({ feature, text }: { feature: string; text: string }) {
   };
   return (
     <form class="labeleditor" onSubmit={keep} onKeyDown={leave}>
-      <input ref={line} type="text" defaultValue={text} maxLength={2000} aria-label={`Label of ${feature}`} placeholder="What makes it fire?" autocomplete="off" />
+      <input ref={line} type="text" defaultValue={first} maxLength={2000} aria-label={`Label of ${feature}`} placeholder="What makes it fire?" autocomplete="off" />
+      {told && <p class="wrong" role="alert" lang={language.value}>{told.newest ? CHANGED[language.value].now(told.newest.text) : CHANGED[language.value].withdrawn}</p>}
       <div>
         <label>
           by{" "}

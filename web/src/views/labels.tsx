@@ -1,4 +1,5 @@
-// What a feature was called, by whom, how well it was found to hold: the one shown first, then others, then history.
+// What a feature was called, by whom, how well it was found to hold: the one shown first, then others, then history;
+// what an author has replaced stays in sight.
 import { amount, ago } from "../model/text";
 import type { FeatureView, LabelView } from "../types";
 import { embedded } from "../state/app";
@@ -13,7 +14,7 @@ export function Labels({ view }: { view: FeatureView }) {
       {!now.length && <p class="note">Nobody has labelled it yet.</p>}
       <ul class="labels">{now.map((each) => <OneLabel key={each.id} label={each} />)}</ul>
       {before.length > 0 && (
-        <details>
+        <details open={before.some((each) => each.replaced)}>
           <summary>Earlier labels ({before.length})</summary>
           <ul class="labels past">{before.map((each) => <OneLabel key={each.id} label={each} />)}</ul>
         </details>
@@ -28,6 +29,7 @@ function OneLabel({ label }: { label: LabelView }) {
       <p><KindMark kind={label.kind} /> <strong>{label.text}</strong></p>
       <p class="note">
         {label.author}{label.method && ` · ${label.method}`} · {ago(label.date, Date.now())}
+        {!label.current && (label.replaced ? " · said earlier" : " · withdrawn")}
         {label.kind === "person" && label.current && !embedded && (
           <button type="button" class="link" onClick={() => void withdrawLabel(label.feature, label.id)}>withdraw</button>
         )}

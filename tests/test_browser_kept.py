@@ -1,0 +1,72 @@
+"""What is kept beside another tab, brought back, or made elsewhere, in Chromium: nothing goes without a word."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import clew
+from clew.web.app import make_app
+from tests.browser import Tab, browser, serving, tab
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with browser() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def kit() -> clew.Kit:
+    return clew.load("minnow")
+
+
+@pytest.fixture
+def address(kit: clew.Kit, tmp_path: Path) -> Iterator[str]:
+    with serving(make_app(tmp_path / "workspace", kit)) as address:
+        yield address
+
+
+@pytest.fixture
+def opened(chromium: Browser, address: str) -> Iterator[Tab]:
+    with tab(chromium) as found:
+        found.page.goto(address)
+        yield found
+
+
+def begun(page: Page, address: str, text: str) -> None:
+    """Type a label of a feature, and do not keep it yet."""
+    page.goto(f"{address}#/feature/L0/5")
+    page.get_by_text("Strongest contexts").wait_for()
+    page.keyboard.press("l")
+    page.get_by_label("Label of L0/5").fill(text)
+    page.get_by_label("Your name").fill("ann")
+
+
+@pytest.mark.parametrize(("locale", "said"), [("en-GB", "says “first”"), ("ru-RU", "гласит «first»")])
+def test_a_label_changed_in_another_tab_is_told_and_what_both_wrote_is_seen(
+    opened: Tab, chromium: Browser, address: str, locale: str, said: str
+) -> None:
+    with tab(chromium, locale=locale) as other:
+        begun(other.page, address, "second")
+        begun(opened.page, address, "first")
+        opened.page.get_by_role("button", name="Keep").click()
+        opened.page.get_by_role("heading", name="first").wait_for()
+        other.page.get_by_role("button", name="Keep").click()
+        other.page.get_by_role("alert").filter(has_text=said).wait_for()
+        assert other.page.get_by_label("Label of L0/5").input_value() == "second"
+        other.complaints.clear()  # of the answer 409
+        other.page.get_by_role("button", name="Keep").click()
+        other.page.get_by_role("heading", name="second").wait_for()
+        for page in (other.page, opened.page):
+            page.reload()
+            page.get_by_role("heading", name="second").wait_for()
+            lines = page.locator("ul.labels li").filter(has_text="ann")
+            lines.filter(has_text="second").wait_for()
+            lines.filter(has_text="first").filter(has_text="said earlier").wait_for()  # in sight, not only there
