@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ from tests.browser import Tab, browser, serving, tab
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
+
+PROMPT = "The capital of France is"
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +41,13 @@ def opened(chromium: Browser, address: str) -> Iterator[Tab]:
     with tab(chromium) as found:
         found.page.goto(address)
         yield found
+
+
+def traced(page: Page) -> None:
+    line = page.get_by_label("Prompt", exact=True)
+    line.fill(PROMPT)
+    line.press("Enter")
+    page.wait_for_selector("g[role=option].target")
 
 
 def begun(page: Page, address: str, text: str) -> None:
@@ -70,3 +80,24 @@ def test_a_label_changed_in_another_tab_is_told_and_what_both_wrote_is_seen(
             lines = page.locator("ul.labels li").filter(has_text="ann")
             lines.filter(has_text="second").wait_for()
             lines.filter(has_text="first").filter(has_text="said earlier").wait_for()  # in sight, not only there
+
+
+def test_a_removed_graph_is_brought_back_as_it_was_by_undo(opened: Tab) -> None:
+    page = opened.page
+    traced(page)
+    page.locator("#panel button.row").filter(has_text="L").first.click()
+    page.wait_for_selector("#panel p.kind code")
+    page.keyboard.press("p")  # on its way to the workspace while the graph is removed
+    page.wait_for_function("() => document.location.hash.includes('pins=')")
+    graph, pins = page.url.partition("#/trace/")[2].partition("?")[0], re.findall(r"pins=[^&]*", page.url)
+    page.get_by_role("button", name=re.compile("^History")).click()
+    page.get_by_role("button", name=re.compile("^Remove the graph of")).click()
+    page.get_by_role("button", name="Remove", exact=True).click()
+    page.get_by_role("heading", name="Follow the thread").wait_for()
+    page.get_by_text("No graphs yet.").wait_for()
+    page.get_by_role("status").get_by_role("button", name="Undo").click()
+    page.wait_for_selector("g[role=option].target")
+    page.wait_for_function("() => document.location.hash.includes('pins=')")
+    assert graph in page.url
+    assert re.findall(r"pins=[^&]*", page.url) == pins
+    page.get_by_text(f"The graph of “{PROMPT}” is removed.").wait_for(state="detached")

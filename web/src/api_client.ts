@@ -61,6 +61,7 @@ export const api = {
   suggest: (id: string, by: "token" | "label", node: number, edge: number) =>
     ask<Suggestions>("POST", `graphs/${part(id)}/groups/suggest`, { by, node, edge }, {}),
   dropGraph: (id: string) => ask<null>("DELETE", `graphs/${part(id)}`),
+  restoreGraph: (id: string) => ask<GraphEntry>("POST", `graphs/${part(id)}/restore`),
   exportAddress: (id: string, as: "html" | "json" | "graph", node: number, edge: number) =>
     `/api/graphs/${part(id)}/export?as=${as}&node=${node}&edge=${edge}`,
   importFile: async (file: File) => {

@@ -49,7 +49,9 @@ export function App() {
       <div class="notices" role="status">
         {notices.value.map((each) => (
           <p key={each.id} class={each.kind}>
-            {each.text} <button type="button" class="close" aria-label="Dismiss" onClick={() => dismiss(each.id)}>✕</button>
+            {each.text}{" "}
+            {each.act && <button type="button" class="link" onClick={() => (dismiss(each.id), each.act!.run())}>{each.act.name}</button>}
+            <button type="button" class="close" aria-label="Dismiss" onClick={() => dismiss(each.id)}>✕</button>
           </p>
         ))}
       </div>

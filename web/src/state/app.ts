@@ -8,7 +8,12 @@ export interface Notice {
   id: number;
   text: string;
   kind: "say" | "fail";
+  /** What takes back what is told, by its name. */
+  act: { name: string; run: () => void } | null;
 }
+
+const STAYS = { say: 4000, fail: 9000 }; // milliseconds
+const STAYS_TO_ACT = 20_000;
 
 function readEmbedded(): Embedded | null {
   const text = typeof document === "undefined" ? null : document.getElementById("clew-data")?.textContent;
@@ -24,10 +29,10 @@ export const helping = signal(false);
 export const spoken = signal("");
 
 let counted = 0;
-export function notify(text: string, kind: Notice["kind"] = "say"): void {
+export function notify(text: string, kind: Notice["kind"] = "say", act: Notice["act"] = null): void {
   const id = ++counted;
-  notices.value = [...notices.value.slice(-2), { id, text, kind }];
-  setTimeout(() => dismiss(id), kind === "fail" ? 9000 : 4000);
+  notices.value = [...notices.value.slice(-2), { id, text, kind, act }];
+  setTimeout(() => dismiss(id), act ? STAYS_TO_ACT : STAYS[kind]);
 }
 
 export function dismiss(id: number): void {

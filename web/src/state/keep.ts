@@ -193,6 +193,11 @@ async function save(): Promise<void> {
   saving = null;
 }
 
+/** Ends once what a person did to the open graph is kept, or was said not to be. */
+export async function settled(): Promise<void> {
+  await saving;
+}
+
 async function saveOnce(): Promise<void> {
   const id = graphId.peek();
   const [mine, cut, sent] = [arrangement.peek(), thresholds.peek(), ownCut()];

@@ -1,9 +1,12 @@
 // The prompt box: what is typed, how the model reads it, the job that traces it, and the history of graphs.
 import { signal } from "@preact/signals";
 import { api, follow } from "../api_client";
+import { cut } from "../model/text";
 import type { GraphEntry, Progress, Tokens } from "../types";
 import { attempt, embedded, notify } from "./app";
-import { go } from "./route";
+import { settled } from "./keep";
+import { go, route } from "./route";
+import { graphId } from "./trace";
 
 export const typed = signal("");
 export const read = signal<Tokens | null>(null);
@@ -74,8 +77,19 @@ export async function importFile(file: File): Promise<void> {
   go("trace", made.graph);
 }
 
-export async function removeGraph(id: string): Promise<boolean> {
-  const gone = (await attempt(async () => (await api.dropGraph(id), true))) !== null;
-  if (gone) await loadHistory();
-  return gone;
+/** Removes a graph, and offers to bring it back: the server can while it runs. */
+export async function removeGraph({ id, prompt, tokens }: GraphEntry): Promise<void> {
+  const wasOpen = id === graphId.peek();
+  if (wasOpen) await settled(); // so that it comes back with what was done last
+  if ((await attempt(async () => (await api.dropGraph(id), true))) === null) return;
+  if (wasOpen) go("trace");
+  notify(`The graph of “${cut(prompt || tokens.join(""), 60)}” is removed.`, "say", { name: "Undo", run: () => void restoreGraph(id, wasOpen) });
+  await loadHistory();
+}
+
+/** Opens it again if it was open, and nothing else is meanwhile. */
+async function restoreGraph(id: string, wasOpen: boolean): Promise<void> {
+  if (!(await attempt(() => api.restoreGraph(id)))) return;
+  if (wasOpen && !graphId.peek() && route.peek().view === "trace") go("trace", id);
+  await loadHistory();
 }

@@ -28,16 +28,12 @@ export function History() {
 
 function Entry({ entry: each, close }: { entry: GraphEntry; close: () => void }) {
   const [asking, setAsking] = useState(false);
-  const remove = async () => {
-    if (!(await removeGraph(each.id))) return;
-    if (each.id === graphId.peek()) go("trace");
-  };
   if (asking) {
     return (
       <li class="asking" role="group" aria-label={`Remove the graph of ${each.prompt}?`}>
-        <span>Remove it for good, with its pins and groups?</span>
+        <span>Remove it, with its pins and groups?</span>
         <button type="button" ref={focus} onClick={() => setAsking(false)}>Keep</button>
-        <button type="button" class="wrong" onClick={() => void remove()}>Remove</button>
+        <button type="button" class="wrong" onClick={() => void removeGraph(each)}>Remove</button>
       </li>
     );
   }

@@ -1,0 +1,70 @@
+// A graph that was removed can be brought back from the notice that says so.
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { notices } from "../src/state/app";
+import { entries, removeGraph } from "../src/state/prompting";
+import { graphId } from "../src/state/trace";
+import type { GraphEntry } from "../src/types";
+
+const entry = (id: string): GraphEntry =>
+  ({ id, date: "", origin: "trace", prompt: "a b", tokens: ["a", " b"], top: null, n_nodes: 8, scores: { replacement: 1, completeness: 1 }, subject: "s", dictionary: "d", of_kit: true });
+
+/** A workspace of graphs; it remembers what was asked, and restores what it removed unless it was started again. */
+function server(forgets = false): string[] {
+  const [kept, asked] = [new Set(["g", "h"]), [] as string[]];
+  vi.stubGlobal("fetch", async (address: string, { method }: RequestInit) => {
+    asked.push(`${method} ${address}`);
+    if (method === "DELETE") kept.delete("g");
+    if (method === "POST" && forgets) return new Response(JSON.stringify({ error: "nothing to bring back" }), { status: 404 });
+    if (method === "POST") kept.add("g");
+    return new Response(JSON.stringify(method === "GET" ? { total: kept.size, graphs: [...kept].map(entry) } : entry("g")));
+  });
+  return asked;
+}
+
+const ids = () => entries.value.map((each) => each.id);
+
+describe("removing a graph", () => {
+  beforeEach(() => void vi.useFakeTimers());
+  afterEach(() => {
+    vi.useRealTimers();
+    vi.unstubAllGlobals();
+    notices.value = [];
+    graphId.value = "";
+  });
+
+  it("offers to bring it back, for longer than other notices stay", async () => {
+    const asked = server();
+    await removeGraph(entry("g"));
+    expect(ids()).toEqual(["h"]);
+    vi.advanceTimersByTime(15_000);
+    const [notice] = notices.value;
+    expect([notice!.text, notice!.act!.name]).toEqual(["The graph of “a b” is removed.", "Undo"]);
+    notice!.act!.run();
+    await vi.waitFor(() => expect(ids()).toEqual(["h", "g"]));
+    expect(asked).toContain("POST /api/graphs/g/restore");
+  });
+
+  it("leads to the start if it was open, and back to it, unless another is open by then", async () => {
+    const place = { hash: "#/trace/g" };
+    vi.stubGlobal("location", place);
+    graphId.value = "g";
+    server();
+    await removeGraph(entry("g"));
+    expect(place.hash).toBe("#/trace");
+    graphId.value = "h";
+    notices.value[0]!.act!.run();
+    await vi.waitFor(() => expect(ids()).toEqual(["h", "g"]));
+    expect(place.hash).toBe("#/trace");
+    graphId.value = "";
+    notices.value[0]!.act!.run();
+    await vi.waitFor(() => expect(place.hash).toBe("#/trace/g"));
+  });
+
+  it("says why it cannot be brought back", async () => {
+    server(true);
+    await removeGraph(entry("g"));
+    notices.value[0]!.act!.run();
+    await vi.waitFor(() => expect(notices.value.at(-1)!.text).toBe("nothing to bring back"));
+    expect(ids()).toEqual(["h"]);
+  });
+});
