@@ -101,3 +101,17 @@ def test_a_removed_graph_is_brought_back_as_it_was_by_undo(opened: Tab) -> None:
     assert graph in page.url
     assert re.findall(r"pins=[^&]*", page.url) == pins
     page.get_by_text(f"The graph of “{PROMPT}” is removed.").wait_for(state="detached")
+
+
+def test_an_atlas_that_was_harvested_and_is_not_used_is_said_not_to_be(opened: Tab, address: str) -> None:
+    page = opened.page
+    page.get_by_role("link", name="Features").click()
+    page.locator("table.featurelist").wait_for()
+    assert page.get_by_text("harvested last").count() == 0
+    started = page.request.post(f"{address}api/jobs", data={"kind": "harvest", "tokens": 500}).json()
+    page.request.get(f"{address}api/jobs/{started['id']}/events")  # which end with the job
+    made = page.request.get(f"{address}api/jobs/{started['id']}").json()["result"]
+    assert made["used"] is False
+    page.reload()
+    line = page.get_by_role("status").filter(has_text="is kept but not used")
+    assert f"from {made['positions']:,} positions" in line.inner_text()

@@ -79,6 +79,7 @@ export const api = {
     ask<LabelView>("POST", `features/${part(id)}/labels`, {}, { text, author, after }),
   withdraw: (id: number) => ask<null>("DELETE", `labels/${id}`),
   start: (body: JobBody) => ask<Job>("POST", "jobs", {}, body),
+  jobs: () => ask<{ jobs: Job[] }>("GET", "jobs"),
   job: (id: string) => ask<Job>("GET", `jobs/${part(id)}`),
   cancel: (id: string) => ask<unknown>("DELETE", `jobs/${part(id)}`),
 };

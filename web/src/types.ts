@@ -38,6 +38,7 @@ export type AuditView = Schemas["AuditView"];
 export type AuditPoints = Schemas["AuditPoints"];
 export type Agreement = Schemas["AgreementView"];
 export type Job = Schemas["Job"];
+export type HarvestMade = Schemas["HarvestMade"];
 export type Progress = Schemas["Progress"];
 export type StepPair = Schemas["StepPair"];
 export type Step = Schemas["StepView"];

@@ -1,6 +1,8 @@
 // A job is followed to its end, whatever happens to the line on which it is told.
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { follow } from "../src/api_client";
+import type { Job } from "../src/types";
+import { unused } from "../src/views/harvested";
 
 type Line = (tell: (name: string, data?: unknown) => void) => void;
 
@@ -66,5 +68,16 @@ describe("following a job", () => {
     expect(await followed()).toContain("the server went away");
     server([], [answer({ error: "there is no job 'j'" }, 404)]);
     expect(await followed()).toContain("knows no such work any more");
+  });
+});
+
+describe("an atlas that was harvested", () => {
+  const harvest = (atlas: string, used: boolean) => ({ ...job("done"), kind: "harvest", result: { kind: "harvest", atlas, features: 4, dead: 1, positions: 500, used } }) as unknown as Job;
+  const other = { ...job("running"), kind: "trace" } as unknown as Job;
+
+  it("is told of when it is the last and not used, whatever was asked since", () => {
+    expect(unused([other, harvest("b", false), harvest("a", true)])!.atlas).toBe("b");
+    expect(unused([harvest("b", true), harvest("a", false)])).toBeNull();
+    expect(unused([other])).toBeNull();
   });
 });

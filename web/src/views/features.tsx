@@ -6,6 +6,7 @@ import type { FeatureList, FeatureRow, FiresView } from "../types";
 import { nameOf, notify, workbench } from "../state/app";
 import { adjust, go, route } from "../state/route";
 import { Fires } from "./fires";
+import { Harvested } from "./harvested";
 import { KindMark } from "./parts";
 
 const WAYS = [
@@ -78,6 +79,7 @@ export function Features() {
   return (
     <div class="page features">
       <h1>Features</h1>
+      <Harvested />
       <div class="filters">
         <div class="segments" role="group" aria-label="How to look">
           {WAYS.filter(([name]) => name !== "meaning" || workbench.value?.kit.has_meaning).map(([name, title]) => (
