@@ -115,3 +115,22 @@ def test_an_atlas_that_was_harvested_and_is_not_used_is_said_not_to_be(opened: T
     page.reload()
     line = page.get_by_role("status").filter(has_text="is kept but not used")
     assert f"from {made['positions']:,} positions" in line.inner_text()
+
+
+def test_an_exported_page_says_what_it_had_no_room_for(
+    opened: Tab, chromium: Browser, address: str, tmp_path: Path
+) -> None:
+    page = opened.page
+    traced(page)
+    graph = page.url.partition("#/trace/")[2].partition("?")[0]
+    whole = page.request.get(f"{address}api/graphs/{graph}/export?as=html").text()
+    found = re.findall(r'"left_out": ?\{[^}]*\}', whole)
+    assert len(found) == 1
+    for left, said in ((0, None), (3, "it had no room for 3 nodes, 3 edges, 3 cards, the whole inputs of 3 nodes")):
+        path = tmp_path / f"{left}.html"
+        path.write_text(whole.replace(found[0], re.sub(r"\d+", str(left), found[0])))
+        with tab(chromium, offline=True) as alone:
+            alone.page.goto(path.as_uri())
+            alone.page.wait_for_selector("g[role=option].target")
+            head = alone.page.locator(".filehead .note").inner_text()
+            assert said in head if said else "no room" not in head
