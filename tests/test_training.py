@@ -9,8 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toy import BUFFER, SMALL, VOCAB, D, L, Marks, documents_of, sentences, shaken, trained_subject
-from transformers import LlamaConfig, LlamaForCausalLM
+from toy import BUFFER, SMALL, D, L, documents_of, sentences, shaken, trained_subject
 
 from clew.dictionary import Dictionary
 from clew.dictionary.sparse import above, decode_dense, decode_sparse
@@ -192,26 +191,6 @@ def test_a_run_is_determined_by_its_seed(subject: Subject, documents: Documents,
     one, two = (run_to_end(subject, documents, config, tmp_path / name).fingerprint for name in "ab")
     other = run_to_end(subject, documents, replace(config, seed=1), tmp_path / "c").fingerprint
     assert one == two != other
-
-
-def test_a_llama_with_grouped_queries_can_be_trained_on(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=VOCAB,
-        hidden_size=D,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=16,
-        bos_token_id=0,
-        eos_token_id=0,
-    )
-    subject = Subject(LlamaForCausalLM(config).requires_grad_(False), Marks(), "llama")  # type: ignore[arg-type]
-    documents = encode_documents(subject, list(sentences(100, torch.Generator().manual_seed(1))))
-    null = evaluate(subject, run_to_end(subject, documents, replace(SMALL, steps=1), tmp_path / "null"), documents)
-    made = evaluate(subject, run_to_end(subject, documents, replace(SMALL, steps=100), tmp_path / "made"), documents)
-    assert max(made.nmse) < 0.5 * min(null.nmse)
 
 
 # Evaluation

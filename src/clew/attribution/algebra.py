@@ -6,6 +6,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float
@@ -131,8 +132,9 @@ def same_name_groups(graph: Graph, names: Mapping[FeatureId, str]) -> dict[tuple
     return {(key[0], written[key]): tuple(nodes) for key, nodes in groups}
 
 
+@lru_cache(maxsize=1)
 def _inputs(graph: Graph) -> dict[int, list[tuple[int, float]]]:
-    """The nonzero inputs of every row's node, as (source, signed share)."""
+    """The nonzero inputs of every row's node, as (source, signed share); those of the last graph are kept."""
     share = shares(graph)
     found: dict[int, list[tuple[int, float]]] = {int(node): [] for node in graph.row_nodes}
     rows, cols = share.nonzero(as_tuple=True)

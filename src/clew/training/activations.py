@@ -25,7 +25,7 @@ from clew.training.corpus import Documents, encode_documents
 __all__ = ["Batch", "Documents", "buffer_positions", "check_fills", "collect", "encode_documents", "parts_of", "stream"]
 
 PART = 2048  # padded positions in one run of the model: what fits a CPU's cache is fastest
-BUFFER_BYTES = 1 << 30
+BUFFER_BYTES = 192 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +82,13 @@ def _gather(subject: Subject, documents: Documents, rows: Tensor, read_site: str
     return Batch(inputs=inputs, outputs=outputs)
 
 
+def _finite(held: Batch, part: Int[Tensor, " pos"], read_site: str, write_site: str, number: int) -> Batch:
+    """One batch of a buffer; InputError at NaN."""
+    drawn = Batch(inputs=held.inputs[:, part], outputs=held.outputs[:, part])
+    _check_finite(drawn, read_site, write_site, f" in batch {number}")
+    return drawn
+
+
 def _check_finite(batch: Batch, read_site: str, write_site: str, where: str) -> None:
     """InputError at NaN or infinity; the first layer that fails is the cause, later ones follow."""
     if torch.isfinite(batch.inputs.sum() + batch.outputs.sum()):
@@ -135,9 +142,7 @@ def stream(
         order = _permutation(held.inputs.shape[1], seed, 2 * number).to(held.inputs.device)
         for part in order[: ready * batch].view(ready, batch):
             if made >= start:
-                drawn = Batch(inputs=held.inputs[:, part], outputs=held.outputs[:, part])
-                _check_finite(drawn, read_site, write_site, f" in batch {made}")
-                yield drawn
+                yield _finite(held, part, read_site, write_site, made)  # without a name, which would keep it
             made += 1
         del held  # before the next buffer is filled, so that there is never more than one
 

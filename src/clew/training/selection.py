@@ -26,7 +26,7 @@ from clew.training.run import Run
 
 UNIT_16 = 2.0**-8  # the most that rounding to 16 bits changes a number by, of itself
 SUMMED = 2.0**-12  # what float32 loses in a sum of a few thousand products, amply
-SLACK = 0.8  # of the last batch's smallest kept score: what the next one's candidates must exceed
+SLACK = 0.9  # of the last batch's smallest kept score: what the next one's candidates must exceed
 FIRST_SLACK, GUESS_POSITIONS = 0.95, 32  # of what a few positions keep
 SMALLEST_GUESS = 1e-6
 

@@ -103,8 +103,9 @@ def train_dictionary(
         if start is not None:
             begin_with(run, start)
     began, since = time.perf_counter(), run.step
-    for batch in islice(_batches(subject, documents, config, run.step, buffer), config.steps - run.step):
-        outcome = advance(run, run.normalised(batch))
+    batches = islice(_batches(subject, documents, config, run.step, buffer), config.steps - run.step)
+    for batch in map(run.normalised, batches):
+        outcome = advance(run, batch)
         stopped = stop is not None and stop()
         if run.step % CHECKPOINT_EVERY == 0 or stopped:
             save_checkpoint(run, folder, subject, buffer)
@@ -115,8 +116,9 @@ def train_dictionary(
             return
     if run.step % CHECKPOINT_EVERY:
         save_checkpoint(run, folder, subject, buffer)
+    del batches  # and the buffer that they were drawn from
     fresh = _batches(subject, documents, config, run.step, buffer)
-    made = conclude(run, subject, (run.normalised(batch) for batch in fresh))
+    made = conclude(run, subject, map(run.normalised, fresh))
     if start is not None:
         began_with = {"start": {"fingerprint": start.fingerprint, **start.provenance}}
         made = replace(made, provenance={**made.provenance, **began_with})
