@@ -1,5 +1,6 @@
 """BatchTopK's step: what it picks from stays small, and a look at the run between two steps is a look at that run."""
 
+import gc
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
@@ -10,7 +11,7 @@ import torch
 import toy
 from toy import SMALL, D, L
 
-from clew.dictionary import Dictionary
+from clew.dictionary import Dictionary, Layer
 from clew.subject.subject import Subject
 from clew.training import Documents, selection, train_dictionary
 from clew.training import run as run_module
@@ -85,15 +86,18 @@ def test_a_large_run_is_folded_a_layer_at_a_time_and_saved_the_same(
 ) -> None:
     list(train_dictionary(subject, documents, SMALL, tmp_path / "whole", buffer=toy.BUFFER))
     monkeypatch.setattr(run_module, "AT_ONCE", 0)
-    made = []
+    before = sum(type(thing) is Layer for thing in gc.get_objects())
+    made, held = [], []
     real = run_module._folded
 
     def counted(run, i, *rest):
         made.append(i)
+        held.append(sum(type(thing) is Layer for thing in gc.get_objects()))
         return real(run, i, *rest)
 
     monkeypatch.setattr(run_module, "_folded", counted)
     list(train_dictionary(subject, documents, SMALL, tmp_path / "parts", buffer=toy.BUFFER))
-    assert made == [*range(L)] * (len(made) // L)  # in order, so that one at a time is held
+    assert made == [*range(L)] * (len(made) // L)
+    assert max(held) <= before + 1  # the one before may still be looked at
     fingerprints = {Dictionary.load(tmp_path / name / "dictionary").fingerprint for name in ("whole", "parts")}
     assert len(fingerprints) == 1

@@ -278,8 +278,8 @@ class Dictionary:
 
     def validate(self) -> None:
         """Read every weight; InputError at the first NaN or infinity."""
-        for index, layer in sorted(self.layers.items()):
-            for name, tensor in layer.tensors().items():
+        for index in sorted(self.layers):
+            for name, tensor in self.layers[index].tensors().items():
                 for start, block in _blocks(tensor):
                     self._finite(block, index, name, torch.arange(start, start + len(block)))
 
@@ -298,7 +298,8 @@ class Dictionary:
     def fingerprint(self) -> str:
         """SHA-256 of what the Dictionary computes: kind, sites, nonlinearities and every weight; not its name."""
         digest = hashlib.sha256()
-        for index, layer in sorted(self.layers.items()):
+        for index in sorted(self.layers):
+            layer = self.layers[index]
             head = [self.kind, self.read_site, self.write_site, self.n_layers, self.d_model, index, self.writes[index]]
             shape = [(name, list(t.shape), str(t.dtype)) for name, t in sorted(layer.tensors().items())]
             k = getattr(layer.nonlinearity, "k", None)

@@ -47,8 +47,8 @@ def save(dictionary: Dictionary, folder: Path | str, *, packed: bool = False) ->
         "read_site": dictionary.read_site,
         "write_site": dictionary.write_site,
         "layers": {
-            str(index): {"writes": list(dictionary.writes[index]), "nonlinearity": _describe(layer.nonlinearity)}
-            for index, layer in sorted(dictionary.layers.items())
+            str(i): {"writes": list(dictionary.writes[i]), "nonlinearity": _describe(dictionary.layers[i].nonlinearity)}
+            for i in sorted(dictionary.layers)
         },
         "provenance": dict(dictionary.provenance),
     }
