@@ -77,6 +77,10 @@ def test_too_long_a_list_or_too_few_positive_values_fall_back_to_the_whole_produ
     assert narrowed(run, 0, x, K) is None
     assert torch.equal(candidate(run, 0, x, float(K), 0.0).pairs.index, wanted.index)
     monkeypatch.undo()
+    assert narrowed(run, 0, x, K) is not None
+    run.layers[0].encoder.weight[7] *= 10
+    assert narrowed(run, 0, x, K) is None
+    run.layers[0].encoder.weight[7] /= 10
     run.layers[0].bias.weight.sub_(1e3)
     assert narrowed(run, 0, x, K) is None
     assert len(candidate(run, 0, x, float(K), 0.0).pairs) == 0

@@ -25,6 +25,7 @@ from clew.training.rows import Pairs
 from clew.training.run import Run
 
 UNIT_16 = 2.0**-8  # the most that rounding to 16 bits changes a number by, of itself
+UNEVEN = 3.0  # times the median: an encoder's norm from which the bound is too wide to be of use
 SUMMED = 2.0**-12  # what float32 loses in a sum of a few thousand products, amply
 SLACK = 0.9  # of the last batch's smallest kept score: what the next one's candidates must exceed
 FIRST_SLACK, GUESS_POSITIONS = 0.95, 32  # of what a few positions keep
@@ -101,10 +102,16 @@ def candidate(run: Run, i: int, x: Float[Tensor, "pos d_model"], k: float, guess
 
 
 def narrowed(run: Run, i: int, x: Float[Tensor, "pos d_model"], k: int) -> Active | None:
-    """The k largest of every position, found among what a product in 16 bits leaves; None where it leaves too many."""
+    """The k largest of every position, found among what a product in 16 bits leaves.
+
+    None where it leaves too many, as it would where some encoders are much larger than the rest.
+    """
     own, u = run.layers[i], UNIT_16
     encoder, bias = own.encoder.weight, own.bias.weight[:, 0]
-    widest = encoder.norm(dim=1).max()
+    width = encoder.norm(dim=1)
+    widest = width.max()
+    if widest > UNEVEN * width.median():
+        return None
     off = ((2 + u) * u + SUMMED) * x.norm(dim=1) * widest + u * bias.abs().max()
     few = run.kernels.shortlist(selecting(run, i, x, torch.bfloat16), k, off, u)
     if few is None:
