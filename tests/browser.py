@@ -106,3 +106,11 @@ def axe_script() -> str:
     import axe_playwright_python
 
     return (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
+
+
+def traced(page: Page, prompt: str = "The capital of France is") -> None:
+    """Type a prompt, press Enter, and wait for its graph."""
+    line = page.get_by_label("Prompt", exact=True)
+    line.fill(prompt)
+    line.press("Enter")
+    page.wait_for_selector("g[role=option].target")

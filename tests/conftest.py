@@ -1,4 +1,5 @@
-"""One thread in every test: models are tiny, and the machine may have other work. The command line as users run it."""
+"""One thread in every test: models are tiny, and the machine may have other work. The command line as users run it, the
+workbench as the page asks it, and the page in a browser."""
 
 import sys
 
@@ -26,3 +27,49 @@ def run(monkeypatch, capsys, tmp_path):
         return code, printed.out, printed.err
 
     return call
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    """A client of a workbench on the bundled kit, one for a file of tests."""
+    from tests.workbench import opened
+
+    with opened(tmp_path_factory.mktemp("bench")) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def graph(bench):
+    """The id of a graph that this workbench holds."""
+    from tests.workbench import traced
+
+    return traced(bench)
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    from tests.browser import browser
+
+    with browser() as opened:
+        yield opened
+
+
+@pytest.fixture
+def address(tmp_path):
+    """Where a workbench of the bundled kit answers, with a workspace of its own."""
+    from clew.web.app import make_app
+    from tests.browser import serving
+    from tests.workbench import minnow
+
+    with serving(make_app(tmp_path / "workspace", minnow())) as found:
+        yield found
+
+
+@pytest.fixture
+def opened(chromium, address):
+    """A tab that shows the workbench."""
+    from tests.browser import tab
+
+    with tab(chromium) as found:
+        found.page.goto(address)
+        yield found

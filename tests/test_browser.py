@@ -3,53 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 import clew
-from clew.web.app import make_app
-from tests.browser import Tab, axe_script, browser, serving, tab
+from tests.browser import Tab, axe_script, tab, traced
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 PROMPT = "The capital of France is"
 PAYLOAD = "<img src=x onerror=\"document.title='stolen'\"><script>document.title='stolen'</script>"
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browser() as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def kit() -> clew.Kit:
-    return clew.load("minnow")
-
-
-@pytest.fixture
-def address(kit: clew.Kit, tmp_path: Path) -> Iterator[str]:
-    with serving(make_app(tmp_path / "workspace", kit)) as address:
-        yield address
-
-
-@pytest.fixture
-def opened(chromium: Browser, address: str) -> Iterator[Tab]:
-    with tab(chromium) as found:
-        found.page.goto(address)
-        yield found
-
-
-def traced(page: Page, prompt: str = PROMPT) -> None:
-    """Type a prompt, press Enter, and wait for its graph."""
-    line = page.get_by_label("Prompt", exact=True)
-    line.fill(prompt)
-    line.press("Enter")
-    page.wait_for_selector("g[role=option].target")
 
 
 def strongest(page: Page) -> str:

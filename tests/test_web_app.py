@@ -5,18 +5,7 @@ from fastapi.testclient import TestClient
 
 from clew.attribution.compare import compare
 from clew.web.app import make_app
-from tests.workbench import FRANCE, GERMANY, HERE, done, minnow, opened, strongest, traced
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory):
-    with opened(tmp_path_factory.mktemp("bench")) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def graph(bench):
-    return traced(bench)
+from tests.workbench import FRANCE, GERMANY, HERE, done, minnow, strongest, traced
 
 
 def test_the_workbench_says_what_is_open(bench):

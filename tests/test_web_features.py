@@ -7,18 +7,7 @@ import time
 import pytest
 
 from clew.features.search import firing
-from tests.workbench import FRANCE, done, minnow, opened, strongest, traced
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory):
-    with opened(tmp_path_factory.mktemp("bench")) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def graph(bench):
-    return traced(bench)
+from tests.workbench import FRANCE, done, minnow, strongest
 
 
 def test_a_label_is_seen_everywhere_at_once_and_a_withdrawn_one_nowhere(bench, graph):

@@ -5,18 +5,7 @@ import json
 import pytest
 
 import clew
-from tests.workbench import FRANCE, minnow, opened, strongest, traced
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory):
-    with opened(tmp_path_factory.mktemp("bench")) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def graph(bench):
-    return traced(bench)
+from tests.workbench import FRANCE, minnow, strongest, traced
 
 
 @pytest.mark.parametrize("kind", ["graph", "json"])

@@ -13,17 +13,6 @@ from clew.web.app import make_app
 from tests.workbench import FRANCE, GERMANY, HERE, asked, done, ended, events, minnow, opened, strongest, traced
 
 
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory):
-    with opened(tmp_path_factory.mktemp("bench")) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def graph(bench):
-    return traced(bench)
-
-
 def test_events_of_a_trace_end_with_its_graph(bench):
     job = asked(bench, {"kind": "trace", "prompt": FRANCE})
     seen = events(bench, job)
