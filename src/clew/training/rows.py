@@ -68,14 +68,18 @@ class Rows:
     """Weights of features with their moments."""
 
     weight: Float[Tensor, "feature width"]
-    mean: Float[Tensor, "feature width"]
-    square: Float[Tensor, "feature width"]
+    mean: Float[Tensor, "moment width"]
+    square: Float[Tensor, "moment width"]
 
     @classmethod
     def of(cls, weight: Float[Tensor, "feature width"], moments: torch.dtype) -> Rows:
         """With moments of zero."""
         return cls(weight=weight, mean=weight.new_zeros(weight.shape, dtype=moments),
                    square=weight.new_zeros(weight.shape, dtype=moments))  # fmt: skip
+
+    def alone(self) -> Rows:
+        """The weights without moments."""
+        return Rows(weight=self.weight, mean=self.weight[:0], square=self.weight[:0])
 
     def forget(self, ids: Int[Tensor, " n"]) -> None:
         """Set the moments of some rows to zero."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from types import ModuleType
 
 import torch
@@ -130,6 +130,13 @@ class Run:
         """Share of features that have not fired for so many positions."""
         return float(torch.stack([(f.quiet > positions).double().mean() for f in self.layers]).mean())
 
+    def forget_moments(self) -> None:
+        """Let go of what only further steps need."""
+        self.layers = [
+            replace(own, **{name: rows.alone() for name, rows in own.rows.items()})  # type: ignore[arg-type]
+            for own in self.layers
+        ]
+
     def fit_scales(self, batches: Iterable[Batch], layer_weights: Sequence[float] | None = None) -> None:
         """Centre and scale of every layer's input and output: in these units the mean alone has error 1 a component.
 
@@ -141,8 +148,11 @@ class Run:
         n, shape = 0, (2, self.n_layers, self.d_model)
         total, square = torch.zeros(shape, dtype=torch.float64), torch.zeros(shape, dtype=torch.float64)
         for batch in batches:
-            sides = torch.stack([batch.inputs, batch.outputs]).double()
-            n, total, square = n + sides.shape[2], total + sides.sum(2), square + sides.square().sum(2)
+            n += batch.inputs.shape[1]
+            for side, values in enumerate((batch.inputs, batch.outputs)):
+                for i, own in enumerate(values):  # one at a time: twice as wide, all are much memory
+                    total[side, i] += own.double().sum(0)
+                    square[side, i] += own.double().square().sum(0)
         centre = total / n
         scale = (square / n - centre.square()).clamp_min(0).mean(2).sqrt().clamp_min(1e-12)
         for i, name in enumerate(("input", "output")):
@@ -152,8 +162,8 @@ class Run:
     def normalised(self, batch: Batch) -> Batch:
         """A batch in the units of training."""
         s = self.scales
-        inputs = (batch.inputs - s["input_centre"][:, None]) / s["input_scale"][:, None, None]
-        outputs = (batch.outputs - s["output_centre"][:, None]) / s["output_scale"][:, None, None]
+        inputs = (batch.inputs - s["input_centre"][:, None]).div_(s["input_scale"][:, None, None])
+        outputs = (batch.outputs - s["output_centre"][:, None]).div_(s["output_scale"][:, None, None])
         return Batch(inputs=inputs, outputs=outputs)
 
 

@@ -117,6 +117,7 @@ def train_dictionary(
     if run.step % CHECKPOINT_EVERY:
         save_checkpoint(run, folder, subject, buffer)
     del batches  # and the buffer that they were drawn from
+    run.forget_moments()
     fresh = _batches(subject, documents, config, run.step, buffer)
     made = conclude(run, subject, map(run.normalised, fresh))
     if start is not None:
