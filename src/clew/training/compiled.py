@@ -32,7 +32,7 @@ from clew.training.loops import (
 )
 from clew.training.rows import Adam, Pairs, Rows
 
-ROOM = 6  # times k: the longest list from which the k largest are picked
+ROOM = 16  # times k: the longest list from which the k largest are picked
 CHUNKS = 8  # parts that each thread is given, so that none waits for a long one
 
 
