@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import threading
@@ -114,3 +115,10 @@ def traced(page: Page, prompt: str = "The capital of France is") -> None:
     line.fill(prompt)
     line.press("Enter")
     page.wait_for_selector("g[role=option].target")
+
+
+def chances(page: Page, token: str) -> list[float]:
+    """A token's probability before, as predicted and as measured, in percent."""
+    page.get_by_text("Next token: probability").wait_for()
+    row = page.locator("table.numbers tbody tr").filter(has_text=token).first
+    return [float(re.sub(r"[^\d.]", "", text)) for text in row.locator("td").all_inner_texts()[:3]]
