@@ -5,7 +5,7 @@ Three ways, by `precision`:
 
 1. `bfloat16`: the product in 16 bits picks; what is picked is computed again in float32.
 2. `float32`, TopK, on a machine that multiplies 16-bit numbers fast: the product in 16 bits leaves out what cannot be
-   among the k largest, whatever its rounding did. The rest, two or three times k, is computed in float32, and picks.
+   among the k largest, whatever its rounding did. The rest, a few times k, is computed in float32, and picks.
 3. `float32` otherwise: the product in float32.
 
 Rounding to 8 bits moves a number by at most 1/256 of itself, so a pre-activation x . w + b by at most
