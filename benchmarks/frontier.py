@@ -28,10 +28,10 @@ from clew.cli.training import load_subject, small_world
 from clew.dictionary import Dictionary
 from clew.organism.prompts import listed_prompts
 from clew.organism.world import World
-from clew.training.assess import assess
+from clew.runs.assess import assess
+from clew.runs.evaluation import evaluate
 from clew.training.config import DictionaryConfig
 from clew.training.corpus import encode_documents, open_corpus, split_held_out
-from clew.training.evaluation import evaluate
 from clew.training.source import CorpusConfig
 from clew.training.trainer import train_dictionary
 

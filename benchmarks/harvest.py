@@ -24,8 +24,8 @@ from harvest_layer import against_peer, seconds
 
 import clew
 from clew.cli.training import small_world
-from clew.features import harvest as reading
-from clew.features.atlas_file import finish
+from clew.harvest import harvest as reading
+from clew.harvest.atlas_file import finish
 from clew.training.activations import parts_of
 from clew.training.corpus import Documents, encode_documents
 

@@ -37,8 +37,8 @@ from clew.cli.training import small_world
 from clew.dictionary.dictionary import Dictionary, Layer
 from clew.dictionary.nonlinearity import BatchTopK, JumpReLU
 from clew.features.atlas import Atlas
-from clew.features.atlas_file import finish
-from clew.features.harvest import gather
+from clew.harvest.atlas_file import finish
+from clew.harvest.harvest import gather
 from clew.subject.subject import Subject
 from clew.training.corpus import Documents, encode_documents
 

@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from clew.features import harvest as reading
 from clew.features.atlas import Atlas
-from clew.features.atlas_file import write_atlas
 from clew.features.config import HarvestConfig
-from clew.features.observe import Seen
-from clew.features.relations import LOGIT_BINS, Relations, Strongest
-from clew.features.tally import Harvested, Tally
+from clew.harvest import harvest as reading
+from clew.harvest.atlas_file import write_atlas
+from clew.harvest.observe import Seen
+from clew.harvest.relations import LOGIT_BINS, Relations, Strongest
+from clew.harvest.tally import Harvested, Tally
 from clew.training.corpus import Documents
 
 VOCABULARY, LENGTH, LAYERS = 50_000, 128, 26  # of a generated corpus and dictionary

@@ -28,11 +28,11 @@ from torch import Tensor
 from torch.nn.functional import linear
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from clew.kernels.rows import Adam, Pairs
 from clew.subject.subject import Subject
 from clew.training import encode_documents, train_dictionary
 from clew.training.activations import Batch
 from clew.training.config import DictionaryConfig
-from clew.training.rows import Adam, Pairs
 from clew.training.run import Run
 from clew.training.selection import activate, selecting
 from clew.training.step import take_step

@@ -20,8 +20,8 @@ from clew import kit as kits
 from clew.cli.training import small_world
 from clew.errors import FileError, InputError, MismatchError
 from clew.features.atlas import Atlas
-from clew.features.atlas_file import harvest
 from clew.features.packing import Packer, unpack
+from clew.harvest.atlas_file import harvest
 from clew.ids import FeatureId
 from clew.training.corpus import encode_documents
 from tests import models

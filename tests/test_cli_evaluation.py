@@ -13,9 +13,9 @@ import clew
 from clew import files
 from clew.cli import evaluation
 from clew.cli.evaluation import bars
-from clew.cli.runs import read_run, rows_of
+from clew.runs import assess as training_assess
+from clew.runs.plan import read_run, rows_of
 from clew.subject import Subject
-from clew.training import assess as training_assess
 from tests.test_cli_training import refused
 
 WORDS = [f"w{1 + i % 7} w{1 + i % 11} w{1 + i % 5} w{1 + i % 13} w{1 + i % 3}" for i in range(1200)]

@@ -8,7 +8,7 @@ import pytest
 
 from clew.cli import main
 from clew.cli.common import WORKSPACE
-from clew.features.labels import LabelStore
+from clew.labels.labels import LabelStore
 from tests.chat_server import chat_server, failed, said
 from tests.test_cli_training import refused
 
@@ -303,7 +303,7 @@ def test_what_is_announced_is_never_less_than_what_is_spent(run, atlas, busy, ju
 
 
 def test_spending_is_told_beside_the_budget_where_no_bar_can_be_drawn(run, busy, monkeypatch):
-    from clew.cli import label_model
+    from clew.cli.labels import label_model
 
     monkeypatch.setattr(label_model, "_EVERY", 0.0)
     with chat_server(model_script()) as chat:

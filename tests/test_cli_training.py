@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 import clew
 from clew import files, kit
 from clew.cli import live
-from clew.cli.runs import planned
+from clew.runs.plan import planned
 from clew.subject import Subject
 from clew.training import CorpusConfig, DictionaryConfig, FineTuneConfig, cache, finetune, presets, trainer
 from clew.training.presets import PRESETS, SETTINGS, configured, preset, read_settings

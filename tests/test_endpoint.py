@@ -7,7 +7,7 @@ import pytest
 
 from clew.errors import InputError
 from clew.features.config import EndpointConfig
-from clew.features.endpoint import CallError
+from clew.labels.endpoint import CallError
 from tests.chat_server import chat_server, failed, said, slowly
 from tests.test_model_labeller import GOOD, endpoint
 

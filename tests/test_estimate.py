@@ -6,8 +6,8 @@ import pytest
 
 import clew
 from clew import files
+from clew.runs.estimate import parameters_of
 from clew.training import DictionaryConfig
-from clew.training.estimate import parameters_of
 from tests.test_cli_training import MODEL, SMALL, refused, write_text
 
 

@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from clew.dictionary import Dictionary
+from clew.runs.evaluation import DENSITY_EDGES, Evaluation, evaluate, histogram, replaced_logits
 from clew.subject.subject import Subject
 from clew.training.activations import collect
 from clew.training.corpus import Documents, encode_documents
-from clew.training.evaluation import DENSITY_EDGES, Evaluation, evaluate, histogram, replaced_logits
 
 
 def text(made: Subject, n: int = 12) -> Documents:

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from clew import files
 from clew.errors import FileError, InputError, MismatchError
 from clew.features.card import Related
-from clew.features.exchange import export_labels, import_labels, write_parquet
 from clew.features.label import Label, Score
-from clew.features.labels import LabelStore
 from clew.features.neuronpedia import feature_json, write_bulk
 from clew.ids import FeatureId
+from clew.labels.exchange import export_labels, import_labels, write_parquet
+from clew.labels.labels import LabelStore
 from tests import models
 from tests.cards import CITIES_CARD as CARD
 from tests.cards import DULL, card

@@ -16,11 +16,11 @@ from clew import files
 from clew.attribution.trace import trace
 from clew.errors import FileError, InputError
 from clew.features.atlas import Atlas
-from clew.features.heuristic import heuristic_label
 from clew.features.label import UNCLEAR, Label
-from clew.features.labels import LabelStore
-from clew.features.search import by_feature, firing, matching
 from clew.kit import Kit
+from clew.labels.heuristic import heuristic_label
+from clew.labels.labels import LabelStore
+from clew.search.search import by_feature, firing, matching
 from clew.training.corpus import encode_documents
 from tests import models
 from tests.test_cli_training import refused

@@ -10,14 +10,15 @@ import toy
 from torch.nn.functional import linear
 
 from clew.dictionary import Dictionary
-from clew.dictionary.sparse import decode_dense
 from clew.errors import FileError, InputError
+from clew.kernels.rows import Adam
+from clew.kernels.sparse import decode_dense
+from clew.runs.evaluation import evaluate
 from clew.subject.subject import Subject
-from clew.training import Documents, evaluate, train_dictionary
+from clew.training import Documents, train_dictionary
 from clew.training.activations import collect
 from clew.training.config import FineTuneConfig
 from clew.training.finetune import divergence_step, fine_tune
-from clew.training.rows import Adam
 from clew.training.run import Run
 
 

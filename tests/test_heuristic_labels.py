@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clew.features.evidence import split
-from clew.features.heuristic import heuristic_label
+from clew.labels.evidence import split
+from clew.labels.heuristic import heuristic_label
 from tests.cards import DULL, NAMES, card, context
 
 VERBS = "likes sees finds hears calls meets asks tells thanks greets knows trusts helps paints draws".split()  # noqa: SIM905

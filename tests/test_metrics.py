@@ -11,9 +11,9 @@ from rich.console import Console
 from clew import files
 from clew.cli import live
 from clew.errors import FileError, InputError
+from clew.runs.evaluation import Evaluation, Replacement
+from clew.runs.metrics import Metrics
 from clew.training import TrainingReport
-from clew.training.evaluation import Evaluation, Replacement
-from clew.training.metrics import Metrics
 
 
 def report(step: int) -> TrainingReport:

@@ -9,8 +9,8 @@ import clew
 from clew import FeatureId
 from clew.attribution.influence import influence
 from clew.features.label import Label
-from clew.features.labels import LabelStore
 from clew.kit import BUNDLED
+from clew.labels.labels import LabelStore
 
 PROMPTS = (
     "The capital of France is",

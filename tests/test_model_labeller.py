@@ -12,12 +12,13 @@ import pytest
 
 from clew.errors import InputError
 from clew.features.config import EndpointConfig
-from clew.features.cost import estimate, labelling
-from clew.features.endpoint import BudgetError, CallError, Endpoint
-from clew.features.evidence import split
-from clew.features.judging import Question
-from clew.features.labels import LabelStore
-from clew.features.model_labeller import (
+from clew.ids import FeatureId
+from clew.labels.cost import estimate, labelling
+from clew.labels.endpoint import BudgetError, CallError, Endpoint
+from clew.labels.evidence import split
+from clew.labels.judging import Question
+from clew.labels.labels import LabelStore
+from clew.labels.model_labeller import (
     Asker,
     ModelJudge,
     label_with_model,
@@ -26,8 +27,7 @@ from clew.features.model_labeller import (
     read_label,
     readable,
 )
-from clew.features.scoring import score_label
-from clew.ids import FeatureId
+from clew.labels.scoring import score_label
 from tests.cards import CITIES_CARD, DULL, card
 from tests.chat_server import chat_server, failed, said, slowly
 
@@ -273,10 +273,10 @@ LABELLER = """
 import sys
 from tests.test_model_labeller import distinct, missing
 from clew.features.config import EndpointConfig
-from clew.features.cost import estimate, labelling
-from clew.features.endpoint import Endpoint
-from clew.features.labels import LabelStore
-from clew.features.model_labeller import Asker, label_with_model
+from clew.labels.cost import estimate, labelling
+from clew.labels.endpoint import Endpoint
+from clew.labels.labels import LabelStore
+from clew.labels.model_labeller import Asker, label_with_model
 url, path = sys.argv[1:]
 config = EndpointConfig(endpoint=url, model="parrot", concurrency=2)
 with LabelStore(path, "aaaa") as store, Endpoint(config) as endpoint:

@@ -13,12 +13,13 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from clew.dictionary import Dictionary
 from clew.errors import InputError
+from clew.runs.assess import assess, assess_nulls
+from clew.runs.evaluation import evaluate
+from clew.runs.nulls import config_like, untrained, with_random_weights
 from clew.subject.subject import Subject
-from clew.training import DictionaryConfig, evaluate, train_dictionary
+from clew.training import DictionaryConfig, train_dictionary
 from clew.training.activations import collect
-from clew.training.assess import assess, assess_nulls
 from clew.training.corpus import Documents, encode_documents
-from clew.training.nulls import config_like, untrained, with_random_weights
 
 
 def text(made: Subject, n: int = 150) -> Documents:

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clew.attribution.trace import trace
-from clew.features import relations
 from clew.features.promoted import direct_logits, promoted_tokens, ranked
-from clew.features.relations import Relations, relate
+from clew.harvest import relations
+from clew.harvest.relations import Relations, relate
 from clew.ids import FeatureId
 from tests import models
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from toy import SMALL
 
-from clew.training import compiled
-from clew.training.rows import Pairs
+from clew.kernels import compiled
+from clew.kernels.rows import Pairs
 from clew.training.run import Run
 from clew.training.selection import candidate, narrowed, selecting
 

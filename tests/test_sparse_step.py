@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from clew.dictionary.nonlinearity import largest
-from clew.training import compiled
-from clew.training import rows as plain
+from clew.kernels import compiled
+from clew.kernels import rows as plain
 from clew.training.activations import Batch
 from clew.training.config import DictionaryConfig
 from clew.training.run import Run

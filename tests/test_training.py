@@ -12,14 +12,15 @@ from hypothesis import strategies as st
 from toy import BUFFER, SMALL, D, L, documents_of, sentences, shaken, trained_subject
 
 from clew.dictionary import Dictionary
-from clew.dictionary.sparse import above, decode_dense, decode_sparse
 from clew.errors import InputError
+from clew.kernels.rows import Pairs
+from clew.kernels.sparse import above, decode_dense, decode_sparse
+from clew.runs.evaluation import evaluate
 from clew.subject.subject import Subject
-from clew.training import DictionaryConfig, Documents, encode_documents, evaluate, train_dictionary
+from clew.training import DictionaryConfig, Documents, encode_documents, train_dictionary
 from clew.training import trainer as trainer_module
 from clew.training.activations import Batch, collect, stream
 from clew.training.objective import threshold_gradient
-from clew.training.rows import Pairs
 from clew.training.run import Run, finished
 from clew.training.selection import activate
 from clew.training.step import take_step
@@ -212,7 +213,7 @@ def test_a_left_out_first_position_stays_real(subject: Subject) -> None:
             i: replace(v, decoder=v.decoder * 0, decoder_bias=v.decoder_bias * 0) for i, v in neurons.layers.items()
         },
     )
-    from clew.training import replaced_logits
+    from clew.runs.evaluation import replaced_logits
 
     ids = sentences(5, torch.Generator().manual_seed(4))
     real = subject.logits(ids)

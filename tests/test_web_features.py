@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from clew.features.search import firing
+from clew.search.search import firing
 from tests.workbench import FRANCE, done, minnow, strongest
 
 

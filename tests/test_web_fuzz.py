@@ -25,8 +25,8 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from clew.web.app import declared
-from clew.web.models_jobs import JobEvents
 from clew.web.openapi import document
+from clew.web.schema.jobs import JobEvents
 from tests.workbench import FRANCE, GERMANY, fetched, serving
 
 CHECKS = [

@@ -7,12 +7,12 @@ import time
 import pytest
 
 from clew.errors import InputError
-from clew.web import jobs as jobs_module
-from clew.web.gate import Gate
-from clew.web.jobs import ENDED, Queue
-from clew.web.models import GraphMade
-from clew.web.models_jobs import StepPair
 from clew.web.refusals import BusyError, NotFoundError
+from clew.web.schema.jobs import StepPair
+from clew.web.schema.models import GraphMade
+from clew.web.workbench import jobs as jobs_module
+from clew.web.workbench.gate import Gate
+from clew.web.workbench.jobs import ENDED, Queue
 
 SECONDS = 10
 

@@ -21,13 +21,13 @@ from clew.attribution.influence import influence
 from clew.attribution.trace import trace
 from clew.dictionary.dictionary import Dictionary
 from clew.errors import FileError
-from clew.features.labels import LabelStore
-from clew.features.names import Names
 from clew.ids import FeatureId
 from clew.intervention.audit import Audit, audit
 from clew.intervention.edit import Edit
 from clew.intervention.generate import Step, generate
 from clew.intervention.run import Effect, effect
+from clew.labels.labels import LabelStore
+from clew.labels.names import Names
 from clew.subject.subject import Prompt, Subject
 
 if TYPE_CHECKING:

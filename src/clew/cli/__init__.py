@@ -18,7 +18,6 @@ from clew.cli import (
     features,
     harvest,
     kits,
-    label,
     organism,
     search,
     serve,
@@ -26,6 +25,7 @@ from clew.cli import (
     training,
     tuning,
 )
+from clew.cli.labels import label
 from clew.errors import ClewError
 
 app = typer.Typer(

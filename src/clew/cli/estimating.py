@@ -11,20 +11,20 @@ from rich.console import Console
 
 from clew.cli.common import bar, table
 from clew.cli.live import duration, size
-from clew.cli.runs import Plan, positions_wanted, rows_to_train_on
 from clew.errors import InputError
+from clew.runs.plan import Plan, positions_wanted, rows_to_train_on
 
 if TYPE_CHECKING:
+    from clew.runs.estimate import Estimate
     from clew.subject import Subject
     from clew.training.config import DictionaryConfig
-    from clew.training.estimate import Estimate
 
 
 def estimated(subject: Subject, plan: Plan, folder: Path, as_json: bool) -> None:
     """Print what a run would take; InputError when the machine has not so much."""
     from clew import files
+    from clew.runs.estimate import estimate, text_bytes
     from clew.training.corpus import split_held_out
-    from clew.training.estimate import estimate, text_bytes
 
     config, corpus = plan.config, plan.corpus
     wanted = positions_wanted(plan)
@@ -66,7 +66,7 @@ def _counted(config: DictionaryConfig) -> str:
 
 
 def _print(found: Estimate, subject: Subject, plan: Plan, free: int) -> None:
-    from clew.training.estimate import TIMED
+    from clew.runs.estimate import TIMED
 
     config = plan.config
     print(

@@ -15,13 +15,13 @@ from rich.console import Console
 
 from clew.cli.common import JsonOption, lines_of, mean, table
 from clew.cli.options import with_settings
-from clew.cli.runs import load_subject, read_run, rows_of, run_of, small_world
 from clew.errors import FileError, InputError
+from clew.runs.plan import load_subject, read_run, rows_of, run_of, small_world
 
 if TYPE_CHECKING:
     from clew.dictionary import Dictionary
+    from clew.runs.assess import Assessment
     from clew.subject import Subject
-    from clew.training.assess import Assessment
     from clew.training.corpus import Documents
     from clew.training.source import CorpusConfig
 
@@ -62,8 +62,8 @@ def evaluate(
     A dictionary in a run's folder is measured with the run's model, on the rows that the run held out.
     """
     from clew import files
-    from clew.training.assess import assess, assess_nulls
-    from clew.training.figures import density_figure
+    from clew.runs.assess import assess, assess_nulls
+    from clew.runs.figures import density_figure
 
     if count < 0 or null_steps < 1:
         raise InputError(f"--count is {count}, --null-steps {null_steps}: give at least 0, and at least 1")
@@ -233,7 +233,7 @@ def _layers(found: Sequence[Assessment]) -> Any:
 
 def _densities(found: Sequence[Assessment]) -> Any:
     """How often features fire: a bar for every half decade, as high as the number of features is beside the highest."""
-    from clew.training.evaluation import DENSITY_EDGES
+    from clew.runs.evaluation import DENSITY_EDGES
 
     low, high = DENSITY_EDGES[0], DENSITY_EDGES[-1]
     title = f"Features by the share of positions they fire at, 1e{low:g} to 1e{high:g}, two bars a decade"

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from clew.features.atlas import Atlas
     from clew.features.card import Card, Context, Related, TokenWeight
     from clew.features.label import Label, Score
-    from clew.features.labels import LabelStore
     from clew.ids import FeatureId
+    from clew.labels.labels import LabelStore
 
 app = typer.Typer(help="Features: what an atlas knows of them.", no_args_is_help=True)
 
@@ -63,7 +63,7 @@ def show(
         card = opened[feature]
         found = known_labels(card.feature, labels, opened)
     if as_json:
-        from clew.features.exchange import as_json as written
+        from clew.labels.exchange import as_json as written
 
         print(json.dumps(card.to_json() | {"labels": list(map(written, found))}, ensure_ascii=False, indent=1))
     else:
@@ -96,7 +96,7 @@ def labels_read(labels: Path, atlas: Atlas) -> Iterator[LabelStore | None]:
 
     FileError when a file was named that is not there.
     """
-    from clew.features.labels import LabelStore
+    from clew.labels.labels import LabelStore
 
     check_labels(labels)
     if not labels.is_file():

@@ -19,7 +19,7 @@ from clew.errors import FileError, InputError
 
 if TYPE_CHECKING:
     from clew.features.atlas import Atlas
-    from clew.features.harvest import Progress
+    from clew.harvest.harvest import Progress
     from clew.kit import Kit
     from clew.training.corpus import Documents
 
@@ -110,7 +110,7 @@ class _Job:
 
     def target(self, loaded: Kit) -> Path:
         """The file that is written; FileError or InputError when something is there that must not be replaced."""
-        from clew.features.atlas_file import check_target
+        from clew.harvest.atlas_file import check_target
 
         name = Path(loaded.name).name
         if self.part is not None:
@@ -127,7 +127,7 @@ class _Job:
         return out
 
     def _check_part(self, part: Path) -> None:
-        from clew.features.tally import check_part
+        from clew.harvest.tally import check_part
 
         if part.exists():
             check_part(part)
@@ -138,9 +138,9 @@ class _Job:
         self, loaded: Kit, documents: Documents, target: Path, config: Any, facts: dict[str, Any]
     ) -> Iterator[Progress]:
         """Does the work, and tells how far it has come."""
-        from clew.features.atlas_file import finish
-        from clew.features.atlas_file import harvest as harvested
-        from clew.features.harvest import gather, part_of
+        from clew.harvest.atlas_file import finish
+        from clew.harvest.atlas_file import harvest as harvested
+        from clew.harvest.harvest import gather, part_of
 
         with_text = (loaded.subject, loaded.dictionary, documents)
         if self.merge:
@@ -188,7 +188,7 @@ def _documents(loaded: Kit, settings: dict[str, Any], tokens: int) -> Documents:
 
 
 def _say_part(target: Path, documents: Documents, rate: float, part: tuple[int, int], as_json: bool) -> None:
-    from clew.features.harvest import part_of
+    from clew.harvest.harvest import part_of
 
     start, stop = part_of(documents, *part)
     if as_json:

@@ -15,7 +15,8 @@ from clew.cli.common import JsonOption, aside, bar, table
 from clew.cli.estimating import estimated
 from clew.cli.live import board, interrupts, size
 from clew.cli.options import with_settings
-from clew.cli.runs import (
+from clew.errors import ClewError, InputError
+from clew.runs.plan import (
     NAME,
     TOKENS,
     Plan,
@@ -28,13 +29,12 @@ from clew.cli.runs import (
     small_world,
     write_run,
 )
-from clew.errors import ClewError, InputError
 
 if TYPE_CHECKING:
     from clew.dictionary import Dictionary
+    from clew.runs.evaluation import Evaluation
     from clew.subject import Subject
     from clew.training.corpus import Documents
-    from clew.training.evaluation import Evaluation
 
 __all__ = ["load_subject", "print_evaluation", "small_world", "train"]
 
@@ -214,8 +214,8 @@ def _run(
     first: Dictionary | None,
 ) -> int:
     """Train to the end or to Ctrl-C; returns the step that was reached."""
-    from clew.training.evaluation import evaluate
-    from clew.training.metrics import Metrics
+    from clew.runs.evaluation import evaluate
+    from clew.runs.metrics import Metrics
     from clew.training.trainer import CHECKPOINT_EVERY, train_dictionary
 
     config = plan.config
@@ -262,7 +262,7 @@ def _draw(folder: Path, metrics: Any) -> None:
 
 def _finish(subject: Subject, held_out: Documents, folder: Path) -> Evaluation:
     from clew.dictionary import Dictionary
-    from clew.training.evaluation import evaluate
+    from clew.runs.evaluation import evaluate
 
     with bar("measuring", of=len(held_out)) as progress:
         found = evaluate(subject, Dictionary.load(folder / "dictionary"), held_out, progress=progress)

@@ -12,9 +12,9 @@ import typer
 from clew.cli.common import JsonOption, aside, bar
 from clew.cli.live import interrupts
 from clew.cli.options import with_settings
-from clew.cli.runs import load_subject, read_run, rows_of
 from clew.cli.training import print_evaluation
 from clew.errors import FileError
+from clew.runs.plan import load_subject, read_run, rows_of
 
 if TYPE_CHECKING:
     from clew.training.finetune import FineTuneReport
@@ -34,8 +34,8 @@ def tune(
     stops without writing anything.
     """
     from clew.dictionary import Dictionary
+    from clew.runs.evaluation import evaluate
     from clew.training.config import FineTuneConfig
-    from clew.training.evaluation import evaluate
     from clew.training.finetune import fine_tune
 
     config = FineTuneConfig(**settings)

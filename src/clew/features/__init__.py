@@ -1,0 +1,1 @@
+"""Feature cards and the Atlas that holds them."""

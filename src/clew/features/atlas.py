@@ -25,9 +25,7 @@ from clew.dictionary.dictionary import Dictionary
 from clew.errors import FileError, InputError, MismatchError
 from clew.features.card import Card
 from clew.features.config import HarvestConfig
-from clew.features.heuristic import AUTHOR, METHOD
 from clew.features.label import Label
-from clew.features.observe import BOUNDS
 from clew.features.packing import (
     CARDS,
     GROUP,
@@ -42,11 +40,13 @@ from clew.features.packing import (
     unpack_json,
 )
 from clew.features.row import Row
+from clew.harvest.observe import BOUNDS
 from clew.ids import FeatureId
+from clew.labels.heuristic import AUTHOR, METHOD
 
 if TYPE_CHECKING:
-    from clew.features.find import Hit
     from clew.kit import Kit
+    from clew.search.find import Hit
 
 
 _BLOCKS_KEPT = 1024  # blocks of texts, of some kilobytes each
@@ -255,7 +255,7 @@ class Atlas:
 
     def search(self, words: str | None = None, **ways: Any) -> list[Hit]:
         """Features by words of their labels, or by `meaning=`, `token=`, `text=` or `like=`; see `find.Finder.find`."""
-        from clew.features.find import Finder
+        from clew.search.find import Finder
 
         kit = self.kit
         if kit is None:

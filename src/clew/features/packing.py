@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from clew.errors import FileError
-from clew.features.observe import BANDS, OCTAVES, STEPS, WIDTH, Counts, Slots, octave_of
-from clew.features.relations import Relations, Strongest
+from clew.harvest.observe import BANDS, OCTAVES, STEPS, WIDTH, Counts, Slots, octave_of
+from clew.harvest.relations import Relations, Strongest
 
 MARK, SCHEMA = b"ClAt", 2
 GROUP = 32  # features in a block of cards

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clew.features.card import Band, Card, Context, Histogram, Places, Related, TokenWeight
-from clew.features.observe import BANDS, BOUNDS, LOW, STEPS
 from clew.features.packing import GROUP, highest_octaves
-from clew.features.relations import LOGIT_BINS
+from clew.harvest.observe import BANDS, BOUNDS, LOW, STEPS
+from clew.harvest.relations import LOGIT_BINS
 
 if TYPE_CHECKING:
     from clew.features.atlas import Atlas

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from clew.training.config import DictionaryConfig, FineTuneConfig
     from clew.training.corpus import Documents, encode_documents
-    from clew.training.evaluation import Evaluation, evaluate, replaced_logits
     from clew.training.finetune import fine_tune
     from clew.training.source import CorpusConfig
     from clew.training.trainer import TrainingReport, train_dictionary
@@ -18,13 +17,10 @@ _HOMES = {
     "CorpusConfig": "source",
     "DictionaryConfig": "config",
     "Documents": "corpus",
-    "Evaluation": "evaluation",
     "FineTuneConfig": "config",
     "TrainingReport": "trainer",
     "encode_documents": "corpus",
-    "evaluate": "evaluation",
     "fine_tune": "finetune",
-    "replaced_logits": "evaluation",
     "train_dictionary": "trainer",
 }
 
@@ -32,13 +28,10 @@ __all__ = [
     "CorpusConfig",
     "DictionaryConfig",
     "Documents",
-    "Evaluation",
     "FineTuneConfig",
     "TrainingReport",
     "encode_documents",
-    "evaluate",
     "fine_tune",
-    "replaced_logits",
     "train_dictionary",
 ]
 

@@ -26,12 +26,12 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from clew.errors import InputError
+from clew.kernels.rows import Adam
 from clew.subject.subject import Subject
 from clew.training.activations import Batch, Documents, stream
 from clew.training.checkpoint import open_run
 from clew.training.config import FineTuneConfig
 from clew.training.objective import Terms, terms
-from clew.training.rows import Adam
 from clew.training.run import Run
 from clew.training.selection import Active, candidate
 from clew.training.step import backward, take_step

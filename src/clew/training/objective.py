@@ -26,8 +26,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clew.dictionary.nonlinearity import largest
+from clew.kernels.rows import Pairs
 from clew.training.config import Activation
-from clew.training.rows import Pairs
 
 BANDWIDTH = 0.1
 SHARPNESS = 4.0

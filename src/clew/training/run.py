@@ -18,11 +18,11 @@ from torch import Tensor
 
 from clew import files
 from clew.dictionary import BatchTopK, Dictionary, JumpReLU, Layer, Nonlinearity, ReLU, TopK
+from clew.kernels.rows import Rows, kernels_for
 from clew.subject.subject import Subject
 from clew.training.activations import Batch
 from clew.training.config import DictionaryConfig
 from clew.training.objective import FIRST_THRESHOLD
-from clew.training.rows import Rows, kernels_for
 
 __all__ = ["DictionaryConfig", "Features", "Run", "finished"]
 

@@ -20,8 +20,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from clew.kernels.rows import Pairs
 from clew.training.objective import candidates, kept, window
-from clew.training.rows import Pairs
 from clew.training.run import Run
 
 UNIT_16 = 2.0**-8  # the most that rounding to 16 bits changes a number by, of itself

@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from clew.errors import InputError
+from clew.kernels.rows import Adam
 from clew.training.activations import Batch
 from clew.training.objective import Terms, terms, threshold_gradient
-from clew.training.rows import Adam
 from clew.training.run import Run
 from clew.training.selection import Active, activate
 

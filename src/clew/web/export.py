@@ -23,15 +23,15 @@ from pydantic import BaseModel
 from clew import files
 from clew.attribution.graph import Graph
 from clew.attribution.influence import inflow
-from clew.features.labels import LabelStore
-from clew.features.names import Name, Names
 from clew.ids import FeatureId
-from clew.web.models import Arrangement, EdgeColumns, GraphView, NodeDetail, Thresholds
-from clew.web.models_export import Embedded, LeftOut
-from clew.web.models_features import FeatureView
-from clew.web.shelf import Held
-from clew.web.views import Naming, graph_view, node_view
-from clew.web.views_features import feature_view, label_view, related
+from clew.labels.labels import LabelStore
+from clew.labels.names import Name, Names
+from clew.web.schema.export import Embedded, LeftOut
+from clew.web.schema.features import FeatureView
+from clew.web.schema.models import Arrangement, EdgeColumns, GraphView, NodeDetail, Thresholds
+from clew.web.views.features import feature_view, label_view, related
+from clew.web.views.views import Naming, graph_view, node_view
+from clew.web.workbench.shelf import Held
 
 if TYPE_CHECKING:
     from clew.kit import Kit

@@ -12,9 +12,9 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from clew.web.models_export import Embedded
-from clew.web.models_features import FeatureView
-from clew.web.models_jobs import JobEvents
+from clew.web.schema.export import Embedded
+from clew.web.schema.features import FeatureView
+from clew.web.schema.jobs import JobEvents
 
 _BESIDE = (JobEvents, FeatureView, Embedded)  # sent, but not as the whole answer of any address
 

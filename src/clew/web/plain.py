@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from clew.web.bodies import FEATURE, GRAPH, NODE
+from clew.web.schema.bodies import FEATURE, GRAPH, NODE
 
 _PATTERNS = {
     FEATURE: "must be written like L3/1207",

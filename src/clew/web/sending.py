@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fastapi import Response
 from pydantic import BaseModel
 
-from clew.web.models_export import LeftOut
+from clew.web.schema.export import LeftOut
 
 LEFT_OUT = "Clew-Left-Out"
 

@@ -1,0 +1,1 @@
+"""The commands that name features and share the names."""

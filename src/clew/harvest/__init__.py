@@ -1,0 +1,1 @@
+"""One pass of a corpus through model and Dictionary, from which an Atlas is made."""

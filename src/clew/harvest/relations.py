@@ -1,0 +1,201 @@
+"""What a Dictionary's weights say of its features, without any text.
+
+1. *Tokens*: what a feature adds to every logit by the direct path through all layers it writes to.
+2. *Nearest*: features with the largest cosine of encoders, and of decoders, all written layers summed.
+3. *Virtual weights*: what one unit of a feature adds to the pre-activation of a later one along the residual stream,
+   by its decoders in all layers before the later one reads. A norm before the read, and one between the write and the
+   stream, is taken with its weight and its centring, without its scale, which differs from text to text; attention and
+   skip connections are no part of it. An SAE has none: it writes what it reads.
+
+Of equal values the lowest number comes first. Everything is computed in blocks of rows: no matrix of all features by
+all features, or by the vocabulary, is held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from clew.dictionary.dictionary import Dictionary
+from clew.features.promoted import direct_logits, norm_weight, ranked, written_rows
+from clew.harvest.harvest import Progress, features_before
+from clew.subject.subject import Subject
+
+BLOCK = 4096  # features compared with as many at once
+LOGITS = 1 << 23  # logits held at once
+LOGIT_BINS = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strongest:
+    """For every feature the numbers of some others, best first, and how strong; number -1 where there is none."""
+
+    feature: np.ndarray
+    value: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Relations:
+    """Rows by feature, features numbered through all layers."""
+
+    promoted: Strongest
+    """Tokens, not features."""
+    suppressed: Strongest
+    logit_range: np.ndarray
+    """Smallest and largest weight on a token of the vocabulary."""
+    logits: np.ndarray
+    """Counts of the vocabulary in equal bins of this range."""
+    nearest_decoder: Strongest
+    nearest_encoder: Strongest
+    inputs: Strongest
+    outputs: Strongest
+
+
+class _Best:
+    """The largest values that every feature was offered, by rising numbers: of equal ones the lowest number is kept."""
+
+    def __init__(self, n: int, count: int, *, signed: bool) -> None:
+        self.value = torch.zeros(n, count)
+        self.feature = torch.full((n, count), -1)
+        self.signed = signed
+
+    def offer(self, start: int, values: Float[Tensor, "n other"], first: int) -> None:
+        """Rows from `start` on are offered features from `first` on; -inf is none."""
+        count = self.feature.shape[1]
+        own = slice(start, start + len(values))
+        size = self._size(values)
+        top = ranked(size, count)
+        value = torch.cat([self.value[own], values.gather(1, top).cpu()], 1)
+        feature = torch.cat([self.feature[own], (top + first).cpu()], 1)
+        size = self._size(value).masked_fill((feature < 0) | value.isneginf(), -torch.inf)
+        order = size.sort(dim=1, descending=True, stable=True).indices[:, :count]
+        kept = size.gather(1, order) > -torch.inf
+        self.value[own] = value.gather(1, order).where(kept, torch.zeros(()))
+        self.feature[own] = feature.gather(1, order).where(kept, torch.tensor(-1))
+
+    def _size(self, values: Tensor) -> Tensor:
+        return values if self.signed else values.abs().masked_fill(values.isneginf(), -torch.inf)
+
+    def found(self) -> Strongest:
+        return Strongest(feature=self.feature.int().numpy(), value=self.value.numpy())
+
+
+@torch.no_grad()
+def relate(subject: Subject, dictionary: Dictionary, *, promoted: int, related: int) -> Iterator[Progress | Relations]:
+    """Progress, and at the end the relations."""
+    offsets = features_before(dictionary)
+    n = sum(dictionary.d_features(layer) for layer in offsets)
+    work = _Work(subject=subject, dictionary=dictionary, offsets=offsets, n=n)
+    count = min(promoted, len(subject.unembedding))
+    up, down = (
+        Strongest(feature=np.full((n, count), -1, np.int32), value=np.zeros((n, count), np.float32)) for _ in "ab"
+    )
+    ends, bins = np.zeros((n, 2), np.float32), np.zeros((n, LOGIT_BINS), np.int32)
+    for start, logits in work.logits():
+        own = slice(start, start + len(logits))
+        for side, sign in ((up, 1), (down, -1)):
+            top = ranked(sign * logits, count)
+            side.feature[own], side.value[own] = top.cpu().numpy(), logits.gather(1, top).cpu().numpy()
+        ends[own], bins[own] = histograms(logits)
+        yield Progress(stage="tokens promoted", done=own.stop, total=n, tokens_per_second=0.0)
+    nearest = {name: _Best(n, related, signed=True) for name in ("decoder", "encoder")}
+    for name, best in nearest.items() if related else ():
+        for done in work.compare(name, best):
+            yield Progress(stage=f"nearest by {name}", done=done, total=n, tokens_per_second=0.0)
+    inputs, outputs = (_Best(n, related, signed=False) for _ in range(2))
+    for done in work.connect(inputs, outputs) if related else ():
+        yield Progress(stage="virtual weights", done=done, total=n, tokens_per_second=0.0)
+    yield Relations(
+        promoted=up,
+        suppressed=down,
+        logit_range=ends,
+        logits=bins,
+        nearest_decoder=nearest["decoder"].found(),
+        nearest_encoder=nearest["encoder"].found(),
+        inputs=inputs.found(),
+        outputs=outputs.found(),
+    )
+
+
+def histograms(values: Float[Tensor, "n vocab"]) -> tuple[np.ndarray, np.ndarray]:
+    """The range of every row, and how many of its values lie in each of equal bins of it."""
+    low, high = values.amin(1, keepdim=True), values.amax(1, keepdim=True)
+    step = (high - low).clamp_min(torch.finfo(values.dtype).tiny) / LOGIT_BINS
+    at = ((values - low) / step).long().clamp(0, LOGIT_BINS - 1)
+    counts = torch.zeros(len(values), LOGIT_BINS, dtype=torch.long, device=values.device)
+    counts.scatter_add_(1, at, torch.ones_like(at))
+    return torch.cat([low, high], 1).float().cpu().numpy(), counts.int().cpu().numpy()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Work:
+    """Rows of weights in blocks."""
+
+    subject: Subject
+    dictionary: Dictionary
+    offsets: dict[int, int]
+    n: int
+
+    def blocks(self, layer: int, size: int = BLOCK) -> Iterator[tuple[int, Tensor]]:
+        """The number of a block's first feature, and its features' indices in the layer."""
+        for ids in torch.arange(self.dictionary.d_features(layer)).split(size):
+            yield self.offsets[layer] + int(ids[0]), ids
+
+    def logits(self) -> Iterator[tuple[int, Tensor]]:
+        for layer in self.offsets:
+            for start, ids in self.blocks(layer, max(1, LOGITS // len(self.subject.unembedding))):
+                yield start, direct_logits(self.subject, self.dictionary, layer, ids)
+
+    def directions(self, name: str) -> Iterator[tuple[int, Tensor]]:
+        """Encoders or summed decoders of length one; zero stays zero."""
+        for layer in self.offsets:
+            for start, ids in self.blocks(layer):
+                if name == "encoder":
+                    rows = self.dictionary.encoder_rows(layer, ids)
+                else:
+                    rows = self.dictionary.decoder_rows(layer, ids).sum(1)
+                yield start, rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-30)
+
+    def compare(self, name: str, best: _Best) -> Iterator[int]:
+        for start, rows in self.directions(name):
+            for first, others in self.directions(name):
+                cosines = rows @ others.T
+                cosines.masked_fill_((~others.any(1))[None] | (~rows.any(1))[:, None], -torch.inf)
+                if start == first:
+                    cosines.fill_diagonal_(-torch.inf)
+                best.offer(start, cosines, first)
+            yield start + len(rows)
+
+    def connect(self, inputs: _Best, outputs: _Best) -> Iterator[int]:
+        if self.dictionary.kind == "sae":
+            return
+        for layer, offset in self.offsets.items():
+            for reader in self.offsets:
+                slots = [i for i, out in enumerate(self.dictionary.written_layers(layer)) if self._reaches(out, reader)]
+                if not slots:
+                    continue
+                for start, ids in self.blocks(layer):
+                    written = written_rows(self.subject, self.dictionary, layer, ids)[:, slots].sum(1)
+                    for first, others in self.blocks(reader):
+                        weights = written @ self._read(reader, others).T
+                        outputs.offer(start, weights, first)
+                        inputs.offer(first, weights.T, start)
+            yield offset + self.dictionary.d_features(layer)
+
+    def _reaches(self, out: int, reader: int) -> bool:
+        """Whether what is written in one layer lies before the read site of another."""
+        return out <= reader if self.dictionary.read_site == "resid_post" else out < reader
+
+    def _read(self, layer: int, ids: Tensor) -> Tensor:
+        """Encoders as they meet the residual stream, before the norm."""
+        rows, site = self.dictionary.encoder_rows(layer, ids), self.dictionary.read_site
+        if site not in ("mlp_in", "mlp_normalized"):
+            return rows
+        if site == "mlp_in":
+            rows = rows * norm_weight(self.subject, self.subject.modules["mlp_norm", layer], rows)
+        return rows - rows.mean(-1, keepdim=True) if self.subject.family.centred else rows

@@ -1,0 +1,228 @@
+"""What a harvest has seen of some documents: tables of fixed size that can be saved, read back and added up.
+
+Two tallies of different documents add up to the tally of both, to the bit and in any order. A tally is changed in
+place as documents are seen; it belongs to whoever made it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from clew import files
+from clew.errors import FileError, InputError, MismatchError
+from clew.features.config import HarvestConfig
+from clew.harvest import observe
+from clew.harvest.observe import BANDS, BINS, BOUNDS, NEVER, OCTAVES, STEPS, UNKNOWN, Counts, Slots
+
+SCHEMA = 1
+_SIGNED: dict[str, Any] = {"uint16": np.int16, "uint32": np.int32, "uint64": np.int64}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Harvested:
+    """What must agree between tallies that are added up, and with what finishes them."""
+
+    dictionary: str
+    """Fingerprint."""
+    corpus: str
+    """Mark of the documents, all of them."""
+    n_features: int
+    n_documents: int
+    config: HarvestConfig
+
+    def check(self, other: Harvested, where: str) -> None:
+        """MismatchError when the other is of another dictionary, corpus or settings."""
+        if self.dictionary != other.dictionary:
+            raise MismatchError(
+                f"{where} is of dictionary {other.dictionary[:12]}, not of {self.dictionary[:12]} (sha256)"
+            )
+        if self.corpus != other.corpus:
+            raise MismatchError(f"{where} is of another corpus ({other.corpus[:12]}, not {self.corpus[:12]})")
+        if self != other:
+            raise MismatchError(f"{where} was harvested with other settings: {other.config}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tally:
+    """Everything seen so far. `ranges` are the documents: disjoint runs [start, stop), in order."""
+
+    of: Harvested
+    counts: Counts
+    top: Slots
+    bands: Slots
+    everything: np.ndarray
+    """Positions by bin of places; then those at a document's end, and documents with a position that counts."""
+    samples: list[dict[str, np.ndarray]] = field(default_factory=list)
+    """Positions drawn by hash, and the features that fire at each: document, position, count, feature."""
+    pool: list[dict[str, np.ndarray]] = field(default_factory=list)
+    """Positions drawn by hash, and the features that fire near: document, position, window, draw, fired (in bits)."""
+    ranges: list[tuple[int, int]] = field(default_factory=list)
+
+    @classmethod
+    def empty(cls, of: Harvested) -> Tally:
+        """Nothing seen."""
+        n, config = of.n_features, of.config
+        return cls(
+            of=of,
+            counts=Counts(
+                fired=np.zeros(n, np.int64),
+                whole=np.zeros(n, np.int64),
+                rest=np.zeros(n, np.int64),
+                documents=np.zeros(n, np.uint32),
+                last=np.full(n, -1, np.int32),
+                most=np.zeros(n, np.float32),
+                scale=np.full(n, NEVER, np.int16),
+                log=np.zeros((n, OCTAVES * STEPS), np.uint32),
+                linear=np.zeros((n, BINS), np.uint32),
+                places=np.zeros((n, len(BOUNDS)), np.uint32),
+                at_end=np.zeros(n, np.uint32),
+            ),
+            top=_slots(n, config.contexts, config.width),
+            bands=_slots(n * BANDS, config.a_band, config.width),
+            everything=np.zeros(len(BOUNDS) + 2, np.int64),
+        )
+
+    @property
+    def positions(self) -> int:
+        """Positions seen."""
+        return int(self.everything[: len(BOUNDS)].sum())
+
+    @property
+    def documents(self) -> int:
+        """Documents seen that have a position that counts."""
+        return int(self.everything[-1])
+
+    @property
+    def whole(self) -> bool:
+        """Whether every document was seen."""
+        return self.ranges == [(0, self.of.n_documents)]
+
+    def joined(self, name: str) -> dict[str, np.ndarray]:
+        """The parts of `samples` or `pool` behind one another, as they came."""
+        parts: Sequence[dict[str, np.ndarray]] = getattr(self, name)
+        blank = dict(_BLANK[name])
+        if name == "pool":
+            blank["fired"] = np.zeros((0, -(-self.of.n_features // 8)), np.uint8)
+        return {key: np.concatenate([empty, *(part[key] for part in parts)]) for key, empty in blank.items()}
+
+    def saw(self, start: int, stop: int) -> None:
+        """Note that documents were seen; InputError when some had been."""
+        for a, b in self.ranges:
+            if start < b and a < stop:
+                raise InputError(f"documents {max(a, start)} to {min(b, stop) - 1} are in both parts")
+        joined: list[tuple[int, int]] = []
+        for a, b in sorted([*self.ranges, (start, stop)]):
+            if joined and joined[-1][1] == a:
+                joined[-1] = (joined[-1][0], b)
+            else:
+                joined.append((a, b))
+        self.ranges[:] = joined
+
+    def add(self, other: Tally) -> None:
+        """Take in what another tally has seen, which stays as it is."""
+        self.of.check(other.of, "the other part")
+        for start, stop in other.ranges:
+            self.saw(start, stop)
+        observe.merge(self.counts, self.top, self.bands, other.counts, other.top, other.bands)
+        self.everything[:] += other.everything
+        self.samples.extend(other.samples)
+        self.pool.extend(other.pool)
+
+    # Files
+
+    def save(self, path: Path | str) -> None:
+        """Write it whole, or leave what was there."""
+        about = {"ranges": self.ranges, "of": asdict(self.of)}
+        note = {"format": "clew.harvest", "schema": str(SCHEMA), "about": json.dumps(about)}
+        files.save_tensors(path, {name: _tensor(array) for name, array in self._arrays().items()}, note)
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        tables: dict[str, Any] = {"counts": self.counts, "top": self.top, "bands": self.bands}
+        found = {f"{name}.{key}": a for name, table in tables.items() for key, a in table._asdict().items()}
+        for name in ("samples", "pool"):
+            found |= {f"{name}.{key}": array for key, array in self.joined(name).items()}
+        return found | {"everything": self.everything}
+
+    @classmethod
+    def load(cls, path: Path | str) -> Tally:
+        """Read a part; FileError when it is none, truncated or of a newer schema."""
+        note = check_part(path)
+        if int(note["schema"]) > SCHEMA:
+            raise FileError(f"{path} has schema {note['schema']}, this program reads up to {SCHEMA}: upgrade clew")
+        about = json.loads(note["about"])
+        of = Harvested(**(about["of"] | {"config": HarvestConfig(**about["of"]["config"])}))
+        made, tensors = cls.empty(of), files.load_tensors(path)
+        for name, array in made._arrays().items():
+            read = tensors[name].numpy().view(array.dtype)
+            if name.startswith(("samples", "pool")):
+                continue
+            array[...] = read
+        made.samples.append({key: _array(tensors[f"samples.{key}"], a) for key, a in made.joined("samples").items()})
+        made.pool.append({key: _array(tensors[f"pool.{key}"], a) for key, a in made.joined("pool").items()})
+        made.ranges.extend((start, stop) for start, stop in about["ranges"])
+        return made
+
+
+_BLANK: dict[str, dict[str, np.ndarray]] = {
+    "samples": {
+        "document": np.zeros(0, np.int32),
+        "position": np.zeros(0, np.int32),
+        "count": np.zeros(0, np.int32),
+        "feature": np.zeros(0, np.int32),
+    },
+    "pool": {
+        "document": np.zeros(0, np.int32),
+        "position": np.zeros(0, np.int32),
+        "window": np.zeros(0, np.uint64),
+        "draw": np.zeros(0, np.uint64),
+    },
+}
+
+
+def check_part(path: Path | str) -> dict[str, str]:
+    """What a part says of itself; FileError when it is none."""
+    note = files.load_note(path)
+    if note.get("format") != "clew.harvest":
+        raise FileError(f"{path} is no part of a harvest")
+    return note
+
+
+def merged(parts: Iterable[Path | str]) -> Tally:
+    """The sum of parts on disk, one of them in memory at a time."""
+    total: Tally | None = None
+    for path in parts:
+        part = Tally.load(path)
+        if total is None:
+            total = part
+        else:
+            total.of.check(part.of, str(path))
+            total.add(part)
+    if total is None:
+        raise InputError("give at least one part of a harvest")
+    return total
+
+
+def _slots(rows: int, n: int, width: int) -> Slots:
+    return Slots(
+        key=np.zeros((rows, n), np.uint64),
+        document=np.full((rows, n), -1, np.int32),
+        position=np.zeros((rows, n), np.int32),
+        window=np.zeros((rows, n), np.uint64),
+        around=np.zeros((rows, n, width), np.uint16),
+        limit=np.full(rows, UNKNOWN, np.uint64),
+    )
+
+
+def _tensor(array: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(array.view(_SIGNED.get(array.dtype.name, array.dtype)))
+
+
+def _array(tensor: torch.Tensor, like: np.ndarray) -> np.ndarray:
+    return tensor.numpy().view(like.dtype).copy()

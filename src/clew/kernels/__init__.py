@@ -1,0 +1,1 @@
+"""Kernels that touch active features only, chosen by device."""

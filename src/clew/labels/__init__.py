@@ -1,0 +1,1 @@
+"""Labels of features: the store, rules, model labellers, scores and exchange."""

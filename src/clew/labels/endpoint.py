@@ -1,0 +1,195 @@
+"""One chat endpoint that speaks the OpenAI protocol: Ollama, vLLM, llama.cpp or a hosted one, by URL and model name.
+
+A call that fails is tried again where that can help (a rate limit, a server's fault, a timeout, a lost connection),
+waiting twice as long each time or as long as the server asks. What is spent is counted, and no call is begun that could
+go over the budget. Tested against a server of our own on this machine; no real endpoint was called.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import httpx2
+
+from clew.errors import InputError
+from clew.features.config import EndpointConfig
+from clew.labels.labels import Answer
+
+Messages = Sequence[dict[str, str]]
+_AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+_REFUSED = {401: "the key is missing or wrong", 403: "the key may not do that", 404: "no such address or model"}
+_LONGEST_WAIT = 60.0  # seconds between two tries
+_MOST_TOKENS = 10_000_000  # of one call: more than any model reads
+_BYTES_A_TOKEN = 3  # of a prompt: below the four of English, so that the count is rather too high than too low
+
+
+class CallError(Exception):
+    """One call failed for good; the message says why. The work goes on with the next."""
+
+
+class BudgetError(Exception):
+    """The next call could go over the budget."""
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Tokens and money."""
+
+    calls: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    money: float = 0.0
+
+    @property
+    def tokens(self) -> int:
+        return self.tokens_in + self.tokens_out
+
+
+class Endpoint:
+    """Asks, tries again, counts. Several threads may share it; used in a `with` block."""
+
+    def __init__(self, config: EndpointConfig, key: str = "") -> None:
+        self.config = config
+        self._lock = threading.Lock()
+        self._settled = threading.Condition(self._lock)
+        self._spent, self._reserved = Spent(), Spent()
+        self._random = random.Random(0)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        limits = httpx2.Limits(max_connections=config.concurrency)
+        self._client = httpx2.Client(timeout=config.timeout, headers=headers, limits=limits)
+
+    def __enter__(self) -> Endpoint:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._client.close()
+
+    @property
+    def spent(self) -> Spent:
+        """So far; a call that was lost on the way is counted as estimated, for it may have been answered."""
+        return self._spent
+
+    def cost(self, messages: Messages) -> Spent:
+        """What one call will spend at most, as far as the length of a text tells."""
+        size = sum(len(message["content"].encode()) + 12 for message in messages)
+        return self._priced(1, size // _BYTES_A_TOKEN + 1, self.config.answer_tokens)
+
+    def ask(self, messages: Messages) -> Answer:
+        """What the model says. CallError when it says nothing, BudgetError when it must not be asked any more.
+
+        InputError when the endpoint refuses every call: a wrong key, address or model.
+        """
+        cost, failure = self.cost(messages), ""
+        for number in range(self.config.retries + 1):
+            self._reserve(cost)
+            used = Spent()
+            try:
+                answer, failure, wait, used = self._try(messages, cost)
+            finally:
+                self._settle(cost, used)
+            if answer is not None:
+                return answer
+            if wait is None:
+                raise CallError(failure)
+            if number < self.config.retries:
+                time.sleep(min(_LONGEST_WAIT, max(wait, self.config.backoff * 2**number * self._jitter())))
+        raise CallError(f"{failure}, {self.config.retries + 1} times")
+
+    def _jitter(self) -> float:
+        with self._lock:
+            return 1 + 0.25 * self._random.random()  # so that calls that failed together do not come back together
+
+    def _try(self, messages: Messages, cost: Spent) -> tuple[Answer | None, str, float | None, Spent]:
+        """An answer, or why not and how long to wait at least (None: it is of no use), and what was spent."""
+        body = {"model": self.config.model, "messages": list(messages), "temperature": 0}
+        body["max_tokens"] = self.config.answer_tokens
+        address = self.config.endpoint.rstrip("/") + "/chat/completions"
+        try:
+            response = self._client.post(address, json=body)
+        except httpx2.TimeoutException:
+            return None, f"no answer in {self.config.timeout:g} s", 0.0, cost
+        except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
+            lost = isinstance(error, httpx2.ReadError | httpx2.RemoteProtocolError)
+            return None, f"no connection ({error or type(error).__name__})", 0.0, cost if lost else Spent()
+        if reason := _REFUSED.get(response.status_code):
+            raise InputError(f"{address} refuses model {self.config.model!r}: {response.status_code}, {reason}")
+        if response.status_code in _AGAIN:
+            return None, f"status {response.status_code}", _wait(response), Spent()
+        if response.status_code != 200:
+            return None, f"status {response.status_code}", None, Spent()
+        return self._read(response, cost)
+
+    def _read(self, response: httpx2.Response, cost: Spent) -> tuple[Answer | None, str, float | None, Spent]:
+        try:
+            value: Any = response.json()
+            text = value["choices"][0]["message"]["content"]
+            usage = value.get("usage")
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
+            return None, "the endpoint's reply is not in the OpenAI format", None, cost
+        tokens_in = _counted(usage, "prompt_tokens", cost.tokens_in)
+        tokens_out = _counted(usage, "completion_tokens", cost.tokens_out)
+        used = self._priced(1, tokens_in, tokens_out)
+        if not isinstance(text, str) or not text.strip():
+            return None, "the answer is empty", None, used
+        return Answer(text, tokens_in, tokens_out), "", None, used
+
+    # --- the budget -------------------------------------------------------------------------------------------
+
+    def _priced(self, calls: int, tokens_in: int, tokens_out: int) -> Spent:
+        money = (tokens_in * self.config.price_in + tokens_out * self.config.price_out) / 1e6
+        return Spent(calls, tokens_in, tokens_out, money)
+
+    def _reserve(self, cost: Spent) -> None:
+        """Set aside what a call may cost; wait for calls in flight, which may cost less, before giving up."""
+        with self._settled:
+            while over := self._over(cost):
+                if not self._reserved.calls:
+                    raise BudgetError(over)
+                self._settled.wait()
+            self._reserved = added(self._reserved, cost)
+
+    def _over(self, cost: Spent) -> str:
+        """Which budget one more call could break, beside all in flight; empty if none."""
+        then = added(added(self._spent, self._reserved), cost)
+        tokens, money = self.config.budget_tokens, self.config.budget_money
+        if tokens is not None and then.tokens > tokens:
+            return f"{self._spent.tokens} of {tokens} tokens are spent"
+        if money is not None and then.money > money:
+            return f"{self._spent.money:.4g} of {money:g} are spent"
+        return ""
+
+    def _settle(self, cost: Spent, used: Spent) -> None:
+        with self._settled:
+            self._reserved = added(self._reserved, cost, -1)
+            self._spent = added(self._spent, used)
+            self._settled.notify_all()
+
+
+def _counted(usage: Any, name: str, estimated: int) -> int:
+    """A number of tokens as an endpoint reports it; as estimated where it reports none, or one that cannot be."""
+    found = usage.get(name) if isinstance(usage, dict) else None
+    return found if type(found) is int and 0 < found <= _MOST_TOKENS else estimated
+
+
+def added(one: Spent, other: Spent, sign: int = 1) -> Spent:
+    """The sum, or with sign -1 the difference."""
+    return Spent(
+        one.calls + sign * other.calls,
+        one.tokens_in + sign * other.tokens_in,
+        one.tokens_out + sign * other.tokens_out,
+        one.money + sign * other.money,
+    )
+
+
+def _wait(response: httpx2.Response) -> float:
+    """Seconds that the server asks to wait; 0 where it does not say."""
+    try:
+        return max(0.0, float(response.headers.get("retry-after", 0)))
+    except ValueError:
+        return 0.0

@@ -1,0 +1,269 @@
+"""Labels by a language model, and its verdicts on labels.
+
+1. The model reads contexts in which a feature fires, with the tokens marked, some in which it does not, and the tokens
+   that the feature promotes; only what a labeller may see.
+2. It answers in JSON. An answer that is not what was asked for is a failed call: it becomes no label and no score.
+3. An answer that can be read is kept by a hash of its prompt, so that a run that was stopped goes on where it was, and
+   pays for nothing twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from clew.errors import InputError
+from clew.features.card import Card, Context
+from clew.features.label import LONGEST, UNCLEAR, Label, Score
+from clew.ids import FeatureId
+from clew.labels.endpoint import BudgetError, CallError, Endpoint, Messages, Spent
+from clew.labels.evidence import split
+from clew.labels.judging import Question
+from clew.labels.labels import LabelStore
+from clew.labels.scoring import other_labels, score_label
+
+METHOD = "contexts 1"  # changes with the prompt
+LEAST = 4  # contexts: of fewer there is nothing to read
+_STRONG, _WEAK, _SILENT, _PROMOTED = 8, 6, 4, 10  # what a prompt shows of each
+_IN_A_ROW = 8  # failed calls after which the endpoint, not the features, is at fault
+T = TypeVar("T")
+
+_NAMING = """You are shown where one feature of a language model is active. In each text the tokens at which it is \
+active stand in [[double brackets]]. Find what these places have in common that the other texts lack: the marked token \
+itself, what stands before it, what is about to come after it, or the subject of the text. Name it in at most twelve \
+words, as exactly as the texts allow. If they have nothing in common, the name is "unclear".
+Reply with one JSON object and nothing else: {"label": "..."}"""
+
+_DETECTING = """A feature of a language model was given a name. You are shown texts; in some of them the feature is \
+active at some token, in others it is nowhere active. Judge by the name alone in which it is active.
+Reply with one JSON object and nothing else, the numbers of the texts in which it is active: {"active": [1, 2]}"""
+
+_FUZZING = """A feature of a language model was given a name. In each text one token stands in [[double brackets]]. \
+In some texts that is a token at which the feature is active, in others it is not. Judge by the name alone which marks \
+are right.
+Reply with one JSON object and nothing else, the numbers of the texts whose mark is right: {"active": [1, 2]}"""
+
+
+# --- asking ---------------------------------------------------------------------------------------------------------
+
+
+class Asker:
+    """An endpoint with a memory: what was answered once is not asked again."""
+
+    def __init__(self, endpoint: Endpoint, store: LabelStore) -> None:
+        self.endpoint = endpoint
+        self._store = store
+
+    def ask(self, messages: Messages, read: Callable[[str], T]) -> T:
+        """What `read` makes of the answer; only answers that it can read are kept. Errors are the endpoint's."""
+        config = self.endpoint.config
+        asked = json.dumps([config.endpoint, config.model, config.answer_tokens, list(messages)], ensure_ascii=False)
+        key = hashlib.sha256(asked.encode()).hexdigest()
+        kept = self._store.answer(key)
+        if kept is not None:
+            return read(kept.text)
+        answer = self.endpoint.ask(messages)
+        found = read(answer.text)
+        self._store.keep_answer(key, config.model, answer)
+        return found
+
+
+def _object(text: str) -> dict[str, Any]:
+    """The JSON object that an answer is: what the model thought aloud, and text around a fence, are taken off.
+
+    CallError when there is none.
+    """
+    said = re.sub(r".*</think>", "", text, flags=re.DOTALL)  # some servers swallow the mark that opens it
+    fenced = re.findall(r"```(?:json)?\s*(.*?)\s*```", said, re.DOTALL)
+    for part in (said, *reversed(fenced)):
+        try:
+            value = json.loads(part)
+        except (ValueError, RecursionError):
+            continue
+        if not isinstance(value, dict):
+            raise CallError("the answer is not a JSON object")
+        return value
+    raise CallError("the answer is not JSON")
+
+
+def read_label(text: str) -> str:
+    """The label in an answer; CallError when there is none."""
+    label = _object(text).get("label")
+    if not isinstance(label, str) or not label.strip() or len(label) > LONGEST:
+        raise CallError("the answer holds no label")
+    if any("\ud800" <= letter <= "\udfff" for letter in label):
+        raise CallError("the answer's label is no whole text")
+    said = " ".join(label.split())
+    return UNCLEAR if said.strip('."').casefold() == UNCLEAR else said
+
+
+# --- labelling ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelReport:
+    """What came of one feature: a label, or why there is none."""
+
+    card: Card
+    label: Label | None
+    failure: str | None
+    spent: Spent
+
+
+def naming_prompt(card: Card) -> Messages:
+    """What the model is asked about a card."""
+    seen, _ = split(card)
+    strong = seen.top[:_STRONG]
+    weak = [context for context in seen.firing if context not in strong]
+    shown = [*strong, *(weak[place * len(weak) // _WEAK] for place in range(_WEAK) if len(weak) >= _WEAK)]
+    lines = ["Texts in which it is active, the strongest first:", *map(_marked, shown)]
+    if seen.silent:
+        lines += ["", "Texts in which it is not active:", *(_line(c.tokens) for c in seen.silent[:_SILENT])]
+    if card.promoted:
+        promoted = json.dumps([weight.token for weight in card.promoted[:_PROMOTED]], ensure_ascii=False)
+        lines += ["", f"Next tokens that it makes more likely: {promoted}"]
+    return [{"role": "system", "content": _NAMING}, {"role": "user", "content": "\n".join(lines)}]
+
+
+def _marked(context: Context) -> str:
+    return _line(
+        tuple(
+            f"[[{token}]]" if value > 0 else token
+            for token, value in zip(context.tokens, context.activations, strict=True)
+        )
+    )
+
+
+def _line(tokens: Sequence[str]) -> str:
+    return "- " + json.dumps("".join(tokens), ensure_ascii=False)
+
+
+def lacking(features: Iterable[FeatureId], store: LabelStore, model: str) -> Iterator[FeatureId]:
+    """Those that have no label by this model and method yet."""
+    for feature in features:
+        if ("model", model, METHOD) not in {(label.kind, label.author, label.method) for label in store.of(feature)}:
+            yield feature
+
+
+def labels_by(features: Iterable[FeatureId], store: LabelStore, model: str) -> Iterator[Label]:
+    """Clear labels by this model and method, with their scores."""
+    for feature in features:
+        for label in store.of(feature):
+            if label.clear and (label.kind, label.author, label.method) == ("model", model, METHOD):
+                yield label
+
+
+def readable(cards: Iterable[Card]) -> Iterator[Card]:
+    """Those that show enough contexts for a label."""
+    return (card for card in cards if len(split(card)[0].firing) >= LEAST)
+
+
+def label_with_model(cards: Iterable[Card], store: LabelStore, asker: Asker) -> Iterator[LabelReport]:
+    """Ask for a label of every card; each is on the disk before it is reported. BudgetError ends it, with the labels
+    so far kept; InputError when the endpoint refuses, or fails many times in a row."""
+    model, failed = asker.endpoint.config.model, 0
+
+    def work(card: Card) -> str:
+        return asker.ask(naming_prompt(card), read_label)
+
+    for card, outcome in _side_by_side(readable(cards), work, asker.endpoint.config.concurrency):
+        label, failure = None, None
+        if isinstance(outcome, CallError):
+            failed, failure = failed + 1, str(outcome)
+            if failed == _IN_A_ROW:
+                raise InputError(f"{failed} calls in a row failed, the last because of: {failure}")
+        else:
+            failed = 0
+            label = Label(feature=card.feature, text=outcome, kind="model", author=model, method=METHOD)
+            label = replace(label, id=store.add([label])[0])
+        yield LabelReport(card=card, label=label, failure=failure, spent=asker.endpoint.spent)
+
+
+def _side_by_side(cards: Iterable[Card], work: Callable[[Card], T], many: int) -> Iterator[tuple[Card, T | CallError]]:
+    """Work on several cards at once, as they get done. What is done is yielded before an error is raised."""
+    rest, running, stopped = iter(cards), dict[Future[T], Card](), list[Exception]()
+    with ThreadPoolExecutor(many) as pool:
+        try:
+            while True:
+                while not stopped and len(running) < many and (card := next(rest, None)) is not None:
+                    running[pool.submit(work, card)] = card
+                if not running:
+                    break
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    card, error = running.pop(future), future.exception()
+                    if error is None or isinstance(error, CallError):
+                        yield card, future.result() if error is None else error
+                    elif isinstance(error, Exception):
+                        stopped.append(error)
+                    else:
+                        raise error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+    if stopped:
+        raise next((error for error in stopped if not isinstance(error, BudgetError)), stopped[0])
+
+
+# --- judging --------------------------------------------------------------------------------------------------------
+
+
+class ModelJudge:
+    """Lets the model say which texts or marks fit a label; where a call fails it says nothing."""
+
+    def __init__(self, asker: Asker) -> None:
+        self.name = asker.endpoint.config.model
+        self._asker = asker
+
+    def verdicts(self, label: str, questions: Sequence[Question]) -> list[bool | None]:
+        if label == UNCLEAR or not questions:
+            return [None] * len(questions)
+
+        def read(text: str) -> list[bool | None]:
+            active = _object(text).get("active")
+            if not isinstance(active, list) or not all(type(n) is int and 1 <= n <= len(questions) for n in active):
+                raise CallError("the answer holds no list of numbers")
+            return [number in active for number in range(1, len(questions) + 1)]
+
+        try:
+            return self._asker.ask(judging_prompt(label, questions), read)
+        except CallError:
+            return [None] * len(questions)
+
+
+def score_with_model(
+    labels: Mapping[FeatureId, Label],
+    cards: Iterable[Card],
+    asker: Asker,
+    pool: Sequence[str],
+    own: Mapping[FeatureId, Collection[str]] | None = None,
+) -> Iterator[tuple[Label, tuple[Score, ...]]]:
+    """Score labels of cards by the model's verdicts; the null is one out of a pool, and not of the feature's `own`.
+
+    Ends like labelling.
+    """
+    judge = ModelJudge(asker)
+
+    def work(card: Card) -> tuple[Score, ...]:
+        text = labels[card.feature].text
+        others = other_labels(card.feature, text, pool, 1, (own or {}).get(card.feature, ()))
+        return score_label(card, text, judge, others)
+
+    clear = (card for card in cards if labels[card.feature].clear)
+    for card, scores in _side_by_side(clear, work, asker.endpoint.config.concurrency):
+        assert not isinstance(scores, CallError)
+        yield labels[card.feature], scores
+
+
+def judging_prompt(label: str, questions: Sequence[Question]) -> Messages:
+    """What the model is asked about a label."""
+    lines = [f"The name: {json.dumps(label, ensure_ascii=False)}", ""]
+    for number, question in enumerate(questions, 1):
+        shown = [f"[[{t}]]" if at == question.marked else t for at, t in enumerate(question.tokens)]
+        lines.append(f"{number}. {json.dumps(''.join(shown), ensure_ascii=False)}")
+    task = _DETECTING if questions[0].marked is None else _FUZZING
+    return [{"role": "system", "content": task}, {"role": "user", "content": "\n".join(lines)}]

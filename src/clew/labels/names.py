@@ -1,0 +1,85 @@
+"""What to call a feature wherever it is shown: graphs, cards, lists, searches, edits.
+
+Its label if a store has a clear one (`LabelStore.shown`), else what the atlas' rules say, else what it promotes, which
+never changes and is kept once known. Labels are looked up each time: people write them while they look.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from clew.dictionary.dictionary import Dictionary
+from clew.features.atlas import Atlas
+from clew.features.promoted import label_of, promoted_tokens
+from clew.ids import FeatureId
+from clew.labels.labels import LabelStore
+from clew.subject.subject import Subject
+
+_REMEMBERED = 200_000  # features
+_AT_ONCE = 400  # features whose tokens are worked out for one list where no atlas has them: a second for a large model
+TOKENS = 3
+
+
+@dataclass(frozen=True)
+class Name:
+    """A text, and who gave it: the kind of a label's author, or `promoted`; all empty where nothing is known."""
+
+    text: str
+    kind: str
+    author: str = ""
+
+
+def named(
+    features: Iterable[FeatureId], *, labels: LabelStore | None = None, atlas: Atlas | None = None
+) -> dict[FeatureId, Name]:
+    """The clear label that stands for each feature: a store's, else by the atlas' rules; the others are left out."""
+    wanted = list(dict.fromkeys(features))
+    found = {} if labels is None else {feature: Name(*name) for feature, name in labels.names(wanted).items()}
+    if atlas is not None:
+        rules = atlas.rules(feature for feature in wanted if feature not in found)
+        found |= {f: Name(label.text, label.kind, label.author) for f, label in rules.items() if label.clear}
+    return found
+
+
+class Names:
+    """Names of one Dictionary's features. Several threads may share it."""
+
+    def __init__(
+        self, subject: Subject, dictionary: Dictionary, labels: LabelStore | None, atlas: Atlas | None = None
+    ) -> None:
+        self.subject, self.dictionary, self.labels, self.atlas = subject, dictionary, labels, atlas
+        self._promoted: dict[FeatureId, tuple[str, ...]] = {}
+        self._lock = threading.Lock()
+
+    def of(self, features: Iterable[FeatureId]) -> dict[FeatureId, Name]:
+        """A name for each; where no atlas helps, only the first few hundred get the tokens that they promote."""
+        wanted = list(dict.fromkeys(features))
+        found = named(wanted, labels=self.labels, atlas=self.atlas)
+        rest = [feature for feature in wanted if feature not in found]
+        tokens = self.promoted(rest)
+        return found | {f: Name(label_of(tokens[f]), "promoted") if f in tokens else Name("", "") for f in rest}
+
+    def promoted(self, features: Iterable[FeatureId]) -> dict[FeatureId, tuple[str, ...]]:
+        """The tokens that features promote most, the strongest first."""
+        wanted = list(features)
+        with self._lock:
+            new = [feature for feature in wanted if feature not in self._promoted]
+            if len(self._promoted) + len(new) > _REMEMBERED:
+                self._promoted.clear()
+                new = wanted
+            if new:
+                self._promoted |= self._read(new) if self.atlas is not None else self._computed(new[:_AT_ONCE])
+            return {feature: self._promoted[feature] for feature in wanted if feature in self._promoted}
+
+    def _read(self, features: list[FeatureId]) -> dict[FeatureId, tuple[str, ...]]:
+        assert self.atlas is not None
+        ids = self.atlas.summary.promoted[[self.atlas.number(feature) for feature in features], :TOKENS].tolist()
+        texts = dict(
+            zip(seen := sorted({i for row in ids for i in row}), self.subject.token_strings(seen), strict=True)
+        )
+        return {feature: tuple(texts[i] for i in row) for feature, row in zip(features, ids, strict=True)}
+
+    def _computed(self, features: list[FeatureId]) -> dict[FeatureId, tuple[str, ...]]:
+        return promoted_tokens(self.subject, self.dictionary, features, TOKENS)

@@ -1,0 +1,1 @@
+"""Finding features by words, meaning, token, text or example."""

@@ -1,0 +1,331 @@
+"""Finding features: by the words of their labels, by meaning, by the text they fire on, by token, by example.
+
+Words are `LabelStore.matching`. For meaning, every text that is a label has a unit vector, stored as 16-bit floats in a
+file beside the labels and made anew from them if it is lost:
+
+1. All cosines with the query are computed in 16 bits, which reads half as much memory.
+2. Those within `_SLACK` of the last place are computed again in 32 bits, so that the order is that of exact cosines of
+   the stored vectors.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol, cast, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from clew import files
+from clew.dictionary.dictionary import Dictionary
+from clew.errors import FileError, InputError, MismatchError
+from clew.features.card import Card, Related
+from clew.features.label import UNCLEAR, Label
+from clew.ids import FeatureId
+from clew.labels.labels import LabelStore
+from clew.subject.recording import SiteName
+from clew.subject.subject import Prompt, Subject
+
+if TYPE_CHECKING:
+    from clew.features.atlas import Atlas
+
+Order = Literal["activation", "share"]
+SCHEMA = "1"
+_SLACK = 4e-3  # a cosine of 384 products rounded to 16 bits is off by less than half of it
+_SAVE_EVERY = 20_000  # new vectors after which the file is written, so that a long first run can be interrupted
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Makes unit vectors of texts: `clew.labels.meaning.Encoder` does."""
+
+    @property
+    def name(self) -> str:
+        """In the name of the file."""
+
+    def __call__(self, texts: Sequence[str]) -> Float[np.ndarray, "text d"]: ...
+
+
+@dataclass(frozen=True)
+class Meanings:
+    """The labels of a Dictionary by meaning."""
+
+    store: LabelStore
+    encoder: Encoder
+    texts: tuple[str, ...]
+    vectors: Float[Tensor, "text d"]
+    """In 16 bits, a row a text."""
+    atlas: Atlas | None = None
+    """What its rules say is found too, of features that the store does not say the same of."""
+    state: tuple[int, int] = (0, 0)
+    """Of the store when they were put together."""
+
+    def nearest(self, query: str, *, limit: int = 20) -> list[tuple[Label, float]]:
+        """Labels by the cosine of their text with the query, the closest first."""
+        if not query.strip():
+            raise InputError("the search is empty: say what a label should mean")
+        found: list[tuple[Label, float]] = []
+        rows, cosines = nearest_rows(self.vectors, torch.from_numpy(self.encoder([query])[0]), limit)
+        for row, cosine in zip(rows.tolist(), cosines.tolist(), strict=True):
+            if len(found) < limit:
+                found += [(label, cosine) for label in self._with_text(self.texts[row], limit - len(found))]
+        return found
+
+    def nearest_among(
+        self, query: str, features: Collection[FeatureId], *, limit: int = 20
+    ) -> list[tuple[Label, float]]:
+        """The same among some features alone."""
+        if not query.strip():
+            raise InputError("the search is empty: say what a label should mean")
+        rules = {} if self.atlas is None else self.atlas.rules(features)
+        said: dict[str, dict[FeatureId, Label]] = {}
+        for feature in sorted(features):
+            for label in (*self.store.of(feature), *([rules[feature]] if feature in rules else [])):
+                if label.text != UNCLEAR:
+                    said.setdefault(label.text, {}).setdefault(feature, label)
+        rows = [row for row, text in enumerate(self.texts) if text in said]
+        direction = torch.from_numpy(self.encoder([query])[0])
+        places, cosines = nearest_rows(self.vectors[rows], direction, limit)
+        return [
+            (label, cosine)
+            for place, cosine in zip(places.tolist(), cosines.tolist(), strict=True)
+            for label in said[self.texts[rows[place]]].values()
+        ][:limit]
+
+    def _with_text(self, text: str, limit: int) -> list[Label]:
+        same = self.store.with_text(text, limit=limit)
+        if self.atlas is None or len(same) >= limit:
+            return same
+        known = {label.feature for label in same}
+        rest = [feature for feature in self.atlas.said_by_rule.get(text, ()) if feature not in known]
+        return same + list(self.atlas.rules(rest[: limit - len(same)]).values())
+
+
+def nearest_rows(
+    vectors: Float[Tensor, "text d"], query: Float[Tensor, " d"], limit: int
+) -> tuple[Int[Tensor, " found"], Float[Tensor, " found"]]:
+    """The rows with the largest products with the query, equal ones in order, and these products in float32."""
+    limit = min(limit, len(vectors))
+    if limit == 0:
+        return torch.zeros(0, dtype=torch.long), torch.zeros(0)
+    rough = vectors @ query.to(vectors.dtype)
+    last = rough.topk(limit).values[-1].float()
+    near = (rough >= last - _SLACK).nonzero()[:, 0]
+    exact = vectors[near].float() @ query.float()
+    order = torch.sort(exact, descending=True, stable=True).indices[:limit]
+    return near[order], exact[order]
+
+
+def meanings(
+    store: LabelStore,
+    encoder: Encoder,
+    report: Callable[[int, int], None] | None = None,
+    *,
+    atlas: Atlas | None = None,
+) -> Meanings:
+    """The labels of a store, and those by rule of an atlas, with their vectors.
+
+    Vectors are made for texts that have none yet, and kept beside the store's file. What was put together stays in
+    memory, with the atlas or else with the store, for as long as no label is added or withdrawn.
+    """
+    kept, key = (store.kept if atlas is None else atlas.kept), (str(store.path), encoder.name)
+    state = store.state()
+    if isinstance(found := kept.get(key), Meanings) and found.state == state:
+        return replace(found, store=store, encoder=encoder)
+    made = _put_together(store, encoder, report, atlas, state)
+    kept[key] = made
+    return made
+
+
+def _put_together(
+    store: LabelStore,
+    encoder: Encoder,
+    report: Callable[[int, int], None] | None,
+    atlas: Atlas | None,
+    state: tuple[int, int],
+) -> Meanings:
+    path = store.path.with_name(f"{store.path.stem}.{encoder.name}.safetensors")
+    keys, vectors = _load(path)
+    rules = () if atlas is None else atlas.said_by_rule
+    texts = tuple(text for text in sorted({*store.texts(), *rules}) if text != UNCLEAR)
+    wanted = torch.tensor([_key(text) for text in texts], dtype=torch.long)
+    row_of = dict(zip(keys.tolist(), range(len(keys)), strict=True))
+    new = [text for text, key in zip(texts, wanted.tolist(), strict=True) if key not in row_of]
+    for start in range(0, len(new), _SAVE_EVERY):
+        part = new[start : start + _SAVE_EVERY]
+        made = [torch.from_numpy(encoder(part[at : at + 256])).half() for at in range(0, len(part), 256)]
+        vectors = torch.cat([vectors, *made] if len(vectors) else made)
+        row_of.update({_key(text): len(row_of) + n for n, text in enumerate(part)})
+        keys = torch.tensor(list(row_of), dtype=torch.long)
+        files.save_tensors(path, {"keys": keys, "vectors": vectors}, {"format": "clew.meanings", "schema": SCHEMA})
+        if report is not None:
+            report(start + len(part), len(new))
+    rows = torch.tensor([row_of[key] for key in wanted.tolist()], dtype=torch.long)
+    every = len(rows) == len(vectors) and bool((rows == torch.arange(len(rows))).all())
+    return Meanings(store, encoder, texts, vectors if every else vectors[rows], atlas, state)
+
+
+def _key(text: str) -> int:
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), signed=True)
+
+
+def _load(path: Path) -> tuple[Tensor, Tensor]:
+    """What was kept; nothing when there is no file, or one that is damaged, which the labels make anew."""
+    nothing = torch.zeros(0, dtype=torch.long), torch.zeros(0, 0, dtype=torch.half)
+    try:
+        if not path.is_file() or files.load_note(path).get("schema") != SCHEMA:
+            return nothing
+        found = files.load_tensors(path, ("keys", "vectors"))
+    except FileError:
+        return nothing
+    keys, vectors = found["keys"], found["vectors"]
+    return (keys, vectors) if keys.shape == vectors.shape[:1] == torch.unique(keys).shape else nothing
+
+
+def matching(texts: Iterable[str], words: str) -> list[str]:
+    """Texts that hold every one of some words or their beginnings, the shortest first, as `LabelStore.matching` has it.
+
+    Words without a letter or digit are looked for as they stand. InputError when they are blank.
+    """
+    if not words.strip():
+        raise InputError("the search is empty: give words that a label holds")
+    terms = re.findall(r"\w+", words.casefold())
+    if not terms:
+        found = [text for text in texts if words.strip() in text]
+    else:
+        begins = [re.compile(rf"\b{re.escape(term)}").search for term in terms]
+        found = [
+            text
+            for text in texts
+            if all(term in (low := text.casefold()) for term in terms) and all(begin(low) for begin in begins)
+        ]
+    return sorted(found, key=lambda text: (len(text), text))
+
+
+# --- by token, by example -------------------------------------------------------------------------------------------
+
+
+def promoting(
+    features: Iterable[FeatureId], promoted: Int[np.ndarray, "feature rank"], tokens: Collection[int], limit: int = 20
+) -> list[FeatureId]:
+    """Features that promote one of some tokens, those that promote it before others first.
+
+    A row of `promoted` holds the tokens that a feature promotes most, as an Atlas' summary does.
+    """
+    hit = np.isin(promoted, list(tokens))
+    rank = np.where(hit.any(1), hit.argmax(1), promoted.shape[1])
+    order = np.argsort(rank, kind="stable")[:limit]
+    names = list(features)
+    return [names[row] for row in order.tolist() if rank[row] < promoted.shape[1]]
+
+
+def alike(card: Card) -> dict[str, tuple[Related, ...]]:
+    """Features like one: that write alike, that read alike, that fire with it."""
+    return {"writes alike": card.nearest_decoder, "reads alike": card.nearest_encoder, "fires with": card.together}
+
+
+# --- by text --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Firing:
+    """One feature at one token of a text."""
+
+    feature: FeatureId
+    position: int
+    activation: float
+    share: float | None
+    """Of its largest activation in the atlas' corpus; None without an atlas."""
+
+
+@torch.no_grad()
+def firing(
+    subject: Subject,
+    dictionary: Dictionary,
+    prompt: Prompt,
+    *,
+    largest: Mapping[int, np.ndarray] | None = None,
+    density: Mapping[int, np.ndarray] | None = None,
+    at_most: float = 1.0,
+    order: Order = "share",
+) -> list[Firing]:
+    """Every feature that fires on a text, the strongest first: by share of its largest activation, if known.
+
+    With `order` activation by that alone, in each feature's own units.
+
+    `largest` and `density` hold an array a layer, from an atlas; features denser than `at_most` are left out. A first
+    position that holds a special token is, too.
+    """
+    dictionary.check_fits(subject)
+    ids = subject.encode(prompt)
+    first = 1 if int(ids[0]) in subject.special_ids else 0
+    site = cast(SiteName, dictionary.read_site)
+    captured = subject.capture(ids[None], [site])
+    found = []
+    for layer in sorted(dictionary.layers):
+        active = dictionary.encode(layer, captured[site, layer][0])
+        peaks, dense = _of_layer(largest, layer, dictionary), _of_layer(density, layer, dictionary)
+        rows = zip(active.position.tolist(), active.index.tolist(), active.activation.tolist(), strict=True)
+        for position, index, value in rows:
+            if position >= first and (dense is None or dense[index] <= at_most):
+                share = float(value / peaks[index]) if peaks is not None and peaks[index] > 0 else None
+                found.append(
+                    Firing(feature=FeatureId(layer, index), position=position, activation=float(value), share=share)
+                )
+    by_share = order == "share"
+    return sorted(found, key=lambda f: (-(f.share or 0.0) * by_share, -f.activation, f.feature, f.position))
+
+
+@torch.no_grad()
+def activations_on(
+    subject: Subject, dictionary: Dictionary, feature: FeatureId, prompt: Prompt
+) -> tuple[tuple[str, ...], Float[Tensor, " pos"], int]:
+    """The tokens of a text, one feature's activation at each, and the first position that counts: 0 stands before it.
+
+    InputError for a feature that the Dictionary does not have.
+    """
+    dictionary.check_fits(subject)
+    if feature.layer not in dictionary.layers or feature.index >= dictionary.d_features(feature.layer):
+        raise InputError(f"there is no feature {feature} in {dictionary.name!r}")
+    ids = subject.encode(prompt)
+    first = 1 if int(ids[0]) in subject.special_ids else 0
+    site = cast(SiteName, dictionary.read_site)
+    active = dictionary.encode(feature.layer, subject.capture(ids[None], [site])[site, feature.layer][0])
+    own = active.index == feature.index
+    found = torch.zeros(len(ids))
+    found[active.position[own].cpu()] = active.activation[own].float().cpu()
+    found[:first] = 0
+    return subject.token_strings(ids.tolist()), found, first
+
+
+def _of_layer(values: Mapping[int, np.ndarray] | None, layer: int, dictionary: Dictionary) -> np.ndarray | None:
+    if values is None:
+        return None
+    own = values.get(layer)
+    if own is None or len(own) != dictionary.d_features(layer):
+        raise MismatchError(f"the atlas does not describe the {dictionary.d_features(layer)} features of layer {layer}")
+    return own
+
+
+def by_token(found: Sequence[Firing], top: int = 5) -> dict[int, list[Firing]]:
+    """The strongest features at every position, in the order of the text."""
+    places: dict[int, list[Firing]] = {}
+    for one in found:
+        here = places.setdefault(one.position, [])
+        if len(here) < top:
+            here.append(one)
+    return dict(sorted(places.items()))
+
+
+def by_feature(found: Sequence[Firing]) -> list[Firing]:
+    """Each feature once, where it is strongest."""
+    strongest: dict[FeatureId, Firing] = {}
+    for one in found:
+        strongest.setdefault(one.feature, one)
+    return list(strongest.values())

@@ -1,0 +1,164 @@
+"""What the page is sent of long work: jobs, their events, and what they come to. See `models`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from clew.web.schema.models import GraphMade, JobKind, JobState, NameKind, View
+
+# --- results --------------------------------------------------------------------------------------------------------
+
+
+class EffectOutput(View):
+    token_id: int
+    token: str
+    before: float
+    predicted: float | None
+    measured: float
+
+
+class EffectChange(View):
+    """A feature's activation at one position: without edits, as predicted, as measured."""
+
+    node: str
+    feature: str
+    label: str
+    label_kind: NameKind
+    before: float
+    predicted: float | None
+    measured: float
+
+
+class EffectView(View):
+    kind: Literal["edit"] = "edit"
+    tokens: list[str]
+    edits: list[str]
+    idle: list[str]
+    """Those of the edits that act on generated tokens alone: nothing is generated here, so they changed nothing."""
+    through: int | None
+    """The last layer whose MLP output was clamped."""
+    prediction: str | None
+    outputs: list[EffectOutput]
+    """Probabilities of the likeliest next tokens before or after."""
+    n_outputs: int
+    """Next tokens in all."""
+    edited: list[EffectChange]
+    """What the edits gave to their own features."""
+    changes: list[EffectChange]
+    """Other features, the largest measured change first."""
+    n_changes: int
+    """Other features in all, those that have no room in `changes` too."""
+
+
+class GeneratedView(View):
+    kind: Literal["generate"] = "generate"
+    prompt: str
+    default: str
+    edited: str
+
+
+class Spread(View):
+    """A statistic and its interval; null where it has no meaning."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class AgreementView(View):
+    pairs: int
+    spearman: Spread
+    slope: Spread
+    sign_errors: Spread
+
+
+class AuditLine(View):
+    name: str
+    outputs: AgreementView
+    features: AgreementView
+
+
+class AuditPoints(View):
+    """Pairs as columns."""
+
+    predicted: list[float]
+    measured: list[float]
+    layers: list[int]
+    is_output: list[bool]
+
+
+class AuditView(View):
+    kind: Literal["audit"] = "audit"
+    graph: str
+    nodes: int
+    verdict: str
+    lines: list[AuditLine]
+    points: AuditPoints
+    null_points: AuditPoints
+    """The same pairs with the prediction of a graph whose edges were shuffled."""
+    n_points: int
+    seconds: float
+
+
+class HarvestMade(View):
+    kind: Literal["harvest"] = "harvest"
+    atlas: str
+    features: int
+    dead: int
+    positions: int
+    used: bool
+    """Whether cards are from it now: the kit's own stays where it was made from more text."""
+
+
+Result = Annotated[GraphMade | EffectView | GeneratedView | AuditView | HarvestMade, Field(discriminator="kind")]
+
+# --- jobs -----------------------------------------------------------------------------------------------------------
+
+
+class Progress(View):
+    done: int
+    total: int
+    note: str
+
+
+class Job(View):
+    id: str
+    kind: JobKind
+    state: JobState
+    title: str
+    """What is worked on, for a person."""
+    date: str
+    progress: Progress
+    error: str | None
+    result: Result | None
+
+
+class JobList(View):
+    jobs: list[Job]
+
+
+class StepView(View):
+    """One generated token."""
+
+    token_id: int
+    position: int
+    text: str
+    probability: float
+    end: Literal["eos", "tokens", "context"] | None
+
+
+class StepPair(View):
+    """One step of both texts; null for one that has ended."""
+
+    default: StepView | None
+    edited: StepView | None
+
+
+class JobEvents(View):
+    """The data of server-sent events, by the event's name."""
+
+    progress: Progress
+    step: StepPair
+    end: Job

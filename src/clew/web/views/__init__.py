@@ -1,0 +1,1 @@
+"""Library values turned into views of the page."""

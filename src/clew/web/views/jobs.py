@@ -1,0 +1,184 @@
+"""What long work came to, as the page shows it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from clew.errors import InputError
+from clew.ids import FeatureId, NodeId
+from clew.intervention.agreement import Agreement, Interval
+from clew.intervention.audit import Audit
+from clew.intervention.edit import Edit
+from clew.intervention.generate import Step
+from clew.intervention.run import Change, Effect
+from clew.labels.names import Name
+from clew.subject.subject import Subject
+from clew.web.schema.bodies import EditBody
+from clew.web.schema.jobs import (
+    AgreementView,
+    AuditLine,
+    AuditPoints,
+    AuditView,
+    EffectChange,
+    EffectOutput,
+    EffectView,
+    Spread,
+    StepView,
+)
+from clew.web.views.views import short
+
+MOST_OUTPUTS, MOST_CHANGES, MOST_POINTS = 20, 500, 4000
+
+
+def edit_of(body: EditBody) -> Edit:
+    """The edit that was asked for; InputError when it is impossible."""
+    return Edit.from_json(body.model_dump(exclude_none=True))
+
+
+def effect_view(
+    effect: Effect,
+    subject: Subject,
+    names: Callable[[Iterable[FeatureId]], Mapping[FeatureId, Name]],
+    idle: Sequence[Edit] = (),
+) -> EffectView:
+    """What edits did, and which did nothing. InputError when they made the model answer in no numbers."""
+    own = _own_nodes(effect)
+    edited = [change for change in effect.changes if change.node in own]
+    others = [change for change in effect.changes if change.node not in own]
+    named = names([change.node.feature for change in [*edited[:MOST_CHANGES], *others[:MOST_CHANGES]]])
+
+    def views(changes: list[Change]) -> list[EffectChange]:
+        return [_change(change, named[change.node.feature]) for change in changes[:MOST_CHANGES]]
+
+    return EffectView(
+        tokens=list(effect.tokens),
+        edits=[str(edit) for edit in [*effect.edits, *idle]],
+        idle=[str(edit) for edit in idle],
+        through=effect.through,
+        prediction=effect.prediction,
+        outputs=_outputs(effect.top_tokens(-1, MOST_OUTPUTS), subject),
+        n_outputs=effect.before.probabilities.shape[-1],
+        edited=views(edited),
+        changes=views(others),
+        n_changes=len(others),
+    )
+
+
+def unedited_view(subject: Subject, prompt: str, idle: Sequence[Edit], predict: str | None) -> EffectView:
+    """What edits did of which none acts on the prompt: nothing, beside the model's own next tokens."""
+    ids = subject.encode(prompt)
+    with torch.no_grad():
+        chances = subject.probabilities(subject.unembed(subject.run(ids[None]).final[0, -1]))
+    found = chances.topk(min(MOST_OUTPUTS, len(chances)))
+    pairs = zip(found.indices.tolist(), found.values.tolist(), strict=True)
+    return EffectView(
+        tokens=list(subject.token_strings(ids.tolist())),
+        edits=[str(edit) for edit in idle],
+        idle=[str(edit) for edit in idle],
+        through=None,
+        prediction=predict,
+        outputs=_outputs([(id, p, None if predict is None else p, p) for id, p in pairs], subject),
+        n_outputs=len(chances),
+        edited=[],
+        changes=[],
+        n_changes=0,
+    )
+
+
+def _own_nodes(effect: Effect) -> set[NodeId]:
+    """The features whose activations edits set, where they do."""
+    n, own = len(effect.tokens), set[NodeId]()
+    for edit in effect.edits:
+        if edit.feature is not None and edit.verb != "steer":
+            for position in edit.mask(0, n, n_prompt=n, first=0).nonzero()[:, 0].tolist():
+                own.add(NodeId("feature", position, edit.feature.layer, edit.feature.index))
+    return own
+
+
+def _change(change: Change, name: Name) -> EffectChange:
+    return EffectChange(
+        node=str(change.node),
+        feature=str(change.node.feature),
+        label=name.text,
+        label_kind=name.kind,  # type: ignore[arg-type]
+        before=short(change.before),
+        predicted=None if change.predicted is None else short(change.predicted),
+        measured=short(change.measured),
+    )
+
+
+def _outputs(found: Sequence[tuple[int, float, float | None, float]], subject: Subject) -> list[EffectOutput]:
+    """Next tokens with their probabilities: before, as predicted, as measured. InputError for what is no number."""
+    if not all(math.isfinite(value) for _, *values in found for value in values if value is not None):
+        raise InputError("these edits push the model's numbers beyond their range: give smaller strengths")
+    tokens = subject.token_strings([token for token, *_ in found])
+    return [
+        EffectOutput(
+            token_id=id,
+            token=token,
+            before=short(before),
+            predicted=None if predicted is None else short(predicted),
+            measured=short(measured),
+        )
+        for (id, before, predicted, measured), token in zip(found, tokens, strict=True)
+    ]
+
+
+def step_view(step: Step | None) -> StepView | None:
+    if step is None:
+        return None
+    return StepView(
+        token_id=step.token_id,
+        position=step.position,
+        text=step.text,
+        probability=short(step.probability),
+        end=step.end,
+    )
+
+
+def audit_view(graph: str, audit: Audit) -> AuditView:
+    """An audit with as many of its pairs as a picture needs, drawn evenly."""
+    n = len(audit.pairs)
+    chosen = torch.randperm(n, generator=torch.Generator().manual_seed(0))[:MOST_POINTS].sort().values
+    pairs = audit.pairs[chosen]
+    return AuditView(
+        graph=graph,
+        nodes=audit.nodes,
+        verdict=audit.verdict,
+        lines=[
+            AuditLine(name=name, outputs=_agreement(line.outputs), features=_agreement(line.features))
+            for name, line in audit.lines.items()
+        ],
+        points=_points(pairs[:, 0], pairs),
+        null_points=_points(audit.shuffled[chosen], pairs),
+        n_points=n,
+        seconds=short(audit.seconds),
+    )
+
+
+def _points(predicted: Tensor, pairs: Tensor) -> AuditPoints:
+    known = predicted.isfinite() & pairs.isfinite().all(1)
+    return AuditPoints(
+        predicted=[short(value) for value in predicted[known].tolist()],
+        measured=[short(value) for value in pairs[known, 1].tolist()],
+        layers=pairs[known, 2].long().tolist(),
+        is_output=(pairs[known, 3] != 0).tolist(),
+    )
+
+
+def _agreement(value: Agreement) -> AgreementView:
+    return AgreementView(
+        pairs=value.pairs,
+        spearman=_spread(value.spearman),
+        slope=_spread(value.slope),
+        sign_errors=_spread(value.sign_errors),
+    )
+
+
+def _spread(interval: Interval) -> Spread:
+    value, low, high = interval.to_json()
+    return Spread(value=value, low=low, high=high)

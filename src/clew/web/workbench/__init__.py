@@ -1,0 +1,1 @@
+"""What is open in one server: kit, workspace, graphs, jobs."""

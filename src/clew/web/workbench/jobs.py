@@ -1,0 +1,256 @@
+"""Long work in a queue: one worker runs what was asked for in turn, and says as it goes how far it is.
+
+A job is work that is given a `report` to call. The report is where it can be cancelled: it raises there, the model's
+hooks are gone by then, and the next job begins. Events are numbered from 1 on for each job, so that a reader who was
+cut off goes on where it was; of progress only the latest is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import threading
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from pydantic import BaseModel
+
+from clew.errors import ClewError
+from clew.features.label import now
+from clew.web.refusals import BusyError, NotFoundError, disk_is_full, line_of
+from clew.web.schema.jobs import Job, Progress, Result
+from clew.web.schema.models import JobKind, JobState
+from clew.web.workbench.gate import Gate
+
+MOST_WAITING = 64
+MOST_KEPT = 200  # jobs that are over
+HEARTBEAT = 15.0  # seconds without an event after which a reader is told that the line is alive
+ENDED: tuple[JobState, ...] = ("done", "failed", "cancelled")
+
+
+class CancelledError(Exception):
+    """Raised in the work where it reports, once it is cancelled."""
+
+
+class Report:
+    """What work calls as it goes."""
+
+    def __init__(self, queue: Queue, task: Task) -> None:
+        self._queue, self._task = queue, task
+
+    def __call__(self, done: int, total: int, note: str = "") -> None:
+        """So much is done of so much; raises when the job was cancelled."""
+        self._queue._progress(self._task, Progress(done=done, total=total, note=note))
+
+    def step(self, view: BaseModel) -> None:
+        """A part of the result is there already."""
+        self._queue._step(self._task, view)
+
+
+Work = Callable[[Report], Result]
+
+
+@dataclass(eq=False)
+class Task:
+    """One job as the queue knows it."""
+
+    id: str
+    kind: JobKind
+    title: str
+    work: Work
+    date: str = field(default_factory=now)
+    state: JobState = "queued"
+    progress: Progress = field(default_factory=lambda: Progress(done=0, total=0, note=""))
+    error: str | None = None
+    result: Result | None = None
+    cancelled: bool = False
+    last: int = 0
+    """The number of the last event."""
+    events: list[tuple[int, str, str]] = field(default_factory=list)
+    """Number, name and data of every step and of the end."""
+    latest: tuple[int, str, str] | None = None
+    """The latest progress."""
+    readers: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = field(default_factory=set)
+
+    def view(self) -> Job:
+        return Job(
+            id=self.id,
+            kind=self.kind,
+            state=self.state,
+            title=self.title,
+            date=self.date,
+            progress=self.progress,
+            error=self.error,
+            result=self.result,
+        )
+
+    def since(self, after: int) -> list[tuple[int, str, str]]:
+        found = [*self.events, *([self.latest] if self.latest else [])]
+        return sorted(event for event in found if event[0] > after)
+
+
+class Queue:
+    """The jobs of one model."""
+
+    def __init__(self, gate: Gate, keep: Callable[[Job], None] | None = None) -> None:
+        """`keep` is given every job that is done, before anybody hears that it is."""
+        self.gate, self._keep = gate, keep
+        self._tasks: OrderedDict[str, Task] = OrderedDict()
+        self._waiting: deque[Task] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._worker = threading.Thread(target=self._run, name="clew-jobs", daemon=True)
+        self._worker.start()
+
+    # --- asked from outside -------------------------------------------------------------------------------------
+
+    def start(self, kind: JobKind, title: str, work: Work) -> Job:
+        """Put work into the queue; BusyError when too much waits there."""
+        task = Task(id=secrets.token_hex(8), kind=kind, title=title, work=work)
+        with self._changed:
+            if len(self._waiting) >= MOST_WAITING:
+                raise BusyError(f"{MOST_WAITING} jobs wait already: cancel some, or ask again later")
+            self._tasks[task.id] = task
+            self._waiting.append(task)
+            self._forget()
+            self._changed.notify_all()
+            return task.view()
+
+    def all(self) -> list[Job]:
+        """The latest first."""
+        with self._changed:
+            return [task.view() for task in reversed(self._tasks.values())]
+
+    def get(self, job: str) -> Job:
+        """NotFoundError when there is none."""
+        with self._changed:
+            return self._task(job).view()
+
+    def cancel(self, job: str) -> Job:
+        """End a job that waits at once, a running one at its next report; one that is over stays as it is."""
+        with self._changed:
+            task = self._task(job)
+            task.cancelled = True
+            if task.state == "queued":
+                self._waiting.remove(task)
+                self._end(task, "cancelled")
+            return task.view()
+
+    def events(self, job: str, after: int = 0) -> AsyncIterator[str]:
+        """Server-sent events of a job behind number `after`; NotFoundError at once when there is no such job."""
+        with self._changed:
+            task = self._task(job)
+        return self._stream(task, after)
+
+    async def _stream(self, task: Task, after: int) -> AsyncIterator[str]:
+        reader = asyncio.get_running_loop(), asyncio.Event()
+        with self._changed:
+            task.readers.add(reader)
+        try:
+            while True:
+                reader[1].clear()
+                with self._changed:
+                    found, over = task.since(after), task.state in ENDED
+                for after, name, data in found:
+                    yield f"id: {after}\nevent: {name}\ndata: {data}\n\n"
+                if over:
+                    return
+                try:
+                    await asyncio.wait_for(reader[1].wait(), HEARTBEAT)
+                except TimeoutError:
+                    yield ": still here\n\n"
+        finally:
+            with self._changed:
+                task.readers.discard(reader)
+
+    def close(self) -> None:
+        """Cancel everything and wait for the worker; nothing is asked of it afterwards."""
+        with self._changed:
+            self._closed = True
+            for task in list(self._waiting):
+                self._waiting.remove(task)
+                self._end(task, "cancelled")
+            for task in self._tasks.values():
+                task.cancelled = True
+            self._changed.notify_all()
+        self._worker.join(timeout=5)  # a run of the model that does not report is left behind
+
+    # --- the worker ---------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._closed)
+                if self._closed:
+                    return
+                task = self._waiting.popleft()
+                task.state = "running"
+                self._tell(task, "progress", task.progress.model_dump_json())
+            self._work(task)
+
+    def _work(self, task: Task) -> None:
+        state: JobState = "failed"
+        try:
+            with self.gate.long():
+                result = task.work(Report(self, task))
+            if self._keep is not None:
+                self._keep(task.view().model_copy(update={"state": "done", "result": result}))
+            state, task.result = "done", result
+        except CancelledError:
+            state = "cancelled"
+        except ClewError as error:
+            task.error = line_of(error)
+        except MemoryError:
+            task.error = "there is not enough memory for this: give a shorter prompt, or max_features"
+        except Exception as error:  # the worker must live on; what went wrong is ours, and told as such
+            full = disk_is_full(error)
+            task.error = "the disk is full: nothing was kept" if full else f"{type(error).__name__}: {_line(error)}"
+        with self._changed:
+            self._end(task, state)
+
+    def _progress(self, task: Task, progress: Progress) -> None:
+        self._check(task)
+        with self._changed:
+            task.progress = progress
+            self._tell(task, "progress", progress.model_dump_json())
+        self.gate.breathe()
+
+    def _step(self, task: Task, view: BaseModel) -> None:
+        with self._changed:
+            self._tell(task, "step", view.model_dump_json())
+
+    @staticmethod
+    def _check(task: Task) -> None:
+        if task.cancelled:
+            raise CancelledError
+
+    def _end(self, task: Task, state: JobState) -> None:
+        task.state = state
+        self._tell(task, "end", task.view().model_dump_json())
+
+    def _tell(self, task: Task, name: str, data: str) -> None:
+        task.last += 1
+        event = task.last, name, data
+        if name == "progress":
+            task.latest = event
+        else:
+            task.events.append(event)
+        for loop, heard in task.readers:
+            with suppress(RuntimeError):  # the loop has ended with its server
+                loop.call_soon_threadsafe(heard.set)
+
+    def _task(self, job: str) -> Task:
+        if job not in self._tasks:
+            raise NotFoundError(f"there is no job {job[:60]!r}")
+        return self._tasks[job]
+
+    def _forget(self) -> None:
+        over = [task.id for task in self._tasks.values() if task.state in ENDED]
+        for job in over[: max(0, len(over) - MOST_KEPT)]:
+            del self._tasks[job]
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
