@@ -23,8 +23,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from clew.cli.evaluation import _score as score
-from clew.cli.training import load_subject, small_world
+from clew.cli.evaluate import _score as score
+from clew.cli.train import load_subject, small_world
 from clew.dictionary import Dictionary
 from clew.organism.prompts import listed_prompts
 from clew.organism.world import World
@@ -32,7 +32,7 @@ from clew.runs.assess import assess
 from clew.runs.evaluation import evaluate
 from clew.training.config import DictionaryConfig
 from clew.training.corpus import encode_documents, open_corpus, split_held_out
-from clew.training.source import CorpusConfig
+from clew.training.corpus_config import CorpusConfig
 from clew.training.trainer import train_dictionary
 
 POINTS = "batchtopk:4,batchtopk:8,batchtopk:16,topk:4,topk:8,topk:16,jumprelu:3e-3,jumprelu:1e-3,jumprelu:3e-4"

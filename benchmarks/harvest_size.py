@@ -19,11 +19,11 @@ import torch
 
 from clew.features.atlas import Atlas
 from clew.features.config import HarvestConfig
-from clew.harvest import harvest as reading
-from clew.harvest.atlas_file import write_atlas
-from clew.harvest.observe import Seen
+from clew.harvest import gather as reading
+from clew.harvest.counting import Seen
+from clew.harvest.feature_tables import Harvested, Tally
 from clew.harvest.relations import LOGIT_BINS, Relations, Strongest
-from clew.harvest.tally import Harvested, Tally
+from clew.harvest.write_atlas import write_atlas
 from clew.training.corpus import Documents
 
 VOCABULARY, LENGTH, LAYERS = 50_000, 128, 26  # of a generated corpus and dictionary

@@ -33,7 +33,7 @@ from clew.subject.subject import Subject
 from clew.training import encode_documents, train_dictionary
 from clew.training.activations import Batch
 from clew.training.config import DictionaryConfig
-from clew.training.run import Run
+from clew.training.run_state import Run
 from clew.training.selection import activate, selecting
 from clew.training.step import take_step
 

@@ -5,9 +5,9 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from clew.dictionary.nonlinearity import largest
-from clew.kernels.sparse import decode_dense
+from clew.kernels.decode import decode_dense
 from clew.training.objective import BANDWIDTH, PULL, SHARPNESS
-from clew.training.run import Run
+from clew.training.run_state import Run
 from clew.training.step import AUXILIARY_K, AUXILIARY_SHARE, AUXILIARY_WEIGHT
 
 

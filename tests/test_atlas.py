@@ -17,11 +17,11 @@ from hypothesis.extra import numpy as arrays
 
 import clew
 from clew import kit as kits
-from clew.cli.training import small_world
+from clew.cli.train import small_world
 from clew.errors import FileError, InputError, MismatchError
 from clew.features.atlas import Atlas
 from clew.features.packing import Packer, unpack
-from clew.harvest.atlas_file import harvest
+from clew.harvest.write_atlas import harvest
 from clew.ids import FeatureId
 from clew.training.corpus import encode_documents
 from tests import models

@@ -14,9 +14,9 @@ from toy import SMALL, D, L
 from clew.dictionary import Dictionary, Layer
 from clew.subject.subject import Subject
 from clew.training import Documents, selection, train_dictionary
-from clew.training import run as run_module
+from clew.training import run_state as run_module
 from clew.training.activations import stream
-from clew.training.run import Run
+from clew.training.run_state import Run
 from clew.training.selection import activate
 
 

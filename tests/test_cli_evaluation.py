@@ -11,8 +11,8 @@ import torch
 
 import clew
 from clew import files
-from clew.cli import evaluation
-from clew.cli.evaluation import bars
+from clew.cli import evaluate as evaluation
+from clew.cli.evaluate import bars
 from clew.runs import assess as training_assess
 from clew.runs.plan import read_run, rows_of
 from clew.subject import Subject

@@ -8,7 +8,7 @@ import pytest
 import clew
 from clew import files
 from clew.features.atlas import Atlas
-from clew.harvest import harvest as reading
+from clew.harvest import gather as reading
 from clew.training.corpus import encode_documents, save_tokens
 from tests import models
 from tests.test_cli_training import refused
@@ -80,7 +80,7 @@ def test_a_stopped_harvest_is_gone_on_with_and_not_begun_again_unasked(run, tmp_
     lines = (tmp_path / "text.txt").read_text().splitlines()
     documents = encode_documents(minnow.subject, lines)
     from clew.features.config import HarvestConfig
-    from clew.harvest.atlas_file import harvest
+    from clew.harvest.write_atlas import harvest
 
     config = HarvestConfig(pool=50, pairs=500)
     stopped = harvest(minnow.subject, minnow.dictionary, documents, "a.sqlite", config=config)
@@ -120,7 +120,7 @@ def test_every_mistake_is_one_line(run, tmp_path):
 
 
 def test_a_file_that_is_no_atlas_is_never_replaced_and_an_atlas_only_when_asked(run, tmp_path):
-    from clew.labels.labels import LabelStore
+    from clew.labels.store import LabelStore
 
     (tmp_path / "notes.txt").write_text("mine")
     LabelStore("labels.sqlite", "aaaa").close()

@@ -8,7 +8,7 @@ import pytest
 
 from clew.cli import main
 from clew.cli.common import WORKSPACE
-from clew.labels.labels import LabelStore
+from clew.labels.store import LabelStore
 from tests.chat_server import chat_server, failed, said
 from tests.test_cli_training import refused
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 import clew
 from clew import files, kit
-from clew.cli import live
+from clew.cli import training_display as live
 from clew.runs.plan import planned
 from clew.subject import Subject
 from clew.training import CorpusConfig, DictionaryConfig, FineTuneConfig, cache, finetune, presets, trainer

@@ -31,7 +31,7 @@ from clew.training.corpus import (
     save_tokens,
     split_held_out,
 )
-from clew.training.reading import read_documents
+from clew.training.corpus_readers import read_documents
 
 TEXTS = ["w5 w8 w3", "w9 w22", "w4 w7 w7 w1 w2 w3 w4"]
 
@@ -131,7 +131,7 @@ def test_a_file_that_is_one_document_keeps_its_lines_and_is_cut_at_a_lines_end(
     path.write_text("one\n\ntwo\nthree")
     config = CorpusConfig(text=str(path), cut="file")
     assert list(read_documents(config)) == ["one\n\ntwo\nthree"]
-    monkeypatch.setattr("clew.training.reading.PIECE", 4)
+    monkeypatch.setattr("clew.training.corpus_readers.PIECE", 4)
     assert list(read_documents(config)) == ["one\n\ntwo", "three"]
 
 

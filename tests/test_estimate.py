@@ -61,7 +61,7 @@ def test_an_estimate_is_what_the_run_takes(run, tmp_path):
 
 
 def test_an_estimate_counts_what_a_run_allocates():
-    from clew.training.run import Run as Weights
+    from clew.training.run_state import Run as Weights
 
     subject = clew.Subject.load(MODEL)
     for change in (

@@ -17,7 +17,7 @@ from clew.features.label import Label, Score
 from clew.features.neuronpedia import feature_json, write_bulk
 from clew.ids import FeatureId
 from clew.labels.exchange import export_labels, import_labels, write_parquet
-from clew.labels.labels import LabelStore
+from clew.labels.store import LabelStore
 from tests import models
 from tests.cards import CITIES_CARD as CARD
 from tests.cards import DULL, card

@@ -21,14 +21,14 @@ from clew.features.label import Label
 from clew.files import read_text
 from clew.ids import FeatureId
 from clew.kit import Kit, load
-from clew.labels.labels import LabelStore
+from clew.labels.store import LabelStore
 from clew.web.export import STATIC, embedded, export_html, is_whole, page_of, render_html
 from clew.web.schema.export import Embedded
 from clew.web.schema.features import FeatureView, LabelView
-from clew.web.schema.models import Arrangement, Thresholds
-from clew.web.schema.models import Group as GroupView
-from clew.web.views.views import MOST_EDGES, graph_view
-from clew.web.workbench.shelf import Held
+from clew.web.schema.graphs import Arrangement, Thresholds
+from clew.web.schema.graphs import Group as GroupView
+from clew.web.views.graphs import MOST_EDGES, graph_view
+from clew.web.workbench.graph_cache import Held
 
 PAYLOAD = "</script><script>document.title='stolen'</script><img src=x onerror=\"document.title='stolen'\">{{script}}"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -264,7 +264,7 @@ def test_edges_offsets_and_influence_are_those_of_the_graph(make: Make) -> None:
 
 def test_too_many_edges_are_cut_by_influence_and_the_page_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     graph = random_graph(3)
-    monkeypatch.setattr("clew.web.views.views.MOST_EDGES", 30)
+    monkeypatch.setattr("clew.web.views.graphs.MOST_EDGES", 30)
     view = view_of(graph)
     assert len(view["edges"]["weight"]) == 30
     assert view["counts"]["shown"] == {"nodes": graph.n_nodes, "edges": int((graph.rows != 0).sum())}

@@ -18,9 +18,9 @@ from clew.errors import FileError, InputError
 from clew.features.atlas import Atlas
 from clew.features.label import UNCLEAR, Label
 from clew.kit import Kit
-from clew.labels.heuristic import heuristic_label
-from clew.labels.labels import LabelStore
-from clew.search.search import by_feature, firing, matching
+from clew.labels.rules import heuristic_label
+from clew.labels.store import LabelStore
+from clew.search.queries import by_feature, firing, matching
 from clew.training.corpus import encode_documents
 from tests import models
 from tests.test_cli_training import refused

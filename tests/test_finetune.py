@@ -11,15 +11,15 @@ from torch.nn.functional import linear
 
 from clew.dictionary import Dictionary
 from clew.errors import FileError, InputError
+from clew.kernels.decode import decode_dense
 from clew.kernels.rows import Adam
-from clew.kernels.sparse import decode_dense
 from clew.runs.evaluation import evaluate
 from clew.subject.subject import Subject
 from clew.training import Documents, train_dictionary
 from clew.training.activations import collect
 from clew.training.config import FineTuneConfig
 from clew.training.finetune import divergence_step, fine_tune
-from clew.training.run import Run
+from clew.training.run_state import Run
 
 
 @pytest.fixture(scope="module")

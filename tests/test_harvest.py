@@ -15,15 +15,15 @@ import torch
 
 import clew
 from clew import files
-from clew.cli.training import small_world
+from clew.cli.train import small_world
 from clew.dictionary import Dictionary, JumpReLU, Layer
 from clew.errors import FileError, InputError, MismatchError
 from clew.features.atlas import Atlas
 from clew.features.config import HarvestConfig
-from clew.harvest import harvest as reading
-from clew.harvest.atlas_file import finish, harvest
-from clew.harvest.harvest import gather
-from clew.harvest.tally import Tally, merged
+from clew.harvest import gather as reading
+from clew.harvest.feature_tables import Tally, merged
+from clew.harvest.gather import gather
+from clew.harvest.write_atlas import finish, harvest
 from clew.subject.subject import Subject
 from clew.training.corpus import encode_documents
 from tests import models, plain_atlas
@@ -275,8 +275,8 @@ def test_content_changes_with_one_token_of_the_corpus(tiny, tmp_path):
 WORKER = """
 import sys, torch
 torch.set_num_threads(1)
-from clew.harvest.atlas_file import harvest
-from clew.harvest import harvest as reading
+from clew.harvest.write_atlas import harvest
+from clew.harvest import gather as reading
 from tests.test_harvest import SMALL, rows_of_words
 from tests import models
 from clew.training.corpus import encode_documents

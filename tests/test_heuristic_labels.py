@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clew.labels.evidence import split
-from clew.labels.heuristic import heuristic_label
+from clew.labels.context_split import split
+from clew.labels.rules import heuristic_label
 from tests.cards import DULL, NAMES, card, context
 
 VERBS = "likes sees finds hears calls meets asks tells thanks greets knows trusts helps paints draws".split()  # noqa: SIM905

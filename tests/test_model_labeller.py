@@ -13,11 +13,10 @@ import pytest
 from clew.errors import InputError
 from clew.features.config import EndpointConfig
 from clew.ids import FeatureId
+from clew.labels.context_split import split
 from clew.labels.cost import estimate, labelling
 from clew.labels.endpoint import BudgetError, CallError, Endpoint
-from clew.labels.evidence import split
-from clew.labels.judging import Question
-from clew.labels.labels import LabelStore
+from clew.labels.judges import Question
 from clew.labels.model_labeller import (
     Asker,
     ModelJudge,
@@ -28,6 +27,7 @@ from clew.labels.model_labeller import (
     readable,
 )
 from clew.labels.scoring import score_label
+from clew.labels.store import LabelStore
 from tests.cards import CITIES_CARD, DULL, card
 from tests.chat_server import chat_server, failed, said, slowly
 
@@ -275,7 +275,7 @@ from tests.test_model_labeller import distinct, missing
 from clew.features.config import EndpointConfig
 from clew.labels.cost import estimate, labelling
 from clew.labels.endpoint import Endpoint
-from clew.labels.labels import LabelStore
+from clew.labels.store import LabelStore
 from clew.labels.model_labeller import Asker, label_with_model
 url, path = sys.argv[1:]
 config = EndpointConfig(endpoint=url, model="parrot", concurrency=2)

@@ -9,12 +9,12 @@ from models import PROMPT
 from clew.dictionary import Dictionary
 from clew.errors import InputError
 from clew.features.label import UNCLEAR, Label
-from clew.features.promoted import label_of, promoted_tokens
+from clew.features.promoted_tokens import label_of, promoted_tokens
 from clew.ids import FeatureId
 from clew.kit import load
-from clew.labels.labels import LabelStore
-from clew.labels.names import Names
-from clew.search import search
+from clew.labels.display_names import Names
+from clew.labels.store import LabelStore
+from clew.search import queries as search
 from clew.subject.subject import Subject
 
 ONE, TWO, THREE = FeatureId(0, 1), FeatureId(0, 2), FeatureId(1, 3)

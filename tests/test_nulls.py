@@ -168,7 +168,7 @@ def test_eval_shows_the_kits_dictionary_beside_its_null(run, tmp_path):
 
 
 def test_held_out_rows_serve_as_prompts_where_there_is_no_list(tmp_path):
-    from clew.cli.evaluation import PROMPT_TOKENS, _prompts
+    from clew.cli.evaluate import PROMPT_TOKENS, _prompts
 
     made = Subject.load(subject("gpt2", torch.float32).model, tokenizer())
     rows = encode_documents(made, [[BOS, *[5] * 40], [BOS, 7]])

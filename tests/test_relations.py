@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clew.attribution.trace import trace
-from clew.features.promoted import direct_logits, promoted_tokens, ranked
+from clew.features.promoted_tokens import direct_logits, promoted_tokens, ranked
 from clew.harvest import relations
 from clew.harvest.relations import Relations, relate
 from clew.ids import FeatureId

@@ -11,7 +11,7 @@ from toy import SMALL
 
 from clew.kernels import compiled
 from clew.kernels.rows import Pairs
-from clew.training.run import Run
+from clew.training.run_state import Run
 from clew.training.selection import candidate, narrowed, selecting
 
 F, D, POS, K = 512, 48, 40, 6

@@ -14,7 +14,7 @@ from clew.kernels import compiled
 from clew.kernels import rows as plain
 from clew.training.activations import Batch
 from clew.training.config import DictionaryConfig
-from clew.training.run import Run
+from clew.training.run_state import Run
 from clew.training.selection import activate, candidate
 from clew.training.step import reconstruct, take_step, terms_of
 

@@ -14,9 +14,9 @@ from clew.errors import MismatchError
 from clew.subject.subject import Subject
 from clew.training import Documents, train_dictionary
 from clew.training.activations import Batch, stream
-from clew.training.run import Run, finished
-from clew.training.start import begin_with, check_start, stopped
+from clew.training.run_state import Run, finished
 from clew.training.trainer import conclude
+from clew.training.warm_start import begin_with, check_start, stopped
 
 
 @pytest.fixture(scope="module")

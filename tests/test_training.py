@@ -13,15 +13,15 @@ from toy import BUFFER, SMALL, D, L, documents_of, sentences, shaken, trained_su
 
 from clew.dictionary import Dictionary
 from clew.errors import InputError
+from clew.kernels.decode import above, decode_dense, decode_sparse
 from clew.kernels.rows import Pairs
-from clew.kernels.sparse import above, decode_dense, decode_sparse
 from clew.runs.evaluation import evaluate
 from clew.subject.subject import Subject
 from clew.training import DictionaryConfig, Documents, encode_documents, train_dictionary
 from clew.training import trainer as trainer_module
 from clew.training.activations import Batch, collect, stream
 from clew.training.objective import threshold_gradient
-from clew.training.run import Run, finished
+from clew.training.run_state import Run, finished
 from clew.training.selection import activate
 from clew.training.step import take_step
 from clew.training.trainer import conclude, fit_threshold, revive

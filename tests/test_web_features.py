@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from clew.search.search import firing
+from clew.search.queries import firing
 from tests.workbench import FRANCE, done, minnow, strongest
 
 

@@ -7,12 +7,12 @@ import time
 import pytest
 
 from clew.errors import InputError
-from clew.web.refusals import BusyError, NotFoundError
+from clew.web.errors import BusyError, NotFoundError
+from clew.web.schema.graphs import GraphMade
 from clew.web.schema.jobs import StepPair
-from clew.web.schema.models import GraphMade
-from clew.web.workbench import jobs as jobs_module
-from clew.web.workbench.gate import Gate
-from clew.web.workbench.jobs import ENDED, Queue
+from clew.web.workbench import job_queue as jobs_module
+from clew.web.workbench.job_queue import ENDED, Queue
+from clew.web.workbench.model_lock import Gate
 
 SECONDS = 10
 

@@ -7,9 +7,9 @@ import pytest
 from graphs import capital_graph, random_graph
 
 from clew.attribution.graph_json import ids_by_name
-from clew.web.schema.models import Arrangement, Group, Thresholds
+from clew.web.schema.graphs import Arrangement, Group, Thresholds
 from clew.web.security import IMPORT
-from clew.web.workbench.marks import marks_of, with_marks
+from clew.web.workbench.pins_json import marks_of, with_marks
 from tests.workbench import opened, traced
 
 AT = Thresholds(node=0.8, edge=0.98)

@@ -13,7 +13,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from clew.web import security
-from clew.web.page import STATIC, assets
+from clew.web.built_page import STATIC, assets
 from clew.web.security import Guard, is_loopback
 from tests.workbench import FRANCE, HERE, opened, traced
 

@@ -13,10 +13,10 @@ from clew.attribution.compare import compare
 from clew.attribution.graph import Graph
 from clew.attribution.influence import cumulative_share, edge_influence, inflow, influence, over_left_out
 from clew.errors import FileError
-from clew.labels.names import Name
-from clew.web.schema.models import Thresholds
-from clew.web.views.views import compare_view, graph_view, node_view, scores_view, short, shorts
-from clew.web.workbench.shelf import Held, Shelf
+from clew.labels.display_names import Name
+from clew.web.schema.graphs import Thresholds
+from clew.web.views.graphs import compare_view, graph_view, node_view, scores_view, short, shorts
+from clew.web.workbench.graph_cache import Held, Shelf
 from tests.graphs import capital_graph, random_graph
 
 LEVELS = [(0.8, 0.98), (0.5, 0.9), (1.0, 1.0), (0.05, 0.05), (0.95, 1.0)]
@@ -186,7 +186,7 @@ def test_the_shelf_keeps_the_graphs_looked_at_last_within_its_bound(monkeypatch)
         loaded.append(name)
         return random_graph(int(name))
 
-    monkeypatch.setattr("clew.web.workbench.shelf.MOST_BYTES", 3 * random_graph(0).rows.nbytes)
+    monkeypatch.setattr("clew.web.workbench.graph_cache.MOST_BYTES", 3 * random_graph(0).rows.nbytes)
     shelf = Shelf(load)
     for name in "0101020123":
         assert shelf[name].graph.prompt

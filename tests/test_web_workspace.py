@@ -15,9 +15,9 @@ import pytest
 from clew import files
 from clew.attribution.graph import Graph
 from clew.errors import FileError
-from clew.web.refusals import NotFoundError, disk_is_full, line_of, status_of
+from clew.web.errors import NotFoundError, disk_is_full, line_of, status_of
+from clew.web.schema.graphs import Arrangement, GraphMade, Group, Thresholds
 from clew.web.schema.jobs import GeneratedView, Job, Progress
-from clew.web.schema.models import Arrangement, GraphMade, Group, Thresholds
 from clew.web.workbench.workspace import Workspace
 from tests.graphs import capital_graph, random_graph
 
@@ -98,7 +98,7 @@ def test_a_removed_graph_comes_back_as_it_was_while_the_server_runs(workspace):
 
 
 def test_only_the_last_removed_graphs_come_back(workspace, monkeypatch):
-    monkeypatch.setattr("clew.web.workbench.removed.MOST_KEPT", 2)
+    monkeypatch.setattr("clew.web.workbench.trash.MOST_KEPT", 2)
     kept = [workspace.keep(random_graph(seed), "trace") for seed in range(3)]
     for graph in kept:
         workspace.remove(graph)
@@ -250,7 +250,7 @@ WRITER = """
 import sys
 from clew.features.label import Label
 from clew.ids import FeatureId
-from clew.web.schema.models import Arrangement, Thresholds
+from clew.web.schema.graphs import Arrangement, Thresholds
 from clew.web.workbench.workspace import Workspace
 from tests.graphs import random_graph
 workspace = Workspace(sys.argv[1], "a" * 64)

@@ -9,7 +9,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from clew.subject.subject import Subject
 from clew.training import DictionaryConfig, Documents, encode_documents, train_dictionary, trainer
-from clew.training.run import Run
+from clew.training.run_state import Run
 
 VOCAB, D, L = 40, 24, 3
 SMALL = DictionaryConfig(features=64, k=4, steps=30, batch=128, learning_rate=5e-3, precision="float32")

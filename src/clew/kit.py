@@ -26,8 +26,8 @@ from clew.intervention.audit import Audit, audit
 from clew.intervention.edit import Edit
 from clew.intervention.generate import Step, generate
 from clew.intervention.run import Effect, effect
-from clew.labels.labels import LabelStore
-from clew.labels.names import Names
+from clew.labels.display_names import Names
+from clew.labels.store import LabelStore
 from clew.subject.subject import Prompt, Subject
 
 if TYPE_CHECKING:

@@ -10,21 +10,13 @@ import sys
 
 import typer
 
-from clew.cli import (
-    audit,
-    edit,
-    evaluation,
-    export,
-    features,
-    harvest,
-    kits,
-    organism,
-    search,
-    serve,
-    trace,
-    training,
-    tuning,
-)
+from clew.cli import audit, edit, features, harvest, organism, serve, trace
+from clew.cli import evaluate as evaluation
+from clew.cli import features_export as export
+from clew.cli import features_search as search
+from clew.cli import kit as kits
+from clew.cli import train as training
+from clew.cli import tune as tuning
 from clew.cli.labels import label
 from clew.errors import ClewError
 

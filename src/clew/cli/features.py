@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from clew.features.card import Card, Context, Related, TokenWeight
     from clew.features.label import Label, Score
     from clew.ids import FeatureId
-    from clew.labels.labels import LabelStore
+    from clew.labels.store import LabelStore
 
 app = typer.Typer(help="Features: what an atlas knows of them.", no_args_is_help=True)
 
@@ -96,7 +96,7 @@ def labels_read(labels: Path, atlas: Atlas) -> Iterator[LabelStore | None]:
 
     FileError when a file was named that is not there.
     """
-    from clew.labels.labels import LabelStore
+    from clew.labels.store import LabelStore
 
     check_labels(labels)
     if not labels.is_file():
@@ -132,7 +132,7 @@ def _null(score: Score) -> str:
 
 def print_card(card: Card, console: Console, labels: Sequence[Label] = ()) -> None:
     """A card as a person reads it: what it is called and how well that holds, how often it fires, what it does."""
-    from clew.features.promoted import label_of
+    from clew.features.promoted_tokens import label_of
 
     said = [(label.text, f"{label.kind} {label.author}", scores_of(label)) for label in labels if label.clear]
     first = f"{said[0][0]}  ({said[0][1]})" if said else label_of(each.token for each in card.promoted[:3])

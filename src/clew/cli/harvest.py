@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from clew.cli.common import DictionaryOption, JsonOption, KitOption, ModelOption, bar, open_kit
-from clew.cli.live import interrupts, size
 from clew.cli.options import with_settings
+from clew.cli.training_display import interrupts, size
 from clew.errors import FileError, InputError
 
 if TYPE_CHECKING:
     from clew.features.atlas import Atlas
-    from clew.harvest.harvest import Progress
+    from clew.harvest.gather import Progress
     from clew.kit import Kit
     from clew.training.corpus import Documents
 
@@ -40,7 +40,7 @@ def _without(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]
 
 
 @_without("held_out", "buffer")
-@with_settings("clew.training.source:CorpusConfig", "clew.features.config:HarvestConfig")
+@with_settings("clew.training.corpus_config:CorpusConfig", "clew.features.config:HarvestConfig")
 def harvest(
     out: Annotated[Path | None, typer.Argument(help="The atlas to write; left out, under runs/.")] = None,
     parts: Annotated[list[Path] | None, typer.Argument(help="With --merge: all parts, in any order.")] = None,
@@ -110,7 +110,7 @@ class _Job:
 
     def target(self, loaded: Kit) -> Path:
         """The file that is written; FileError or InputError when something is there that must not be replaced."""
-        from clew.harvest.atlas_file import check_target
+        from clew.harvest.write_atlas import check_target
 
         name = Path(loaded.name).name
         if self.part is not None:
@@ -127,7 +127,7 @@ class _Job:
         return out
 
     def _check_part(self, part: Path) -> None:
-        from clew.harvest.tally import check_part
+        from clew.harvest.feature_tables import check_part
 
         if part.exists():
             check_part(part)
@@ -138,9 +138,9 @@ class _Job:
         self, loaded: Kit, documents: Documents, target: Path, config: Any, facts: dict[str, Any]
     ) -> Iterator[Progress]:
         """Does the work, and tells how far it has come."""
-        from clew.harvest.atlas_file import finish
-        from clew.harvest.atlas_file import harvest as harvested
-        from clew.harvest.harvest import gather, part_of
+        from clew.harvest.gather import gather, part_of
+        from clew.harvest.write_atlas import finish
+        from clew.harvest.write_atlas import harvest as harvested
 
         with_text = (loaded.subject, loaded.dictionary, documents)
         if self.merge:
@@ -178,7 +178,7 @@ def _watched(reports: Iterator[Progress], job: _Job) -> float:
 
 def _documents(loaded: Kit, settings: dict[str, Any], tokens: int) -> Documents:
     """The first rows of the text with so many positions, or all that there are."""
-    from clew.cli.training import small_world
+    from clew.cli.train import small_world
     from clew.training.corpus import open_corpus
     from clew.training.presets import configured
 
@@ -188,7 +188,7 @@ def _documents(loaded: Kit, settings: dict[str, Any], tokens: int) -> Documents:
 
 
 def _say_part(target: Path, documents: Documents, rate: float, part: tuple[int, int], as_json: bool) -> None:
-    from clew.harvest.harvest import part_of
+    from clew.harvest.gather import part_of
 
     start, stop = part_of(documents, *part)
     if as_json:

@@ -24,7 +24,7 @@ from torch.nn.functional import linear
 from clew import files
 from clew.dictionary.nonlinearity import BatchTopK, JumpReLU, Nonlinearity, ReLU, TopK
 from clew.errors import InputError, MismatchError
-from clew.kernels.sparse import decode_sparse
+from clew.kernels.decode import decode_sparse
 from clew.subject.recording import READ_SITES, WRITE_SITES
 
 if TYPE_CHECKING:

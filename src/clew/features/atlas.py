@@ -39,14 +39,14 @@ from clew.features.packing import (
     unpack,
     unpack_json,
 )
-from clew.features.row import Row
-from clew.harvest.observe import BOUNDS
+from clew.features.unpack_card import Row
+from clew.harvest.counting import BOUNDS
 from clew.ids import FeatureId
-from clew.labels.heuristic import AUTHOR, METHOD
+from clew.labels.rules import AUTHOR, METHOD
 
 if TYPE_CHECKING:
     from clew.kit import Kit
-    from clew.search.find import Hit
+    from clew.search.finder import Hit
 
 
 _BLOCKS_KEPT = 1024  # blocks of texts, of some kilobytes each
@@ -255,7 +255,7 @@ class Atlas:
 
     def search(self, words: str | None = None, **ways: Any) -> list[Hit]:
         """Features by words of their labels, or by `meaning=`, `token=`, `text=` or `like=`; see `find.Finder.find`."""
-        from clew.search.find import Finder
+        from clew.search.finder import Finder
 
         kit = self.kit
         if kit is None:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from clew.errors import FileError
-from clew.harvest.observe import BANDS, OCTAVES, STEPS, WIDTH, Counts, Slots, octave_of
+from clew.harvest.counting import BANDS, OCTAVES, STEPS, WIDTH, Counts, Slots, octave_of
 from clew.harvest.relations import Relations, Strongest
 
 MARK, SCHEMA = b"ClAt", 2

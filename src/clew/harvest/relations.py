@@ -22,8 +22,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clew.dictionary.dictionary import Dictionary
-from clew.features.promoted import direct_logits, norm_weight, ranked, written_rows
-from clew.harvest.harvest import Progress, features_before
+from clew.features.promoted_tokens import direct_logits, norm_weight, ranked, written_rows
+from clew.harvest.gather import Progress, features_before
 from clew.subject.subject import Subject
 
 BLOCK = 4096  # features compared with as many at once

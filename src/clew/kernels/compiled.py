@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clew.kernels.loops import (
+from clew.kernels.numba_loops import (
     add_rows,
     count_above,
     dots,

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from clew.dictionary.nonlinearity import largest
-from clew.kernels.sparse import above as above_cut
+from clew.kernels.decode import above as above_cut
 
 PART = 1 << 24  # elements of gathered rows held at once
 

@@ -19,7 +19,7 @@ import httpx2
 
 from clew.errors import InputError
 from clew.features.config import EndpointConfig
-from clew.labels.labels import Answer
+from clew.labels.store import Answer
 
 Messages = Sequence[dict[str, str]]
 _AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})

@@ -19,7 +19,7 @@ from clew.errors import ClewError, FileError, InputError, MismatchError
 from clew.features.card import Card
 from clew.features.label import TESTS, Label, Score
 from clew.ids import FeatureId
-from clew.labels.labels import LabelStore
+from clew.labels.store import LabelStore
 
 FORMAT, SCHEMA = "clew.labels", 1
 _NAMED = 5  # broken lines that a message names

@@ -21,11 +21,11 @@ from clew.errors import InputError
 from clew.features.card import Card, Context
 from clew.features.label import LONGEST, UNCLEAR, Label, Score
 from clew.ids import FeatureId
+from clew.labels.context_split import split
 from clew.labels.endpoint import BudgetError, CallError, Endpoint, Messages, Spent
-from clew.labels.evidence import split
-from clew.labels.judging import Question
-from clew.labels.labels import LabelStore
+from clew.labels.judges import Question
 from clew.labels.scoring import other_labels, score_label
+from clew.labels.store import LabelStore
 
 METHOD = "contexts 1"  # changes with the prompt
 LEAST = 4  # contexts: of fewer there is nothing to read

@@ -20,8 +20,8 @@ from hashlib import blake2b
 from clew.features.card import Card, Context
 from clew.features.label import TESTS, Label, Score
 from clew.ids import FeatureId
-from clew.labels.evidence import split
-from clew.labels.judging import Judge, Question
+from clew.labels.context_split import split
+from clew.labels.judges import Judge, Question
 
 LEAST = 4  # questions of each answer: of fewer, a score says nothing
 MOST = 15  # of each answer, so that a judge which is paid for each stays cheap

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from clew.subject import Subject
     from clew.training.config import DictionaryConfig
     from clew.training.corpus import Documents
-    from clew.training.source import CorpusConfig
+    from clew.training.corpus_config import CorpusConfig
 
 SCHEMA = 1
 NAME = "run.json"

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from clew.training.config import DictionaryConfig, FineTuneConfig
     from clew.training.corpus import Documents, encode_documents
+    from clew.training.corpus_config import CorpusConfig
     from clew.training.finetune import fine_tune
-    from clew.training.source import CorpusConfig
     from clew.training.trainer import TrainingReport, train_dictionary
 
 _HOMES = {
-    "CorpusConfig": "source",
+    "CorpusConfig": "corpus_config",
     "DictionaryConfig": "config",
     "Documents": "corpus",
     "FineTuneConfig": "config",

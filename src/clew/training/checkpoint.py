@@ -16,7 +16,7 @@ from clew import files
 from clew.errors import FileError, MismatchError
 from clew.subject.subject import Subject
 from clew.training.config import DictionaryConfig
-from clew.training.run import Run
+from clew.training.run_state import Run
 
 SCHEMA = "clew.training"
 VERSION = 4

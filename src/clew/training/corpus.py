@@ -1,7 +1,7 @@
 """Text for training: from whatever holds it to rows of token ids.
 
-1. `read_documents` (`clew.training.reading`) yields the documents of a file or data set one by one, in the order in
-   which they lie there.
+1. `read_documents` (`clew.training.corpus_readers`) yields the documents of a file or data set one by one, in the order
+   in which they lie there.
 2. `encode_documents` makes rows of them. A document is one row, or several when it is longer than the context; nothing
    is laid behind something else, so that no document sees another and every row is a prompt that stands alone. Little
    is lost by it: the model is given rows of like length together.
@@ -27,8 +27,8 @@ from torch import Tensor
 from clew import files
 from clew.errors import FileError, InputError, MismatchError
 from clew.subject.subject import Subject
-from clew.training.reading import read_documents
-from clew.training.source import Bos, CorpusConfig
+from clew.training.corpus_config import Bos, CorpusConfig
+from clew.training.corpus_readers import read_documents
 
 if TYPE_CHECKING:
     from clew.training.cache import Cache

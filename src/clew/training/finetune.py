@@ -32,7 +32,7 @@ from clew.training.activations import Batch, Documents, stream
 from clew.training.checkpoint import open_run
 from clew.training.config import FineTuneConfig
 from clew.training.objective import Terms, terms
-from clew.training.run import Run
+from clew.training.run_state import Run
 from clew.training.selection import Active, candidate
 from clew.training.step import backward, take_step
 from clew.training.trainer import FIT_BATCHES, conclude, fit_threshold

@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from clew.errors import FileError, InputError
 from clew.training.config import DictionaryConfig, check_known
-from clew.training.source import CorpusConfig
+from clew.training.corpus_config import CorpusConfig
 
 PRESETS: Mapping[str, tuple[int, int]] = {
     "tiny": (4, 1 << 20),

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from clew.kernels.rows import Pairs
 from clew.training.objective import candidates, kept, window
-from clew.training.run import Run
+from clew.training.run_state import Run
 
 UNIT_16 = 2.0**-8  # the most that rounding to 16 bits changes a number by, of itself
 UNEVEN = 3.0  # times the median: an encoder's norm from which the bound is too wide to be of use

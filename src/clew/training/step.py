@@ -21,7 +21,7 @@ from clew.errors import InputError
 from clew.kernels.rows import Adam
 from clew.training.activations import Batch
 from clew.training.objective import Terms, terms, threshold_gradient
-from clew.training.run import Run
+from clew.training.run_state import Run
 from clew.training.selection import Active, activate
 
 AUXILIARY_K = 32

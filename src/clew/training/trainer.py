@@ -32,10 +32,10 @@ from clew.training.activations import Batch, Documents, buffer_positions, stream
 from clew.training.checkpoint import NAME, restore_checkpoint, save_checkpoint
 from clew.training.config import DictionaryConfig
 from clew.training.objective import terms
-from clew.training.run import Run, finished
+from clew.training.run_state import Run, finished
 from clew.training.selection import activate, candidate
-from clew.training.start import begin_with
 from clew.training.step import Outcome, take_step
+from clew.training.warm_start import begin_with
 
 ANNEAL = 4.0
 GROWING, GROWN = 0.5, 0.1  # shares of all steps until price and k are what they are to be

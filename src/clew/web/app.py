@@ -12,15 +12,15 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from clew import __version__
 from clew.kit import Kit, load
+from clew.web.built_page import show_page
+from clew.web.errors import STATUSES, handle_errors
 from clew.web.openapi import document
-from clew.web.page import show_page
-from clew.web.refusals import STATUSES, handle_errors
 from clew.web.routes import features as routes_features
 from clew.web.routes import graphs as routes_graphs
 from clew.web.routes import jobs as routes_jobs
 from clew.web.routes import workbench as routes_workbench
 from clew.web.security import Guard, is_loopback
-from clew.web.workbench.bench import Bench
+from clew.web.workbench.workbench import Bench
 
 _READERS = 4  # threads that answer: each more would take its share of the interpreter from a trace that runs beside it
 

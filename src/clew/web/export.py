@@ -24,14 +24,14 @@ from clew import files
 from clew.attribution.graph import Graph
 from clew.attribution.influence import inflow
 from clew.ids import FeatureId
-from clew.labels.labels import LabelStore
-from clew.labels.names import Name, Names
+from clew.labels.display_names import Name, Names
+from clew.labels.store import LabelStore
 from clew.web.schema.export import Embedded, LeftOut
 from clew.web.schema.features import FeatureView
-from clew.web.schema.models import Arrangement, EdgeColumns, GraphView, NodeDetail, Thresholds
+from clew.web.schema.graphs import Arrangement, EdgeColumns, GraphView, NodeDetail, Thresholds
 from clew.web.views.features import feature_view, label_view, related
-from clew.web.views.views import Naming, graph_view, node_view
-from clew.web.workbench.shelf import Held
+from clew.web.views.graphs import Naming, graph_view, node_view
+from clew.web.workbench.graph_cache import Held
 
 if TYPE_CHECKING:
     from clew.kit import Kit

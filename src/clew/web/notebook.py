@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from clew.attribution.graph import Graph
 from clew.attribution.summary import FeatureSummary, summarise
 from clew.features.card import Card, Context, Histogram, Related, TokenWeight
-from clew.features.promoted import label_of
+from clew.features.promoted_tokens import label_of
 from clew.intervention.audit import KINDS, Audit
 from clew.intervention.run import Effect
-from clew.labels.heuristic import heuristic_label
+from clew.labels.rules import heuristic_label
 
 if TYPE_CHECKING:
     from clew.kit import Kit

@@ -23,7 +23,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from clew.web.refusals import problem
+from clew.web.errors import problem
 
 COOKIE = "clew_token"
 MOST_BYTES, MOST_IMPORTED = 1 << 20, 32 << 20

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from clew.features.atlas import Atlas
     from clew.features.label import Label
     from clew.ids import FeatureId
-    from clew.labels.labels import LabelStore
+    from clew.labels.store import LabelStore
 
 _TOGETHER = 500  # features between two writes
 
@@ -84,7 +84,7 @@ def _by_hand(store: LabelStore, feature: FeatureId, text: str, author: str | Non
 
 
 def _by_rule(atlas: Atlas, store: LabelStore, features: Sequence[FeatureId]) -> list[Label]:
-    from clew.labels.heuristic import heuristic_label
+    from clew.labels.rules import heuristic_label
 
     found: list[Label] = []
     with bar("labelling", len(features)) as report:

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from clew.ids import FeatureId
     from clew.labels.cost import Estimate
     from clew.labels.endpoint import Endpoint, Spent
-    from clew.labels.judging import Judge
-    from clew.labels.labels import LabelStore
+    from clew.labels.judges import Judge
     from clew.labels.model_labeller import Asker
+    from clew.labels.store import LabelStore
 
 _EVERY = 5.0  # seconds between two lines where no bar can be drawn
 

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from clew.features.label import Label, Score
     from clew.ids import FeatureId
     from clew.labels.endpoint import Spent
-    from clew.labels.judging import Judge
-    from clew.labels.labels import LabelStore
+    from clew.labels.judges import Judge
     from clew.labels.scoring import Summary
+    from clew.labels.store import LabelStore
 
 _NAMED = 5  # failures that are printed
 _TOGETHER = 500  # labels between two writes
@@ -41,10 +41,10 @@ class Outcome:
 
 def local_judge(name: str) -> Judge | None:
     """A judge that needs no language model; None where nobody is to judge."""
-    from clew.labels.judging import MeaningJudge, TokenJudge
+    from clew.labels.judges import MeaningJudge, TokenJudge
 
     if name == "minilm":
-        from clew.labels.meaning import Encoder
+        from clew.labels.sentence_encoder import Encoder
 
         return MeaningJudge(Encoder())
     return TokenJudge() if name == "tokens" else None

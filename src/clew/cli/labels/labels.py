@@ -18,7 +18,7 @@ from clew.errors import FileError, InputError
 if TYPE_CHECKING:
     from clew.features.atlas import Atlas
     from clew.ids import FeatureId
-    from clew.labels.labels import LabelStore
+    from clew.labels.store import LabelStore
 
 _NAMED = 5  # broken lines that are printed
 
@@ -28,7 +28,7 @@ app = typer.Typer(help="Labels: look at them, share them.", no_args_is_help=True
 @contextmanager
 def store_of(labels: Path, atlas: Atlas) -> Iterator[LabelStore]:
     """The labels of an atlas' dictionary."""
-    from clew.labels.labels import LabelStore
+    from clew.labels.store import LabelStore
 
     with LabelStore(labels, atlas.dictionary, name=atlas.model) as store:
         yield store
@@ -130,7 +130,7 @@ def list_(
     `clew features search --list capitals` searches in one.
     """
     from clew.ids import FeatureId
-    from clew.labels.names import named
+    from clew.labels.display_names import named
 
     changed = bool(add or remove)
     if changed and not (name or "").strip():

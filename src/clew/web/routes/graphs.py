@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
+from clew.web.responses import LEFT_OUT, send, send_file
 from clew.web.schema.bodies import NODE, ArrangementBody, CompareBody
-from clew.web.schema.models import (
+from clew.web.schema.graphs import (
     Arrangement,
     CompareView,
     Conflict,
@@ -19,8 +20,7 @@ from clew.web.schema.models import (
     ScoresView,
     Suggestions,
 )
-from clew.web.sending import LEFT_OUT, send, send_file
-from clew.web.workbench.bench import Open
+from clew.web.workbench.workbench import Open
 
 routes = APIRouter(prefix="/api", tags=["graphs"])
 NodeShare = Annotated[float, Query(gt=0, le=1, allow_inf_nan=False, description="Share of the influence kept in nodes")]

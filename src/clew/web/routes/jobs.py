@@ -7,10 +7,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Response
 from fastapi.responses import StreamingResponse
 
+from clew.web.responses import send
 from clew.web.schema.bodies import JobBody
 from clew.web.schema.jobs import Job, JobList
-from clew.web.sending import send
-from clew.web.workbench.bench import Open
+from clew.web.workbench.workbench import Open
 
 routes = APIRouter(prefix="/api/jobs", tags=["jobs"])
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
+from clew.web.responses import send
 from clew.web.schema.bodies import TokensBody
-from clew.web.schema.models import Tokens, Workbench
-from clew.web.sending import send
-from clew.web.workbench.bench import Open
+from clew.web.schema.graphs import Tokens, Workbench
+from clew.web.workbench.workbench import Open
 
 routes = APIRouter(prefix="/api", tags=["workbench"])
 

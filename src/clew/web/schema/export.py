@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from clew.web.schema.features import FeatureView
-from clew.web.schema.models import Arrangement, GraphView, NodeDetail, View
+from clew.web.schema.graphs import Arrangement, GraphView, NodeDetail, View
 
 
 class LeftOut(View):

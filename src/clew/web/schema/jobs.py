@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from clew.web.schema.models import GraphMade, JobKind, JobState, NameKind, View
+from clew.web.schema.graphs import GraphMade, JobKind, JobState, NameKind, View
 
 # --- results --------------------------------------------------------------------------------------------------------
 

@@ -13,8 +13,8 @@ from clew.features.atlas import Atlas
 from clew.features.card import Card
 from clew.features.label import Label
 from clew.ids import FeatureId
-from clew.labels.names import Name
-from clew.search.search import Firing
+from clew.labels.display_names import Name
+from clew.search.queries import Firing
 from clew.web.schema.features import CardView, FeatureRow, FeatureView, Fire, LabelView, ScoreView
 
 _RELATED = ("nearest_decoder", "nearest_encoder", "together", "inputs", "outputs")

@@ -15,7 +15,7 @@ from clew.intervention.audit import Audit
 from clew.intervention.edit import Edit
 from clew.intervention.generate import Step
 from clew.intervention.run import Change, Effect
-from clew.labels.names import Name
+from clew.labels.display_names import Name
 from clew.subject.subject import Subject
 from clew.web.schema.bodies import EditBody
 from clew.web.schema.jobs import (
@@ -29,7 +29,7 @@ from clew.web.schema.jobs import (
     Spread,
     StepView,
 )
-from clew.web.views.views import short
+from clew.web.views.graphs import short
 
 MOST_OUTPUTS, MOST_CHANGES, MOST_POINTS = 20, 500, 4000
 

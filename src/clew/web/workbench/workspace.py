@@ -27,11 +27,11 @@ from clew import files
 from clew.attribution.graph import Graph
 from clew.errors import FileError
 from clew.features.label import now
-from clew.labels.labels import LabelStore
-from clew.web.refusals import NotFoundError
+from clew.labels.store import LabelStore
+from clew.web.errors import NotFoundError
+from clew.web.schema.graphs import Arrangement, GraphEntry, Output, ScorePair, Thresholds
 from clew.web.schema.jobs import Job
-from clew.web.schema.models import Arrangement, GraphEntry, Output, ScorePair, Thresholds
-from clew.web.workbench.removed import Bin, Removed, Rows
+from clew.web.workbench.trash import Bin, Removed, Rows
 
 LABELS, INDEX, SCHEMA = "labels.sqlite", "bench.sqlite", 1
 _MARK = b"ClWb"

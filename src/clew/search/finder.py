@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 from clew.errors import InputError
 from clew.features.label import Label
-from clew.features.promoted import label_of
+from clew.features.promoted_tokens import label_of
 from clew.ids import FeatureId
-from clew.labels.labels import LabelStore
-from clew.labels.names import named
-from clew.search import search as by
+from clew.labels.display_names import named
+from clew.labels.store import LabelStore
+from clew.search import queries as by
 
 if TYPE_CHECKING:
     from clew.dictionary.dictionary import Dictionary
@@ -202,6 +202,6 @@ def _hit(label: Label, value: float | None = None) -> Hit:
 
 
 def _encoder() -> by.Encoder:
-    from clew.labels.meaning import Encoder
+    from clew.labels.sentence_encoder import Encoder
 
     return Encoder()

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from clew.kernels.loops import exact
+from clew.kernels.numba_loops import exact
 
 LOW, OCTAVES, STEPS = -10, 24, 4  # the log histogram: octaves from 2^-10 on, in quarters; its end bins are open
 BANDS = 8  # octaves of a feature that have slots

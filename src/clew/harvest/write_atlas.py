@@ -40,12 +40,12 @@ from clew.features.packing import (
     Found,
     Packer,
 )
-from clew.harvest.harvest import EVERY, Progress, gather
-from clew.harvest.observe import settle
+from clew.harvest.counting import settle
+from clew.harvest.feature_tables import Tally, merged
+from clew.harvest.gather import EVERY, Progress, gather
 from clew.harvest.relations import Relations, relate
-from clew.harvest.samples import silent, together
-from clew.harvest.tally import Tally, merged
-from clew.labels.heuristic import NEVER_FIRED, heuristic_label
+from clew.harvest.sampled_positions import silent, together
+from clew.labels.rules import NEVER_FIRED, heuristic_label
 from clew.subject.subject import Subject
 from clew.training.corpus import Documents
 
@@ -132,7 +132,7 @@ def check_target(path: Path | str, *, replace: bool = True) -> None:
 
 def harvested_here(tally: Tally, dictionary: Dictionary, documents: Documents) -> None:
     """MismatchError unless a tally is of this dictionary and these documents."""
-    from clew.harvest.harvest import harvested
+    from clew.harvest.gather import harvested
 
     harvested(dictionary, documents, tally.of.config).check(tally.of, "the part")
 

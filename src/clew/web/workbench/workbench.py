@@ -21,13 +21,13 @@ from clew.features.atlas import Atlas
 from clew.features.label import UNCLEAR
 from clew.ids import FeatureId
 from clew.kit import Kit
-from clew.labels import meaning
-from clew.labels.names import Name, Names
-from clew.web.refusals import NotFoundError, RefusedError, TooLargeError, disk_is_full
+from clew.labels import sentence_encoder as meaning
+from clew.labels.display_names import Name, Names
+from clew.web.errors import NotFoundError, RefusedError, TooLargeError, disk_is_full
+from clew.web.responses import File
 from clew.web.schema.bodies import MOST_EDITS, MOST_GENERATED, ArrangementBody, JobBody
 from clew.web.schema.features import FeatureView
-from clew.web.schema.jobs import Job
-from clew.web.schema.models import (
+from clew.web.schema.graphs import (
     Arrangement,
     CompareView,
     GraphEntry,
@@ -45,16 +45,16 @@ from clew.web.schema.models import (
     Tokens,
     Workbench,
 )
+from clew.web.schema.jobs import Job
 from clew.web.security import MOST_BYTES, MOST_IMPORTED
-from clew.web.sending import File
-from clew.web.views.views import compare_view, graph_view, node_view, scores_view
-from clew.web.workbench.cards import Cards
-from clew.web.workbench.examples import examples
-from clew.web.workbench.gate import Gate
-from clew.web.workbench.jobs import Queue
-from clew.web.workbench.marks import marks_of, with_marks
-from clew.web.workbench.shelf import Held, Shelf
-from clew.web.workbench.work import work_of
+from clew.web.views.graphs import compare_view, graph_view, node_view, scores_view
+from clew.web.workbench.example_prompts import examples
+from clew.web.workbench.features import Cards
+from clew.web.workbench.graph_cache import Held, Shelf
+from clew.web.workbench.job_functions import work_of
+from clew.web.workbench.job_queue import Queue
+from clew.web.workbench.model_lock import Gate
+from clew.web.workbench.pins_json import marks_of, with_marks
 from clew.web.workbench.workspace import Workspace
 
 _TITLE = 200  # characters of a job's title

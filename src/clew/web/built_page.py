@@ -9,7 +9,7 @@ from pathlib import Path
 from fastapi import FastAPI, Request, Response
 
 from clew import files
-from clew.web.refusals import NotFoundError
+from clew.web.errors import NotFoundError
 
 STATIC = Path(__file__).parent / "static"
 _KINDS = {

@@ -86,7 +86,7 @@ def _dictionary(atlas: Atlas, kit: str, model: str | None, dictionary: str | Non
 
 def _labels(atlas: Atlas, labels: Path) -> dict[FeatureId, tuple[Label, ...]]:
     """The labels of every feature, the one that stands for it first; those by rule are among them."""
-    from clew.labels.labels import LabelStore
+    from clew.labels.store import LabelStore
 
     found: dict[FeatureId, tuple[Label, ...]] = {}
     if labels.is_file():

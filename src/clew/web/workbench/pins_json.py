@@ -13,7 +13,7 @@ from typing import Any
 
 from clew.attribution.graph import Graph
 from clew.attribution.graph_json import ids_by_name
-from clew.web.schema.models import Arrangement, Group, Thresholds
+from clew.web.schema.graphs import Arrangement, Group, Thresholds
 
 _MOST_MARKED, _MOST_GROUPS, _LONGEST, _FARTHEST = 10_000, 1000, 300, 1e7  # as bodies may have them
 

@@ -19,7 +19,7 @@ from clew.subject.subject import Subject
 from clew.training.checkpoint import open_run
 from clew.training.config import DictionaryConfig
 from clew.training.objective import FIRST_THRESHOLD
-from clew.training.run import Run, finished
+from clew.training.run_state import Run, finished
 
 SMALLEST_THRESHOLD = 1e-3
 SILENT = -1.0  # bias of a feature that never fires

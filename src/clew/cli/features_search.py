@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from clew.features.atlas import Atlas
     from clew.ids import FeatureId
-    from clew.search.find import Hit
+    from clew.search.finder import Hit
 
 
 def search(
@@ -47,7 +47,7 @@ def search(
 
     Example: `clew features search --text "The capital of France is" --max-density 0.05`
     """
-    from clew.search.find import Finder
+    from clew.search.finder import Finder
 
     ways = {"words": words, "meaning": meaning, "token": token, "text": text, "like": like}
     given: dict[str, Any] = {name: value for name, value in ways.items() if value is not None}

@@ -15,8 +15,8 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from clew.errors import ClewError
-from clew.web.plain import plain_line
-from clew.web.schema.models import Problem
+from clew.web.schema.graphs import Problem
+from clew.web.validation_errors import plain_line
 
 STATUSES: dict[int | str, dict[str, Any]] = {
     400: {"model": Problem, "description": "What was asked for cannot be done"},

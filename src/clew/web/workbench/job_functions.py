@@ -13,16 +13,16 @@ from clew.ids import FeatureId
 from clew.intervention.edit import Edit, check
 from clew.intervention.generate import side_by_side
 from clew.intervention.run import first_of
-from clew.web.refusals import RefusedError
+from clew.web.errors import RefusedError
 from clew.web.schema.bodies import MOST_FEATURES, AuditBody, EffectBody, GenerateBody, HarvestBody, JobBody, TraceBody
+from clew.web.schema.graphs import GraphMade
 from clew.web.schema.jobs import AuditView, EffectView, GeneratedView, HarvestMade, StepPair
-from clew.web.schema.models import GraphMade
 from clew.web.views.jobs import audit_view, edit_of, effect_view, step_view, unedited_view
-from clew.web.workbench.jobs import Report, Work
+from clew.web.workbench.job_queue import Report, Work
 
 if TYPE_CHECKING:
     from clew.training.corpus import Documents
-    from clew.web.workbench.bench import Bench
+    from clew.web.workbench.workbench import Bench
 
 _NAMED = 400  # features of a kept graph that get names for those who open its file elsewhere
 
@@ -134,7 +134,7 @@ def _harvest(bench: Bench, body: HarvestBody) -> tuple[str, Work]:
         raise InputError("say what to read: the small world's text is only minnow's, give texts")
 
     def work(report: Report) -> HarvestMade:
-        from clew.harvest.atlas_file import harvest
+        from clew.harvest.write_atlas import harvest
 
         report(0, body.tokens, "reading text")
         documents = _documents(bench, body)

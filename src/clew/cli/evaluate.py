@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from clew.runs.assess import Assessment
     from clew.subject import Subject
     from clew.training.corpus import Documents
-    from clew.training.source import CorpusConfig
+    from clew.training.corpus_config import CorpusConfig
 
 PROMPT_TOKENS = 24  # of held-out rows that serve as prompts
 NAMES = ("dictionary", "untrained", "shuffled weights")  # what stands beside one another, the dictionary first
@@ -31,7 +31,7 @@ ELSEWHERE = {"text", "field", "split", "cut", "bos", "context"}  # settings that
 BARS = "▁▂▃▄▅▆▇█"
 
 
-@with_settings("clew.training.source:CorpusConfig")
+@with_settings("clew.training.corpus_config:CorpusConfig")
 def evaluate(
     dictionary: Annotated[
         str | None, typer.Argument(help="A run's folder, a dictionary folder or hub id; left out, the kit's own.")

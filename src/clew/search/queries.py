@@ -28,7 +28,7 @@ from clew.errors import FileError, InputError, MismatchError
 from clew.features.card import Card, Related
 from clew.features.label import UNCLEAR, Label
 from clew.ids import FeatureId
-from clew.labels.labels import LabelStore
+from clew.labels.store import LabelStore
 from clew.subject.recording import SiteName
 from clew.subject.subject import Prompt, Subject
 
@@ -43,7 +43,7 @@ _SAVE_EVERY = 20_000  # new vectors after which the file is written, so that a l
 
 @runtime_checkable
 class Encoder(Protocol):
-    """Makes unit vectors of texts: `clew.labels.meaning.Encoder` does."""
+    """Makes unit vectors of texts: `clew.labels.sentence_encoder.Encoder` does."""
 
     @property
     def name(self) -> str:

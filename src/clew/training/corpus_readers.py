@@ -11,7 +11,7 @@ from typing import Any
 
 from clew import files
 from clew.errors import FileError, InputError
-from clew.training.source import CorpusConfig
+from clew.training.corpus_config import CorpusConfig
 
 PIECE = 1 << 20  # characters after which a file that is one document is cut, at a line's end
 

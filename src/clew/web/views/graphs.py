@@ -13,8 +13,8 @@ from clew.attribution.compare import Pair, compare
 from clew.attribution.graph import OFFSETS, FeatureNode, Graph, TargetNode, TokenNode
 from clew.attribution.influence import Scores, cumulative_share, edge_influence, inflow, over_left_out
 from clew.ids import FeatureId
-from clew.labels.names import Name
-from clew.web.schema.models import (
+from clew.labels.display_names import Name
+from clew.web.schema.graphs import (
     ComparedFeature,
     ComparedGraph,
     ComparedOutput,
@@ -37,7 +37,7 @@ from clew.web.schema.models import (
     Thresholds,
     WholeAndShown,
 )
-from clew.web.workbench.shelf import Held, Shown
+from clew.web.workbench.graph_cache import Held, Shown
 
 Naming = Callable[[Graph, Sequence[FeatureId]], Mapping[FeatureId, Name]]
 MOST_EDGES, MOST_PATHS, MOST_ROLES, MOST_LEFT_OUT, MOST_COMPARED = 100_000, 24, 30, 100, 2000

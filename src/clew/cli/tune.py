@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from clew.cli.common import JsonOption, aside, bar
-from clew.cli.live import interrupts
 from clew.cli.options import with_settings
-from clew.cli.training import print_evaluation
+from clew.cli.train import print_evaluation
+from clew.cli.training_display import interrupts
 from clew.errors import FileError
 from clew.runs.plan import load_subject, read_run, rows_of
 

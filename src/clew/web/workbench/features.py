@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from clew.errors import ClewError, InputError
 from clew.features.label import Label
 from clew.ids import FeatureId
-from clew.search import search as by
-from clew.search.find import Finder
-from clew.web.refusals import BusyError, NotFoundError
+from clew.search import queries as by
+from clew.search.finder import Finder
+from clew.web.errors import BusyError, NotFoundError
 from clew.web.schema.bodies import FiresBody, LabelBody
 from clew.web.schema.features import (
     FeatureList,
@@ -25,10 +25,10 @@ from clew.web.schema.features import (
 from clew.web.schema.features import Name as NameView
 from clew.web.schema.features import Names as NamesView
 from clew.web.views.features import Search, browsed, feature_view, fire, fitting, label_views, related, row
-from clew.web.views.views import NAMELESS
+from clew.web.views.graphs import NAMELESS
 
 if TYPE_CHECKING:
-    from clew.web.workbench.bench import Bench
+    from clew.web.workbench.workbench import Bench
 
 _MOST_FOUND = 1000  # of a search; nobody turns more pages
 _MOST_NAMES = 500
@@ -118,7 +118,7 @@ class Cards:
         """Labels by meaning; only new ones are read."""
         with self._meanings:
             if self._encoder is None:
-                from clew.labels.meaning import Encoder
+                from clew.labels.sentence_encoder import Encoder
 
                 self._encoder = Encoder()
             return by.meanings(self.bench.workspace.labels, self._encoder, atlas=self.bench.atlas)

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from clew.dictionary.dictionary import Dictionary
 from clew.features.atlas import Atlas
-from clew.features.promoted import label_of, promoted_tokens
+from clew.features.promoted_tokens import label_of, promoted_tokens
 from clew.ids import FeatureId
-from clew.labels.labels import LabelStore
+from clew.labels.store import LabelStore
 from clew.subject.subject import Subject
 
 _REMEMBERED = 200_000  # features

@@ -19,10 +19,10 @@ from pydantic import BaseModel
 
 from clew.errors import ClewError
 from clew.features.label import now
-from clew.web.refusals import BusyError, NotFoundError, disk_is_full, line_of
+from clew.web.errors import BusyError, NotFoundError, disk_is_full, line_of
+from clew.web.schema.graphs import JobKind, JobState
 from clew.web.schema.jobs import Job, Progress, Result
-from clew.web.schema.models import JobKind, JobState
-from clew.web.workbench.gate import Gate
+from clew.web.workbench.model_lock import Gate
 
 MOST_WAITING = 64
 MOST_KEPT = 200  # jobs that are over

@@ -24,7 +24,7 @@ from functools import partial
 
 from clew.features.card import Card, Context
 from clew.features.label import UNCLEAR, Label
-from clew.labels.evidence import split
+from clew.labels.context_split import split
 
 AUTHOR = "clew"
 METHOD = "agreement"

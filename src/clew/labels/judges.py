@@ -16,7 +16,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
-from clew.labels.heuristic import NEAR, UNCLEAR, plain, special
+from clew.labels.rules import NEAR, UNCLEAR, plain, special
 
 Embed = Callable[[Sequence[str]], Float[np.ndarray, "text d"]]
 """Unit vectors of texts."""

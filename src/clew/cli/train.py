@@ -12,9 +12,9 @@ import typer
 from rich.console import Console
 
 from clew.cli.common import JsonOption, aside, bar, table
-from clew.cli.estimating import estimated
-from clew.cli.live import board, interrupts, size
 from clew.cli.options import with_settings
+from clew.cli.train_estimate import estimated
+from clew.cli.training_display import board, interrupts, size
 from clew.errors import ClewError, InputError
 from clew.runs.plan import (
     NAME,
@@ -45,7 +45,7 @@ Folder = Annotated[
 ]
 
 
-@with_settings("clew.training.config:DictionaryConfig", "clew.training.source:CorpusConfig")
+@with_settings("clew.training.config:DictionaryConfig", "clew.training.corpus_config:CorpusConfig")
 def train(
     folder: Folder = None,
     kit: Annotated[
@@ -129,7 +129,7 @@ def _first(start: str, subject: Subject, plan: Plan, going_on: bool) -> Dictiona
     """The dictionary that a run begins with; a run that goes on has its weights already, and only tells of it."""
     from clew.dictionary import Dictionary
     from clew.training.checkpoint import NAME as CHECKPOINT
-    from clew.training.start import check_start, stopped
+    from clew.training.warm_start import check_start, stopped
 
     try:
         if (Path(start) / CHECKPOINT).is_file() and not (Path(start) / "dictionary").is_dir():

@@ -8,7 +8,7 @@ import numpy as np
 
 from clew.features.card import Band, Card, Context, Histogram, Places, Related, TokenWeight
 from clew.features.packing import GROUP, highest_octaves
-from clew.harvest.observe import BANDS, BOUNDS, LOW, STEPS
+from clew.harvest.counting import BANDS, BOUNDS, LOW, STEPS
 from clew.harvest.relations import LOGIT_BINS
 
 if TYPE_CHECKING:

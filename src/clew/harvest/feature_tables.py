@@ -18,8 +18,8 @@ import torch
 from clew import files
 from clew.errors import FileError, InputError, MismatchError
 from clew.features.config import HarvestConfig
-from clew.harvest import observe
-from clew.harvest.observe import BANDS, BINS, BOUNDS, NEVER, OCTAVES, STEPS, UNKNOWN, Counts, Slots
+from clew.harvest import counting as observe
+from clew.harvest.counting import BANDS, BINS, BOUNDS, NEVER, OCTAVES, STEPS, UNKNOWN, Counts, Slots
 
 SCHEMA = 1
 _SIGNED: dict[str, Any] = {"uint16": np.int16, "uint32": np.int32, "uint64": np.int64}
