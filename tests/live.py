@@ -11,8 +11,9 @@ from contextlib import ExitStack
 from typing import Any
 
 import torch
-from frozen import _PATHS
 from torch import Tensor
+
+from tests.frozen import _PATHS
 
 Change = tuple[int, int, Sequence[int], Callable[[Tensor], Tensor]]  # layer, feature, positions, new activation
 
