@@ -1,18 +1,45 @@
 // Everything the page asks of the server, typed by the server's own document. A refusal is one line for a person.
 import type {
-  ArrangementView, CompareView, FeatureList, FeatureView, FiresView, GraphEntry, GraphView, Job, JobBody, LabelView, NodeDetail,
-  ProbeView, Progress, ScoresView, StepPair, Suggestions, Tokens, Workbench,
+  ArrangementView,
+  CompareView,
+  FeatureList,
+  FeatureView,
+  FiresView,
+  GraphEntry,
+  GraphView,
+  Job,
+  JobBody,
+  LabelView,
+  NodeDetail,
+  ProbeView,
+  Progress,
+  ScoresView,
+  StepPair,
+  Suggestions,
+  Tokens,
+  Workbench,
 } from "./types";
 
 export class Refused extends Error {
-  constructor(readonly status: number, message: string, readonly body: unknown) {
+  constructor(
+    readonly status: number,
+    message: string,
+    readonly body: unknown,
+  ) {
     super(message);
   }
 }
 
 type Query = Record<string, string | number | boolean | null | undefined>;
 
-async function ask<T>(method: string, path: string, query: Query = {}, body?: unknown, signal?: AbortSignal, keepalive = false): Promise<T> {
+async function ask<T>(
+  method: string,
+  path: string,
+  query: Query = {},
+  body?: unknown,
+  signal?: AbortSignal,
+  keepalive = false,
+): Promise<T> {
   const said = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) {
     if (value !== null && value !== undefined && value !== "") said.set(name, String(value));
@@ -21,7 +48,13 @@ async function ask<T>(method: string, path: string, query: Query = {}, body?: un
   const headers: Record<string, string> = body === undefined ? {} : { "Content-Type": "application/json" };
   let answer: Response;
   try {
-    answer = await fetch(address, { method, headers, body: body === undefined ? null : JSON.stringify(body), signal: signal ?? null, keepalive });
+    answer = await fetch(address, {
+      method,
+      headers,
+      body: body === undefined ? null : JSON.stringify(body),
+      signal: signal ?? null,
+      keepalive,
+    });
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
     throw new Refused(0, "the server does not answer: is `clew serve` still running?", null);
@@ -38,7 +71,10 @@ async function read<T>(answer: Response): Promise<T> {
     value = null;
   }
   if (answer.ok) return value as T;
-  const said = value && typeof value === "object" && "error" in value ? String(value.error) : `the server answered ${answer.status}`;
+  const said =
+    value && typeof value === "object" && "error" in value
+      ? String(value.error)
+      : `the server answered ${answer.status}`;
   throw new Refused(answer.status, said, value);
 }
 
@@ -71,7 +107,8 @@ export const api = {
   },
   compare: (a: string, b: string) => ask<CompareView>("POST", "compare", {}, { a, b }),
   features: (query: Query, signal?: AbortSignal) => ask<FeatureList>("GET", "features", query, undefined, signal),
-  fires: (text: string, max_density: number, top = 5) => ask<FiresView>("POST", "features/fires", {}, { text, max_density, top }),
+  fires: (text: string, max_density: number, top = 5) =>
+    ask<FiresView>("POST", "features/fires", {}, { text, max_density, top }),
   feature: (id: string) => ask<FeatureView>("GET", `features/${part(id)}`),
   probe: (id: string, text: string) => ask<ProbeView>("POST", `features/${part(id)}/test`, {}, { text }),
   /** `after` is the author's label that this one was begun after, 0 for none: another one since is refused with 409. */
@@ -100,7 +137,8 @@ export async function follow(id: string, heard: Heard): Promise<Job> {
     const fresh = (step: StepPair) => ++told > steps && ((steps = told), heard.step?.(step));
     const job = (await listen(id, { ...heard, step: fresh })) ?? (await askAfter(id));
     if (job.state === "done") return job;
-    if (job.state === "failed" || job.state === "cancelled") throw new Refused(0, job.error ?? `the job was ${job.state}`, job);
+    if (job.state === "failed" || job.state === "cancelled")
+      throw new Refused(0, job.error ?? `the job was ${job.state}`, job);
     await pause(WAITS[0]!);
   }
 }
@@ -124,7 +162,12 @@ async function askAfter(id: string): Promise<Job> {
     try {
       return await api.job(id);
     } catch (error) {
-      if (error instanceof Refused && error.status === 404) throw new Refused(404, "this server knows no such work any more: it was started again, or the address is from elsewhere", null);
+      if (error instanceof Refused && error.status === 404)
+        throw new Refused(
+          404,
+          "this server knows no such work any more: it was started again, or the address is from elsewhere",
+          null,
+        );
       if (!(error instanceof Refused) || error.status !== 0) throw error;
     }
   }

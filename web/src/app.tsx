@@ -12,7 +12,13 @@ import { Features } from "./views/features";
 import { Help } from "./views/help";
 import { Trace } from "./views/trace";
 
-const PLACES: [View, string][] = [["trace", "Trace"], ["edit", "Edit"], ["compare", "Compare"], ["features", "Features"], ["guide", "Guide"]];
+const PLACES: [View, string][] = [
+  ["trace", "Trace"],
+  ["edit", "Edit"],
+  ["compare", "Compare"],
+  ["features", "Features"],
+  ["guide", "Guide"],
+];
 
 export function App() {
   const { view, id } = route.value;
@@ -20,7 +26,13 @@ export function App() {
   useLayoutEffect(() => main.current?.scrollTo(0, 0), [view, id]); // every view begins at its top
   return (
     <>
-      <a class="skip" href="#main" onClick={(event) => (event.preventDefault(), document.getElementById("main")?.focus())}>Skip to the view</a>
+      <a
+        class="skip"
+        href="#main"
+        onClick={(event) => (event.preventDefault(), document.getElementById("main")?.focus())}
+      >
+        Skip to the view
+      </a>
       <header class="top">
         <a class="brand" href="#/trace" aria-label="Clew, start">
           <svg viewBox="0 0 32 32" width="24" height="24" aria-hidden="true">
@@ -30,11 +42,31 @@ export function App() {
           <span>Clew</span>
         </a>
         {!embedded && <Places view={view} />}
-        {embedded && view === "feature" && <nav aria-label="Views"><a href="#/trace">Graph</a></nav>}
+        {embedded && view === "feature" && (
+          <nav aria-label="Views">
+            <a href="#/trace">Graph</a>
+          </nav>
+        )}
         <span class="grow" />
         <span class="kit">{kitLine()}</span>
-        <button type="button" class="icon" aria-label={dark.value ? "Switch to light" : "Switch to dark"} title="Light or dark (t)" onClick={switchTheme}>◐</button>
-        <button type="button" class="icon" aria-label="Help and keys" title="Help (?)" onClick={() => (helping.value = true)}>?</button>
+        <button
+          type="button"
+          class="icon"
+          aria-label={dark.value ? "Switch to light" : "Switch to dark"}
+          title="Light or dark (t)"
+          onClick={switchTheme}
+        >
+          ◐
+        </button>
+        <button
+          type="button"
+          class="icon"
+          aria-label="Help and keys"
+          title="Help (?)"
+          onClick={() => (helping.value = true)}
+        >
+          ?
+        </button>
       </header>
       <main id="main" ref={main} tabIndex={-1}>
         {view === "trace" && <Trace />}
@@ -50,12 +82,20 @@ export function App() {
         {notices.value.map((each) => (
           <p key={each.id} class={each.kind}>
             {each.text}{" "}
-            {each.act && <button type="button" class="link" onClick={() => (dismiss(each.id), each.act!.run())}>{each.act.name}</button>}
-            <button type="button" class="close" aria-label="Dismiss" onClick={() => dismiss(each.id)}>✕</button>
+            {each.act && (
+              <button type="button" class="link" onClick={() => (dismiss(each.id), each.act!.run())}>
+                {each.act.name}
+              </button>
+            )}
+            <button type="button" class="close" aria-label="Dismiss" onClick={() => dismiss(each.id)}>
+              ✕
+            </button>
           </p>
         ))}
       </div>
-      <div class="unseen" aria-live="polite">{spoken.value}</div>
+      <div class="unseen" aria-live="polite">
+        {spoken.value}
+      </div>
     </>
   );
 }
@@ -67,7 +107,11 @@ function Places({ view }: { view: View }) {
       {PLACES.map(([name, title]) => {
         const here = view === name || (name === "features" && view === "feature");
         const to = name === "trace" ? write({ view: name, id: graphId.value, query: {} }) : again(name);
-        return <a key={name} href={to} aria-current={here ? "page" : undefined}>{title}</a>;
+        return (
+          <a key={name} href={to} aria-current={here ? "page" : undefined}>
+            {title}
+          </a>
+        );
       })}
     </nav>
   );

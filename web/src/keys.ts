@@ -7,7 +7,20 @@ import { labelling } from "./state/cards";
 import { addFeature, editChosen } from "./state/edit";
 import { back, go, route } from "./state/route";
 import {
-  choose, chosen, describe, graphId, groupChosen, hovered, path, pinChosen, primaryMark, query, redoChange, scene, undoChange, zoom,
+  choose,
+  chosen,
+  describe,
+  graphId,
+  groupChosen,
+  hovered,
+  path,
+  pinChosen,
+  primaryMark,
+  query,
+  redoChange,
+  scene,
+  undoChange,
+  zoom,
 } from "./state/trace";
 import { laid } from "./views/link_graph";
 import { labelChosen } from "./views/node_panel";
@@ -36,7 +49,9 @@ function step(direction: "left" | "right" | "up" | "down"): void {
 /** Outputs first, then everything by influence. */
 function stepByInfluence(by: number): void {
   const marks = scene.peek()?.marks ?? [];
-  const order = [...marks].sort((a, b) => Number(b.kind === "target") - Number(a.kind === "target") || b.influence - a.influence);
+  const order = [...marks].sort(
+    (a, b) => Number(b.kind === "target") - Number(a.kind === "target") || b.influence - a.influence,
+  );
   const from = cursor();
   const place = from ? order.indexOf(from) : -1;
   moveTo(order[Math.max(0, Math.min(order.length - 1, place + by))]);
@@ -44,7 +59,9 @@ function stepByInfluence(by: number): void {
 
 function follow(end: "from" | "to"): void {
   const mark = primaryMark.peek();
-  const links = mark?.links.filter((link) => link[end] !== mark).sort((a, b) => Math.abs(b.weight) - Math.abs(a.weight));
+  const links = mark?.links
+    .filter((link) => link[end] !== mark)
+    .sort((a, b) => Math.abs(b.weight) - Math.abs(a.weight));
   const next = links?.[0]?.[end];
   if (next) {
     choose(next.key);
@@ -72,17 +89,34 @@ function leave(): void {
 }
 
 const TRACE: Keys = {
-  ArrowLeft: () => step("left"), ArrowRight: () => step("right"), ArrowUp: () => step("up"), ArrowDown: () => step("down"),
-  j: () => stepByInfluence(1), k: () => stepByInfluence(-1), Enter: take, " ": take,
-  i: () => follow("from"), o: () => follow("to"),
-  p: withCursor(pinChosen), g: withCursor(groupChosen), e: withCursor(editChosen), l: withCursor(labelChosen),
-  u: undoChange, U: redoChange, Escape: leave,
-  "+": () => (zoom.value = Math.min(3, zoom.peek() * 1.2)), "-": () => (zoom.value = Math.max(0.5, zoom.peek() / 1.2)),
+  ArrowLeft: () => step("left"),
+  ArrowRight: () => step("right"),
+  ArrowUp: () => step("up"),
+  ArrowDown: () => step("down"),
+  j: () => stepByInfluence(1),
+  k: () => stepByInfluence(-1),
+  Enter: take,
+  " ": take,
+  i: () => follow("from"),
+  o: () => follow("to"),
+  p: withCursor(pinChosen),
+  g: withCursor(groupChosen),
+  e: withCursor(editChosen),
+  l: withCursor(labelChosen),
+  u: undoChange,
+  U: redoChange,
+  Escape: leave,
+  "+": () => (zoom.value = Math.min(3, zoom.peek() * 1.2)),
+  "-": () => (zoom.value = Math.max(0.5, zoom.peek() / 1.2)),
 };
 
 /** In lists j and k move from row to row; Enter is the row's own. */
 function stepRow(by: number): void {
-  const rows = [...document.querySelectorAll<HTMLElement>("main button.row, main .changerow, main .comparerow, main tbody button.link")];
+  const rows = [
+    ...document.querySelectorAll<HTMLElement>(
+      "main button.row, main .changerow, main .comparerow, main tbody button.link",
+    ),
+  ];
   const place = rows.indexOf(document.activeElement as HTMLElement);
   const next = rows[Math.max(0, Math.min(rows.length - 1, place + by))];
   next?.focus();
@@ -90,10 +124,22 @@ function stepRow(by: number): void {
 }
 
 const LISTS: Keys = {
-  j: () => stepRow(1), k: () => stepRow(-1), ArrowDown: () => stepRow(1), ArrowUp: () => stepRow(-1),
-  l: () => { if (route.peek().view === "feature" && !embedded) labelling.value = route.peek().id; },
-  e: () => { if (route.peek().view === "feature" && !embedded) { addFeature(route.peek().id); go("edit"); } },
-  Escape: () => { if (route.peek().view === "feature") back(graphId.peek() ? "trace" : "features", graphId.peek()); },
+  j: () => stepRow(1),
+  k: () => stepRow(-1),
+  ArrowDown: () => stepRow(1),
+  ArrowUp: () => stepRow(-1),
+  l: () => {
+    if (route.peek().view === "feature" && !embedded) labelling.value = route.peek().id;
+  },
+  e: () => {
+    if (route.peek().view === "feature" && !embedded) {
+      addFeature(route.peek().id);
+      go("edit");
+    }
+  },
+  Escape: () => {
+    if (route.peek().view === "feature") back(graphId.peek() ? "trace" : "features", graphId.peek());
+  },
 };
 
 const EVERYWHERE: Keys = {
@@ -111,7 +157,12 @@ function typing(target: EventTarget | null): boolean {
 export function listen(): void {
   document.addEventListener("keydown", (event) => {
     if (helping.peek() || event.defaultPrevented) return;
-    if ((event.ctrlKey || event.metaKey) && meant(event).toLowerCase() === "z" && route.peek().view === "trace" && !typing(event.target)) {
+    if (
+      (event.ctrlKey || event.metaKey) &&
+      meant(event).toLowerCase() === "z" &&
+      route.peek().view === "trace" &&
+      !typing(event.target)
+    ) {
       event.preventDefault();
       return event.shiftKey ? redoChange() : undoChange();
     }

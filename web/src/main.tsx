@@ -13,7 +13,14 @@ import "./style/base.css";
 import "./style/trace.css";
 import "./style/views.css";
 
-const TITLES = { trace: "Trace", edit: "Edit", compare: "Compare", features: "Features", feature: "Feature", guide: "Guide" } as const;
+const TITLES = {
+  trace: "Trace",
+  edit: "Edit",
+  compare: "Compare",
+  features: "Features",
+  feature: "Feature",
+  guide: "Guide",
+} as const;
 
 keepState();
 keepEdits();

@@ -46,4 +46,7 @@ export type EditBody = Schemas["EditBody"];
 export type JobBody = Schemas["TraceBody"] | Schemas["EffectBody"] | Schemas["GenerateBody"] | Schemas["AuditBody"];
 
 /** What an exported file carries in place of a server. */
-export type Embedded = Omit<Schemas["Embedded"], "graph" | "nodes"> & { graph: GraphView; nodes: Record<string, NodeDetail> };
+export type Embedded = Omit<Schemas["Embedded"], "graph" | "nodes"> & {
+  graph: GraphView;
+  nodes: Record<string, NodeDetail>;
+};

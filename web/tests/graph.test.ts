@@ -10,9 +10,22 @@ import { makeScene } from "../src/model/scene";
 import { view } from "./fixtures";
 
 const ALL = { errors: true, pinnedOnly: false, node: 1, edge: 1 };
-const name = (node: { label?: string | null; id: string }) => ({ text: node.label || node.id, named: Boolean(node.label) });
+const name = (node: { label?: string | null; id: string }) => ({
+  text: node.label || node.id,
+  named: Boolean(node.label),
+});
 const measure = (text: string) => 8 * text.length;
-const room = { width: 600, height: 400, zoom: 1, labels: true, folds: [], measure, moved: {}, token: () => "tok", strongest: 0.5 };
+const room = {
+  width: 600,
+  height: 400,
+  zoom: 1,
+  labels: true,
+  folds: [],
+  measure,
+  moved: {},
+  token: () => "tok",
+  strongest: 0.5,
+};
 
 describe("the graph", () => {
   const graph = readGraph(view());
@@ -39,11 +52,30 @@ describe("the graph", () => {
 describe("what the thresholds cut", () => {
   it("comes back with its edges to what is shown, once, and with their shares", () => {
     const link = { label: "", label_kind: "" as const, influence: 0, shown: true };
-    const node = { id: "L0/9@0", kind: "feature" as const, position: 0, layer: 0, influence: 0.01, held: 0.99, error: 0, lost: 0, offsets: [0, 0, 0, 0], mass: 4 };
+    const node = {
+      id: "L0/9@0",
+      kind: "feature" as const,
+      position: 0,
+      layer: 0,
+      influence: 0.01,
+      held: 0.99,
+      error: 0,
+      lost: 0,
+      offsets: [0, 0, 0, 0],
+      mass: 4,
+    };
     const detail = {
-      node, shown: false, n_inputs: 1, n_outputs: 2, paths: [], left_out: [],
+      node,
+      shown: false,
+      n_inputs: 1,
+      n_outputs: 2,
+      paths: [],
+      left_out: [],
       inputs: [{ ...link, id: "T@0", weight: 4, share: 1 }],
-      outputs: [{ ...link, id: "L1/3@1", weight: -1, share: -0.25 }, { ...link, id: "L7/7@1", weight: 9, share: 1 }],
+      outputs: [
+        { ...link, id: "L1/3@1", weight: -1, share: -0.25 },
+        { ...link, id: "L7/7@1", weight: 9, share: 1 },
+      ],
     };
     const graph = readGraph(withNodes(view(), [detail, detail]));
     const found = graph.byId.get("L0/9@0")!;
@@ -72,7 +104,9 @@ describe("the scene", () => {
   });
 
   it("leaves out what the threshold cuts and errors when asked, but never what is pinned", () => {
-    const keys = (arranged = EMPTY, filters = {}) => [...makeScene(graph, arranged, { ...ALL, ...filters }, name).byKey.keys()];
+    const keys = (arranged = EMPTY, filters = {}) => [
+      ...makeScene(graph, arranged, { ...ALL, ...filters }, name).byKey.keys(),
+    ];
     expect(keys(EMPTY, { node: 0.8 })).not.toContain("L1/3@1");
     expect(keys(togglePin(EMPTY, "L1/3@1"), { node: 0.8 })).toContain("L1/3@1");
     expect(keys(EMPTY, { errors: false })).not.toContain("E1@1");
@@ -82,9 +116,18 @@ describe("the scene", () => {
   it("lights a mark's links with both signs, a path's own links, and nothing else", () => {
     const scene = makeScene(graph, EMPTY, ALL, name);
     const one = light(scene, { hovered: "L1/3@1", chosen: [], path: null, found: null });
-    expect([...one.marks].map(([mark, sign]) => [mark.key, sign])).toEqual([["L0/1@0", 1], ["L0/2@1", -1], ["O0@1", 1], ["L1/3@1", 0]]);
+    expect([...one.marks].map(([mark, sign]) => [mark.key, sign])).toEqual([
+      ["L0/1@0", 1],
+      ["L0/2@1", -1],
+      ["O0@1", 1],
+      ["L1/3@1", 0],
+    ]);
     const path = light(scene, { hovered: null, chosen: [], path: view().paths[0]!.nodes, found: null });
-    expect(path.links.map((link) => `${link.from.key}>${link.to.key}`)).toEqual(["T@0>L0/1@0", "L0/1@0>L1/3@1", "L1/3@1>O0@1"]);
+    expect(path.links.map((link) => `${link.from.key}>${link.to.key}`)).toEqual([
+      "T@0>L0/1@0",
+      "L0/1@0>L1/3@1",
+      "L1/3@1>O0@1",
+    ]);
     expect(light(scene, { hovered: null, chosen: [], path: null, found: null }).marks.size).toBe(0);
   });
 
@@ -99,7 +142,10 @@ describe("the scene", () => {
 
 describe("label groups", () => {
   const graph = readGraph(view());
-  const same = (node: { label?: string | null; id: string }) => ({ text: node.id === "L1/3@1" ? "Alpha " : node.label || node.id, named: true });
+  const same = (node: { label?: string | null; id: string }) => ({
+    text: node.id === "L1/3@1" ? "Alpha " : node.label || node.id,
+    named: true,
+  });
 
   it("are what was grouped and equal labels, each with a hue and a letter; all else has none", () => {
     const arranged = group(EMPTY, ["L0/2@1", "E1@1"], "by hand");

@@ -35,7 +35,10 @@ function server(lines: Line[], answers: (Response | "gone")[]): void {
 const answer = (value: unknown, status = 200) => new Response(JSON.stringify(value), { status });
 
 async function followed(heard: number[] = []) {
-  const end = follow("j", { step: ({ default: each }) => heard.push(each!.token_id) }).then((each) => each.state, (error: Error) => error.message);
+  const end = follow("j", { step: ({ default: each }) => heard.push(each!.token_id) }).then(
+    (each) => each.state,
+    (error: Error) => error.message,
+  );
   await vi.runAllTimersAsync();
   return end;
 }
@@ -49,7 +52,12 @@ describe("following a job", () => {
 
   it("goes on over a broken line, and hears no step twice", async () => {
     const first: Line = (tell) => (tell("step", step(1)), tell("step", step(2)), tell("error"));
-    const second: Line = (tell) => (tell("step", step(1)), tell("step", step(2)), tell("step", step(3)), tell("end", job("done")));
+    const second: Line = (tell) => (
+      tell("step", step(1)),
+      tell("step", step(2)),
+      tell("step", step(3)),
+      tell("end", job("done"))
+    );
     server([first, second], [answer(job("running"))]);
     const heard: number[] = [];
     expect(await followed(heard)).toBe("done");
@@ -72,7 +80,12 @@ describe("following a job", () => {
 });
 
 describe("an atlas that was harvested", () => {
-  const harvest = (atlas: string, used: boolean) => ({ ...job("done"), kind: "harvest", result: { kind: "harvest", atlas, features: 4, dead: 1, positions: 500, used } }) as unknown as Job;
+  const harvest = (atlas: string, used: boolean) =>
+    ({
+      ...job("done"),
+      kind: "harvest",
+      result: { kind: "harvest", atlas, features: 4, dead: 1, positions: 500, used },
+    }) as unknown as Job;
   const other = { ...job("running"), kind: "trace" } as unknown as Job;
 
   it("is told of when it is the last and not used, whatever was asked since", () => {

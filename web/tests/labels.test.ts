@@ -6,21 +6,50 @@ import { author } from "../src/state/app";
 import { cards, writeLabel } from "../src/state/cards";
 import type { FeatureView, LabelView } from "../src/types";
 
-const label = (id: number, text: string, by = "ann", more: Partial<LabelView> = {}): LabelView =>
-  ({ id, feature: "L0/1", text, kind: "person", author: by, method: "", note: "", date: "", current: true, replaced: false, scores: [], ...more });
+const label = (id: number, text: string, by = "ann", more: Partial<LabelView> = {}): LabelView => ({
+  id,
+  feature: "L0/1",
+  text,
+  kind: "person",
+  author: by,
+  method: "",
+  note: "",
+  date: "",
+  current: true,
+  replaced: false,
+  scores: [],
+  ...more,
+});
 
-const card = (labels: LabelView[]): FeatureView => ({ feature: "L0/1", name: "", name_kind: "", reads: 0, writes: [], card: null, labels });
+const card = (labels: LabelView[]): FeatureView => ({
+  feature: "L0/1",
+  name: "",
+  name_kind: "",
+  reads: 0,
+  writes: [],
+  card: null,
+  labels,
+});
 
 describe("a person's own label", () => {
   it("is their current one: no earlier one, nobody else's, no model's", () => {
-    const labels = [label(4, "by another", "bob"), label(3, "by a model", "ann", { kind: "model" }), label(2, "now"), label(1, "before", "ann", { current: false, replaced: true })];
+    const labels = [
+      label(4, "by another", "bob"),
+      label(3, "by a model", "ann", { kind: "model" }),
+      label(2, "now"),
+      label(1, "before", "ann", { current: false, replaced: true }),
+    ];
     expect(ownLabel(labels, "ann")!.text).toBe("now");
     expect(ownLabel(labels.slice(3), "ann")).toBeUndefined();
   });
 
   it("replaces what its author said before, and leaves others alone", () => {
     const after = withLabel([label(2, "theirs", "bob"), label(1, "before")], label(3, "now"));
-    expect(after.map((each) => [each.text, each.current, each.replaced])).toEqual([["now", true, false], ["theirs", true, false], ["before", false, true]]);
+    expect(after.map((each) => [each.text, each.current, each.replaced])).toEqual([
+      ["now", true, false],
+      ["theirs", true, false],
+      ["before", false, true],
+    ]);
   });
 });
 
@@ -43,13 +72,24 @@ describe("writing a label", () => {
     author.value = "ann";
     cards.value = new Map([["L0/1", card([label(4, "old")])]]);
     const theirs = label(5, "theirs");
-    const sent = server([[409, { error: "elsewhere", newest: theirs }], [409, { error: "withdrawn", newest: null }], [201, label(6, "mine")]], card([label(6, "mine")]));
+    const sent = server(
+      [
+        [409, { error: "elsewhere", newest: theirs }],
+        [409, { error: "withdrawn", newest: null }],
+        [201, label(6, "mine")],
+      ],
+      card([label(6, "mine")]),
+    );
     const told = await writeLabel("L0/1", " mine ");
     expect(told).toEqual({ author: "ann", newest: theirs });
     const again = await writeLabel("L0/1", "mine", told);
     expect(again).toEqual({ author: "ann", newest: null });
     expect(await writeLabel("L0/1", "mine", again)).toBeNull();
-    expect(sent.map((each) => [each.text, each.after])).toEqual([["mine", 4], ["mine", 5], ["mine", 0]]);
+    expect(sent.map((each) => [each.text, each.after])).toEqual([
+      ["mine", 4],
+      ["mine", 5],
+      ["mine", 0],
+    ]);
   });
 
   it("under another name takes nothing from what the first was told", async () => {
@@ -61,6 +101,9 @@ describe("writing a label", () => {
   });
 
   it("is told in both languages with the words of the other tab", () => {
-    expect([CHANGED.en.now("x"), CHANGED.ru.now("x")]).toEqual([expect.stringContaining("“x”"), expect.stringContaining("«x»")]);
+    expect([CHANGED.en.now("x"), CHANGED.ru.now("x")]).toEqual([
+      expect.stringContaining("“x”"),
+      expect.stringContaining("«x»"),
+    ]);
   });
 });

@@ -5,8 +5,19 @@ import { entries, removeGraph } from "../src/state/prompting";
 import { graphId } from "../src/state/trace";
 import type { GraphEntry } from "../src/types";
 
-const entry = (id: string): GraphEntry =>
-  ({ id, date: "", origin: "trace", prompt: "a b", tokens: ["a", " b"], top: null, n_nodes: 8, scores: { replacement: 1, completeness: 1 }, subject: "s", dictionary: "d", of_kit: true });
+const entry = (id: string): GraphEntry => ({
+  id,
+  date: "",
+  origin: "trace",
+  prompt: "a b",
+  tokens: ["a", " b"],
+  top: null,
+  n_nodes: 8,
+  scores: { replacement: 1, completeness: 1 },
+  subject: "s",
+  dictionary: "d",
+  of_kit: true,
+});
 
 /** A workspace of graphs; it remembers what was asked, and restores what it removed unless it was started again. */
 function server(forgets = false): string[] {
@@ -14,9 +25,12 @@ function server(forgets = false): string[] {
   vi.stubGlobal("fetch", async (address: string, { method }: RequestInit) => {
     asked.push(`${method} ${address}`);
     if (method === "DELETE") kept.delete("g");
-    if (method === "POST" && forgets) return new Response(JSON.stringify({ error: "nothing to bring back" }), { status: 404 });
+    if (method === "POST" && forgets)
+      return new Response(JSON.stringify({ error: "nothing to bring back" }), { status: 404 });
     if (method === "POST") kept.add("g");
-    return new Response(JSON.stringify(method === "GET" ? { total: kept.size, graphs: [...kept].map(entry) } : entry("g")));
+    return new Response(
+      JSON.stringify(method === "GET" ? { total: kept.size, graphs: [...kept].map(entry) } : entry("g")),
+    );
   });
   return asked;
 }

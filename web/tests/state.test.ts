@@ -1,6 +1,24 @@
 // What a person did: undo gives it back, two tabs keep both, the address carries it.
 import { describe, expect, it } from "vitest";
-import { EMPTY, adopt, addToGroup, group, groupOf, isArrangement, merge, move, readGroups, readMoved, rechosen, rename, same, togglePin, ungroup, writeGroups, writeMoved } from "../src/model/arrange";
+import {
+  EMPTY,
+  adopt,
+  addToGroup,
+  group,
+  groupOf,
+  isArrangement,
+  merge,
+  move,
+  readGroups,
+  readMoved,
+  rechosen,
+  rename,
+  same,
+  togglePin,
+  ungroup,
+  writeGroups,
+  writeMoved,
+} from "../src/model/arrange";
 import { bodyOf, clampable, onlyGenerated, positionsOf, readEdits, writeEdits } from "../src/model/edits";
 import { begin, read, record, redo, replace, undo, write as kept } from "../src/model/history";
 import { meant } from "../src/model/keyboard";
@@ -43,7 +61,13 @@ describe("undo after a reload", () => {
   });
 
   it("begins anew where another tab went on, or where what is kept is none of ours", () => {
-    for (const [said, present] of [[text, more], ["", pinned], ["[]", pinned], ["{", pinned], ["null", pinned]] as const) {
+    for (const [said, present] of [
+      [text, more],
+      ["", pinned],
+      ["[]", pinned],
+      ["{", pinned],
+      ["null", pinned],
+    ] as const) {
       expect(read(said, present, isArrangement, same)).toEqual(begin(present));
     }
     const odd = JSON.stringify({ past: [3], present: pinned, future: [] });
@@ -109,7 +133,10 @@ describe("arranging", () => {
   it("writes groups into the address and reads the same back", () => {
     const made = group(group(EMPTY, ["L0/1@0", "E2@1"], "two | of ~ them"), ["L1/3@1"], "столица");
     const again = readGroups(writeGroups(made.groups));
-    expect(again.map((each) => [each.name, ...each.nodes])).toEqual([["two   of   them", "L0/1@0", "E2@1"], ["столица", "L1/3@1"]]);
+    expect(again.map((each) => [each.name, ...each.nodes])).toEqual([
+      ["two   of   them", "L0/1@0", "E2@1"],
+      ["столица", "L1/3@1"],
+    ]);
     expect(readGroups("")).toEqual([]);
   });
 });
@@ -133,13 +160,24 @@ describe("the keyboard", () => {
   });
 
   it("means what is written where that is Latin, whatever the layout", () => {
-    expect([press("l", "KeyP"), press("-", "Slash"), press("Enter", "Enter"), press(".", "Period")]).toEqual(["l", "-", "Enter", "."]);
+    expect([press("l", "KeyP"), press("-", "Slash"), press("Enter", "Enter"), press(".", "Period")]).toEqual([
+      "l",
+      "-",
+      "Enter",
+      ".",
+    ]);
   });
 });
 
 describe("a menu", () => {
   it("is walked by arrows from its button to its last line and back to the first, and leaves other keys alone", () => {
-    expect([stepIn("ArrowDown", -1, 3), stepIn("ArrowDown", 2, 3), stepIn("ArrowUp", 0, 3), stepIn("End", 0, 3), stepIn("Home", 2, 3)]).toEqual([0, 2, 0, 2, 0]);
+    expect([
+      stepIn("ArrowDown", -1, 3),
+      stepIn("ArrowDown", 2, 3),
+      stepIn("ArrowUp", 0, 3),
+      stepIn("End", 0, 3),
+      stepIn("Home", 2, 3),
+    ]).toEqual([0, 2, 0, 2, 0]);
     expect([stepIn("ArrowRight", 0, 3), stepIn("Enter", 0, 3)]).toEqual([null, null]);
   });
 });
@@ -160,14 +198,19 @@ describe("the address", () => {
     const routes: Route[] = [
       { view: "trace" as const, id: "abc", query: { node: "0.8", sel: "L3/1207@4", groups: "a b~L0/1@2|в&=?#~E1@1" } },
       { view: "feature" as const, id: "L3/1207", query: { at: "1.5" } },
-      { view: "edit" as const, id: "", query: { prompt: "100% of “it” + more & so?", edits: "scale L3/1207@4=2;ablate L2/9@all" } },
+      {
+        view: "edit" as const,
+        id: "",
+        query: { prompt: "100% of “it” + more & so?", edits: "scale L3/1207@4=2;ablate L2/9@all" },
+      },
       { view: "compare" as const, id: "", query: {} },
     ];
     for (const route of routes) expect(parse(write(route))).toEqual(route);
   });
 
   it("takes anything for an address and never fails", () => {
-    for (const hash of ["", "#", "#/", "#/nowhere/x?y", "#/trace/%E0%A4%A?node=%", "#a=b"]) expect(parse(hash).view).toBeTypeOf("string");
+    for (const hash of ["", "#", "#/", "#/nowhere/x?y", "#/trace/%E0%A4%A?node=%", "#a=b"])
+      expect(parse(hash).view).toBeTypeOf("string");
     expect(write(parse("#/trace/abc?sel=L3/1207@4"))).toBe("#/trace/abc?sel=L3/1207@4");
   });
 });
@@ -184,8 +227,14 @@ describe("edits", () => {
   });
 
   it("become what the server takes", () => {
-    expect(bodyOf({ verb: "set", feature: "L1/2", strength: 3, positions: "4,2" })).toMatchObject({ positions: [4, 2], strength: 3 });
-    expect(bodyOf({ verb: "ablate", feature: "L1/2", strength: 3, positions: "generated" })).toMatchObject({ positions: "generated", strength: 0 });
+    expect(bodyOf({ verb: "set", feature: "L1/2", strength: 3, positions: "4,2" })).toMatchObject({
+      positions: [4, 2],
+      strength: 3,
+    });
+    expect(bodyOf({ verb: "ablate", feature: "L1/2", strength: 3, positions: "generated" })).toMatchObject({
+      positions: "generated",
+      strength: 0,
+    });
   });
 
   it("are refused at positions that say none, never done somewhere else", () => {
@@ -199,12 +248,21 @@ describe("edits", () => {
 
   it("know when none of them acts on the prompt", () => {
     const at = (positions: string) => ({ verb: "ablate" as const, feature: "L1/2", strength: 0, positions });
-    expect([onlyGenerated([at("generated")]), onlyGenerated([at("generated"), at("4")]), onlyGenerated([at("all")])]).toEqual([true, false, false]);
+    expect([
+      onlyGenerated([at("generated")]),
+      onlyGenerated([at("generated"), at("4")]),
+      onlyGenerated([at("all")]),
+    ]).toEqual([true, false, false]);
   });
 });
 
 describe("the last clamped layer", () => {
-  const edit = (feature: string, verb: "ablate" | "steer" = "ablate") => ({ verb, feature, strength: 0, positions: "all" });
+  const edit = (feature: string, verb: "ablate" | "steer" = "ablate") => ({
+    verb,
+    feature,
+    strength: 0,
+    positions: "all",
+  });
   const kit = { dictionary_kind: "clt", n_layers: 4, writes: { 0: [0, 1, 2, 3], 1: [2, 3], 2: [2, 3] } };
 
   it("can be any from the first that every edited feature has written to", () => {
@@ -222,13 +280,22 @@ describe("the last clamped layer", () => {
 describe("writing", () => {
   it("shows leading spaces and line breaks of tokens", () => {
     expect([" Paris", "a b", "\n", "", "  x "].map(shown)).toEqual(["·Paris", "a b", "⏎", "∅", "··x·"]);
-    expect(parts(" Paris")).toEqual([{ text: "·", space: true }, { text: "Paris", space: false }]);
+    expect(parts(" Paris")).toEqual([
+      { text: "·", space: true },
+      { text: "Paris", space: false },
+    ]);
     expect(parts("·x")).toEqual([{ text: "·x", space: false }]);
   });
 
   it("writes numbers with a true minus and as many digits as help", () => {
     expect([0.5, 0.00001, -0.1234, 1, null].map(percent)).toEqual(["50.0 %", "<0.1 %", "−12.3 %", "100 %", "–"]);
-    expect([0.5, -0.003, 0.0001, -0.0001, 0].map(points)).toEqual(["+50.0 pp", "−0.3 pp", "<0.1 pp", "<0.1 pp", "0 pp"]);
+    expect([0.5, -0.003, 0.0001, -0.0001, 0].map(points)).toEqual([
+      "+50.0 pp",
+      "−0.3 pp",
+      "<0.1 pp",
+      "<0.1 pp",
+      "0 pp",
+    ]);
     expect([1.234, -12.34, 123.4, 0.0001, null].map(amount)).toEqual(["1.23", "−12.3", "123", "1.0e−4", "–"]);
     expect([2, -2, 0].map(signed)).toEqual(["+2.00", "−2.00", "0.000"]);
     expect([0, 0.02, 0.0005, 0.00003].map(density)).toEqual(["0 %", "2.0 %", "0.05 %", "3·10⁻³ %"]);
@@ -252,7 +319,20 @@ describe("axes", () => {
 
 describe("comparing", () => {
   it("gives aligned tokens one column and every other token its own", () => {
-    expect(alignedColumns(3, 2, [[0, 0], [2, 1]])).toEqual([[0, 0], [1, null], [2, 1]]);
-    expect(alignedColumns(1, 2, [])).toEqual([[0, null], [null, 0], [null, 1]]);
+    expect(
+      alignedColumns(3, 2, [
+        [0, 0],
+        [2, 1],
+      ]),
+    ).toEqual([
+      [0, 0],
+      [1, null],
+      [2, 1],
+    ]);
+    expect(alignedColumns(1, 2, [])).toEqual([
+      [0, null],
+      [null, 0],
+      [null, 1],
+    ]);
   });
 });

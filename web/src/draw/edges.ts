@@ -23,7 +23,14 @@ function edge(mark: Mark): number {
 
 const CLEAR = [0.3, 0.5, 0.75, 1];
 
-export function drawLinks(pen: CanvasRenderingContext2D, links: readonly Link[], colours: Palette, scale: number, strength: number, fade = true): void {
+export function drawLinks(
+  pen: CanvasRenderingContext2D,
+  links: readonly Link[],
+  colours: Palette,
+  scale: number,
+  strength: number,
+  fade = true,
+): void {
   const batches = new Map<number, Link[]>();
   for (const link of links) {
     const level = Math.min(7, Math.floor(8 * Math.sqrt(Math.min(1, Math.abs(link.share)))));

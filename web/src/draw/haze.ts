@@ -6,7 +6,14 @@ import type { Palette } from "./palette";
 
 const FULL = 255 * 16;
 
-export function drawHaze(pen: CanvasRenderingContext2D, links: readonly Link[], colours: Palette, width: number, height: number, strength: number): void {
+export function drawHaze(
+  pen: CanvasRenderingContext2D,
+  links: readonly Link[],
+  colours: Palette,
+  width: number,
+  height: number,
+  strength: number,
+): void {
   const cell = links.length > 20_000 ? 3 : 2; // pixels of the plot
   const [columns, rows] = [Math.ceil(width / cell), Math.ceil(height / cell)];
   const [plus, minus] = [new Uint16Array(columns * rows), new Uint16Array(columns * rows)];
@@ -59,7 +66,12 @@ function count(grid: Uint16Array, columns: number, cell: number, link: Link, ink
 }
 
 /** Counts as ink: many faint links on one spot become dark, never more than opaque. */
-function coloured(plus: Uint16Array, minus: Uint16Array, adds: readonly number[], takes: readonly number[]): Uint8ClampedArray<ArrayBuffer> {
+function coloured(
+  plus: Uint16Array,
+  minus: Uint16Array,
+  adds: readonly number[],
+  takes: readonly number[],
+): Uint8ClampedArray<ArrayBuffer> {
   const pixels = new Uint8ClampedArray(plus.length * 4);
   const opacity = Float32Array.from({ length: 1024 }, (_, i) => 0.75 * (1 - Math.exp((-i * 64) / FULL)));
   for (let i = 0; i < plus.length; i++) {

@@ -34,7 +34,8 @@ export function paint(mark: Mark, colours: Palette, look: Look): Paint {
     if (sign > 0) return { fill: colours.plus, stroke: colours.paper, width: 1.5, dash: false };
     if (sign < 0) return { fill: colours.paper, stroke: colours.minus, width: 2.5, dash: true };
   }
-  if (look.colour === "label" && mark.named) return { fill: colourOf(mark.name, colours.groups), stroke: colours.paper, width: 1.5, dash: false };
+  if (look.colour === "label" && mark.named)
+    return { fill: colourOf(mark.name, colours.groups), stroke: colours.paper, width: 1.5, dash: false };
   if (look.colour === "group") return { fill: hue ?? colours.feature, stroke: colours.paper, width: 1.5, dash: false };
   return { fill: mark.named ? colours.named : colours.feature, stroke: colours.paper, width: 1.5, dash: false };
 }
@@ -42,17 +43,37 @@ export function paint(mark: Mark, colours: Palette, look: Look): Paint {
 export function outline(pen: CanvasRenderingContext2D, mark: Mark, grow = 0): void {
   pen.beginPath();
   if (mark.half > 0) {
-    pen.roundRect(mark.x - mark.half - grow, mark.y - mark.r - grow, 2 * (mark.half + grow), 2 * (mark.r + grow), mark.kind === "group" ? 13 + grow : 7 + grow);
-  } else if (mark.kind === "token") pen.roundRect(mark.x - 6 - grow, mark.y - 6 - grow, 12 + 2 * grow, 12 + 2 * grow, 3);
+    pen.roundRect(
+      mark.x - mark.half - grow,
+      mark.y - mark.r - grow,
+      2 * (mark.half + grow),
+      2 * (mark.r + grow),
+      mark.kind === "group" ? 13 + grow : 7 + grow,
+    );
+  } else if (mark.kind === "token")
+    pen.roundRect(mark.x - 6 - grow, mark.y - 6 - grow, 12 + 2 * grow, 12 + 2 * grow, 3);
   else if (mark.kind === "error") {
     const r = mark.r + 1 + grow;
     pen.moveTo(mark.x, mark.y - r);
-    for (const [x, y] of [[r, 0], [0, r], [-r, 0]] as const) pen.lineTo(mark.x + x, mark.y + y);
+    for (const [x, y] of [
+      [r, 0],
+      [0, r],
+      [-r, 0],
+    ] as const)
+      pen.lineTo(mark.x + x, mark.y + y);
     pen.closePath();
   } else pen.arc(mark.x, mark.y, mark.r + grow, 0, 2 * Math.PI);
 }
 
-export function drawMark(pen: CanvasRenderingContext2D, mark: Mark, colours: Palette, look: Look, ring = "", dashed = false, heavy = false): void {
+export function drawMark(
+  pen: CanvasRenderingContext2D,
+  mark: Mark,
+  colours: Palette,
+  look: Look,
+  ring = "",
+  dashed = false,
+  heavy = false,
+): void {
   const style = paint(mark, colours, look);
   outline(pen, mark);
   pen.fillStyle = style.fill;
@@ -137,7 +158,12 @@ function writeBox(pen: CanvasRenderingContext2D, mark: Mark, colours: Palette): 
   pen.textAlign = "left";
 }
 
-export function drawTags(pen: CanvasRenderingContext2D, layout: Layout, colours: Palette, wanted: (mark: Mark) => boolean): void {
+export function drawTags(
+  pen: CanvasRenderingContext2D,
+  layout: Layout,
+  colours: Palette,
+  wanted: (mark: Mark) => boolean,
+): void {
   pen.font = SANS;
   pen.lineJoin = "round";
   for (const tag of layout.tags) {

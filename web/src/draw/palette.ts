@@ -28,8 +28,18 @@ export function palette(dark: boolean): Palette {
   const style = getComputedStyle(document.documentElement);
   const say = (name: string) => style.getPropertyValue(`--${name}`).trim();
   const found: Palette = {
-    paper: say("paper"), raised: say("raised"), ink: say("ink"), soft: say("soft"), faint: say("faint"), line: say("line"),
-    feature: say("feature"), named: say("named"), token: say("token"), accent: say("accent"), plus: say("plus"), minus: say("minus"),
+    paper: say("paper"),
+    raised: say("raised"),
+    ink: say("ink"),
+    soft: say("soft"),
+    faint: say("faint"),
+    line: say("line"),
+    feature: say("feature"),
+    named: say("named"),
+    token: say("token"),
+    accent: say("accent"),
+    plus: say("plus"),
+    minus: say("minus"),
     groups: Array.from({ length: 8 }, (_, i) => say(`group-${i}`)),
   };
   known = { key, palette: found };

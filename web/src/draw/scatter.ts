@@ -51,7 +51,15 @@ export function scatter(canvas: HTMLCanvasElement, points: AuditPoints, most: nu
   drawPoints(pen, points, x, y, true, colours.accent, 0.9);
 }
 
-function drawPoints(pen: CanvasRenderingContext2D, points: AuditPoints, x: (v: number) => number, y: (v: number) => number, outputs: boolean, colour: string, strength: number): void {
+function drawPoints(
+  pen: CanvasRenderingContext2D,
+  points: AuditPoints,
+  x: (v: number) => number,
+  y: (v: number) => number,
+  outputs: boolean,
+  colour: string,
+  strength: number,
+): void {
   pen.fillStyle = colour;
   pen.globalAlpha = strength;
   pen.beginPath();

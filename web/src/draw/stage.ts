@@ -41,7 +41,14 @@ export class Stage {
   }
 
   /** Draws all of it: paper, weak links (as a haze when they are many), strong links, and marks when those are many or asked for. */
-  drawBase(scene: Scene, layout: Layout, colours: Palette, look: Look, first: number, marks = scene.marks.length > MANY): void {
+  drawBase(
+    scene: Scene,
+    layout: Layout,
+    colours: Palette,
+    look: Look,
+    first: number,
+    marks = scene.marks.length > MANY,
+  ): void {
     const started = performance.now();
     const pen = this.ready(this.base, layout);
     pen.clearRect(0, 0, layout.width, layout.height);
@@ -51,7 +58,14 @@ export class Stage {
     const clear = links.length > HAZY ? strongest(links) : links;
     if (clear !== links) {
       const drawn = new Set(clear);
-      drawHaze(pen, links.filter((link) => !drawn.has(link)), colours, layout.width, layout.height, strength);
+      drawHaze(
+        pen,
+        links.filter((link) => !drawn.has(link)),
+        colours,
+        layout.width,
+        layout.height,
+        strength,
+      );
     }
     drawLinks(pen, clear, colours, layout.scale, clear === links ? strength : 0.65);
     if (marks) {
@@ -75,7 +89,6 @@ export class Stage {
     drawTags(pen, layout, colours, (mark) => lit.marks.has(mark));
     this.dirty = reach(lit, layout);
   }
-
 }
 
 /** The rectangle that what is lit can touch: only that is cleared the next time. */

@@ -106,7 +106,8 @@ export function merge(base: Arrangement, mine: Arrangement, theirs: Arrangement)
 
 /** What stays chosen when an arrangement gives way to another: a vanished group's nodes, a node's new group. */
 export function rechosen(chosen: readonly string[], was: Arrangement, now: Arrangement): string[] {
-  const left = (key: string) => was.groups.find((each) => each.id === key && !now.groups.some((other) => other.id === key));
+  const left = (key: string) =>
+    was.groups.find((each) => each.id === key && !now.groups.some((other) => other.id === key));
   const nodes = chosen.flatMap((key) => left(key)?.nodes ?? [key]);
   return [...new Set(nodes.map((node) => groupOf(now, node)?.id ?? node))];
 }
@@ -127,12 +128,16 @@ export function writeGroups(groups: readonly Group[]): string {
 
 /** Where marks were dragged to, in one line for the address: node~x~y|node~x~y. */
 export function writeMoved(positions: Arrangement["positions"]): string {
-  return Object.entries(positions).map(([node, [x, y]]) => `${node}~${x}~${y}`).join("|");
+  return Object.entries(positions)
+    .map(([node, [x, y]]) => `${node}~${x}~${y}`)
+    .join("|");
 }
 
 export function readMoved(text: string): Arrangement["positions"] {
   const found = text.split("|").map((part) => /^([A-Z][\w/]*@\d+)~(-?\d{1,6})~(-?\d{1,6})$/.exec(part));
-  return Object.fromEntries(found.filter((each) => each !== null).map(([, node, x, y]) => [node!, [Number(x), Number(y)] as const]));
+  return Object.fromEntries(
+    found.filter((each) => each !== null).map(([, node, x, y]) => [node!, [Number(x), Number(y)] as const]),
+  );
 }
 
 export function readGroups(text: string): Group[] {

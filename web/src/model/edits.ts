@@ -21,7 +21,9 @@ export const VERBS: readonly { verb: Verb; says: string; strength: number }[] = 
 ];
 
 export function writeEdits(edits: readonly EditLine[]): string {
-  return edits.map((each) => `${each.verb} ${each.feature}@${each.positions}${each.verb === "ablate" ? "" : `=${each.strength}`}`).join(";");
+  return edits
+    .map((each) => `${each.verb} ${each.feature}@${each.positions}${each.verb === "ablate" ? "" : `=${each.strength}`}`)
+    .join(";");
 }
 
 const FORM = /^(ablate|scale|set|add|steer) (L\d+\/\d+)@([^;=@\s]+)(?:=(-?[\d.e+-]+))?$/;
@@ -31,7 +33,12 @@ export function readEdits(text: string): EditLine[] {
     .split(";")
     .map((part) => FORM.exec(part.trim()))
     .filter((match) => match !== null)
-    .map((match) => ({ verb: match[1] as Verb, feature: match[2]!, positions: match[3]!, strength: Number(match[4] ?? 0) || 0 }));
+    .map((match) => ({
+      verb: match[1] as Verb,
+      feature: match[2]!,
+      positions: match[3]!,
+      strength: Number(match[4] ?? 0) || 0,
+    }));
 }
 
 /** Positions as the server takes them; null for what says none. */
@@ -42,8 +49,15 @@ export function positionsOf(text: string): EditBody["positions"] | null {
 
 export function bodyOf(edit: EditLine): EditBody {
   const positions = positionsOf(edit.positions);
-  if (positions === null) throw new Error(`${edit.positions} is no position: write all, prompt, generated, or numbers with commas`);
-  return { verb: edit.verb, feature: edit.feature, strength: edit.verb === "ablate" ? 0 : edit.strength, positions, layer: null };
+  if (positions === null)
+    throw new Error(`${edit.positions} is no position: write all, prompt, generated, or numbers with commas`);
+  return {
+    verb: edit.verb,
+    feature: edit.feature,
+    strength: edit.verb === "ablate" ? 0 : edit.strength,
+    positions,
+    layer: null,
+  };
 }
 
 /** Whether none of these edits acts on the prompt: there is nothing to be measured on it. */
@@ -52,9 +66,14 @@ export function onlyGenerated(edits: readonly EditLine[]): boolean {
 }
 
 /** The layers through which these edits may be clamped, the last edited one first; none where nothing is clamped. */
-export function clampable(edits: readonly EditLine[], kit: Pick<KitView, "dictionary_kind" | "n_layers" | "writes">): number[] {
+export function clampable(
+  edits: readonly EditLine[],
+  kit: Pick<KitView, "dictionary_kind" | "n_layers" | "writes">,
+): number[] {
   if (kit.dictionary_kind === "sae") return [];
-  const first = edits.filter((each) => each.verb !== "steer").map((each) => kit.writes[layerOf(each.feature)]?.[0] ?? layerOf(each.feature));
+  const first = edits
+    .filter((each) => each.verb !== "steer")
+    .map((each) => kit.writes[layerOf(each.feature)]?.[0] ?? layerOf(each.feature));
   if (!first.length) return [];
   const last = Math.max(...first);
   return Array.from({ length: Math.max(0, kit.n_layers - last) }, (_, i) => last + i);

@@ -107,7 +107,12 @@ export function layerOf(feature: string): number {
 
 /** The nodes that match a query: every word must be in the id, the name, the token or the kind; `L3` and `layer 3` say a layer. */
 export function search(graph: Graph, query: string, name: (node: Node) => string): Node[] {
-  const words = query.trim().toLowerCase().replace(/\blayer\s+(\d+)/g, "l$1").split(/\s+/).filter(Boolean);
+  const words = query
+    .trim()
+    .toLowerCase()
+    .replace(/\blayer\s+(\d+)/g, "l$1")
+    .split(/\s+/)
+    .filter(Boolean);
   if (!words.length) return [];
   return graph.ranked.filter((node) => {
     const text = `${node.id} ${name(node)} ${graph.view.tokens[node.position] ?? ""} ${node.kind}`.toLowerCase();

@@ -39,12 +39,17 @@ export class Grid {
 
 /** From a mark's edge to a point; negative inside a round one. */
 export function distance(mark: Mark, x: number, y: number): number {
-  if (mark.half > 0) return Math.hypot(Math.max(0, Math.abs(mark.x - x) - mark.half), Math.max(0, Math.abs(mark.y - y) - mark.r));
+  if (mark.half > 0)
+    return Math.hypot(Math.max(0, Math.abs(mark.x - x) - mark.half), Math.max(0, Math.abs(mark.y - y) - mark.r));
   return Math.hypot(mark.x - x, mark.y - y) - mark.r;
 }
 
 /** The mark a step away in a direction: along the row first, or to the nearest row that has one. */
-export function neighbour(marks: readonly Mark[], from: Mark, direction: "left" | "right" | "up" | "down"): Mark | null {
+export function neighbour(
+  marks: readonly Mark[],
+  from: Mark,
+  direction: "left" | "right" | "up" | "down",
+): Mark | null {
   const ahead = (mark: Mark) => {
     if (mark === from) return false;
     if (direction === "left" || direction === "right") {

@@ -42,10 +42,20 @@ export function write<T>({ past, present, future }: History<T>): string {
 }
 
 /** Takes kept steps up again if they led to this present; otherwise, and where the text is none of ours, begins anew. */
-export function read<T>(text: string, present: T, isState: (value: unknown) => value is T, same: (a: T, b: T) => boolean): History<T> {
+export function read<T>(
+  text: string,
+  present: T,
+  isState: (value: unknown) => value is T,
+  same: (a: T, b: T) => boolean,
+): History<T> {
   try {
-    const { past, present: last, future } = JSON.parse(text) as { past: unknown[]; present: unknown; future: unknown[] };
-    if (past.every(isState) && isState(last) && future.every(isState) && same(last, present)) return { past, present, future };
+    const {
+      past,
+      present: last,
+      future,
+    } = JSON.parse(text) as { past: unknown[]; present: unknown; future: unknown[] };
+    if (past.every(isState) && isState(last) && future.every(isState) && same(last, present))
+      return { past, present, future };
   } catch {
     // nothing was kept, or not by us
   }

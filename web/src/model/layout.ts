@@ -57,7 +57,8 @@ export const BOX = 13; // half the height of an output's or a group's box
 /** How much influence stands above each token. */
 export function loudness(scene: Scene, tokens: number): number[] {
   const sums = Array<number>(tokens).fill(0);
-  for (const mark of scene.marks) for (const node of mark.members) sums[node.position]! += node.kind === "target" ? 1 : node.influence;
+  for (const mark of scene.marks)
+    for (const node of mark.members) sums[node.position]! += node.kind === "target" ? 1 : node.influence;
   return sums;
 }
 
@@ -139,13 +140,18 @@ function widenColumns(layout: Layout, cells: ReadonlyMap<string, Mark[]>, pitch:
   for (const [key, cell] of cells) {
     const column = Number(key.split(",")[1]);
     most[column] = Math.max(most[column]!, cell.length);
-    widest[column] = Math.max(widest[column]!, ...cell.filter((mark) => mark.half > 0).map((mark) => 2 * mark.half + 12));
+    widest[column] = Math.max(
+      widest[column]!,
+      ...cell.filter((mark) => mark.half > 0).map((mark) => 2 * mark.half + 12),
+    );
   }
   layout.columns.forEach((column, i) => {
     const marks = most[i]!;
     column.across = Math.max(1, marks <= 5 ? marks : Math.ceil(Math.sqrt(marks * 2.4)));
     const chip = column.folded ? FOLD : Math.min(CHIP, room.measure(room.token(column.from), true) + 22);
-    column.width = column.folded ? FOLD + 8 : Math.max(chip + 8, marks ? column.across * pitch + 14 : 0, widest[i]!, 34);
+    column.width = column.folded
+      ? FOLD + 8
+      : Math.max(chip + 8, marks ? column.across * pitch + 14 : 0, widest[i]!, 34);
     if (column.folded) column.across = Math.max(1, Math.floor(FOLD / Math.max(8, pitch * 0.6)));
   });
   const open = layout.columns.filter((column) => !column.folded);
@@ -279,13 +285,20 @@ function placeTags(scene: Scene, layout: Layout, pitch: number, room: Room): Tag
     const [left, right] = [mark.x - 8, mark.x + 8 - wide];
     const [above, below] = [mark.y - mark.r - 16, mark.y + mark.r + 2];
     const spots = [
-      [mark.x - wide / 2, above], [mark.x - wide / 2, below], [mark.x + mark.r + 4, mark.y - 7], [mark.x - mark.r - 4 - wide, mark.y - 7],
-      [left, above], [right, above], [left, below], [right, below],
+      [mark.x - wide / 2, above],
+      [mark.x - wide / 2, below],
+      [mark.x + mark.r + 4, mark.y - 7],
+      [mark.x - mark.r - 4 - wide, mark.y - 7],
+      [left, above],
+      [right, above],
+      [left, below],
+      [right, below],
     ] as const;
     for (const [x, y] of spots) {
       const box: Box = [x, y, x + wide, y + 14];
       if (box[0] < 2 || box[2] > layout.width - 2 || box[1] < 2 || box[3] > layout.height) continue;
-      if (taken.some((other) => box[0] < other[2] && box[2] > other[0] && box[1] < other[3] && box[3] > other[1])) continue;
+      if (taken.some((other) => box[0] < other[2] && box[2] > other[0] && box[1] < other[3] && box[3] > other[1]))
+        continue;
       taken.push(box);
       tags.push({ mark, text, x: x + 2, y: y + 11 });
       break;

@@ -44,7 +44,10 @@ export function density(share: number): string {
   if (value === 0) return "0 %";
   if (value >= 1) return `${value.toFixed(1)} %`;
   if (value >= 0.01) return `${value.toFixed(2)} %`;
-  return `${value.toExponential(0).replace("e-", "·10⁻").replace(/⁻(\d+)/, (_, n: string) => "⁻" + raised(n))} %`;
+  return `${value
+    .toExponential(0)
+    .replace("e-", "·10⁻")
+    .replace(/⁻(\d+)/, (_, n: string) => "⁻" + raised(n))} %`;
 }
 
 function raised(digits: string): string {

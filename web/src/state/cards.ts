@@ -18,9 +18,11 @@ const asked = new Set<string>();
 
 export function wantCard(feature: string): void {
   if (embedded || asked.has(feature) || cards.peek().has(feature) || refused.peek().has(feature)) return;
-  if (!/^L\d+\/\d+$/.test(feature)) return refuse(feature, `“${feature}” is no feature: write a layer and a number, such as L3/1207`);
+  if (!/^L\d+\/\d+$/.test(feature))
+    return refuse(feature, `“${feature}” is no feature: write a layer and a number, such as L3/1207`);
   asked.add(feature);
-  api.feature(feature)
+  api
+    .feature(feature)
     .then(keep, (error: unknown) => refuse(feature, error instanceof Error ? error.message : String(error)))
     .finally(() => asked.delete(feature));
 }

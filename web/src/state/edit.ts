@@ -22,7 +22,9 @@ export const settings = signal(USUAL);
 export const wantedThrough = signal<number | null>(null);
 export const layersThrough = computed(() => (workbench.value ? clampable(edits.value, workbench.value.kit) : []));
 /** What is asked of the server: null, its default, where the edits do not allow what was wanted. */
-export const through = computed(() => (layersThrough.value.indexOf(wantedThrough.value ?? -1) > 0 ? wantedThrough.value : null));
+export const through = computed(() =>
+  layersThrough.value.indexOf(wantedThrough.value ?? -1) > 0 ? wantedThrough.value : null,
+);
 export const effect = signal<EffectView | null>(null);
 export const streams = signal<{ default: readonly Step[]; edited: readonly Step[] } | null>(null);
 export const audit = signal<AuditView | null>(null);
@@ -47,7 +49,11 @@ const said = computed(() => {
 /** Whether something was changed since the results were made. */
 export const stale = computed(() => ran.value !== null && ran.value.said !== said.value);
 export const ready = computed(
-  () => prompt.value.trim() !== "" && edits.value.length > 0 && edits.value.every((each) => positionsOf(each.positions) !== null) && running.value === null,
+  () =>
+    prompt.value.trim() !== "" &&
+    edits.value.length > 0 &&
+    edits.value.every((each) => positionsOf(each.positions) !== null) &&
+    running.value === null,
 );
 
 export function addEdit(view: GraphView, node: Node): void {
@@ -69,8 +75,12 @@ export function addEdit(view: GraphView, node: Node): void {
 export function editChosen(): void {
   const now = graph.peek();
   if (embedded || !now) return;
-  const members = (key: string) => scene.peek()?.byKey.get(key)?.members ?? [now.byId.get(key)].filter((node) => node !== undefined);
-  const nodes = chosen.peek().flatMap(members).filter((node) => node.kind === "feature");
+  const members = (key: string) =>
+    scene.peek()?.byKey.get(key)?.members ?? [now.byId.get(key)].filter((node) => node !== undefined);
+  const nodes = chosen
+    .peek()
+    .flatMap(members)
+    .filter((node) => node.kind === "feature");
   if (!nodes.length) return notify("Choose a feature to edit it.");
   if (!now.view.of_kit) return notify("This graph belongs to another model: it cannot be edited here.");
   for (const node of nodes) addEdit(now.view, node);
@@ -94,7 +104,10 @@ export function dropEdit(index: number): void {
 async function watch(id: string, what: string, heard?: (step: StepPair) => void): Promise<Job> {
   running.value = { id, what, at: null };
   try {
-    return await follow(id, { progress: (at) => (running.value = { id, what, at }), ...(heard ? { step: heard } : {}) });
+    return await follow(id, {
+      progress: (at) => (running.value = { id, what, at }),
+      ...(heard ? { step: heard } : {}),
+    });
   } finally {
     if (running.peek()?.id === id) running.value = null;
   }
@@ -105,7 +118,12 @@ const TEXTS = "Writing both texts";
 const AUDIT = "Auditing the graph";
 
 /** Starts a job and watches it; null when it was refused, failed or was cancelled. */
-function work(body: JobBody, kept: keyof typeof jobs.value, what: string, heard?: (step: StepPair) => void): Promise<Job | null> {
+function work(
+  body: JobBody,
+  kept: keyof typeof jobs.value,
+  what: string,
+  heard?: (step: StepPair) => void,
+): Promise<Job | null> {
   return attempt(async () => {
     const job = await api.start(body);
     jobs.value = { ...jobs.peek(), [kept]: job.id };
@@ -164,7 +182,8 @@ async function takeUp(named: typeof jobs.value): Promise<void> {
   if (measured?.kind === "edit") effect.value = measured;
   if (named.text) streams.value = { default: [], edited: [] };
   const written = await found(named.text, TEXTS, addStep);
-  if (written?.kind === "generate" && !streams.peek()?.default.length) streams.value = { default: whole(written.default), edited: whole(written.edited) };
+  if (written?.kind === "generate" && !streams.peek()?.default.length)
+    streams.value = { default: whole(written.default), edited: whole(written.edited) };
   const points = await found(named.audit, AUDIT);
   if (points?.kind === "audit") audit.value = points;
 }
@@ -198,7 +217,8 @@ function readSettings(query: Readonly<Record<string, string>>): typeof USUAL {
 
 function readAddress(query: Readonly<Record<string, string>>): void {
   if (query["prompt"] !== undefined && query["prompt"] !== prompt.peek()) prompt.value = query["prompt"];
-  if (query["edits"] !== undefined && query["edits"] !== writeEdits(edits.peek())) edits.value = readEdits(query["edits"]);
+  if (query["edits"] !== undefined && query["edits"] !== writeEdits(edits.peek()))
+    edits.value = readEdits(query["edits"]);
   if (query["graph"] !== undefined && query["graph"] !== source.peek()) source.value = query["graph"];
   if (query["edits"] !== undefined) {
     wantedThrough.value = /^\d+$/.test(query["through"] ?? "") ? Number(query["through"]) : null;
@@ -208,7 +228,8 @@ function readAddress(query: Readonly<Record<string, string>>): void {
   if (nodes >= 2) audited.value = nodes;
   const named = { run: query["run"] ?? "", text: query["text"] ?? "", audit: query["audit"] ?? "" };
   const known = jobs.peek();
-  if ((["run", "text", "audit"] as const).some((each) => named[each] && named[each] !== known[each])) void takeUp({ ...known, ...named });
+  if ((["run", "text", "audit"] as const).some((each) => named[each] && named[each] !== known[each]))
+    void takeUp({ ...known, ...named });
 }
 
 function address(): Record<(typeof WORDS)[number], string> {
@@ -216,8 +237,18 @@ function address(): Record<(typeof WORDS)[number], string> {
   const set = (name: (typeof NUMBERS)[number]) => (numbers[name] === USUAL[name] ? "" : String(numbers[name]));
   const { run, text, audit: all } = jobs.value;
   return {
-    prompt: prompt.value, edits: writeEdits(edits.value), graph: source.value, through: String(through.value ?? ""),
-    tokens: set("tokens"), temperature: set("temperature"), top_p: set("top_p"), seed: set("seed"), predict: predict === USUAL.predict ? "" : predict, run: stale.value ? "" : run, text: stale.value ? "" : text, audit: all,
+    prompt: prompt.value,
+    edits: writeEdits(edits.value),
+    graph: source.value,
+    through: String(through.value ?? ""),
+    tokens: set("tokens"),
+    temperature: set("temperature"),
+    top_p: set("top_p"),
+    seed: set("seed"),
+    predict: predict === USUAL.predict ? "" : predict,
+    run: stale.value ? "" : run,
+    text: stale.value ? "" : text,
+    audit: all,
     nodes: audited.value === MANY ? "" : String(audited.value),
   };
 }

@@ -67,7 +67,8 @@ export function enter(step: number): void {
   if (name === "check" || name === "turn") {
     if (route.peek().view !== "edit") go("edit");
   } else if (route.peek().view !== "trace") go("trace", now?.view.id ?? "");
-  if (name === "check") requestAnimationFrame(() => document.getElementById("audit")?.scrollIntoView({ block: "start" }));
+  if (name === "check")
+    requestAnimationFrame(() => document.getElementById("audit")?.scrollIntoView({ block: "start" }));
 }
 
 export function leave(): void {
@@ -112,7 +113,8 @@ async function haveGraph(): Promise<boolean> {
 async function open(id: string): Promise<boolean> {
   const view = route.peek().view;
   if (view !== "trace") go("trace", id);
-  for (let tries = 0; tries < 100 && graph.peek()?.view.id !== id; tries++) await new Promise((done) => setTimeout(done, 50));
+  for (let tries = 0; tries < 100 && graph.peek()?.view.id !== id; tries++)
+    await new Promise((done) => setTimeout(done, 50));
   if (view !== "trace") go(view);
   return graph.peek()?.view.id === id;
 }

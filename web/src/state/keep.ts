@@ -3,14 +3,45 @@
 // can be undone stays with the tab.
 import { computed, effect } from "@preact/signals";
 import { Refused, api } from "../api_client";
-import { type Arrangement, type Cut, EMPTY, isArrangement, merge, readGroups, readMoved, same, sameCut, writeGroups, writeMoved } from "../model/arrange";
+import {
+  type Arrangement,
+  type Cut,
+  EMPTY,
+  isArrangement,
+  merge,
+  readGroups,
+  readMoved,
+  same,
+  sameCut,
+  writeGroups,
+  writeMoved,
+} from "../model/arrange";
 import { begin, read, replace, write } from "../model/history";
 import type { ArrangementView } from "../types";
 import { attempt, embedded, notify, recall, remember } from "./app";
 import { adjust, route } from "./route";
 import {
-  arrangement, changes, chosen, close, colour, errorsShown, fetchKept, graph, graphId, labelsShown, loadDetail, loading, pinnedOnly, primary, query, refresh, scores,
-  show, tab, thresholds, type Colour,
+  arrangement,
+  changes,
+  chosen,
+  close,
+  colour,
+  errorsShown,
+  fetchKept,
+  graph,
+  graphId,
+  labelsShown,
+  loadDetail,
+  loading,
+  pinnedOnly,
+  primary,
+  query,
+  refresh,
+  scores,
+  show,
+  tab,
+  thresholds,
+  type Colour,
 } from "./trace";
 
 let revision = 0;
@@ -62,7 +93,12 @@ async function openKept(id: string, said: Readonly<Record<string, string>>): Pro
   base = { pins: found.pins, groups: found.groups, positions: found.positions };
   kept = found.thresholds;
   seen = thresholds.value = { node: share(said["node"], kept.node), edge: share(said["edge"], kept.edge) };
-  changes.value = read(recall(undoable(id), "sessionStorage"), same(base, EMPTY) ? fromAddress(said) : base, isArrangement, same);
+  changes.value = read(
+    recall(undoable(id), "sessionStorage"),
+    same(base, EMPTY) ? fromAddress(said) : base,
+    isArrangement,
+    same,
+  );
   await refresh();
 }
 
@@ -71,7 +107,11 @@ function undoable(id: string): string {
 }
 
 function fromAddress(said: Readonly<Record<string, string>>): Arrangement {
-  return { pins: (said["pins"] ?? "").split(",").filter(Boolean), groups: readGroups(said["groups"] ?? ""), positions: readMoved(said["moved"] ?? "") };
+  return {
+    pins: (said["pins"] ?? "").split(",").filter(Boolean),
+    groups: readGroups(said["groups"] ?? ""),
+    positions: readMoved(said["moved"] ?? ""),
+  };
 }
 
 function share(text: string | undefined, otherwise: number): number {
@@ -110,7 +150,10 @@ function follow(said: Readonly<Record<string, string>>): void {
   if (!own.length) return;
   if (said["node"]) {
     readSettings(said);
-    const next = { node: share(said["node"], thresholds.peek().node), edge: share(said["edge"], thresholds.peek().edge) };
+    const next = {
+      node: share(said["node"], thresholds.peek().node),
+      edge: share(said["edge"], thresholds.peek().edge),
+    };
     if (!sameCut(next, thresholds.peek())) {
       seen = thresholds.value = next;
       if (!embedded) void refresh();
@@ -149,7 +192,8 @@ export function keepState(): void {
   });
   effect(() => {
     const { past, future } = changes.value;
-    if (ready && !embedded && past.length + future.length) remember(undoable(graphId.peek()), write(changes.value), "sessionStorage");
+    if (ready && !embedded && past.length + future.length)
+      remember(undoable(graphId.peek()), write(changes.value), "sessionStorage");
   });
   effect(() => {
     arrangement.value;
@@ -225,6 +269,8 @@ async function saveOnce(): Promise<void> {
 
 function plain(now: Arrangement): Pick<ArrangementView, "pins" | "groups" | "positions"> {
   const groups = now.groups.map(({ id, name, nodes, note }) => ({ id, name, nodes: [...nodes], note: note ?? "" }));
-  const positions = Object.fromEntries(Object.entries(now.positions).map(([key, [x, y]]) => [key, [x, y] as [number, number]]));
+  const positions = Object.fromEntries(
+    Object.entries(now.positions).map(([key, [x, y]]) => [key, [x, y] as [number, number]]),
+  );
   return { pins: [...now.pins], groups, positions };
 }

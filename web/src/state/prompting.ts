@@ -29,8 +29,11 @@ export function type(text: string): void {
   }
   waiting = setTimeout(() => {
     const mine = (asked = new AbortController());
-    const heard = (found: Tokens | null, why = "") => !mine.signal.aborted && ([read.value, unread.value] = [found, why]);
-    api.tokens(text, mine.signal).then(heard, (error: unknown) => heard(null, error instanceof Error ? error.message : ""));
+    const heard = (found: Tokens | null, why = "") =>
+      !mine.signal.aborted && ([read.value, unread.value] = [found, why]);
+    api
+      .tokens(text, mine.signal)
+      .then(heard, (error: unknown) => heard(null, error instanceof Error ? error.message : ""));
   }, 150);
 }
 
@@ -83,7 +86,10 @@ export async function removeGraph({ id, prompt, tokens }: GraphEntry): Promise<v
   if (wasOpen) await settled(); // so that it comes back with what was done last
   if ((await attempt(async () => (await api.dropGraph(id), true))) === null) return;
   if (wasOpen) go("trace");
-  notify(`The graph of “${cut(prompt || tokens.join(""), 60)}” is removed.`, "say", { name: "Undo", run: () => void restoreGraph(id, wasOpen) });
+  notify(`The graph of “${cut(prompt || tokens.join(""), 60)}” is removed.`, "say", {
+    name: "Undo",
+    run: () => void restoreGraph(id, wasOpen),
+  });
   await loadHistory();
 }
 

@@ -2,7 +2,19 @@
 // follow these signals (see `keep.ts`); the views only read them.
 import { computed, signal } from "@preact/signals";
 import { Refused, api } from "../api_client";
-import { type Arrangement, EMPTY, adopt, addToGroup, group, groupOf, move, rechosen, rename, togglePin, ungroup } from "../model/arrange";
+import {
+  type Arrangement,
+  EMPTY,
+  adopt,
+  addToGroup,
+  group,
+  groupOf,
+  move,
+  rechosen,
+  rename,
+  togglePin,
+  ungroup,
+} from "../model/arrange";
 import { type Family, families } from "../model/families";
 import { type Graph, type Node, featureOf, readGraph, search, withNodes } from "../model/graph";
 import { type History, begin, record, redo, undo } from "../model/history";
@@ -60,16 +72,29 @@ export const scene = computed<Scene | null>(() => {
   const found = graph.value;
   if (!found) return null;
   const { node, edge } = embedded ? thresholds.value : { node: 1, edge: 1 };
-  return makeScene(found, arrangement.value, { errors: errorsShown.value, pinnedOnly: pinnedOnly.value, node, edge }, nodeName);
+  return makeScene(
+    found,
+    arrangement.value,
+    { errors: errorsShown.value, pinnedOnly: pinnedOnly.value, node, edge },
+    nodeName,
+  );
 });
 
 /** The label groups by which marks are coloured; none in another mode. */
-export const labelGroups = computed<readonly Family[]>(() => (scene.value && colour.value === "group" ? families(scene.value) : []));
+export const labelGroups = computed<readonly Family[]>(() =>
+  scene.value && colour.value === "group" ? families(scene.value) : [],
+);
 
 export const primary = computed<string | null>(() => chosen.value.at(-1) ?? null);
-export const primaryMark = computed<Mark | null>(() => (primary.value ? (scene.value?.byKey.get(primary.value) ?? null) : null));
-export const primaryNode = computed<Node | null>(() => (primary.value ? (graph.value?.byId.get(primary.value) ?? null) : null));
-export const found = computed<Node[]>(() => (graph.value ? search(graph.value, query.value, (node) => nodeName(node).text) : []));
+export const primaryMark = computed<Mark | null>(() =>
+  primary.value ? (scene.value?.byKey.get(primary.value) ?? null) : null,
+);
+export const primaryNode = computed<Node | null>(() =>
+  primary.value ? (graph.value?.byId.get(primary.value) ?? null) : null,
+);
+export const found = computed<Node[]>(() =>
+  graph.value ? search(graph.value, query.value, (node) => nodeName(node).text) : [],
+);
 
 /** All nodes of the open graph, also those below the thresholds: asked for once a search wants them. */
 const whole = signal<Graph | null>(null);
@@ -149,15 +174,25 @@ export async function refresh(): Promise<boolean> {
   try {
     const view = await api.graph(id, node, edge, mine.signal);
     const shownNow = new Set(view.nodes.map((each) => each.id));
-    const cutOff = keptNodes().filter((each) => !shownNow.has(each)).slice(0, MOST_KEPT);
+    const cutOff = keptNodes()
+      .filter((each) => !shownNow.has(each))
+      .slice(0, MOST_KEPT);
     asked = new Set(cutOff);
-    const details = await Promise.all(cutOff.map((each) => api.node(id, each, node, edge, mine.signal).catch(() => null)));
+    const details = await Promise.all(
+      cutOff.map((each) => api.node(id, each, node, edge, mine.signal).catch(() => null)),
+    );
     if (mine.signal.aborted || id !== graphId.peek()) return false;
-    show(withNodes(view, details.filter((each) => each !== null)));
+    show(
+      withNodes(
+        view,
+        details.filter((each) => each !== null),
+      ),
+    );
     return true;
   } catch (error) {
     if (error instanceof DOMException) return false;
-    if (error instanceof Refused && error.status === 404) notify("This graph is not in the workspace any more.", "fail");
+    if (error instanceof Refused && error.status === 404)
+      notify("This graph is not in the workspace any more.", "fail");
     else notify(error instanceof Error ? error.message : String(error), "fail");
     return false;
   }
@@ -207,7 +242,8 @@ export function choose(key: string | null, more = false): void {
   path.value = null;
   hovered.value = null;
   if (key === null) chosen.value = [];
-  else if (more) chosen.value = chosen.peek().includes(key) ? chosen.peek().filter((each) => each !== key) : [...chosen.peek(), key];
+  else if (more)
+    chosen.value = chosen.peek().includes(key) ? chosen.peek().filter((each) => each !== key) : [...chosen.peek(), key];
   else chosen.value = [key];
   const mark = key ? scene.peek()?.byKey.get(key) : null;
   if (mark) spoken.value = `Selected ${describe(mark)}`;
@@ -226,8 +262,10 @@ export function choosePath(nodes: readonly string[] | null): void {
 
 export function describe(mark: Mark): string {
   const node = mark.members[0];
-  if (mark.kind === "target") return `output ${mark.name} ${percent(node?.probability ?? node?.weight)}, position ${mark.position}`;
-  if (mark.kind === "group") return `group ${mark.name} ${mark.members.length} nodes, influence ${percent(mark.influence)}`;
+  if (mark.kind === "target")
+    return `output ${mark.name} ${percent(node?.probability ?? node?.weight)}, position ${mark.position}`;
+  if (mark.kind === "group")
+    return `group ${mark.name} ${mark.members.length} nodes, influence ${percent(mark.influence)}`;
   const layer = mark.kind === "token" ? "" : `layer ${node?.layer}, `;
   return `${mark.kind} ${mark.name}, ${layer}position ${mark.position}, influence ${percent(mark.influence)}`;
 }
@@ -312,5 +350,7 @@ export async function suggestGroups(by: "token" | "label"): Promise<void> {
   const next = adopt(arrangement.peek(), answer.groups);
   const made = next.groups.length - arrangement.peek().groups.length;
   if (made > 0) change(next);
-  notify(made > 0 ? `${made} group${made === 1 ? "" : "s"} made; u takes that back.` : `No features here share a ${by}.`);
+  notify(
+    made > 0 ? `${made} group${made === 1 ? "" : "s"} made; u takes that back.` : `No features here share a ${by}.`,
+  );
 }

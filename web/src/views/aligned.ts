@@ -1,6 +1,10 @@
 // Two rows of tokens as columns: aligned ones share a column, every other one has its own. Pure.
 
-export function alignedColumns(a: number, b: number, aligned: readonly (readonly number[])[]): [number | null, number | null][] {
+export function alignedColumns(
+  a: number,
+  b: number,
+  aligned: readonly (readonly number[])[],
+): [number | null, number | null][] {
   const columns: [number | null, number | null][] = [];
   let [i, j] = [0, 0];
   for (const [x, y] of [...aligned, [a, b]] as [number, number][]) {

@@ -7,10 +7,15 @@ import { TokenText } from "./parts";
 
 export function Axis({ layout, layers }: { layout: Layout | null; layers: number }) {
   const every = layers > 16 ? 2 : 1;
-  const name = (row: number) => (row === 0 ? "Emb" : row === layers + 1 ? "Out" : (row - 1) % every ? "" : `L${row - 1}`);
+  const name = (row: number) =>
+    row === 0 ? "Emb" : row === layers + 1 ? "Out" : (row - 1) % every ? "" : `L${row - 1}`;
   return (
     <div class="axis" aria-hidden="true" style={{ height: `${layout?.height ?? 0}px` }}>
-      {layout?.rows.map((row, i) => <span key={i} style={{ top: `${row.middle}px` }}>{name(i)}</span>)}
+      {layout?.rows.map((row, i) => (
+        <span key={i} style={{ top: `${row.middle}px` }}>
+          {name(i)}
+        </span>
+      ))}
     </div>
   );
 }
@@ -22,17 +27,29 @@ export function Chips({ layout, view }: { layout: Layout | null; view: GraphView
       {layout?.columns.map((column) => {
         const place = { left: `${column.middle}px`, maxWidth: `${Math.min(128, column.width - 4)}px` };
         if (column.folded) {
-          const words = view.tokens.slice(column.from, column.to + 1).map(shown).join(" ");
+          const words = view.tokens
+            .slice(column.from, column.to + 1)
+            .map(shown)
+            .join(" ");
           const open = () => (opened.value = new Set([...opened.peek(), column.from]));
           return (
-            <button key={column.from} type="button" class="chip folded" style={place} title={`Open ${column.to - column.from + 1} quiet tokens: ${words}`} onClick={open}>
+            <button
+              key={column.from}
+              type="button"
+              class="chip folded"
+              style={place}
+              title={`Open ${column.to - column.from + 1} quiet tokens: ${words}`}
+              onClick={open}
+            >
               ⋯{column.to - column.from + 1}
             </button>
           );
         }
         const out = column.from < view.first_position;
         const id = `T@${column.from}`;
-        const title = out ? "Left out: this position has no features; what it sends on is the offset 'sink'" : `Token ${column.from}`;
+        const title = out
+          ? "Left out: this position has no features; what it sends on is the offset 'sink'"
+          : `Token ${column.from}`;
         return (
           <button
             key={column.from}

@@ -12,16 +12,33 @@ import { Bar, Facts, Few, Heading, TokenText } from "./parts";
 import { Probe } from "./probe";
 import { nameOf } from "../state/app";
 
-export function Card({ view, activation, narrow = false }: { view: FeatureView; activation: number | null; narrow?: boolean }) {
+export function Card({
+  view,
+  activation,
+  narrow = false,
+}: {
+  view: FeatureView;
+  activation: number | null;
+  narrow?: boolean;
+}) {
   const [scale, setScale] = useState<Scale>("linear");
   const { card } = view;
   return (
     <div class={`card${narrow ? " narrow" : ""}`}>
       {!narrow && <h2 class="unseen">Card</h2>}
       <div class="cardmain">
-        {!card && <p class="note">There is no atlas for this dictionary yet: `clew harvest` makes one. Labels and tests work without.</p>}
+        {!card && (
+          <p class="note">
+            There is no atlas for this dictionary yet: `clew harvest` makes one. Labels and tests work without.
+          </p>
+        )}
         {card && <Summary view={view} card={card} activation={activation} />}
-        {card?.dead && <p class="note">It never fired on the atlas' corpus of {count(card.positions)} positions: it is dead, or waits for other text.</p>}
+        {card?.dead && (
+          <p class="note">
+            It never fired on the atlas' corpus of {count(card.positions)} positions: it is dead, or waits for other
+            text.
+          </p>
+        )}
         {!embedded && <Probe feature={view.feature} most={card?.max_activation ?? null} scale={scale} />}
         {card && !card.dead && <Fires card={card} scale={scale} setScale={setScale} />}
       </div>
@@ -35,7 +52,10 @@ export function Card({ view, activation, narrow = false }: { view: FeatureView; 
 }
 
 function Summary({ view, card, activation }: { view: FeatureView; card: CardView; activation: number | null }) {
-  const writes = view.writes.length > 1 ? `L${view.writes[0]}–L${view.writes.at(-1)}` : view.writes.map((layer) => `L${layer}`).join(", ");
+  const writes =
+    view.writes.length > 1
+      ? `L${view.writes[0]}–L${view.writes.at(-1)}`
+      : view.writes.map((layer) => `L${layer}`).join(", ");
   return (
     <>
       <Facts
@@ -50,8 +70,16 @@ function Summary({ view, card, activation }: { view: FeatureView; card: CardView
       />
       {!card.dead && (
         <>
-          <Heading note={activation === null ? "positions, by activation" : `this prompt: ${amount(activation)}`}>Activations</Heading>
-          <Histogram counts={card.log_histogram.counts} edges={card.log_histogram.edges} mark={activation} log label="How often each activation occurs" />
+          <Heading note={activation === null ? "positions, by activation" : `this prompt: ${amount(activation)}`}>
+            Activations
+          </Heading>
+          <Histogram
+            counts={card.log_histogram.counts}
+            edges={card.log_histogram.edges}
+            mark={activation}
+            log
+            label="How often each activation occurs"
+          />
         </>
       )}
     </>
@@ -78,7 +106,9 @@ function Fires({ card, scale, setScale }: { card: CardView; scale: Scale; setSca
       <Heading note="drawn evenly from each band of activation">Quantile bands</Heading>
       {card.bands.map((band) => (
         <div key={band.low} class="band">
-          <p class="note">{amount(band.low)} to {amount(band.high)} · {plural(band.fired, "position")}</p>
+          <p class="note">
+            {amount(band.low)} to {amount(band.high)} · {plural(band.fired, "position")}
+          </p>
           <Contexts contexts={band.contexts} most={card.max_activation} scale={scale} few={2} />
         </div>
       ))}
@@ -108,7 +138,9 @@ function TokenWeights({ tokens }: { tokens: readonly TokenWeight[] }) {
       {(each) => (
         <div class="row">
           <Bar share={each.weight / most} />
-          <span class="what mono"><TokenText text={each.token} /></span>
+          <span class="what mono">
+            <TokenText text={each.token} />
+          </span>
           <span class="num" />
           <span class="part">{signed(each.weight)}</span>
         </div>
@@ -142,12 +174,20 @@ function Related({ title, note, list }: { title: string; note: string; list: rea
           const inside = (
             <>
               <Bar share={each.value / most} />
-              <span class="what">{name || each.feature} {name && <em>{each.feature}</em>}</span>
+              <span class="what">
+                {name || each.feature} {name && <em>{each.feature}</em>}
+              </span>
               <span class="num" />
               <span class="part">{signed(each.value)}</span>
             </>
           );
-          return known ? <button type="button" class="row" onClick={() => go("feature", each.feature)}>{inside}</button> : <div class="row away">{inside}</div>;
+          return known ? (
+            <button type="button" class="row" onClick={() => go("feature", each.feature)}>
+              {inside}
+            </button>
+          ) : (
+            <div class="row away">{inside}</div>
+          );
         }}
       </Few>
     </>

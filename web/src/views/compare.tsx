@@ -23,7 +23,11 @@ export function Compare() {
     let here = true;
     setView(null);
     setWrong("");
-    if (a && b) api.compare(a, b).then((found) => here && setView(found), (error: unknown) => here && setWrong(error instanceof Error ? error.message : String(error)));
+    if (a && b)
+      api.compare(a, b).then(
+        (found) => here && setView(found),
+        (error: unknown) => here && setWrong(error instanceof Error ? error.message : String(error)),
+      );
     return () => (here = false);
   }, [a, b]);
   return (
@@ -31,13 +35,29 @@ export function Compare() {
       <h1>Compare</h1>
       <div class="pair">
         <Side name="A" id={a ?? ""} set={(id) => adjust({ a: id })} />
-        <button type="button" class="icon" aria-label="Swap A and B" title="Swap" onClick={() => adjust({ a: b ?? "", b: a ?? "" })}>⇄</button>
+        <button
+          type="button"
+          class="icon"
+          aria-label="Swap A and B"
+          title="Swap"
+          onClick={() => adjust({ a: b ?? "", b: a ?? "" })}
+        >
+          ⇄
+        </button>
         <Side name="B" id={b ?? ""} set={(id) => adjust({ b: id })} />
       </div>
-      {view ? <Compared view={view} where={where} setWhere={(next) => adjust({ which: next === "all" ? "" : next })} /> : wrong ? (
-        <p class="wrong" role="alert">{wrong}. Give another prompt above.</p>
+      {view ? (
+        <Compared view={view} where={where} setWhere={(next) => adjust({ which: next === "all" ? "" : next })} />
+      ) : wrong ? (
+        <p class="wrong" role="alert">
+          {wrong}. Give another prompt above.
+        </p>
       ) : (
-        <p class="hint">{a && b ? "Comparing…" : "Give two prompts that differ in one thing: a persona, a country, a word. What changed inside stands below, by influence."}</p>
+        <p class="hint">
+          {a && b
+            ? "Comparing…"
+            : "Give two prompts that differ in one thing: a persona, a country, a word. What changed inside stands below, by influence."}
+        </p>
       )}
     </div>
   );
@@ -57,10 +77,32 @@ function Side({ name, id, set }: { name: string; id: string; set: (id: string) =
   };
   return (
     <form class="side" onSubmit={(event) => void send(event)}>
-      <label class="field"><span>{name}</span><input type="text" class="prompt" value={text} list="earlier" placeholder="A prompt; Enter traces it" autocomplete="off" spellcheck={false} onInput={(event) => setText(event.currentTarget.value)} /></label>
-      <datalist id="earlier">{entries.value.slice(0, 30).map((each) => <option key={each.id} value={each.prompt} />)}</datalist>
-      <button type="submit" disabled={!text.trim() || tracing.value !== null}>{tracing.value ? "…" : "Trace"}</button>
-      {entry && <button type="button" class="link" onClick={() => go("trace", entry.id)}>open</button>}
+      <label class="field">
+        <span>{name}</span>
+        <input
+          type="text"
+          class="prompt"
+          value={text}
+          list="earlier"
+          placeholder="A prompt; Enter traces it"
+          autocomplete="off"
+          spellcheck={false}
+          onInput={(event) => setText(event.currentTarget.value)}
+        />
+      </label>
+      <datalist id="earlier">
+        {entries.value.slice(0, 30).map((each) => (
+          <option key={each.id} value={each.prompt} />
+        ))}
+      </datalist>
+      <button type="submit" disabled={!text.trim() || tracing.value !== null}>
+        {tracing.value ? "…" : "Trace"}
+      </button>
+      {entry && (
+        <button type="button" class="link" onClick={() => go("trace", entry.id)}>
+          open
+        </button>
+      )}
     </form>
   );
 }
@@ -70,32 +112,68 @@ function Compared({ view, where, setWhere }: { view: CompareView; where: Where; 
   const list = where === "all" ? all : all.filter((each) => each.where === where);
   const most = Math.max(1e-12, ...all.map((each) => Math.max(each.influence_a ?? 0, each.influence_b ?? 0)));
   const kinds: [Where, string][] = [
-    ["all", "All"], ["only_a", `Only in A (${view.n_only_a})`], ["shared", `In both (${view.n_shared})`], ["only_b", `Only in B (${view.n_only_b})`],
+    ["all", "All"],
+    ["only_a", `Only in A (${view.n_only_a})`],
+    ["shared", `In both (${view.n_shared})`],
+    ["only_b", `Only in B (${view.n_only_b})`],
   ];
   return (
     <>
       <h2 class="unseen">What differs</h2>
       <Aligned view={view} />
-      <div class="smallpair"><SmallGraph name="A" id={view.a.id} /><SmallGraph name="B" id={view.b.id} /></div>
+      <div class="smallpair">
+        <SmallGraph name="A" id={view.a.id} />
+        <SmallGraph name="B" id={view.b.id} />
+      </div>
       <Heading note="probability">Answers</Heading>
       <table class="numbers answers">
-        <thead><tr><th scope="col">A</th><th scope="col"><span class="unseen">token</span></th><th scope="col">B</th></tr></thead>
+        <thead>
+          <tr>
+            <th scope="col">A</th>
+            <th scope="col">
+              <span class="unseen">token</span>
+            </th>
+            <th scope="col">B</th>
+          </tr>
+        </thead>
         <tbody>
           {likeliest(view).map((each) => (
             <tr key={each.label}>
-              <td><Mirror share={each.probability_a ?? 0} left />{percent(each.probability_a)}</td>
-              <th scope="row" class="mono"><TokenText text={each.label} /></th>
-              <td>{percent(each.probability_b)}<Mirror share={each.probability_b ?? 0} /></td>
+              <td>
+                <Mirror share={each.probability_a ?? 0} left />
+                {percent(each.probability_a)}
+              </td>
+              <th scope="row" class="mono">
+                <TokenText text={each.label} />
+              </th>
+              <td>
+                {percent(each.probability_b)}
+                <Mirror share={each.probability_b ?? 0} />
+              </td>
             </tr>
           ))}
         </tbody>
       </table>
-      <Heading note={`features in both hold ${percent(view.influence_a.shared)} of the influence in A, ${percent(view.influence_b.shared)} in B`}>Features, the largest change first</Heading>
+      <Heading
+        note={`features in both hold ${percent(view.influence_a.shared)} of the influence in A, ${percent(view.influence_b.shared)} in B`}
+      >
+        Features, the largest change first
+      </Heading>
       <div class="segments" role="group" aria-label="Which features">
-        {kinds.map(([name, title]) => <button key={name} type="button" aria-pressed={where === name} onClick={() => setWhere(name)}>{title}</button>)}
+        {kinds.map(([name, title]) => (
+          <button key={name} type="button" aria-pressed={where === name} onClick={() => setWhere(name)}>
+            {title}
+          </button>
+        ))}
       </div>
-      <div class="comparehead" aria-hidden="true"><span>influence in A</span><span>feature</span><span>influence in B</span></div>
-      <Few items={list} few={30} empty="None.">{(each) => <Row feature={each} view={view} most={most} />}</Few>
+      <div class="comparehead" aria-hidden="true">
+        <span>influence in A</span>
+        <span>feature</span>
+        <span>influence in B</span>
+      </div>
+      <Few items={list} few={30} empty="None.">
+        {(each) => <Row feature={each} view={view} most={most} />}
+      </Few>
     </>
   );
 }
@@ -113,15 +191,31 @@ function Row({ feature: each, view, most }: { feature: ComparedFeature; view: Co
   const title = `${each.feature}: activation ${amount(each.activation_a)} in A, ${amount(each.activation_b)} in B`;
   return (
     <button type="button" class={`comparerow ${each.where}`} title={title} onClick={() => go("feature", each.feature)}>
-      <span class="left"><span class="num">{each.influence_a == null ? "absent" : percent(each.influence_a)}</span><Mirror share={(each.influence_a ?? 0) / most} left /></span>
-      <span class="what">{sign}{named.text || each.feature} <KindMark kind={named.kind} /> <em>{shown(word ?? "")} · {each.feature}</em></span>
-      <span class="right"><Mirror share={(each.influence_b ?? 0) / most} /><span class="num">{each.influence_b == null ? "absent" : percent(each.influence_b)}</span></span>
+      <span class="left">
+        <span class="num">{each.influence_a == null ? "absent" : percent(each.influence_a)}</span>
+        <Mirror share={(each.influence_a ?? 0) / most} left />
+      </span>
+      <span class="what">
+        {sign}
+        {named.text || each.feature} <KindMark kind={named.kind} />{" "}
+        <em>
+          {shown(word ?? "")} · {each.feature}
+        </em>
+      </span>
+      <span class="right">
+        <Mirror share={(each.influence_b ?? 0) / most} />
+        <span class="num">{each.influence_b == null ? "absent" : percent(each.influence_b)}</span>
+      </span>
     </button>
   );
 }
 
 function Mirror({ share, left = false }: { share: number; left?: boolean }) {
-  return <span class={`mirror${left ? " left" : ""}`} aria-hidden="true"><i style={{ width: `${Math.min(100, 100 * share)}%` }} /></span>;
+  return (
+    <span class={`mirror${left ? " left" : ""}`} aria-hidden="true">
+      <i style={{ width: `${Math.min(100, 100 * share)}%` }} />
+    </span>
+  );
 }
 
 /** Both prompts as one table of columns: aligned tokens share a column. */

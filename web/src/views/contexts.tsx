@@ -12,15 +12,35 @@ export function shade(activation: number, most: number, scale: Scale): number {
   return scale === "root" ? Math.sqrt(share) : share;
 }
 
-export function Shaded({ tokens, activations, most, scale, at = -1 }: { tokens: readonly string[]; activations: readonly number[]; most: number; scale: Scale; at?: number }) {
+export function Shaded({
+  tokens,
+  activations,
+  most,
+  scale,
+  at = -1,
+}: {
+  tokens: readonly string[];
+  activations: readonly number[];
+  most: number;
+  scale: Scale;
+  at?: number;
+}) {
   return (
     <span class="shaded">
       {tokens.map((token, i) => {
         const value = activations[i] ?? 0;
         const depth = shade(value, most, scale);
-        const style = depth > 0 ? { backgroundColor: `color-mix(in srgb, var(--shade) ${Math.round(6 + 62 * depth)}%, transparent)` } : undefined;
+        const style =
+          depth > 0
+            ? { backgroundColor: `color-mix(in srgb, var(--shade) ${Math.round(6 + 62 * depth)}%, transparent)` }
+            : undefined;
         return (
-          <span key={i} class={`tok${i === at ? " at" : ""}`} style={style} title={value > 0 ? `${amount(value)}` : undefined}>
+          <span
+            key={i}
+            class={`tok${i === at ? " at" : ""}`}
+            style={style}
+            title={value > 0 ? `${amount(value)}` : undefined}
+          >
             <TokenText text={token} />
           </span>
         );
@@ -29,7 +49,17 @@ export function Shaded({ tokens, activations, most, scale, at = -1 }: { tokens: 
   );
 }
 
-export function Contexts({ contexts, most, scale, few }: { contexts: readonly ContextView[]; most: number; scale: Scale; few: number }) {
+export function Contexts({
+  contexts,
+  most,
+  scale,
+  few,
+}: {
+  contexts: readonly ContextView[];
+  most: number;
+  scale: Scale;
+  few: number;
+}) {
   const [all, setAll] = useState(false);
   if (!contexts.length) return <p class="note">None.</p>;
   return (
@@ -43,7 +73,9 @@ export function Contexts({ contexts, most, scale, few }: { contexts: readonly Co
         ))}
       </ul>
       {contexts.length > few && (
-        <button type="button" class="more" aria-expanded={all} onClick={() => setAll(!all)}>{all ? "Show fewer" : `Show all ${contexts.length}`}</button>
+        <button type="button" class="more" aria-expanded={all} onClick={() => setAll(!all)}>
+          {all ? "Show fewer" : `Show all ${contexts.length}`}
+        </button>
       )}
     </>
   );

@@ -2,7 +2,21 @@
 import { useEffect } from "preact/hooks";
 import { plural } from "../model/text";
 import { workbench } from "../state/app";
-import { addFeature, cancel, edits, effect, layersThrough, prompt, ready, runEdits, running, settings, streams, through, wantedThrough } from "../state/edit";
+import {
+  addFeature,
+  cancel,
+  edits,
+  effect,
+  layersThrough,
+  prompt,
+  ready,
+  runEdits,
+  running,
+  settings,
+  streams,
+  through,
+  wantedThrough,
+} from "../state/edit";
 import { AuditPart } from "./audit";
 import { EditLines } from "./edit_lines";
 import { Effect, Texts, WhatWasRun } from "./effect";
@@ -23,15 +37,46 @@ export function Edit() {
       <form class="editform" onSubmit={send}>
         <h1>Edit</h1>
         <h2 class="unseen">What is changed</h2>
-        <label class="field"><span>Prompt</span><input type="text" class="prompt" value={prompt.value} autocomplete="off" spellcheck={false} onInput={(event) => (prompt.value = event.currentTarget.value)} /></label>
-        <Heading note={count > 1 ? <>{plural(count, "edit")} · <button type="button" class="link" onClick={() => (edits.value = [])}>remove all</button></> : plural(count, "edit")}>Features to change</Heading>
+        <label class="field">
+          <span>Prompt</span>
+          <input
+            type="text"
+            class="prompt"
+            value={prompt.value}
+            autocomplete="off"
+            spellcheck={false}
+            onInput={(event) => (prompt.value = event.currentTarget.value)}
+          />
+        </label>
+        <Heading
+          note={
+            count > 1 ? (
+              <>
+                {plural(count, "edit")} ·{" "}
+                <button type="button" class="link" onClick={() => (edits.value = [])}>
+                  remove all
+                </button>
+              </>
+            ) : (
+              plural(count, "edit")
+            )
+          }
+        >
+          Features to change
+        </Heading>
         <EditLines />
         <FeaturePicker onPick={(feature) => addFeature(feature)} />
         <Through />
         <Settings />
         <p class="actions">
-          <button type="submit" class="main" disabled={!ready.value}>Run</button>
-          {running.value && <button type="button" onClick={cancel}>Cancel</button>}
+          <button type="submit" class="main" disabled={!ready.value}>
+            Run
+          </button>
+          {running.value && (
+            <button type="button" onClick={cancel}>
+              Cancel
+            </button>
+          )}
           {running.value && <Running />}
         </p>
       </form>
@@ -41,7 +86,10 @@ export function Edit() {
         {streams.value && <Texts />}
         {effect.value && <Effect view={effect.value} />}
         {!effect.value && !streams.value && !running.value && (
-          <p class="hint">What you set here is done to the real model. <em>Predicted</em> is what the graph's frozen model says should happen; <em>measured</em> is what did.</p>
+          <p class="hint">
+            What you set here is done to the real model. <em>Predicted</em> is what the graph's frozen model says should
+            happen; <em>measured</em> is what did.
+          </p>
         )}
         <AuditPart />
       </div>
@@ -54,7 +102,8 @@ function Running() {
   return (
     <span class="running" role="status">
       <progress max={at?.total || undefined} value={at?.total ? at.done : undefined} aria-label={what} />
-      {what}{at?.note ? `: ${at.note}` : ""}
+      {what}
+      {at?.note ? `: ${at.note}` : ""}
     </span>
   );
 }
@@ -67,11 +116,21 @@ function Through() {
     <div class="through">
       <label>
         Clamped through{" "}
-        <select value={String(through.value ?? layers[0])} onChange={(event) => (wantedThrough.value = Number(event.currentTarget.value))}>
-          {layers.map((layer, i) => <option key={layer} value={layer}>layer {layer}{i === 0 ? ", the last edited" : i === layers.length - 1 ? ", the last" : ""}</option>)}
+        <select
+          value={String(through.value ?? layers[0])}
+          onChange={(event) => (wantedThrough.value = Number(event.currentTarget.value))}
+        >
+          {layers.map((layer, i) => (
+            <option key={layer} value={layer}>
+              layer {layer}
+              {i === 0 ? ", the last edited" : i === layers.length - 1 ? ", the last" : ""}
+            </option>
+          ))}
         </select>
       </label>
-      <p class="note">MLP outputs from the edit through this layer stay as recorded plus what the edit writes; layers above react.</p>
+      <p class="note">
+        MLP outputs from the edit through this layer stay as recorded plus what the edit writes; layers above react.
+      </p>
     </div>
   );
 }
@@ -82,13 +141,53 @@ function Settings() {
   return (
     <details class="settings">
       <summary>Text and prediction</summary>
-      <label>Tokens to write <input type="number" min={1} max={512} value={now.tokens} onChange={(event) => set({ tokens: Number(event.currentTarget.value) || 12 })} /></label>
-      <label>Temperature <input type="number" min={0} max={10} step={0.1} value={now.temperature} onChange={(event) => set({ temperature: Number(event.currentTarget.value) || 0 })} /></label>
-      <label>Top p <input type="number" min={0.01} max={1} step={0.01} value={now.top_p} onChange={(event) => set({ top_p: Number(event.currentTarget.value) || 1 })} /></label>
-      <label>Seed <input type="number" min={0} value={now.seed} onChange={(event) => set({ seed: Number(event.currentTarget.value) || 0 })} /></label>
+      <label>
+        Tokens to write{" "}
+        <input
+          type="number"
+          min={1}
+          max={512}
+          value={now.tokens}
+          onChange={(event) => set({ tokens: Number(event.currentTarget.value) || 12 })}
+        />
+      </label>
+      <label>
+        Temperature{" "}
+        <input
+          type="number"
+          min={0}
+          max={10}
+          step={0.1}
+          value={now.temperature}
+          onChange={(event) => set({ temperature: Number(event.currentTarget.value) || 0 })}
+        />
+      </label>
+      <label>
+        Top p{" "}
+        <input
+          type="number"
+          min={0.01}
+          max={1}
+          step={0.01}
+          value={now.top_p}
+          onChange={(event) => set({ top_p: Number(event.currentTarget.value) || 1 })}
+        />
+      </label>
+      <label>
+        Seed{" "}
+        <input
+          type="number"
+          min={0}
+          value={now.seed}
+          onChange={(event) => set({ seed: Number(event.currentTarget.value) || 0 })}
+        />
+      </label>
       <label>
         Prediction{" "}
-        <select value={now.predict} onChange={(event) => set({ predict: event.currentTarget.value as "frozen" | "direct" })}>
+        <select
+          value={now.predict}
+          onChange={(event) => set({ predict: event.currentTarget.value as "frozen" | "direct" })}
+        >
           <option value="frozen">frozen: patterns and norms held, features recomputed</option>
           <option value="direct">direct: the edges alone</option>
         </select>

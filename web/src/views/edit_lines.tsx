@@ -7,8 +7,19 @@ import { go } from "../state/route";
 import { KindMark } from "./parts";
 
 export function EditLines() {
-  if (!edits.value.length) return <p class="note">None yet. Choose a feature in a graph and press <kbd>e</kbd>, or search for one here.</p>;
-  return <>{edits.value.map((_, i) => <Line key={i} index={i} />)}</>;
+  if (!edits.value.length)
+    return (
+      <p class="note">
+        None yet. Choose a feature in a graph and press <kbd>e</kbd>, or search for one here.
+      </p>
+    );
+  return (
+    <>
+      {edits.value.map((_, i) => (
+        <Line key={i} index={i} />
+      ))}
+    </>
+  );
 }
 
 function Line({ index }: { index: number }) {
@@ -19,17 +30,42 @@ function Line({ index }: { index: number }) {
   const most = card?.card?.max_activation ?? 10;
   const choose = (verb: Verb) => {
     const usual = VERBS.find((each) => each.verb === verb)!.strength;
-    setEdit(index, { verb, strength: verb === "set" || verb === "add" || verb === "steer" ? Math.round(most * 10) / 10 : usual });
+    setEdit(index, {
+      verb,
+      strength: verb === "set" || verb === "add" || verb === "steer" ? Math.round(most * 10) / 10 : usual,
+    });
   };
   return (
     <fieldset class="editline">
-      <legend><button type="button" class="link" onClick={() => go("feature", edit.feature)}>{named.text || edit.feature}</button> <KindMark kind={named.kind} /> <code>{edit.feature}</code></legend>
-      <select value={edit.verb} aria-label="What is done to it" onChange={(event) => choose(event.currentTarget.value as Verb)}>
-        {VERBS.map((each) => <option key={each.verb} value={each.verb}>{each.says}</option>)}
+      <legend>
+        <button type="button" class="link" onClick={() => go("feature", edit.feature)}>
+          {named.text || edit.feature}
+        </button>{" "}
+        <KindMark kind={named.kind} /> <code>{edit.feature}</code>
+      </legend>
+      <select
+        value={edit.verb}
+        aria-label="What is done to it"
+        onChange={(event) => choose(event.currentTarget.value as Verb)}
+      >
+        {VERBS.map((each) => (
+          <option key={each.verb} value={each.verb}>
+            {each.says}
+          </option>
+        ))}
       </select>
-      {edit.verb !== "ablate" && <Strength edit={edit} index={index} span={edit.verb === "scale" ? 8 : Math.max(4, Math.ceil(2 * most))} />}
+      {edit.verb !== "ablate" && (
+        <Strength edit={edit} index={index} span={edit.verb === "scale" ? 8 : Math.max(4, Math.ceil(2 * most))} />
+      )}
       <Positions edit={edit} index={index} />
-      <button type="button" class="close" aria-label={`Remove the edit of ${edit.feature}`} onClick={() => dropEdit(index)}>✕</button>
+      <button
+        type="button"
+        class="close"
+        aria-label={`Remove the edit of ${edit.feature}`}
+        onClick={() => dropEdit(index)}
+      >
+        ✕
+      </button>
     </fieldset>
   );
 }
@@ -37,8 +73,23 @@ function Line({ index }: { index: number }) {
 function Strength({ edit, index, span }: { edit: EditLine; index: number; span: number }) {
   return (
     <>
-      <input type="range" min={-span} max={span} step={span / 80} value={edit.strength} aria-label="Strength" onInput={(event) => setEdit(index, { strength: Number(event.currentTarget.value) })} />
-      <input type="number" class="strength" step="any" value={edit.strength} aria-label="Strength as a number" onInput={(event) => setEdit(index, { strength: Number(event.currentTarget.value) || 0 })} />
+      <input
+        type="range"
+        min={-span}
+        max={span}
+        step={span / 80}
+        value={edit.strength}
+        aria-label="Strength"
+        onInput={(event) => setEdit(index, { strength: Number(event.currentTarget.value) })}
+      />
+      <input
+        type="number"
+        class="strength"
+        step="any"
+        value={edit.strength}
+        aria-label="Strength as a number"
+        onInput={(event) => setEdit(index, { strength: Number(event.currentTarget.value) || 0 })}
+      />
     </>
   );
 }
@@ -52,13 +103,29 @@ function Positions({ edit, index }: { edit: EditLine; index: number }) {
       <label class="at">
         at{" "}
         <input
-          type="text" list={list} value={edit.positions} aria-label="Positions: all, prompt, generated, or numbers" aria-invalid={wrong} aria-describedby={wrong ? `${list}-wrong` : undefined}
+          type="text"
+          list={list}
+          value={edit.positions}
+          aria-label="Positions: all, prompt, generated, or numbers"
+          aria-invalid={wrong}
+          aria-describedby={wrong ? `${list}-wrong` : undefined}
           onInput={(event) => setEdit(index, { positions: event.currentTarget.value.replace(/[\s;=@]/g, "") })}
-          onChange={(event) => setEdit(index, { positions: event.currentTarget.value.replace(/[\s;=@]/g, "") || "all" })}
+          onChange={(event) =>
+            setEdit(index, { positions: event.currentTarget.value.replace(/[\s;=@]/g, "") || "all" })
+          }
         />
       </label>
-      <datalist id={list}><option value="all" /><option value="prompt" /><option value="generated" /></datalist>
-      {wrong && <p class="wrong" id={`${list}-wrong`} role="alert">{edit.positions ? `“${edit.positions}” is no position` : "No position"}: write all, prompt, generated, or numbers with commas between, such as 4,5.</p>}
+      <datalist id={list}>
+        <option value="all" />
+        <option value="prompt" />
+        <option value="generated" />
+      </datalist>
+      {wrong && (
+        <p class="wrong" id={`${list}-wrong`} role="alert">
+          {edit.positions ? `“${edit.positions}” is no position` : "No position"}: write all, prompt, generated, or
+          numbers with commas between, such as 4,5.
+        </p>
+      )}
     </>
   );
 }

@@ -19,14 +19,33 @@ export function Feature() {
   return (
     <div class="page">
       <p class="crumbs">
-        {query["from"] === "trace" && graphId.value && <button type="button" class="link" onClick={() => back("trace", graphId.value)}>← back to the graph</button>}
+        {query["from"] === "trace" && graphId.value && (
+          <button type="button" class="link" onClick={() => back("trace", graphId.value)}>
+            ← back to the graph
+          </button>
+        )}
         <code>{id}</code>
         {!embedded && index !== undefined && (
           <>
-            <button type="button" class="link" disabled={index === "0"} onClick={() => step(-1)}>previous</button>
-            <button type="button" class="link" onClick={() => step(1)}>next</button>
-            <button type="button" class="link" onClick={() => { addFeature(id); go("edit"); }}>steer with it</button>
-            <button type="button" class="link" onClick={() => go("features", "", { how: "alike", query: id })}>features like it</button>
+            <button type="button" class="link" disabled={index === "0"} onClick={() => step(-1)}>
+              previous
+            </button>
+            <button type="button" class="link" onClick={() => step(1)}>
+              next
+            </button>
+            <button
+              type="button"
+              class="link"
+              onClick={() => {
+                addFeature(id);
+                go("edit");
+              }}
+            >
+              steer with it
+            </button>
+            <button type="button" class="link" onClick={() => go("features", "", { how: "alike", query: id })}>
+              features like it
+            </button>
           </>
         )}
       </p>

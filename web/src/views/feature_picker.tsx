@@ -79,30 +79,65 @@ export function FeaturePicker({ onPick }: { onPick: (feature: string) => void })
     <div class="picker">
       <div class="segments" role="group" aria-label="How a feature is looked for">
         {WAYS.filter((each) => each.how !== "meaning" || workbench.value?.kit.has_meaning).map((each) => (
-          <button key={each.how} type="button" aria-pressed={each.how === how} onClick={() => turn(each.how)}>{each.name}</button>
+          <button key={each.how} type="button" aria-pressed={each.how === how} onClick={() => turn(each.how)}>
+            {each.name}
+          </button>
         ))}
       </div>
       <div class="pickline">
         <input
-          type="search" id="picker" ref={line} value={text} placeholder={asks} role="combobox" aria-label={asks}
-          aria-expanded={list.length > 0} aria-controls="picked" aria-activedescendant={list[at] ? `picked-${at}` : undefined} autocomplete="off"
-          onInput={(event) => setText(event.currentTarget.value)} onKeyDown={onKey}
+          type="search"
+          id="picker"
+          ref={line}
+          value={text}
+          placeholder={asks}
+          role="combobox"
+          aria-label={asks}
+          aria-expanded={list.length > 0}
+          aria-controls="picked"
+          aria-activedescendant={list[at] ? `picked-${at}` : undefined}
+          autocomplete="off"
+          onInput={(event) => setText(event.currentTarget.value)}
+          onKeyDown={onKey}
         />
         {list.length > 0 && <Options list={list} at={at} why={how === "fires"} pick={pick} />}
       </div>
-      {said && <p class="note" role="status">{said}</p>}
+      {said && (
+        <p class="note" role="status">
+          {said}
+        </p>
+      )}
     </div>
   );
 }
 
-function Options({ list, at, why, pick }: { list: readonly FeatureRow[]; at: number; why: boolean; pick: (feature: string) => void }) {
+function Options({
+  list,
+  at,
+  why,
+  pick,
+}: {
+  list: readonly FeatureRow[];
+  at: number;
+  why: boolean;
+  pick: (feature: string) => void;
+}) {
   return (
     <ul id="picked" role="listbox" aria-label="Features found">
       {list.map((each, i) => {
         const named = nameOf(each.feature, each.label, each.label_kind);
         return (
-          <li key={each.feature} id={`picked-${i}`} role="option" aria-selected={i === at} onPointerDown={(event) => (event.preventDefault(), pick(each.feature))}>
-            <span class="what">{named.text || each.feature} <KindMark kind={named.kind} /> {why && <em>{each.why}</em>}</span> <code>{each.feature}</code>
+          <li
+            key={each.feature}
+            id={`picked-${i}`}
+            role="option"
+            aria-selected={i === at}
+            onPointerDown={(event) => (event.preventDefault(), pick(each.feature))}
+          >
+            <span class="what">
+              {named.text || each.feature} <KindMark kind={named.kind} /> {why && <em>{each.why}</em>}
+            </span>{" "}
+            <code>{each.feature}</code>
           </li>
         );
       })}

@@ -16,11 +16,28 @@ export function Fires({ view }: { view: FiresView }) {
       <h2 class="unseen">What fires</h2>
       <p class="firetokens" role="group" aria-label="Tokens: choose one to see what fires there">
         {view.tokens.map((token, i) => (
-          <button key={i} type="button" class={`chipword${i < view.first_position ? " out" : ""}`} aria-pressed={at === i} disabled={i < view.first_position} onClick={() => setAt(at === i ? null : i)}><TokenText text={token} /></button>
+          <button
+            key={i}
+            type="button"
+            class={`chipword${i < view.first_position ? " out" : ""}`}
+            aria-pressed={at === i}
+            disabled={i < view.first_position}
+            onClick={() => setAt(at === i ? null : i)}
+          >
+            <TokenText text={token} />
+          </button>
         ))}
       </p>
-      <Heading note="activation · share of its largest">{at === null ? "By feature, strongest first" : "At this token"}</Heading>
-      <ul class="rows">{(here ?? view.by_feature).slice(0, 60).map((each) => <li key={`${each.feature}@${each.position}`}><Row fire={each} token={view.tokens[each.position] ?? ""} /></li>)}</ul>
+      <Heading note="activation · share of its largest">
+        {at === null ? "By feature, strongest first" : "At this token"}
+      </Heading>
+      <ul class="rows">
+        {(here ?? view.by_feature).slice(0, 60).map((each) => (
+          <li key={`${each.feature}@${each.position}`}>
+            <Row fire={each} token={view.tokens[each.position] ?? ""} />
+          </li>
+        ))}
+      </ul>
     </>
   );
 }
@@ -30,7 +47,13 @@ function Row({ fire, token }: { fire: Fire; token: string }) {
   return (
     <button type="button" class="row" onClick={() => go("feature", fire.feature, { at: String(fire.activation) })}>
       <PlainBar share={fire.share ?? 0} />
-      <span class="what">{named.text || fire.feature} <KindMark kind={named.kind} /> <em><TokenText text={token} /> · {fire.feature}{fire.density !== null && ` · ${density(fire.density)}`}</em></span>
+      <span class="what">
+        {named.text || fire.feature} <KindMark kind={named.kind} />{" "}
+        <em>
+          <TokenText text={token} /> · {fire.feature}
+          {fire.density !== null && ` · ${density(fire.density)}`}
+        </em>
+      </span>
       <span class="num">{amount(fire.activation)}</span>
       <span class="part">{percent(fire.share)}</span>
     </button>

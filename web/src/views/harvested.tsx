@@ -9,7 +9,12 @@ export function Harvested() {
   const [made, setMade] = useState<HarvestMade | null>(null);
   useEffect(() => void attempt(api.jobs).then((found) => found && setMade(unused(found.jobs))), []);
   if (!made) return null;
-  return <p class="note" role="status">The atlas harvested last, from {plural(made.positions, "position")}, is kept but not used: the kit's own was made from more text.</p>;
+  return (
+    <p class="note" role="status">
+      The atlas harvested last, from {plural(made.positions, "position")}, is kept but not used: the kit's own was made
+      from more text.
+    </p>
+  );
 }
 
 /** What the last harvest made, if it is not used. Jobs come with the latest first. */

@@ -35,7 +35,11 @@ export function Histogram({ counts, edges, mark, log = false, zero = false, labe
         {middle !== null && middle > 0 && middle < 1 && <path class="zero" d={`M${middle * WIDE} 0V${HIGH}`} />}
         {place !== null && <path class="mark" d={`M${place * WIDE} 0V${HIGH}`} />}
       </svg>
-      <p aria-hidden="true">{ticks.map((tick, i) => <span key={i}>{amount(tick)}</span>)}</p>
+      <p aria-hidden="true">
+        {ticks.map((tick, i) => (
+          <span key={i}>{amount(tick)}</span>
+        ))}
+      </p>
     </div>
   );
 }

@@ -15,10 +15,24 @@ export function History() {
       {(close) => (
         <>
           <li class="menuhead">
-            <button type="button" onClick={() => file.current?.click()}>Open a file… <small>graph JSON as Neuronpedia and circuit-tracer write it, or .graph</small></button>
-            <input ref={file} type="file" accept=".json,.graph" hidden onChange={(event) => { const chosen = event.currentTarget.files?.[0]; if (chosen) void importFile(chosen); close(); }} />
+            <button type="button" onClick={() => file.current?.click()}>
+              Open a file… <small>graph JSON as Neuronpedia and circuit-tracer write it, or .graph</small>
+            </button>
+            <input
+              ref={file}
+              type="file"
+              accept=".json,.graph"
+              hidden
+              onChange={(event) => {
+                const chosen = event.currentTarget.files?.[0];
+                if (chosen) void importFile(chosen);
+                close();
+              }}
+            />
           </li>
-          {entries.value.map((each) => <Entry key={each.id} entry={each} close={close} />)}
+          {entries.value.map((each) => (
+            <Entry key={each.id} entry={each} close={close} />
+          ))}
           {!entries.value.length && <li class="note">No graphs yet.</li>}
         </>
       )}
@@ -32,21 +46,44 @@ function Entry({ entry: each, close }: { entry: GraphEntry; close: () => void })
     return (
       <li class="asking" role="group" aria-label={`Remove the graph of ${each.prompt}?`}>
         <span>Remove it, with its pins and groups?</span>
-        <button type="button" ref={focus} onClick={() => setAsking(false)}>Keep</button>
-        <button type="button" class="wrong" onClick={() => void removeGraph(each)}>Remove</button>
+        <button type="button" ref={focus} onClick={() => setAsking(false)}>
+          Keep
+        </button>
+        <button type="button" class="wrong" onClick={() => void removeGraph(each)}>
+          Remove
+        </button>
       </li>
     );
   }
   return (
     <li class="withdrop">
-      <button type="button" aria-current={each.id === graphId.value ? "true" : undefined} onClick={() => { close(); go("trace", each.id); }}>
+      <button
+        type="button"
+        aria-current={each.id === graphId.value ? "true" : undefined}
+        onClick={() => {
+          close();
+          go("trace", each.id);
+        }}
+      >
         <span class="mono">{each.prompt || each.tokens.map(shown).join("")}</span>
         <small>
-          {each.top && <>→ <b class="mono">{shown(each.top.label)}</b> {percent(each.top.probability)} · </>}
-          {plural(each.n_nodes, "node")} · {ago(each.date, Date.now())}{each.origin === "import" && " · imported"}
+          {each.top && (
+            <>
+              → <b class="mono">{shown(each.top.label)}</b> {percent(each.top.probability)} ·{" "}
+            </>
+          )}
+          {plural(each.n_nodes, "node")} · {ago(each.date, Date.now())}
+          {each.origin === "import" && " · imported"}
         </small>
       </button>
-      <button type="button" class="drop" aria-label={`Remove the graph of ${each.prompt}`} onClick={() => setAsking(true)}>✕</button>
+      <button
+        type="button"
+        class="drop"
+        aria-label={`Remove the graph of ${each.prompt}`}
+        onClick={() => setAsking(true)}
+      >
+        ✕
+      </button>
     </li>
   );
 }

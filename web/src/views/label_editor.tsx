@@ -7,9 +7,20 @@ import { type Changed, labelling, wantCard, writeLabel } from "../state/cards";
 import { language } from "../state/guide";
 import { Kbd, KindMark } from "./parts";
 
-export function FeatureName({ feature, label, kind, level = 2 }: { feature: string; label: string; kind: NameKind; level?: 1 | 2 }) {
+export function FeatureName({
+  feature,
+  label,
+  kind,
+  level = 2,
+}: {
+  feature: string;
+  label: string;
+  kind: NameKind;
+  level?: 1 | 2;
+}) {
   const named = nameOf(feature, label, kind);
-  if (labelling.value === feature) return <Editor feature={feature} text={named.kind === "promoted" ? "" : named.text} />;
+  if (labelling.value === feature)
+    return <Editor feature={feature} text={named.kind === "promoted" ? "" : named.text} />;
   const Title = level === 1 ? "h1" : "h2";
   return (
     <div class="featurename">
@@ -50,15 +61,38 @@ function Editor({ feature, text }: { feature: string; text: string }) {
   };
   return (
     <form class="labeleditor" onSubmit={keep} onKeyDown={leave}>
-      <input ref={line} type="text" defaultValue={first} maxLength={2000} aria-label={`Label of ${feature}`} placeholder="What makes it fire?" autocomplete="off" />
-      {told && <p class="wrong" role="alert" lang={language.value}>{told.newest ? CHANGED[language.value].now(told.newest.text) : CHANGED[language.value].withdrawn}</p>}
+      <input
+        ref={line}
+        type="text"
+        defaultValue={first}
+        maxLength={2000}
+        aria-label={`Label of ${feature}`}
+        placeholder="What makes it fire?"
+        autocomplete="off"
+      />
+      {told && (
+        <p class="wrong" role="alert" lang={language.value}>
+          {told.newest ? CHANGED[language.value].now(told.newest.text) : CHANGED[language.value].withdrawn}
+        </p>
+      )}
       <div>
         <label>
           by{" "}
-          <input type="text" class="author" value={author.value} maxLength={200} aria-label="Your name" onInput={(event) => (author.value = event.currentTarget.value)} />
+          <input
+            type="text"
+            class="author"
+            value={author.value}
+            maxLength={200}
+            aria-label="Your name"
+            onInput={(event) => (author.value = event.currentTarget.value)}
+          />
         </label>
-        <button type="submit" class="main">Keep</button>
-        <button type="button" onClick={() => (labelling.value = null)}>Cancel</button>
+        <button type="submit" class="main">
+          Keep
+        </button>
+        <button type="button" onClick={() => (labelling.value = null)}>
+          Cancel
+        </button>
       </div>
     </form>
   );

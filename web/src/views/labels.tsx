@@ -10,13 +10,31 @@ export function Labels({ view }: { view: FeatureView }) {
   const [now, before] = [view.labels.filter((each) => each.current), view.labels.filter((each) => !each.current)];
   return (
     <>
-      <Heading note={embedded ? null : <button type="button" class="link" onClick={() => (labelling.value = view.feature)}>write one</button>}>Labels</Heading>
+      <Heading
+        note={
+          embedded ? null : (
+            <button type="button" class="link" onClick={() => (labelling.value = view.feature)}>
+              write one
+            </button>
+          )
+        }
+      >
+        Labels
+      </Heading>
       {!now.length && <p class="note">Nobody has labelled it yet.</p>}
-      <ul class="labels">{now.map((each) => <OneLabel key={each.id} label={each} />)}</ul>
+      <ul class="labels">
+        {now.map((each) => (
+          <OneLabel key={each.id} label={each} />
+        ))}
+      </ul>
       {before.length > 0 && (
         <details open={before.some((each) => each.replaced)}>
           <summary>Earlier labels ({before.length})</summary>
-          <ul class="labels past">{before.map((each) => <OneLabel key={each.id} label={each} />)}</ul>
+          <ul class="labels past">
+            {before.map((each) => (
+              <OneLabel key={each.id} label={each} />
+            ))}
+          </ul>
         </details>
       )}
     </>
@@ -26,18 +44,28 @@ export function Labels({ view }: { view: FeatureView }) {
 function OneLabel({ label }: { label: LabelView }) {
   return (
     <li>
-      <p><KindMark kind={label.kind} /> <strong>{label.text}</strong></p>
+      <p>
+        <KindMark kind={label.kind} /> <strong>{label.text}</strong>
+      </p>
       <p class="note">
-        {label.author}{label.method && ` · ${label.method}`} · {ago(label.date, Date.now())}
+        {label.author}
+        {label.method && ` · ${label.method}`} · {ago(label.date, Date.now())}
         {!label.current && (label.replaced ? " · said earlier" : " · withdrawn")}
         {label.kind === "person" && label.current && !embedded && (
-          <button type="button" class="link" onClick={() => void withdrawLabel(label.feature, label.id)}>withdraw</button>
+          <button type="button" class="link" onClick={() => void withdrawLabel(label.feature, label.id)}>
+            withdraw
+          </button>
         )}
       </p>
       {label.note && <p class="note">{label.note}</p>}
       {label.scores.map((score) => (
-        <p key={score.test + score.judge} class="note score" title={`judged by ${score.judge} on ${score.contexts} contexts; balanced accuracy with its 95 % interval`}>
-          {score.test} <b>{amount(score.value)}</b> [{amount(score.low)}, {amount(score.high)}] · {score.null == null ? "no null" : `null ${amount(score.null)}`}
+        <p
+          key={score.test + score.judge}
+          class="note score"
+          title={`judged by ${score.judge} on ${score.contexts} contexts; balanced accuracy with its 95 % interval`}
+        >
+          {score.test} <b>{amount(score.value)}</b> [{amount(score.low)}, {amount(score.high)}] ·{" "}
+          {score.null == null ? "no null" : `null ${amount(score.null)}`}
         </p>
       ))}
     </li>

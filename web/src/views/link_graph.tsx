@@ -13,7 +13,21 @@ import type { Mark, Scene } from "../model/scene";
 import { shown } from "../model/text";
 import { dark } from "../state/app";
 import {
-  arrangement, chosen, colour, folding, found, graph, hovered, labelGroups, labelsShown, opened, path, primaryMark, query, scene, zoom,
+  arrangement,
+  chosen,
+  colour,
+  folding,
+  found,
+  graph,
+  hovered,
+  labelGroups,
+  labelsShown,
+  opened,
+  path,
+  primaryMark,
+  query,
+  scene,
+  zoom,
 } from "../state/trace";
 import { MarkList, Marks } from "./marks";
 import { Axis, Chips } from "./axes";
@@ -113,7 +127,10 @@ function useDrawing(stage: Ref<Stage>, plot: Ref<HTMLElement>, layout: Signal<La
     const look = lookOf(what);
     if (!where || !what || !view || !stage.current) return;
     stage.current.drawBase(what, where, colours, look, view.first_position);
-    Object.assign(document.documentElement.dataset, { links: String(what.links.length), took: stage.current.took.toFixed(0) });
+    Object.assign(document.documentElement.dataset, {
+      links: String(what.links.length),
+      took: stage.current.took.toFixed(0),
+    });
   });
   useSignalEffect(() => {
     const [where, what] = [layout.value, scene.value];
@@ -139,10 +156,17 @@ function MarksOrList({ layout }: { layout: Signal<Layout | null> }) {
   const selected = chosen.value.join(" ");
   const look = useMemo(() => lookOf(what), [what, how, primaryMark.value]);
   const many = (what?.marks.length ?? 0) > MANY;
-  return useMemo(() => {
-    if (!where || !what) return null;
-    return many ? <MarkList scene={what} /> : <Marks scene={what} layout={where} colours={palette(isDark)} look={look} />;
-  }, many ? [what, selected] : [where, what, isDark, look, selected]);
+  return useMemo(
+    () => {
+      if (!where || !what) return null;
+      return many ? (
+        <MarkList scene={what} />
+      ) : (
+        <Marks scene={what} layout={where} colours={palette(isDark)} look={look} />
+      );
+    },
+    many ? [what, selected] : [where, what, isDark, look, selected],
+  );
 }
 
 function lookOf(what: Scene | null): Look {

@@ -21,7 +21,9 @@ export function MarkList({ scene }: { scene: Scene }) {
   return (
     <ul class="unseen" role="presentation">
       {scene.marks.map((mark) => (
-        <li key={mark.key} id={`node-${mark.key}`} role="option" aria-selected={picked.has(mark.key)}>{describe(mark)}</li>
+        <li key={mark.key} id={`node-${mark.key}`} role="option" aria-selected={picked.has(mark.key)}>
+          {describe(mark)}
+        </li>
       ))}
     </ul>
   );
@@ -32,14 +34,27 @@ export function Marks({ scene, layout, colours, look }: Props) {
   return (
     <svg class="marks" viewBox={`0 0 ${layout.width} ${layout.height}`} role="presentation">
       {scene.marks.map((mark) => (
-        <g key={mark.key} id={`node-${mark.key}`} class={mark.kind} role="option" aria-selected={picked.has(mark.key)} aria-label={describe(mark)}>
-          {mark.half > 0 ? <Box mark={mark} stroke={look.family(mark) && paint(mark, colours, look).stroke} /> : <Shape mark={mark} colours={colours} look={look} />}
+        <g
+          key={mark.key}
+          id={`node-${mark.key}`}
+          class={mark.kind}
+          role="option"
+          aria-selected={picked.has(mark.key)}
+          aria-label={describe(mark)}
+        >
+          {mark.half > 0 ? (
+            <Box mark={mark} stroke={look.family(mark) && paint(mark, colours, look).stroke} />
+          ) : (
+            <Shape mark={mark} colours={colours} look={look} />
+          )}
           <Letter mark={mark} colours={colours} look={look} />
         </g>
       ))}
       <g aria-hidden="true">
         {layout.tags.map((tag) => (
-          <text key={tag.mark.key} class="tag" x={tag.x} y={tag.y}>{tag.text}</text>
+          <text key={tag.mark.key} class="tag" x={tag.x} y={tag.y}>
+            {tag.text}
+          </text>
         ))}
       </g>
     </svg>
@@ -48,7 +63,12 @@ export function Marks({ scene, layout, colours, look }: Props) {
 
 function Shape({ mark, colours, look }: { mark: Mark; colours: Palette; look: Look }) {
   const style = paint(mark, colours, look);
-  const same = { fill: style.fill, stroke: style.stroke, "stroke-width": style.width, "stroke-dasharray": style.dash ? "3 2" : undefined };
+  const same = {
+    fill: style.fill,
+    stroke: style.stroke,
+    "stroke-width": style.width,
+    "stroke-dasharray": style.dash ? "3 2" : undefined,
+  };
   if (mark.kind === "token") return <rect {...same} x={mark.x - 6} y={mark.y - 6} width={12} height={12} rx={3} />;
   if (mark.kind === "error") {
     const r = mark.r + 1;
@@ -71,7 +91,15 @@ function Letter({ mark, colours, look }: { mark: Mark; colours: Palette; look: L
   return (
     <>
       {mark.half > 0 && <circle cx={x} cy={y} r={9} fill={hue} />}
-      <text class={inside ? "letter" : "letter tag"} x={x} y={y + 4.5} text-anchor="middle" style={{ fill: inside ? colours.paper : hue }}>{family.letter}</text>
+      <text
+        class={inside ? "letter" : "letter tag"}
+        x={x}
+        y={y + 4.5}
+        text-anchor="middle"
+        style={{ fill: inside ? colours.paper : hue }}
+      >
+        {family.letter}
+      </text>
     </>
   );
 }
@@ -81,8 +109,18 @@ function Box({ mark, stroke }: { mark: Mark; stroke: string | undefined }) {
   if (mark.kind === "group") {
     return (
       <>
-        <rect class="box" x={left} y={top} width={wide} height={high} rx={13} style={stroke ? { stroke, strokeWidth: 2 } : undefined} />
-        <text class="groupname" x={left + 11} y={mark.y + 4}>{clipped(mark.name, wide - 40)}</text>
+        <rect
+          class="box"
+          x={left}
+          y={top}
+          width={wide}
+          height={high}
+          rx={13}
+          style={stroke ? { stroke, strokeWidth: 2 } : undefined}
+        />
+        <text class="groupname" x={left + 11} y={mark.y + 4}>
+          {clipped(mark.name, wide - 40)}
+        </text>
         <text class="share" x={left + wide - 9} y={mark.y + 4} text-anchor="end">{` ${mark.members.length}`}</text>
       </>
     );
@@ -93,7 +131,9 @@ function Box({ mark, stroke }: { mark: Mark; stroke: string | undefined }) {
     <>
       <rect class="box" x={left} y={top} width={wide} height={high} rx={7} />
       <rect class="fill" x={left} y={top} width={Math.max(3, wide * Math.min(1, chance))} height={high} rx={7} />
-      <text class="output" x={left + 9} y={mark.y + 4.5}>{mark.name}</text>
+      <text class="output" x={left + 9} y={mark.y + 4.5}>
+        {mark.name}
+      </text>
       <text class="share" x={left + wide - 9} y={mark.y + 4.5} text-anchor="end">{` ${percent(chance)}`}</text>
     </>
   );

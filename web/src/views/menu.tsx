@@ -34,7 +34,9 @@ export function Menu({ name, children }: { name: string; children: (close: () =>
   };
   return (
     <div class="menu" ref={box} onKeyDown={onKey}>
-      <button type="button" aria-expanded={open} aria-haspopup="true" onClick={() => setOpen(!open)}>{name} ▾</button>
+      <button type="button" aria-expanded={open} aria-haspopup="true" onClick={() => setOpen(!open)}>
+        {name} ▾
+      </button>
       {open && <ul>{children(() => setOpen(false))}</ul>}
     </div>
   );

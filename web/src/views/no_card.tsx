@@ -6,5 +6,12 @@ export function NoCard({ feature }: { feature: string }) {
   const why = refused.value.get(feature);
   if (embedded) return <p class="note">This file carries no card of this feature.</p>;
   if (!why) return <p class="note">Reading the card…</p>;
-  return <p class="wrong" role="alert">{why}. <button type="button" class="link" onClick={() => wantAgain(feature)}>Try again</button></p>;
+  return (
+    <p class="wrong" role="alert">
+      {why}.{" "}
+      <button type="button" class="link" onClick={() => wantAgain(feature)}>
+        Try again
+      </button>
+    </p>
+  );
 }

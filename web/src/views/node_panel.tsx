@@ -8,7 +8,18 @@ import { embedded, notify } from "../state/app";
 import { cards, labelling, wantCard } from "../state/cards";
 import { NoCard } from "./no_card";
 import { go } from "../state/route";
-import { arrangement, choose, chosen, detail, graph, groupChosen, nodeName, ours, pinChosen, tab } from "../state/trace";
+import {
+  arrangement,
+  choose,
+  chosen,
+  detail,
+  graph,
+  groupChosen,
+  nodeName,
+  ours,
+  pinChosen,
+  tab,
+} from "../state/trace";
 import { editChosen } from "../state/edit";
 import { Card } from "./card";
 import { FeatureName } from "./label_editor";
@@ -17,7 +28,12 @@ import { Facts, Few, Heading, TokenText, placeName } from "./parts";
 import { LinkRow, linkName } from "./rows";
 
 const KINDS = { feature: "Feature", error: "Error", token: "Token embedding", target: "Output" } as const;
-const OFFSETS: Record<string, string> = { bias: "biases", position: "position", sink: "sink (left-out first position)", left_out: "left-out features" };
+const OFFSETS: Record<string, string> = {
+  bias: "biases",
+  position: "position",
+  sink: "sink (left-out first position)",
+  left_out: "left-out features",
+};
 
 export function NodePanel({ node }: { node: Node }) {
   const view = graph.value!.view;
@@ -26,22 +42,48 @@ export function NodePanel({ node }: { node: Node }) {
   const several = chosen.value.length;
   return (
     <>
-      <p class="kind"><span>{KINDS[node.kind]} · {placeName(view, node)}</span><Close /></p>
-      {feature && ours.value ? <FeatureName feature={feature} label={node.label ?? ""} kind={node.label_kind ?? ""} /> : (
+      <p class="kind">
+        <span>
+          {KINDS[node.kind]} · {placeName(view, node)}
+        </span>
+        <Close />
+      </p>
+      {feature && ours.value ? (
+        <FeatureName feature={feature} label={node.label ?? ""} kind={node.label_kind ?? ""} />
+      ) : (
         <h2>{node.kind === "token" ? <TokenText text={view.tokens[node.position] ?? ""} /> : nodeName(node).text}</h2>
       )}
-      <p class="kind"><code>{node.id}</code>{within && <span>in <button type="button" class="link" onClick={() => choose(within.id)}>{within.name}</button></span>}</p>
-      {several > 1 && <p class="note">{plural(several, "mark")} are chosen, this one last: <kbd>g</kbd> groups and <kbd>e</kbd> edits all of them.</p>}
-      {(node.kind === "feature" || node.kind === "error") && <Actions node={node} />}
-      {feature && ours.value && (
-        <Tabs />
+      <p class="kind">
+        <code>{node.id}</code>
+        {within && (
+          <span>
+            in{" "}
+            <button type="button" class="link" onClick={() => choose(within.id)}>
+              {within.name}
+            </button>
+          </span>
+        )}
+      </p>
+      {several > 1 && (
+        <p class="note">
+          {plural(several, "mark")} are chosen, this one last: <kbd>g</kbd> groups and <kbd>e</kbd> edits all of them.
+        </p>
       )}
-      {feature && ours.value && tab.value === "card" ? <NodeCard feature={feature} node={node} /> : <Links node={node} />}
+      {(node.kind === "feature" || node.kind === "error") && <Actions node={node} />}
+      {feature && ours.value && <Tabs />}
+      {feature && ours.value && tab.value === "card" ? (
+        <NodeCard feature={feature} node={node} />
+      ) : (
+        <Links node={node} />
+      )}
     </>
   );
 }
 
-const TABS = [["links", "In this graph"], ["card", "Card"]] as const;
+const TABS = [
+  ["links", "In this graph"],
+  ["card", "Card"],
+] as const;
 
 function Tabs() {
   const onKey = (event: KeyboardEvent) => {
@@ -53,7 +95,17 @@ function Tabs() {
   return (
     <div class="tabs" role="tablist" aria-label="What is shown of the feature" onKeyDown={onKey}>
       {TABS.map(([name, title]) => (
-        <button key={name} id={`tab-${name}`} type="button" role="tab" aria-selected={tab.value === name} tabIndex={tab.value === name ? 0 : -1} onClick={() => (tab.value = name)}>{title}</button>
+        <button
+          key={name}
+          id={`tab-${name}`}
+          type="button"
+          role="tab"
+          aria-selected={tab.value === name}
+          tabIndex={tab.value === name ? 0 : -1}
+          onClick={() => (tab.value = name)}
+        >
+          {title}
+        </button>
       ))}
     </div>
   );
@@ -64,10 +116,22 @@ function Actions({ node }: { node: Node }) {
   const feature = featureOf(node.id);
   return (
     <p class="actions">
-      <button type="button" aria-pressed={pinned} onClick={pinChosen}>{pinned ? "Pinned" : "Pin"} <kbd>p</kbd></button>
-      <button type="button" onClick={() => groupWith()}>Group <kbd>g</kbd></button>
-      {feature && !embedded && <button type="button" disabled={!graph.value!.view.of_kit} onClick={editChosen}>Edit <kbd>e</kbd></button>}
-      {feature && ours.value && <button type="button" onClick={() => go("feature", feature, { at: amountOf(node), from: "trace" })}>Open</button>}
+      <button type="button" aria-pressed={pinned} onClick={pinChosen}>
+        {pinned ? "Pinned" : "Pin"} <kbd>p</kbd>
+      </button>
+      <button type="button" onClick={() => groupWith()}>
+        Group <kbd>g</kbd>
+      </button>
+      {feature && !embedded && (
+        <button type="button" disabled={!graph.value!.view.of_kit} onClick={editChosen}>
+          Edit <kbd>e</kbd>
+        </button>
+      )}
+      {feature && ours.value && (
+        <button type="button" onClick={() => go("feature", feature, { at: amountOf(node), from: "trace" })}>
+          Open
+        </button>
+      )}
     </p>
   );
 }
@@ -97,45 +161,112 @@ function Links({ node }: { node: Node }) {
     <>
       <Facts facts={factsOf(node)} />
       {reads && <MadeOf node={node} />}
-      {reads && <Side title="Inputs" note="weight · share of input" links={inputs} all={known?.n_inputs} empty="No edge into it is known here." />}
-      {node.kind !== "target" && <Side title="Outputs" note="weight · share of their input" links={outputs} all={known?.n_outputs} empty="No edge out of it is known here." />}
-      {known && <Paths paths={known.paths} title="Strongest paths through it" few={4} empty="No path from a token to an output runs through it here." />}
+      {reads && (
+        <Side
+          title="Inputs"
+          note="weight · share of input"
+          links={inputs}
+          all={known?.n_inputs}
+          empty="No edge into it is known here."
+        />
+      )}
+      {node.kind !== "target" && (
+        <Side
+          title="Outputs"
+          note="weight · share of their input"
+          links={outputs}
+          all={known?.n_outputs}
+          empty="No edge out of it is known here."
+        />
+      )}
+      {known && (
+        <Paths
+          paths={known.paths}
+          title="Strongest paths through it"
+          few={4}
+          empty="No path from a token to an output runs through it here."
+        />
+      )}
       {known && reads && <LeftOut />}
     </>
   );
 }
 
 function asLink(node: Node, weight: number, share: number): NodeLink {
-  return { id: node.id, label: node.label ?? "", label_kind: node.label_kind ?? "", weight, share, influence: node.influence, shown: true };
+  return {
+    id: node.id,
+    label: node.label ?? "",
+    label_kind: node.label_kind ?? "",
+    weight,
+    share,
+    influence: node.influence,
+    shown: true,
+  };
 }
 
-function Side({ title, note, links, all, empty }: { title: string; note: string; links: readonly NodeLink[]; all: number | undefined; empty: string }) {
+function Side({
+  title,
+  note,
+  links,
+  all,
+  empty,
+}: {
+  title: string;
+  note: string;
+  links: readonly NodeLink[];
+  all: number | undefined;
+  empty: string;
+}) {
   const most = Math.max(1e-12, ...links.map((link) => Math.abs(link.weight)));
   const plus = links.filter((link) => link.weight > 0).length;
   return (
     <>
       <Heading note={note}>{title}</Heading>
       <p class="note tally">
-        {plural(all ?? links.length, "edge")}{all !== undefined && all > links.length ? `; of the ${links.length} strongest ` : ": "}{plus} add, {links.length - plus} take away
+        {plural(all ?? links.length, "edge")}
+        {all !== undefined && all > links.length ? `; of the ${links.length} strongest ` : ": "}
+        {plus} add, {links.length - plus} take away
         {links.some((link) => !link.shown) && "; a click on a faint one brings it into the graph"}
       </p>
       <Few items={links} few={10} empty={empty}>
-        {(link) => <LinkRow id={link.id} {...linkName(link.id, link.label, link.label_kind)} weight={link.weight} most={most} share={link.share} shown={link.shown} />}
+        {(link) => (
+          <LinkRow
+            id={link.id}
+            {...linkName(link.id, link.label, link.label_kind)}
+            weight={link.weight}
+            most={most}
+            share={link.share}
+            shown={link.shown}
+          />
+        )}
       </Few>
     </>
   );
 }
 
 function factsOf(node: Node): [string, string, string?][] {
-  const influence: [string, string, string] = ["Influence", percent(node.influence), "Share of the outputs' weight that passes through this node"];
+  const influence: [string, string, string] = [
+    "Influence",
+    percent(node.influence),
+    "Share of the outputs' weight that passes through this node",
+  ];
   const { place, of } = rank(graph.value!, node);
   if (node.kind === "feature") {
     return [
-      ["Activation", amount(node.activation)], ["Before its gate", amount(node.value)], influence,
-      ["Error share", percent(node.error), "Part of its absolute input that comes from errors"], ["Layer", String(node.layer)], ["Rank", `${place} of ${of}`],
+      ["Activation", amount(node.activation)],
+      ["Before its gate", amount(node.value)],
+      influence,
+      ["Error share", percent(node.error), "Part of its absolute input that comes from errors"],
+      ["Layer", String(node.layer)],
+      ["Rank", `${place} of ${of}`],
     ];
   }
-  if (node.kind === "target") return [["Probability", percent(node.probability)], ["Centred logit", amount(node.value)], ["Error share", percent(node.error)]];
+  if (node.kind === "target")
+    return [
+      ["Probability", percent(node.probability)],
+      ["Centred logit", amount(node.value)],
+      ["Error share", percent(node.error)],
+    ];
   if (node.kind === "error") return [influence, ["Layer", String(node.layer)], ["Rank", `${place} of ${of}`]];
   return [influence, ["Position", String(node.position)], ["Token id", String(node.token_id ?? "–")]];
 }
@@ -147,25 +278,49 @@ function MadeOf({ node }: { node: Node }) {
   const offsets = node.offsets.reduce((total, value) => total + value, 0);
   const rest = (node.value ?? 0) - sum - offsets;
   const names = graph.value!.view.offset_names;
-  const beside = node.offsets.map((value, i) => [OFFSETS[names[i] ?? ""] ?? names[i] ?? "", value] as const).filter(([, value]) => value !== 0);
+  const beside = node.offsets
+    .map((value, i) => [OFFSETS[names[i] ?? ""] ?? names[i] ?? "", value] as const)
+    .filter(([, value]) => value !== 0);
   return (
     <>
       <Heading note="shares of its absolute input">What its value is made of</Heading>
-      <div class="stack" role="img" aria-label={`${percent(known)} features and tokens, ${percent(node.error)} errors, ${percent(node.lost)} pruned`}>
+      <div
+        class="stack"
+        role="img"
+        aria-label={`${percent(known)} features and tokens, ${percent(node.error)} errors, ${percent(node.lost)} pruned`}
+      >
         <i class="known" style={{ width: `${100 * known}%` }} />
         <i class="missed" style={{ width: `${100 * node.error}%` }} />
         <i class="lost" style={{ width: `${100 * node.lost}%` }} />
       </div>
       <p class="split">
-        <span>features and tokens <b>{percent(known)}</b></span>
-        <span>errors <b>{percent(node.error)}</b></span>
-        <span>pruned <b>{percent(node.lost)}</b></span>
+        <span>
+          features and tokens <b>{percent(known)}</b>
+        </span>
+        <span>
+          errors <b>{percent(node.error)}</b>
+        </span>
+        <span>
+          pruned <b>{percent(node.lost)}</b>
+        </span>
       </p>
       <p class="split">
-        <span>edges shown <b>{signed(sum)}</b></span>
-        {Math.abs(rest) > 1e-3 * Math.abs(node.value ?? 1) && <span>edges pruned <b>{signed(rest)}</b></span>}
-        {beside.map(([name, value]) => <span key={name}>{name} <b>{signed(value)}</b></span>)}
-        <span>sum <b>{amount(node.value)}</b></span>
+        <span>
+          edges shown <b>{signed(sum)}</b>
+        </span>
+        {Math.abs(rest) > 1e-3 * Math.abs(node.value ?? 1) && (
+          <span>
+            edges pruned <b>{signed(rest)}</b>
+          </span>
+        )}
+        {beside.map(([name, value]) => (
+          <span key={name}>
+            {name} <b>{signed(value)}</b>
+          </span>
+        ))}
+        <span>
+          sum <b>{amount(node.value)}</b>
+        </span>
       </p>
     </>
   );
@@ -181,7 +336,15 @@ function LeftOut() {
         {(link) => {
           const { name, place } = linkName(link.id, link.label, link.label_kind);
           return (
-            <LinkRow id={link.id} name={name} place={`${place} · direct ${signed(link.direct)}`} weight={link.through} most={most} share={NaN} shown={graph.value!.byId.has(link.id)} />
+            <LinkRow
+              id={link.id}
+              name={name}
+              place={`${place} · direct ${signed(link.direct)}`}
+              weight={link.through}
+              most={most}
+              share={NaN}
+              shown={graph.value!.byId.has(link.id)}
+            />
           );
         }}
       </Few>
@@ -195,4 +358,3 @@ export function labelChosen(): void {
   if (feature && !embedded && ours.peek()) labelling.value = feature;
   else notify("Choose a feature to label it.");
 }
-

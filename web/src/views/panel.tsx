@@ -4,8 +4,28 @@ import { type Node, featureOf } from "../model/graph";
 import { percent, plural, shown } from "../model/text";
 import type { PathView } from "../types";
 import {
-  arrangement, bring, choose, chooseAll, chooseNode, chooseNodes, choosePath, colour, found, foundBelow, graph, labelGroups, lookingDeeper, nodeName, path, primary, primaryMark, primaryNode, query,
-  renameGroup, suggestGroups, ungroupOne,
+  arrangement,
+  bring,
+  choose,
+  chooseAll,
+  chooseNode,
+  chooseNodes,
+  choosePath,
+  colour,
+  found,
+  foundBelow,
+  graph,
+  labelGroups,
+  lookingDeeper,
+  nodeName,
+  path,
+  primary,
+  primaryMark,
+  primaryNode,
+  query,
+  renameGroup,
+  suggestGroups,
+  ungroupOne,
 } from "../state/trace";
 import { editChosen } from "../state/edit";
 import { Few, Heading, PlainBar, TokenText } from "./parts";
@@ -21,7 +41,11 @@ export function Panel() {
   else if (primaryNode.value) inside = <NodePanel key={primaryNode.value.id} node={primaryNode.value} />;
   else if (primary.value) inside = <NotShown id={primary.value} />;
   else inside = <WholeGraph />;
-  return <aside class="panel" id="panel" aria-label="Details" tabIndex={-1}>{inside}</aside>;
+  return (
+    <aside class="panel" id="panel" aria-label="Details" tabIndex={-1}>
+      {inside}
+    </aside>
+  );
 }
 
 function Results() {
@@ -29,14 +53,25 @@ function Results() {
   const below = foundBelow.value;
   return (
     <>
-      <h2>{plural(nodes.length, "node matches", "nodes match")}{below.length > 0 && `, ${below.length} more below the thresholds`}</h2>
+      <h2>
+        {plural(nodes.length, "node matches", "nodes match")}
+        {below.length > 0 && `, ${below.length} more below the thresholds`}
+      </h2>
       <Heading note="Enter takes the first">Shown, by influence</Heading>
-      <Few items={nodes} few={24} empty="Nothing shown has this label, token, layer or id.">{(node) => <NodeRow node={node} />}</Few>
-      {lookingDeeper.value && <p class="note" role="status">Looking below the thresholds…</p>}
+      <Few items={nodes} few={24} empty="Nothing shown has this label, token, layer or id.">
+        {(node) => <NodeRow node={node} />}
+      </Few>
+      {lookingDeeper.value && (
+        <p class="note" role="status">
+          Looking below the thresholds…
+        </p>
+      )}
       {below.length > 0 && (
         <>
           <Heading note="a click pins it">Below the thresholds, hidden</Heading>
-          <Few items={below} few={24}>{(node) => <HiddenRow node={node} />}</Few>
+          <Few items={below} few={24}>
+            {(node) => <HiddenRow node={node} />}
+          </Few>
         </>
       )}
     </>
@@ -46,16 +81,33 @@ function Results() {
 function NotShown({ id }: { id: string }) {
   return (
     <>
-      <p class="kind"><span>Below the thresholds</span><Close /></p>
-      <h2><code>{id}</code></h2>
-      <p class="note">This node is not shown at the present thresholds. Move the Nodes slider to the right, or pin it.</p>
-      {!embedded && <p class="actions"><button type="button" onClick={() => bring(id)}>Pin it <kbd>p</kbd></button></p>}
+      <p class="kind">
+        <span>Below the thresholds</span>
+        <Close />
+      </p>
+      <h2>
+        <code>{id}</code>
+      </h2>
+      <p class="note">
+        This node is not shown at the present thresholds. Move the Nodes slider to the right, or pin it.
+      </p>
+      {!embedded && (
+        <p class="actions">
+          <button type="button" onClick={() => bring(id)}>
+            Pin it <kbd>p</kbd>
+          </button>
+        </p>
+      )}
     </>
   );
 }
 
 export function Close() {
-  return <button type="button" class="close" aria-label="Back to the whole graph" onClick={() => choose(null)}>✕</button>;
+  return (
+    <button type="button" class="close" aria-label="Back to the whole graph" onClick={() => choose(null)}>
+      ✕
+    </button>
+  );
 }
 
 function WholeGraph() {
@@ -70,7 +122,9 @@ function WholeGraph() {
           <li key={node.id}>
             <button type="button" onClick={() => chooseNode(node.id)} {...preview(node.id)}>
               <i style={{ width: `${100 * Math.min(1, node.probability ?? node.weight ?? 0)}%` }} />
-              <span><TokenText text={node.label ?? ""} /></span>
+              <span>
+                <TokenText text={node.label ?? ""} />
+              </span>
               <span>{percent(node.probability ?? node.weight)}</span>
             </button>
           </li>
@@ -78,27 +132,43 @@ function WholeGraph() {
       </ul>
       {view.shares && (
         <p class="note">
-          Of what enters the nodes, {percent(view.shares.error)} is error and {percent(view.shares.offset)} comes beside the edges (biases, positions, sink).
+          Of what enters the nodes, {percent(view.shares.error)} is error and {percent(view.shares.offset)} comes beside
+          the edges (biases, positions, sink).
         </p>
       )}
       {(pins.length > 0 || groups.length > 0) && <Heading>Pinned and grouped</Heading>}
       {groups.map((each) => (
-        <button key={each.id} type="button" class="row two" onClick={() => choose(each.id)} {...preview(each.nodes[0] ?? "")}>
-          <span class="what">{each.name}</span><span class="part">{plural(each.nodes.length, "node")}</span>
+        <button
+          key={each.id}
+          type="button"
+          class="row two"
+          onClick={() => choose(each.id)}
+          {...preview(each.nodes[0] ?? "")}
+        >
+          <span class="what">{each.name}</span>
+          <span class="part">{plural(each.nodes.length, "node")}</span>
         </button>
       ))}
-      {pins.map((id) => <Pinned key={id} id={id} />)}
+      {pins.map((id) => (
+        <Pinned key={id} id={id} />
+      ))}
       {colour.value === "group" && <LabelGroups />}
       <Paths paths={view.paths} title="Strongest paths" />
       <Role title="Input features" note="mostly from tokens" ids={view.roles.inputs} />
       <Role title="Output features" note="mostly direct" ids={view.roles.outputs} />
       {!embedded && (
         <p class="actions">
-          <button type="button" onClick={() => void suggestGroups("label")}>Group by label</button>
-          <button type="button" onClick={() => void suggestGroups("token")}>Group by token</button>
+          <button type="button" onClick={() => void suggestGroups("label")}>
+            Group by label
+          </button>
+          <button type="button" onClick={() => void suggestGroups("token")}>
+            Group by token
+          </button>
         </p>
       )}
-      <p class="note">Point at a mark to preview what it reads and writes; click to keep it. <kbd>?</kbd> shows every key.</p>
+      <p class="note">
+        Point at a mark to preview what it reads and writes; click to keep it. <kbd>?</kbd> shows every key.
+      </p>
     </>
   );
 }
@@ -111,8 +181,19 @@ function LabelGroups() {
       <Few items={labelGroups.value} few={12} empty="Nothing is grouped, and no label stands here twice.">
         {(family) => (
           <button type="button" class="row two" onClick={() => chooseAll(family.marks.map((mark) => mark.key))}>
-            <span class="what"><b class="letterkey" style={{ background: `var(--group-${family.hue})` }}>{family.letter}</b> {family.name}</span>
-            <span class="part">{family.marks[0]!.group ? "group of " : ""}{plural(family.marks.reduce((sum, mark) => sum + mark.members.length, 0), "node")}</span>
+            <span class="what">
+              <b class="letterkey" style={{ background: `var(--group-${family.hue})` }}>
+                {family.letter}
+              </b>{" "}
+              {family.name}
+            </span>
+            <span class="part">
+              {family.marks[0]!.group ? "group of " : ""}
+              {plural(
+                family.marks.reduce((sum, mark) => sum + mark.members.length, 0),
+                "node",
+              )}
+            </span>
           </button>
         )}
       </Few>
@@ -122,7 +203,13 @@ function LabelGroups() {
 
 function Pinned({ id }: { id: string }) {
   const node = graph.value!.byId.get(id);
-  return node ? <NodeRow node={node} /> : <p class="note"><code>{id}</code> is pinned, and below the thresholds</p>;
+  return node ? (
+    <NodeRow node={node} />
+  ) : (
+    <p class="note">
+      <code>{id}</code> is pinned, and below the thresholds
+    </p>
+  );
 }
 
 function Role({ title, note, ids }: { title: string; note: string; ids: readonly string[] }) {
@@ -130,19 +217,44 @@ function Role({ title, note, ids }: { title: string; note: string; ids: readonly
   if (!nodes.length) return null;
   return (
     <>
-      <Heading note={<>{note} · <button type="button" class="link" onClick={() => chooseNodes(ids)}>choose all</button></>}>{title}</Heading>
-      <Few items={nodes} few={6}>{(node) => <NodeRow node={node} />}</Few>
+      <Heading
+        note={
+          <>
+            {note} ·{" "}
+            <button type="button" class="link" onClick={() => chooseNodes(ids)}>
+              choose all
+            </button>
+          </>
+        }
+      >
+        {title}
+      </Heading>
+      <Few items={nodes} few={6}>
+        {(node) => <NodeRow node={node} />}
+      </Few>
     </>
   );
 }
 
 const NO_PATH = "No path leads from a token to an output at these thresholds.";
 
-export function Paths({ paths, title, few = 5, empty = NO_PATH }: { paths: readonly PathView[]; title: string; few?: number; empty?: string }) {
+export function Paths({
+  paths,
+  title,
+  few = 5,
+  empty = NO_PATH,
+}: {
+  paths: readonly PathView[];
+  title: string;
+  few?: number;
+  empty?: string;
+}) {
   return (
     <>
       <Heading note="product of shares">{title}</Heading>
-      <Few items={paths} few={few} empty={empty}>{(each) => <PathRow path={each} />}</Few>
+      <Few items={paths} few={few} empty={empty}>
+        {(each) => <PathRow path={each} />}
+      </Few>
     </>
   );
 }
@@ -152,11 +264,16 @@ function PathRow({ path: each }: { path: PathView }) {
   const pressed = path.value?.join() === each.nodes.join();
   return (
     <button type="button" class="path" aria-pressed={pressed} onClick={() => choosePath(pressed ? null : each.nodes)}>
-      <span class="sum">{each.weight < 0 ? "−" : "+"}{percent(Math.abs(each.weight))}</span>
+      <span class="sum">
+        {each.weight < 0 ? "−" : "+"}
+        {percent(Math.abs(each.weight))}
+      </span>
       {nodes.map((node, i) => (
         <span key={node.id}>
           {i > 0 && <Arrow from={nodes[i - 1]!} to={node} />}
-          <span class={`step${node.kind === "token" || node.kind === "target" ? " word" : ""}`}>{nodeName(node).text}</span>
+          <span class={`step${node.kind === "token" || node.kind === "target" ? " word" : ""}`}>
+            {nodeName(node).text}
+          </span>
         </span>
       ))}
     </button>
@@ -165,7 +282,11 @@ function PathRow({ path: each }: { path: PathView }) {
 
 function Arrow({ from, to }: { from: Node; to: Node }) {
   const weight = to.inputs.find((edge) => edge.from === from)?.weight ?? 0;
-  return <span class={`go ${weight < 0 ? "minus" : "plus"}`} aria-label={weight < 0 ? "takes from" : "adds to"} role="img">{weight < 0 ? "⊣" : "→"}</span>;
+  return (
+    <span class={`go ${weight < 0 ? "minus" : "plus"}`} aria-label={weight < 0 ? "takes from" : "adds to"} role="img">
+      {weight < 0 ? "⊣" : "→"}
+    </span>
+  );
 }
 
 function GroupPanel() {
@@ -178,7 +299,10 @@ function GroupPanel() {
   return (
     <>
       <h2 class="unseen">Group {group.name}</h2>
-      <p class="kind"><span>Group · {plural(mark.members.length, "node")}</span><Close /></p>
+      <p class="kind">
+        <span>Group · {plural(mark.members.length, "node")}</span>
+        <Close />
+      </p>
       <input
         class="groupname"
         type="text"
@@ -188,16 +312,47 @@ function GroupPanel() {
         onChange={(event) => renameGroup(group.id, event.currentTarget.value)}
         onKeyDown={(event) => event.key === "Enter" && event.currentTarget.blur()}
       />
-      <p class="actions"><button type="button" onClick={() => ungroupOne(group.id)}>Take apart <kbd>g</kbd></button>{!embedded && view.of_kit && <button type="button" onClick={editChosen}>Edit all <kbd>e</kbd></button>}</p>
+      <p class="actions">
+        <button type="button" onClick={() => ungroupOne(group.id)}>
+          Take apart <kbd>g</kbd>
+        </button>
+        {!embedded && view.of_kit && (
+          <button type="button" onClick={editChosen}>
+            Edit all <kbd>e</kbd>
+          </button>
+        )}
+      </p>
       <Heading note="influence">Members</Heading>
-      <Few items={[...mark.members].sort((a, b) => b.influence - a.influence)} few={12}>{(node) => <MemberRow node={node} />}</Few>
+      <Few items={[...mark.members].sort((a, b) => b.influence - a.influence)} few={12}>
+        {(node) => <MemberRow node={node} />}
+      </Few>
       <Heading note="summed weight · share of its input">Inputs</Heading>
       <Few items={inputs} empty="Nothing shown enters it.">
-        {(link) => <LinkRow id={link.from.key} name={link.from.name} place={link.from.group ? "group" : link.from.key} weight={link.weight} most={most} share={link.share} shown />}
+        {(link) => (
+          <LinkRow
+            id={link.from.key}
+            name={link.from.name}
+            place={link.from.group ? "group" : link.from.key}
+            weight={link.weight}
+            most={most}
+            share={link.share}
+            shown
+          />
+        )}
       </Few>
       <Heading note="summed weight · share of their input">Outputs</Heading>
       <Few items={outputs} empty="Nothing shown reads it.">
-        {(link) => <LinkRow id={link.to.key} name={link.to.name} place={link.to.group ? "group" : link.to.key} weight={link.weight} most={most} share={link.share} shown />}
+        {(link) => (
+          <LinkRow
+            id={link.to.key}
+            name={link.to.name}
+            place={link.to.group ? "group" : link.to.key}
+            weight={link.weight}
+            most={most}
+            share={link.share}
+            shown
+          />
+        )}
       </Few>
     </>
   );
@@ -208,10 +363,11 @@ function MemberRow({ node }: { node: Node }) {
   return (
     <button type="button" class="row" onClick={() => choose(node.id)} {...preview(node.id)}>
       <PlainBar share={node.influence / graph.value!.strongest} />
-      <span class="what">{named.text} <em>{shown(graph.value!.view.tokens[node.position] ?? "")}</em></span>
+      <span class="what">
+        {named.text} <em>{shown(graph.value!.view.tokens[node.position] ?? "")}</em>
+      </span>
       <span class="num">{featureOf(node.id) ?? node.id}</span>
       <span class="part">{percent(node.influence)}</span>
     </button>
   );
 }
-

@@ -7,7 +7,19 @@ import type { GraphView, NameKind } from "../types";
 
 /** A token with its leading space visible. */
 export function TokenText({ text }: { text: string }) {
-  return <>{parts(text).map((part, i) => (part.space ? <i key={i} class="space">{part.text}</i> : part.text))}</>;
+  return (
+    <>
+      {parts(text).map((part, i) =>
+        part.space ? (
+          <i key={i} class="space">
+            {part.text}
+          </i>
+        ) : (
+          part.text
+        ),
+      )}
+    </>
+  );
 }
 
 export function placeName(view: GraphView, node: Node): string {
@@ -59,12 +71,26 @@ export function Facts({ facts }: { facts: readonly (readonly [string, ComponentC
 }
 
 /** The first few of a list, and the rest when asked for. */
-export function Few<T>({ items, few = 10, empty, children }: { items: readonly T[]; few?: number; empty?: string; children: (item: T) => ComponentChildren }) {
+export function Few<T>({
+  items,
+  few = 10,
+  empty,
+  children,
+}: {
+  items: readonly T[];
+  few?: number;
+  empty?: string;
+  children: (item: T) => ComponentChildren;
+}) {
   const [all, setAll] = useState(false);
   if (!items.length) return empty ? <p class="note">{empty}</p> : null;
   return (
     <>
-      <ul class="rows">{(all ? items : items.slice(0, few)).map((item, i) => <li key={i}>{children(item)}</li>)}</ul>
+      <ul class="rows">
+        {(all ? items : items.slice(0, few)).map((item, i) => (
+          <li key={i}>{children(item)}</li>
+        ))}
+      </ul>
       {items.length > few && (
         <button type="button" class="more" aria-expanded={all} onClick={() => setAll(!all)}>
           {all ? "Show fewer" : `Show all ${items.length}`}
@@ -86,7 +112,11 @@ const KINDS: Record<NameKind, string> = {
 /** Who named a feature, as a small sign with words for those who ask. */
 export function KindMark({ kind }: { kind: NameKind | null | undefined }) {
   const sign = { person: "●", model: "◐", heuristic: "○", promoted: "↑", imported: "↓", "": "" }[kind ?? ""];
-  return sign ? <span class={`kindmark ${kind}`} title={KINDS[kind ?? ""]} aria-label={KINDS[kind ?? ""]} role="img">{sign}</span> : null;
+  return sign ? (
+    <span class={`kindmark ${kind}`} title={KINDS[kind ?? ""]} aria-label={KINDS[kind ?? ""]} role="img">
+      {sign}
+    </span>
+  ) : null;
 }
 
 export function Kbd({ children }: { children: ComponentChildren }) {

@@ -25,7 +25,12 @@ interface Held {
   was: readonly [number, number];
 }
 
-export function usePointer(plot: Ref<HTMLDivElement>, scroller: Ref<HTMLElement>, grid: () => Grid | null, layout: Signal<Layout | null>): void {
+export function usePointer(
+  plot: Ref<HTMLDivElement>,
+  scroller: Ref<HTMLElement>,
+  grid: () => Grid | null,
+  layout: Signal<Layout | null>,
+): void {
   const ready = graph.value !== null;
   useEffect(() => {
     const area = plot.current;
@@ -78,7 +83,16 @@ export function usePointer(plot: Ref<HTMLDivElement>, scroller: Ref<HTMLElement>
 function hold(mark: Mark | null, event: PointerEvent, box: HTMLElement): Held {
   const movable = mark && mark.kind !== "token" && mark.kind !== "target" ? mark : null;
   const was = arrangement.peek().positions[movable ? anchor(movable) : ""] ?? [0, 0];
-  return { mark: movable, x: event.clientX, y: event.clientY, left: box.scrollLeft, top: box.scrollTop, moved: false, stood: [movable?.x ?? 0, movable?.y ?? 0], was };
+  return {
+    mark: movable,
+    x: event.clientX,
+    y: event.clientY,
+    left: box.scrollLeft,
+    top: box.scrollTop,
+    moved: false,
+    stood: [movable?.x ?? 0, movable?.y ?? 0],
+    was,
+  };
 }
 
 /** The mark follows the pointer with its links, lit above the dimmed graph; it is arranged once it is let go. */

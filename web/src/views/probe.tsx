@@ -23,13 +23,31 @@ export function Probe({ feature, most, scale }: { feature: string; most: number 
     <>
       <Heading>Test your own text</Heading>
       <form class="probe" onSubmit={(event) => void run(event)}>
-        <input type="text" value={text} placeholder="Type a text and press Enter" aria-label="A text to test the feature on" autocomplete="off" onInput={(event) => setText(event.currentTarget.value)} />
-        <button type="submit" disabled={busy}>Test</button>
+        <input
+          type="text"
+          value={text}
+          placeholder="Type a text and press Enter"
+          aria-label="A text to test the feature on"
+          autocomplete="off"
+          onInput={(event) => setText(event.currentTarget.value)}
+        />
+        <button type="submit" disabled={busy}>
+          Test
+        </button>
       </form>
       {found && (
         <p class="probed" aria-live="polite">
-          <Shaded tokens={found.tokens} activations={found.activations} most={most ?? found.max_activation ?? top} scale={scale} />
-          <span class="note">{top > 0 ? `largest here ${amount(top)}${most ? ` of ${amount(most)} in the corpus` : ""}` : "It does not fire on this text."}</span>
+          <Shaded
+            tokens={found.tokens}
+            activations={found.activations}
+            most={most ?? found.max_activation ?? top}
+            scale={scale}
+          />
+          <span class="note">
+            {top > 0
+              ? `largest here ${amount(top)}${most ? ` of ${amount(most)} in the corpus` : ""}`
+              : "It does not fire on this text."}
+          </span>
         </p>
       )}
     </>

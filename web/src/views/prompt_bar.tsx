@@ -34,9 +34,13 @@ export function PromptBar({ children }: { children: ComponentChildren }) {
           onBlur={() => setTimeout(() => ([read.value, unread.value] = [null, ""]), 200)}
         />
         {busy ? (
-          <button type="button" class="main" onClick={cancelTrace}>Cancel</button>
+          <button type="button" class="main" onClick={cancelTrace}>
+            Cancel
+          </button>
         ) : (
-          <button type="submit" class="main" disabled={!typed.value.trim()}>Trace</button>
+          <button type="submit" class="main" disabled={!typed.value.trim()}>
+            Trace
+          </button>
         )}
       </form>
       {children}
@@ -45,7 +49,11 @@ export function PromptBar({ children }: { children: ComponentChildren }) {
       {!busy && <ReadAs />}
       {busy && (
         <div class="readas busy" role="status">
-          <progress max={busy.at?.total || undefined} value={busy.at?.total ? busy.at.done : undefined} aria-label="Tracing" />
+          <progress
+            max={busy.at?.total || undefined}
+            value={busy.at?.total ? busy.at.done : undefined}
+            aria-label="Tracing"
+          />
           <small>{busy.queued ? "waiting for the model" : busy.at?.note || "tracing"}</small>
         </div>
       )}
@@ -56,14 +64,23 @@ export function PromptBar({ children }: { children: ComponentChildren }) {
 /** How the model reads what is typed, or why it cannot. */
 function ReadAs() {
   const tokens = read.value;
-  if (unread.value) return <div class="readas wrong" role="status">{unread.value}</div>;
+  if (unread.value)
+    return (
+      <div class="readas wrong" role="status">
+        {unread.value}
+      </div>
+    );
   if (!tokens) return null;
   return (
     <div class="readas" aria-label={`${tokens.tokens.length} tokens`}>
       {tokens.tokens.map((token, i) => (
-        <span key={i} class={`token${i < tokens.first_position ? " out" : ""}`} title={`token ${token.id}`}><TokenText text={token.text} /></span>
+        <span key={i} class={`token${i < tokens.first_position ? " out" : ""}`} title={`token ${token.id}`}>
+          <TokenText text={token.text} />
+        </span>
       ))}
-      <small>{tokens.tokens.length} of {workbench.value?.limits.prompt_tokens ?? "…"} tokens</small>
+      <small>
+        {tokens.tokens.length} of {workbench.value?.limits.prompt_tokens ?? "…"} tokens
+      </small>
     </div>
   );
 }
@@ -76,7 +93,14 @@ function Examples() {
       {(close) =>
         examples.map((each) => (
           <li key={each.title}>
-            <button type="button" onClick={() => { close(); type(each.prompt); void traceHere(each.prompt); }}>
+            <button
+              type="button"
+              onClick={() => {
+                close();
+                type(each.prompt);
+                void traceHere(each.prompt);
+              }}
+            >
               <strong>{each.title}</strong>
               <span class="mono">{each.prompt}</span>
               {each.note && <small>{each.note}</small>}

@@ -13,12 +13,14 @@ export function preview(id: string) {
 
 export function NodeRow({ node }: { node: Node }) {
   const view = graph.value!;
-  const word = node.kind === "token" ? "token" : node.kind === "target" ? "output" : shown(view.view.tokens[node.position] ?? "");
+  const word =
+    node.kind === "token" ? "token" : node.kind === "target" ? "output" : shown(view.view.tokens[node.position] ?? "");
   return (
     <button type="button" class="row" onClick={() => chooseNode(node.id)} {...preview(node.id)}>
       <PlainBar share={node.influence / view.strongest} />
       <span class="what" title={node.id}>
-        {node.kind === "token" ? <TokenText text={view.view.tokens[node.position] ?? ""} /> : nodeName(node).text} <em>{word}</em>
+        {node.kind === "token" ? <TokenText text={view.view.tokens[node.position] ?? ""} /> : nodeName(node).text}{" "}
+        <em>{word}</em>
       </span>
       <span class="num">{node.layer === null || node.layer === undefined ? "" : `L${node.layer}`}</span>
       <span class="part">{percent(node.influence)}</span>
@@ -30,9 +32,16 @@ export function NodeRow({ node }: { node: Node }) {
 export function HiddenRow({ node }: { node: Node }) {
   const word = shown(graph.value!.view.tokens[node.position] ?? "");
   return (
-    <button type="button" class="row away" title={`${node.id}, not shown at these thresholds; a click pins it, so that it is`} onClick={() => ((query.value = ""), bring(node.id))}>
+    <button
+      type="button"
+      class="row away"
+      title={`${node.id}, not shown at these thresholds; a click pins it, so that it is`}
+      onClick={() => ((query.value = ""), bring(node.id))}
+    >
       <PlainBar share={node.influence / graph.value!.strongest} />
-      <span class="what">{nodeName(node).text} <em>{word}</em></span>
+      <span class="what">
+        {nodeName(node).text} <em>{word}</em>
+      </span>
       <span class="num">{node.layer === null || node.layer === undefined ? "" : `L${node.layer}`}</span>
       <span class="part">{percent(node.influence)}</span>
     </button>
@@ -53,16 +62,36 @@ export function LinkRow({ id, name, place, weight, most, share, shown: visible }
   const inside = (
     <>
       <Bar share={weight / most} />
-      <span class="what" title={`${id} ${name}`}>{name} <em>{place}</em></span>
+      <span class="what" title={`${id} ${name}`}>
+        {name} <em>{place}</em>
+      </span>
       <span class="num">{signed(weight)}</span>
       <span class="part">{percent(Math.abs(share))}</span>
     </>
   );
   if (!visible) {
-    if (embedded) return <div class="row away" title="Not in this file">{inside}</div>;
-    return <button type="button" class="row away" title="Not shown at these thresholds; a click pins it, so that it is" onClick={() => bring(id)}>{inside}</button>;
+    if (embedded)
+      return (
+        <div class="row away" title="Not in this file">
+          {inside}
+        </div>
+      );
+    return (
+      <button
+        type="button"
+        class="row away"
+        title="Not shown at these thresholds; a click pins it, so that it is"
+        onClick={() => bring(id)}
+      >
+        {inside}
+      </button>
+    );
   }
-  return <button type="button" class="row" onClick={() => chooseNode(id)} {...preview(id)}>{inside}</button>;
+  return (
+    <button type="button" class="row" onClick={() => chooseNode(id)} {...preview(id)}>
+      {inside}
+    </button>
+  );
 }
 
 /** What another node is called, whether it is shown or only known by the server. */
@@ -71,9 +100,14 @@ export function linkName(id: string, label: string, kind: NameKind): { name: str
   const tokens = graph.value?.view.tokens ?? [];
   const position = Number(id.slice(id.indexOf("@") + 1));
   const word = shown(tokens[position] ?? "");
-  if (node) return { name: nodeName(node).text, place: node.kind === "token" ? "token" : node.kind === "target" ? "output" : `${word} · L${node.layer}` };
+  if (node)
+    return {
+      name: nodeName(node).text,
+      place: node.kind === "token" ? "token" : node.kind === "target" ? "output" : `${word} · L${node.layer}`,
+    };
   const feature = featureOf(id);
-  if (feature) return { name: nameOf(feature, label, kind).text || feature, place: `${word} · ${feature.split("/")[0]}` };
+  if (feature)
+    return { name: nameOf(feature, label, kind).text || feature, place: `${word} · ${feature.split("/")[0]}` };
   if (id.startsWith("E")) return { name: `error L${id.slice(1, id.indexOf("@"))}`, place: word };
   return { name: label || word, place: id };
 }

@@ -27,10 +27,16 @@ export function SmallGraph({ name, id }: { name: string; id: string }) {
   useEffect(() => {
     const mine = new AbortController();
     setView(null);
-    void attempt(() => api.graph(id, KEPT.node, KEPT.edge, mine.signal)).then((found) => found && !mine.signal.aborted && setView(found));
+    void attempt(() => api.graph(id, KEPT.node, KEPT.edge, mine.signal)).then(
+      (found) => found && !mine.signal.aborted && setView(found),
+    );
     return () => mine.abort();
   }, [id]);
-  return <figure class="smallgraph">{view ? <Drawn name={name} id={id} view={view} /> : <figcaption class="note">Reading {name}…</figcaption>}</figure>;
+  return (
+    <figure class="smallgraph">
+      {view ? <Drawn name={name} id={id} view={view} /> : <figcaption class="note">Reading {name}…</figcaption>}
+    </figure>
+  );
 }
 
 interface Placed {
@@ -52,9 +58,20 @@ function usePlaced(box: { current: HTMLElement | null }, view: GraphView): Place
   return useMemo(() => {
     if (width <= 0) return null;
     const graph = readGraph(view);
-    const scene = makeScene(graph, EMPTY, { errors: true, pinnedOnly: false, node: 1, edge: 1 }, (node) => nameIn(view, node, view.of_kit));
+    const scene = makeScene(graph, EMPTY, { errors: true, pinnedOnly: false, node: 1, edge: 1 }, (node) =>
+      nameIn(view, node, view.of_kit),
+    );
     const tokens = view.tokens.length;
-    const room = { ...SIZE, width, labels: false, folds: quietRuns(loudness(scene, tokens), FOLDED), measure, moved: {}, token: (i: number) => shown(view.tokens[i] ?? ""), strongest: graph.strongest };
+    const room = {
+      ...SIZE,
+      width,
+      labels: false,
+      folds: quietRuns(loudness(scene, tokens), FOLDED),
+      measure,
+      moved: {},
+      token: (i: number) => shown(view.tokens[i] ?? ""),
+      strongest: graph.strongest,
+    };
     const layout = layOut(scene, tokens, view.n_layers, room);
     return { scene, layout, grid: new Grid(scene.marks) };
   }, [view, width]);
@@ -68,7 +85,14 @@ function Drawn({ name, id, view }: { name: string; id: string; view: GraphView }
   const placed = usePlaced(box, view);
   useLayoutEffect(() => {
     if (!placed || !canvas.current) return;
-    new Stage(canvas.current, canvas.current).drawBase(placed.scene, placed.layout, palette(isDark), PLAIN, view.first_position, true);
+    new Stage(canvas.current, canvas.current).drawBase(
+      placed.scene,
+      placed.layout,
+      palette(isDark),
+      PLAIN,
+      view.first_position,
+      true,
+    );
     if (box.current) box.current.scrollLeft = placed.layout.width; // outputs mostly stand at the last token
   }, [placed, isDark]);
   const near = (event: MouseEvent) => {
@@ -84,12 +108,25 @@ function Drawn({ name, id, view }: { name: string; id: string; view: GraphView }
   return (
     <>
       <figcaption class="note">
-        <b>{name}</b> {at ? <>{at.name} · {placeName(view, at.members[0]!)}{at.kind !== "target" && ` · ${percent(at.influence)}`}</> : `${plural(nodes, "node")} with ${part(KEPT.node)} of the influence, ${plural(edges, "edge")} with ${part(KEPT.edge)}`}
+        <b>{name}</b>{" "}
+        {at ? (
+          <>
+            {at.name} · {placeName(view, at.members[0]!)}
+            {at.kind !== "target" && ` · ${percent(at.influence)}`}
+          </>
+        ) : (
+          `${plural(nodes, "node")} with ${part(KEPT.node)} of the influence, ${plural(edges, "edge")} with ${part(KEPT.edge)}`
+        )}
       </figcaption>
       <div class="smallscroll" ref={box} tabIndex={0} role="group" aria-label={`${name}, drawn small`}>
         <canvas
-          ref={canvas} role="img" aria-label={`${plural(nodes, "node")} and ${plural(edges, "edge")}; a click opens the graph`} style={size}
-          onPointerMove={(event) => setAt(near(event))} onPointerLeave={() => setAt(null)} onClick={open}
+          ref={canvas}
+          role="img"
+          aria-label={`${plural(nodes, "node")} and ${plural(edges, "edge")}; a click opens the graph`}
+          style={size}
+          onPointerMove={(event) => setAt(near(event))}
+          onPointerLeave={() => setAt(null)}
+          onClick={open}
         />
         {placed && <Words layout={placed.layout} view={view} />}
       </div>
@@ -101,7 +138,11 @@ function Words({ layout, view }: { layout: Layout; view: GraphView }) {
   return (
     <div class="chips" style={{ width: `${layout.width}px` }}>
       {layout.columns.map((column) => (
-        <span key={column.from} class={`chip${column.folded ? " folded" : ""}`} style={{ left: `${column.middle}px`, maxWidth: `${Math.min(128, column.width - 4)}px` }}>
+        <span
+          key={column.from}
+          class={`chip${column.folded ? " folded" : ""}`}
+          style={{ left: `${column.middle}px`, maxWidth: `${Math.min(128, column.width - 4)}px` }}
+        >
           {column.folded ? `⋯${column.to - column.from + 1}` : <TokenText text={view.tokens[column.from] ?? ""} />}
         </span>
       ))}

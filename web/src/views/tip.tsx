@@ -27,18 +27,22 @@ export function Tip({ plot, layout }: { plot: { current: HTMLElement | null }; l
   if (!mark || !graph.value) return null;
   const node = mark.members[0]!;
   const towards = primaryMark.value;
-  const link = towards && towards !== mark ? mark.links.find((each) => each.from === towards || each.to === towards) : null;
+  const link =
+    towards && towards !== mark ? mark.links.find((each) => each.from === towards || each.to === towards) : null;
   return (
     <div class="tip" role="tooltip" ref={box}>
       <strong>{mark.name}</strong>
       <p>{mark.group ? `${mark.members.length} nodes as one` : `${placeName(graph.value.view, node)} · ${node.id}`}</p>
       {mark.kind === "feature" && <p>activation {amount(node.activation)}</p>}
       {mark.kind === "target" ? <p>centred logit {amount(node.value)}</p> : <p>influence {percent(mark.influence)}</p>}
-      {!mark.group && (mark.kind === "feature" || mark.kind === "target") && <p>{percent(node.error)} of its input is error</p>}
+      {!mark.group && (mark.kind === "feature" || mark.kind === "target") && (
+        <p>{percent(node.error)} of its input is error</p>
+      )}
       {link && (
         <p class="edge">
           {link.weight < 0 ? "− takes " : "+ adds "}
-          {amount(Math.abs(link.weight))} {link.to === towards ? "to what is chosen" : "from what is chosen"} ({percent(Math.abs(link.share))} of the input)
+          {amount(Math.abs(link.weight))} {link.to === towards ? "to what is chosen" : "from what is chosen"} (
+          {percent(Math.abs(link.share))} of the input)
         </p>
       )}
     </div>

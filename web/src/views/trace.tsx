@@ -4,8 +4,30 @@ import { api } from "../api_client";
 import { count, percent, plural } from "../model/text";
 import { embedded } from "../state/app";
 import {
-  bring, changes, choose, colour, errorsShown, folding, found, foundBelow, graph, graphId, labelsShown, loading, lookDeeper, opened, pinnedOnly, query, redoChange, scene,
-  scores, setThreshold, thresholds, undoChange, zoom, type Colour,
+  bring,
+  changes,
+  choose,
+  colour,
+  errorsShown,
+  folding,
+  found,
+  foundBelow,
+  graph,
+  graphId,
+  labelsShown,
+  loading,
+  lookDeeper,
+  opened,
+  pinnedOnly,
+  query,
+  redoChange,
+  scene,
+  scores,
+  setThreshold,
+  thresholds,
+  undoChange,
+  zoom,
+  type Colour,
 } from "../state/trace";
 import { LinkGraph } from "./link_graph";
 import { Menu } from "./menu";
@@ -26,7 +48,9 @@ export function Trace() {
           <Panel />
         </div>
       ) : graphId.value && loading.value ? (
-        <p class="waiting" role="status">{loading.value}…</p>
+        <p class="waiting" role="status">
+          {loading.value}…
+        </p>
       ) : (
         <Welcome />
       )}
@@ -39,7 +63,10 @@ function FileHead() {
   return (
     <div class="promptbar filehead">
       <h1 class="mono">{view.prompt || view.tokens.join("")}</h1>
-      <p class="note">{view.subject} · {view.dictionary} ({view.dictionary_kind.toUpperCase()}) · written by Clew {embedded!.version}, opens offline{leftOut()}</p>
+      <p class="note">
+        {view.subject} · {view.dictionary} ({view.dictionary_kind.toUpperCase()}) · written by Clew {embedded!.version},
+        opens offline{leftOut()}
+      </p>
       <Scores />
     </div>
   );
@@ -48,7 +75,12 @@ function FileHead() {
 /** What the file had no room for. */
 function leftOut(): string {
   const { nodes, edges, cards, details } = embedded!.left_out;
-  const parts = [nodes && plural(nodes, "node"), edges && plural(edges, "edge"), cards && plural(cards, "card"), details && `the whole inputs of ${plural(details, "node")}`].filter(Boolean);
+  const parts = [
+    nodes && plural(nodes, "node"),
+    edges && plural(edges, "edge"),
+    cards && plural(cards, "card"),
+    details && `the whole inputs of ${plural(details, "node")}`,
+  ].filter(Boolean);
   return parts.length ? `; it had no room for ${parts.join(", ")}` : "";
 }
 
@@ -59,8 +91,26 @@ function Tools() {
       <Thresholds />
       <span class="grow" />
       <Switches />
-      <button type="button" class="icon" aria-label="Undo" title="Undo (u)" disabled={!changes.value.past.length} onClick={undoChange}>↶</button>
-      <button type="button" class="icon" aria-label="Redo" title="Redo (U)" disabled={!changes.value.future.length} onClick={redoChange}>↷</button>
+      <button
+        type="button"
+        class="icon"
+        aria-label="Undo"
+        title="Undo (u)"
+        disabled={!changes.value.past.length}
+        onClick={undoChange}
+      >
+        ↶
+      </button>
+      <button
+        type="button"
+        class="icon"
+        aria-label="Redo"
+        title="Redo (U)"
+        disabled={!changes.value.future.length}
+        onClick={redoChange}
+      >
+        ↷
+      </button>
       <View />
       {!embedded && <Share />}
     </div>
@@ -76,12 +126,30 @@ function Thresholds() {
   const short = (share: number) => percent(share).replace(".0", "");
   const sent = view.edges.source.length;
   const cut = !embedded && shown.edges === view.counts.shown.edges && sent < shown.edges;
-  const edges = embedded ? count(drawn?.links.length ?? 0) : cut ? `${count(sent)} of ${count(shown.edges)}` : count(shown.edges);
+  const edges = embedded
+    ? count(drawn?.links.length ?? 0)
+    : cut
+      ? `${count(sent)} of ${count(shown.edges)}`
+      : count(shown.edges);
   const why = cut ? `; only the strongest ${count(sent)} of them are drawn` : "";
   return (
     <>
-      <Slider name="Nodes" value={node} least={0.3} said={`${short(node)} · ${count(embedded ? (drawn?.marks.length ?? 0) : shown.nodes)}`} title={`${count(shown.nodes)} of ${count(whole.nodes)} nodes hold ${percent(node)} of the influence`} set={(value) => setThreshold("node", value)} />
-      <Slider name="Edges" value={edge} least={0.5} said={`${short(edge)} · ${edges}`} title={`${count(shown.edges)} of ${count(whole.edges)} edges hold ${percent(edge)} of the influence that edges carry${why}`} set={(value) => setThreshold("edge", value)} />
+      <Slider
+        name="Nodes"
+        value={node}
+        least={0.3}
+        said={`${short(node)} · ${count(embedded ? (drawn?.marks.length ?? 0) : shown.nodes)}`}
+        title={`${count(shown.nodes)} of ${count(whole.nodes)} nodes hold ${percent(node)} of the influence`}
+        set={(value) => setThreshold("node", value)}
+      />
+      <Slider
+        name="Edges"
+        value={edge}
+        least={0.5}
+        said={`${short(edge)} · ${edges}`}
+        title={`${count(shown.edges)} of ${count(whole.edges)} edges hold ${percent(edge)} of the influence that edges carry${why}`}
+        set={(value) => setThreshold("edge", value)}
+      />
     </>
   );
 }
@@ -89,12 +157,37 @@ function Thresholds() {
 function Switches() {
   return (
     <>
-      <label class="switch"><input type="checkbox" checked={errorsShown.value} onChange={(event) => (errorsShown.value = event.currentTarget.checked)} />Errors</label>
-      <label class="switch"><input type="checkbox" checked={labelsShown.value} onChange={(event) => (labelsShown.value = event.currentTarget.checked)} />Names</label>
-      <label class="switch" title="Only what is pinned or grouped, with tokens and outputs"><input type="checkbox" checked={pinnedOnly.value} onChange={(event) => (pinnedOnly.value = event.currentTarget.checked)} />Pinned</label>
+      <label class="switch">
+        <input
+          type="checkbox"
+          checked={errorsShown.value}
+          onChange={(event) => (errorsShown.value = event.currentTarget.checked)}
+        />
+        Errors
+      </label>
+      <label class="switch">
+        <input
+          type="checkbox"
+          checked={labelsShown.value}
+          onChange={(event) => (labelsShown.value = event.currentTarget.checked)}
+        />
+        Names
+      </label>
+      <label class="switch" title="Only what is pinned or grouped, with tokens and outputs">
+        <input
+          type="checkbox"
+          checked={pinnedOnly.value}
+          onChange={(event) => (pinnedOnly.value = event.currentTarget.checked)}
+        />
+        Pinned
+      </label>
       <label class="switch">
         Colour{" "}
-        <select value={colour.value} onChange={(event) => (colour.value = event.currentTarget.value as Colour)} title="Sign: towards what is chosen, else the likeliest output. Group: what was grouped and equal labels, each with a letter">
+        <select
+          value={colour.value}
+          onChange={(event) => (colour.value = event.currentTarget.value as Colour)}
+          title="Sign: towards what is chosen, else the likeliest output. Group: what was grouped and equal labels, each with a letter"
+        >
           <option value="plain">named</option>
           <option value="sign">sign</option>
           <option value="label">label</option>
@@ -129,20 +222,52 @@ function Search() {
   return (
     <label class="search">
       <span class="unseen">Search this graph</span>
-      <input id="search" type="search" value={query.value} placeholder="Label, token, layer, L3/1207" autocomplete="off" spellcheck={false} onInput={(event) => (query.value = event.currentTarget.value)} onKeyDown={onKey} />
+      <input
+        id="search"
+        type="search"
+        value={query.value}
+        placeholder="Label, token, layer, L3/1207"
+        autocomplete="off"
+        spellcheck={false}
+        onInput={(event) => (query.value = event.currentTarget.value)}
+        onKeyDown={onKey}
+      />
       <kbd aria-hidden="true">/</kbd>
     </label>
   );
 }
 
 /** The threshold moves slowly where it matters most, near everything. */
-function Slider({ name, value, least, said, title, set }: { name: string; value: number; least: number; said: string; title: string; set: (value: number) => void }) {
+function Slider({
+  name,
+  value,
+  least,
+  said,
+  title,
+  set,
+}: {
+  name: string;
+  value: number;
+  least: number;
+  said: string;
+  title: string;
+  set: (value: number) => void;
+}) {
   const place = Math.round(1000 * Math.sqrt(Math.max(0, (value - least) / (1 - least))));
   const move = (at: number) => set(Math.round(1000 * (least + (1 - least) * (at / 1000) ** 2)) / 1000);
   return (
     <label class="range" title={title}>
       <span>{name}</span>
-      <input type="range" min={0} max={1000} step={5} value={place} aria-label={`${name}: share of the influence kept`} aria-valuetext={said} onInput={(event) => move(Number(event.currentTarget.value))} />
+      <input
+        type="range"
+        min={0}
+        max={1000}
+        step={5}
+        value={place}
+        aria-label={`${name}: share of the influence kept`}
+        aria-valuetext={said}
+        onInput={(event) => move(Number(event.currentTarget.value))}
+      />
       <output>{said}</output>
     </label>
   );
@@ -152,15 +277,30 @@ function Scores() {
   const now = scores.value?.scores ?? graph.value?.view.scores;
   if (!now) return null;
   const rows = [
-    ["Replacement", now.whole.replacement, now.shown.replacement, "Share of the influence on the outputs that starts at tokens and not at errors"],
-    ["Completeness", now.whole.completeness, now.shown.completeness, "Share of what enters the nodes that is not error, nodes weighted by influence"],
+    [
+      "Replacement",
+      now.whole.replacement,
+      now.shown.replacement,
+      "Share of the influence on the outputs that starts at tokens and not at errors",
+    ],
+    [
+      "Completeness",
+      now.whole.completeness,
+      now.shown.completeness,
+      "Share of what enters the nodes that is not error, nodes weighted by influence",
+    ],
   ] as const;
   return (
     <dl class="scores">
       {rows.map(([name, whole, shown, title]) => (
-        <div key={name} title={`${title}. Whole graph ${whole.toFixed(3)}; what is shown ${shown.toFixed(3)}, where all that was cut counts as error`}>
+        <div
+          key={name}
+          title={`${title}. Whole graph ${whole.toFixed(3)}; what is shown ${shown.toFixed(3)}, where all that was cut counts as error`}
+        >
           <dt>{name}</dt>
-          <dd>{whole.toFixed(2)} <small>shown {shown.toFixed(2)}</small></dd>
+          <dd>
+            {whole.toFixed(2)} <small>shown {shown.toFixed(2)}</small>
+          </dd>
         </div>
       ))}
     </dl>
@@ -171,9 +311,30 @@ function View() {
   const long = (graph.value?.view.tokens.length ?? 0) > 40;
   return (
     <span class="zooms">
-      <button type="button" class="icon" aria-label="Smaller" title="Smaller (−, Ctrl and wheel)" onClick={() => (zoom.value = Math.max(0.5, zoom.value / 1.2))}>−</button>
-      <button type="button" class="icon" aria-label="Larger" title="Larger (+, Ctrl and wheel)" onClick={() => (zoom.value = Math.min(3, zoom.value * 1.2))}>+</button>
-      {long && <label class="switch" title="Fold runs of tokens that hold little influence"><input type="checkbox" checked={folding.value} onChange={(event) => fold(event.currentTarget.checked)} />Fold</label>}
+      <button
+        type="button"
+        class="icon"
+        aria-label="Smaller"
+        title="Smaller (−, Ctrl and wheel)"
+        onClick={() => (zoom.value = Math.max(0.5, zoom.value / 1.2))}
+      >
+        −
+      </button>
+      <button
+        type="button"
+        class="icon"
+        aria-label="Larger"
+        title="Larger (+, Ctrl and wheel)"
+        onClick={() => (zoom.value = Math.min(3, zoom.value * 1.2))}
+      >
+        +
+      </button>
+      {long && (
+        <label class="switch" title="Fold runs of tokens that hold little influence">
+          <input type="checkbox" checked={folding.value} onChange={(event) => fold(event.currentTarget.checked)} />
+          Fold
+        </label>
+      )}
     </span>
   );
 }
@@ -196,7 +357,10 @@ function Share() {
       {(close) =>
         kinds.map(([as, name, note]) => (
           <li key={as}>
-            <a href={api.exportAddress(graphId.value, as, node, edge)} download onClick={close}><strong>{name}</strong><small>{note}</small></a>
+            <a href={api.exportAddress(graphId.value, as, node, edge)} download onClick={close}>
+              <strong>{name}</strong>
+              <small>{note}</small>
+            </a>
           </li>
         ))
       }

@@ -10,24 +10,48 @@ export function Welcome() {
     <div class="welcome">
       <h2>Follow the thread from a prompt to the answer.</h2>
       <p>
-        {kit ? <>The model is <b>{kit.subject}</b>, read through <b>{kit.dictionary}</b>: {kit.n_layers} layers, {sum(kit.features)} features. </> : null}
-        Type a prompt above and press Enter. Every mark you will see is something the model computed; every line says how much one added to another.
+        {kit ? (
+          <>
+            The model is <b>{kit.subject}</b>, read through <b>{kit.dictionary}</b>: {kit.n_layers} layers,{" "}
+            {sum(kit.features)} features.{" "}
+          </>
+        ) : null}
+        Type a prompt above and press Enter. Every mark you will see is something the model computed; every line says
+        how much one added to another.
       </p>
-      {kit && !kit.can_trace && <p class="note">This dictionary is an SAE: its graph cannot be traced, but its cards, edits and steering work.</p>}
+      {kit && !kit.can_trace && (
+        <p class="note">
+          This dictionary is an SAE: its graph cannot be traced, but its cards, edits and steering work.
+        </p>
+      )}
       <ul>
         {examples.slice(0, 6).map((each) => (
           <li key={each.title}>
-            <button type="button" onClick={() => { type(each.prompt); void traceHere(each.prompt); }}>
-              <strong>{each.title}</strong><span class="mono">{each.prompt}</span><small>{each.note}</small>
+            <button
+              type="button"
+              onClick={() => {
+                type(each.prompt);
+                void traceHere(each.prompt);
+              }}
+            >
+              <strong>{each.title}</strong>
+              <span class="mono">{each.prompt}</span>
+              <small>{each.note}</small>
             </button>
           </li>
         ))}
       </ul>
-      <p><button type="button" class="link" onClick={() => go("guide")}>New here? The guide takes five minutes.</button></p>
+      <p>
+        <button type="button" class="link" onClick={() => go("guide")}>
+          New here? The guide takes five minutes.
+        </button>
+      </p>
     </div>
   );
 }
 
 function sum(features: Readonly<Record<string, number>>): string {
-  return Object.values(features).reduce((total, n) => total + n, 0).toLocaleString("en");
+  return Object.values(features)
+    .reduce((total, n) => total + n, 0)
+    .toLocaleString("en");
 }
