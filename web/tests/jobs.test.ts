@@ -25,10 +25,9 @@ function server(lines: Line[], answers: (Response | "gone")[]): void {
     }
   }
   vi.stubGlobal("EventSource", Told);
-  vi.stubGlobal("fetch", async () => {
+  vi.stubGlobal("fetch", () => {
     const answer = answers.shift() ?? "gone";
-    if (answer === "gone") throw new TypeError("connection refused");
-    return answer;
+    return answer === "gone" ? Promise.reject(new TypeError("connection refused")) : Promise.resolve(answer);
   });
 }
 

@@ -56,11 +56,11 @@ describe("a person's own label", () => {
 /** Answers in turn what is asked with POST, and keeps what was sent; any other question is after the card. */
 function server(answers: [number, unknown][], found: FeatureView): { text: string; after: number }[] {
   const sent: { text: string; after: number }[] = [];
-  vi.stubGlobal("fetch", async (_: string, how: RequestInit) => {
-    if (how.method !== "POST") return new Response(JSON.stringify(found));
-    sent.push(JSON.parse(String(how.body)) as { text: string; after: number });
+  vi.stubGlobal("fetch", (_: string, { method, body }: RequestInit) => {
+    if (method !== "POST") return Promise.resolve(new Response(JSON.stringify(found)));
+    sent.push(JSON.parse(body as string) as { text: string; after: number });
     const [status, value] = answers.shift()!;
-    return new Response(JSON.stringify(value), { status });
+    return Promise.resolve(new Response(JSON.stringify(value), { status }));
   });
   return sent;
 }

@@ -19,18 +19,17 @@ const entry = (id: string): GraphEntry => ({
   of_kit: true,
 });
 
+const answer = (value: unknown, status = 200) => Promise.resolve(new Response(JSON.stringify(value), { status }));
+
 /** A workspace of graphs; it remembers what was asked, and restores what it removed unless it was started again. */
 function server(forgets = false): string[] {
   const [kept, asked] = [new Set(["g", "h"]), [] as string[]];
-  vi.stubGlobal("fetch", async (address: string, { method }: RequestInit) => {
+  vi.stubGlobal("fetch", (address: string, { method }: RequestInit) => {
     asked.push(`${method} ${address}`);
     if (method === "DELETE") kept.delete("g");
-    if (method === "POST" && forgets)
-      return new Response(JSON.stringify({ error: "nothing to bring back" }), { status: 404 });
+    if (method === "POST" && forgets) return answer({ error: "nothing to bring back" }, 404);
     if (method === "POST") kept.add("g");
-    return new Response(
-      JSON.stringify(method === "GET" ? { total: kept.size, graphs: [...kept].map(entry) } : entry("g")),
-    );
+    return answer(method === "GET" ? { total: kept.size, graphs: [...kept].map(entry) } : entry("g"));
   });
   return asked;
 }

@@ -183,11 +183,11 @@ export function keepState(): void {
   });
   effect(() => {
     const id = primary.value;
-    graph.value;
+    void graph.value; // read only so that the effect runs again when the graph changes; likewise below
     void loadDetail(id);
   });
   effect(() => {
-    arrangement.value;
+    void arrangement.value;
     if (ready) fetchKept();
   });
   effect(() => {
@@ -196,8 +196,8 @@ export function keepState(): void {
       remember(undoable(graphId.peek()), write(changes.value), "sessionStorage");
   });
   effect(() => {
-    arrangement.value;
-    thresholds.value;
+    void arrangement.value;
+    void thresholds.value;
     if (ready && !embedded && (unkept() || saving)) void save();
   });
 }

@@ -60,7 +60,7 @@ function Editor({ feature, text }: { feature: string; text: string }) {
     labelling.value = null;
   };
   return (
-    <form class="labeleditor" onSubmit={keep} onKeyDown={leave}>
+    <form class="labeleditor" onSubmit={(event) => void keep(event)} onKeyDown={leave}>
       <input
         ref={line}
         type="text"

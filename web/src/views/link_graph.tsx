@@ -134,7 +134,7 @@ function useDrawing(stage: Ref<Stage>, plot: Ref<HTMLElement>, layout: Signal<La
   });
   useSignalEffect(() => {
     const [where, what] = [layout.value, scene.value];
-    dragged.value;
+    void dragged.value; // draws again at every step of a drag, where marks move and no other signal changes
     if (!where || !what || !stage.current) return;
     const wanted = {
       hovered: hovered.value,

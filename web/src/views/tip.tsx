@@ -9,8 +9,8 @@ import { dragged } from "./pointer";
 
 export function Tip({ plot, layout }: { plot: { current: HTMLElement | null }; layout: Signal<Layout | null> }) {
   const box = useRef<HTMLDivElement>(null);
-  layout.value;
-  dragged.value;
+  void layout.value; // marks move with the layout and with a drag: both draw the tip again
+  void dragged.value;
   const mark = hovered.value ? scene.value?.byKey.get(hovered.value) : null;
   useLayoutEffect(() => {
     const [tip, area] = [box.current, plot.current];
