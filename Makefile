@@ -25,7 +25,7 @@ page:
 	cd web && npm ci && npm run build
 
 page-check:
-	cd web && npm ci && npm run api && npm test && npm run types && npm run build
+	cd web && npm ci && npm run lint && npm run format:check && npm run api && npm test && npm run types && npm run build
 	git diff --exit-code -- src/clew/web/static web/src/api.d.ts
 	test -z "$$(git ls-files --others --exclude-standard src/clew/web/static)"
 
