@@ -9,7 +9,7 @@ export TOKENIZERS_PARALLELISM = false
 export OMP_WAIT_POLICY = PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: install page page-check demo test check-long lint types format bench-trace bench-generate bench-audit bench-train bench-frontier bench-harvest bench-page clean
+.PHONY: install page page-check demo test quick check-long lint types format bench-trace bench-generate bench-audit bench-train bench-frontier bench-harvest bench-page clean
 
 install: .venv/installed
 
@@ -34,6 +34,16 @@ demo: install
 
 test: install lint types
 	$(PYTEST) -m "not long and not peer"
+
+# Before a commit: what the change touches, stopped after a minute. What it had no time for, make test runs.
+quick: install lint types
+	@chosen="$$($(BIN)/python tests/changed.py)"; test -n "$$chosen" || { echo "no tests of what changed"; exit 0; }; \
+	timeout --signal=INT 60 $(PYTEST) -q -x -m "not long and not peer and not alone" $$chosen; code=$$?; \
+	case $$code in \
+		0|5) ;; \
+		124) echo "a minute is over: what was run passed; make test runs the rest" ;; \
+		*) exit $$code ;; \
+	esac
 
 check-long: install
 	$(PYTEST) -m "long and not alone"
