@@ -2,11 +2,11 @@
 import { effect } from "@preact/signals";
 import { render } from "preact";
 import { App } from "./app";
-import { listen } from "./keys";
+import { listen } from "./shortcuts";
 import { embedded, openWorkbench } from "./state/app";
 import { keepEdits } from "./state/edit";
 import { keepLesson } from "./state/guide";
-import { keepState } from "./state/keep";
+import { keepState } from "./state/persistence";
 import { route } from "./state/route";
 import { graph } from "./state/trace";
 import "./style/base.css";

@@ -1,11 +1,11 @@
 // The graph and what is drawn of it: lookups are right, groups sum what they hold, filters keep what a person pinned.
 import { describe, expect, it } from "vitest";
-import { EMPTY, group, togglePin } from "../src/model/arrange";
-import { byMark, families, letterPlace } from "../src/model/families";
+import { EMPTY, group, togglePin } from "../src/model/arrangement";
+import { byMark, families, letterPlace } from "../src/model/label_groups";
 import { Grid, neighbour } from "../src/model/grid";
 import { featureOf, readGraph, search, withNodes } from "../src/model/graph";
 import { layOut, loudness, quietRuns } from "../src/model/layout";
-import { light, signs } from "../src/model/light";
+import { light, signs } from "../src/model/highlight";
 import { makeScene } from "../src/model/scene";
 import { view } from "./fixtures";
 

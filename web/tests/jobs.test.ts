@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { follow } from "../src/api_client";
 import type { Job } from "../src/types";
-import { unused } from "../src/views/harvested";
+import { unused } from "../src/views/harvest_notice";
 
 type Line = (tell: (name: string, data?: unknown) => void) => void;
 

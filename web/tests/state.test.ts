@@ -18,14 +18,14 @@ import {
   ungroup,
   writeGroups,
   writeMoved,
-} from "../src/model/arrange";
+} from "../src/model/arrangement";
 import { bodyOf, clampable, onlyGenerated, positionsOf, readEdits, writeEdits } from "../src/model/edits";
-import { begin, read, record, redo, replace, undo, write as kept } from "../src/model/history";
-import { meant } from "../src/model/keyboard";
+import { begin, read, record, redo, replace, undo, write as kept } from "../src/model/undo_history";
+import { meant } from "../src/model/keyboard_layout";
 import { markPlace, range, ticks } from "../src/model/scale";
-import { amount, density, parts, percent, points, shown, signed } from "../src/model/text";
+import { amount, density, parts, percent, points, shown, signed } from "../src/model/format";
 import { type Route, follow, parse, write } from "../src/state/route";
-import { alignedColumns } from "../src/views/aligned";
+import { alignedColumns } from "../src/views/token_alignment";
 import { stepIn } from "../src/views/menu";
 
 describe("undo", () => {

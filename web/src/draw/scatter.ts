@@ -1,6 +1,6 @@
 // A scatter plot of predicted against measured effects, with the diagonal on which they agree.
 import { ticks } from "../model/scale";
-import { amount } from "../model/text";
+import { amount } from "../model/format";
 import type { AuditPoints } from "../types";
 import { type Palette, SANS } from "./palette";
 

@@ -2,9 +2,9 @@
 // the browser as a bitmap; when there are many links the strongest are curves and the others a haze.
 import type { Layout } from "../model/layout";
 import type { Link, Mark, Scene } from "../model/scene";
-import { drawLinks } from "./edges";
-import { drawHaze } from "./haze";
-import { type Look, drawMark, drawTags } from "./marks";
+import { drawLinks } from "./links";
+import { drawHaze } from "./link_density";
+import { type Look, drawMark, drawTags } from "./canvas_marks";
 import type { Palette } from "./palette";
 
 const LARGEST = 24e6; // pixels of one canvas

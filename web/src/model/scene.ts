@@ -1,6 +1,6 @@
 // What is drawn: marks (a node, or a group of nodes as one) and the links between them, after filters and grouping.
 // A link between groups is the sum of its edges; its share, their sum over the targets' whole input.
-import type { Arrangement, Group } from "./arrange";
+import type { Arrangement, Group } from "./arrangement";
 import { type Graph, type Node, isInner } from "./graph";
 
 export interface Mark {

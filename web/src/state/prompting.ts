@@ -1,10 +1,10 @@
 // The prompt box: what is typed, how the model reads it, the job that traces it, and the history of graphs.
 import { signal } from "@preact/signals";
 import { api, follow } from "../api_client";
-import { cut } from "../model/text";
+import { cut } from "../model/format";
 import type { GraphEntry, Progress, Tokens } from "../types";
 import { attempt, embedded, notify } from "./app";
-import { settled } from "./keep";
+import { settled } from "./persistence";
 import { go, route } from "./route";
 import { graphId } from "./trace";
 

@@ -1,5 +1,5 @@
 // The graph that is open: what of it is shown, what is chosen, what a person did to it. The address and the workspace
-// follow these signals (see `keep.ts`); the views only read them.
+// follow these signals (see `persistence.ts`); the views only read them.
 import { computed, signal } from "@preact/signals";
 import { Refused, api } from "../api_client";
 import {
@@ -14,12 +14,12 @@ import {
   rename,
   togglePin,
   ungroup,
-} from "../model/arrange";
-import { type Family, families } from "../model/families";
+} from "../model/arrangement";
+import { type Family, families } from "../model/label_groups";
 import { type Graph, type Node, featureOf, readGraph, search, withNodes } from "../model/graph";
-import { type History, begin, record, redo, undo } from "../model/history";
+import { type History, begin, record, redo, undo } from "../model/undo_history";
 import { type Mark, type Scene, makeScene } from "../model/scene";
-import { cut, percent, shown } from "../model/text";
+import { cut, percent, shown } from "../model/format";
 import type { GraphView, NodeDetail, NodeRecord, ScoresView } from "../types";
 import { attempt, embedded, nameOf, notify, spoken } from "./app";
 

@@ -4,13 +4,13 @@ import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { palette } from "../draw/palette";
 import { scatter } from "../draw/scatter";
 import { range } from "../model/scale";
-import { amount, count, percent } from "../model/text";
+import { amount, count, percent } from "../model/format";
 import type { Agreement, AuditPoints, AuditView } from "../types";
 import { dark } from "../state/app";
 import { audit, audited, runAudit, running, source } from "../state/edit";
 import { entries, loadHistory } from "../state/prompting";
 import { graph } from "../state/trace";
-import { Heading } from "./parts";
+import { Heading } from "./widgets";
 
 export function AuditPart() {
   const box = useRef<HTMLElement>(null);

@@ -1,9 +1,9 @@
 // The two axes: names of layers at the left, tokens as chips along the bottom, folded runs as one chip to open.
 import type { Layout } from "../model/layout";
-import { shown } from "../model/text";
+import { shown } from "../model/format";
 import type { GraphView } from "../types";
 import { chooseNode, chosen, hovered, opened } from "../state/trace";
-import { TokenText } from "./parts";
+import { TokenText } from "./widgets";
 
 export function Axis({ layout, layers }: { layout: Layout | null; layers: number }) {
   const every = layers > 16 ? 2 : 1;

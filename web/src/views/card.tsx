@@ -1,14 +1,14 @@
 // A feature's card: how often and how strongly it fires, where, what it says to the output, who is like it, who labelled
 // it. All numbers are the atlas'; shading is linear in the activation unless the person asks otherwise.
 import { useState } from "preact/hooks";
-import { amount, count, density, percent, plural, signed } from "../model/text";
+import { amount, count, density, percent, plural, signed } from "../model/format";
 import type { CardView, FeatureView, RelatedView, TokenWeight } from "../types";
 import { embedded } from "../state/app";
 import { go } from "../state/route";
 import { Contexts, type Scale } from "./contexts";
 import { Histogram } from "./histogram";
 import { Labels } from "./labels";
-import { Bar, Facts, Few, Heading, TokenText } from "./parts";
+import { Bar, Facts, Few, Heading, TokenText } from "./widgets";
 import { Probe } from "./probe";
 import { nameOf } from "../state/app";
 

@@ -2,14 +2,14 @@
 // what vanished, what stayed.
 import { useEffect, useState } from "preact/hooks";
 import { api } from "../api_client";
-import { amount, percent, shown } from "../model/text";
+import { amount, percent, shown } from "../model/format";
 import type { CompareView, ComparedFeature } from "../types";
 import { nameOf } from "../state/app";
 import { entries, loadHistory, trace, tracing } from "../state/prompting";
 import { adjust, go, route } from "../state/route";
-import { alignedColumns } from "./aligned";
+import { alignedColumns } from "./token_alignment";
 import { SmallGraph } from "./small_graph";
-import { Few, Heading, KindMark, TokenText } from "./parts";
+import { Few, Heading, KindMark, TokenText } from "./widgets";
 
 type Where = "all" | ComparedFeature["where"];
 

@@ -1,9 +1,9 @@
 // Stretches of text with every token shaded by the feature's activation there. The shade is one hue, its strength the
 // activation over the largest in the corpus; the token a context was drawn for is underlined.
 import { useState } from "preact/hooks";
-import { amount } from "../model/text";
+import { amount } from "../model/format";
 import type { ContextView } from "../types";
-import { TokenText } from "./parts";
+import { TokenText } from "./widgets";
 
 export type Scale = "linear" | "root";
 

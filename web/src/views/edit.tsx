@@ -1,6 +1,6 @@
 // The edit view: choose features and strengths, run, and read what came of it beside.
 import { useEffect } from "preact/hooks";
-import { plural } from "../model/text";
+import { plural } from "../model/format";
 import { workbench } from "../state/app";
 import {
   addFeature,
@@ -21,7 +21,7 @@ import { AuditPart } from "./audit";
 import { EditLines } from "./edit_lines";
 import { Effect, Texts, WhatWasRun } from "./effect";
 import { FeaturePicker } from "./feature_picker";
-import { Heading } from "./parts";
+import { Heading } from "./widgets";
 
 export function Edit() {
   useEffect(() => {

@@ -4,7 +4,7 @@ import { nameOf } from "../state/app";
 import { cards, wantCard } from "../state/cards";
 import { dropEdit, edits, setEdit } from "../state/edit";
 import { go } from "../state/route";
-import { KindMark } from "./parts";
+import { KindMark } from "./widgets";
 
 export function EditLines() {
   if (!edits.value.length)

@@ -2,12 +2,12 @@
 // measured. It is the result of one run, and says so once something else is set.
 import { useState } from "preact/hooks";
 import { type EditLine, VERBS, onlyGenerated } from "../model/edits";
-import { amount, count, percent, plural, points, shown, signed } from "../model/text";
+import { amount, count, percent, plural, points, shown, signed } from "../model/format";
 import type { EffectChange, EffectView, Step } from "../types";
 import { nameOf } from "../state/app";
 import { effect, prompt, ran, stale, streams } from "../state/edit";
 import { go } from "../state/route";
-import { Bar, Few, Heading, TokenText } from "./parts";
+import { Bar, Few, Heading, TokenText } from "./widgets";
 
 /** Says of what the results below are, where that is not what is set now. */
 export function WhatWasRun() {

@@ -1,5 +1,5 @@
 // One feature on a page of its own: its name, its card with room to breathe, and the ways on from here.
-import { amount } from "../model/text";
+import { amount } from "../model/format";
 import { embedded } from "../state/app";
 import { cards, wantCard } from "../state/cards";
 import { addFeature } from "../state/edit";
@@ -7,7 +7,7 @@ import { back, go, route } from "../state/route";
 import { graphId } from "../state/trace";
 import { Card } from "./card";
 import { FeatureName } from "./label_editor";
-import { NoCard } from "./no_card";
+import { NoCard } from "./missing_card";
 
 export function Feature() {
   const { id, query } = route.value;

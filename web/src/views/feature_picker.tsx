@@ -4,7 +4,7 @@ import { Refused, api } from "../api_client";
 import type { FeatureRow } from "../types";
 import { nameOf, workbench } from "../state/app";
 import { prompt } from "../state/edit";
-import { KindMark } from "./parts";
+import { KindMark } from "./widgets";
 
 type How = "words" | "meaning" | "fires";
 

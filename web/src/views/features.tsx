@@ -1,13 +1,13 @@
 // The atlas as a list: browse, or search by words, by meaning, by what a feature promotes, by what fires on a text.
 import { useEffect, useState } from "preact/hooks";
 import { Refused, api } from "../api_client";
-import { amount, count, density } from "../model/text";
+import { amount, count, density } from "../model/format";
 import type { FeatureList, FeatureRow, FiresView } from "../types";
 import { nameOf, notify, workbench } from "../state/app";
 import { adjust, go, route } from "../state/route";
 import { Fires } from "./fires";
-import { Harvested } from "./harvested";
-import { KindMark } from "./parts";
+import { Harvested } from "./harvest_notice";
+import { KindMark } from "./widgets";
 
 const WAYS = [
   ["browse", "All", ""],

@@ -1,10 +1,10 @@
 // What fires on a text: a token chooses what is listed, and all features by their strongest firing stand beside.
 import { useState } from "preact/hooks";
-import { amount, density, percent } from "../model/text";
+import { amount, density, percent } from "../model/format";
 import type { FiresView } from "../types";
 import { nameOf } from "../state/app";
 import { go } from "../state/route";
-import { Heading, KindMark, PlainBar, TokenText } from "./parts";
+import { Heading, KindMark, PlainBar, TokenText } from "./widgets";
 
 type Fire = FiresView["by_feature"][number];
 

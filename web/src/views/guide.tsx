@@ -1,6 +1,6 @@
 // The guide: a page that says what will be learnt, and a coach along the bottom that teaches by doing in the real views.
 import { useEffect } from "preact/hooks";
-import { percent } from "../model/text";
+import { percent } from "../model/format";
 import { GUIDES, LANGUAGES, STEPS, type Language } from "../i18n/guide";
 import {
   begin,

@@ -1,5 +1,5 @@
 // Counts as bars, on a square-root height so that rare strong activations can be seen, with a mark for one value.
-import { amount, count } from "../model/text";
+import { amount, count } from "../model/format";
 import { markPlace } from "../model/scale";
 
 interface Props {

@@ -1,6 +1,6 @@
 // Earlier graphs: opened again, brought in from files, and removed once a person has said it twice.
 import { useEffect, useRef, useState } from "preact/hooks";
-import { ago, percent, plural, shown } from "../model/text";
+import { ago, percent, plural, shown } from "../model/format";
 import type { GraphEntry } from "../types";
 import { go } from "../state/route";
 import { graphId } from "../state/trace";

@@ -5,7 +5,7 @@ import type { NameKind } from "../types";
 import { author, embedded, nameOf } from "../state/app";
 import { type Changed, labelling, wantCard, writeLabel } from "../state/cards";
 import { language } from "../state/guide";
-import { Kbd, KindMark } from "./parts";
+import { Kbd, KindMark } from "./widgets";
 
 export function FeatureName({
   feature,

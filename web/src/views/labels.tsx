@@ -1,10 +1,10 @@
 // What a feature was called, by whom, how well it was found to hold: the one shown first, then others, then history;
 // what an author has replaced stays in sight.
-import { amount, ago } from "../model/text";
+import { amount, ago } from "../model/format";
 import type { FeatureView, LabelView } from "../types";
 import { embedded } from "../state/app";
 import { labelling, withdrawLabel } from "../state/cards";
-import { Heading, KindMark } from "./parts";
+import { Heading, KindMark } from "./widgets";
 
 export function Labels({ view }: { view: FeatureView }) {
   const [now, before] = [view.labels.filter((each) => each.current), view.labels.filter((each) => !each.current)];

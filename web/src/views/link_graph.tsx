@@ -4,13 +4,13 @@ import { type Signal, useComputed, useSignal, useSignalEffect } from "@preact/si
 import { useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { measure, palette } from "../draw/palette";
 import { MANY, Stage } from "../draw/stage";
-import type { Look } from "../draw/marks";
-import { byMark } from "../model/families";
+import type { Look } from "../draw/canvas_marks";
+import { byMark } from "../model/label_groups";
 import { Grid } from "../model/grid";
 import { type Layout, layOut, loudness, quietRuns } from "../model/layout";
-import { light, signs } from "../model/light";
+import { light, signs } from "../model/highlight";
 import type { Mark, Scene } from "../model/scene";
-import { shown } from "../model/text";
+import { shown } from "../model/format";
 import { dark } from "../state/app";
 import {
   arrangement,
@@ -29,10 +29,10 @@ import {
   scene,
   zoom,
 } from "../state/trace";
-import { MarkList, Marks } from "./marks";
+import { MarkList, Marks } from "./svg_marks";
 import { Axis, Chips } from "./axes";
 import { dragged, usePointer } from "./pointer";
-import { Tip } from "./tip";
+import { Tip } from "./tooltip";
 
 const AXIS = 48;
 const CHIPS = 44;

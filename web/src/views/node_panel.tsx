@@ -1,12 +1,12 @@
 // One node of the graph: what it is, what its value is made of, what it reads and writes in the whole graph, the
 // strongest paths through it, what reaches it through nodes that are left out, and its card.
-import { groupOf } from "../model/arrange";
+import { groupOf } from "../model/arrangement";
 import { type Node, featureOf, rank } from "../model/graph";
-import { amount, percent, plural, signed } from "../model/text";
+import { amount, percent, plural, signed } from "../model/format";
 import type { NodeLink } from "../types";
 import { embedded, notify } from "../state/app";
 import { cards, labelling, wantCard } from "../state/cards";
-import { NoCard } from "./no_card";
+import { NoCard } from "./missing_card";
 import { go } from "../state/route";
 import {
   arrangement,
@@ -24,8 +24,8 @@ import { editChosen } from "../state/edit";
 import { Card } from "./card";
 import { FeatureName } from "./label_editor";
 import { Close, Paths } from "./panel";
-import { Facts, Few, Heading, TokenText, placeName } from "./parts";
-import { LinkRow, linkName } from "./rows";
+import { Facts, Few, Heading, TokenText, placeName } from "./widgets";
+import { LinkRow, linkName } from "./node_rows";
 
 const KINDS = { feature: "Feature", error: "Error", token: "Token embedding", target: "Output" } as const;
 const OFFSETS: Record<string, string> = {

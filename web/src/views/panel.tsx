@@ -1,7 +1,7 @@
 // The panel beside the graph: the whole graph when nothing is chosen, what a search found, a group, or one node.
 import { embedded } from "../state/app";
 import { type Node, featureOf } from "../model/graph";
-import { percent, plural, shown } from "../model/text";
+import { percent, plural, shown } from "../model/format";
 import type { PathView } from "../types";
 import {
   arrangement,
@@ -28,9 +28,9 @@ import {
   ungroupOne,
 } from "../state/trace";
 import { editChosen } from "../state/edit";
-import { Few, Heading, PlainBar, TokenText } from "./parts";
+import { Few, Heading, PlainBar, TokenText } from "./widgets";
 import { NodePanel } from "./node_panel";
-import { HiddenRow, LinkRow, NodeRow, preview } from "./rows";
+import { HiddenRow, LinkRow, NodeRow, preview } from "./node_rows";
 
 export function Panel() {
   const view = graph.value;

@@ -1,11 +1,11 @@
 // "Test your own text": the feature's activation at every token of what a person types.
 import { useState } from "preact/hooks";
 import { api } from "../api_client";
-import { amount } from "../model/text";
+import { amount } from "../model/format";
 import type { ProbeView } from "../types";
 import { attempt } from "../state/app";
 import { type Scale, Shaded } from "./contexts";
-import { Heading } from "./parts";
+import { Heading } from "./widgets";
 
 export function Probe({ feature, most, scale }: { feature: string; most: number | null; scale: Scale }) {
   const [text, setText] = useState("");

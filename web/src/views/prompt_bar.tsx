@@ -6,7 +6,7 @@ import { graph } from "../state/trace";
 import { cancelTrace, read, traceHere, tracing, type, typed, unread } from "../state/prompting";
 import { History } from "./history";
 import { Menu } from "./menu";
-import { TokenText } from "./parts";
+import { TokenText } from "./widgets";
 
 export function PromptBar({ children }: { children: ComponentChildren }) {
   const view = graph.value?.view;

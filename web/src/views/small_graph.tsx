@@ -3,17 +3,17 @@ import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/ho
 import { api } from "../api_client";
 import { measure, palette } from "../draw/palette";
 import { Stage } from "../draw/stage";
-import { EMPTY } from "../model/arrange";
+import { EMPTY } from "../model/arrangement";
 import { readGraph } from "../model/graph";
 import { Grid } from "../model/grid";
 import { type Layout, layOut, loudness, quietRuns } from "../model/layout";
 import { type Mark, type Scene, makeScene } from "../model/scene";
-import { percent, plural, shown } from "../model/text";
+import { percent, plural, shown } from "../model/format";
 import { attempt, dark } from "../state/app";
 import { go } from "../state/route";
 import { nameIn } from "../state/trace";
 import type { GraphView } from "../types";
-import { TokenText, placeName } from "./parts";
+import { TokenText, placeName } from "./widgets";
 
 const KEPT = { node: 0.6, edge: 0.9 }; // shares of the influence that are drawn
 const FOLDED = 8; // tokens, from which quiet runs are folded

@@ -1,7 +1,7 @@
 // The trace view: prompt, tools, graph, panel.
 import { useEffect } from "preact/hooks";
 import { api } from "../api_client";
-import { count, percent, plural } from "../model/text";
+import { count, percent, plural } from "../model/format";
 import { embedded } from "../state/app";
 import {
   bring,

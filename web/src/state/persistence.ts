@@ -15,8 +15,8 @@ import {
   sameCut,
   writeGroups,
   writeMoved,
-} from "../model/arrange";
-import { begin, read, replace, write } from "../model/history";
+} from "../model/arrangement";
+import { begin, read, replace, write } from "../model/undo_history";
 import type { ArrangementView } from "../types";
 import { attempt, embedded, notify, recall, remember } from "./app";
 import { adjust, route } from "./route";

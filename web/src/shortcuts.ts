@@ -1,6 +1,6 @@
 // The keyboard: one listener, one table a view. Keys are not taken while somebody types.
 import { neighbour } from "./model/grid";
-import { meant } from "./model/keyboard";
+import { meant } from "./model/keyboard_layout";
 import type { Mark } from "./model/scene";
 import { embedded, helping, spoken, switchTheme } from "./state/app";
 import { labelling } from "./state/cards";

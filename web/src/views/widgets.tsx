@@ -2,7 +2,7 @@
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import type { Node } from "../model/graph";
-import { parts, shown } from "../model/text";
+import { parts, shown } from "../model/format";
 import type { GraphView, NameKind } from "../types";
 
 /** A token with its leading space visible. */

@@ -1,8 +1,8 @@
 // Marks on a canvas: what is lit above the dimmed graph, and all of them when there are too many for SVG.
-import { type Family, letterPlace } from "../model/families";
+import { type Family, letterPlace } from "../model/label_groups";
 import type { Layout } from "../model/layout";
 import type { Mark } from "../model/scene";
-import { percent } from "../model/text";
+import { percent } from "../model/format";
 import { MONO, type Palette, SANS, colourOf } from "./palette";
 
 export interface Look {

@@ -1,10 +1,10 @@
 // Rows of the panel that stand for a node: pointing at one previews it in the graph, a click chooses it.
 import { type Node, featureOf } from "../model/graph";
-import { percent, shown, signed } from "../model/text";
+import { percent, shown, signed } from "../model/format";
 import { bring, chooseNode, graph, hovered, nodeName, query, scene } from "../state/trace";
 import { embedded, nameOf } from "../state/app";
 import type { NameKind } from "../types";
-import { Bar, PlainBar, TokenText } from "./parts";
+import { Bar, PlainBar, TokenText } from "./widgets";
 
 export function preview(id: string) {
   const key = () => scene.peek()?.ofNode.get(id)?.key ?? (scene.peek()?.byKey.has(id) ? id : null);

@@ -1,7 +1,7 @@
 // Thousands of weak links as a haze: counted into a coarse grid of our own and coloured at once. A canvas needs ten
 // times as long to stroke them, and nobody can tell one from another. Links that take away are still dashed.
 import type { Link } from "../model/scene";
-import { ends } from "./edges";
+import { ends } from "./links";
 import type { Palette } from "./palette";
 
 const FULL = 255 * 16;
@@ -31,7 +31,7 @@ export function drawHaze(
   pen.drawImage(canvas, 0, 0, columns * cell, rows * cell);
 }
 
-/** Steps along the same curve as `edges.ts` draws, by forward differences: six additions a cell. */
+/** Steps along the same curve as `links.ts` draws, by forward differences: six additions a cell. */
 function count(grid: Uint16Array, columns: number, cell: number, link: Link, ink: number): void {
   const dashed = link.weight < 0;
   const at = ends(link);

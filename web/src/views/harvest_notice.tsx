@@ -1,7 +1,7 @@
 // A word about the atlas that this server harvested last, where cards are not from it.
 import { useEffect, useState } from "preact/hooks";
 import { api } from "../api_client";
-import { plural } from "../model/text";
+import { plural } from "../model/format";
 import { attempt } from "../state/app";
 import type { HarvestMade, Job } from "../types";
 

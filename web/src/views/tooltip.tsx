@@ -2,9 +2,9 @@
 import type { Signal } from "@preact/signals";
 import { useLayoutEffect, useRef } from "preact/hooks";
 import type { Layout } from "../model/layout";
-import { amount, percent } from "../model/text";
+import { amount, percent } from "../model/format";
 import { graph, hovered, primaryMark, scene } from "../state/trace";
-import { placeName } from "./parts";
+import { placeName } from "./widgets";
 import { dragged } from "./pointer";
 
 export function Tip({ plot, layout }: { plot: { current: HTMLElement | null }; layout: Signal<Layout | null> }) {

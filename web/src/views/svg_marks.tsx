@@ -1,11 +1,11 @@
 // Every mark as an element with a name: drawn as SVG, or, when there are many, only listed for screen readers and tests
 // while the canvas draws them.
-import { type Look, paint } from "../draw/marks";
+import { type Look, paint } from "../draw/canvas_marks";
 import { type Palette, measure } from "../draw/palette";
-import { letterPlace } from "../model/families";
+import { letterPlace } from "../model/label_groups";
 import type { Layout } from "../model/layout";
 import type { Mark, Scene } from "../model/scene";
-import { percent } from "../model/text";
+import { percent } from "../model/format";
 import { chosen, describe } from "../state/trace";
 
 interface Props {
