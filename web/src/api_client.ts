@@ -20,7 +20,7 @@ import type {
   Workbench,
 } from "./types";
 
-export class Refused extends Error {
+export class ApiError extends Error {
   constructor(
     readonly status: number,
     message: string,
@@ -32,7 +32,7 @@ export class Refused extends Error {
 
 type Query = Record<string, string | number | boolean | null | undefined>;
 
-async function ask<T>(
+async function request<T>(
   method: string,
   path: string,
   query: Query = {},
@@ -40,11 +40,11 @@ async function ask<T>(
   signal?: AbortSignal,
   keepalive = false,
 ): Promise<T> {
-  const said = new URLSearchParams();
+  const params = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) {
-    if (value !== null && value !== undefined && value !== "") said.set(name, String(value));
+    if (value !== null && value !== undefined && value !== "") params.set(name, String(value));
   }
-  const address = `/api/${path}${said.size ? `?${said}` : ""}`;
+  const address = `/api/${path}${params.size ? `?${params}` : ""}`;
   const headers: Record<string, string> = body === undefined ? {} : { "Content-Type": "application/json" };
   let answer: Response;
   try {
@@ -57,12 +57,12 @@ async function ask<T>(
     });
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
-    throw new Refused(0, "the server does not answer: is `clew serve` still running?", null);
+    throw new ApiError(0, "the server does not answer: is `clew serve` still running?", null);
   }
-  return read<T>(answer);
+  return readAnswer<T>(answer);
 }
 
-async function read<T>(answer: Response): Promise<T> {
+async function readAnswer<T>(answer: Response): Promise<T> {
   const text = await answer.text();
   let value: unknown = null;
   try {
@@ -71,109 +71,109 @@ async function read<T>(answer: Response): Promise<T> {
     value = null;
   }
   if (answer.ok) return value as T;
-  const said =
+  const message =
     value && typeof value === "object" && "error" in value
       ? String(value.error)
       : `the server answered ${answer.status}`;
-  throw new Refused(answer.status, said, value);
+  throw new ApiError(answer.status, message, value);
 }
 
 /** `L3/1207` and `L3/1207@4` are paths and queries of their own; only what is unsafe is escaped. */
-const part = (id: string) => id.split("/").map(encodeURIComponent).join("/");
+const encodePath = (id: string) => id.split("/").map(encodeURIComponent).join("/");
 
 export const api = {
-  workbench: () => ask<Workbench>("GET", "workbench"),
-  tokens: (prompt: string, signal?: AbortSignal) => ask<Tokens>("POST", "tokens", {}, { prompt }, signal),
-  graphs: (limit = 100) => ask<{ total: number; graphs: GraphEntry[] }>("GET", "graphs", { limit }),
+  workbench: () => request<Workbench>("GET", "workbench"),
+  tokens: (prompt: string, signal?: AbortSignal) => request<Tokens>("POST", "tokens", {}, { prompt }, signal),
+  graphs: (limit = 100) => request<{ total: number; graphs: GraphEntry[] }>("GET", "graphs", { limit }),
   graph: (id: string, node: number, edge: number, signal?: AbortSignal) =>
-    ask<GraphView>("GET", `graphs/${part(id)}`, { node, edge }, undefined, signal),
+    request<GraphView>("GET", `graphs/${encodePath(id)}`, { node, edge }, undefined, signal),
   scores: (id: string, node: number, edge: number, signal?: AbortSignal) =>
-    ask<ScoresView>("GET", `graphs/${part(id)}/scores`, { node, edge }, undefined, signal),
+    request<ScoresView>("GET", `graphs/${encodePath(id)}/scores`, { node, edge }, undefined, signal),
   node: (graph: string, id: string, node: number, edge: number, signal?: AbortSignal) =>
-    ask<NodeDetail>("GET", `graphs/${part(graph)}/node`, { id, node, edge }, undefined, signal),
-  arrangement: (id: string) => ask<ArrangementView>("GET", `graphs/${part(id)}/arrangement`),
+    request<NodeDetail>("GET", `graphs/${encodePath(graph)}/node`, { id, node, edge }, undefined, signal),
+  arrangement: (id: string) => request<ArrangementView>("GET", `graphs/${encodePath(id)}/arrangement`),
   arrange: (id: string, body: ArrangementView, leaving = false) =>
-    ask<ArrangementView>("PUT", `graphs/${part(id)}/arrangement`, {}, body, undefined, leaving),
+    request<ArrangementView>("PUT", `graphs/${encodePath(id)}/arrangement`, {}, body, undefined, leaving),
   suggest: (id: string, by: "token" | "label", node: number, edge: number) =>
-    ask<Suggestions>("POST", `graphs/${part(id)}/groups/suggest`, { by, node, edge }, {}),
-  dropGraph: (id: string) => ask<null>("DELETE", `graphs/${part(id)}`),
-  restoreGraph: (id: string) => ask<GraphEntry>("POST", `graphs/${part(id)}/restore`),
+    request<Suggestions>("POST", `graphs/${encodePath(id)}/groups/suggest`, { by, node, edge }, {}),
+  dropGraph: (id: string) => request<null>("DELETE", `graphs/${encodePath(id)}`),
+  restoreGraph: (id: string) => request<GraphEntry>("POST", `graphs/${encodePath(id)}/restore`),
   exportAddress: (id: string, as: "html" | "json" | "graph", node: number, edge: number) =>
-    `/api/graphs/${part(id)}/export?as=${as}&node=${node}&edge=${edge}`,
+    `/api/graphs/${encodePath(id)}/export?as=${as}&node=${node}&edge=${edge}`,
   importFile: async (file: File) => {
     const type = file.name.endsWith(".json") ? "application/json" : "application/octet-stream";
     const answer = await fetch("/api/graphs/import", { method: "POST", headers: { "Content-Type": type }, body: file });
-    return read<{ graph: string }>(answer);
+    return readAnswer<{ graph: string }>(answer);
   },
-  compare: (a: string, b: string) => ask<CompareView>("POST", "compare", {}, { a, b }),
-  features: (query: Query, signal?: AbortSignal) => ask<FeatureList>("GET", "features", query, undefined, signal),
+  compare: (a: string, b: string) => request<CompareView>("POST", "compare", {}, { a, b }),
+  features: (query: Query, signal?: AbortSignal) => request<FeatureList>("GET", "features", query, undefined, signal),
   fires: (text: string, max_density: number, top = 5) =>
-    ask<FiresView>("POST", "features/fires", {}, { text, max_density, top }),
-  feature: (id: string) => ask<FeatureView>("GET", `features/${part(id)}`),
-  probe: (id: string, text: string) => ask<ProbeView>("POST", `features/${part(id)}/test`, {}, { text }),
+    request<FiresView>("POST", "features/fires", {}, { text, max_density, top }),
+  feature: (id: string) => request<FeatureView>("GET", `features/${encodePath(id)}`),
+  probe: (id: string, text: string) => request<ProbeView>("POST", `features/${encodePath(id)}/test`, {}, { text }),
   /** `after` is the author's label that this one was begun after, 0 for none: another one since is refused with 409. */
   label: (id: string, text: string, author: string, after: number) =>
-    ask<LabelView>("POST", `features/${part(id)}/labels`, {}, { text, author, after }),
-  withdraw: (id: number) => ask<null>("DELETE", `labels/${id}`),
-  start: (body: JobBody) => ask<Job>("POST", "jobs", {}, body),
-  jobs: () => ask<{ jobs: Job[] }>("GET", "jobs"),
-  job: (id: string) => ask<Job>("GET", `jobs/${part(id)}`),
-  cancel: (id: string) => ask<unknown>("DELETE", `jobs/${part(id)}`),
+    request<LabelView>("POST", `features/${encodePath(id)}/labels`, {}, { text, author, after }),
+  withdraw: (id: number) => request<null>("DELETE", `labels/${id}`),
+  start: (body: JobBody) => request<Job>("POST", "jobs", {}, body),
+  jobs: () => request<{ jobs: Job[] }>("GET", "jobs"),
+  job: (id: string) => request<Job>("GET", `jobs/${encodePath(id)}`),
+  cancel: (id: string) => request<unknown>("DELETE", `jobs/${encodePath(id)}`),
 };
 
-interface Heard {
-  progress?: (at: Progress) => void;
+interface JobListeners {
+  progress?: (report: Progress) => void;
   step?: (step: StepPair) => void;
 }
 
-const WAITS = [300, 700, 1500, 2500]; // milliseconds before each asking after a job whose line broke
+const RETRY_WAITS = [300, 700, 1500, 2500]; // milliseconds before each asking after a job whose line broke
 
 /** Follows a job to its end; rejects when it fails or is cancelled. When the line breaks, the job itself is asked after:
  *  it may be over, it may run on, and a server that does not answer ends the wait. */
-export async function follow(id: string, heard: Heard): Promise<Job> {
-  let steps = 0; // heard so far: a new line tells all of them again
+export async function followJob(id: string, listeners: JobListeners): Promise<Job> {
+  let delivered = 0; // heard so far: a new line tells all of them again
   for (;;) {
-    let told = 0;
-    const fresh = (step: StepPair) => ++told > steps && ((steps = told), heard.step?.(step));
-    const job = (await listen(id, { ...heard, step: fresh })) ?? (await askAfter(id));
+    let received = 0;
+    const deliverNew = (step: StepPair) => ++received > delivered && ((delivered = received), listeners.step?.(step));
+    const job = (await listenToJob(id, { ...listeners, step: deliverNew })) ?? (await pollJob(id));
     if (job.state === "done") return job;
     if (job.state === "failed" || job.state === "cancelled")
-      throw new Refused(0, job.error ?? `the job was ${job.state}`, job);
-    await pause(WAITS[0]!);
+      throw new ApiError(0, job.error ?? `the job was ${job.state}`, job);
+    await pause(RETRY_WAITS[0]!);
   }
 }
 
 /** The job as its last event tells it; null when the line broke before. */
-function listen(id: string, heard: Heard): Promise<Job | null> {
+function listenToJob(id: string, listeners: JobListeners): Promise<Job | null> {
   return new Promise((resolve) => {
-    const source = new EventSource(`/api/jobs/${part(id)}/events`);
-    const said = <T>(event: Event) => JSON.parse((event as MessageEvent<string>).data) as T;
-    const over = (job: Job | null) => (source.close(), resolve(job));
-    source.addEventListener("progress", (event) => heard.progress?.(said<Progress>(event)));
-    source.addEventListener("step", (event) => heard.step?.(said<StepPair>(event)));
-    source.addEventListener("end", (event) => over(said<Job>(event)));
-    source.addEventListener("error", () => over(null));
+    const source = new EventSource(`/api/jobs/${encodePath(id)}/events`);
+    const parseData = <T>(event: Event) => JSON.parse((event as MessageEvent<string>).data) as T;
+    const finish = (job: Job | null) => (source.close(), resolve(job));
+    source.addEventListener("progress", (event) => listeners.progress?.(parseData<Progress>(event)));
+    source.addEventListener("step", (event) => listeners.step?.(parseData<StepPair>(event)));
+    source.addEventListener("end", (event) => finish(parseData<Job>(event)));
+    source.addEventListener("error", () => finish(null));
   });
 }
 
-async function askAfter(id: string): Promise<Job> {
-  for (const wait of WAITS) {
+async function pollJob(id: string): Promise<Job> {
+  for (const wait of RETRY_WAITS) {
     await pause(wait);
     try {
       return await api.job(id);
     } catch (error) {
-      if (error instanceof Refused && error.status === 404)
-        throw new Refused(
+      if (error instanceof ApiError && error.status === 404)
+        throw new ApiError(
           404,
           "this server knows no such work any more: it was started again, or the address is from elsewhere",
           null,
         );
-      if (!(error instanceof Refused) || error.status !== 0) throw error;
+      if (!(error instanceof ApiError) || error.status !== 0) throw error;
     }
   }
-  throw new Refused(0, "the server went away while it worked: start `clew serve` again", null);
+  throw new ApiError(0, "the server went away while it worked: start `clew serve` again", null);
 }
 
 function pause(milliseconds: number): Promise<void> {
-  return new Promise((done) => setTimeout(done, milliseconds));
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }

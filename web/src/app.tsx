@@ -1,8 +1,8 @@
 // The frame around every view: name, places, kit, theme, notices, and the guide's coach.
 import { useLayoutEffect, useRef } from "preact/hooks";
 import type { View } from "./state/route";
-import { dark, dismiss, embedded, helping, notices, spoken, switchTheme, workbench } from "./state/app";
-import { again, route, write } from "./state/route";
+import { dark, dismiss, embedded, helpOpen, notices, announcement, switchTheme, workbench } from "./state/app";
+import { lastAddress, route, write } from "./state/route";
 import { graph, graphId } from "./state/trace";
 import { Coach, Guide } from "./views/guide";
 import { Compare } from "./views/compare";
@@ -63,7 +63,7 @@ export function App() {
           class="icon"
           aria-label="Help and keys"
           title="Help (?)"
-          onClick={() => (helping.value = true)}
+          onClick={() => (helpOpen.value = true)}
         >
           ?
         </button>
@@ -82,9 +82,9 @@ export function App() {
         {notices.value.map((each) => (
           <p key={each.id} class={each.kind}>
             {each.text}{" "}
-            {each.act && (
-              <button type="button" class="link" onClick={() => (dismiss(each.id), each.act!.run())}>
-                {each.act.name}
+            {each.action && (
+              <button type="button" class="link" onClick={() => (dismiss(each.id), each.action!.run())}>
+                {each.action.name}
               </button>
             )}
             <button type="button" class="close" aria-label="Dismiss" onClick={() => dismiss(each.id)}>
@@ -94,7 +94,7 @@ export function App() {
         ))}
       </div>
       <div class="unseen" aria-live="polite">
-        {spoken.value}
+        {announcement.value}
       </div>
     </>
   );
@@ -106,7 +106,7 @@ function Places({ view }: { view: View }) {
     <nav aria-label="Views">
       {PLACES.map(([name, title]) => {
         const here = view === name || (name === "features" && view === "feature");
-        const to = name === "trace" ? write({ view: name, id: graphId.value, query: {} }) : again(name);
+        const to = name === "trace" ? write({ view: name, id: graphId.value, query: {} }) : lastAddress(name);
         return (
           <a key={name} href={to} aria-current={here ? "page" : undefined}>
             {title}

@@ -2,11 +2,11 @@
 import { effect } from "@preact/signals";
 import { render } from "preact";
 import { App } from "./app";
-import { listen } from "./shortcuts";
+import { listenToKeys } from "./shortcuts";
 import { embedded, openWorkbench } from "./state/app";
-import { keepEdits } from "./state/edit";
-import { keepLesson } from "./state/guide";
-import { keepState } from "./state/persistence";
+import { persistEdits } from "./state/edit";
+import { persistStep } from "./state/guide";
+import { persistGraph } from "./state/persistence";
 import { route } from "./state/route";
 import { graph } from "./state/trace";
 import "./style/base.css";
@@ -22,15 +22,15 @@ const TITLES = {
   guide: "Guide",
 } as const;
 
-keepState();
-keepEdits();
-keepLesson();
-listen();
+persistGraph();
+persistEdits();
+persistStep();
+listenToKeys();
 void openWorkbench();
 effect(() => {
   const { view, id } = route.value;
   const prompt = graph.value?.view.prompt;
-  const what = view === "feature" ? id : view === "trace" && prompt ? prompt : TITLES[view];
-  document.title = embedded && view === "trace" ? embedded.title : `${what} · Clew`;
+  const heading = view === "feature" ? id : view === "trace" && prompt ? prompt : TITLES[view];
+  document.title = embedded && view === "trace" ? embedded.title : `${heading} · Clew`;
 });
 render(<App />, document.getElementById("page")!);

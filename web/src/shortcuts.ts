@@ -1,8 +1,8 @@
 // The keyboard: one listener, one table a view. Keys are not taken while somebody types.
 import { neighbour } from "./model/grid";
-import { meant } from "./model/keyboard_layout";
+import { latinKey } from "./model/keyboard_layout";
 import type { Mark } from "./model/scene";
-import { embedded, helping, spoken, switchTheme } from "./state/app";
+import { embedded, helpOpen, announcement, switchTheme } from "./state/app";
 import { labelling } from "./state/cards";
 import { addFeature, editChosen } from "./state/edit";
 import { back, go, route } from "./state/route";
@@ -22,7 +22,7 @@ import {
   undoChange,
   zoom,
 } from "./state/trace";
-import { laid } from "./views/link_graph";
+import { placement } from "./views/link_graph";
 import { labelChosen } from "./views/node_panel";
 
 type Keys = Record<string, (event: KeyboardEvent) => void>;
@@ -35,12 +35,12 @@ function cursor(): Mark | null {
 function moveTo(mark: Mark | null | undefined): void {
   if (!mark) return;
   hovered.value = mark.key;
-  laid.reveal(mark);
-  spoken.value = describe(mark);
+  placement.reveal(mark);
+  announcement.value = describe(mark);
   document.getElementById("plot")?.focus({ preventScroll: true });
 }
 
-function step(direction: "left" | "right" | "up" | "down"): void {
+function moveInDirection(direction: "left" | "right" | "up" | "down"): void {
   const marks = scene.peek()?.marks ?? [];
   const from = cursor();
   moveTo(from ? neighbour(marks, from, direction) : marks.find((mark) => mark.kind === "target"));
@@ -53,11 +53,11 @@ function stepByInfluence(by: number): void {
     (a, b) => Number(b.kind === "target") - Number(a.kind === "target") || b.influence - a.influence,
   );
   const from = cursor();
-  const place = from ? order.indexOf(from) : -1;
-  moveTo(order[Math.max(0, Math.min(order.length - 1, place + by))]);
+  const index = from ? order.indexOf(from) : -1;
+  moveTo(order[Math.max(0, Math.min(order.length - 1, index + by))]);
 }
 
-function follow(end: "from" | "to"): void {
+function followStrongestLink(end: "from" | "to"): void {
   const mark = primaryMark.peek();
   const links = mark?.links
     .filter((link) => link[end] !== mark)
@@ -65,23 +65,23 @@ function follow(end: "from" | "to"): void {
   const next = links?.[0]?.[end];
   if (next) {
     choose(next.key);
-    laid.reveal(next);
+    placement.reveal(next);
   }
 }
 
-function take(event: KeyboardEvent): void {
+function chooseHovered(event: KeyboardEvent): void {
   if (hovered.peek()) choose(hovered.peek(), event.shiftKey);
 }
 
-function withCursor(act: () => void): () => void {
+function withCursor(action: () => void): () => void {
   return () => {
     const key = hovered.peek();
     if (key && !chosen.peek().includes(key) && !chosen.peek().length) choose(key);
-    act();
+    action();
   };
 }
 
-function leave(): void {
+function stepBack(): void {
   if (query.peek()) query.value = "";
   else if (hovered.peek() && chosen.peek().length) hovered.value = null;
   else if (path.peek()) path.value = null;
@@ -89,23 +89,23 @@ function leave(): void {
 }
 
 const TRACE: Keys = {
-  ArrowLeft: () => step("left"),
-  ArrowRight: () => step("right"),
-  ArrowUp: () => step("up"),
-  ArrowDown: () => step("down"),
+  ArrowLeft: () => moveInDirection("left"),
+  ArrowRight: () => moveInDirection("right"),
+  ArrowUp: () => moveInDirection("up"),
+  ArrowDown: () => moveInDirection("down"),
   j: () => stepByInfluence(1),
   k: () => stepByInfluence(-1),
-  Enter: take,
-  " ": take,
-  i: () => follow("from"),
-  o: () => follow("to"),
+  Enter: chooseHovered,
+  " ": chooseHovered,
+  i: () => followStrongestLink("from"),
+  o: () => followStrongestLink("to"),
   p: withCursor(pinChosen),
   g: withCursor(groupChosen),
   e: withCursor(editChosen),
   l: withCursor(labelChosen),
   u: undoChange,
   U: redoChange,
-  Escape: leave,
+  Escape: stepBack,
   "+": () => (zoom.value = Math.min(3, zoom.peek() * 1.2)),
   "-": () => (zoom.value = Math.max(0.5, zoom.peek() / 1.2)),
 };
@@ -117,8 +117,8 @@ function stepRow(by: number): void {
       "main button.row, main .changerow, main .comparerow, main tbody button.link",
     ),
   ];
-  const place = rows.indexOf(document.activeElement as HTMLElement);
-  const next = rows[Math.max(0, Math.min(rows.length - 1, place + by))];
+  const index = rows.indexOf(document.activeElement as HTMLElement);
+  const next = rows[Math.max(0, Math.min(rows.length - 1, index + by))];
   next?.focus();
   next?.scrollIntoView({ block: "nearest" });
 }
@@ -143,43 +143,43 @@ const LISTS: Keys = {
 };
 
 const EVERYWHERE: Keys = {
-  "?": () => (helping.value = true),
+  "?": () => (helpOpen.value = true),
   t: switchTheme,
   "/": () => (document.getElementById("search") ?? document.getElementById("picker"))?.focus(),
 };
 
-function typing(target: EventTarget | null): boolean {
+function isTyping(target: EventTarget | null): boolean {
   if (!(target instanceof HTMLElement)) return false;
   if (target instanceof HTMLInputElement) return !["checkbox", "range"].includes(target.type);
   return target instanceof HTMLSelectElement || target instanceof HTMLTextAreaElement || target.isContentEditable;
 }
 
-export function listen(): void {
+export function listenToKeys(): void {
   document.addEventListener("keydown", (event) => {
-    if (helping.peek() || event.defaultPrevented) return;
+    if (helpOpen.peek() || event.defaultPrevented) return;
     if (
       (event.ctrlKey || event.metaKey) &&
-      meant(event).toLowerCase() === "z" &&
+      latinKey(event).toLowerCase() === "z" &&
       route.peek().view === "trace" &&
-      !typing(event.target)
+      !isTyping(event.target)
     ) {
       event.preventDefault();
       return event.shiftKey ? redoChange() : undoChange();
     }
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (typing(event.target)) {
+    if (isTyping(event.target)) {
       if (event.key === "Escape") (event.target as HTMLElement).blur();
       return;
     }
     const target = event.target instanceof HTMLElement ? event.target : null;
-    const own = target?.matches("button, a, input, summary, [role=tab]") ?? false;
-    if (own && (event.key === "Enter" || event.key === " ")) return;
+    const handlesEnter = target?.matches("button, a, input, summary, [role=tab]") ?? false;
+    if (handlesEnter && (event.key === "Enter" || event.key === " ")) return;
     if (target instanceof HTMLInputElement && event.key.startsWith("Arrow")) return;
     const keys = route.peek().view === "trace" ? TRACE : LISTS;
-    const key = meant(event);
-    const act = keys[key] ?? EVERYWHERE[key];
-    if (!act) return;
+    const key = latinKey(event);
+    const action = keys[key] ?? EVERYWHERE[key];
+    if (!action) return;
     event.preventDefault();
-    act(event);
+    action(event);
   });
 }

@@ -1,11 +1,11 @@
 // The graph and what is drawn of it: lookups are right, groups sum what they hold, filters keep what a person pinned.
 import { describe, expect, it } from "vitest";
 import { EMPTY, group, togglePin } from "../src/model/arrangement";
-import { byMark, families, letterPlace } from "../src/model/label_groups";
+import { groupByMark, labelGroupsOf, letterPlace } from "../src/model/label_groups";
 import { Grid, neighbour } from "../src/model/grid";
 import { featureOf, readGraph, search, withNodes } from "../src/model/graph";
-import { layOut, loudness, quietRuns } from "../src/model/layout";
-import { light, signs } from "../src/model/highlight";
+import { layOut, influenceByToken, quietRuns } from "../src/model/layout";
+import { highlight, linkSigns } from "../src/model/highlight";
 import { makeScene } from "../src/model/scene";
 import { view } from "./fixtures";
 
@@ -37,11 +37,11 @@ describe("the graph", () => {
   });
 
   it("finds nodes by every word of label, token, layer or id", () => {
-    const found = (query: string) => search(graph, query, (node) => node.label ?? "").map((node) => node.id);
-    expect(found("alpha")).toEqual(["L0/1@0"]);
-    expect(found("layer 1 feature")).toEqual(["L1/3@1"]);
-    expect(found("L0/2")).toEqual(["L0/2@1"]);
-    expect(found("  ")).toEqual([]);
+    const idsMatching = (query: string) => search(graph, query, (node) => node.label ?? "").map((node) => node.id);
+    expect(idsMatching("alpha")).toEqual(["L0/1@0"]);
+    expect(idsMatching("layer 1 feature")).toEqual(["L1/3@1"]);
+    expect(idsMatching("L0/2")).toEqual(["L0/2@1"]);
+    expect(idsMatching("  ")).toEqual([]);
   });
 
   it("knows a feature's id from its node's, and no other node's", () => {
@@ -78,10 +78,10 @@ describe("what the thresholds cut", () => {
       ],
     };
     const graph = readGraph(withNodes(view(), [detail, detail]));
-    const found = graph.byId.get("L0/9@0")!;
+    const pinned = graph.byId.get("L0/9@0")!;
     expect(graph.nodes).toHaveLength(9);
-    expect(found.inputs.map((edge) => [edge.from.id, edge.weight])).toEqual([["T@0", 4]]);
-    expect(found.outputs.map((edge) => [edge.to.id, edge.share])).toEqual([["L1/3@1", -0.25]]);
+    expect(pinned.inputs.map((edge) => [edge.from.id, edge.weight])).toEqual([["T@0", 4]]);
+    expect(pinned.outputs.map((edge) => [edge.to.id, edge.share])).toEqual([["L1/3@1", -0.25]]);
     expect(graph.edges).toHaveLength(8);
     expect(withNodes(view(), [{ ...detail, node: { ...node, id: "T@0" } }])).toEqual(view());
   });
@@ -115,28 +115,28 @@ describe("the scene", () => {
 
   it("lights a mark's links with both signs, a path's own links, and nothing else", () => {
     const scene = makeScene(graph, EMPTY, ALL, name);
-    const one = light(scene, { hovered: "L1/3@1", chosen: [], path: null, found: null });
-    expect([...one.marks].map(([mark, sign]) => [mark.key, sign])).toEqual([
+    const highlighted = highlight(scene, { hovered: "L1/3@1", chosen: [], path: null, matches: null });
+    expect([...highlighted.marks].map(([mark, sign]) => [mark.key, sign])).toEqual([
       ["L0/1@0", 1],
       ["L0/2@1", -1],
       ["O0@1", 1],
       ["L1/3@1", 0],
     ]);
-    const path = light(scene, { hovered: null, chosen: [], path: view().paths[0]!.nodes, found: null });
+    const path = highlight(scene, { hovered: null, chosen: [], path: view().paths[0]!.nodes, matches: null });
     expect(path.links.map((link) => `${link.from.key}>${link.to.key}`)).toEqual([
       "T@0>L0/1@0",
       "L0/1@0>L1/3@1",
       "L1/3@1>O0@1",
     ]);
-    expect(light(scene, { hovered: null, chosen: [], path: null, found: null }).marks.size).toBe(0);
+    expect(highlight(scene, { hovered: null, chosen: [], path: null, matches: null }).marks.size).toBe(0);
   });
 
   it("colours by the sign towards the likeliest output when nothing is chosen", () => {
     const scene = makeScene(graph, EMPTY, ALL, name);
-    const found = signs(scene, null);
-    expect(found.get(scene.byKey.get("L1/3@1")!)).toBe(1);
-    expect(found.get(scene.byKey.get("E1@1")!)).toBe(-1);
-    expect(found.get(scene.byKey.get("L0/1@0")!)).toBeUndefined();
+    const signs = linkSigns(scene, null);
+    expect(signs.get(scene.byKey.get("L1/3@1")!)).toBe(1);
+    expect(signs.get(scene.byKey.get("E1@1")!)).toBe(-1);
+    expect(signs.get(scene.byKey.get("L0/1@0")!)).toBeUndefined();
   });
 });
 
@@ -149,13 +149,13 @@ describe("label groups", () => {
 
   it("are what was grouped and equal labels, each with a hue and a letter; all else has none", () => {
     const arranged = group(EMPTY, ["L0/2@1", "E1@1"], "by hand");
-    const found = families(makeScene(graph, arranged, ALL, same));
-    expect(found.map((each) => [each.letter, each.hue, each.name, each.marks.map((mark) => mark.key)])).toEqual([
+    const groups = labelGroupsOf(makeScene(graph, arranged, ALL, same));
+    expect(groups.map((each) => [each.letter, each.hue, each.name, each.marks.map((mark) => mark.key)])).toEqual([
       ["A", 0, "by hand", ["g1"]],
       ["B", 1, "alpha", ["L0/1@0", "L1/3@1"]],
     ]);
-    expect(byMark(found).size).toBe(3);
-    expect(families(makeScene(graph, EMPTY, ALL, name))).toEqual([]);
+    expect(groupByMark(groups).size).toBe(3);
+    expect(labelGroupsOf(makeScene(graph, EMPTY, ALL, name))).toEqual([]);
   });
 
   it("have their letter inside a large mark, beside a small or a pinned one", () => {
@@ -195,18 +195,18 @@ describe("the layout", () => {
   it("moves a mark by exactly what a person dragged", () => {
     const scene = makeScene(graph, EMPTY, ALL, name);
     layOut(scene, 2, 2, room);
-    const before = scene.byKey.get("L0/1@0")!.x;
+    const xBefore = scene.byKey.get("L0/1@0")!.x;
     layOut(scene, 2, 2, { ...room, moved: { "L0/1@0": [30, -10] } });
-    expect(scene.byKey.get("L0/1@0")!.x).toBe(before + 30);
+    expect(scene.byKey.get("L0/1@0")!.x).toBe(xBefore + 30);
     const grouped = makeScene(graph, group(EMPTY, ["L0/1@0", "L1/3@1"], "both"), ALL, name);
     layOut(grouped, 2, 2, room);
-    const at = grouped.byKey.get("g1")!.x;
+    const groupX = grouped.byKey.get("g1")!.x;
     layOut(grouped, 2, 2, { ...room, moved: { "L0/1@0": [-20, 0] } });
-    expect(grouped.byKey.get("g1")!.x).toBe(at - 20);
+    expect(grouped.byKey.get("g1")!.x).toBe(groupX - 20);
   });
 
   it("counts a token as loud by what stands above it, and always where an output does", () => {
-    const [first, last] = loudness(makeScene(graph, EMPTY, ALL, name), 2);
+    const [first, last] = influenceByToken(makeScene(graph, EMPTY, ALL, name), 2);
     expect(first).toBeCloseTo(0.9);
     expect(last).toBeCloseTo(2.8);
   });
@@ -237,9 +237,9 @@ describe("the grid", () => {
     const graph = readGraph(view());
     const scene = makeScene(graph, EMPTY, ALL, name);
     layOut(scene, 2, 2, room);
-    const at = (key: string) => scene.byKey.get(key)!;
-    expect(neighbour(scene.marks, at("T@0"), "right")).toBe(at("T@1"));
-    expect(neighbour(scene.marks, at("T@0"), "up")).toBe(at("L0/1@0"));
-    expect(neighbour(scene.marks, at("O0@1"), "up")).toBeNull();
+    const markOf = (key: string) => scene.byKey.get(key)!;
+    expect(neighbour(scene.marks, markOf("T@0"), "right")).toBe(markOf("T@1"));
+    expect(neighbour(scene.marks, markOf("T@0"), "up")).toBe(markOf("L0/1@0"));
+    expect(neighbour(scene.marks, markOf("O0@1"), "up")).toBeNull();
   });
 });

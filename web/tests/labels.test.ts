@@ -1,7 +1,7 @@
 // Two tabs of one author: a label says what it was begun after, and what was said elsewhere since is told, never lost.
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { CHANGED } from "../src/i18n/labels";
-import { ownLabel, withLabel } from "../src/model/labels";
+import { currentLabelOf, withLabel } from "../src/model/labels";
 import { author } from "../src/state/app";
 import { cards, writeLabel } from "../src/state/cards";
 import type { FeatureView, LabelView } from "../src/types";
@@ -39,13 +39,13 @@ describe("a person's own label", () => {
       label(2, "now"),
       label(1, "before", "ann", { current: false, replaced: true }),
     ];
-    expect(ownLabel(labels, "ann")!.text).toBe("now");
-    expect(ownLabel(labels.slice(3), "ann")).toBeUndefined();
+    expect(currentLabelOf(labels, "ann")!.text).toBe("now");
+    expect(currentLabelOf(labels.slice(3), "ann")).toBeUndefined();
   });
 
   it("replaces what its author said before, and leaves others alone", () => {
-    const after = withLabel([label(2, "theirs", "bob"), label(1, "before")], label(3, "now"));
-    expect(after.map((each) => [each.text, each.current, each.replaced])).toEqual([
+    const labels = withLabel([label(2, "theirs", "bob"), label(1, "before")], label(3, "now"));
+    expect(labels.map((each) => [each.text, each.current, each.replaced])).toEqual([
       ["now", true, false],
       ["theirs", true, false],
       ["before", false, true],
@@ -54,15 +54,15 @@ describe("a person's own label", () => {
 });
 
 /** Answers in turn what is asked with POST, and keeps what was sent; any other question is after the card. */
-function server(answers: [number, unknown][], found: FeatureView): { text: string; after: number }[] {
-  const sent: { text: string; after: number }[] = [];
+function server(answers: [number, unknown][], view: FeatureView): { text: string; after: number }[] {
+  const bodies: { text: string; after: number }[] = [];
   vi.stubGlobal("fetch", (_: string, { method, body }: RequestInit) => {
-    if (method !== "POST") return Promise.resolve(new Response(JSON.stringify(found)));
-    sent.push(JSON.parse(body as string) as { text: string; after: number });
+    if (method !== "POST") return Promise.resolve(new Response(JSON.stringify(view)));
+    bodies.push(JSON.parse(body as string) as { text: string; after: number });
     const [status, value] = answers.shift()!;
     return Promise.resolve(new Response(JSON.stringify(value), { status }));
   });
-  return sent;
+  return bodies;
 }
 
 describe("writing a label", () => {
@@ -71,21 +71,21 @@ describe("writing a label", () => {
   it("says which one it was begun after, tells what is there instead, and goes through behind that", async () => {
     author.value = "ann";
     cards.value = new Map([["L0/1", card([label(4, "old")])]]);
-    const theirs = label(5, "theirs");
-    const sent = server(
+    const newest = label(5, "theirs");
+    const bodies = server(
       [
-        [409, { error: "elsewhere", newest: theirs }],
+        [409, { error: "elsewhere", newest }],
         [409, { error: "withdrawn", newest: null }],
         [201, label(6, "mine")],
       ],
       card([label(6, "mine")]),
     );
-    const told = await writeLabel("L0/1", " mine ");
-    expect(told).toEqual({ author: "ann", newest: theirs });
-    const again = await writeLabel("L0/1", "mine", told);
-    expect(again).toEqual({ author: "ann", newest: null });
-    expect(await writeLabel("L0/1", "mine", again)).toBeNull();
-    expect(sent.map((each) => [each.text, each.after])).toEqual([
+    const change = await writeLabel("L0/1", " mine ");
+    expect(change).toEqual({ author: "ann", newest });
+    const unsaved = await writeLabel("L0/1", "mine", change);
+    expect(unsaved).toEqual({ author: "ann", newest: null });
+    expect(await writeLabel("L0/1", "mine", unsaved)).toBeNull();
+    expect(bodies.map((each) => [each.text, each.after])).toEqual([
       ["mine", 4],
       ["mine", 5],
       ["mine", 0],
@@ -95,9 +95,9 @@ describe("writing a label", () => {
   it("under another name takes nothing from what the first was told", async () => {
     author.value = "bob";
     cards.value = new Map([["L0/1", card([label(7, "ann's")])]]);
-    const sent = server([[201, label(8, "bob's", "bob")]], card([]));
+    const bodies = server([[201, label(8, "bob's", "bob")]], card([]));
     expect(await writeLabel("L0/1", "bob's", { author: "ann", newest: label(7, "ann's") })).toBeNull();
-    expect(sent[0]!.after).toBe(0);
+    expect(bodies[0]!.after).toBe(0);
   });
 
   it("is told in both languages with the words of the other tab", () => {

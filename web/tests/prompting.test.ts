@@ -23,15 +23,15 @@ const answer = (value: unknown, status = 200) => Promise.resolve(new Response(JS
 
 /** A workspace of graphs; it remembers what was asked, and restores what it removed unless it was started again. */
 function server(forgets = false): string[] {
-  const [kept, asked] = [new Set(["g", "h"]), [] as string[]];
+  const [stored, requests] = [new Set(["g", "h"]), [] as string[]];
   vi.stubGlobal("fetch", (address: string, { method }: RequestInit) => {
-    asked.push(`${method} ${address}`);
-    if (method === "DELETE") kept.delete("g");
+    requests.push(`${method} ${address}`);
+    if (method === "DELETE") stored.delete("g");
     if (method === "POST" && forgets) return answer({ error: "nothing to bring back" }, 404);
-    if (method === "POST") kept.add("g");
-    return answer(method === "GET" ? { total: kept.size, graphs: [...kept].map(entry) } : entry("g"));
+    if (method === "POST") stored.add("g");
+    return answer(method === "GET" ? { total: stored.size, graphs: [...stored].map(entry) } : entry("g"));
   });
-  return asked;
+  return requests;
 }
 
 const ids = () => entries.value.map((each) => each.id);
@@ -46,15 +46,15 @@ describe("removing a graph", () => {
   });
 
   it("offers to bring it back, for longer than other notices stay", async () => {
-    const asked = server();
+    const requests = server();
     await removeGraph(entry("g"));
     expect(ids()).toEqual(["h"]);
     vi.advanceTimersByTime(15_000);
     const [notice] = notices.value;
-    expect([notice!.text, notice!.act!.name]).toEqual(["The graph of “a b” is removed.", "Undo"]);
-    notice!.act!.run();
+    expect([notice!.text, notice!.action!.name]).toEqual(["The graph of “a b” is removed.", "Undo"]);
+    notice!.action!.run();
     await vi.waitFor(() => expect(ids()).toEqual(["h", "g"]));
-    expect(asked).toContain("POST /api/graphs/g/restore");
+    expect(requests).toContain("POST /api/graphs/g/restore");
   });
 
   it("leads to the start if it was open, and back to it, unless another is open by then", async () => {
@@ -65,18 +65,18 @@ describe("removing a graph", () => {
     await removeGraph(entry("g"));
     expect(place.hash).toBe("#/trace");
     graphId.value = "h";
-    notices.value[0]!.act!.run();
+    notices.value[0]!.action!.run();
     await vi.waitFor(() => expect(ids()).toEqual(["h", "g"]));
     expect(place.hash).toBe("#/trace");
     graphId.value = "";
-    notices.value[0]!.act!.run();
+    notices.value[0]!.action!.run();
     await vi.waitFor(() => expect(place.hash).toBe("#/trace/g"));
   });
 
   it("says why it cannot be brought back", async () => {
     server(true);
     await removeGraph(entry("g"));
-    notices.value[0]!.act!.run();
+    notices.value[0]!.action!.run();
     await vi.waitFor(() => expect(notices.value.at(-1)!.text).toBe("nothing to bring back"));
     expect(ids()).toEqual(["h"]);
   });

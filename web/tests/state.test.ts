@@ -2,7 +2,7 @@
 import { describe, expect, it } from "vitest";
 import {
   EMPTY,
-  adopt,
+  addSuggested,
   addToGroup,
   group,
   groupOf,
@@ -11,73 +11,73 @@ import {
   move,
   readGroups,
   readMoved,
-  rechosen,
+  carrySelection,
   rename,
-  same,
+  sameArrangement,
   togglePin,
   ungroup,
   writeGroups,
   writeMoved,
 } from "../src/model/arrangement";
 import { bodyOf, clampable, onlyGenerated, positionsOf, readEdits, writeEdits } from "../src/model/edits";
-import { begin, read, record, redo, replace, undo, write as kept } from "../src/model/undo_history";
-import { meant } from "../src/model/keyboard_layout";
-import { markPlace, range, ticks } from "../src/model/scale";
-import { amount, density, parts, percent, points, shown, signed } from "../src/model/format";
-import { type Route, follow, parse, write } from "../src/state/route";
+import { begin, read, record, redo, replace, undo, write as serialize } from "../src/model/undo_history";
+import { latinKey } from "../src/model/keyboard_layout";
+import { markPlace, symmetricRange, ticks } from "../src/model/scale";
+import { amount, density, tokenParts, percent, points, visibleText, signed } from "../src/model/format";
+import { type Route, extendTrail, parse, write } from "../src/state/route";
 import { alignedColumns } from "../src/views/token_alignment";
-import { stepIn } from "../src/views/menu";
+import { nextIndex } from "../src/views/menu";
 
 describe("undo", () => {
   it("gives back every state in turn, and forgets what was undone once something new is done", () => {
-    let now = begin(0);
-    for (const value of [1, 2, 3]) now = record(now, value);
-    now = undo(undo(now));
-    expect(now.present).toBe(1);
-    expect(redo(now).present).toBe(2);
-    now = record(now, 9);
-    expect(redo(now).present).toBe(9);
-    expect(undo(now).present).toBe(1);
+    let history = begin(0);
+    for (const value of [1, 2, 3]) history = record(history, value);
+    history = undo(undo(history));
+    expect(history.present).toBe(1);
+    expect(redo(history).present).toBe(2);
+    history = record(history, 9);
+    expect(redo(history).present).toBe(9);
+    expect(undo(history).present).toBe(1);
   });
 
   it("does nothing at either end, nor for the same state again", () => {
-    const now = begin("a");
-    expect(undo(now)).toBe(now);
-    expect(redo(now)).toBe(now);
-    expect(record(now, "a")).toBe(now);
-    expect(undo(replace(record(now, "b"), "c")).present).toBe("a");
+    const history = begin("a");
+    expect(undo(history)).toBe(history);
+    expect(redo(history)).toBe(history);
+    expect(record(history, "a")).toBe(history);
+    expect(undo(replace(record(history, "b"), "c")).present).toBe("a");
   });
 });
 
 describe("undo after a reload", () => {
   const pinned = togglePin(EMPTY, "L0/1@0");
   const more = group(pinned, ["L0/2@0"], "one");
-  const text = kept(undo(record(record(begin(EMPTY), pinned), more)));
+  const text = serialize(undo(record(record(begin(EMPTY), pinned), more)));
 
   it("takes the steps up where the state is the one that they led to", () => {
-    const now = read(text, structuredClone(pinned), isArrangement, same);
-    expect(undo(now).present).toEqual(EMPTY);
-    expect(redo(now).present).toEqual(more);
+    const history = read(text, structuredClone(pinned), isArrangement, sameArrangement);
+    expect(undo(history).present).toEqual(EMPTY);
+    expect(redo(history).present).toEqual(more);
   });
 
   it("begins anew where another tab went on, or where what is kept is none of ours", () => {
-    for (const [said, present] of [
+    for (const [stored, present] of [
       [text, more],
       ["", pinned],
       ["[]", pinned],
       ["{", pinned],
       ["null", pinned],
     ] as const) {
-      expect(read(said, present, isArrangement, same)).toEqual(begin(present));
+      expect(read(stored, present, isArrangement, sameArrangement)).toEqual(begin(present));
     }
     const odd = JSON.stringify({ past: [3], present: pinned, future: [] });
-    expect(read(odd, pinned, isArrangement, same)).toEqual(begin(pinned));
+    expect(read(odd, pinned, isArrangement, sameArrangement)).toEqual(begin(pinned));
   });
 
   it("keeps a bounded number of steps", () => {
-    let now = begin(EMPTY);
-    for (let i = 0; i < 90; i++) now = record(now, togglePin(now.present, `L0/${i}@0`));
-    expect(read(kept(now), now.present, isArrangement, same).past).toHaveLength(40);
+    let history = begin(EMPTY);
+    for (let i = 0; i < 90; i++) history = record(history, togglePin(history.present, `L0/${i}@0`));
+    expect(read(serialize(history), history.present, isArrangement, sameArrangement).past).toHaveLength(40);
   });
 });
 
@@ -92,10 +92,10 @@ describe("arranging", () => {
   });
 
   it("adopts suggestions only where nothing was grouped by hand", () => {
-    const mine = group(EMPTY, ["L0/1@0"], "mine");
-    const after = adopt(mine, [{ id: "s", name: "said", nodes: ["L0/1@0", "L0/2@0", "L0/3@0"] }]);
-    expect(groupOf(after, "L0/1@0")!.name).toBe("mine");
-    expect(groupOf(after, "L0/2@0")!.name).toBe("said");
+    const local = group(EMPTY, ["L0/1@0"], "mine");
+    const merged = addSuggested(local, [{ id: "s", name: "said", nodes: ["L0/1@0", "L0/2@0", "L0/3@0"] }]);
+    expect(groupOf(merged, "L0/1@0")!.name).toBe("mine");
+    expect(groupOf(merged, "L0/2@0")!.name).toBe("said");
   });
 
   it("forgets where a group was dragged to once it is taken apart", () => {
@@ -104,10 +104,10 @@ describe("arranging", () => {
   });
 
   it("gives the choice back to a group's nodes when the group is undone, and to the group when that is redone", () => {
-    const made = group(EMPTY, ["L0/1@0", "L0/2@0"], "one");
-    expect(rechosen(["g1"], made, EMPTY)).toEqual(["L0/1@0", "L0/2@0"]);
-    expect(rechosen(["L0/1@0", "L0/2@0", "T@0"], EMPTY, made)).toEqual(["g1", "T@0"]);
-    expect(rechosen(["g1", "L0/3@0"], made, togglePin(made, "L0/3@0"))).toEqual(["g1", "L0/3@0"]);
+    const grouped = group(EMPTY, ["L0/1@0", "L0/2@0"], "one");
+    expect(carrySelection(["g1"], grouped, EMPTY)).toEqual(["L0/1@0", "L0/2@0"]);
+    expect(carrySelection(["L0/1@0", "L0/2@0", "T@0"], EMPTY, grouped)).toEqual(["g1", "T@0"]);
+    expect(carrySelection(["g1", "L0/3@0"], grouped, togglePin(grouped, "L0/3@0"))).toEqual(["g1", "L0/3@0"]);
   });
 
   it("pins and unpins", () => {
@@ -116,9 +116,9 @@ describe("arranging", () => {
 
   it("merges what two tabs did, both kept", () => {
     const base = group(togglePin(EMPTY, "L0/1@0"), ["L0/5@0"], "old");
-    const mine = move(togglePin(togglePin(base, "L0/2@0"), "L0/1@0"), "L0/2@0", [5, 5]);
-    const theirs = rename(togglePin(base, "L0/3@0"), "g1", "renamed");
-    const both = merge(base, mine, theirs);
+    const local = move(togglePin(togglePin(base, "L0/2@0"), "L0/1@0"), "L0/2@0", [5, 5]);
+    const remote = rename(togglePin(base, "L0/3@0"), "g1", "renamed");
+    const both = merge(base, local, remote);
     expect([...both.pins].sort()).toEqual(["L0/2@0", "L0/3@0"]);
     expect(both.groups.map((each) => each.name)).toEqual(["renamed"]);
     expect(both.positions["L0/2@0"]).toEqual([5, 5]);
@@ -131,8 +131,8 @@ describe("arranging", () => {
   });
 
   it("writes groups into the address and reads the same back", () => {
-    const made = group(group(EMPTY, ["L0/1@0", "E2@1"], "two | of ~ them"), ["L1/3@1"], "столица");
-    const again = readGroups(writeGroups(made.groups));
+    const grouped = group(group(EMPTY, ["L0/1@0", "E2@1"], "two | of ~ them"), ["L1/3@1"], "столица");
+    const again = readGroups(writeGroups(grouped.groups));
     expect(again.map((each) => [each.name, ...each.nodes])).toEqual([
       ["two   of   them", "L0/1@0", "E2@1"],
       ["столица", "L1/3@1"],
@@ -152,7 +152,7 @@ describe("where marks were dragged to", () => {
 });
 
 describe("the keyboard", () => {
-  const press = (key: string, code: string, shiftKey = false) => meant({ key, code, shiftKey });
+  const press = (key: string, code: string, shiftKey = false) => latinKey({ key, code, shiftKey });
 
   it("means the letter of the key where another alphabet is written", () => {
     expect([press("д", "KeyL"), press("з", "KeyP"), press("Г", "KeyU", true)]).toEqual(["l", "p", "U"]);
@@ -172,24 +172,24 @@ describe("the keyboard", () => {
 describe("a menu", () => {
   it("is walked by arrows from its button to its last line and back to the first, and leaves other keys alone", () => {
     expect([
-      stepIn("ArrowDown", -1, 3),
-      stepIn("ArrowDown", 2, 3),
-      stepIn("ArrowUp", 0, 3),
-      stepIn("End", 0, 3),
-      stepIn("Home", 2, 3),
+      nextIndex("ArrowDown", -1, 3),
+      nextIndex("ArrowDown", 2, 3),
+      nextIndex("ArrowUp", 0, 3),
+      nextIndex("End", 0, 3),
+      nextIndex("Home", 2, 3),
     ]).toEqual([0, 2, 0, 2, 0]);
-    expect([stepIn("ArrowRight", 0, 3), stepIn("Enter", 0, 3)]).toEqual([null, null]);
+    expect([nextIndex("ArrowRight", 0, 3), nextIndex("Enter", 0, 3)]).toEqual([null, null]);
   });
 });
 
 describe("the way back", () => {
   it("is as long as what this page has shown, and shorter by every step back", () => {
     let trail = ["#/feature/L0/1"];
-    trail = follow(follow(trail, "#/features"), "#/trace/a");
+    trail = extendTrail(extendTrail(trail, "#/features"), "#/trace/a");
     expect(trail).toEqual(["#/feature/L0/1", "#/features", "#/trace/a"]);
-    expect(follow(trail, "#/features")).toEqual(["#/feature/L0/1", "#/features"]);
-    expect(follow(follow(trail, "#/features"), "#/feature/L0/1")).toEqual(["#/feature/L0/1"]);
-    expect(follow(trail, "#/trace/a")).toEqual(trail);
+    expect(extendTrail(trail, "#/features")).toEqual(["#/feature/L0/1", "#/features"]);
+    expect(extendTrail(extendTrail(trail, "#/features"), "#/feature/L0/1")).toEqual(["#/feature/L0/1"]);
+    expect(extendTrail(trail, "#/trace/a")).toEqual(trail);
   });
 });
 
@@ -247,11 +247,11 @@ describe("edits", () => {
   });
 
   it("know when none of them acts on the prompt", () => {
-    const at = (positions: string) => ({ verb: "ablate" as const, feature: "L1/2", strength: 0, positions });
+    const edit = (positions: string) => ({ verb: "ablate" as const, feature: "L1/2", strength: 0, positions });
     expect([
-      onlyGenerated([at("generated")]),
-      onlyGenerated([at("generated"), at("4")]),
-      onlyGenerated([at("all")]),
+      onlyGenerated([edit("generated")]),
+      onlyGenerated([edit("generated"), edit("4")]),
+      onlyGenerated([edit("all")]),
     ]).toEqual([true, false, false]);
   });
 });
@@ -279,12 +279,12 @@ describe("the last clamped layer", () => {
 
 describe("writing", () => {
   it("shows leading spaces and line breaks of tokens", () => {
-    expect([" Paris", "a b", "\n", "", "  x "].map(shown)).toEqual(["·Paris", "a b", "⏎", "∅", "··x·"]);
-    expect(parts(" Paris")).toEqual([
+    expect([" Paris", "a b", "\n", "", "  x "].map(visibleText)).toEqual(["·Paris", "a b", "⏎", "∅", "··x·"]);
+    expect(tokenParts(" Paris")).toEqual([
       { text: "·", space: true },
       { text: "Paris", space: false },
     ]);
-    expect(parts("·x")).toEqual([{ text: "·x", space: false }]);
+    expect(tokenParts("·x")).toEqual([{ text: "·x", space: false }]);
   });
 
   it("writes numbers with a true minus and as many digits as help", () => {
@@ -311,7 +311,7 @@ describe("axes", () => {
   });
 
   it("hold almost all values between round ticks", () => {
-    expect(range([1, -3, 2])).toBe(3);
+    expect(symmetricRange([1, -3, 2])).toBe(3);
     expect(ticks(7)).toEqual([5]);
     expect(ticks(2.5)).toEqual([1, 2]);
   });

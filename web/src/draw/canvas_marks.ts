@@ -1,16 +1,16 @@
 // Marks on a canvas: what is lit above the dimmed graph, and all of them when there are too many for SVG.
-import { type Family, letterPlace } from "../model/label_groups";
+import { type LabelGroup, letterPlace } from "../model/label_groups";
 import type { Layout } from "../model/layout";
 import type { Mark } from "../model/scene";
 import { percent } from "../model/format";
 import { MONO, type Palette, SANS, colourOf } from "./palette";
 
-export interface Look {
+export interface Colouring {
   colour: "plain" | "sign" | "label" | "group";
   /** The sign a mark is coloured by; 0 for none. */
   sign: (mark: Mark) => number;
   /** The label group that a mark is coloured and lettered by. */
-  family: (mark: Mark) => Family | undefined;
+  labelGroup: (mark: Mark) => LabelGroup | undefined;
 }
 
 export const LETTER = `600 ${SANS}`;
@@ -23,20 +23,21 @@ export interface Paint {
 }
 
 /** Fill and outline: what adds is filled, what takes away is hollow with a dashed outline, so that colour is never alone. */
-export function paint(mark: Mark, colours: Palette, look: Look): Paint {
+export function paint(mark: Mark, colours: Palette, colouring: Colouring): Paint {
   if (mark.kind === "error") return { fill: colours.raised, stroke: colours.faint, width: 1.5, dash: false };
   if (mark.kind === "token") return { fill: colours.token, stroke: colours.paper, width: 1.5, dash: false };
-  const hue = look.colour === "group" ? colours.groups[look.family(mark)?.hue ?? -1] : undefined;
+  const hue = colouring.colour === "group" ? colours.groups[colouring.labelGroup(mark)?.hue ?? -1] : undefined;
   if (mark.half > 0 && hue) return { fill: colours.raised, stroke: hue, width: 2, dash: false };
   if (mark.half > 0) return { fill: colours.raised, stroke: colours.line, width: 1.2, dash: false };
-  if (look.colour === "sign") {
-    const sign = look.sign(mark);
+  if (colouring.colour === "sign") {
+    const sign = colouring.sign(mark);
     if (sign > 0) return { fill: colours.plus, stroke: colours.paper, width: 1.5, dash: false };
     if (sign < 0) return { fill: colours.paper, stroke: colours.minus, width: 2.5, dash: true };
   }
-  if (look.colour === "label" && mark.named)
+  if (colouring.colour === "label" && mark.named)
     return { fill: colourOf(mark.name, colours.groups), stroke: colours.paper, width: 1.5, dash: false };
-  if (look.colour === "group") return { fill: hue ?? colours.feature, stroke: colours.paper, width: 1.5, dash: false };
+  if (colouring.colour === "group")
+    return { fill: hue ?? colours.feature, stroke: colours.paper, width: 1.5, dash: false };
   return { fill: mark.named ? colours.named : colours.feature, stroke: colours.paper, width: 1.5, dash: false };
 }
 
@@ -69,12 +70,12 @@ export function drawMark(
   pen: CanvasRenderingContext2D,
   mark: Mark,
   colours: Palette,
-  look: Look,
+  colouring: Colouring,
   ring = "",
   dashed = false,
   heavy = false,
 ): void {
-  const style = paint(mark, colours, look);
+  const style = paint(mark, colours, colouring);
   outline(pen, mark);
   pen.fillStyle = style.fill;
   pen.fill();
@@ -82,7 +83,7 @@ export function drawMark(
   pen.lineWidth = style.width;
   pen.setLineDash(style.dash ? [3, 2] : []);
   pen.stroke();
-  if (mark.pinned && mark.half === 0) dot(pen, mark, colours);
+  if (mark.pinned && mark.half === 0) drawPinDot(pen, mark, colours);
   if (mark.half > 0) writeBox(pen, mark, colours);
   if (ring) {
     outline(pen, mark, 2);
@@ -91,21 +92,26 @@ export function drawMark(
     pen.lineWidth = heavy ? 3 : 2;
     pen.stroke();
   }
-  if (look.colour === "group") writeLetter(pen, mark, colours, look.family(mark));
+  if (colouring.colour === "group") writeLetter(pen, mark, colours, colouring.labelGroup(mark));
   pen.setLineDash([]);
 }
 
-function dot(pen: CanvasRenderingContext2D, mark: Mark, colours: Palette): void {
+function drawPinDot(pen: CanvasRenderingContext2D, mark: Mark, colours: Palette): void {
   pen.beginPath();
   pen.arc(mark.x, mark.y, Math.max(1.5, mark.r * 0.35), 0, 2 * Math.PI);
   pen.fillStyle = colours.paper;
   pen.fill();
 }
 
-function writeLetter(pen: CanvasRenderingContext2D, mark: Mark, colours: Palette, family: Family | undefined): void {
-  if (!family) return;
+function writeLetter(
+  pen: CanvasRenderingContext2D,
+  mark: Mark,
+  colours: Palette,
+  labelGroup: LabelGroup | undefined,
+): void {
+  if (!labelGroup) return;
   const { x, y, inside } = letterPlace(mark);
-  const hue = colours.groups[family.hue]!;
+  const hue = colours.groups[labelGroup.hue]!;
   pen.setLineDash([]);
   pen.font = LETTER;
   pen.textAlign = "center";
@@ -118,10 +124,10 @@ function writeLetter(pen: CanvasRenderingContext2D, mark: Mark, colours: Palette
     pen.lineJoin = "round";
     pen.lineWidth = 4;
     pen.strokeStyle = colours.paper;
-    pen.strokeText(family.letter, x, y + 4.5);
+    pen.strokeText(labelGroup.letter, x, y + 4.5);
   }
   pen.fillStyle = inside ? colours.paper : hue;
-  pen.fillText(family.letter, x, y + 4.5);
+  pen.fillText(labelGroup.letter, x, y + 4.5);
   pen.textAlign = "left";
 }
 
@@ -162,12 +168,12 @@ export function drawTags(
   pen: CanvasRenderingContext2D,
   layout: Layout,
   colours: Palette,
-  wanted: (mark: Mark) => boolean,
+  isDrawn: (mark: Mark) => boolean,
 ): void {
   pen.font = SANS;
   pen.lineJoin = "round";
   for (const tag of layout.tags) {
-    if (!wanted(tag.mark)) continue;
+    if (!isDrawn(tag.mark)) continue;
     pen.strokeStyle = colours.paper;
     pen.lineWidth = 4;
     pen.strokeText(tag.text, tag.x, tag.y);

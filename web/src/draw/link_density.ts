@@ -1,12 +1,12 @@
 // Thousands of weak links as a haze: counted into a coarse grid of our own and coloured at once. A canvas needs ten
 // times as long to stroke them, and nobody can tell one from another. Links that take away are still dashed.
 import type { Link } from "../model/scene";
-import { ends } from "./links";
+import { endpoints } from "./links";
 import type { Palette } from "./palette";
 
-const FULL = 255 * 16;
+const OPAQUE_INK = 255 * 16;
 
-export function drawHaze(
+export function drawLinkDensity(
   pen: CanvasRenderingContext2D,
   links: readonly Link[],
   colours: Palette,
@@ -20,22 +20,26 @@ export function drawHaze(
   for (const link of links) {
     const size = Math.sqrt(Math.min(1, Math.abs(link.share)));
     const ink = Math.round(16 * 255 * strength * (0.06 + 0.3 * size) * (0.3 + 0.7 * Math.sqrt(link.rank)));
-    count(link.weight < 0 ? minus : plus, columns, cell, link, Math.max(6, ink));
+    accumulate(link.weight < 0 ? minus : plus, columns, cell, link, Math.max(6, ink));
   }
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [columns, rows];
-  const brush = canvas.getContext("2d");
-  if (!brush) return;
-  brush.putImageData(new ImageData(coloured(plus, minus, rgb(colours.plus), rgb(colours.minus)), columns, rows), 0, 0);
+  const context = canvas.getContext("2d");
+  if (!context) return;
+  context.putImageData(
+    new ImageData(toPixels(plus, minus, rgb(colours.plus), rgb(colours.minus)), columns, rows),
+    0,
+    0,
+  );
   pen.imageSmoothingEnabled = true;
   pen.drawImage(canvas, 0, 0, columns * cell, rows * cell);
 }
 
 /** Steps along the same curve as `links.ts` draws, by forward differences: six additions a cell. */
-function count(grid: Uint16Array, columns: number, cell: number, link: Link, ink: number): void {
+function accumulate(grid: Uint16Array, columns: number, cell: number, link: Link, ink: number): void {
   const dashed = link.weight < 0;
-  const at = ends(link);
-  const [x1, y1, x2, y2] = [at.x1 / cell, at.y1 / cell, at.x2 / cell, at.y2 / cell];
+  const linkEnds = endpoints(link);
+  const [x1, y1, x2, y2] = [linkEnds.x1 / cell, linkEnds.y1 / cell, linkEnds.x2 / cell, linkEnds.y2 / cell];
   const steps = Math.max(1, Math.ceil(Math.max(0.8 * Math.abs(x2 - x1), Math.abs(y2 - y1))));
   const bend = (y1 - y2) * 0.5;
   const h = 1 / steps;
@@ -52,9 +56,9 @@ function count(grid: Uint16Array, columns: number, cell: number, link: Link, ink
   const [dddx, dddy] = [6 * ax * h * h * h, 6 * ay * h * h * h];
   for (let i = 0; i <= steps; i++) {
     if (!dashed || (i & 7) < 5) {
-      const place = (y | 0) * columns + (x | 0); // both ends lie in the plot, so the curve does
-      const sum = grid[place]! + ink;
-      grid[place] = sum > 65535 ? 65535 : sum;
+      const cellIndex = (y | 0) * columns + (x | 0); // both ends lie in the plot, so the curve does
+      const sum = grid[cellIndex]! + ink;
+      grid[cellIndex] = sum > 65535 ? 65535 : sum;
     }
     x += dx;
     y += dy;
@@ -66,26 +70,26 @@ function count(grid: Uint16Array, columns: number, cell: number, link: Link, ink
 }
 
 /** Counts as ink: many faint links on one spot become dark, never more than opaque. */
-function coloured(
+function toPixels(
   plus: Uint16Array,
   minus: Uint16Array,
-  adds: readonly number[],
-  takes: readonly number[],
+  plusColour: readonly number[],
+  minusColour: readonly number[],
 ): Uint8ClampedArray<ArrayBuffer> {
   const pixels = new Uint8ClampedArray(plus.length * 4);
-  const opacity = Float32Array.from({ length: 1024 }, (_, i) => 0.75 * (1 - Math.exp((-i * 64) / FULL)));
+  const opacity = Float32Array.from({ length: 1024 }, (_, i) => 0.75 * (1 - Math.exp((-i * 64) / OPAQUE_INK)));
   for (let i = 0; i < plus.length; i++) {
     const [p, m] = [plus[i]!, minus[i]!];
     if (p + m === 0) continue;
     const [a, b] = [opacity[p >> 6]!, opacity[m >> 6]!];
-    const whole = a + b - a * b;
-    if (whole <= 0) continue;
-    const part = a / (a + b || 1);
-    const at = i * 4;
-    pixels[at] = adds[0]! * part + takes[0]! * (1 - part);
-    pixels[at + 1] = adds[1]! * part + takes[1]! * (1 - part);
-    pixels[at + 2] = adds[2]! * part + takes[2]! * (1 - part);
-    pixels[at + 3] = 255 * whole;
+    const alpha = a + b - a * b;
+    if (alpha <= 0) continue;
+    const plusShare = a / (a + b || 1);
+    const offset = i * 4;
+    pixels[offset] = plusColour[0]! * plusShare + minusColour[0]! * (1 - plusShare);
+    pixels[offset + 1] = plusColour[1]! * plusShare + minusColour[1]! * (1 - plusShare);
+    pixels[offset + 2] = plusColour[2]! * plusShare + minusColour[2]! * (1 - plusShare);
+    pixels[offset + 3] = 255 * alpha;
   }
   return pixels;
 }

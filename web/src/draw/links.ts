@@ -4,24 +4,24 @@
 import type { Link, Mark } from "../model/scene";
 import type { Palette } from "./palette";
 
-export interface Ends {
+export interface Endpoints {
   x1: number;
   y1: number;
   x2: number;
   y2: number;
 }
 
-export function ends(link: Link): Ends {
+export function endpoints(link: Link): Endpoints {
   const { from, to } = link;
-  return { x1: from.x, y1: from.y - edge(from), x2: to.x, y2: to.y + edge(to) };
+  return { x1: from.x, y1: from.y - borderOffset(from), x2: to.x, y2: to.y + borderOffset(to) };
 }
 
-function edge(mark: Mark): number {
+function borderOffset(mark: Mark): number {
   if (mark.half > 0) return mark.r;
   return mark.kind === "token" ? 6 : mark.r * 0.6;
 }
 
-const CLEAR = [0.3, 0.5, 0.75, 1];
+const OPACITIES = [0.3, 0.5, 0.75, 1];
 
 export function drawLinks(
   pen: CanvasRenderingContext2D,
@@ -34,8 +34,8 @@ export function drawLinks(
   const batches = new Map<number, Link[]>();
   for (const link of links) {
     const level = Math.min(7, Math.floor(8 * Math.sqrt(Math.min(1, Math.abs(link.share)))));
-    const clear = fade ? Math.min(3, Math.ceil(3 * Math.sqrt(link.rank))) : 3;
-    const key = level * 8 + clear * 2 + (link.weight < 0 ? 1 : 0);
+    const opacityLevel = fade ? Math.min(3, Math.ceil(3 * Math.sqrt(link.rank))) : 3;
+    const key = level * 8 + opacityLevel * 2 + (link.weight < 0 ? 1 : 0);
     const batch = batches.get(key);
     if (batch) batch.push(link);
     else batches.set(key, [link]);
@@ -47,12 +47,12 @@ export function drawLinks(
     const width = level < 2 ? 0.9 : 0.7 + 0.13 * scale * level ** 2;
     pen.strokeStyle = minus ? colours.minus : colours.plus;
     pen.lineWidth = width;
-    pen.globalAlpha = Math.min(1, strength * (0.22 + 0.11 * level) * CLEAR[(key >> 1) & 3]!);
+    pen.globalAlpha = Math.min(1, strength * (0.22 + 0.11 * level) * OPACITIES[(key >> 1) & 3]!);
     const thin = width <= 1;
     pen.setLineDash(minus && !thin ? [5 + width, 4 + 0.6 * width] : []);
     pen.beginPath();
     for (const link of batch) {
-      (minus && thin ? pieces : curve)(pen, ends(link));
+      (minus && thin ? dashedCurve : curve)(pen, endpoints(link));
       if (thin) continue;
       pen.stroke(); // wide strokes are drawn faster one by one, thin ones together
       pen.beginPath();
@@ -63,14 +63,14 @@ export function drawLinks(
   pen.globalAlpha = 1;
 }
 
-function curve(pen: CanvasRenderingContext2D, { x1, y1, x2, y2 }: Ends): void {
+function curve(pen: CanvasRenderingContext2D, { x1, y1, x2, y2 }: Endpoints): void {
   const bend = (y1 - y2) * 0.5;
   pen.moveTo(x1, y1);
   pen.bezierCurveTo(x1, y1 - bend, x2, y2 + bend, x2, y2);
 }
 
 /** Every other piece of the curve. */
-function pieces(pen: CanvasRenderingContext2D, { x1, y1, x2, y2 }: Ends): void {
+function dashedCurve(pen: CanvasRenderingContext2D, { x1, y1, x2, y2 }: Endpoints): void {
   const bend = (y1 - y2) * 0.5;
   const count = Math.max(5, Math.min(161, Math.round((Math.abs(x2 - x1) + Math.abs(y2 - y1)) / 7) | 1));
   for (let i = 0; i < count; i++) {

@@ -19,31 +19,31 @@ export interface Palette {
 export const SANS = '12px ui-sans-serif, system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif';
 export const MONO = '13px ui-monospace, "SF Mono", "Cascadia Mono", "DejaVu Sans Mono", Menlo, Consolas, monospace';
 
-let known: { key: string; palette: Palette } | null = null;
+let cached: { key: string; palette: Palette } | null = null;
 
 export function palette(dark: boolean): Palette {
   const key = String(dark);
-  if (known?.key === key) return known.palette;
+  if (cached?.key === key) return cached.palette;
   document.documentElement.dataset["theme"] = dark ? "dark" : "light";
   const style = getComputedStyle(document.documentElement);
-  const say = (name: string) => style.getPropertyValue(`--${name}`).trim();
-  const found: Palette = {
-    paper: say("paper"),
-    raised: say("raised"),
-    ink: say("ink"),
-    soft: say("soft"),
-    faint: say("faint"),
-    line: say("line"),
-    feature: say("feature"),
-    named: say("named"),
-    token: say("token"),
-    accent: say("accent"),
-    plus: say("plus"),
-    minus: say("minus"),
-    groups: Array.from({ length: 8 }, (_, i) => say(`group-${i}`)),
+  const cssColour = (name: string) => style.getPropertyValue(`--${name}`).trim();
+  const colours: Palette = {
+    paper: cssColour("paper"),
+    raised: cssColour("raised"),
+    ink: cssColour("ink"),
+    soft: cssColour("soft"),
+    faint: cssColour("faint"),
+    line: cssColour("line"),
+    feature: cssColour("feature"),
+    named: cssColour("named"),
+    token: cssColour("token"),
+    accent: cssColour("accent"),
+    plus: cssColour("plus"),
+    minus: cssColour("minus"),
+    groups: Array.from({ length: 8 }, (_, i) => cssColour(`group-${i}`)),
   };
-  known = { key, palette: found };
-  return found;
+  cached = { key, palette: colours };
+  return colours;
 }
 
 let ruler: CanvasRenderingContext2D | null = null;
@@ -51,8 +51,8 @@ const widths = new Map<string, number>();
 
 export function measure(text: string, mono: boolean): number {
   const key = `${mono ? "m" : "s"}${text}`;
-  const before = widths.get(key);
-  if (before !== undefined) return before;
+  const cachedWidth = widths.get(key);
+  if (cachedWidth !== undefined) return cachedWidth;
   ruler ??= document.createElement("canvas").getContext("2d");
   if (!ruler) return text.length * 8;
   ruler.font = mono ? MONO : SANS;

@@ -7,25 +7,25 @@ import { type Palette, SANS } from "./palette";
 const [WIDE, HIGH] = [324, 300];
 const [LEFT, BELOW, ASIDE] = [58, 34, 8]; // at the left a number with its sign stands beside the word
 
-export function scatter(canvas: HTMLCanvasElement, points: AuditPoints, most: number, colours: Palette): void {
+export function scatter(canvas: HTMLCanvasElement, points: AuditPoints, max: number, colours: Palette): void {
   const scale = window.devicePixelRatio || 1;
   [canvas.width, canvas.height] = [WIDE * scale, HIGH * scale];
   Object.assign(canvas.style, { width: `${WIDE}px`, height: `${HIGH}px` });
   const pen = canvas.getContext("2d");
   if (!pen) return;
   pen.setTransform(scale, 0, 0, scale, 0, 0);
-  const part = (value: number) => (Math.max(-most, Math.min(most, value)) + most) / (2 * most);
-  const x = (value: number) => LEFT + part(value) * (WIDE - ASIDE - LEFT);
-  const y = (value: number) => HIGH - BELOW - part(value) * (HIGH - ASIDE - BELOW);
+  const axisShare = (value: number) => (Math.max(-max, Math.min(max, value)) + max) / (2 * max);
+  const x = (value: number) => LEFT + axisShare(value) * (WIDE - ASIDE - LEFT);
+  const y = (value: number) => HIGH - BELOW - axisShare(value) * (HIGH - ASIDE - BELOW);
   pen.lineWidth = 1;
   pen.font = SANS;
-  for (const tick of [0, ...ticks(most).flatMap((each) => [each, -each])]) {
+  for (const tick of [0, ...ticks(max).flatMap((each) => [each, -each])]) {
     pen.strokeStyle = colours.line;
     pen.beginPath();
-    pen.moveTo(x(tick), y(-most));
-    pen.lineTo(x(tick), y(most));
-    pen.moveTo(x(-most), y(tick));
-    pen.lineTo(x(most), y(tick));
+    pen.moveTo(x(tick), y(-max));
+    pen.lineTo(x(tick), y(max));
+    pen.moveTo(x(-max), y(tick));
+    pen.lineTo(x(max), y(tick));
     pen.stroke();
     pen.fillStyle = colours.soft;
     pen.textAlign = "center";
@@ -43,8 +43,8 @@ export function scatter(canvas: HTMLCanvasElement, points: AuditPoints, most: nu
   pen.strokeStyle = colours.faint;
   pen.setLineDash([4, 3]);
   pen.beginPath();
-  pen.moveTo(x(-most), y(-most));
-  pen.lineTo(x(most), y(most));
+  pen.moveTo(x(-max), y(-max));
+  pen.lineTo(x(max), y(max));
   pen.stroke();
   pen.setLineDash([]);
   drawPoints(pen, points, x, y, false, colours.named, 0.4);

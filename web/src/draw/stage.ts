@@ -3,14 +3,14 @@
 import type { Layout } from "../model/layout";
 import type { Link, Mark, Scene } from "../model/scene";
 import { drawLinks } from "./links";
-import { drawHaze } from "./link_density";
-import { type Look, drawMark, drawTags } from "./canvas_marks";
+import { drawLinkDensity } from "./link_density";
+import { type Colouring, drawMark, drawTags } from "./canvas_marks";
 import type { Palette } from "./palette";
 
-const LARGEST = 24e6; // pixels of one canvas
-export const MANY = 500; // marks, from which they are drawn on the canvas
-const HAZY = 2500; // links, from which the weak ones become a haze
-const CLEAR = 500; // of them, the strongest, that stay curves
+const MAX_PIXELS = 24e6; // pixels of one canvas
+export const MANY_MARKS = 500; // marks, from which they are drawn on the canvas
+const MANY_LINKS = 2500; // links, from which the weak ones become a haze
+const CURVED_LINKS = 500; // of them, the strongest, that stay curves
 
 export interface Lit {
   links: readonly Link[];
@@ -31,8 +31,11 @@ export class Stage {
     private readonly lit: HTMLCanvasElement,
   ) {}
 
-  private ready(canvas: HTMLCanvasElement, layout: Layout): CanvasRenderingContext2D {
-    this.scale = Math.min(window.devicePixelRatio || 1, Math.sqrt(LARGEST / Math.max(1, layout.width * layout.height)));
+  private prepare(canvas: HTMLCanvasElement, layout: Layout): CanvasRenderingContext2D {
+    this.scale = Math.min(
+      window.devicePixelRatio || 1,
+      Math.sqrt(MAX_PIXELS / Math.max(1, layout.width * layout.height)),
+    );
     const [width, height] = [Math.round(layout.width * this.scale), Math.round(layout.height * this.scale)];
     if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
     const pen = canvas.getContext("2d", { willReadFrequently: true })!;
@@ -45,38 +48,38 @@ export class Stage {
     scene: Scene,
     layout: Layout,
     colours: Palette,
-    look: Look,
+    colouring: Colouring,
     first: number,
-    marks = scene.marks.length > MANY,
+    marks = scene.marks.length > MANY_MARKS,
   ): void {
     const started = performance.now();
-    const pen = this.ready(this.base, layout);
+    const pen = this.prepare(this.base, layout);
     pen.clearRect(0, 0, layout.width, layout.height);
-    bands(pen, layout, colours, first);
+    drawBackground(pen, layout, colours, first);
     const { links } = scene;
     const strength = links.length > 3000 ? 0.4 : links.length > 800 ? 0.65 : 0.9;
-    const clear = links.length > HAZY ? strongest(links) : links;
-    if (clear !== links) {
-      const drawn = new Set(clear);
-      drawHaze(
+    const curves = links.length > MANY_LINKS ? strongest(links) : links;
+    if (curves !== links) {
+      const curveSet = new Set(curves);
+      drawLinkDensity(
         pen,
-        links.filter((link) => !drawn.has(link)),
+        links.filter((link) => !curveSet.has(link)),
         colours,
         layout.width,
         layout.height,
         strength,
       );
     }
-    drawLinks(pen, clear, colours, layout.scale, clear === links ? strength : 0.65);
+    drawLinks(pen, curves, colours, layout.scale, curves === links ? strength : 0.65);
     if (marks) {
-      for (const mark of scene.marks) drawMark(pen, mark, colours, look);
+      for (const mark of scene.marks) drawMark(pen, mark, colours, colouring);
       drawTags(pen, layout, colours, () => true);
     }
     this.took = performance.now() - started;
   }
 
-  drawLit(layout: Layout, colours: Palette, look: Look, lit: Lit): void {
-    const pen = this.ready(this.lit, layout);
+  drawLit(layout: Layout, colours: Palette, colouring: Colouring, lit: Lit): void {
+    const pen = this.prepare(this.lit, layout);
     if (this.dirty) pen.clearRect(...this.dirty);
     this.dirty = null;
     if (!lit.marks.size) return;
@@ -84,15 +87,15 @@ export class Stage {
     for (const [mark, sign] of lit.marks) {
       const [cursor, chosen] = [mark === lit.cursor, lit.chosen.has(mark.key)];
       const ring = cursor || chosen ? colours.accent : sign > 0 ? colours.plus : sign < 0 ? colours.minus : "";
-      drawMark(pen, mark, colours, look, ring, sign < 0 && !cursor && !chosen, chosen);
+      drawMark(pen, mark, colours, colouring, ring, sign < 0 && !cursor && !chosen, chosen);
     }
     drawTags(pen, layout, colours, (mark) => lit.marks.has(mark));
-    this.dirty = reach(lit, layout);
+    this.dirty = litBounds(lit, layout);
   }
 }
 
 /** The rectangle that what is lit can touch: only that is cleared the next time. */
-function reach(lit: Lit, layout: Layout): [number, number, number, number] {
+function litBounds(lit: Lit, layout: Layout): [number, number, number, number] {
   let [left, top, right, bottom] = [layout.width, layout.height, 0, 0];
   for (const mark of lit.marks.keys()) {
     const aside = Math.max(mark.half, mark.r) + 12;
@@ -112,11 +115,11 @@ function reach(lit: Lit, layout: Layout): [number, number, number, number] {
 /** The widest and clearest links, the strongest last. */
 function strongest(links: readonly Link[]): Link[] {
   const size = (link: Link) => Math.abs(link.share) * (0.2 + link.rank);
-  return [...links].sort((a, b) => size(b) - size(a)).slice(0, CLEAR);
+  return [...links].sort((a, b) => size(b) - size(a)).slice(0, CURVED_LINKS);
 }
 
 /** The paper: a tint on every other column, a hatch on what is left out, a hairline under every layer. */
-function bands(pen: CanvasRenderingContext2D, layout: Layout, colours: Palette, first: number): void {
+function drawBackground(pen: CanvasRenderingContext2D, layout: Layout, colours: Palette, first: number): void {
   pen.fillStyle = colours.line;
   pen.globalAlpha = 0.7;
   for (const row of layout.rows) pen.fillRect(0, Math.round(row.top), layout.width, 1);

@@ -17,63 +17,71 @@ export interface Arrangement {
 
 export const EMPTY: Arrangement = { pins: [], groups: [], positions: {} };
 
-export function togglePin(now: Arrangement, id: string): Arrangement {
-  const pins = now.pins.includes(id) ? now.pins.filter((pin) => pin !== id) : [...now.pins, id];
-  return { ...now, pins };
+export function togglePin(arrangement: Arrangement, id: string): Arrangement {
+  const pins = arrangement.pins.includes(id) ? arrangement.pins.filter((pin) => pin !== id) : [...arrangement.pins, id];
+  return { ...arrangement, pins };
 }
 
 /** A new group of these nodes; they leave the groups they were in, and a group left with fewer than one node goes. */
-export function group(now: Arrangement, nodes: readonly string[], name: string, id = freshId(now)): Arrangement {
+export function group(
+  arrangement: Arrangement,
+  nodes: readonly string[],
+  name: string,
+  id = freshId(arrangement),
+): Arrangement {
   const chosen = new Set(nodes);
-  if (!chosen.size) return now;
-  const rest = now.groups
+  if (!chosen.size) return arrangement;
+  const rest = arrangement.groups
     .map((each) => ({ ...each, nodes: each.nodes.filter((node) => !chosen.has(node)) }))
     .filter((each) => each.nodes.length > 0);
-  return { ...now, groups: [...rest, { id, name, nodes: [...chosen], note: "" }] };
+  return { ...arrangement, groups: [...rest, { id, name, nodes: [...chosen], note: "" }] };
 }
 
-export function addToGroup(now: Arrangement, id: string, nodes: readonly string[]): Arrangement {
-  const found = now.groups.find((each) => each.id === id);
-  if (!found) return now;
-  const after = group(now, [...found.nodes, ...nodes], found.name, id);
-  return { ...after, groups: after.groups.map((each) => (each.id === id ? { ...each, note: found.note } : each)) };
+export function addToGroup(arrangement: Arrangement, id: string, nodes: readonly string[]): Arrangement {
+  const existing = arrangement.groups.find((each) => each.id === id);
+  if (!existing) return arrangement;
+  const regrouped = group(arrangement, [...existing.nodes, ...nodes], existing.name, id);
+  return {
+    ...regrouped,
+    groups: regrouped.groups.map((each) => (each.id === id ? { ...each, note: existing.note } : each)),
+  };
 }
 
-export function ungroup(now: Arrangement, id: string): Arrangement {
-  const first = now.groups.find((each) => each.id === id)?.nodes[0];
-  const positions = Object.fromEntries(Object.entries(now.positions).filter(([key]) => key !== first));
-  return { ...now, groups: now.groups.filter((each) => each.id !== id), positions };
+export function ungroup(arrangement: Arrangement, id: string): Arrangement {
+  const first = arrangement.groups.find((each) => each.id === id)?.nodes[0];
+  const positions = Object.fromEntries(Object.entries(arrangement.positions).filter(([key]) => key !== first));
+  return { ...arrangement, groups: arrangement.groups.filter((each) => each.id !== id), positions };
 }
 
-export function rename(now: Arrangement, id: string, name: string): Arrangement {
-  return { ...now, groups: now.groups.map((each) => (each.id === id ? { ...each, name } : each)) };
+export function rename(arrangement: Arrangement, id: string, name: string): Arrangement {
+  return { ...arrangement, groups: arrangement.groups.map((each) => (each.id === id ? { ...each, name } : each)) };
 }
 
-export function move(now: Arrangement, id: string, by: readonly [number, number]): Arrangement {
-  return { ...now, positions: { ...now.positions, [id]: [Math.round(by[0]), Math.round(by[1])] } };
+export function move(arrangement: Arrangement, id: string, by: readonly [number, number]): Arrangement {
+  return { ...arrangement, positions: { ...arrangement.positions, [id]: [Math.round(by[0]), Math.round(by[1])] } };
 }
 
 /** Suggested groups, beside those that exist: a node that is in one already stays there. */
-export function adopt(now: Arrangement, suggested: readonly Group[]): Arrangement {
-  const taken = new Set(now.groups.flatMap((each) => each.nodes));
-  let after = now;
+export function addSuggested(arrangement: Arrangement, suggested: readonly Group[]): Arrangement {
+  const groupedNodes = new Set(arrangement.groups.flatMap((each) => each.nodes));
+  let extended = arrangement;
   for (const each of suggested) {
-    const free = each.nodes.filter((node) => !taken.has(node));
-    if (free.length > 1) after = group(after, free, each.name);
+    const ungrouped = each.nodes.filter((node) => !groupedNodes.has(node));
+    if (ungrouped.length > 1) extended = group(extended, ungrouped, each.name);
   }
-  return after;
+  return extended;
 }
 
-export function groupOf(now: Arrangement, node: string): Group | undefined {
-  return now.groups.find((each) => each.nodes.includes(node));
+export function groupOf(arrangement: Arrangement, node: string): Group | undefined {
+  return arrangement.groups.find((each) => each.nodes.includes(node));
 }
 
-function freshId(now: Arrangement): string {
-  const used = new Set(now.groups.map((each) => each.id));
+function freshId(arrangement: Arrangement): string {
+  const used = new Set(arrangement.groups.map((each) => each.id));
   for (let n = 1; ; n++) if (!used.has(`g${n}`)) return `g${n}`;
 }
 
-export function same(a: Arrangement, b: Arrangement): boolean {
+export function sameArrangement(a: Arrangement, b: Arrangement): boolean {
   return JSON.stringify([a.pins, a.groups, a.positions]) === JSON.stringify([b.pins, b.groups, b.positions]);
 }
 
@@ -84,40 +92,44 @@ export function isArrangement(value: unknown): value is Arrangement {
 }
 
 /** What both tabs did since `base`: one's additions and removals are made to the other's state; mine win a conflict. */
-export function merge(base: Arrangement, mine: Arrangement, theirs: Arrangement): Arrangement {
-  const pins = theirs.pins.filter((pin) => !base.pins.includes(pin) || mine.pins.includes(pin));
-  for (const pin of mine.pins) if (!base.pins.includes(pin) && !pins.includes(pin)) pins.push(pin);
-  const was = new Map(base.groups.map((each) => [each.id, JSON.stringify(each)]));
-  let groups = theirs.groups.filter((each) => !was.has(each.id) || mine.groups.some((own) => own.id === each.id));
-  for (const own of mine.groups) {
-    if (was.get(own.id) === JSON.stringify(own)) continue;
-    const other = groups.find((each) => each.id === own.id);
-    const clash = other !== undefined && !was.has(own.id);
-    const kept = clash ? { ...own, id: freshId({ pins, groups: [...groups, ...mine.groups], positions: {} }) } : own;
-    groups = [...groups.filter((each) => each.id !== kept.id), kept];
+export function merge(base: Arrangement, local: Arrangement, remote: Arrangement): Arrangement {
+  const pins = remote.pins.filter((pin) => !base.pins.includes(pin) || local.pins.includes(pin));
+  for (const pin of local.pins) if (!base.pins.includes(pin) && !pins.includes(pin)) pins.push(pin);
+  const baseGroups = new Map(base.groups.map((each) => [each.id, JSON.stringify(each)]));
+  let groups = remote.groups.filter(
+    (each) => !baseGroups.has(each.id) || local.groups.some((localGroup) => localGroup.id === each.id),
+  );
+  for (const localGroup of local.groups) {
+    if (baseGroups.get(localGroup.id) === JSON.stringify(localGroup)) continue;
+    const remoteGroup = groups.find((each) => each.id === localGroup.id);
+    const clash = remoteGroup !== undefined && !baseGroups.has(localGroup.id);
+    const mergedGroup = clash
+      ? { ...localGroup, id: freshId({ pins, groups: [...groups, ...local.groups], positions: {} }) }
+      : localGroup;
+    groups = [...groups.filter((each) => each.id !== mergedGroup.id), mergedGroup];
   }
-  const positions = { ...theirs.positions };
-  for (const [id, at] of Object.entries(mine.positions)) {
-    if (JSON.stringify(base.positions[id]) !== JSON.stringify(at)) positions[id] = at;
+  const positions = { ...remote.positions };
+  for (const [id, offset] of Object.entries(local.positions)) {
+    if (JSON.stringify(base.positions[id]) !== JSON.stringify(offset)) positions[id] = offset;
   }
-  for (const id of Object.keys(base.positions)) if (!(id in mine.positions)) delete positions[id];
+  for (const id of Object.keys(base.positions)) if (!(id in local.positions)) delete positions[id];
   return { pins, groups, positions };
 }
 
 /** What stays chosen when an arrangement gives way to another: a vanished group's nodes, a node's new group. */
-export function rechosen(chosen: readonly string[], was: Arrangement, now: Arrangement): string[] {
-  const left = (key: string) =>
-    was.groups.find((each) => each.id === key && !now.groups.some((other) => other.id === key));
-  const nodes = chosen.flatMap((key) => left(key)?.nodes ?? [key]);
-  return [...new Set(nodes.map((node) => groupOf(now, node)?.id ?? node))];
+export function carrySelection(chosen: readonly string[], before: Arrangement, after: Arrangement): string[] {
+  const dissolvedGroup = (key: string) =>
+    before.groups.find((each) => each.id === key && !after.groups.some((other) => other.id === key));
+  const nodes = chosen.flatMap((key) => dissolvedGroup(key)?.nodes ?? [key]);
+  return [...new Set(nodes.map((node) => groupOf(after, node)?.id ?? node))];
 }
 
-export interface Cut {
+export interface Thresholds {
   readonly node: number;
   readonly edge: number;
 }
 
-export function sameCut(a: Cut, b: Cut): boolean {
+export function sameThresholds(a: Thresholds, b: Thresholds): boolean {
   return a.node === b.node && a.edge === b.edge;
 }
 
@@ -134,9 +146,9 @@ export function writeMoved(positions: Arrangement["positions"]): string {
 }
 
 export function readMoved(text: string): Arrangement["positions"] {
-  const found = text.split("|").map((part) => /^([A-Z][\w/]*@\d+)~(-?\d{1,6})~(-?\d{1,6})$/.exec(part));
+  const matches = text.split("|").map((part) => /^([A-Z][\w/]*@\d+)~(-?\d{1,6})~(-?\d{1,6})$/.exec(part));
   return Object.fromEntries(
-    found.filter((each) => each !== null).map(([, node, x, y]) => [node!, [Number(x), Number(y)] as const]),
+    matches.filter((each) => each !== null).map(([, node, x, y]) => [node!, [Number(x), Number(y)] as const]),
   );
 }
 

@@ -1,16 +1,16 @@
 // How values and tokens are written everywhere on the page: one place, so that the same number never looks two ways.
 
 /** A token as text a person can read: line breaks and edge spaces get visible signs. */
-export function shown(text: string): string {
-  const plain = text.replaceAll("\n", "⏎").replaceAll("\t", "⇥").replaceAll("\r", "↵");
-  return plain === "" ? "∅" : plain.replace(/^ +| +$/g, (spaces) => "·".repeat(spaces.length));
+export function visibleText(text: string): string {
+  const withSigns = text.replaceAll("\n", "⏎").replaceAll("\t", "⇥").replaceAll("\r", "↵");
+  return withSigns === "" ? "∅" : withSigns.replace(/^ +| +$/g, (spaces) => "·".repeat(spaces.length));
 }
 
 /** The parts of a token: signs for spaces apart from the letters, so that they can be drawn faint. */
-export function parts(text: string): { text: string; space: boolean }[] {
-  const whole = shown(text);
-  if (whole === text) return [{ text: whole, space: false }];
-  return whole
+export function tokenParts(text: string): { text: string; space: boolean }[] {
+  const visible = visibleText(text);
+  if (visible === text) return [{ text: visible, space: false }];
+  return visible
     .split(/(^·+|·+$|[⏎⇥↵])/)
     .filter(Boolean)
     .map((part) => ({ text: part, space: /^(·+|[⏎⇥↵])$/.test(part) }));
@@ -47,10 +47,10 @@ export function density(share: number): string {
   return `${value
     .toExponential(0)
     .replace("e-", "·10⁻")
-    .replace(/⁻(\d+)/, (_, n: string) => "⁻" + raised(n))} %`;
+    .replace(/⁻(\d+)/, (_, n: string) => "⁻" + superscript(n))} %`;
 }
 
-function raised(digits: string): string {
+function superscript(digits: string): string {
   return [...digits].map((digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[Number(digit)]).join("");
 }
 
@@ -69,11 +69,11 @@ export function count(value: number): string {
   return value.toLocaleString("en");
 }
 
-export function plural(n: number, one: string, many = `${one}s`): string {
-  return `${count(n)} ${n === 1 ? one : many}`;
+export function plural(n: number, singular: string, pluralForm = `${singular}s`): string {
+  return `${count(n)} ${n === 1 ? singular : pluralForm}`;
 }
 
-export function cut(text: string, length: number): string {
+export function truncate(text: string, length: number): string {
   return text.length > length ? `${text.slice(0, length - 1)}…` : text;
 }
 

@@ -30,7 +30,7 @@ export interface Graph {
   strongest: number;
 }
 
-const heavier = (a: Edge, b: Edge) => Math.abs(b.weight) - Math.abs(a.weight);
+const byWeight = (a: Edge, b: Edge) => Math.abs(b.weight) - Math.abs(a.weight);
 
 export function readGraph(view: GraphView): Graph {
   const nodes: Node[] = view.nodes.map((node, index) => ({ ...node, index, inputs: [], outputs: [] }));
@@ -47,8 +47,8 @@ export function readGraph(view: GraphView): Graph {
     to.inputs.push(edge);
   }
   for (const node of nodes) {
-    node.inputs.sort(heavier);
-    node.outputs.sort(heavier);
+    node.inputs.sort(byWeight);
+    node.outputs.sort(byWeight);
   }
   const inner = nodes.filter(isInner);
   return {
@@ -65,17 +65,17 @@ export function readGraph(view: GraphView): Graph {
 /** A view with nodes that its thresholds cut, and their edges to the nodes it has: what a person pinned stays in sight. */
 export function withNodes(view: GraphView, details: readonly NodeDetail[]): GraphView {
   const nodes = [...view.nodes];
-  const places = new Map(nodes.map((node, place) => [node.id, place]));
+  const indices = new Map(nodes.map((node, index) => [node.id, index]));
   const added: NodeDetail[] = [];
   for (const each of details) {
-    if (places.has(each.node.id)) continue;
+    if (indices.has(each.node.id)) continue;
     added.push(each);
-    places.set(each.node.id, nodes.push(each.node) - 1);
+    indices.set(each.node.id, nodes.push(each.node) - 1);
   }
   const edges = { source: [] as number[], target: [] as number[], weight: [] as number[], held: [] as number[] };
   const seen = new Set<string>();
   const add = (source: string, target: string, weight: number) => {
-    const [from, to] = [places.get(source), places.get(target)];
+    const [from, to] = [indices.get(source), indices.get(target)];
     if (from === undefined || to === undefined || seen.has(`${from} ${to}`)) return;
     seen.add(`${from} ${to}`);
     edges.source.push(from);

@@ -23,13 +23,13 @@ export class Grid {
   /** The mark nearest to a point, at most `reach` pixels from its edge. */
   nearest(x: number, y: number, reach = 10): Mark | null {
     let best: Mark | null = null;
-    let least = reach;
+    let bestGap = reach;
     const [column, row] = [Math.floor(x / CELL), Math.floor(y / CELL)];
     for (let dx = -1; dx <= 1; dx++) {
       for (let dy = -1; dy <= 1; dy++) {
         for (const mark of this.cells.get(`${column + dx},${row + dy}`) ?? []) {
-          const apart = distance(mark, x, y);
-          if (apart < least) [best, least] = [mark, apart];
+          const gap = distance(mark, x, y);
+          if (gap < bestGap) [best, bestGap] = [mark, gap];
         }
       }
     }
@@ -50,7 +50,7 @@ export function neighbour(
   from: Mark,
   direction: "left" | "right" | "up" | "down",
 ): Mark | null {
-  const ahead = (mark: Mark) => {
+  const isAhead = (mark: Mark) => {
     if (mark === from) return false;
     if (direction === "left" || direction === "right") {
       return mark.row === from.row && (direction === "left" ? mark.x < from.x : mark.x > from.x);
@@ -62,6 +62,6 @@ export function neighbour(
       ? Math.abs(mark.x - from.x) + 0.5 * Math.abs(mark.y - from.y)
       : 1e4 * Math.abs(mark.row - from.row) + Math.abs(mark.x - from.x);
   let best: Mark | null = null;
-  for (const mark of marks) if (ahead(mark) && (!best || cost(mark) < cost(best))) best = mark;
+  for (const mark of marks) if (isAhead(mark) && (!best || cost(mark) < cost(best))) best = mark;
   return best;
 }

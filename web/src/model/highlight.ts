@@ -1,29 +1,32 @@
 // What is lit: the links of the mark under the pointer, else of what is chosen, else a path, else what a search found.
 import type { Link, Mark, Scene } from "./scene";
 
-export interface Wanted {
+export interface Selection {
   hovered: string | null;
   chosen: readonly string[];
   path: readonly string[] | null;
-  found: readonly string[] | null;
+  matches: readonly string[] | null;
 }
 
-export function light(scene: Scene, wanted: Wanted): { links: Link[]; marks: Map<Mark, number>; cursor: Mark | null } {
+export function highlight(
+  scene: Scene,
+  selection: Selection,
+): { links: Link[]; marks: Map<Mark, number>; cursor: Mark | null } {
   const marks = new Map<Mark, number>();
   const links: Link[] = [];
-  const cursor = wanted.hovered ? (scene.byKey.get(wanted.hovered) ?? null) : null;
-  if (cursor) lightMark(cursor, marks, links);
-  else if (wanted.found) for (const id of wanted.found) lightNode(scene, id, marks);
-  else if (wanted.path) lightPath(scene, wanted.path, marks, links);
-  else for (const key of wanted.chosen) lightMark(scene.byKey.get(key) ?? null, marks, links);
-  for (const key of wanted.chosen) {
+  const cursor = selection.hovered ? (scene.byKey.get(selection.hovered) ?? null) : null;
+  if (cursor) highlightMark(cursor, marks, links);
+  else if (selection.matches) for (const id of selection.matches) highlightNode(scene, id, marks);
+  else if (selection.path) highlightPath(scene, selection.path, marks, links);
+  else for (const key of selection.chosen) highlightMark(scene.byKey.get(key) ?? null, marks, links);
+  for (const key of selection.chosen) {
     const mark = scene.byKey.get(key);
     if (mark && marks.size && !marks.has(mark)) marks.set(mark, 0);
   }
   return { links, marks, cursor };
 }
 
-function lightMark(mark: Mark | null, marks: Map<Mark, number>, links: Link[]): void {
+function highlightMark(mark: Mark | null, marks: Map<Mark, number>, links: Link[]): void {
   if (!mark) return;
   for (const link of mark.links) {
     const other = link.from === mark ? link.to : link.from;
@@ -34,12 +37,12 @@ function lightMark(mark: Mark | null, marks: Map<Mark, number>, links: Link[]): 
   marks.set(mark, 0);
 }
 
-function lightNode(scene: Scene, id: string, marks: Map<Mark, number>): void {
+function highlightNode(scene: Scene, id: string, marks: Map<Mark, number>): void {
   const mark = scene.ofNode.get(id);
   if (mark) marks.set(mark, 0);
 }
 
-function lightPath(scene: Scene, path: readonly string[], marks: Map<Mark, number>, links: Link[]): void {
+function highlightPath(scene: Scene, path: readonly string[], marks: Map<Mark, number>, links: Link[]): void {
   const steps = path.map((id) => scene.ofNode.get(id)).filter((mark) => mark !== undefined);
   for (const mark of steps) marks.set(mark, 0);
   for (let i = 1; i < steps.length; i++) {
@@ -50,13 +53,15 @@ function lightPath(scene: Scene, path: readonly string[], marks: Map<Mark, numbe
 }
 
 /** The sign by which a mark is coloured: of its link with what is chosen, else with the likeliest output. */
-export function signs(scene: Scene, towards: Mark | null): Map<Mark, number> {
-  const main = towards ?? scene.marks.filter((mark) => mark.kind === "target").sort((a, b) => chance(b) - chance(a))[0];
-  const found = new Map<Mark, number>();
-  for (const link of main?.links ?? []) found.set(link.from === main ? link.to : link.from, Math.sign(link.weight));
-  return found;
+export function linkSigns(scene: Scene, towards: Mark | null): Map<Mark, number> {
+  const main =
+    towards ??
+    scene.marks.filter((mark) => mark.kind === "target").sort((a, b) => probabilityOf(b) - probabilityOf(a))[0];
+  const signs = new Map<Mark, number>();
+  for (const link of main?.links ?? []) signs.set(link.from === main ? link.to : link.from, Math.sign(link.weight));
+  return signs;
 }
 
-function chance(mark: Mark): number {
+function probabilityOf(mark: Mark): number {
   return mark.members[0]?.probability ?? mark.members[0]?.weight ?? 0;
 }

@@ -2,7 +2,7 @@
 // colour never stands alone; everything else stays neutral. Pure.
 import type { Mark, Scene } from "./scene";
 
-export interface Family {
+export interface LabelGroup {
   letter: string;
   /** Which of the palette's group colours. */
   hue: number;
@@ -14,23 +14,23 @@ export const HUES = 8;
 const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
 /** Groups made by hand first, then equal labels, the most influential first; no more than there are letters. */
-export function families(scene: Scene): Family[] {
-  const found = new Map<string, Mark[]>();
+export function labelGroupsOf(scene: Scene): LabelGroup[] {
+  const marksByKey = new Map<string, Mark[]>();
   for (const mark of scene.marks) {
     if (mark.kind !== "group" && !(mark.kind === "feature" && mark.named)) continue;
     const key = mark.group ? `group ${mark.key}` : `label ${mark.name.trim().toLowerCase()}`;
-    found.set(key, [...(found.get(key) ?? []), mark]);
+    marksByKey.set(key, [...(marksByKey.get(key) ?? []), mark]);
   }
-  const weight = (marks: readonly Mark[]) => marks.reduce((sum, mark) => sum + mark.influence, 0);
-  const made = (marks: readonly Mark[]) => Number(marks[0]!.group !== null);
-  return [...found.values()]
-    .filter((marks) => made(marks) || marks.length > 1)
-    .sort((a, b) => made(b) - made(a) || weight(b) - weight(a))
+  const influenceOf = (marks: readonly Mark[]) => marks.reduce((sum, mark) => sum + mark.influence, 0);
+  const isManual = (marks: readonly Mark[]) => Number(marks[0]!.group !== null);
+  return [...marksByKey.values()]
+    .filter((marks) => isManual(marks) || marks.length > 1)
+    .sort((a, b) => isManual(b) - isManual(a) || influenceOf(b) - influenceOf(a))
     .slice(0, LETTERS.length)
     .map((marks, i) => ({ letter: LETTERS[i]!, hue: i % HUES, name: marks[0]!.name, marks }));
 }
 
-export function byMark(list: readonly Family[]): ReadonlyMap<Mark, Family> {
+export function groupByMark(list: readonly LabelGroup[]): ReadonlyMap<Mark, LabelGroup> {
   return new Map(list.flatMap((family) => family.marks.map((mark) => [mark, family] as const)));
 }
 

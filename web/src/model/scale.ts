@@ -9,21 +9,21 @@ export function markPlace(edges: readonly number[], value: number, log: boolean)
   let bin = 0;
   while (bin < bins - 1 && value >= edges[bin + 1]!) bin++;
   const [low, high] = [edges[bin]!, edges[bin + 1]!];
-  const within = log && low > 0 ? Math.log(value / low) / Math.log(high / low) : (value - low) / (high - low);
-  return (bin + within) / bins;
+  const binShare = log && low > 0 ? Math.log(value / low) / Math.log(high / low) : (value - low) / (high - low);
+  return (bin + binShare) / bins;
 }
 
 /** A symmetric range around zero that holds almost all values; the rest is drawn at the border. */
-export function range(values: readonly number[], keep = 0.998): number {
+export function symmetricRange(values: readonly number[], quantile = 0.998): number {
   const sizes = values.map(Math.abs).sort((a, b) => a - b);
-  return Math.max(1e-9, sizes[Math.min(sizes.length - 1, Math.floor(sizes.length * keep))] ?? 1);
+  return Math.max(1e-9, sizes[Math.min(sizes.length - 1, Math.floor(sizes.length * quantile))] ?? 1);
 }
 
 /** Two to four round values for an axis that ends at `most`. */
-export function ticks(most: number): number[] {
-  const power = 10 ** Math.floor(Math.log10(most));
-  const step = [1, 2, 5, 10].map((n) => n * power).find((each) => most / each <= 3) ?? most;
-  const found: number[] = [];
-  for (let value = step; value <= most * 1.0001; value += step) found.push(value);
-  return found;
+export function ticks(max: number): number[] {
+  const power = 10 ** Math.floor(Math.log10(max));
+  const step = [1, 2, 5, 10].map((n) => n * power).find((each) => max / each <= 3) ?? max;
+  const values: number[] = [];
+  for (let value = step; value <= max * 1.0001; value += step) values.push(value);
+  return values;
 }

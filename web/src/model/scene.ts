@@ -53,10 +53,10 @@ export function rowOf(node: Node, layers: number): number {
   return node.kind === "target" ? layers + 1 : (node.layer ?? 0) + 1;
 }
 
-export function isSeen(node: Node, filters: Filters, kept: ReadonlySet<string>): boolean {
+export function isSeen(node: Node, filters: Filters, alwaysSeen: ReadonlySet<string>): boolean {
   if (!isInner(node)) return true;
-  if (filters.pinnedOnly) return kept.has(node.id);
-  if (kept.has(node.id)) return true;
+  if (filters.pinnedOnly) return alwaysSeen.has(node.id);
+  if (alwaysSeen.has(node.id)) return true;
   if (node.kind === "error" && !filters.errors) return false;
   return node.held <= filters.node + 1e-9;
 }
@@ -71,21 +71,21 @@ export function makeScene(
   const grouped = new Map<string, Group>();
   for (const each of arrangement.groups) for (const node of each.nodes) grouped.set(node, each);
   const pins = new Set(arrangement.pins);
-  const kept = new Set([...pins, ...grouped.keys()]);
+  const alwaysSeen = new Set([...pins, ...grouped.keys()]);
   const ofNode = new Map<string, Mark>();
   const byKey = new Map<string, Mark>();
   for (const node of graph.nodes) {
-    if (!isSeen(node, filters, kept)) continue;
-    const inside = grouped.get(node.id) ?? null;
-    const key = inside ? inside.id : node.id;
-    const found = byKey.get(key);
-    if (found) found.members.push(node);
-    const mark = found ?? newMark(node, inside, key, rowOf(node, layers), name(node), pins.has(node.id));
+    if (!isSeen(node, filters, alwaysSeen)) continue;
+    const nodeGroup = grouped.get(node.id) ?? null;
+    const key = nodeGroup ? nodeGroup.id : node.id;
+    const existing = byKey.get(key);
+    if (existing) existing.members.push(node);
+    const mark = existing ?? newMark(node, nodeGroup, key, rowOf(node, layers), name(node), pins.has(node.id));
     byKey.set(key, mark);
     ofNode.set(node.id, mark);
   }
   const marks = [...byKey.values()];
-  for (const mark of marks) if (mark.group) settle(mark, layers);
+  for (const mark of marks) if (mark.group) placeGroup(mark, layers);
   const links = linksOf(graph, filters, ofNode);
   for (const link of links) {
     link.from.links.push(link);
@@ -99,7 +99,7 @@ function newMark(
   group: Group | null,
   key: string,
   row: number,
-  said: { text: string; named: boolean },
+  label: { text: string; named: boolean },
   pinned: boolean,
 ): Mark {
   return {
@@ -110,8 +110,8 @@ function newMark(
     influence: node.influence,
     position: node.position,
     row,
-    name: group ? group.name : said.text,
-    named: group ? true : said.named,
+    name: group ? group.name : label.text,
+    named: group ? true : label.named,
     pinned: pinned || group !== null,
     x: 0,
     y: 0,
@@ -122,7 +122,7 @@ function newMark(
 }
 
 /** A group stands where its most influential member stood. */
-function settle(mark: Mark, layers: number): void {
+function placeGroup(mark: Mark, layers: number): void {
   const main = mark.members.reduce((most, node) => (node.influence > most.influence ? node : most));
   mark.position = main.position;
   mark.row = rowOf(main, layers);
@@ -153,7 +153,7 @@ function linksOf(graph: Graph, filters: Filters, ofNode: ReadonlyMap<string, Mar
 }
 
 /** Under which id a mark's place is kept: a node's own, a group's first node (which is not drawn while it is grouped). */
-export function anchor(mark: Mark): string {
+export function positionKey(mark: Mark): string {
   return mark.group?.nodes[0] ?? mark.key;
 }
 

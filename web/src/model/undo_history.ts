@@ -1,44 +1,44 @@
 // Undo as a value: a present with what came before and what was undone. Nothing here knows what the states mean.
 
-export interface History<T> {
+export interface UndoHistory<T> {
   readonly past: readonly T[];
   readonly present: T;
   readonly future: readonly T[];
 }
 
-const LONGEST = 200;
-const KEPT = 40; // steps either way that outlive a reload
+const MAX_STEPS = 200;
+const STORED_STEPS = 40; // steps either way that outlive a reload
 
-export function begin<T>(present: T): History<T> {
+export function begin<T>(present: T): UndoHistory<T> {
   return { past: [], present, future: [] };
 }
 
 /** A new present; what had been undone is forgotten. The same present again changes nothing. */
-export function record<T>(history: History<T>, present: T): History<T> {
+export function record<T>(history: UndoHistory<T>, present: T): UndoHistory<T> {
   if (Object.is(present, history.present)) return history;
-  return { past: [...history.past, history.present].slice(-LONGEST), present, future: [] };
+  return { past: [...history.past, history.present].slice(-MAX_STEPS), present, future: [] };
 }
 
 /** A present from elsewhere (another tab, the server), which is not the person's own step. */
-export function replace<T>(history: History<T>, present: T): History<T> {
+export function replace<T>(history: UndoHistory<T>, present: T): UndoHistory<T> {
   return { ...history, present };
 }
 
-export function undo<T>(history: History<T>): History<T> {
+export function undo<T>(history: UndoHistory<T>): UndoHistory<T> {
   const last = history.past.at(-1);
   if (last === undefined) return history;
   return { past: history.past.slice(0, -1), present: last, future: [history.present, ...history.future] };
 }
 
-export function redo<T>(history: History<T>): History<T> {
+export function redo<T>(history: UndoHistory<T>): UndoHistory<T> {
   const [next, ...rest] = history.future;
   if (next === undefined) return history;
   return { past: [...history.past, history.present], present: next, future: rest };
 }
 
 /** As text, for a place that outlives a reload. */
-export function write<T>({ past, present, future }: History<T>): string {
-  return JSON.stringify({ past: past.slice(-KEPT), present, future: future.slice(0, KEPT) });
+export function write<T>({ past, present, future }: UndoHistory<T>): string {
+  return JSON.stringify({ past: past.slice(-STORED_STEPS), present, future: future.slice(0, STORED_STEPS) });
 }
 
 /** Takes kept steps up again if they led to this present; otherwise, and where the text is none of ours, begins anew. */
@@ -47,7 +47,7 @@ export function read<T>(
   present: T,
   isState: (value: unknown) => value is T,
   same: (a: T, b: T) => boolean,
-): History<T> {
+): UndoHistory<T> {
   try {
     const {
       past,

@@ -9,11 +9,11 @@ export interface Notice {
   text: string;
   kind: "say" | "fail";
   /** What takes back what is told, by its name. */
-  act: { name: string; run: () => void } | null;
+  action: { name: string; run: () => void } | null;
 }
 
-const STAYS = { say: 4000, fail: 9000 }; // milliseconds
-const STAYS_TO_ACT = 20_000;
+const NOTICE_TIMES = { say: 4000, fail: 9000 }; // milliseconds
+const ACTION_NOTICE_TIME = 20_000;
 
 function readEmbedded(): Embedded | null {
   const text = typeof document === "undefined" ? null : document.getElementById("clew-data")?.textContent;
@@ -24,15 +24,15 @@ function readEmbedded(): Embedded | null {
 export const embedded = readEmbedded();
 export const workbench = signal<Workbench | null>(null);
 export const notices = signal<readonly Notice[]>([]);
-export const helping = signal(false);
+export const helpOpen = signal(false);
 /** Said to screen readers only. */
-export const spoken = signal("");
+export const announcement = signal("");
 
-let counted = 0;
-export function notify(text: string, kind: Notice["kind"] = "say", act: Notice["act"] = null): void {
-  const id = ++counted;
-  notices.value = [...notices.value.slice(-2), { id, text, kind, act }];
-  setTimeout(() => dismiss(id), act ? STAYS_TO_ACT : STAYS[kind]);
+let lastNoticeId = 0;
+export function notify(text: string, kind: Notice["kind"] = "say", action: Notice["action"] = null): void {
+  const id = ++lastNoticeId;
+  notices.value = [...notices.value.slice(-2), { id, text, kind, action }];
+  setTimeout(() => dismiss(id), action ? ACTION_NOTICE_TIME : NOTICE_TIMES[kind]);
 }
 
 export function dismiss(id: number): void {
@@ -73,16 +73,16 @@ export function nameOf(feature: string, label: string | null | undefined, kind: 
 const prefersDark = typeof matchMedia === "undefined" ? null : matchMedia("(prefers-color-scheme: dark)");
 const systemDark = signal(prefersDark?.matches ?? false);
 prefersDark?.addEventListener("change", (event) => (systemDark.value = event.matches));
-const kept = signal(recall("clew.theme"));
+const storedTheme = signal(recall("clew.theme"));
 
 export const dark = computed(() => {
-  const said = route.value.query["theme"] ?? kept.value;
-  return said === "dark" || (said !== "light" && systemDark.value);
+  const theme = route.value.query["theme"] ?? storedTheme.value;
+  return theme === "dark" || (theme !== "light" && systemDark.value);
 });
 
 export function switchTheme(): void {
   const next = dark.value ? "light" : "dark";
-  kept.value = next;
+  storedTheme.value = next;
   remember("clew.theme", next);
   if (route.peek().query["theme"]) adjust({ theme: next });
 }

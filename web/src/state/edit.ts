@@ -1,7 +1,7 @@
 // What is edited, and what came of it: two jobs, the effect (predicted and measured) and the two texts. The address
 // holds what is set, and the jobs that were run with it, so that their results are found again.
 import { computed, effect as react, signal } from "@preact/signals";
-import { api, follow } from "../api_client";
+import { api, followJob } from "../api_client";
 import { type EditLine, bodyOf, clampable, onlyGenerated, positionsOf, readEdits, writeEdits } from "../model/edits";
 import type { Node } from "../model/graph";
 import { featureOf } from "../model/graph";
@@ -10,44 +10,44 @@ import { attempt, embedded, notify, workbench } from "./app";
 import { adjust, go, route } from "./route";
 import { chosen, graph, scene } from "./trace";
 
-const MANY = 60;
-const USUAL = { tokens: 12, temperature: 0, top_p: 1, seed: 0, predict: "frozen" as "frozen" | "direct" };
+const DEFAULT_AUDIT_SIZE = 60;
+const DEFAULTS = { tokens: 12, temperature: 0, top_p: 1, seed: 0, predict: "frozen" as "frozen" | "direct" };
 
 export const prompt = signal("");
 export const edits = signal<readonly EditLine[]>([]);
 /** The graph that the edits come from: it can be audited. */
 export const source = signal("");
-export const settings = signal(USUAL);
+export const settings = signal(DEFAULTS);
 /** The last clamped layer that was asked for; null is the last edited one. */
-export const wantedThrough = signal<number | null>(null);
+export const requestedThrough = signal<number | null>(null);
 export const layersThrough = computed(() => (workbench.value ? clampable(edits.value, workbench.value.kit) : []));
 /** What is asked of the server: null, its default, where the edits do not allow what was wanted. */
 export const through = computed(() =>
-  layersThrough.value.indexOf(wantedThrough.value ?? -1) > 0 ? wantedThrough.value : null,
+  layersThrough.value.indexOf(requestedThrough.value ?? -1) > 0 ? requestedThrough.value : null,
 );
 export const effect = signal<EffectView | null>(null);
 export const streams = signal<{ default: readonly Step[]; edited: readonly Step[] } | null>(null);
 export const audit = signal<AuditView | null>(null);
 /** How many features an audit switches off. */
-export const audited = signal(MANY);
-export const running = signal<{ id: string; what: string; at: Progress | null } | null>(null);
+export const auditSize = signal(DEFAULT_AUDIT_SIZE);
+export const running = signal<{ id: string; title: string; progress: Progress | null } | null>(null);
 
 /** What the results on the page are of; it may have been changed since. */
-export interface Ran {
+export interface EditRun {
   prompt: string;
   edits: readonly EditLine[];
   /** All that was set, as one text. */
-  said: string;
+  serialized: string;
 }
-export const ran = signal<Ran | null>(null);
+export const lastRun = signal<EditRun | null>(null);
 const jobs = signal({ run: "", text: "", audit: "" });
 
-const said = computed(() => {
-  const last = wantedThrough.value === layersThrough.value[0] ? null : wantedThrough.value;
+const serializedSettings = computed(() => {
+  const last = requestedThrough.value === layersThrough.value[0] ? null : requestedThrough.value;
   return JSON.stringify([prompt.value, writeEdits(edits.value), last, settings.value]);
 });
 /** Whether something was changed since the results were made. */
-export const stale = computed(() => ran.value !== null && ran.value.said !== said.value);
+export const stale = computed(() => lastRun.value !== null && lastRun.value.serialized !== serializedSettings.value);
 export const ready = computed(
   () =>
     prompt.value.trim() !== "" &&
@@ -73,17 +73,17 @@ export function addEdit(view: GraphView, node: Node): void {
 
 /** Puts what is chosen in the graph, groups with all their features, among the edits and goes there. */
 export function editChosen(): void {
-  const now = graph.peek();
-  if (embedded || !now) return;
+  const current = graph.peek();
+  if (embedded || !current) return;
   const members = (key: string) =>
-    scene.peek()?.byKey.get(key)?.members ?? [now.byId.get(key)].filter((node) => node !== undefined);
+    scene.peek()?.byKey.get(key)?.members ?? [current.byId.get(key)].filter((node) => node !== undefined);
   const nodes = chosen
     .peek()
     .flatMap(members)
     .filter((node) => node.kind === "feature");
   if (!nodes.length) return notify("Choose a feature to edit it.");
-  if (!now.view.of_kit) return notify("This graph belongs to another model: it cannot be edited here.");
-  for (const node of nodes) addEdit(now.view, node);
+  if (!current.view.of_kit) return notify("This graph belongs to another model: it cannot be edited here.");
+  for (const node of nodes) addEdit(current.view, node);
   go("edit");
 }
 
@@ -101,12 +101,12 @@ export function dropEdit(index: number): void {
 }
 
 /** Shows a job's progress and waits for its end, whoever started it. */
-async function watch(id: string, what: string, heard?: (step: StepPair) => void): Promise<Job> {
-  running.value = { id, what, at: null };
+async function watchJob(id: string, title: string, onStep?: (step: StepPair) => void): Promise<Job> {
+  running.value = { id, title, progress: null };
   try {
-    return await follow(id, {
-      progress: (at) => (running.value = { id, what, at }),
-      ...(heard ? { step: heard } : {}),
+    return await followJob(id, {
+      progress: (progress) => (running.value = { id, title, progress }),
+      ...(onStep ? { step: onStep } : {}),
     });
   } finally {
     if (running.peek()?.id === id) running.value = null;
@@ -118,101 +118,113 @@ const TEXTS = "Writing both texts";
 const AUDIT = "Auditing the graph";
 
 /** Starts a job and watches it; null when it was refused, failed or was cancelled. */
-function work(
+function runJob(
   body: JobBody,
-  kept: keyof typeof jobs.value,
-  what: string,
-  heard?: (step: StepPair) => void,
+  slot: keyof typeof jobs.value,
+  title: string,
+  onStep?: (step: StepPair) => void,
 ): Promise<Job | null> {
   return attempt(async () => {
     const job = await api.start(body);
-    jobs.value = { ...jobs.peek(), [kept]: job.id };
-    return watch(job.id, what, heard);
+    jobs.value = { ...jobs.peek(), [slot]: job.id };
+    return watchJob(job.id, title, onStep);
   });
 }
 
 export async function runEdits(): Promise<void> {
   if (!ready.peek()) return;
-  const now: Ran = { prompt: prompt.peek(), edits: edits.peek(), said: said.peek() };
-  const body = { prompt: now.prompt, through: through.peek(), edits: now.edits.map(bodyOf) };
+  const run: EditRun = { prompt: prompt.peek(), edits: edits.peek(), serialized: serializedSettings.peek() };
+  const body = { prompt: run.prompt, through: through.peek(), edits: run.edits.map(bodyOf) };
   const { predict, ...sampling } = settings.peek();
-  forget();
-  ran.value = now;
-  if (!onlyGenerated(now.edits)) {
-    const done = await work({ kind: "edit", ...body, predict }, "run", EFFECT);
-    if (done?.result?.kind !== "edit") return;
-    effect.value = done.result;
+  clearResults();
+  lastRun.value = run;
+  if (!onlyGenerated(run.edits)) {
+    const job = await runJob({ kind: "edit", ...body, predict }, "run", EFFECT);
+    if (job?.result?.kind !== "edit") return;
+    effect.value = job.result;
   }
   streams.value = { default: [], edited: [] };
-  await work({ kind: "generate", ...body, ...sampling }, "text", TEXTS, addStep);
+  await runJob({ kind: "generate", ...body, ...sampling }, "text", TEXTS, addStep);
 }
 
 /** Clears the results of edits. */
-export function forget(): void {
-  [effect.value, streams.value, ran.value] = [null, null, null];
+export function clearResults(): void {
+  [effect.value, streams.value, lastRun.value] = [null, null, null];
   jobs.value = { ...jobs.peek(), run: "", text: "" };
 }
 
 function addStep(step: StepPair): void {
-  const now = streams.peek() ?? { default: [], edited: [] };
+  const texts = streams.peek() ?? { default: [], edited: [] };
   streams.value = {
-    default: step.default ? [...now.default, step.default] : now.default,
-    edited: step.edited ? [...now.edited, step.edited] : now.edited,
+    default: step.default ? [...texts.default, step.default] : texts.default,
+    edited: step.edited ? [...texts.edited, step.edited] : texts.edited,
   };
 }
 
 export async function runAudit(graph: string, nodes: number): Promise<void> {
-  audited.value = nodes;
-  const done = await work({ kind: "audit", graph, nodes }, "audit", AUDIT);
-  if (done?.result?.kind === "audit") audit.value = done.result;
+  auditSize.value = nodes;
+  const job = await runJob({ kind: "audit", graph, nodes }, "audit", AUDIT);
+  if (job?.result?.kind === "audit") audit.value = job.result;
 }
 
 export function cancel(): void {
-  const now = running.peek();
-  if (now) void attempt(() => api.cancel(now.id));
+  const current = running.peek();
+  if (current) void attempt(() => api.cancel(current.id));
 }
 
 // --- found again after a reload -------------------------------------------------------------------------------------
 
 /** Takes up the jobs that an address names: what is done is shown, what still runs is followed. */
-async function takeUp(named: typeof jobs.value): Promise<void> {
-  jobs.value = named;
-  if (named.run || named.text) ran.value = { prompt: prompt.peek(), edits: edits.peek(), said: said.peek() };
-  const measured = await found(named.run, EFFECT);
+async function resumeJobs(jobIds: typeof jobs.value): Promise<void> {
+  jobs.value = jobIds;
+  if (jobIds.run || jobIds.text)
+    lastRun.value = { prompt: prompt.peek(), edits: edits.peek(), serialized: serializedSettings.peek() };
+  const measured = await jobResult(jobIds.run, EFFECT);
   if (measured?.kind === "edit") effect.value = measured;
-  if (named.text) streams.value = { default: [], edited: [] };
-  const written = await found(named.text, TEXTS, addStep);
+  if (jobIds.text) streams.value = { default: [], edited: [] };
+  const written = await jobResult(jobIds.text, TEXTS, addStep);
   if (written?.kind === "generate" && !streams.peek()?.default.length)
-    streams.value = { default: whole(written.default), edited: whole(written.edited) };
-  const points = await found(named.audit, AUDIT);
+    streams.value = { default: asOneStep(written.default), edited: asOneStep(written.edited) };
+  const points = await jobResult(jobIds.audit, AUDIT);
   if (points?.kind === "audit") audit.value = points;
 }
 
 /** What a job came to; one whose steps are wanted is heard again from its first. */
-async function found(id: string, what: string, heard?: (step: StepPair) => void): Promise<Job["result"]> {
+async function jobResult(id: string, title: string, onStep?: (step: StepPair) => void): Promise<Job["result"]> {
   if (!id) return null;
   const job = await attempt(async () => {
-    const now = await api.job(id);
-    return now.state === "done" && !heard ? now : watch(id, what, heard);
+    const current = await api.job(id);
+    return current.state === "done" && !onStep ? current : watchJob(id, title, onStep);
   });
   return job?.result ?? null;
 }
 
 /** A text of which only the whole was kept, as one step. */
-function whole(text: string): Step[] {
+function asOneStep(text: string): Step[] {
   return text ? [{ token_id: -1, position: -1, text, probability: NaN, end: null }] : [];
 }
 
 const NUMBERS = ["tokens", "temperature", "top_p", "seed"] as const;
-const WORDS = ["prompt", "edits", "graph", "through", ...NUMBERS, "predict", "run", "text", "audit", "nodes"] as const;
+const PARAMETERS = [
+  "prompt",
+  "edits",
+  "graph",
+  "through",
+  ...NUMBERS,
+  "predict",
+  "run",
+  "text",
+  "audit",
+  "nodes",
+] as const;
 
-function readSettings(query: Readonly<Record<string, string>>): typeof USUAL {
-  const found = { ...USUAL, predict: query["predict"] === "direct" ? ("direct" as const) : USUAL.predict };
+function readSettings(query: Readonly<Record<string, string>>): typeof DEFAULTS {
+  const parsed = { ...DEFAULTS, predict: query["predict"] === "direct" ? ("direct" as const) : DEFAULTS.predict };
   for (const name of NUMBERS) {
     const value = Number.parseFloat(query[name] ?? "");
-    if (Number.isFinite(value)) found[name] = value;
+    if (Number.isFinite(value)) parsed[name] = value;
   }
-  return found;
+  return parsed;
 }
 
 function readAddress(query: Readonly<Record<string, string>>): void {
@@ -221,52 +233,54 @@ function readAddress(query: Readonly<Record<string, string>>): void {
     edits.value = readEdits(query["edits"]);
   if (query["graph"] !== undefined && query["graph"] !== source.peek()) source.value = query["graph"];
   if (query["edits"] !== undefined) {
-    wantedThrough.value = /^\d+$/.test(query["through"] ?? "") ? Number(query["through"]) : null;
+    requestedThrough.value = /^\d+$/.test(query["through"] ?? "") ? Number(query["through"]) : null;
     settings.value = readSettings(query);
   }
   const nodes = Number(query["nodes"]);
-  if (nodes >= 2) audited.value = nodes;
-  const named = { run: query["run"] ?? "", text: query["text"] ?? "", audit: query["audit"] ?? "" };
-  const known = jobs.peek();
-  if ((["run", "text", "audit"] as const).some((each) => named[each] && named[each] !== known[each]))
-    void takeUp({ ...known, ...named });
+  if (nodes >= 2) auditSize.value = nodes;
+  const jobIds = { run: query["run"] ?? "", text: query["text"] ?? "", audit: query["audit"] ?? "" };
+  const currentIds = jobs.peek();
+  if ((["run", "text", "audit"] as const).some((each) => jobIds[each] && jobIds[each] !== currentIds[each]))
+    void resumeJobs({ ...currentIds, ...jobIds });
 }
 
-function address(): Record<(typeof WORDS)[number], string> {
+function address(): Record<(typeof PARAMETERS)[number], string> {
   const { predict, ...numbers } = settings.value;
-  const set = (name: (typeof NUMBERS)[number]) => (numbers[name] === USUAL[name] ? "" : String(numbers[name]));
-  const { run, text, audit: all } = jobs.value;
+  const unlessDefault = (name: (typeof NUMBERS)[number]) =>
+    numbers[name] === DEFAULTS[name] ? "" : String(numbers[name]);
+  const { run, text, audit: auditJob } = jobs.value;
   return {
     prompt: prompt.value,
     edits: writeEdits(edits.value),
     graph: source.value,
     through: String(through.value ?? ""),
-    tokens: set("tokens"),
-    temperature: set("temperature"),
-    top_p: set("top_p"),
-    seed: set("seed"),
-    predict: predict === USUAL.predict ? "" : predict,
+    tokens: unlessDefault("tokens"),
+    temperature: unlessDefault("temperature"),
+    top_p: unlessDefault("top_p"),
+    seed: unlessDefault("seed"),
+    predict: predict === DEFAULTS.predict ? "" : predict,
     run: stale.value ? "" : run,
     text: stale.value ? "" : text,
-    audit: all,
-    nodes: audited.value === MANY ? "" : String(audited.value),
+    audit: auditJob,
+    nodes: auditSize.value === DEFAULT_AUDIT_SIZE ? "" : String(auditSize.value),
   };
 }
 
 /** The address holds prompt, edits and settings, so that an experiment can be sent. */
-export function keepEdits(): void {
-  let read = "";
-  const text = (query: Readonly<Record<string, string>>) => JSON.stringify(WORDS.map((name) => query[name] || ""));
+export function persistEdits(): void {
+  let lastRead = "";
+  const serialize = (query: Readonly<Record<string, string>>) =>
+    JSON.stringify(PARAMETERS.map((name) => query[name] || ""));
   react(() => {
     const { view, query } = route.value;
-    if (view !== "edit" || text(query) === read) return;
-    read = text(query);
+    if (view !== "edit" || serialize(query) === lastRead) return;
+    lastRead = serialize(query);
     readAddress(query);
   });
   react(() => {
-    const now = address();
+    const parameters = address();
     if (route.value.view !== "edit") return;
-    read = text(now);
-    adjust(now);
+    lastRead = serialize(parameters);
+    adjust(parameters);
   });
 }

@@ -5,82 +5,84 @@ import { type Language, LANGUAGES, STEPS, type StepName } from "../i18n/guide";
 import type { Node } from "../model/graph";
 import type { EffectView } from "../types";
 import { embedded, recall, remember } from "./app";
-import { labelling, written } from "./cards";
-import { addEdit, audit, edits, effect as changed, forget, ran, runAudit, runEdits, source } from "./edit";
+import { labelling, labelsWritten } from "./cards";
+import { addEdit, audit, edits, effect as changed, clearResults, lastRun, runAudit, runEdits, source } from "./edit";
 import { trace } from "./prompting";
 import { adjust, go, route } from "./route";
 import { choose, chooseNodes, choosePath, errorsShown, graph, path, primaryNode, setThreshold, tab } from "./trace";
 
 export const PROMPT = "The capital of France is";
 const ANSWER = "Paris";
-const AUDITED = 30; // features, so that it takes seconds
-const TURNED = [-3, -6, -12]; // how strongly a feature is turned against itself, until the answer is another
-const SEEN = 0.1; // a change of a probability that nobody overlooks
+const AUDIT_SIZE = 30; // features, so that it takes seconds
+const TURN_STRENGTHS = [-3, -6, -12]; // how strongly a feature is turned against itself, until the answer is another
+const VISIBLE_CHANGE = 0.1; // a change of a probability that nobody overlooks
 
 const first = typeof navigator !== "undefined" && navigator.language.startsWith("ru") ? "ru" : "en";
-const kept = recall("clew.language");
-export const language = signal<Language>(kept in LANGUAGES ? (kept as Language) : first);
+const storedLanguage = recall("clew.language");
+export const language = signal<Language>(storedLanguage in LANGUAGES ? (storedLanguage as Language) : first);
 /** The step that the coach shows; null when the guide is not on. */
-export const lesson = signal<number | null>(null);
-export const reached = signal(Number(recall("clew.guide")) || 0);
+export const currentStep = signal<number | null>(null);
+export const furthestStep = signal(Number(recall("clew.guide")) || 0);
 export const guess = signal<number | null>(null);
 const finished = signal<ReadonlySet<StepName>>(new Set());
 /** What there was when the step began: results that are older are not the step's. */
-const before = signal<{ effect: unknown; audit: unknown; labels: number }>({ effect: null, audit: null, labels: 0 });
+const stepStart = signal<{ effect: unknown; audit: unknown; labels: number }>({ effect: null, audit: null, labels: 0 });
 
-export const stepName = computed<StepName | null>(() => (lesson.value === null ? null : (STEPS[lesson.value] ?? null)));
+export const stepName = computed<StepName | null>(() =>
+  currentStep.value === null ? null : (STEPS[currentStep.value] ?? null),
+);
 export const isDone = computed(() => stepName.value !== null && finished.value.has(stepName.value));
 
 /** What an edit of this step did to the answer; null while none was made. */
-export const outcome = computed(() => {
-  const now = changed.value;
-  return now === null || now === before.value.effect ? null : (ofAnswer(now) ?? null);
+export const answerChange = computed(() => {
+  const latest = changed.value;
+  return latest === null || latest === stepStart.value.effect ? null : (answerOf(latest) ?? null);
 });
 
-function ofAnswer(view: EffectView | null) {
+function answerOf(view: EffectView | null) {
   return view?.outputs.find((each) => each.token.includes(ANSWER));
 }
 
-export function speak(next: Language): void {
+export function setLanguage(next: Language): void {
   language.value = next;
   remember("clew.language", next);
 }
 
 /** From the first step on, with nothing done. */
-export function begin(): void {
+export function startGuide(): void {
   finished.value = new Set();
-  enter(0);
+  enterStep(0);
 }
 
-export function enter(step: number): void {
+export function enterStep(step: number): void {
   guess.value = null;
-  before.value = { effect: changed.peek(), audit: audit.peek(), labels: written.peek() };
+  stepStart.value = { effect: changed.peek(), audit: audit.peek(), labels: labelsWritten.peek() };
   const name = STEPS[step]!;
   finished.value = new Set([...finished.peek()].filter((each) => each !== name)); // a step that is entered is to be done
-  lesson.value = step;
-  if (step > reached.peek()) {
-    reached.value = step;
+  currentStep.value = step;
+  if (step > furthestStep.peek()) {
+    furthestStep.value = step;
     remember("clew.guide", String(step));
   }
-  const now = graph.peek();
+  const current = graph.peek();
   if (name === "turn") void prepareTurn();
   if (name === "check" || name === "turn") {
     if (route.peek().view !== "edit") go("edit");
-  } else if (route.peek().view !== "trace") go("trace", now?.view.id ?? "");
+  } else if (route.peek().view !== "trace") go("trace", current?.view.id ?? "");
   if (name === "check")
     requestAnimationFrame(() => document.getElementById("audit")?.scrollIntoView({ block: "start" }));
 }
 
-export function leave(): void {
-  lesson.value = null;
+export function leaveGuide(): void {
+  currentStep.value = null;
 }
 
 /** Does the step's task, for those who only want to watch. A step that needs the graph has it traced first. */
-export async function doIt(): Promise<void> {
+export async function doStep(): Promise<void> {
   const name = stepName.peek();
-  if (!name || !(await haveGraph()) || stepName.peek() !== name) return;
+  if (!name || !(await ensureGraph()) || stepName.peek() !== name) return;
   const main = strongest();
-  const now = graph.peek()!;
+  const current = graph.peek()!;
   if (name === "feature" || name === "card") {
     if (main) choose(main.id);
     if (name === "card") tab.value = "card";
@@ -89,28 +91,28 @@ export async function doIt(): Promise<void> {
     labelling.value = primaryNode.peek()?.feature ?? null;
   } else if (name === "error") {
     errorsShown.value = true;
-    const error = now.ranked.find((node) => node.kind === "error");
+    const error = current.ranked.find((node) => node.kind === "error");
     if (error) choose(error.id);
     else setThreshold("node", 0.95);
   } else if (name === "attribution") {
     choose(null);
-    if (now.view.paths[0]) choosePath(now.view.paths[0].nodes);
+    if (current.view.paths[0]) choosePath(current.view.paths[0].nodes);
   } else if (name === "off") await switchOff();
-  else if (name === "turn") await turn();
-  else if (name === "check") await runAudit(source.peek() || now.view.id, AUDITED);
+  else if (name === "turn") await turnFeature();
+  else if (name === "check") await runAudit(source.peek() || current.view.id, AUDIT_SIZE);
 }
 
 /** Traces the guide's prompt, unless the graph of one is open; false when that failed. */
-async function haveGraph(): Promise<boolean> {
-  if (ofGuide()) return true;
+async function ensureGraph(): Promise<boolean> {
+  if (isGuideGraph()) return true;
   const id = await trace(PROMPT);
   if (!id) return false;
   if (route.peek().view === "trace") go("trace", id);
-  return open(id);
+  return openGraph(id);
 }
 
 /** Waits until a graph is there, in whatever view: the trace view opens it. */
-async function open(id: string): Promise<boolean> {
+async function openGraph(id: string): Promise<boolean> {
   const view = route.peek().view;
   if (view !== "trace") go("trace", id);
   for (let tries = 0; tries < 100 && graph.peek()?.view.id !== id; tries++)
@@ -119,83 +121,90 @@ async function open(id: string): Promise<boolean> {
   return graph.peek()?.view.id === id;
 }
 
-function ofGuide(): boolean {
+function isGuideGraph(): boolean {
   return graph.value?.view.prompt.includes("France") ?? false;
 }
 
 /** All features that speak to the outputs directly, off at once. */
 async function switchOff(): Promise<void> {
-  const now = graph.peek()!;
-  const nodes = now.view.roles.outputs.map((id) => now.byId.get(id)).filter((node): node is Node => node !== undefined);
+  const current = graph.peek()!;
+  const nodes = current.view.roles.outputs
+    .map((id) => current.byId.get(id))
+    .filter((node): node is Node => node !== undefined);
   chooseNodes(nodes.map((node) => node.id));
   edits.value = [];
-  for (const node of nodes) addEdit(now.view, node);
+  for (const node of nodes) addEdit(current.view, node);
   go("edit");
   await runEdits();
 }
 
 /** One edit that does nothing yet: the strongest feature multiplied by one. */
 async function prepareTurn(): Promise<void> {
-  if (!(await haveGraph()) || stepName.peek() !== "turn") return;
-  const [now, main] = [graph.peek()!, strongest()];
+  if (!(await ensureGraph()) || stepName.peek() !== "turn") return;
+  const [current, main] = [graph.peek()!, strongest()];
   if (!main) return;
-  forget();
+  clearResults();
   edits.value = [];
-  addEdit(now.view, main);
+  addEdit(current.view, main);
   edits.value = edits.peek().map((each) => ({ ...each, verb: "scale", strength: 1 }));
 }
 
-async function turn(): Promise<void> {
+async function turnFeature(): Promise<void> {
   if (edits.peek().length !== 1) await prepareTurn();
-  for (const strength of TURNED) {
+  for (const strength of TURN_STRENGTHS) {
     edits.value = edits.peek().map((each) => ({ ...each, verb: "scale", strength }));
     await runEdits();
-    if (!outcome.peek() || isTurned()) return;
+    if (!answerChange.peek() || isTurned()) return;
   }
 }
 
 function isTurned(): boolean {
-  const turned = ran.value?.edits.some((each) => each.verb !== "ablate") ?? false;
-  return turned && outcome.value !== null && Math.abs(outcome.value.measured - outcome.value.before) > SEEN;
+  const turned = lastRun.value?.edits.some((each) => each.verb !== "ablate") ?? false;
+  return (
+    turned &&
+    answerChange.value !== null &&
+    Math.abs(answerChange.value.measured - answerChange.value.before) > VISIBLE_CHANGE
+  );
 }
 
 /** The feature with the most influence that speaks to the outputs directly, else any above the last token. */
 function strongest(): Node | undefined {
-  const now = graph.peek();
-  if (!now) return undefined;
-  const at = now.view.tokens.length - 1;
-  const outputs = new Set(now.view.roles.outputs);
-  const features = now.ranked.filter((node) => node.kind === "feature" && node.position === at);
+  const current = graph.peek();
+  if (!current) return undefined;
+  const lastPosition = current.view.tokens.length - 1;
+  const outputs = new Set(current.view.roles.outputs);
+  const features = current.ranked.filter((node) => node.kind === "feature" && node.position === lastPosition);
   return features.find((node) => outputs.has(node.id)) ?? features[0];
 }
 
-const doing: Record<StepName, () => boolean> = {
-  trace: ofGuide,
+const stepChecks: Record<StepName, () => boolean> = {
+  trace: isGuideGraph,
   feature: () => primaryNode.value?.kind === "feature",
   card: () => primaryNode.value?.kind === "feature" && tab.value === "card",
-  label: () => written.value > before.value.labels,
+  label: () => labelsWritten.value > stepStart.value.labels,
   error: () => primaryNode.value?.kind === "error",
   attribution: () => path.value !== null,
-  off: () => outcome.value !== null,
+  off: () => answerChange.value !== null,
   turn: isTurned,
-  check: () => audit.value !== null && audit.value !== before.value.audit,
+  check: () => audit.value !== null && audit.value !== stepStart.value.audit,
 };
 
 effect(() => {
-  const now = stepName.value;
-  if (now && doing[now]() && !finished.peek().has(now)) finished.value = new Set([...finished.peek(), now]);
+  const name = stepName.value;
+  if (name && stepChecks[name]() && !finished.peek().has(name)) finished.value = new Set([...finished.peek(), name]);
 });
 
 /** The address holds the step, in whatever view it is done. */
-export function keepLesson(): void {
+export function persistStep(): void {
   if (embedded) return;
   effect(() => {
-    const said = Number(route.value.query["guide"]);
-    if (said >= 1 && said <= STEPS.length && said - 1 !== lesson.peek()) untracked(() => enter(said - 1));
+    const stepNumber = Number(route.value.query["guide"]);
+    if (stepNumber >= 1 && stepNumber <= STEPS.length && stepNumber - 1 !== currentStep.peek())
+      untracked(() => enterStep(stepNumber - 1));
   });
   effect(() => {
     const { view } = route.value;
-    const now = lesson.value;
-    if (view !== "guide") adjust({ guide: now === null ? "" : String(now + 1) });
+    const step = currentStep.value;
+    if (view !== "guide") adjust({ guide: step === null ? "" : String(step + 1) });
   });
 }

@@ -2,17 +2,17 @@
 // anything; a link opened elsewhere brings its pins and groups along. Two tabs' changes are merged, none is lost. What
 // can be undone stays with the tab.
 import { computed, effect } from "@preact/signals";
-import { Refused, api } from "../api_client";
+import { ApiError, api } from "../api_client";
 import {
   type Arrangement,
-  type Cut,
+  type Thresholds,
   EMPTY,
   isArrangement,
   merge,
   readGroups,
   readMoved,
-  same,
-  sameCut,
+  sameArrangement,
+  sameThresholds,
   writeGroups,
   writeMoved,
 } from "../model/arrangement";
@@ -24,10 +24,10 @@ import {
   arrangement,
   changes,
   chosen,
-  close,
+  closeGraph,
   colour,
   errorsShown,
-  fetchKept,
+  fetchHiddenPins,
   graph,
   graphId,
   labelsShown,
@@ -38,7 +38,7 @@ import {
   query,
   refresh,
   scores,
-  show,
+  showView,
   tab,
   thresholds,
   type Colour,
@@ -46,85 +46,88 @@ import {
 
 let revision = 0;
 /** What a save on its way will have kept, as the revision after this one. */
-let sending: { arrangement: Arrangement; cut: Cut } | null = null;
-let base: Arrangement = EMPTY;
+let saveInFlight: { arrangement: Arrangement; thresholds: Thresholds } | null = null;
+let baseArrangement: Arrangement = EMPTY;
 /** The thresholds that the workspace has, and those that a person last found or kept here. */
-let kept: Cut = { node: 0, edge: 0 };
-let seen: Cut = kept;
+let savedThresholds: Thresholds = { node: 0, edge: 0 };
+let baseThresholds: Thresholds = savedThresholds;
 let ready = false;
 let saving: Promise<void> | null = null;
-let again = false;
+let saveAgain = false;
 
-export async function open(id: string, said: Readonly<Record<string, string>>): Promise<void> {
+export async function openGraph(id: string, params: Readonly<Record<string, string>>): Promise<void> {
   flush();
   ready = false;
   graphId.value = id;
   graph.value = null;
   scores.value = null;
   loading.value = "Opening the graph";
-  readSettings(said);
-  if (embedded) openEmbedded(said);
-  else await openKept(id, said);
+  readSettings(params);
+  if (embedded) openEmbedded(params);
+  else await openSaved(id, params);
   if (id !== graphId.peek()) return;
   loading.value = "";
   ready = graph.value !== null;
-  chosen.value = nodesOf(said["sel"]);
+  chosen.value = nodesOf(params["sel"]);
 }
 
 /** The start: no graph is open. */
-function leave(): void {
+function leaveGraph(): void {
   flush();
   ready = false;
-  close();
+  closeGraph();
 }
 
-function openEmbedded(said: Readonly<Record<string, string>>): void {
+function openEmbedded(params: Readonly<Record<string, string>>): void {
   if (!embedded) return;
-  thresholds.value = { node: share(said["node"], 1), edge: share(said["edge"], 1) };
-  const own = fromAddress(said);
-  changes.value = begin(same(own, EMPTY) ? { ...EMPTY, ...(embedded.arrangement ?? {}) } : own);
-  show(embedded.graph);
+  thresholds.value = { node: parseShare(params["node"], 1), edge: parseShare(params["edge"], 1) };
+  const linked = fromAddress(params);
+  changes.value = begin(sameArrangement(linked, EMPTY) ? { ...EMPTY, ...(embedded.arrangement ?? {}) } : linked);
+  showView(embedded.graph);
 }
 
-async function openKept(id: string, said: Readonly<Record<string, string>>): Promise<void> {
-  const found = await attempt(() => api.arrangement(id));
-  if (!found || id !== graphId.peek()) return;
-  [revision, sending] = [found.revision, null];
-  base = { pins: found.pins, groups: found.groups, positions: found.positions };
-  kept = found.thresholds;
-  seen = thresholds.value = { node: share(said["node"], kept.node), edge: share(said["edge"], kept.edge) };
+async function openSaved(id: string, params: Readonly<Record<string, string>>): Promise<void> {
+  const saved = await attempt(() => api.arrangement(id));
+  if (!saved || id !== graphId.peek()) return;
+  [revision, saveInFlight] = [saved.revision, null];
+  baseArrangement = { pins: saved.pins, groups: saved.groups, positions: saved.positions };
+  savedThresholds = saved.thresholds;
+  baseThresholds = thresholds.value = {
+    node: parseShare(params["node"], savedThresholds.node),
+    edge: parseShare(params["edge"], savedThresholds.edge),
+  };
   changes.value = read(
-    recall(undoable(id), "sessionStorage"),
-    same(base, EMPTY) ? fromAddress(said) : base,
+    recall(undoKey(id), "sessionStorage"),
+    sameArrangement(baseArrangement, EMPTY) ? fromAddress(params) : baseArrangement,
     isArrangement,
-    same,
+    sameArrangement,
   );
   await refresh();
 }
 
-function undoable(id: string): string {
+function undoKey(id: string): string {
   return `clew.undo.${id}`;
 }
 
-function fromAddress(said: Readonly<Record<string, string>>): Arrangement {
+function fromAddress(params: Readonly<Record<string, string>>): Arrangement {
   return {
-    pins: (said["pins"] ?? "").split(",").filter(Boolean),
-    groups: readGroups(said["groups"] ?? ""),
-    positions: readMoved(said["moved"] ?? ""),
+    pins: (params["pins"] ?? "").split(",").filter(Boolean),
+    groups: readGroups(params["groups"] ?? ""),
+    positions: readMoved(params["moved"] ?? ""),
   };
 }
 
-function share(text: string | undefined, otherwise: number): number {
+function parseShare(text: string | undefined, fallback: number): number {
   const value = Number.parseFloat(text ?? "");
-  return value > 0 && value <= 1 ? value : otherwise;
+  return value > 0 && value <= 1 ? value : fallback;
 }
 
-function readSettings(said: Readonly<Record<string, string>>): void {
-  errorsShown.value = said["errors"] !== "0";
-  labelsShown.value = said["labels"] !== "0";
-  pinnedOnly.value = said["only"] === "pins";
-  colour.value = (["sign", "label", "group"].includes(said["colour"] ?? "") ? said["colour"] : "plain") as Colour;
-  tab.value = said["tab"] === "card" ? "card" : "links";
+function readSettings(params: Readonly<Record<string, string>>): void {
+  errorsShown.value = params["errors"] !== "0";
+  labelsShown.value = params["labels"] !== "0";
+  pinnedOnly.value = params["only"] === "pins";
+  colour.value = (["sign", "label", "group"].includes(params["colour"] ?? "") ? params["colour"] : "plain") as Colour;
+  tab.value = params["tab"] === "card" ? "card" : "links";
   query.value = "";
 }
 
@@ -144,22 +147,22 @@ const address = computed<Record<string, string>>(() => ({
 
 /** Another address of the graph that is open. One that says nothing is given the state; one with thresholds was written
  *  by a page and says all; another may say only what it points at. What a person did to the graph is the workspace's. */
-function follow(said: Readonly<Record<string, string>>): void {
-  const now = address.peek();
-  const own = Object.keys(now).filter((name) => (said[name] ?? "") !== now[name]);
-  if (!own.length) return;
-  if (said["node"]) {
-    readSettings(said);
+function followAddress(params: Readonly<Record<string, string>>): void {
+  const current = address.peek();
+  const changed = Object.keys(current).filter((name) => (params[name] ?? "") !== current[name]);
+  if (!changed.length) return;
+  if (params["node"]) {
+    readSettings(params);
     const next = {
-      node: share(said["node"], thresholds.peek().node),
-      edge: share(said["edge"], thresholds.peek().edge),
+      node: parseShare(params["node"], thresholds.peek().node),
+      edge: parseShare(params["edge"], thresholds.peek().edge),
     };
-    if (!sameCut(next, thresholds.peek())) {
-      seen = thresholds.value = next;
+    if (!sameThresholds(next, thresholds.peek())) {
+      baseThresholds = thresholds.value = next;
       if (!embedded) void refresh();
     }
   }
-  if (said["node"] || said["sel"]) chosen.value = nodesOf(said["sel"]);
+  if (params["node"] || params["sel"]) chosen.value = nodesOf(params["sel"]);
   adjust(address.peek());
 }
 
@@ -168,18 +171,18 @@ function nodesOf(text: string | undefined): string[] {
 }
 
 /** Sets the two-way ties up, once. */
-export function keepState(): void {
+export function persistGraph(): void {
   window.addEventListener("pagehide", flush);
   effect(() => {
-    const { view, id, query: said } = route.value;
+    const { view, id, query: params } = route.value;
     if (view !== "trace") return;
-    const wanted = embedded ? embedded.graph.id || "file" : id;
-    if (wanted !== graphId.peek()) void (wanted ? open(wanted, said) : leave());
-    else if (ready) follow(said);
+    const wantedId = embedded ? embedded.graph.id || "file" : id;
+    if (wantedId !== graphId.peek()) void (wantedId ? openGraph(wantedId, params) : leaveGraph());
+    else if (ready) followAddress(params);
   });
   effect(() => {
-    const now = address.value;
-    if (ready && graph.value && route.peek().view === "trace") adjust(now);
+    const current = address.value;
+    if (ready && graph.value && route.peek().view === "trace") adjust(current);
   });
   effect(() => {
     const id = primary.value;
@@ -188,89 +191,101 @@ export function keepState(): void {
   });
   effect(() => {
     void arrangement.value;
-    if (ready) fetchKept();
+    if (ready) fetchHiddenPins();
   });
   effect(() => {
     const { past, future } = changes.value;
     if (ready && !embedded && past.length + future.length)
-      remember(undoable(graphId.peek()), write(changes.value), "sessionStorage");
+      remember(undoKey(graphId.peek()), write(changes.value), "sessionStorage");
   });
   effect(() => {
     void arrangement.value;
     void thresholds.value;
-    if (ready && !embedded && (unkept() || saving)) void save();
+    if (ready && !embedded && (hasUnsaved() || saving)) void save();
   });
 }
 
-function unkept(): boolean {
-  return !same(arrangement.peek(), sending?.arrangement ?? base) || !sameCut(thresholds.peek(), sending?.cut ?? seen);
+function hasUnsaved(): boolean {
+  return (
+    !sameArrangement(arrangement.peek(), saveInFlight?.arrangement ?? baseArrangement) ||
+    !sameThresholds(thresholds.peek(), saveInFlight?.thresholds ?? baseThresholds)
+  );
 }
 
 /** A link's thresholds are looked at, and kept only once a slider was moved. */
-function ownCut(): Cut {
-  return sameCut(thresholds.peek(), seen) ? kept : thresholds.peek();
+function thresholdsToSave(): Thresholds {
+  return sameThresholds(thresholds.peek(), baseThresholds) ? savedThresholds : thresholds.peek();
 }
 
 /** Sends what is not kept yet before the graph, or the page, is left. */
 function flush(): void {
-  if (!ready || embedded || !unkept()) return;
-  const body = { revision: revision + (sending ? 1 : 0), ...plain(arrangement.peek()), thresholds: ownCut() };
-  base = arrangement.peek();
-  seen = thresholds.peek();
+  if (!ready || embedded || !hasUnsaved()) return;
+  const body = {
+    revision: revision + (saveInFlight ? 1 : 0),
+    ...arrangementBody(arrangement.peek()),
+    thresholds: thresholdsToSave(),
+  };
+  baseArrangement = arrangement.peek();
+  baseThresholds = thresholds.peek();
   api.arrange(graphId.peek(), body, true).catch(() => undefined);
 }
 
 /** One save at a time, of the newest state once it rests; what another tab kept meanwhile is merged in. */
 async function save(): Promise<void> {
   if (saving) {
-    again = true;
+    saveAgain = true;
     return saving;
   }
   saving = (async () => {
     do {
-      again = false;
+      saveAgain = false;
       await new Promise((done) => setTimeout(done, 250));
-      if (!again && ready && unkept()) await saveOnce();
-    } while (again);
+      if (!saveAgain && ready && hasUnsaved()) await saveOnce();
+    } while (saveAgain);
   })();
   await saving;
   saving = null;
 }
 
 /** Ends once what a person did to the open graph is kept, or was said not to be. */
-export async function settled(): Promise<void> {
+export async function whenSaved(): Promise<void> {
   await saving;
 }
 
 async function saveOnce(): Promise<void> {
   const id = graphId.peek();
-  const [mine, cut, sent] = [arrangement.peek(), thresholds.peek(), ownCut()];
-  const body: ArrangementView = { revision, ...plain(mine), thresholds: sent };
+  const [sentArrangement, sentThresholds, toSave] = [arrangement.peek(), thresholds.peek(), thresholdsToSave()];
+  const body: ArrangementView = { revision, ...arrangementBody(sentArrangement), thresholds: toSave };
   try {
-    sending = { arrangement: mine, cut };
-    const answer = await api.arrange(id, body).finally(() => (sending = null));
+    saveInFlight = { arrangement: sentArrangement, thresholds: sentThresholds };
+    const answer = await api.arrange(id, body).finally(() => (saveInFlight = null));
     if (id !== graphId.peek()) return;
     revision = answer.revision;
-    [base, seen, kept] = [mine, cut, sent];
+    [baseArrangement, baseThresholds, savedThresholds] = [sentArrangement, sentThresholds, toSave];
   } catch (error) {
     if (id !== graphId.peek()) return;
-    if (!(error instanceof Refused) || error.status !== 409) {
+    if (!(error instanceof ApiError) || error.status !== 409) {
       notify(`Not kept: ${error instanceof Error ? error.message : String(error)}`, "fail");
       return;
     }
     const { newest } = error.body as { newest: ArrangementView };
-    const theirs = { pins: newest.pins, groups: newest.groups, positions: newest.positions };
-    const merged = merge(base, arrangement.peek(), theirs);
-    [revision, base, kept] = [newest.revision, theirs, newest.thresholds];
+    const remote = { pins: newest.pins, groups: newest.groups, positions: newest.positions };
+    const merged = merge(baseArrangement, arrangement.peek(), remote);
+    [revision, baseArrangement, savedThresholds] = [newest.revision, remote, newest.thresholds];
     changes.value = replace(changes.peek(), merged);
-    again = true;
+    saveAgain = true;
   }
 }
 
-function plain(now: Arrangement): Pick<ArrangementView, "pins" | "groups" | "positions"> {
-  const groups = now.groups.map(({ id, name, nodes, note }) => ({ id, name, nodes: [...nodes], note: note ?? "" }));
+function arrangementBody(arranged: Arrangement): Pick<ArrangementView, "pins" | "groups" | "positions"> {
+  const groups = arranged.groups.map(({ id, name, nodes, note }) => ({
+    id,
+    name,
+    nodes: [...nodes],
+    note: note ?? "",
+  }));
   const positions = Object.fromEntries(
-    Object.entries(now.positions).map(([key, [x, y]]) => [key, [x, y] as [number, number]]),
+    Object.entries(arranged.positions).map(([key, [x, y]]) => [key, [x, y] as [number, number]]),
   );
-  return { pins: [...now.pins], groups, positions };
+  return { pins: [...arranged.pins], groups, positions };
 }

@@ -30,25 +30,25 @@ export function write(route: Route): string {
   const id = route.id ? `/${route.id.split("/").map(encodeURIComponent).join("/")}` : "";
   const query = Object.entries(route.query)
     .filter(([, value]) => value !== "")
-    .map(([name, value]) => `${name}=${plainer(encodeURIComponent(value))}`)
+    .map(([name, value]) => `${name}=${readable(encodeURIComponent(value))}`)
     .join("&");
   return `#/${route.view}${id}${query ? `?${query}` : ""}`;
 }
 
-function plainer(text: string): string {
+function readable(text: string): string {
   return text.replace(/%(2F|40|2C|3A|3B|7E|7C|20)/g, (code) => (code === "%20" ? "+" : decodeURIComponent(code)));
 }
 
 export const route = signal<Route>(parse(typeof location === "undefined" ? "" : location.hash));
 
 /** The last settings of each view, so that its link leads back to what was left there. */
-const left = new Map<View, Readonly<Record<string, string>>>();
+const lastQueries = new Map<View, Readonly<Record<string, string>>>();
 /** Addresses that this page has shown one after the other: as far as the browser's way back stays on it. */
 let trail: string[] = [write(route.peek())];
 
 /** The address of a view as it was left. */
-export function again(view: View): string {
-  return write({ view, id: "", query: { ...left.get(view), guide: "" } });
+export function lastAddress(view: View): string {
+  return write({ view, id: "", query: { ...lastQueries.get(view), guide: "" } });
 }
 
 /** One step back; where that would leave the page, to another place on it. */
@@ -58,7 +58,7 @@ export function back(view: View, id = ""): void {
 }
 
 /** Takes a new address into the trail: the last but one is a step back. */
-export function follow(steps: readonly string[], address: string): string[] {
+export function extendTrail(steps: readonly string[], address: string): string[] {
   if (steps.at(-1) === address) return [...steps];
   return steps.at(-2) === address ? steps.slice(0, -1) : [...steps, address];
 }
@@ -70,18 +70,18 @@ export function go(view: View, id = "", query: Record<string, string> = {}): voi
 
 /** The same place with other settings: no new step in the browser's history. */
 export function adjust(query: Readonly<Record<string, string>>): void {
-  const now = route.peek();
-  if (Object.entries(query).every(([name, value]) => (now.query[name] ?? "") === value)) return;
-  const merged: Record<string, string> = { ...now.query };
+  const current = route.peek();
+  if (Object.entries(query).every(([name, value]) => (current.query[name] ?? "") === value)) return;
+  const merged: Record<string, string> = { ...current.query };
   for (const [name, value] of Object.entries(query)) {
     delete merged[name]; // so that the same settings are always written in the same order
     if (value !== "") merged[name] = value;
   }
-  const next = { view: now.view, id: now.id, query: merged };
+  const next = { view: current.view, id: current.id, query: merged };
   const address = write(next);
   if (address === location.hash) return;
   trail = [...trail.slice(0, -1), address];
-  left.set(next.view, next.query);
+  lastQueries.set(next.view, next.query);
   route.value = next;
   try {
     history.replaceState(null, "", address);
@@ -93,8 +93,8 @@ export function adjust(query: Readonly<Record<string, string>>): void {
 if (typeof window !== "undefined") {
   window.addEventListener("hashchange", () => {
     const next = parse(location.hash);
-    trail = follow(trail, write(next));
-    left.set(next.view, next.query);
+    trail = extendTrail(trail, write(next));
+    lastQueries.set(next.view, next.query);
     if (write(next) !== write(route.peek())) route.value = next;
   });
 }

@@ -3,11 +3,11 @@
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { palette } from "../draw/palette";
 import { scatter } from "../draw/scatter";
-import { range } from "../model/scale";
+import { symmetricRange } from "../model/scale";
 import { amount, count, percent } from "../model/format";
 import type { Agreement, AuditPoints, AuditView } from "../types";
 import { dark } from "../state/app";
-import { audit, audited, runAudit, running, source } from "../state/edit";
+import { audit, auditSize, runAudit, running, source } from "../state/edit";
 import { entries, loadHistory } from "../state/prompting";
 import { graph } from "../state/trace";
 import { Heading } from "./widgets";
@@ -19,15 +19,15 @@ export function AuditPart() {
     graph.value?.view.id === id
       ? graph.value.view.prompt
       : (entries.value.find((each) => each.id === id)?.prompt ?? "");
-  const found = audit.value?.graph === id ? audit.value : null;
-  const before = useRef(found);
+  const currentAudit = audit.value?.graph === id ? audit.value : null;
+  const previousAudit = useRef(currentAudit);
   useEffect(() => {
     if (id && !name) void loadHistory();
   }, [id]);
   useLayoutEffect(() => {
-    if (found && found !== before.current) box.current?.scrollIntoView({ block: "start" }); // it is made below what is seen
-    before.current = found;
-  }, [found]);
+    if (currentAudit && currentAudit !== previousAudit.current) box.current?.scrollIntoView({ block: "start" }); // it is made below what is seen
+    previousAudit.current = currentAudit;
+  }, [currentAudit]);
   if (!id) return null;
   return (
     <section class="audit" id="audit" ref={box} aria-label="Audit of the whole graph">
@@ -39,22 +39,22 @@ export function AuditPart() {
             type="number"
             min={2}
             max={2000}
-            value={audited.value}
-            onChange={(event) => (audited.value = Math.max(2, Number(event.currentTarget.value) || 60))}
+            value={auditSize.value}
+            onChange={(event) => (auditSize.value = Math.max(2, Number(event.currentTarget.value) || 60))}
           />{" "}
           features, one at a time
         </label>
-        <button type="button" disabled={running.value !== null} onClick={() => void runAudit(id, audited.value)}>
+        <button type="button" disabled={running.value !== null} onClick={() => void runAudit(id, auditSize.value)}>
           Audit
         </button>
       </p>
-      {found && <Found view={found} />}
+      {currentAudit && <AuditResult view={currentAudit} />}
     </section>
   );
 }
 
-function Found({ view }: { view: AuditView }) {
-  const most = range(
+function AuditResult({ view }: { view: AuditView }) {
+  const max = symmetricRange(
     [view.points, view.null_points].flatMap((points) => [...points.predicted, ...points.measured]),
     0.99,
   );
@@ -62,8 +62,8 @@ function Found({ view }: { view: AuditView }) {
     <>
       <p class="verdict">{view.verdict}</p>
       <div class="plots">
-        <Scatter title="This graph" points={view.points} most={most} />
-        <Scatter title="Null: the same graph, edges shuffled" points={view.null_points} most={most} />
+        <Scatter title="This graph" points={view.points} max={max} />
+        <Scatter title="Null: the same graph, edges shuffled" points={view.null_points} max={max} />
       </div>
       <p class="note">
         Each point is one effect: of switching one feature off on one output (◆) or feature (●). On the diagonal,
@@ -117,12 +117,12 @@ function Table({ lines }: { lines: AuditView["lines"] }) {
           {lines.map((line) => (
             <tr key={line.name}>
               <th scope="row">{MAIN[line.name] ?? line.name}</th>
-              <Cell of={line.outputs} what="spearman" />
-              <Cell of={line.features} what="spearman" />
-              <Cell of={line.outputs} what="slope" />
-              <Cell of={line.features} what="slope" />
-              <Cell of={line.outputs} what="sign_errors" />
-              <Cell of={line.features} what="sign_errors" />
+              <Cell agreement={line.outputs} statistic="spearman" />
+              <Cell agreement={line.features} statistic="spearman" />
+              <Cell agreement={line.outputs} statistic="slope" />
+              <Cell agreement={line.features} statistic="slope" />
+              <Cell agreement={line.outputs} statistic="sign_errors" />
+              <Cell agreement={line.features} statistic="sign_errors" />
             </tr>
           ))}
         </tbody>
@@ -131,34 +131,35 @@ function Table({ lines }: { lines: AuditView["lines"] }) {
   );
 }
 
-function Cell({ of, what }: { of: Agreement; what: "spearman" | "slope" | "sign_errors" }) {
-  const { value, low, high } = of[what];
-  const say = (n: number | null | undefined) => (n == null ? "–" : what === "sign_errors" ? percent(n) : amount(n));
+function Cell({ agreement, statistic }: { agreement: Agreement; statistic: "spearman" | "slope" | "sign_errors" }) {
+  const { value, low, high } = agreement[statistic];
+  const formatValue = (n: number | null | undefined) =>
+    n == null ? "–" : statistic === "sign_errors" ? percent(n) : amount(n);
   return (
-    <td title={`${of.pairs} pairs; 95 % interval ${say(low)} to ${say(high)}`}>
-      {say(value)}{" "}
+    <td title={`${agreement.pairs} pairs; 95 % interval ${formatValue(low)} to ${formatValue(high)}`}>
+      {formatValue(value)}{" "}
       {low != null && high != null && (
         <small>
-          [{say(low)}, {say(high)}]
+          [{formatValue(low)}, {formatValue(high)}]
         </small>
       )}
     </td>
   );
 }
 
-function Scatter({ title, points, most }: { title: string; points: AuditPoints; most: number }) {
+function Scatter({ title, points, max }: { title: string; points: AuditPoints; max: number }) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const isDark = dark.value;
   useEffect(() => {
-    if (canvas.current) scatter(canvas.current, points, most, palette(isDark));
-  }, [points, most, isDark]);
+    if (canvas.current) scatter(canvas.current, points, max, palette(isDark));
+  }, [points, max, isDark]);
   return (
     <figure>
       <figcaption>{title}</figcaption>
       <canvas
         ref={canvas}
         role="img"
-        aria-label={`${title}: ${points.predicted.length} effects, predicted across, measured upward, both from ${amount(-most)} to ${amount(most)}`}
+        aria-label={`${title}: ${points.predicted.length} effects, predicted across, measured upward, both from ${amount(-max)} to ${amount(max)}`}
       />
     </figure>
   );

@@ -1,8 +1,8 @@
 // The two axes: names of layers at the left, tokens as chips along the bottom, folded runs as one chip to open.
 import type { Layout } from "../model/layout";
-import { shown } from "../model/format";
+import { visibleText } from "../model/format";
 import type { GraphView } from "../types";
-import { chooseNode, chosen, hovered, opened } from "../state/trace";
+import { chooseNode, chosen, hovered, openedFolds } from "../state/trace";
 import { TokenText } from "./widgets";
 
 export function Axis({ layout, layers }: { layout: Layout | null; layers: number }) {
@@ -29,9 +29,9 @@ export function Chips({ layout, view }: { layout: Layout | null; view: GraphView
         if (column.folded) {
           const words = view.tokens
             .slice(column.from, column.to + 1)
-            .map(shown)
+            .map(visibleText)
             .join(" ");
-          const open = () => (opened.value = new Set([...opened.peek(), column.from]));
+          const open = () => (openedFolds.value = new Set([...openedFolds.peek(), column.from]));
           return (
             <button
               key={column.from}
@@ -45,9 +45,9 @@ export function Chips({ layout, view }: { layout: Layout | null; view: GraphView
             </button>
           );
         }
-        const out = column.from < view.first_position;
+        const isLeftOut = column.from < view.first_position;
         const id = `T@${column.from}`;
-        const title = out
+        const title = isLeftOut
           ? "Left out: this position has no features; what it sends on is the offset 'sink'"
           : `Token ${column.from}`;
         return (
@@ -55,7 +55,7 @@ export function Chips({ layout, view }: { layout: Layout | null; view: GraphView
             key={column.from}
             type="button"
             tabIndex={-1}
-            class={`chip${out ? " out" : ""}${active.includes(id) ? " chosen" : ""}`}
+            class={`chip${isLeftOut ? " out" : ""}${active.includes(id) ? " chosen" : ""}`}
             style={place}
             title={title}
             onClick={() => chooseNode(id)}

@@ -39,8 +39,8 @@ export function Card({
             text.
           </p>
         )}
-        {!embedded && <Probe feature={view.feature} most={card?.max_activation ?? null} scale={scale} />}
-        {card && !card.dead && <Fires card={card} scale={scale} setScale={setScale} />}
+        {!embedded && <Probe feature={view.feature} max={card?.max_activation ?? null} scale={scale} />}
+        {card && !card.dead && <FiringContexts card={card} scale={scale} setScale={setScale} />}
       </div>
       <div class="cardside">
         {card && <Weights card={card} />}
@@ -86,7 +86,7 @@ function Summary({ view, card, activation }: { view: FeatureView; card: CardView
   );
 }
 
-function Fires({ card, scale, setScale }: { card: CardView; scale: Scale; setScale: (scale: Scale) => void }) {
+function FiringContexts({ card, scale, setScale }: { card: CardView; scale: Scale; setScale: (scale: Scale) => void }) {
   return (
     <>
       <Heading
@@ -102,18 +102,18 @@ function Fires({ card, scale, setScale }: { card: CardView; scale: Scale; setSca
       >
         Strongest contexts
       </Heading>
-      <Contexts contexts={card.top} most={card.max_activation} scale={scale} few={6} />
+      <Contexts contexts={card.top} max={card.max_activation} scale={scale} few={6} />
       <Heading note="drawn evenly from each band of activation">Quantile bands</Heading>
       {card.bands.map((band) => (
         <div key={band.low} class="band">
           <p class="note">
             {amount(band.low)} to {amount(band.high)} · {plural(band.fired, "position")}
           </p>
-          <Contexts contexts={band.contexts} most={card.max_activation} scale={scale} few={2} />
+          <Contexts contexts={band.contexts} max={card.max_activation} scale={scale} few={2} />
         </div>
       ))}
       <Heading note="drawn at random where it is silent">Where it does not fire</Heading>
-      <Contexts contexts={card.silent} most={card.max_activation} scale={scale} few={4} />
+      <Contexts contexts={card.silent} max={card.max_activation} scale={scale} few={4} />
     </>
   );
 }
@@ -132,12 +132,12 @@ function Weights({ card }: { card: CardView }) {
 }
 
 function TokenWeights({ tokens }: { tokens: readonly TokenWeight[] }) {
-  const most = Math.max(1e-12, ...tokens.map((each) => Math.abs(each.weight)));
+  const max = Math.max(1e-12, ...tokens.map((each) => Math.abs(each.weight)));
   return (
     <Few items={tokens} few={6} empty="–">
       {(each) => (
         <div class="row">
-          <Bar share={each.weight / most} />
+          <Bar share={each.weight / max} />
           <span class="what mono">
             <TokenText text={each.token} />
           </span>
@@ -163,17 +163,17 @@ function Neighbours({ card }: { card: CardView }) {
 
 function Related({ title, note, list }: { title: string; note: string; list: readonly RelatedView[] }) {
   if (!list.length) return null;
-  const most = Math.max(1e-12, ...list.map((each) => Math.abs(each.value)));
+  const max = Math.max(1e-12, ...list.map((each) => Math.abs(each.value)));
   return (
     <>
       <Heading note={note}>{title}</Heading>
       <Few items={list} few={4}>
         {(each) => {
           const name = nameOf(each.feature, each.label, "").text;
-          const known = !embedded || each.feature in embedded.cards;
-          const inside = (
+          const hasCard = !embedded || each.feature in embedded.cards;
+          const content = (
             <>
-              <Bar share={each.value / most} />
+              <Bar share={each.value / max} />
               <span class="what">
                 {name || each.feature} {name && <em>{each.feature}</em>}
               </span>
@@ -181,12 +181,12 @@ function Related({ title, note, list }: { title: string; note: string; list: rea
               <span class="part">{signed(each.value)}</span>
             </>
           );
-          return known ? (
+          return hasCard ? (
             <button type="button" class="row" onClick={() => go("feature", each.feature)}>
-              {inside}
+              {content}
             </button>
           ) : (
-            <div class="row away">{inside}</div>
+            <div class="row away">{content}</div>
           );
         }}
       </Few>

@@ -2,7 +2,7 @@
 // what vanished, what stayed.
 import { useEffect, useState } from "preact/hooks";
 import { api } from "../api_client";
-import { amount, percent, shown } from "../model/format";
+import { amount, percent, visibleText } from "../model/format";
 import type { CompareView, ComparedFeature } from "../types";
 import { nameOf } from "../state/app";
 import { entries, loadHistory, trace, tracing } from "../state/prompting";
@@ -11,24 +11,24 @@ import { alignedColumns } from "./token_alignment";
 import { SmallGraph } from "./small_graph";
 import { Few, Heading, KindMark, TokenText } from "./widgets";
 
-type Where = "all" | ComparedFeature["where"];
+type Filter = "all" | ComparedFeature["where"];
 
 export function Compare() {
   const { a, b, which } = route.value.query;
   const [view, setView] = useState<CompareView | null>(null);
   const [wrong, setWrong] = useState("");
-  const where = (["only_a", "shared", "only_b"].includes(which ?? "") ? which : "all") as Where;
+  const filter = (["only_a", "shared", "only_b"].includes(which ?? "") ? which : "all") as Filter;
   useEffect(() => void loadHistory(), []);
   useEffect(() => {
-    let here = true;
+    let active = true;
     setView(null);
     setWrong("");
     if (a && b)
       api.compare(a, b).then(
-        (found) => here && setView(found),
-        (error: unknown) => here && setWrong(error instanceof Error ? error.message : String(error)),
+        (answer) => active && setView(answer),
+        (error: unknown) => active && setWrong(error instanceof Error ? error.message : String(error)),
       );
-    return () => (here = false);
+    return () => (active = false);
   }, [a, b]);
   return (
     <div class="page compare">
@@ -47,7 +47,7 @@ export function Compare() {
         <Side name="B" id={b ?? ""} set={(id) => adjust({ b: id })} />
       </div>
       {view ? (
-        <Compared view={view} where={where} setWhere={(next) => adjust({ which: next === "all" ? "" : next })} />
+        <Compared view={view} filter={filter} setFilter={(next) => adjust({ which: next === "all" ? "" : next })} />
       ) : wrong ? (
         <p class="wrong" role="alert">
           {wrong}. Give another prompt above.
@@ -71,8 +71,8 @@ function Side({ name, id, set }: { name: string; id: string; set: (id: string) =
   }, [entry?.id]);
   const send = async (event: Event) => {
     event.preventDefault();
-    const known = entries.value.find((each) => each.prompt === text);
-    const graph = known ? known.id : await trace(text);
+    const existing = entries.value.find((each) => each.prompt === text);
+    const graph = existing ? existing.id : await trace(text);
     if (graph) set(graph);
   };
   return (
@@ -107,11 +107,19 @@ function Side({ name, id, set }: { name: string; id: string; set: (id: string) =
   );
 }
 
-function Compared({ view, where, setWhere }: { view: CompareView; where: Where; setWhere: (where: Where) => void }) {
+function Compared({
+  view,
+  filter,
+  setFilter,
+}: {
+  view: CompareView;
+  filter: Filter;
+  setFilter: (filter: Filter) => void;
+}) {
   const all: readonly ComparedFeature[] = view.features;
-  const list = where === "all" ? all : all.filter((each) => each.where === where);
-  const most = Math.max(1e-12, ...all.map((each) => Math.max(each.influence_a ?? 0, each.influence_b ?? 0)));
-  const kinds: [Where, string][] = [
+  const list = filter === "all" ? all : all.filter((each) => each.where === filter);
+  const max = Math.max(1e-12, ...all.map((each) => Math.max(each.influence_a ?? 0, each.influence_b ?? 0)));
+  const kinds: [Filter, string][] = [
     ["all", "All"],
     ["only_a", `Only in A (${view.n_only_a})`],
     ["shared", `In both (${view.n_shared})`],
@@ -161,7 +169,7 @@ function Compared({ view, where, setWhere }: { view: CompareView; where: Where; 
       </Heading>
       <div class="segments" role="group" aria-label="Which features">
         {kinds.map(([name, title]) => (
-          <button key={name} type="button" aria-pressed={where === name} onClick={() => setWhere(name)}>
+          <button key={name} type="button" aria-pressed={filter === name} onClick={() => setFilter(name)}>
             {title}
           </button>
         ))}
@@ -172,38 +180,38 @@ function Compared({ view, where, setWhere }: { view: CompareView; where: Where; 
         <span>influence in B</span>
       </div>
       <Few items={list} few={30} empty="None.">
-        {(each) => <Row feature={each} view={view} most={most} />}
+        {(each) => <Row feature={each} view={view} max={max} />}
       </Few>
     </>
   );
 }
 
 function likeliest(view: CompareView) {
-  const most = (each: CompareView["outputs"][number]) => Math.max(each.probability_a ?? 0, each.probability_b ?? 0);
-  return [...view.outputs].sort((a, b) => most(b) - most(a)).slice(0, 6);
+  const larger = (each: CompareView["outputs"][number]) => Math.max(each.probability_a ?? 0, each.probability_b ?? 0);
+  return [...view.outputs].sort((a, b) => larger(b) - larger(a)).slice(0, 6);
 }
 
-function Row({ feature: each, view, most }: { feature: ComparedFeature; view: CompareView; most: number }) {
+function Row({ feature: each, view, max }: { feature: ComparedFeature; view: CompareView; max: number }) {
   const named = nameOf(each.feature, each.label, each.label_kind);
-  const at = each.position_a ?? each.position_b ?? 0;
-  const word = each.position_a != null ? view.a.tokens[at] : view.b.tokens[at];
+  const position = each.position_a ?? each.position_b ?? 0;
+  const word = each.position_a != null ? view.a.tokens[position] : view.b.tokens[position];
   const sign = each.where === "only_a" ? "− " : each.where === "only_b" ? "+ " : "";
   const title = `${each.feature}: activation ${amount(each.activation_a)} in A, ${amount(each.activation_b)} in B`;
   return (
     <button type="button" class={`comparerow ${each.where}`} title={title} onClick={() => go("feature", each.feature)}>
       <span class="left">
         <span class="num">{each.influence_a == null ? "absent" : percent(each.influence_a)}</span>
-        <Mirror share={(each.influence_a ?? 0) / most} left />
+        <Mirror share={(each.influence_a ?? 0) / max} left />
       </span>
       <span class="what">
         {sign}
         {named.text || each.feature} <KindMark kind={named.kind} />{" "}
         <em>
-          {shown(word ?? "")} · {each.feature}
+          {visibleText(word ?? "")} · {each.feature}
         </em>
       </span>
       <span class="right">
-        <Mirror share={(each.influence_b ?? 0) / most} />
+        <Mirror share={(each.influence_b ?? 0) / max} />
         <span class="num">{each.influence_b == null ? "absent" : percent(each.influence_b)}</span>
       </span>
     </button>

@@ -7,29 +7,29 @@ import { TokenText } from "./widgets";
 
 export type Scale = "linear" | "root";
 
-export function shade(activation: number, most: number, scale: Scale): number {
-  const share = most > 0 ? Math.max(0, Math.min(1, activation / most)) : 0;
+export function shade(activation: number, max: number, scale: Scale): number {
+  const share = max > 0 ? Math.max(0, Math.min(1, activation / max)) : 0;
   return scale === "root" ? Math.sqrt(share) : share;
 }
 
 export function Shaded({
   tokens,
   activations,
-  most,
+  max,
   scale,
-  at = -1,
+  underlined = -1,
 }: {
   tokens: readonly string[];
   activations: readonly number[];
-  most: number;
+  max: number;
   scale: Scale;
-  at?: number;
+  underlined?: number;
 }) {
   return (
     <span class="shaded">
       {tokens.map((token, i) => {
         const value = activations[i] ?? 0;
-        const depth = shade(value, most, scale);
+        const depth = shade(value, max, scale);
         const style =
           depth > 0
             ? { backgroundColor: `color-mix(in srgb, var(--shade) ${Math.round(6 + 62 * depth)}%, transparent)` }
@@ -37,7 +37,7 @@ export function Shaded({
         return (
           <span
             key={i}
-            class={`tok${i === at ? " at" : ""}`}
+            class={`tok${i === underlined ? " at" : ""}`}
             style={style}
             title={value > 0 ? `${amount(value)}` : undefined}
           >
@@ -51,12 +51,12 @@ export function Shaded({
 
 export function Contexts({
   contexts,
-  most,
+  max,
   scale,
   few,
 }: {
   contexts: readonly ContextView[];
-  most: number;
+  max: number;
   scale: Scale;
   few: number;
 }) {
@@ -68,7 +68,7 @@ export function Contexts({
         {(all ? contexts : contexts.slice(0, few)).map((each) => (
           <li key={`${each.document}.${each.position}`}>
             <span class="num">{amount(each.activations[each.at] ?? 0)}</span>
-            <Shaded tokens={each.tokens} activations={each.activations} most={most} scale={scale} at={each.at} />
+            <Shaded tokens={each.tokens} activations={each.activations} max={max} scale={scale} underlined={each.at} />
           </li>
         ))}
       </ul>

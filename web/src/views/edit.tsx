@@ -15,7 +15,7 @@ import {
   settings,
   streams,
   through,
-  wantedThrough,
+  requestedThrough,
 } from "../state/edit";
 import { AuditPart } from "./audit";
 import { EditLines } from "./edit_lines";
@@ -98,12 +98,16 @@ export function Edit() {
 }
 
 function Running() {
-  const { at, what } = running.value!;
+  const { progress, title } = running.value!;
   return (
     <span class="running" role="status">
-      <progress max={at?.total || undefined} value={at?.total ? at.done : undefined} aria-label={what} />
-      {what}
-      {at?.note ? `: ${at.note}` : ""}
+      <progress
+        max={progress?.total || undefined}
+        value={progress?.total ? progress.done : undefined}
+        aria-label={title}
+      />
+      {title}
+      {progress?.note ? `: ${progress.note}` : ""}
     </span>
   );
 }
@@ -118,7 +122,7 @@ function Through() {
         Clamped through{" "}
         <select
           value={String(through.value ?? layers[0])}
-          onChange={(event) => (wantedThrough.value = Number(event.currentTarget.value))}
+          onChange={(event) => (requestedThrough.value = Number(event.currentTarget.value))}
         >
           {layers.map((layer, i) => (
             <option key={layer} value={layer}>
@@ -136,8 +140,8 @@ function Through() {
 }
 
 function Settings() {
-  const now = settings.value;
-  const set = (part: Partial<typeof now>) => (settings.value = { ...now, ...part });
+  const values = settings.value;
+  const set = (changes: Partial<typeof values>) => (settings.value = { ...values, ...changes });
   return (
     <details class="settings">
       <summary>Text and prediction</summary>
@@ -147,7 +151,7 @@ function Settings() {
           type="number"
           min={1}
           max={512}
-          value={now.tokens}
+          value={values.tokens}
           onChange={(event) => set({ tokens: Number(event.currentTarget.value) || 12 })}
         />
       </label>
@@ -158,7 +162,7 @@ function Settings() {
           min={0}
           max={10}
           step={0.1}
-          value={now.temperature}
+          value={values.temperature}
           onChange={(event) => set({ temperature: Number(event.currentTarget.value) || 0 })}
         />
       </label>
@@ -169,7 +173,7 @@ function Settings() {
           min={0.01}
           max={1}
           step={0.01}
-          value={now.top_p}
+          value={values.top_p}
           onChange={(event) => set({ top_p: Number(event.currentTarget.value) || 1 })}
         />
       </label>
@@ -178,14 +182,14 @@ function Settings() {
         <input
           type="number"
           min={0}
-          value={now.seed}
+          value={values.seed}
           onChange={(event) => set({ seed: Number(event.currentTarget.value) || 0 })}
         />
       </label>
       <label>
         Prediction{" "}
         <select
-          value={now.predict}
+          value={values.predict}
           onChange={(event) => set({ predict: event.currentTarget.value as "frozen" | "direct" })}
         >
           <option value="frozen">frozen: patterns and norms held, features recomputed</option>

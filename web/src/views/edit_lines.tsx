@@ -1,7 +1,7 @@
 // The edits, one a line: which feature, what is done to it, how strongly, and at which positions.
 import { type EditLine, VERBS, type Verb, positionsOf } from "../model/edits";
 import { nameOf } from "../state/app";
-import { cards, wantCard } from "../state/cards";
+import { cards, requestCard } from "../state/cards";
 import { dropEdit, edits, setEdit } from "../state/edit";
 import { go } from "../state/route";
 import { KindMark } from "./widgets";
@@ -24,15 +24,15 @@ export function EditLines() {
 
 function Line({ index }: { index: number }) {
   const edit = edits.value[index]!;
-  wantCard(edit.feature);
+  requestCard(edit.feature);
   const card = cards.value.get(edit.feature);
   const named = nameOf(edit.feature, card?.name, card?.name_kind);
-  const most = card?.card?.max_activation ?? 10;
+  const max = card?.card?.max_activation ?? 10;
   const choose = (verb: Verb) => {
-    const usual = VERBS.find((each) => each.verb === verb)!.strength;
+    const defaultStrength = VERBS.find((each) => each.verb === verb)!.strength;
     setEdit(index, {
       verb,
-      strength: verb === "set" || verb === "add" || verb === "steer" ? Math.round(most * 10) / 10 : usual,
+      strength: verb === "set" || verb === "add" || verb === "steer" ? Math.round(max * 10) / 10 : defaultStrength,
     });
   };
   return (
@@ -55,7 +55,7 @@ function Line({ index }: { index: number }) {
         ))}
       </select>
       {edit.verb !== "ablate" && (
-        <Strength edit={edit} index={index} span={edit.verb === "scale" ? 8 : Math.max(4, Math.ceil(2 * most))} />
+        <Strength edit={edit} index={index} span={edit.verb === "scale" ? 8 : Math.max(4, Math.ceil(2 * max))} />
       )}
       <Positions edit={edit} index={index} />
       <button

@@ -2,33 +2,33 @@
 // measured. It is the result of one run, and says so once something else is set.
 import { useState } from "preact/hooks";
 import { type EditLine, VERBS, onlyGenerated } from "../model/edits";
-import { amount, count, percent, plural, points, shown, signed } from "../model/format";
+import { amount, count, percent, plural, points, visibleText, signed } from "../model/format";
 import type { EffectChange, EffectView, Step } from "../types";
 import { nameOf } from "../state/app";
-import { effect, prompt, ran, stale, streams } from "../state/edit";
+import { effect, prompt, lastRun, stale, streams } from "../state/edit";
 import { go } from "../state/route";
 import { Bar, Few, Heading, TokenText } from "./widgets";
 
 /** Says of what the results below are, where that is not what is set now. */
 export function WhatWasRun() {
-  const was = ran.value;
-  if (!was) return null;
+  const run = lastRun.value;
+  if (!run) return null;
   return (
     <>
       {stale.value && (
         <p class="stale" role="status">
-          Not what is set now: below is what came of {was.edits.slice(0, 3).map(words).join(", ")}
-          {was.edits.length > 3 && ` and ${plural(was.edits.length - 3, "more edit")}`}
-          {was.prompt !== prompt.value && (
+          Not what is set now: below is what came of {run.edits.slice(0, 3).map(words).join(", ")}
+          {run.edits.length > 3 && ` and ${plural(run.edits.length - 3, "more edit")}`}
+          {run.prompt !== prompt.value && (
             <>
               {" "}
-              on <span class="mono">{was.prompt}</span>
+              on <span class="mono">{run.prompt}</span>
             </>
           )}
           . Press Run for a new result.
         </p>
       )}
-      {onlyGenerated(was.edits) && (
+      {onlyGenerated(run.edits) && (
         <p class="note">
           These edits act on generated tokens alone: they change the text, and nothing on the prompt to be measured.
         </p>
@@ -65,7 +65,7 @@ function Text({ name, steps, other }: { name: string; steps: readonly Step[]; ot
     <div>
       <h3>{name}</h3>
       <p class="stream">
-        <span class="given">{ran.value?.prompt ?? prompt.value}</span>
+        <span class="given">{lastRun.value?.prompt ?? prompt.value}</span>
         {steps.map((step, i) => (
           <span key={i} class={`tok new${differs(step, i) ? " differs" : ""}`} title={`${percent(step.probability)}`}>
             {step.end === "eos" ? <small title="the text ends here"> ■</small> : <TokenText text={step.text} />}
@@ -78,10 +78,10 @@ function Text({ name, steps, other }: { name: string; steps: readonly Step[]; ot
 
 export function Effect({ view }: { view: EffectView }) {
   const [all, setAll] = useState(false);
-  const most = Math.max(
+  const max = Math.max(
     1e-3,
-    ...view.outputs.flatMap((each) =>
-      [each.measured - each.before, (each.predicted ?? each.before) - each.before].map(Math.abs),
+    ...view.outputs.flatMap((output) =>
+      [output.measured - output.before, (output.predicted ?? output.before) - output.before].map(Math.abs),
     ),
   );
   return (
@@ -115,8 +115,8 @@ export function Effect({ view }: { view: EffectView }) {
               <td class="barcell">
                 <div>
                   <Bar
-                    share={(each.measured - each.before) / most}
-                    mark={each.predicted == null ? null : (each.predicted - each.before) / most}
+                    share={(each.measured - each.before) / max}
+                    mark={each.predicted == null ? null : (each.predicted - each.before) / max}
                   />
                   <small>{points(each.measured - each.before)}</small>
                 </div>
@@ -126,7 +126,7 @@ export function Effect({ view }: { view: EffectView }) {
         </tbody>
       </table>
       <p class="note">
-        Bars show the measured change, small arrows the predicted one; a whole half is {points(most).replace("+", "")}{" "}
+        Bars show the measured change, small arrows the predicted one; a whole half is {points(max).replace("+", "")}{" "}
         (percentage points).
       </p>
       {view.outputs.length > 8 && (
@@ -145,7 +145,7 @@ function Changes({ view }: { view: EffectView }) {
   const moved = (each: EffectChange) => Math.abs(each.measured - each.before);
   const missed = (each: EffectChange) => Math.abs(each.measured - (each.predicted ?? each.before));
   const list = [...view.changes].sort((a, b) => (sort === "measured" ? moved(b) - moved(a) : missed(b) - missed(a)));
-  const most = Math.max(1e-12, ...list.map(moved));
+  const max = Math.max(1e-12, ...list.map(moved));
   return (
     <>
       <Heading
@@ -175,36 +175,36 @@ function Changes({ view }: { view: EffectView }) {
         <span>measured</span>
       </div>
       <Few items={list} few={14} empty="No feature changed.">
-        {(each) => <Change each={each} view={view} most={most} />}
+        {(each) => <Change change={each} view={view} max={max} />}
       </Few>
     </>
   );
 }
 
-function Change({ each, view, most }: { each: EffectChange; view: EffectView; most: number }) {
-  const named = nameOf(each.feature, each.label, each.label_kind);
-  const position = Number(each.node.split("@")[1]);
+function Change({ change, view, max }: { change: EffectChange; view: EffectView; max: number }) {
+  const named = nameOf(change.feature, change.label, change.label_kind);
+  const position = Number(change.node.split("@")[1]);
   return (
     <button
       type="button"
       class="changerow"
-      onClick={() => go("feature", each.feature)}
-      title={`${each.node}: change ${signed(each.measured - each.before)}`}
+      onClick={() => go("feature", change.feature)}
+      title={`${change.node}: change ${signed(change.measured - change.before)}`}
     >
       <Bar
-        share={(each.measured - each.before) / most}
-        mark={each.predicted == null ? null : (each.predicted - each.before) / most}
+        share={(change.measured - change.before) / max}
+        mark={change.predicted == null ? null : (change.predicted - change.before) / max}
       />
       <span class="what">
-        {named.text || each.feature}{" "}
+        {named.text || change.feature}{" "}
         <em>
-          {shown(view.tokens[position] ?? "")} · {each.feature}
+          {visibleText(view.tokens[position] ?? "")} · {change.feature}
         </em>
       </span>
-      <span class="num">{amount(each.before)}</span>
-      <span class="num">{each.predicted == null ? "–" : amount(each.predicted)}</span>
+      <span class="num">{amount(change.before)}</span>
+      <span class="num">{change.predicted == null ? "–" : amount(change.predicted)}</span>
       <span class="num">
-        <b>{amount(each.measured)}</b>
+        <b>{amount(change.measured)}</b>
       </span>
     </button>
   );

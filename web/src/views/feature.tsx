@@ -1,7 +1,7 @@
 // One feature on a page of its own: its name, its card with room to breathe, and the ways on from here.
 import { amount } from "../model/format";
 import { embedded } from "../state/app";
-import { cards, wantCard } from "../state/cards";
+import { cards, requestCard } from "../state/cards";
 import { addFeature } from "../state/edit";
 import { back, go, route } from "../state/route";
 import { graphId } from "../state/trace";
@@ -11,9 +11,9 @@ import { NoCard } from "./missing_card";
 
 export function Feature() {
   const { id, query } = route.value;
-  wantCard(id);
+  requestCard(id);
   const view = cards.value.get(id);
-  const at = Number.parseFloat(query["at"] ?? "");
+  const activation = Number.parseFloat(query["at"] ?? "");
   const [layer, index] = id.split("/");
   const step = (by: number) => go("feature", `${layer}/${Math.max(0, Number(index) + by)}`);
   return (
@@ -52,8 +52,8 @@ export function Feature() {
       {view ? (
         <>
           <FeatureName feature={id} label={view.name} kind={view.name_kind} level={1} />
-          {Number.isFinite(at) && <p class="note">On the prompt you came from it is {amount(at)}.</p>}
-          <Card key={id} view={view} activation={Number.isFinite(at) ? at : null} />
+          {Number.isFinite(activation) && <p class="note">On the prompt you came from it is {amount(activation)}.</p>}
+          <Card key={id} view={view} activation={Number.isFinite(activation) ? activation : null} />
         </>
       ) : (
         <NoCard feature={id} />

@@ -1,75 +1,75 @@
 // Finding a feature while editing, by words, by meaning, by what fires on a text, or by id: a line with answers below it.
 import { useEffect, useRef, useState } from "preact/hooks";
-import { Refused, api } from "../api_client";
+import { ApiError, api } from "../api_client";
 import type { FeatureRow } from "../types";
 import { nameOf, workbench } from "../state/app";
 import { prompt } from "../state/edit";
 import { KindMark } from "./widgets";
 
-type How = "words" | "meaning" | "fires";
+type SearchMode = "words" | "meaning" | "fires";
 
-const WAYS: readonly { how: How; name: string; asks: string; wait: number }[] = [
-  { how: "words", name: "Words", asks: "Add a feature: words of its label, or L3/1207", wait: 150 },
-  { how: "meaning", name: "Meaning", asks: "Add a feature: what it should mean", wait: 300 },
-  { how: "fires", name: "Fires on", asks: "Add a feature: a text that it fires on", wait: 300 },
+const MODES: readonly { mode: SearchMode; name: string; placeholder: string; wait: number }[] = [
+  { mode: "words", name: "Words", placeholder: "Add a feature: words of its label, or L3/1207", wait: 150 },
+  { mode: "meaning", name: "Meaning", placeholder: "Add a feature: what it should mean", wait: 300 },
+  { mode: "fires", name: "Fires on", placeholder: "Add a feature: a text that it fires on", wait: 300 },
 ];
-const MOST = 8;
+const MAX_RESULTS = 8;
 const BUSY = 429;
 
-interface Found {
+interface SearchResult {
   list: readonly FeatureRow[];
-  said: string;
+  message: string;
 }
-const NONE: Found = { list: [], said: "" };
+const NO_RESULT: SearchResult = { list: [], message: "" };
 
 /** What is found for a text, once a person rests; a busy server is asked again. */
-function useFound(how: How, text: string, exact: boolean): Found {
-  const [found, setFound] = useState<Found>(NONE);
+function useSearch(mode: SearchMode, text: string, isFeatureId: boolean): SearchResult {
+  const [result, setResult] = useState<SearchResult>(NO_RESULT);
   useEffect(() => {
-    if (!text.trim() || exact) return setFound(NONE);
-    const mine = new AbortController();
-    const ask = () =>
-      api.features({ how, query: text, limit: MOST }, mine.signal).then(
-        ({ features, total }) => setFound({ list: features, said: total ? "" : "Nothing is found." }),
+    if (!text.trim() || isFeatureId) return setResult(NO_RESULT);
+    const request = new AbortController();
+    const search = () =>
+      api.features({ how: mode, query: text, limit: MAX_RESULTS }, request.signal).then(
+        ({ features, total }) => setResult({ list: features, message: total ? "" : "Nothing is found." }),
         (error: unknown) => {
-          if (mine.signal.aborted || !(error instanceof Refused)) return;
-          setFound({ list: [], said: error.message });
-          if (error.status === BUSY) timer = setTimeout(ask, 2000); // labels are read for their meaning once
+          if (request.signal.aborted || !(error instanceof ApiError)) return;
+          setResult({ list: [], message: error.message });
+          if (error.status === BUSY) timer = setTimeout(search, 2000); // labels are read for their meaning once
         },
       );
-    let timer = setTimeout(ask, WAYS.find((each) => each.how === how)!.wait);
-    return () => (clearTimeout(timer), mine.abort());
-  }, [text, how]);
-  return found;
+    let timer = setTimeout(search, MODES.find((each) => each.mode === mode)!.wait);
+    return () => (clearTimeout(timer), request.abort());
+  }, [text, mode]);
+  return result;
 }
 
 export function FeaturePicker({ onPick }: { onPick: (feature: string) => void }) {
-  const [how, setHow] = useState<How>("words");
+  const [mode, setHow] = useState<SearchMode>("words");
   const [text, setText] = useState("");
-  const [at, setAt] = useState(0);
-  const line = useRef<HTMLInputElement>(null);
-  const exact = /^L\d+\/\d+$/.test(text.trim());
-  const { list, said } = useFound(how, text, exact);
-  useEffect(() => setAt(0), [list]);
-  const { asks } = WAYS.find((each) => each.how === how)!;
+  const [active, setActive] = useState(0);
+  const input = useRef<HTMLInputElement>(null);
+  const isFeatureId = /^L\d+\/\d+$/.test(text.trim());
+  const { list, message } = useSearch(mode, text, isFeatureId);
+  useEffect(() => setActive(0), [list]);
+  const { placeholder } = MODES.find((each) => each.mode === mode)!;
   const pick = (feature: string) => {
     onPick(feature);
     setText("");
   };
   /** What fires is mostly asked of the prompt that is edited. */
-  const turn = (next: How) => {
+  const switchMode = (next: SearchMode) => {
     if (next === "fires" && !text.trim()) setText(prompt.peek());
-    else if (how === "fires" && text === prompt.peek()) setText("");
+    else if (mode === "fires" && text === prompt.peek()) setText("");
     setHow(next);
-    line.current?.focus();
+    input.current?.focus();
   };
   const onKey = (event: KeyboardEvent) => {
     if (event.key === "ArrowDown" || event.key === "ArrowUp") {
-      setAt(Math.max(0, Math.min(list.length - 1, at + (event.key === "ArrowDown" ? 1 : -1))));
+      setActive(Math.max(0, Math.min(list.length - 1, active + (event.key === "ArrowDown" ? 1 : -1))));
       event.preventDefault();
-    } else if (event.key === "Enter" && (exact || list[at])) {
+    } else if (event.key === "Enter" && (isFeatureId || list[active])) {
       event.preventDefault();
-      pick(exact ? text.trim() : list[at]!.feature);
+      pick(isFeatureId ? text.trim() : list[active]!.feature);
     } else if (event.key === "Escape" && text) {
       event.stopPropagation();
       setText("");
@@ -78,8 +78,8 @@ export function FeaturePicker({ onPick }: { onPick: (feature: string) => void })
   return (
     <div class="picker">
       <div class="segments" role="group" aria-label="How a feature is looked for">
-        {WAYS.filter((each) => each.how !== "meaning" || workbench.value?.kit.has_meaning).map((each) => (
-          <button key={each.how} type="button" aria-pressed={each.how === how} onClick={() => turn(each.how)}>
+        {MODES.filter((each) => each.mode !== "meaning" || workbench.value?.kit.has_meaning).map((each) => (
+          <button key={each.mode} type="button" aria-pressed={each.mode === mode} onClick={() => switchMode(each.mode)}>
             {each.name}
           </button>
         ))}
@@ -88,23 +88,23 @@ export function FeaturePicker({ onPick }: { onPick: (feature: string) => void })
         <input
           type="search"
           id="picker"
-          ref={line}
+          ref={input}
           value={text}
-          placeholder={asks}
+          placeholder={placeholder}
           role="combobox"
-          aria-label={asks}
+          aria-label={placeholder}
           aria-expanded={list.length > 0}
           aria-controls="picked"
-          aria-activedescendant={list[at] ? `picked-${at}` : undefined}
+          aria-activedescendant={list[active] ? `picked-${active}` : undefined}
           autocomplete="off"
           onInput={(event) => setText(event.currentTarget.value)}
           onKeyDown={onKey}
         />
-        {list.length > 0 && <Options list={list} at={at} why={how === "fires"} pick={pick} />}
+        {list.length > 0 && <Options list={list} active={active} why={mode === "fires"} pick={pick} />}
       </div>
-      {said && (
+      {message && (
         <p class="note" role="status">
-          {said}
+          {message}
         </p>
       )}
     </div>
@@ -113,12 +113,12 @@ export function FeaturePicker({ onPick }: { onPick: (feature: string) => void })
 
 function Options({
   list,
-  at,
+  active,
   why,
   pick,
 }: {
   list: readonly FeatureRow[];
-  at: number;
+  active: number;
   why: boolean;
   pick: (feature: string) => void;
 }) {
@@ -131,7 +131,7 @@ function Options({
             key={each.feature}
             id={`picked-${i}`}
             role="option"
-            aria-selected={i === at}
+            aria-selected={i === active}
             onPointerDown={(event) => (event.preventDefault(), pick(each.feature))}
           >
             <span class="what">

@@ -1,15 +1,15 @@
 // The atlas as a list: browse, or search by words, by meaning, by what a feature promotes, by what fires on a text.
 import { useEffect, useState } from "preact/hooks";
-import { Refused, api } from "../api_client";
+import { ApiError, api } from "../api_client";
 import { amount, count, density } from "../model/format";
 import type { FeatureList, FeatureRow, FiresView } from "../types";
 import { nameOf, notify, workbench } from "../state/app";
 import { adjust, go, route } from "../state/route";
 import { Fires } from "./fires";
-import { Harvested } from "./harvest_notice";
+import { HarvestNotice } from "./harvest_notice";
 import { KindMark } from "./widgets";
 
-const WAYS = [
+const MODES = [
   ["browse", "All", ""],
   ["words", "Words", "words of a label, such as: capital city"],
   ["meaning", "Meaning", "what it should mean, in your own words"],
@@ -25,101 +25,104 @@ const DENSITIES = [
 ] as const;
 const PAGE = 50;
 const BUSY = 429; // labels are read for their meaning once, and the question asked again meanwhile
-const [A_TOKEN, OF_A_LAYER] = [5, 50]; // features a token: many where only one layer's are shown
+const [PER_TOKEN, PER_TOKEN_IN_LAYER] = [5, 50]; // features a token: many where only one layer's are shown
 
-type Said = Readonly<Record<string, string>>;
+type Params = Readonly<Record<string, string>>;
 /** What was found, and by which way and from which place on: it stays while the next answer to the same is waited for. */
 interface Answer {
-  how: string;
+  mode: string;
   offset: number;
   list: FeatureList | null;
   fires: FiresView | null;
-  waits: string;
+  message: string;
 }
-const NOTHING: Answer = { how: "", offset: 0, list: null, fires: null, waits: "" };
+const NOTHING: Answer = { mode: "", offset: 0, list: null, fires: null, message: "" };
 
-async function ask(said: Said, how: string, signal: AbortSignal): Promise<Answer> {
-  const [query, most, offset] = [
-    said["query"] ?? "",
-    Number(said["density"] ?? 0) || 1,
-    Number(said["offset"] ?? 0) || 0,
+async function fetchAnswer(params: Params, mode: string, signal: AbortSignal): Promise<Answer> {
+  const [query, maxDensity, offset] = [
+    params["query"] ?? "",
+    Number(params["density"] ?? 0) || 1,
+    Number(params["offset"] ?? 0) || 0,
   ];
-  if (how === "fires")
+  if (mode === "fires")
     return {
       ...NOTHING,
-      how,
-      fires: ofLayer(await api.fires(query, most, said["layer"] ? OF_A_LAYER : A_TOKEN), said["layer"]),
+      mode,
+      fires: ofLayer(
+        await api.fires(query, maxDensity, params["layer"] ? PER_TOKEN_IN_LAYER : PER_TOKEN),
+        params["layer"],
+      ),
     };
-  const sort = said["sort"] ?? "max_activation";
-  const asks = {
-    how,
+  const sort = params["sort"] ?? "max_activation";
+  const apiQuery = {
+    how: mode,
     query,
-    layer: said["layer"],
-    max_density: most,
-    dead: said["dead"] ?? "hide",
+    layer: params["layer"],
+    max_density: maxDensity,
+    dead: params["dead"] ?? "hide",
     sort,
     descending: sort !== "feature",
     offset,
     limit: PAGE,
   };
-  return { ...NOTHING, how, offset, list: await api.features(asks, signal) };
+  return { ...NOTHING, mode, offset, list: await api.features(apiQuery, signal) };
 }
 
 /** What fires, of one layer only. */
 function ofLayer(view: FiresView, layer: string | undefined): FiresView {
   if (!layer) return view;
-  const here = (each: { feature: string }) => each.feature.startsWith(`L${layer}/`);
+  const inLayer = (each: { feature: string }) => each.feature.startsWith(`L${layer}/`);
   return {
     ...view,
-    by_feature: view.by_feature.filter(here),
-    by_token: view.by_token.map((each) => ({ ...each, features: each.features.filter(here) })),
+    by_feature: view.by_feature.filter(inLayer),
+    by_token: view.by_token.map((each) => ({ ...each, features: each.features.filter(inLayer) })),
   };
 }
 
 /** Asks once a person rests; what a server is too busy for is asked again. */
-function useAnswer(said: Said, how: string): Answer {
+function useAnswer(params: Params, mode: string): Answer {
   const [answer, setAnswer] = useState<Answer>(NOTHING);
   useEffect(() => {
-    const mine = new AbortController();
-    if (how !== "browse" && !(said["query"] ?? "").trim()) return setAnswer(NOTHING);
-    const send = () =>
-      ask(said, how, mine.signal).then(
-        (found) => !mine.signal.aborted && setAnswer(found),
+    const request = new AbortController();
+    if (mode !== "browse" && !(params["query"] ?? "").trim()) return setAnswer(NOTHING);
+    const search = () =>
+      fetchAnswer(params, mode, request.signal).then(
+        (next) => !request.signal.aborted && setAnswer(next),
         (error: unknown) => {
-          if (mine.signal.aborted) return;
-          const why = error instanceof Error ? error.message : String(error);
-          setAnswer({ ...NOTHING, how, waits: why });
-          if (error instanceof Refused && error.status === BUSY) timer = setTimeout(send, 2000);
-          else notify(why, "fail");
+          if (request.signal.aborted) return;
+          const reason = error instanceof Error ? error.message : String(error);
+          setAnswer({ ...NOTHING, mode, message: reason });
+          if (error instanceof ApiError && error.status === BUSY) timer = setTimeout(search, 2000);
+          else notify(reason, "fail");
         },
       );
-    let timer = setTimeout(send, 120);
-    return () => (clearTimeout(timer), mine.abort());
-  }, [JSON.stringify(said)]);
-  return answer.how === how ? answer : NOTHING;
+    let timer = setTimeout(search, 120);
+    return () => (clearTimeout(timer), request.abort());
+  }, [JSON.stringify(params)]);
+  return answer.mode === mode ? answer : NOTHING;
 }
 
 export function Features() {
-  const said = route.value.query;
-  const how = said["how"] ?? "browse";
-  const { list, fires, waits, offset } = useAnswer(said, how);
-  const way = WAYS.find(([name]) => name === how) ?? WAYS[0];
+  const params = route.value.query;
+  const mode = params["how"] ?? "browse";
+  const { list, fires, message, offset } = useAnswer(params, mode);
+  const selectedMode = MODES.find(([name]) => name === mode) ?? MODES[0];
   return (
     <div class="page features">
       <h1>Features</h1>
-      <Harvested />
+      <HarvestNotice />
       <div class="filters">
         <div class="segments" role="group" aria-label="How to look">
-          {WAYS.filter(([name]) => name !== "meaning" || workbench.value?.kit.has_meaning).map(([name, title]) => (
+          {MODES.filter(([name]) => name !== "meaning" || workbench.value?.kit.has_meaning).map(([name, title]) => (
             <button
               key={name}
               type="button"
-              aria-pressed={how === name}
+              aria-pressed={mode === name}
               onClick={() =>
                 adjust({
                   how: name === "browse" ? "" : name,
                   offset: "",
-                  query: name === "browse" ? "" : (said["query"] ?? ""),
+                  query: name === "browse" ? "" : (params["query"] ?? ""),
                 })
               }
             >
@@ -127,15 +130,15 @@ export function Features() {
             </button>
           ))}
         </div>
-        {how !== "browse" && (
+        {mode !== "browse" && (
           <input
             id="search"
-            key={how}
+            key={mode}
             type="search"
             class="wide"
-            value={said["query"] ?? ""}
-            placeholder={way[2]}
-            aria-label={way[2]}
+            value={params["query"] ?? ""}
+            placeholder={selectedMode[2]}
+            aria-label={selectedMode[2]}
             autocomplete="off"
             onInput={(event) => adjust({ query: event.currentTarget.value, offset: "" })}
           />
@@ -143,10 +146,11 @@ export function Features() {
         <Filters />
       </div>
       {fires && <Fires view={fires} />}
-      {list && <List list={list} offset={offset} how={how} />}
+      {list && <List list={list} offset={offset} mode={mode} />}
       {!fires && !list && (
         <p class="note" role="status">
-          {waits || (!way[2] ? "Reading the atlas…" : said["query"] ? "Looking…" : `Type ${way[2]}.`)}
+          {message ||
+            (!selectedMode[2] ? "Reading the atlas…" : params["query"] ? "Looking…" : `Type ${selectedMode[2]}.`)}
         </p>
       )}
     </div>
@@ -154,15 +158,15 @@ export function Features() {
 }
 
 function Filters() {
-  const said = route.value.query;
-  const how = said["how"] ?? "browse";
+  const params = route.value.query;
+  const mode = params["how"] ?? "browse";
   const layers = Object.keys(workbench.value?.kit.features ?? {});
   return (
     <>
       <label>
         Layer{" "}
         <select
-          value={said["layer"] ?? ""}
+          value={params["layer"] ?? ""}
           onChange={(event) => adjust({ layer: event.currentTarget.value, offset: "" })}
         >
           <option value="">all</option>
@@ -176,7 +180,7 @@ function Filters() {
       <label>
         Density{" "}
         <select
-          value={said["density"] ?? "0"}
+          value={params["density"] ?? "0"}
           onChange={(event) =>
             adjust({ density: event.currentTarget.value === "0" ? "" : event.currentTarget.value, offset: "" })
           }
@@ -188,11 +192,11 @@ function Filters() {
           ))}
         </select>
       </label>
-      {how !== "fires" && (
+      {mode !== "fires" && (
         <label>
           Dead{" "}
           <select
-            value={said["dead"] ?? "hide"}
+            value={params["dead"] ?? "hide"}
             onChange={(event) =>
               adjust({ dead: event.currentTarget.value === "hide" ? "" : event.currentTarget.value, offset: "" })
             }
@@ -203,11 +207,11 @@ function Filters() {
           </select>
         </label>
       )}
-      {how === "browse" && (
+      {mode === "browse" && (
         <label>
           By{" "}
           <select
-            value={said["sort"] ?? "max_activation"}
+            value={params["sort"] ?? "max_activation"}
             onChange={(event) => adjust({ sort: event.currentTarget.value, offset: "" })}
           >
             <option value="max_activation">largest activation</option>
@@ -221,7 +225,7 @@ function Filters() {
 }
 
 /** A page of features; every search has as many pages as it found. */
-function List({ list, offset, how }: { list: FeatureList; offset: number; how: string }) {
+function List({ list, offset, mode }: { list: FeatureList; offset: number; mode: string }) {
   const rows: readonly FeatureRow[] = list.features;
   return (
     <>
@@ -234,7 +238,7 @@ function List({ list, offset, how }: { list: FeatureList; offset: number; how: s
           <tr>
             <th scope="col">feature</th>
             <th scope="col">name</th>
-            {how !== "browse" && (
+            {mode !== "browse" && (
               <th scope="col" class="why">
                 found because
               </th>
@@ -259,7 +263,7 @@ function List({ list, offset, how }: { list: FeatureList; offset: number; how: s
                   </button>{" "}
                   <KindMark kind={named.kind} />
                 </th>
-                {how !== "browse" && (
+                {mode !== "browse" && (
                   <td class="why">{each.why || (each.strength == null ? "" : amount(each.strength))}</td>
                 )}
                 <td>{each.dead ? "dead" : each.density == null ? "–" : density(each.density)}</td>

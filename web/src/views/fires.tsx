@@ -9,8 +9,9 @@ import { Heading, KindMark, PlainBar, TokenText } from "./widgets";
 type Fire = FiresView["by_feature"][number];
 
 export function Fires({ view }: { view: FiresView }) {
-  const [at, setAt] = useState<number | null>(null);
-  const here = at === null ? null : (view.by_token.find((each) => each.position === at)?.features ?? []);
+  const [selected, setSelected] = useState<number | null>(null);
+  const selectedFeatures =
+    selected === null ? null : (view.by_token.find((each) => each.position === selected)?.features ?? []);
   return (
     <>
       <h2 class="unseen">What fires</h2>
@@ -20,19 +21,19 @@ export function Fires({ view }: { view: FiresView }) {
             key={i}
             type="button"
             class={`chipword${i < view.first_position ? " out" : ""}`}
-            aria-pressed={at === i}
+            aria-pressed={selected === i}
             disabled={i < view.first_position}
-            onClick={() => setAt(at === i ? null : i)}
+            onClick={() => setSelected(selected === i ? null : i)}
           >
             <TokenText text={token} />
           </button>
         ))}
       </p>
       <Heading note="activation · share of its largest">
-        {at === null ? "By feature, strongest first" : "At this token"}
+        {selected === null ? "By feature, strongest first" : "At this token"}
       </Heading>
       <ul class="rows">
-        {(here ?? view.by_feature).slice(0, 60).map((each) => (
+        {(selectedFeatures ?? view.by_feature).slice(0, 60).map((each) => (
           <li key={`${each.feature}@${each.position}`}>
             <Row fire={each} token={view.tokens[each.position] ?? ""} />
           </li>

@@ -3,34 +3,34 @@ import { useEffect } from "preact/hooks";
 import { percent } from "../model/format";
 import { GUIDES, LANGUAGES, STEPS, type Language } from "../i18n/guide";
 import {
-  begin,
-  doIt,
-  enter,
+  startGuide,
+  doStep,
+  enterStep,
   guess,
   isDone,
   language,
-  leave,
-  lesson,
-  outcome,
-  reached,
-  speak,
+  leaveGuide,
+  currentStep,
+  answerChange,
+  furthestStep,
+  setLanguage,
   stepName,
 } from "../state/guide";
 
 export function Guide() {
   const text = GUIDES[language.value];
-  useEffect(leave, []);
+  useEffect(leaveGuide, []);
   return (
     <div class="page guide" lang={language.value}>
       <Languages />
       <h1>{text.title}</h1>
       <p class="lead">{text.intro}</p>
       <p class="actions">
-        <button type="button" class="main" onClick={begin}>
+        <button type="button" class="main" onClick={startGuide}>
           {text.start}
         </button>
-        {reached.value > 0 && (
-          <button type="button" onClick={() => enter(Math.min(reached.value, STEPS.length - 1))}>
+        {furthestStep.value > 0 && (
+          <button type="button" onClick={() => enterStep(Math.min(furthestStep.value, STEPS.length - 1))}>
             {text.resume}
           </button>
         )}
@@ -38,7 +38,7 @@ export function Guide() {
       <ol>
         {STEPS.map((name, i) => (
           <li key={name}>
-            <button type="button" class="plain" onClick={() => enter(i)}>
+            <button type="button" class="plain" onClick={() => enterStep(i)}>
               <strong>{text.steps[name].title}</strong>
             </button>
             <p>{text.steps[name].teach}</p>
@@ -53,7 +53,13 @@ function Languages() {
   return (
     <div class="segments" role="group" aria-label="Language">
       {(Object.keys(LANGUAGES) as Language[]).map((each) => (
-        <button key={each} type="button" lang={each} aria-pressed={language.value === each} onClick={() => speak(each)}>
+        <button
+          key={each}
+          type="button"
+          lang={each}
+          aria-pressed={language.value === each}
+          onClick={() => setLanguage(each)}
+        >
           {LANGUAGES[each]}
         </button>
       ))}
@@ -65,41 +71,41 @@ export function Coach() {
   const name = stepName.value;
   if (!name) return null;
   const text = GUIDES[language.value];
-  const said = text.steps[name];
-  const [at, last] = [lesson.value!, lesson.value === STEPS.length - 1];
+  const step = text.steps[name];
+  const [stepIndex, isLast] = [currentStep.value!, currentStep.value === STEPS.length - 1];
   return (
     <section class="coach" aria-label={text.title} lang={language.value}>
       <div class="coachtext">
-        <p class="kind">{text.step(at + 1, STEPS.length)}</p>
-        <h2>{said.title}</h2>
-        <p>{said.teach}</p>
+        <p class="kind">{text.step(stepIndex + 1, STEPS.length)}</p>
+        <h2>{step.title}</h2>
+        <p>{step.teach}</p>
       </div>
       <div class="coachtask" aria-live="polite">
-        {said.question && <Question key={name} question={said.question} choices={said.choices!} />}
+        {step.question && <Question key={name} question={step.question} choices={step.choices!} />}
         <p class={isDone.value ? "task done" : "task"}>
-          <b aria-hidden="true">{isDone.value ? "✓" : "▸"}</b> {said.task}
+          <b aria-hidden="true">{isDone.value ? "✓" : "▸"}</b> {step.task}
         </p>
-        {isDone.value && <p>{said.after}</p>}
-        {isDone.value && last && <p>{text.finished}</p>}
+        {isDone.value && <p>{step.after}</p>}
+        {isDone.value && isLast && <p>{text.finished}</p>}
       </div>
       <div class="coachbuttons">
         {!isDone.value && (
-          <button type="button" onClick={() => void doIt()}>
+          <button type="button" onClick={() => void doStep()}>
             {text.doIt}
           </button>
         )}
-        {!last && (
-          <button type="button" class={isDone.value ? "main" : ""} onClick={() => enter(at + 1)}>
+        {!isLast && (
+          <button type="button" class={isDone.value ? "main" : ""} onClick={() => enterStep(stepIndex + 1)}>
             {text.next}
           </button>
         )}
-        {at > 0 && (
-          <button type="button" onClick={() => enter(at - 1)}>
+        {stepIndex > 0 && (
+          <button type="button" onClick={() => enterStep(stepIndex - 1)}>
             {text.back}
           </button>
         )}
-        <button type="button" class="link" onClick={leave}>
-          {last && isDone.value ? text.done : text.leave}
+        <button type="button" class="link" onClick={leaveGuide}>
+          {isLast && isDone.value ? text.done : text.leave}
         </button>
       </div>
     </section>
@@ -108,7 +114,7 @@ export function Coach() {
 
 /** A guess before the measurement: what came of it is said in numbers. */
 function Question({ question, choices }: { question: string; choices: readonly string[] }) {
-  const top = outcome.value;
+  const top = answerChange.value;
   const change = top ? top.measured - top.before : 0;
   const right = !top ? null : Math.abs(change) < 0.01 ? 1 : change < 0 ? 0 : 2;
   return (

@@ -5,20 +5,20 @@ import { plural } from "../model/format";
 import { attempt } from "../state/app";
 import type { HarvestMade, Job } from "../types";
 
-export function Harvested() {
-  const [made, setMade] = useState<HarvestMade | null>(null);
-  useEffect(() => void attempt(api.jobs).then((found) => found && setMade(unused(found.jobs))), []);
-  if (!made) return null;
+export function HarvestNotice() {
+  const [harvest, setHarvest] = useState<HarvestMade | null>(null);
+  useEffect(() => void attempt(api.jobs).then((answer) => answer && setHarvest(unusedHarvest(answer.jobs))), []);
+  if (!harvest) return null;
   return (
     <p class="note" role="status">
-      The atlas harvested last, from {plural(made.positions, "position")}, is kept but not used: the kit's own was made
-      from more text.
+      The atlas harvested last, from {plural(harvest.positions, "position")}, is kept but not used: the kit's own was
+      made from more text.
     </p>
   );
 }
 
 /** What the last harvest made, if it is not used. Jobs come with the latest first. */
-export function unused(jobs: readonly Job[]): HarvestMade | null {
+export function unusedHarvest(jobs: readonly Job[]): HarvestMade | null {
   for (const { result } of jobs) if (result?.kind === "harvest") return result.used ? null : result;
   return null;
 }

@@ -1,6 +1,6 @@
 // What the marks mean and what the keys do, in one dialog.
 import { useEffect, useRef } from "preact/hooks";
-import { embedded, helping } from "../state/app";
+import { embedded, helpOpen } from "../state/app";
 
 const KEYS: [string, string][] = [
   ["/", "search"],
@@ -21,12 +21,12 @@ const KEYS: [string, string][] = [
 
 export function Help() {
   const box = useRef<HTMLDialogElement>(null);
-  const open = helping.value;
+  const open = helpOpen.value;
   useEffect(() => {
     if (open && !box.current?.open) box.current?.showModal();
   }, [open]);
   return (
-    <dialog ref={box} aria-labelledby="help-title" onClose={() => (helping.value = false)}>
+    <dialog ref={box} aria-labelledby="help-title" onClose={() => (helpOpen.value = false)}>
       <h2 id="help-title">Reading a graph</h2>
       <p>
         Each mark is something the model computed on this prompt. Tokens stand at the bottom, layers above them, outputs

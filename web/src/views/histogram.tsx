@@ -15,17 +15,17 @@ const [WIDE, HIGH] = [320, 64];
 
 export function Histogram({ counts, edges, mark, log = false, zero = false, label }: Props) {
   if (!counts.length) return null;
-  const most = Math.max(1, ...counts);
+  const max = Math.max(1, ...counts);
   const step = WIDE / counts.length;
   const place = mark === null || mark <= 0 ? null : markPlace(edges, mark, log);
   const middle = zero ? markPlace(edges, 0, false) : null;
   const ticks = [edges[0]!, edges[Math.floor(edges.length / 2)]!, edges.at(-1)!];
-  const said = `${label}: ${count(counts.reduce((sum, n) => sum + n, 0))} in all, from ${amount(ticks[0])} to ${amount(ticks[2])}${mark === null ? "" : `; here ${amount(mark)}`}`;
+  const description = `${label}: ${count(counts.reduce((sum, n) => sum + n, 0))} in all, from ${amount(ticks[0])} to ${amount(ticks[2])}${mark === null ? "" : `; here ${amount(mark)}`}`;
   return (
-    <div class="histogram" role="img" aria-label={said}>
+    <div class="histogram" role="img" aria-label={description}>
       <svg viewBox={`0 0 ${WIDE} ${HIGH}`} preserveAspectRatio="none" aria-hidden="true">
         {counts.map((n, i) => {
-          const high = n ? Math.max(1.5, (HIGH - 6) * Math.sqrt(n / most)) : 0;
+          const high = n ? Math.max(1.5, (HIGH - 6) * Math.sqrt(n / max)) : 0;
           return (
             <rect key={i} x={i * step + 0.5} y={HIGH - high} width={Math.max(0.5, step - 1)} height={high}>
               <title>{`${amount(edges[i])} to ${amount(edges[i + 1])}: ${count(n)}`}</title>

@@ -1,6 +1,6 @@
 // Earlier graphs: opened again, brought in from files, and removed once a person has said it twice.
 import { useEffect, useRef, useState } from "preact/hooks";
-import { ago, percent, plural, shown } from "../model/format";
+import { ago, percent, plural, visibleText } from "../model/format";
 import type { GraphEntry } from "../types";
 import { go } from "../state/route";
 import { graphId } from "../state/trace";
@@ -41,12 +41,12 @@ export function History() {
 }
 
 function Entry({ entry: each, close }: { entry: GraphEntry; close: () => void }) {
-  const [asking, setAsking] = useState(false);
-  if (asking) {
+  const [confirming, setConfirming] = useState(false);
+  if (confirming) {
     return (
       <li class="asking" role="group" aria-label={`Remove the graph of ${each.prompt}?`}>
         <span>Remove it, with its pins and groups?</span>
-        <button type="button" ref={focus} onClick={() => setAsking(false)}>
+        <button type="button" ref={focus} onClick={() => setConfirming(false)}>
           Keep
         </button>
         <button type="button" class="wrong" onClick={() => void removeGraph(each)}>
@@ -65,11 +65,11 @@ function Entry({ entry: each, close }: { entry: GraphEntry; close: () => void })
           go("trace", each.id);
         }}
       >
-        <span class="mono">{each.prompt || each.tokens.map(shown).join("")}</span>
+        <span class="mono">{each.prompt || each.tokens.map(visibleText).join("")}</span>
         <small>
           {each.top && (
             <>
-              → <b class="mono">{shown(each.top.label)}</b> {percent(each.top.probability)} ·{" "}
+              → <b class="mono">{visibleText(each.top.label)}</b> {percent(each.top.probability)} ·{" "}
             </>
           )}
           {plural(each.n_nodes, "node")} · {ago(each.date, Date.now())}
@@ -80,7 +80,7 @@ function Entry({ entry: each, close }: { entry: GraphEntry; close: () => void })
         type="button"
         class="drop"
         aria-label={`Remove the graph of ${each.prompt}`}
-        onClick={() => setAsking(true)}
+        onClick={() => setConfirming(true)}
       >
         ✕
       </button>

@@ -3,7 +3,7 @@ import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { CHANGED } from "../i18n/labels";
 import type { NameKind } from "../types";
 import { author, embedded, nameOf } from "../state/app";
-import { type Changed, labelling, wantCard, writeLabel } from "../state/cards";
+import { type LabelChange, labelling, requestCard, writeLabel } from "../state/cards";
 import { language } from "../state/guide";
 import { Kbd, KindMark } from "./widgets";
 
@@ -36,43 +36,43 @@ export function FeatureName({
 }
 
 function Editor({ feature, text }: { feature: string; text: string }) {
-  const line = useRef<HTMLInputElement>(null);
-  const [first] = useState(text); // a name that changes meanwhile never takes the place of what is being written
-  const [told, setTold] = useState<Changed | null>(null);
-  const sending = useRef(false);
+  const input = useRef<HTMLInputElement>(null);
+  const [initialText] = useState(text); // a name that changes meanwhile never takes the place of what is being written
+  const [change, setChange] = useState<LabelChange | null>(null);
+  const saving = useRef(false);
   useLayoutEffect(() => {
-    wantCard(feature);
-    line.current?.focus();
-    line.current?.select();
+    requestCard(feature);
+    input.current?.focus();
+    input.current?.select();
   }, []);
-  const keep = async (event: Event) => {
+  const save = async (event: Event) => {
     event.preventDefault();
-    const said = line.current?.value.trim();
-    if (!said) labelling.value = null;
-    if (!said || sending.current) return;
-    sending.current = true;
-    setTold(await writeLabel(feature, said, told));
-    sending.current = false;
+    const entered = input.current?.value.trim();
+    if (!entered) labelling.value = null;
+    if (!entered || saving.current) return;
+    saving.current = true;
+    setChange(await writeLabel(feature, entered, change));
+    saving.current = false;
   };
-  const leave = (event: KeyboardEvent) => {
+  const cancelOnEscape = (event: KeyboardEvent) => {
     if (event.key !== "Escape") return;
     event.stopPropagation();
     labelling.value = null;
   };
   return (
-    <form class="labeleditor" onSubmit={(event) => void keep(event)} onKeyDown={leave}>
+    <form class="labeleditor" onSubmit={(event) => void save(event)} onKeyDown={cancelOnEscape}>
       <input
-        ref={line}
+        ref={input}
         type="text"
-        defaultValue={first}
+        defaultValue={initialText}
         maxLength={2000}
         aria-label={`Label of ${feature}`}
         placeholder="What makes it fire?"
         autocomplete="off"
       />
-      {told && (
+      {change && (
         <p class="wrong" role="alert" lang={language.value}>
-          {told.newest ? CHANGED[language.value].now(told.newest.text) : CHANGED[language.value].withdrawn}
+          {change.newest ? CHANGED[language.value].now(change.newest.text) : CHANGED[language.value].withdrawn}
         </p>
       )}
       <div>

@@ -7,7 +7,7 @@ import { labelling, withdrawLabel } from "../state/cards";
 import { Heading, KindMark } from "./widgets";
 
 export function Labels({ view }: { view: FeatureView }) {
-  const [now, before] = [view.labels.filter((each) => each.current), view.labels.filter((each) => !each.current)];
+  const [current, earlier] = [view.labels.filter((each) => each.current), view.labels.filter((each) => !each.current)];
   return (
     <>
       <Heading
@@ -21,18 +21,18 @@ export function Labels({ view }: { view: FeatureView }) {
       >
         Labels
       </Heading>
-      {!now.length && <p class="note">Nobody has labelled it yet.</p>}
+      {!current.length && <p class="note">Nobody has labelled it yet.</p>}
       <ul class="labels">
-        {now.map((each) => (
-          <OneLabel key={each.id} label={each} />
+        {current.map((each) => (
+          <LabelItem key={each.id} label={each} />
         ))}
       </ul>
-      {before.length > 0 && (
-        <details open={before.some((each) => each.replaced)}>
-          <summary>Earlier labels ({before.length})</summary>
+      {earlier.length > 0 && (
+        <details open={earlier.some((each) => each.replaced)}>
+          <summary>Earlier labels ({earlier.length})</summary>
           <ul class="labels past">
-            {before.map((each) => (
-              <OneLabel key={each.id} label={each} />
+            {earlier.map((each) => (
+              <LabelItem key={each.id} label={each} />
             ))}
           </ul>
         </details>
@@ -41,7 +41,7 @@ export function Labels({ view }: { view: FeatureView }) {
   );
 }
 
-function OneLabel({ label }: { label: LabelView }) {
+function LabelItem({ label }: { label: LabelView }) {
   return (
     <li>
       <p>

@@ -3,26 +3,26 @@
 import { type Signal, useComputed, useSignal, useSignalEffect } from "@preact/signals";
 import { useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { measure, palette } from "../draw/palette";
-import { MANY, Stage } from "../draw/stage";
-import type { Look } from "../draw/canvas_marks";
-import { byMark } from "../model/label_groups";
+import { MANY_MARKS, Stage } from "../draw/stage";
+import type { Colouring } from "../draw/canvas_marks";
+import { groupByMark } from "../model/label_groups";
 import { Grid } from "../model/grid";
-import { type Layout, layOut, loudness, quietRuns } from "../model/layout";
-import { light, signs } from "../model/highlight";
+import { type Layout, layOut, influenceByToken, quietRuns } from "../model/layout";
+import { highlight, linkSigns } from "../model/highlight";
 import type { Mark, Scene } from "../model/scene";
-import { shown } from "../model/format";
+import { visibleText } from "../model/format";
 import { dark } from "../state/app";
 import {
   arrangement,
   chosen,
   colour,
   folding,
-  found,
+  matches,
   graph,
   hovered,
   labelGroups,
   labelsShown,
-  opened,
+  openedFolds,
   path,
   primaryMark,
   query,
@@ -31,14 +31,14 @@ import {
 } from "../state/trace";
 import { MarkList, Marks } from "./svg_marks";
 import { Axis, Chips } from "./axes";
-import { dragged, usePointer } from "./pointer";
-import { Tip } from "./tooltip";
+import { dragSteps, usePointer } from "./pointer";
+import { Tooltip } from "./tooltip";
 
 const AXIS = 48;
 const CHIPS = 44;
 
 /** Where things are, shared with the keyboard. */
-export const laid: { layout: Layout | null; grid: Grid | null; reveal: (mark: Mark) => void } = {
+export const placement: { layout: Layout | null; grid: Grid | null; reveal: (mark: Mark) => void } = {
   layout: null,
   grid: null,
   reveal: () => undefined,
@@ -54,23 +54,23 @@ export function LinkGraph() {
   const lit = useRef<HTMLCanvasElement>(null);
   const stage = useRef<Stage | null>(null);
   const size = useSignal({ width: 0, height: 0 });
-  const layout = useComputed(() => place(scene.value, size.value));
-  usePointer(plot, scroller, () => laid.grid, layout);
+  const layout = useComputed(() => layOutScene(scene.value, size.value));
+  usePointer(plot, scroller, () => placement.grid, layout);
   useLayoutEffect(() => {
     stage.current = new Stage(base.current!, lit.current!);
   }, []);
-  useRoom(scroller, size);
+  useSize(scroller, size);
   useDrawing(stage, plot, layout);
 
-  const wanted = hovered.value ?? chosen.value.at(-1);
-  const active = wanted && scene.value?.byKey.has(wanted) ? wanted : null;
-  const where = layout.value;
+  const activeKey = hovered.value ?? chosen.value.at(-1);
+  const active = activeKey && scene.value?.byKey.has(activeKey) ? activeKey : null;
+  const currentLayout = layout.value;
   const view = graph.value?.view;
   if (!view) return <section class="scroller" ref={scroller} aria-label="Attribution graph" />;
   return (
     <section class="scroller" ref={scroller} aria-label="Attribution graph">
       <div class="stage">
-        <Axis layout={where} layers={view.n_layers} />
+        <Axis layout={currentLayout} layers={view.n_layers} />
         <div
           class="plot"
           id="plot"
@@ -80,122 +80,125 @@ export function LinkGraph() {
           aria-multiselectable="true"
           aria-label="Nodes of the graph: arrows move, Enter selects"
           aria-activedescendant={active ? `node-${active}` : undefined}
-          style={{ width: `${where?.width ?? 0}px`, height: `${where?.height ?? 0}px` }}
+          style={{ width: `${currentLayout?.width ?? 0}px`, height: `${currentLayout?.height ?? 0}px` }}
         >
           <canvas class="base" ref={base} aria-hidden="true" />
           <MarksOrList layout={layout} />
           <canvas class="over" ref={lit} aria-hidden="true" />
         </div>
         <div class="corner" aria-hidden="true" />
-        <Chips layout={where} view={view} />
+        <Chips layout={currentLayout} view={view} />
       </div>
-      <Tip plot={plot} layout={layout} />
+      <Tooltip plot={plot} layout={layout} />
     </section>
   );
 }
 
 /** Measures the room there is, and shows what matters first: what is chosen, else the outputs. */
-function useRoom(scroller: Ref<HTMLElement>, size: Size): void {
+function useSize(scroller: Ref<HTMLElement>, size: Size): void {
   useLayoutEffect(() => {
     const box = scroller.current!;
-    const fit = () => {
+    const measureBox = () => {
       const [width, height] = [box.clientWidth - AXIS, box.clientHeight - CHIPS - 1];
       if (width !== size.peek().width || height !== size.peek().height) size.value = { width, height };
     };
-    const watch = new ResizeObserver(fit);
+    const watch = new ResizeObserver(measureBox);
     watch.observe(box);
-    fit();
-    laid.reveal = (mark) => reveal(box, mark);
+    measureBox();
+    placement.reveal = (mark) => reveal(box, mark);
     return () => watch.disconnect();
   }, []);
-  const opening = graph.value?.view.id ?? null;
+  const openedId = graph.value?.view.id ?? null;
   useEffect(() => {
     const box = scroller.current;
-    if (opening === null || !box) return;
+    if (openedId === null || !box) return;
     const mark = primaryMark.peek();
     if (mark) reveal(box, mark);
     else box.scrollTo(box.scrollWidth, 0); // outputs mostly stand at the last token
-  }, [opening, size.value.width > 0, folding.value]);
+  }, [openedId, size.value.width > 0, folding.value]);
 }
 
 /** Draws the graph when it changes, and what is lit when that does. */
 function useDrawing(stage: Ref<Stage>, plot: Ref<HTMLElement>, layout: Signal<Layout | null>): void {
   useSignalEffect(() => {
-    const [where, what] = [layout.value, scene.value];
+    const [currentLayout, currentScene] = [layout.value, scene.value];
     const view = graph.value?.view;
     const colours = palette(dark.value);
-    const look = lookOf(what);
-    if (!where || !what || !view || !stage.current) return;
-    stage.current.drawBase(what, where, colours, look, view.first_position);
+    const colouring = colouringOf(currentScene);
+    if (!currentLayout || !currentScene || !view || !stage.current) return;
+    stage.current.drawBase(currentScene, currentLayout, colours, colouring, view.first_position);
     Object.assign(document.documentElement.dataset, {
-      links: String(what.links.length),
+      links: String(currentScene.links.length),
       took: stage.current.took.toFixed(0),
     });
   });
   useSignalEffect(() => {
-    const [where, what] = [layout.value, scene.value];
-    void dragged.value; // draws again at every step of a drag, where marks move and no other signal changes
-    if (!where || !what || !stage.current) return;
-    const wanted = {
+    const [currentLayout, currentScene] = [layout.value, scene.value];
+    void dragSteps.value; // draws again at every step of a drag, where marks move and no other signal changes
+    if (!currentLayout || !currentScene || !stage.current) return;
+    const selection = {
       hovered: hovered.value,
       chosen: chosen.value,
       path: path.value,
-      found: query.value ? found.value.map((node) => node.id) : null,
+      matches: query.value ? matches.value.map((node) => node.id) : null,
     };
-    const now = light(what, wanted);
-    const look = lookOf(what);
-    stage.current.drawLit(where, palette(dark.value), look, { ...now, chosen: new Set(chosen.value) });
-    plot.current?.classList.toggle("lit", now.marks.size > 0);
+    const highlighted = highlight(currentScene, selection);
+    const colouring = colouringOf(currentScene);
+    stage.current.drawLit(currentLayout, palette(dark.value), colouring, {
+      ...highlighted,
+      chosen: new Set(chosen.value),
+    });
+    plot.current?.classList.toggle("lit", highlighted.marks.size > 0);
   });
 }
 
 function MarksOrList({ layout }: { layout: Signal<Layout | null> }) {
-  const [where, what] = [layout.value, scene.value];
+  const [currentLayout, currentScene] = [layout.value, scene.value];
   const isDark = dark.value;
-  const how = colour.value;
+  const colourMode = colour.value;
   const selected = chosen.value.join(" ");
-  const look = useMemo(() => lookOf(what), [what, how, primaryMark.value]);
-  const many = (what?.marks.length ?? 0) > MANY;
+  const colouring = useMemo(() => colouringOf(currentScene), [currentScene, colourMode, primaryMark.value]);
+  const isLarge = (currentScene?.marks.length ?? 0) > MANY_MARKS;
   return useMemo(
     () => {
-      if (!where || !what) return null;
-      return many ? (
-        <MarkList scene={what} />
+      if (!currentLayout || !currentScene) return null;
+      return isLarge ? (
+        <MarkList scene={currentScene} />
       ) : (
-        <Marks scene={what} layout={where} colours={palette(isDark)} look={look} />
+        <Marks scene={currentScene} layout={currentLayout} colours={palette(isDark)} colouring={colouring} />
       );
     },
-    many ? [what, selected] : [where, what, isDark, look, selected],
+    isLarge ? [currentScene, selected] : [currentLayout, currentScene, isDark, colouring, selected],
   );
 }
 
-function lookOf(what: Scene | null): Look {
-  const groups = byMark(labelGroups.value);
-  return { colour: colour.value, sign: signOf(what), family: (mark) => groups.get(mark) };
+function colouringOf(currentScene: Scene | null): Colouring {
+  const groups = groupByMark(labelGroups.value);
+  return { colour: colour.value, sign: signOf(currentScene), labelGroup: (mark) => groups.get(mark) };
 }
 
-function signOf(what: Scene | null): (mark: Mark) => number {
-  if (!what || colour.value !== "sign") return () => 0;
-  const known = signs(what, primaryMark.value);
-  return (mark) => known.get(mark) ?? 0;
+function signOf(currentScene: Scene | null): (mark: Mark) => number {
+  if (!currentScene || colour.value !== "sign") return () => 0;
+  const signsByMark = linkSigns(currentScene, primaryMark.value);
+  return (mark) => signsByMark.get(mark) ?? 0;
 }
 
-function place(what: Scene | null, size: { width: number; height: number }): Layout | null {
+function layOutScene(currentScene: Scene | null, size: { width: number; height: number }): Layout | null {
   const view = graph.value?.view;
-  if (!what || !view || size.width <= 0) return null;
-  const quiet = folding.value ? quietRuns(loudness(what, view.tokens.length)) : [];
-  const layout = layOut(what, view.tokens.length, view.n_layers, {
+  if (!currentScene || !view || size.width <= 0) return null;
+  const quiet = folding.value ? quietRuns(influenceByToken(currentScene, view.tokens.length)) : [];
+  const layout = layOut(currentScene, view.tokens.length, view.n_layers, {
     ...size,
     zoom: zoom.value,
     labels: labelsShown.value,
-    folds: quiet.filter(([from]) => !opened.value.has(from)),
+    folds: quiet.filter(([from]) => !openedFolds.value.has(from)),
     measure,
     moved: arrangement.value.positions,
-    token: (position) => shown(view.tokens[position] ?? ""),
+    token: (position) => visibleText(view.tokens[position] ?? ""),
     strongest: graph.value!.strongest,
   });
-  laid.layout = layout;
-  laid.grid = new Grid(what.marks);
+  placement.layout = layout;
+  placement.grid = new Grid(currentScene.marks);
   return layout;
 }
 

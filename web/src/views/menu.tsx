@@ -7,26 +7,26 @@ export function Menu({ name, children }: { name: string; children: (close: () =>
   const box = useRef<HTMLDivElement>(null);
   useEffect(() => {
     if (!open) return;
-    const away = (event: Event) => !box.current?.contains(event.target as globalThis.Node) && setOpen(false);
-    const leave = (event: KeyboardEvent) => {
+    const closeOutside = (event: Event) => !box.current?.contains(event.target as globalThis.Node) && setOpen(false);
+    const closeOnEscape = (event: KeyboardEvent) => {
       if (event.key !== "Escape") return;
       event.preventDefault();
       setOpen(false);
       box.current?.querySelector("button")?.focus();
     };
-    document.addEventListener("pointerdown", away);
-    document.addEventListener("keydown", leave, { capture: true }); // also when what had the focus is gone
+    document.addEventListener("pointerdown", closeOutside);
+    document.addEventListener("keydown", closeOnEscape, { capture: true }); // also when what had the focus is gone
     return () => {
-      document.removeEventListener("pointerdown", away);
-      document.removeEventListener("keydown", leave, { capture: true });
+      document.removeEventListener("pointerdown", closeOutside);
+      document.removeEventListener("keydown", closeOnEscape, { capture: true });
     };
   }, [open]);
   const onKey = (event: KeyboardEvent) => {
-    const inside = [...(box.current?.querySelectorAll<HTMLElement>("ul button, ul a") ?? [])];
-    const next = open ? stepIn(event.key, inside.indexOf(document.activeElement as HTMLElement), inside.length) : null;
+    const items = [...(box.current?.querySelectorAll<HTMLElement>("ul button, ul a") ?? [])];
+    const next = open ? nextIndex(event.key, items.indexOf(document.activeElement as HTMLElement), items.length) : null;
     if (next !== null) {
       event.preventDefault();
-      inside[next]?.focus();
+      items[next]?.focus();
     } else if (event.key === "ArrowDown" && !open) {
       event.preventDefault();
       setOpen(true);
@@ -43,9 +43,9 @@ export function Menu({ name, children }: { name: string; children: (close: () =>
 }
 
 /** Where a key leads in a list of so many, from place `at` (-1 is the button above it); null for other keys. */
-export function stepIn(key: string, at: number, many: number): number | null {
-  if (key === "ArrowDown") return Math.min(many - 1, at + 1);
-  if (key === "ArrowUp") return Math.max(0, at - 1);
+export function nextIndex(key: string, index: number, length: number): number | null {
+  if (key === "ArrowDown") return Math.min(length - 1, index + 1);
+  if (key === "ArrowUp") return Math.max(0, index - 1);
   if (key === "Home") return 0;
-  return key === "End" ? many - 1 : null;
+  return key === "End" ? length - 1 : null;
 }

@@ -1,15 +1,15 @@
 // In place of a card: that it is being read, or why there is none.
 import { embedded } from "../state/app";
-import { refused, wantAgain } from "../state/cards";
+import { cardErrors, retryCard } from "../state/cards";
 
 export function NoCard({ feature }: { feature: string }) {
-  const why = refused.value.get(feature);
+  const why = cardErrors.value.get(feature);
   if (embedded) return <p class="note">This file carries no card of this feature.</p>;
   if (!why) return <p class="note">Reading the card…</p>;
   return (
     <p class="wrong" role="alert">
       {why}.{" "}
-      <button type="button" class="link" onClick={() => wantAgain(feature)}>
+      <button type="button" class="link" onClick={() => retryCard(feature)}>
         Try again
       </button>
     </p>

@@ -5,7 +5,7 @@ import { type Node, featureOf, rank } from "../model/graph";
 import { amount, percent, plural, signed } from "../model/format";
 import type { NodeLink } from "../types";
 import { embedded, notify } from "../state/app";
-import { cards, labelling, wantCard } from "../state/cards";
+import { cards, labelling, requestCard } from "../state/cards";
 import { NoCard } from "./missing_card";
 import { go } from "../state/route";
 import {
@@ -16,7 +16,7 @@ import {
   graph,
   groupChosen,
   nodeName,
-  ours,
+  cardsAvailable,
   pinChosen,
   tab,
 } from "../state/trace";
@@ -38,8 +38,8 @@ const OFFSETS: Record<string, string> = {
 export function NodePanel({ node }: { node: Node }) {
   const view = graph.value!.view;
   const feature = featureOf(node.id);
-  const within = groupOf(arrangement.value, node.id);
-  const several = chosen.value.length;
+  const nodeGroup = groupOf(arrangement.value, node.id);
+  const chosenCount = chosen.value.length;
   return (
     <>
       <p class="kind">
@@ -48,30 +48,31 @@ export function NodePanel({ node }: { node: Node }) {
         </span>
         <Close />
       </p>
-      {feature && ours.value ? (
+      {feature && cardsAvailable.value ? (
         <FeatureName feature={feature} label={node.label ?? ""} kind={node.label_kind ?? ""} />
       ) : (
         <h2>{node.kind === "token" ? <TokenText text={view.tokens[node.position] ?? ""} /> : nodeName(node).text}</h2>
       )}
       <p class="kind">
         <code>{node.id}</code>
-        {within && (
+        {nodeGroup && (
           <span>
             in{" "}
-            <button type="button" class="link" onClick={() => choose(within.id)}>
-              {within.name}
+            <button type="button" class="link" onClick={() => choose(nodeGroup.id)}>
+              {nodeGroup.name}
             </button>
           </span>
         )}
       </p>
-      {several > 1 && (
+      {chosenCount > 1 && (
         <p class="note">
-          {plural(several, "mark")} are chosen, this one last: <kbd>g</kbd> groups and <kbd>e</kbd> edits all of them.
+          {plural(chosenCount, "mark")} are chosen, this one last: <kbd>g</kbd> groups and <kbd>e</kbd> edits all of
+          them.
         </p>
       )}
       {(node.kind === "feature" || node.kind === "error") && <Actions node={node} />}
-      {feature && ours.value && <Tabs />}
-      {feature && ours.value && tab.value === "card" ? (
+      {feature && cardsAvailable.value && <Tabs />}
+      {feature && cardsAvailable.value && tab.value === "card" ? (
         <NodeCard feature={feature} node={node} />
       ) : (
         <Links node={node} />
@@ -119,7 +120,7 @@ function Actions({ node }: { node: Node }) {
       <button type="button" aria-pressed={pinned} onClick={pinChosen}>
         {pinned ? "Pinned" : "Pin"} <kbd>p</kbd>
       </button>
-      <button type="button" onClick={() => groupWith()}>
+      <button type="button" onClick={() => groupWithHint()}>
         Group <kbd>g</kbd>
       </button>
       {feature && !embedded && (
@@ -127,7 +128,7 @@ function Actions({ node }: { node: Node }) {
           Edit <kbd>e</kbd>
         </button>
       )}
-      {feature && ours.value && (
+      {feature && cardsAvailable.value && (
         <button type="button" onClick={() => go("feature", feature, { at: amountOf(node), from: "trace" })}>
           Open
         </button>
@@ -136,7 +137,7 @@ function Actions({ node }: { node: Node }) {
   );
 }
 
-function groupWith(): void {
+function groupWithHint(): void {
   if (chosen.peek().length < 2) notify("Shift-click more nodes to group them together; a group of one is fine, too.");
   groupChosen();
 }
@@ -146,27 +147,27 @@ function amountOf(node: Node): string {
 }
 
 function NodeCard({ feature, node }: { feature: string; node: Node }) {
-  wantCard(feature);
-  const found = cards.value.get(feature);
-  if (!found) return <NoCard feature={feature} />;
-  return <Card view={found} activation={node.activation ?? null} narrow />;
+  requestCard(feature);
+  const view = cards.value.get(feature);
+  if (!view) return <NoCard feature={feature} />;
+  return <Card view={view} activation={node.activation ?? null} narrow />;
 }
 
 function Links({ node }: { node: Node }) {
-  const known = detail.value?.node.id === node.id ? detail.value : null;
-  const inputs = known ? known.inputs : node.inputs.map((edge) => asLink(edge.from, edge.weight, edge.share));
-  const outputs = known ? known.outputs : node.outputs.map((edge) => asLink(edge.to, edge.weight, edge.share));
+  const loaded = detail.value?.node.id === node.id ? detail.value : null;
+  const inputs = loaded ? loaded.inputs : node.inputs.map((edge) => asLink(edge.from, edge.weight, edge.share));
+  const outputs = loaded ? loaded.outputs : node.outputs.map((edge) => asLink(edge.to, edge.weight, edge.share));
   const reads = node.kind === "feature" || node.kind === "target";
   return (
     <>
       <Facts facts={factsOf(node)} />
-      {reads && <MadeOf node={node} />}
+      {reads && <ValueParts node={node} />}
       {reads && (
         <Side
           title="Inputs"
           note="weight · share of input"
           links={inputs}
-          all={known?.n_inputs}
+          all={loaded?.n_inputs}
           empty="No edge into it is known here."
         />
       )}
@@ -175,19 +176,19 @@ function Links({ node }: { node: Node }) {
           title="Outputs"
           note="weight · share of their input"
           links={outputs}
-          all={known?.n_outputs}
+          all={loaded?.n_outputs}
           empty="No edge out of it is known here."
         />
       )}
-      {known && (
+      {loaded && (
         <Paths
-          paths={known.paths}
+          paths={loaded.paths}
           title="Strongest paths through it"
           few={4}
           empty="No path from a token to an output runs through it here."
         />
       )}
-      {known && reads && <LeftOut />}
+      {loaded && reads && <HiddenFlow />}
     </>
   );
 }
@@ -217,7 +218,7 @@ function Side({
   all: number | undefined;
   empty: string;
 }) {
-  const most = Math.max(1e-12, ...links.map((link) => Math.abs(link.weight)));
+  const max = Math.max(1e-12, ...links.map((link) => Math.abs(link.weight)));
   const plus = links.filter((link) => link.weight > 0).length;
   return (
     <>
@@ -234,7 +235,7 @@ function Side({
             id={link.id}
             {...linkName(link.id, link.label, link.label_kind)}
             weight={link.weight}
-            most={most}
+            max={max}
             share={link.share}
             shown={link.shown}
           />
@@ -272,13 +273,13 @@ function factsOf(node: Node): [string, string, string?][] {
 }
 
 /** The identity: edges shown + edges pruned + offsets = the value. */
-function MadeOf({ node }: { node: Node }) {
-  const known = Math.max(0, 1 - node.error - node.lost);
+function ValueParts({ node }: { node: Node }) {
+  const featureShare = Math.max(0, 1 - node.error - node.lost);
   const sum = node.inputs.reduce((total, edge) => total + edge.weight, 0);
   const offsets = node.offsets.reduce((total, value) => total + value, 0);
-  const rest = (node.value ?? 0) - sum - offsets;
+  const prunedSum = (node.value ?? 0) - sum - offsets;
   const names = graph.value!.view.offset_names;
-  const beside = node.offsets
+  const offsetRows = node.offsets
     .map((value, i) => [OFFSETS[names[i] ?? ""] ?? names[i] ?? "", value] as const)
     .filter(([, value]) => value !== 0);
   return (
@@ -287,15 +288,15 @@ function MadeOf({ node }: { node: Node }) {
       <div
         class="stack"
         role="img"
-        aria-label={`${percent(known)} features and tokens, ${percent(node.error)} errors, ${percent(node.lost)} pruned`}
+        aria-label={`${percent(featureShare)} features and tokens, ${percent(node.error)} errors, ${percent(node.lost)} pruned`}
       >
-        <i class="known" style={{ width: `${100 * known}%` }} />
+        <i class="known" style={{ width: `${100 * featureShare}%` }} />
         <i class="missed" style={{ width: `${100 * node.error}%` }} />
         <i class="lost" style={{ width: `${100 * node.lost}%` }} />
       </div>
       <p class="split">
         <span>
-          features and tokens <b>{percent(known)}</b>
+          features and tokens <b>{percent(featureShare)}</b>
         </span>
         <span>
           errors <b>{percent(node.error)}</b>
@@ -308,12 +309,12 @@ function MadeOf({ node }: { node: Node }) {
         <span>
           edges shown <b>{signed(sum)}</b>
         </span>
-        {Math.abs(rest) > 1e-3 * Math.abs(node.value ?? 1) && (
+        {Math.abs(prunedSum) > 1e-3 * Math.abs(node.value ?? 1) && (
           <span>
-            edges pruned <b>{signed(rest)}</b>
+            edges pruned <b>{signed(prunedSum)}</b>
           </span>
         )}
-        {beside.map(([name, value]) => (
+        {offsetRows.map(([name, value]) => (
           <span key={name}>
             {name} <b>{signed(value)}</b>
           </span>
@@ -326,9 +327,9 @@ function MadeOf({ node }: { node: Node }) {
   );
 }
 
-function LeftOut() {
+function HiddenFlow() {
   const links = detail.value!.left_out.filter((link) => link.through !== 0);
-  const most = Math.max(1e-12, ...links.map((link) => Math.max(Math.abs(link.through), Math.abs(link.direct))));
+  const max = Math.max(1e-12, ...links.map((link) => Math.max(Math.abs(link.through), Math.abs(link.direct))));
   return (
     <>
       <Heading note="direct · through nodes not shown">What flows through what is left out</Heading>
@@ -341,7 +342,7 @@ function LeftOut() {
               name={name}
               place={`${place} · direct ${signed(link.direct)}`}
               weight={link.through}
-              most={most}
+              max={max}
               share={NaN}
               shown={graph.value!.byId.has(link.id)}
             />
@@ -355,6 +356,6 @@ function LeftOut() {
 export function labelChosen(): void {
   const node = chosen.peek().at(-1);
   const feature = node ? featureOf(node) : null;
-  if (feature && !embedded && ours.peek()) labelling.value = feature;
+  if (feature && !embedded && cardsAvailable.peek()) labelling.value = feature;
   else notify("Choose a feature to label it.");
 }

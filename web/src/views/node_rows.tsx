@@ -1,7 +1,7 @@
 // Rows of the panel that stand for a node: pointing at one previews it in the graph, a click chooses it.
 import { type Node, featureOf } from "../model/graph";
-import { percent, shown, signed } from "../model/format";
-import { bring, chooseNode, graph, hovered, nodeName, query, scene } from "../state/trace";
+import { percent, visibleText, signed } from "../model/format";
+import { pinAndChoose, chooseNode, graph, hovered, nodeName, query, scene } from "../state/trace";
 import { embedded, nameOf } from "../state/app";
 import type { NameKind } from "../types";
 import { Bar, PlainBar, TokenText } from "./widgets";
@@ -14,7 +14,11 @@ export function preview(id: string) {
 export function NodeRow({ node }: { node: Node }) {
   const view = graph.value!;
   const word =
-    node.kind === "token" ? "token" : node.kind === "target" ? "output" : shown(view.view.tokens[node.position] ?? "");
+    node.kind === "token"
+      ? "token"
+      : node.kind === "target"
+        ? "output"
+        : visibleText(view.view.tokens[node.position] ?? "");
   return (
     <button type="button" class="row" onClick={() => chooseNode(node.id)} {...preview(node.id)}>
       <PlainBar share={node.influence / view.strongest} />
@@ -30,13 +34,13 @@ export function NodeRow({ node }: { node: Node }) {
 
 /** A node that the thresholds cut. */
 export function HiddenRow({ node }: { node: Node }) {
-  const word = shown(graph.value!.view.tokens[node.position] ?? "");
+  const word = visibleText(graph.value!.view.tokens[node.position] ?? "");
   return (
     <button
       type="button"
       class="row away"
       title={`${node.id}, not shown at these thresholds; a click pins it, so that it is`}
-      onClick={() => ((query.value = ""), bring(node.id))}
+      onClick={() => ((query.value = ""), pinAndChoose(node.id))}
     >
       <PlainBar share={node.influence / graph.value!.strongest} />
       <span class="what">
@@ -53,15 +57,15 @@ interface LinkProps {
   name: string;
   place: string;
   weight: number;
-  most: number;
+  max: number;
   share: number;
   shown: boolean;
 }
 
-export function LinkRow({ id, name, place, weight, most, share, shown: visible }: LinkProps) {
-  const inside = (
+export function LinkRow({ id, name, place, weight, max, share, shown: visible }: LinkProps) {
+  const content = (
     <>
-      <Bar share={weight / most} />
+      <Bar share={weight / max} />
       <span class="what" title={`${id} ${name}`}>
         {name} <em>{place}</em>
       </span>
@@ -73,7 +77,7 @@ export function LinkRow({ id, name, place, weight, most, share, shown: visible }
     if (embedded)
       return (
         <div class="row away" title="Not in this file">
-          {inside}
+          {content}
         </div>
       );
     return (
@@ -81,15 +85,15 @@ export function LinkRow({ id, name, place, weight, most, share, shown: visible }
         type="button"
         class="row away"
         title="Not shown at these thresholds; a click pins it, so that it is"
-        onClick={() => bring(id)}
+        onClick={() => pinAndChoose(id)}
       >
-        {inside}
+        {content}
       </button>
     );
   }
   return (
     <button type="button" class="row" onClick={() => chooseNode(id)} {...preview(id)}>
-      {inside}
+      {content}
     </button>
   );
 }
@@ -99,7 +103,7 @@ export function linkName(id: string, label: string, kind: NameKind): { name: str
   const node = graph.value?.byId.get(id);
   const tokens = graph.value?.view.tokens ?? [];
   const position = Number(id.slice(id.indexOf("@") + 1));
-  const word = shown(tokens[position] ?? "");
+  const word = visibleText(tokens[position] ?? "");
   if (node)
     return {
       name: nodeName(node).text,

@@ -1,22 +1,22 @@
 // The panel beside the graph: the whole graph when nothing is chosen, what a search found, a group, or one node.
 import { embedded } from "../state/app";
 import { type Node, featureOf } from "../model/graph";
-import { percent, plural, shown } from "../model/format";
+import { percent, plural, visibleText } from "../model/format";
 import type { PathView } from "../types";
 import {
   arrangement,
-  bring,
+  pinAndChoose,
   choose,
   chooseAll,
   chooseNode,
   chooseNodes,
   choosePath,
   colour,
-  found,
-  foundBelow,
+  matches,
+  hiddenMatches,
   graph,
   labelGroups,
-  lookingDeeper,
+  searchingHidden,
   nodeName,
   path,
   primary,
@@ -25,7 +25,7 @@ import {
   query,
   renameGroup,
   suggestGroups,
-  ungroupOne,
+  ungroupById,
 } from "../state/trace";
 import { editChosen } from "../state/edit";
 import { Few, Heading, PlainBar, TokenText } from "./widgets";
@@ -35,41 +35,41 @@ import { HiddenRow, LinkRow, NodeRow, preview } from "./node_rows";
 export function Panel() {
   const view = graph.value;
   if (!view) return <aside class="panel" aria-label="Details" />;
-  let inside;
-  if (query.value) inside = <Results />;
-  else if (primaryMark.value?.group) inside = <GroupPanel />;
-  else if (primaryNode.value) inside = <NodePanel key={primaryNode.value.id} node={primaryNode.value} />;
-  else if (primary.value) inside = <NotShown id={primary.value} />;
-  else inside = <WholeGraph />;
+  let content;
+  if (query.value) content = <Results />;
+  else if (primaryMark.value?.group) content = <GroupPanel />;
+  else if (primaryNode.value) content = <NodePanel key={primaryNode.value.id} node={primaryNode.value} />;
+  else if (primary.value) content = <NotShown id={primary.value} />;
+  else content = <WholeGraph />;
   return (
     <aside class="panel" id="panel" aria-label="Details" tabIndex={-1}>
-      {inside}
+      {content}
     </aside>
   );
 }
 
 function Results() {
-  const nodes = found.value;
-  const below = foundBelow.value;
+  const nodes = matches.value;
+  const hidden = hiddenMatches.value;
   return (
     <>
       <h2>
         {plural(nodes.length, "node matches", "nodes match")}
-        {below.length > 0 && `, ${below.length} more below the thresholds`}
+        {hidden.length > 0 && `, ${hidden.length} more below the thresholds`}
       </h2>
       <Heading note="Enter takes the first">Shown, by influence</Heading>
       <Few items={nodes} few={24} empty="Nothing shown has this label, token, layer or id.">
         {(node) => <NodeRow node={node} />}
       </Few>
-      {lookingDeeper.value && (
+      {searchingHidden.value && (
         <p class="note" role="status">
           Looking below the thresholds…
         </p>
       )}
-      {below.length > 0 && (
+      {hidden.length > 0 && (
         <>
           <Heading note="a click pins it">Below the thresholds, hidden</Heading>
-          <Few items={below} few={24}>
+          <Few items={hidden} few={24}>
             {(node) => <HiddenRow node={node} />}
           </Few>
         </>
@@ -93,7 +93,7 @@ function NotShown({ id }: { id: string }) {
       </p>
       {!embedded && (
         <p class="actions">
-          <button type="button" onClick={() => bring(id)}>
+          <button type="button" onClick={() => pinAndChoose(id)}>
             Pin it <kbd>p</kbd>
           </button>
         </p>
@@ -295,7 +295,7 @@ function GroupPanel() {
   const group = mark.group!;
   const links = [...mark.links].sort((a, b) => Math.abs(b.weight) - Math.abs(a.weight));
   const [inputs, outputs] = [links.filter((link) => link.to === mark), links.filter((link) => link.from === mark)];
-  const most = Math.max(1e-12, ...links.map((link) => Math.abs(link.weight)));
+  const max = Math.max(1e-12, ...links.map((link) => Math.abs(link.weight)));
   return (
     <>
       <h2 class="unseen">Group {group.name}</h2>
@@ -313,7 +313,7 @@ function GroupPanel() {
         onKeyDown={(event) => event.key === "Enter" && event.currentTarget.blur()}
       />
       <p class="actions">
-        <button type="button" onClick={() => ungroupOne(group.id)}>
+        <button type="button" onClick={() => ungroupById(group.id)}>
           Take apart <kbd>g</kbd>
         </button>
         {!embedded && view.of_kit && (
@@ -334,7 +334,7 @@ function GroupPanel() {
             name={link.from.name}
             place={link.from.group ? "group" : link.from.key}
             weight={link.weight}
-            most={most}
+            max={max}
             share={link.share}
             shown
           />
@@ -348,7 +348,7 @@ function GroupPanel() {
             name={link.to.name}
             place={link.to.group ? "group" : link.to.key}
             weight={link.weight}
-            most={most}
+            max={max}
             share={link.share}
             shown
           />
@@ -364,7 +364,7 @@ function MemberRow({ node }: { node: Node }) {
     <button type="button" class="row" onClick={() => choose(node.id)} {...preview(node.id)}>
       <PlainBar share={node.influence / graph.value!.strongest} />
       <span class="what">
-        {named.text} <em>{shown(graph.value!.view.tokens[node.position] ?? "")}</em>
+        {named.text} <em>{visibleText(graph.value!.view.tokens[node.position] ?? "")}</em>
       </span>
       <span class="num">{featureOf(node.id) ?? node.id}</span>
       <span class="part">{percent(node.influence)}</span>

@@ -3,16 +3,16 @@ import { type Signal, signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import type { Grid } from "../model/grid";
 import type { Layout } from "../model/layout";
-import { type Mark, anchor } from "../model/scene";
+import { type Mark, positionKey } from "../model/scene";
 import { arrangement, choose, chosen, graph, hovered, moveMark, zoom } from "../state/trace";
 
 type Ref<T> = { current: T | null };
 
 /** Counts the steps of a drag: what is lit is drawn again at each, with the mark where it is held. */
-export const dragged = signal(0);
+export const dragSteps = signal(0);
 
 /** What the pointer holds: a mark, with where it stood, or the paper. */
-interface Held {
+interface Drag {
   mark: Mark | null;
   /** Where the pointer took it. */
   x: number;
@@ -21,8 +21,8 @@ interface Held {
   top: number;
   moved: boolean;
   /** Where the mark stood, and how far that was from its own place. */
-  stood: readonly [number, number];
-  was: readonly [number, number];
+  markStart: readonly [number, number];
+  offsetStart: readonly [number, number];
 }
 
 export function usePointer(
@@ -38,51 +38,55 @@ export function usePointer(
     if (!area || !box) return;
     const stop = new AbortController();
     const listening = { signal: stop.signal };
-    let held: Held | null = null;
-    let asked = 0;
-    const at = (event: PointerEvent | MouseEvent) => {
+    let dragging: Drag | null = null;
+    let frameRequest = 0;
+    const markAt = (event: PointerEvent | MouseEvent) => {
       const frame = area.getBoundingClientRect();
       return grid()?.nearest(event.clientX - frame.left, event.clientY - frame.top) ?? null;
     };
     const onMove = (event: PointerEvent) => {
-      if (held) return drag(area, box, held, event);
-      cancelAnimationFrame(asked);
-      asked = requestAnimationFrame(() => {
-        const mark = at(event);
+      if (dragging) return moveDrag(area, box, dragging, event);
+      cancelAnimationFrame(frameRequest);
+      frameRequest = requestAnimationFrame(() => {
+        const mark = markAt(event);
         area.style.cursor = mark ? "pointer" : "default";
         if (hovered.peek() !== (mark?.key ?? null)) hovered.value = mark?.key ?? null;
       });
     };
     const onDown = (event: PointerEvent) => {
       if (event.button !== 0) return;
-      held = hold(at(event), event, box);
+      dragging = startDrag(markAt(event), event, box);
       area.setPointerCapture(event.pointerId);
     };
     const onUp = (event: PointerEvent) => {
-      const last = held;
-      held = null;
+      const finished = dragging;
+      dragging = null;
       area.style.cursor = "default";
-      if (!last) return;
-      if (last.moved && last.mark) drop(area, last, event);
-      else if (!last.moved) click(at(event), event);
+      if (!finished) return;
+      if (finished.moved && finished.mark) endDrag(area, finished, event);
+      else if (!finished.moved) clickMark(markAt(event), event);
     };
     const onCancel = () => {
-      if (held?.mark) [held.mark.x, held.mark.y] = held.stood;
-      held = null;
+      if (dragging?.mark) [dragging.mark.x, dragging.mark.y] = dragging.markStart;
+      dragging = null;
     };
     area.addEventListener("pointermove", onMove, listening);
     area.addEventListener("pointerdown", onDown, listening);
     area.addEventListener("pointerup", onUp, listening);
     area.addEventListener("pointercancel", onCancel, listening);
-    area.addEventListener("pointerleave", () => (cancelAnimationFrame(asked), (hovered.value = null)), listening);
+    area.addEventListener(
+      "pointerleave",
+      () => (cancelAnimationFrame(frameRequest), (hovered.value = null)),
+      listening,
+    );
     box.addEventListener("wheel", onWheel, { passive: false, signal: stop.signal });
     return () => stop.abort();
   }, [ready, layout]);
 }
 
-function hold(mark: Mark | null, event: PointerEvent, box: HTMLElement): Held {
+function startDrag(mark: Mark | null, event: PointerEvent, box: HTMLElement): Drag {
   const movable = mark && mark.kind !== "token" && mark.kind !== "target" ? mark : null;
-  const was = arrangement.peek().positions[movable ? anchor(movable) : ""] ?? [0, 0];
+  const offsetStart = arrangement.peek().positions[movable ? positionKey(movable) : ""] ?? [0, 0];
   return {
     mark: movable,
     x: event.clientX,
@@ -90,37 +94,40 @@ function hold(mark: Mark | null, event: PointerEvent, box: HTMLElement): Held {
     left: box.scrollLeft,
     top: box.scrollTop,
     moved: false,
-    stood: [movable?.x ?? 0, movable?.y ?? 0],
-    was,
+    markStart: [movable?.x ?? 0, movable?.y ?? 0],
+    offsetStart,
   };
 }
 
 /** The mark follows the pointer with its links, lit above the dimmed graph; it is arranged once it is let go. */
-function drag(area: HTMLElement, box: HTMLElement, held: Held, event: PointerEvent): void {
-  const [dx, dy] = [event.clientX - held.x, event.clientY - held.y];
-  if (!held.moved && Math.hypot(dx, dy) < 5) return;
-  held.moved = true;
+function moveDrag(area: HTMLElement, box: HTMLElement, drag: Drag, event: PointerEvent): void {
+  const [dx, dy] = [event.clientX - drag.x, event.clientY - drag.y];
+  if (!drag.moved && Math.hypot(dx, dy) < 5) return;
+  drag.moved = true;
   area.style.cursor = "grabbing";
-  if (!held.mark) {
-    box.scrollLeft = held.left - dx;
-    box.scrollTop = held.top - dy;
+  if (!drag.mark) {
+    box.scrollLeft = drag.left - dx;
+    box.scrollTop = drag.top - dy;
     return;
   }
-  [held.mark.x, held.mark.y] = [held.stood[0] + dx, held.stood[1] + dy];
-  shift(area, held.mark, `translate(${dx} ${dy})`);
-  hovered.value = held.mark.key;
-  dragged.value++;
+  [drag.mark.x, drag.mark.y] = [drag.markStart[0] + dx, drag.markStart[1] + dy];
+  translateMark(area, drag.mark, `translate(${dx} ${dy})`);
+  hovered.value = drag.mark.key;
+  dragSteps.value++;
 }
 
-function drop(area: HTMLElement, held: Held, event: PointerEvent): void {
-  const mark = held.mark!;
-  [mark.x, mark.y] = held.stood;
-  shift(area, mark, null);
-  dragged.value++;
-  moveMark(anchor(mark), [held.was[0] + event.clientX - held.x, held.was[1] + event.clientY - held.y]);
+function endDrag(area: HTMLElement, drag: Drag, event: PointerEvent): void {
+  const mark = drag.mark!;
+  [mark.x, mark.y] = drag.markStart;
+  translateMark(area, mark, null);
+  dragSteps.value++;
+  moveMark(positionKey(mark), [
+    drag.offsetStart[0] + event.clientX - drag.x,
+    drag.offsetStart[1] + event.clientY - drag.y,
+  ]);
 }
 
-function click(mark: Mark | null, event: PointerEvent): void {
+function clickMark(mark: Mark | null, event: PointerEvent): void {
   const more = event.shiftKey || event.ctrlKey || event.metaKey;
   if (!mark) choose(null);
   else if (!more && chosen.peek().length === 1 && chosen.peek()[0] === mark.key) choose(null);
@@ -128,10 +135,10 @@ function click(mark: Mark | null, event: PointerEvent): void {
 }
 
 /** The drawn element of a mark, where there is one, goes along. */
-function shift(area: HTMLElement, mark: Mark, by: string | null): void {
-  const drawn = [...area.querySelectorAll<SVGElement>(".marks > g")].find((each) => each.id === `node-${mark.key}`);
-  if (by) drawn?.setAttribute("transform", by);
-  else drawn?.removeAttribute("transform");
+function translateMark(area: HTMLElement, mark: Mark, by: string | null): void {
+  const element = [...area.querySelectorAll<SVGElement>(".marks > g")].find((each) => each.id === `node-${mark.key}`);
+  if (by) element?.setAttribute("transform", by);
+  else element?.removeAttribute("transform");
 }
 
 function onWheel(event: WheelEvent): void {

@@ -7,18 +7,18 @@ import { attempt } from "../state/app";
 import { type Scale, Shaded } from "./contexts";
 import { Heading } from "./widgets";
 
-export function Probe({ feature, most, scale }: { feature: string; most: number | null; scale: Scale }) {
+export function Probe({ feature, max, scale }: { feature: string; max: number | null; scale: Scale }) {
   const [text, setText] = useState("");
-  const [found, setFound] = useState<ProbeView | null>(null);
+  const [probe, setProbe] = useState<ProbeView | null>(null);
   const [busy, setBusy] = useState(false);
   const run = async (event: Event) => {
     event.preventDefault();
     if (!text.trim() || busy) return;
     setBusy(true);
-    setFound(await attempt(() => api.probe(feature, text)));
+    setProbe(await attempt(() => api.probe(feature, text)));
     setBusy(false);
   };
-  const top = found ? Math.max(...found.activations) : 0;
+  const top = probe ? Math.max(...probe.activations) : 0;
   return (
     <>
       <Heading>Test your own text</Heading>
@@ -35,17 +35,17 @@ export function Probe({ feature, most, scale }: { feature: string; most: number 
           Test
         </button>
       </form>
-      {found && (
+      {probe && (
         <p class="probed" aria-live="polite">
           <Shaded
-            tokens={found.tokens}
-            activations={found.activations}
-            most={most ?? found.max_activation ?? top}
+            tokens={probe.tokens}
+            activations={probe.activations}
+            max={max ?? probe.max_activation ?? top}
             scale={scale}
           />
           <span class="note">
             {top > 0
-              ? `largest here ${amount(top)}${most ? ` of ${amount(most)} in the corpus` : ""}`
+              ? `largest here ${amount(top)}${max ? ` of ${amount(max)} in the corpus` : ""}`
               : "It does not fire on this text."}
           </span>
         </p>

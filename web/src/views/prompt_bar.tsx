@@ -3,7 +3,15 @@ import type { ComponentChildren } from "preact";
 import { useEffect } from "preact/hooks";
 import { workbench } from "../state/app";
 import { graph } from "../state/trace";
-import { cancelTrace, read, traceHere, tracing, type, typed, unread } from "../state/prompting";
+import {
+  cancelTrace,
+  tokenization,
+  traceHere,
+  tracing,
+  typePrompt,
+  promptText,
+  tokenizationError,
+} from "../state/prompting";
 import { History } from "./history";
 import { Menu } from "./menu";
 import { TokenText } from "./widgets";
@@ -12,11 +20,11 @@ export function PromptBar({ children }: { children: ComponentChildren }) {
   const view = graph.value?.view;
   const busy = tracing.value;
   useEffect(() => {
-    if (view) typed.value = view.prompt;
+    if (view) promptText.value = view.prompt;
   }, [view?.id]);
   const send = (event: Event) => {
     event.preventDefault();
-    void traceHere(typed.value);
+    void traceHere(promptText.value);
   };
   return (
     <div class="promptbar">
@@ -25,20 +33,20 @@ export function PromptBar({ children }: { children: ComponentChildren }) {
           id="prompt"
           type="text"
           class="prompt"
-          value={typed.value}
+          value={promptText.value}
           placeholder="Type a prompt, press Enter, and watch what the model does with it"
           aria-label="Prompt"
           autocomplete="off"
           spellcheck={false}
-          onInput={(event) => type(event.currentTarget.value)}
-          onBlur={() => setTimeout(() => ([read.value, unread.value] = [null, ""]), 200)}
+          onInput={(event) => typePrompt(event.currentTarget.value)}
+          onBlur={() => setTimeout(() => ([tokenization.value, tokenizationError.value] = [null, ""]), 200)}
         />
         {busy ? (
           <button type="button" class="main" onClick={cancelTrace}>
             Cancel
           </button>
         ) : (
-          <button type="submit" class="main" disabled={!typed.value.trim()}>
+          <button type="submit" class="main" disabled={!promptText.value.trim()}>
             Trace
           </button>
         )}
@@ -50,11 +58,11 @@ export function PromptBar({ children }: { children: ComponentChildren }) {
       {busy && (
         <div class="readas busy" role="status">
           <progress
-            max={busy.at?.total || undefined}
-            value={busy.at?.total ? busy.at.done : undefined}
+            max={busy.progress?.total || undefined}
+            value={busy.progress?.total ? busy.progress.done : undefined}
             aria-label="Tracing"
           />
-          <small>{busy.queued ? "waiting for the model" : busy.at?.note || "tracing"}</small>
+          <small>{busy.queued ? "waiting for the model" : busy.progress?.note || "tracing"}</small>
         </div>
       )}
     </div>
@@ -63,11 +71,11 @@ export function PromptBar({ children }: { children: ComponentChildren }) {
 
 /** How the model reads what is typed, or why it cannot. */
 function ReadAs() {
-  const tokens = read.value;
-  if (unread.value)
+  const tokens = tokenization.value;
+  if (tokenizationError.value)
     return (
       <div class="readas wrong" role="status">
-        {unread.value}
+        {tokenizationError.value}
       </div>
     );
   if (!tokens) return null;
@@ -97,7 +105,7 @@ function Examples() {
               type="button"
               onClick={() => {
                 close();
-                type(each.prompt);
+                typePrompt(each.prompt);
                 void traceHere(each.prompt);
               }}
             >

@@ -6,35 +6,35 @@ import { Stage } from "../draw/stage";
 import { EMPTY } from "../model/arrangement";
 import { readGraph } from "../model/graph";
 import { Grid } from "../model/grid";
-import { type Layout, layOut, loudness, quietRuns } from "../model/layout";
+import { type Layout, layOut, influenceByToken, quietRuns } from "../model/layout";
 import { type Mark, type Scene, makeScene } from "../model/scene";
-import { percent, plural, shown } from "../model/format";
+import { percent, plural, visibleText } from "../model/format";
 import { attempt, dark } from "../state/app";
 import { go } from "../state/route";
 import { nameIn } from "../state/trace";
 import type { GraphView } from "../types";
 import { TokenText, placeName } from "./widgets";
 
-const KEPT = { node: 0.6, edge: 0.9 }; // shares of the influence that are drawn
-const FOLDED = 8; // tokens, from which quiet runs are folded
+const SHOWN_SHARES = { node: 0.6, edge: 0.9 }; // shares of the influence that are drawn
+const MAX_UNFOLDED = 8; // tokens, from which quiet runs are folded
 const SIZE = { zoom: 0.7, height: 260 };
-const PLAIN = { colour: "plain" as const, sign: () => 0, family: () => undefined };
+const PLAIN_COLOURING = { colour: "plain" as const, sign: () => 0, labelGroup: () => undefined };
 
-const part = (share: number) => percent(share).replace(".0", "");
+const formatShare = (share: number) => percent(share).replace(".0", "");
 
 export function SmallGraph({ name, id }: { name: string; id: string }) {
   const [view, setView] = useState<GraphView | null>(null);
   useEffect(() => {
-    const mine = new AbortController();
+    const request = new AbortController();
     setView(null);
-    void attempt(() => api.graph(id, KEPT.node, KEPT.edge, mine.signal)).then(
-      (found) => found && !mine.signal.aborted && setView(found),
+    void attempt(() => api.graph(id, SHOWN_SHARES.node, SHOWN_SHARES.edge, request.signal)).then(
+      (answer) => answer && !request.signal.aborted && setView(answer),
     );
-    return () => mine.abort();
+    return () => request.abort();
   }, [id]);
   return (
     <figure class="smallgraph">
-      {view ? <Drawn name={name} id={id} view={view} /> : <figcaption class="note">Reading {name}…</figcaption>}
+      {view ? <Plot name={name} id={id} view={view} /> : <figcaption class="note">Reading {name}…</figcaption>}
     </figure>
   );
 }
@@ -49,10 +49,10 @@ interface Placed {
 function usePlaced(box: { current: HTMLElement | null }, view: GraphView): Placed | null {
   const [width, setWidth] = useState(0);
   useLayoutEffect(() => {
-    const fit = () => setWidth(box.current!.clientWidth);
-    const watch = new ResizeObserver(fit);
+    const measureBox = () => setWidth(box.current!.clientWidth);
+    const watch = new ResizeObserver(measureBox);
     watch.observe(box.current!);
-    fit();
+    measureBox();
     return () => watch.disconnect();
   }, []);
   return useMemo(() => {
@@ -66,10 +66,10 @@ function usePlaced(box: { current: HTMLElement | null }, view: GraphView): Place
       ...SIZE,
       width,
       labels: false,
-      folds: quietRuns(loudness(scene, tokens), FOLDED),
+      folds: quietRuns(influenceByToken(scene, tokens), MAX_UNFOLDED),
       measure,
       moved: {},
-      token: (i: number) => shown(view.tokens[i] ?? ""),
+      token: (i: number) => visibleText(view.tokens[i] ?? ""),
       strongest: graph.strongest,
     };
     const layout = layOut(scene, tokens, view.n_layers, room);
@@ -77,10 +77,10 @@ function usePlaced(box: { current: HTMLElement | null }, view: GraphView): Place
   }, [view, width]);
 }
 
-function Drawn({ name, id, view }: { name: string; id: string; view: GraphView }) {
+function Plot({ name, id, view }: { name: string; id: string; view: GraphView }) {
   const box = useRef<HTMLDivElement>(null);
   const canvas = useRef<HTMLCanvasElement>(null);
-  const [at, setAt] = useState<Mark | null>(null);
+  const [pointed, setPointed] = useState<Mark | null>(null);
   const isDark = dark.value;
   const placed = usePlaced(box, view);
   useLayoutEffect(() => {
@@ -89,18 +89,18 @@ function Drawn({ name, id, view }: { name: string; id: string; view: GraphView }
       placed.scene,
       placed.layout,
       palette(isDark),
-      PLAIN,
+      PLAIN_COLOURING,
       view.first_position,
       true,
     );
     if (box.current) box.current.scrollLeft = placed.layout.width; // outputs mostly stand at the last token
   }, [placed, isDark]);
-  const near = (event: MouseEvent) => {
+  const markAt = (event: MouseEvent) => {
     const frame = canvas.current!.getBoundingClientRect();
     return placed?.grid.nearest(event.clientX - frame.left, event.clientY - frame.top) ?? null;
   };
   const open = (event: MouseEvent) => {
-    const mark = near(event);
+    const mark = markAt(event);
     go("trace", id, mark ? { sel: mark.key } : {});
   };
   const size = { width: `${placed?.layout.width ?? 0}px`, height: `${placed?.layout.height ?? 0}px` };
@@ -109,13 +109,13 @@ function Drawn({ name, id, view }: { name: string; id: string; view: GraphView }
     <>
       <figcaption class="note">
         <b>{name}</b>{" "}
-        {at ? (
+        {pointed ? (
           <>
-            {at.name} · {placeName(view, at.members[0]!)}
-            {at.kind !== "target" && ` · ${percent(at.influence)}`}
+            {pointed.name} · {placeName(view, pointed.members[0]!)}
+            {pointed.kind !== "target" && ` · ${percent(pointed.influence)}`}
           </>
         ) : (
-          `${plural(nodes, "node")} with ${part(KEPT.node)} of the influence, ${plural(edges, "edge")} with ${part(KEPT.edge)}`
+          `${plural(nodes, "node")} with ${formatShare(SHOWN_SHARES.node)} of the influence, ${plural(edges, "edge")} with ${formatShare(SHOWN_SHARES.edge)}`
         )}
       </figcaption>
       <div class="smallscroll" ref={box} tabIndex={0} role="group" aria-label={`${name}, drawn small`}>
@@ -124,17 +124,17 @@ function Drawn({ name, id, view }: { name: string; id: string; view: GraphView }
           role="img"
           aria-label={`${plural(nodes, "node")} and ${plural(edges, "edge")}; a click opens the graph`}
           style={size}
-          onPointerMove={(event) => setAt(near(event))}
-          onPointerLeave={() => setAt(null)}
+          onPointerMove={(event) => setPointed(markAt(event))}
+          onPointerLeave={() => setPointed(null)}
           onClick={open}
         />
-        {placed && <Words layout={placed.layout} view={view} />}
+        {placed && <TokenChips layout={placed.layout} view={view} />}
       </div>
     </>
   );
 }
 
-function Words({ layout, view }: { layout: Layout; view: GraphView }) {
+function TokenChips({ layout, view }: { layout: Layout; view: GraphView }) {
   return (
     <div class="chips" style={{ width: `${layout.width}px` }}>
       {layout.columns.map((column) => (

@@ -1,6 +1,6 @@
 // Every mark as an element with a name: drawn as SVG, or, when there are many, only listed for screen readers and tests
 // while the canvas draws them.
-import { type Look, paint } from "../draw/canvas_marks";
+import { type Colouring, paint } from "../draw/canvas_marks";
 import { type Palette, measure } from "../draw/palette";
 import { letterPlace } from "../model/label_groups";
 import type { Layout } from "../model/layout";
@@ -12,16 +12,16 @@ interface Props {
   scene: Scene;
   layout: Layout;
   colours: Palette;
-  look: Look;
+  colouring: Colouring;
 }
 
 /** In place of drawn marks, when a canvas draws them. */
 export function MarkList({ scene }: { scene: Scene }) {
-  const picked = new Set(chosen.peek());
+  const chosenKeys = new Set(chosen.peek());
   return (
     <ul class="unseen" role="presentation">
       {scene.marks.map((mark) => (
-        <li key={mark.key} id={`node-${mark.key}`} role="option" aria-selected={picked.has(mark.key)}>
+        <li key={mark.key} id={`node-${mark.key}`} role="option" aria-selected={chosenKeys.has(mark.key)}>
           {describe(mark)}
         </li>
       ))}
@@ -29,8 +29,8 @@ export function MarkList({ scene }: { scene: Scene }) {
   );
 }
 
-export function Marks({ scene, layout, colours, look }: Props) {
-  const picked = new Set(chosen.peek());
+export function Marks({ scene, layout, colours, colouring }: Props) {
+  const chosenKeys = new Set(chosen.peek());
   return (
     <svg class="marks" viewBox={`0 0 ${layout.width} ${layout.height}`} role="presentation">
       {scene.marks.map((mark) => (
@@ -39,15 +39,15 @@ export function Marks({ scene, layout, colours, look }: Props) {
           id={`node-${mark.key}`}
           class={mark.kind}
           role="option"
-          aria-selected={picked.has(mark.key)}
+          aria-selected={chosenKeys.has(mark.key)}
           aria-label={describe(mark)}
         >
           {mark.half > 0 ? (
-            <Box mark={mark} stroke={look.family(mark) && paint(mark, colours, look).stroke} />
+            <Box mark={mark} stroke={colouring.labelGroup(mark) && paint(mark, colours, colouring).stroke} />
           ) : (
-            <Shape mark={mark} colours={colours} look={look} />
+            <Shape mark={mark} colours={colours} colouring={colouring} />
           )}
-          <Letter mark={mark} colours={colours} look={look} />
+          <Letter mark={mark} colours={colours} colouring={colouring} />
         </g>
       ))}
       <g aria-hidden="true">
@@ -61,33 +61,34 @@ export function Marks({ scene, layout, colours, look }: Props) {
   );
 }
 
-function Shape({ mark, colours, look }: { mark: Mark; colours: Palette; look: Look }) {
-  const style = paint(mark, colours, look);
-  const same = {
+function Shape({ mark, colours, colouring }: { mark: Mark; colours: Palette; colouring: Colouring }) {
+  const style = paint(mark, colours, colouring);
+  const attributes = {
     fill: style.fill,
     stroke: style.stroke,
     "stroke-width": style.width,
     "stroke-dasharray": style.dash ? "3 2" : undefined,
   };
-  if (mark.kind === "token") return <rect {...same} x={mark.x - 6} y={mark.y - 6} width={12} height={12} rx={3} />;
+  if (mark.kind === "token")
+    return <rect {...attributes} x={mark.x - 6} y={mark.y - 6} width={12} height={12} rx={3} />;
   if (mark.kind === "error") {
     const r = mark.r + 1;
-    return <path {...same} d={`M${mark.x} ${mark.y - r}l${r} ${r}l${-r} ${r}l${-r} ${-r}z`} />;
+    return <path {...attributes} d={`M${mark.x} ${mark.y - r}l${r} ${r}l${-r} ${r}l${-r} ${-r}z`} />;
   }
   return (
     <>
-      <circle {...same} cx={mark.x} cy={mark.y} r={mark.r} />
+      <circle {...attributes} cx={mark.x} cy={mark.y} r={mark.r} />
       {mark.pinned && <circle cx={mark.x} cy={mark.y} r={Math.max(1.5, mark.r * 0.35)} fill={colours.paper} />}
     </>
   );
 }
 
 /** The letter of its label group. */
-function Letter({ mark, colours, look }: { mark: Mark; colours: Palette; look: Look }) {
-  const family = look.family(mark);
-  if (!family) return null;
+function Letter({ mark, colours, colouring }: { mark: Mark; colours: Palette; colouring: Colouring }) {
+  const labelGroup = colouring.labelGroup(mark);
+  if (!labelGroup) return null;
   const { x, y, inside } = letterPlace(mark);
-  const hue = colours.groups[family.hue]!;
+  const hue = colours.groups[labelGroup.hue]!;
   return (
     <>
       {mark.half > 0 && <circle cx={x} cy={y} r={9} fill={hue} />}
@@ -98,7 +99,7 @@ function Letter({ mark, colours, look }: { mark: Mark; colours: Palette; look: L
         text-anchor="middle"
         style={{ fill: inside ? colours.paper : hue }}
       >
-        {family.letter}
+        {labelGroup.letter}
       </text>
     </>
   );
@@ -140,6 +141,6 @@ function Box({ mark, stroke }: { mark: Mark; stroke: string | undefined }) {
 }
 
 function clipped(text: string, width: number): string {
-  const most = Math.floor(width / 6.3);
-  return measure(text, false) > width + 1 ? `${text.slice(0, Math.max(1, most - 1))}…` : text;
+  const maxLetters = Math.floor(width / 6.3);
+  return measure(text, false) > width + 1 ? `${text.slice(0, Math.max(1, maxLetters - 1))}…` : text;
 }

@@ -5,30 +5,33 @@ import type { Layout } from "../model/layout";
 import { amount, percent } from "../model/format";
 import { graph, hovered, primaryMark, scene } from "../state/trace";
 import { placeName } from "./widgets";
-import { dragged } from "./pointer";
+import { dragSteps } from "./pointer";
 
-export function Tip({ plot, layout }: { plot: { current: HTMLElement | null }; layout: Signal<Layout | null> }) {
+export function Tooltip({ plot, layout }: { plot: { current: HTMLElement | null }; layout: Signal<Layout | null> }) {
   const box = useRef<HTMLDivElement>(null);
   void layout.value; // marks move with the layout and with a drag: both draw the tip again
-  void dragged.value;
+  void dragSteps.value;
   const mark = hovered.value ? scene.value?.byKey.get(hovered.value) : null;
   useLayoutEffect(() => {
     const [tip, area] = [box.current, plot.current];
     if (!tip || !area || !mark) return;
     const frame = area.getBoundingClientRect();
     const [x, y] = [frame.left + mark.x + Math.max(mark.half, mark.r), frame.top + mark.y];
-    const own = tip.getBoundingClientRect();
+    const tipBox = tip.getBoundingClientRect();
     const right = (area.closest(".scroller")?.getBoundingClientRect().right ?? window.innerWidth) - 8; // never over the panel's rows
-    const beside = x + own.width + 12 > right ? x - 2 * Math.max(mark.half, mark.r) - own.width - 12 : x + 12;
-    const left = Math.min(beside, right - own.width);
+    const preferredLeft =
+      x + tipBox.width + 12 > right ? x - 2 * Math.max(mark.half, mark.r) - tipBox.width - 12 : x + 12;
+    const left = Math.min(preferredLeft, right - tipBox.width);
     tip.style.left = `${Math.max(8, left)}px`;
-    tip.style.top = `${Math.max(8, Math.min(y - 12, window.innerHeight - own.height - 8))}px`;
+    tip.style.top = `${Math.max(8, Math.min(y - 12, window.innerHeight - tipBox.height - 8))}px`;
   });
   if (!mark || !graph.value) return null;
   const node = mark.members[0]!;
-  const towards = primaryMark.value;
+  const chosenMark = primaryMark.value;
   const link =
-    towards && towards !== mark ? mark.links.find((each) => each.from === towards || each.to === towards) : null;
+    chosenMark && chosenMark !== mark
+      ? mark.links.find((each) => each.from === chosenMark || each.to === chosenMark)
+      : null;
   return (
     <div class="tip" role="tooltip" ref={box}>
       <strong>{mark.name}</strong>
@@ -41,7 +44,7 @@ export function Tip({ plot, layout }: { plot: { current: HTMLElement | null }; l
       {link && (
         <p class="edge">
           {link.weight < 0 ? "− takes " : "+ adds "}
-          {amount(Math.abs(link.weight))} {link.to === towards ? "to what is chosen" : "from what is chosen"} (
+          {amount(Math.abs(link.weight))} {link.to === chosenMark ? "to what is chosen" : "from what is chosen"} (
           {percent(Math.abs(link.share))} of the input)
         </p>
       )}

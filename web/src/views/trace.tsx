@@ -4,20 +4,20 @@ import { api } from "../api_client";
 import { count, percent, plural } from "../model/format";
 import { embedded } from "../state/app";
 import {
-  bring,
+  pinAndChoose,
   changes,
   choose,
   colour,
   errorsShown,
   folding,
-  found,
-  foundBelow,
+  matches,
+  hiddenMatches,
   graph,
   graphId,
   labelsShown,
   loading,
-  lookDeeper,
-  opened,
+  loadWholeGraph,
+  openedFolds,
   pinnedOnly,
   query,
   redoChange,
@@ -111,8 +111,8 @@ function Tools() {
       >
         ↷
       </button>
-      <View />
-      {!embedded && <Share />}
+      <ZoomControls />
+      {!embedded && <ExportMenu />}
     </div>
   );
 }
@@ -122,32 +122,32 @@ function Thresholds() {
   const view = graph.value!.view;
   const { node, edge } = thresholds.value;
   const { shown, whole } = scores.value?.counts ?? view.counts;
-  const drawn = scene.value;
-  const short = (share: number) => percent(share).replace(".0", "");
-  const sent = view.edges.source.length;
-  const cut = !embedded && shown.edges === view.counts.shown.edges && sent < shown.edges;
+  const currentScene = scene.value;
+  const formatShare = (share: number) => percent(share).replace(".0", "");
+  const sentEdges = view.edges.source.length;
+  const isLimited = !embedded && shown.edges === view.counts.shown.edges && sentEdges < shown.edges;
   const edges = embedded
-    ? count(drawn?.links.length ?? 0)
-    : cut
-      ? `${count(sent)} of ${count(shown.edges)}`
+    ? count(currentScene?.links.length ?? 0)
+    : isLimited
+      ? `${count(sentEdges)} of ${count(shown.edges)}`
       : count(shown.edges);
-  const why = cut ? `; only the strongest ${count(sent)} of them are drawn` : "";
+  const limitNote = isLimited ? `; only the strongest ${count(sentEdges)} of them are drawn` : "";
   return (
     <>
       <Slider
         name="Nodes"
         value={node}
-        least={0.3}
-        said={`${short(node)} · ${count(embedded ? (drawn?.marks.length ?? 0) : shown.nodes)}`}
+        min={0.3}
+        valueText={`${formatShare(node)} · ${count(embedded ? (currentScene?.marks.length ?? 0) : shown.nodes)}`}
         title={`${count(shown.nodes)} of ${count(whole.nodes)} nodes hold ${percent(node)} of the influence`}
         set={(value) => setThreshold("node", value)}
       />
       <Slider
         name="Edges"
         value={edge}
-        least={0.5}
-        said={`${short(edge)} · ${edges}`}
-        title={`${count(shown.edges)} of ${count(whole.edges)} edges hold ${percent(edge)} of the influence that edges carry${why}`}
+        min={0.5}
+        valueText={`${formatShare(edge)} · ${edges}`}
+        title={`${count(shown.edges)} of ${count(whole.edges)} edges hold ${percent(edge)} of the influence that edges carry${limitNote}`}
         set={(value) => setThreshold("edge", value)}
       />
     </>
@@ -199,23 +199,23 @@ function Switches() {
 }
 
 function Search() {
-  const asked = query.value.trim();
+  const text = query.value.trim();
   useEffect(() => {
-    if (!asked) return;
-    const timer = setTimeout(() => void lookDeeper(), 400);
+    if (!text) return;
+    const timer = setTimeout(() => void loadWholeGraph(), 400);
     return () => clearTimeout(timer);
-  }, [asked]);
+  }, [text]);
   const onKey = (event: KeyboardEvent) => {
     if (event.key === "Escape") {
       query.value = "";
       document.getElementById("plot")?.focus({ preventScroll: true });
       event.stopPropagation();
     }
-    const [first, hidden] = [found.value[0], foundBelow.value[0]];
+    const [first, hidden] = [matches.value[0], hiddenMatches.value[0]];
     if (event.key === "Enter" && (first ?? hidden)) {
       query.value = "";
       if (first) choose(scene.value?.ofNode.get(first.id)?.key ?? first.id);
-      else bring(hidden!.id);
+      else pinAndChoose(hidden!.id);
       document.getElementById("plot")?.focus({ preventScroll: true });
     }
   };
@@ -241,20 +241,20 @@ function Search() {
 function Slider({
   name,
   value,
-  least,
-  said,
+  min,
+  valueText,
   title,
   set,
 }: {
   name: string;
   value: number;
-  least: number;
-  said: string;
+  min: number;
+  valueText: string;
   title: string;
   set: (value: number) => void;
 }) {
-  const place = Math.round(1000 * Math.sqrt(Math.max(0, (value - least) / (1 - least))));
-  const move = (at: number) => set(Math.round(1000 * (least + (1 - least) * (at / 1000) ** 2)) / 1000);
+  const position = Math.round(1000 * Math.sqrt(Math.max(0, (value - min) / (1 - min))));
+  const move = (sliderValue: number) => set(Math.round(1000 * (min + (1 - min) * (sliderValue / 1000) ** 2)) / 1000);
   return (
     <label class="range" title={title}>
       <span>{name}</span>
@@ -263,30 +263,30 @@ function Slider({
         min={0}
         max={1000}
         step={5}
-        value={place}
+        value={position}
         aria-label={`${name}: share of the influence kept`}
-        aria-valuetext={said}
+        aria-valuetext={valueText}
         onInput={(event) => move(Number(event.currentTarget.value))}
       />
-      <output>{said}</output>
+      <output>{valueText}</output>
     </label>
   );
 }
 
 function Scores() {
-  const now = scores.value?.scores ?? graph.value?.view.scores;
-  if (!now) return null;
+  const current = scores.value?.scores ?? graph.value?.view.scores;
+  if (!current) return null;
   const rows = [
     [
       "Replacement",
-      now.whole.replacement,
-      now.shown.replacement,
+      current.whole.replacement,
+      current.shown.replacement,
       "Share of the influence on the outputs that starts at tokens and not at errors",
     ],
     [
       "Completeness",
-      now.whole.completeness,
-      now.shown.completeness,
+      current.whole.completeness,
+      current.shown.completeness,
       "Share of what enters the nodes that is not error, nodes weighted by influence",
     ],
   ] as const;
@@ -307,7 +307,7 @@ function Scores() {
   );
 }
 
-function View() {
+function ZoomControls() {
   const long = (graph.value?.view.tokens.length ?? 0) > 40;
   return (
     <span class="zooms">
@@ -331,7 +331,11 @@ function View() {
       </button>
       {long && (
         <label class="switch" title="Fold runs of tokens that hold little influence">
-          <input type="checkbox" checked={folding.value} onChange={(event) => fold(event.currentTarget.checked)} />
+          <input
+            type="checkbox"
+            checked={folding.value}
+            onChange={(event) => setFolding(event.currentTarget.checked)}
+          />
           Fold
         </label>
       )}
@@ -340,12 +344,12 @@ function View() {
 }
 
 /** Folding again folds what was opened, too. */
-function fold(wanted: boolean): void {
-  opened.value = new Set();
-  folding.value = wanted;
+function setFolding(fold: boolean): void {
+  openedFolds.value = new Set();
+  folding.value = fold;
 }
 
-function Share() {
+function ExportMenu() {
   const { node, edge } = thresholds.value;
   const kinds = [
     ["html", "One HTML file", "this graph with its cards; opens anywhere, offline"],

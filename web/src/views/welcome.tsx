@@ -1,7 +1,7 @@
 // What the trace view shows before there is a graph: what this is for, in three lines, and places to start.
 import { workbench } from "../state/app";
 import { go } from "../state/route";
-import { traceHere, type } from "../state/prompting";
+import { traceHere, typePrompt } from "../state/prompting";
 
 export function Welcome() {
   const kit = workbench.value?.kit;
@@ -30,7 +30,7 @@ export function Welcome() {
             <button
               type="button"
               onClick={() => {
-                type(each.prompt);
+                typePrompt(each.prompt);
                 void traceHere(each.prompt);
               }}
             >

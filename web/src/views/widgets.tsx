@@ -2,14 +2,14 @@
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import type { Node } from "../model/graph";
-import { parts, shown } from "../model/format";
+import { tokenParts, visibleText } from "../model/format";
 import type { GraphView, NameKind } from "../types";
 
 /** A token with its leading space visible. */
 export function TokenText({ text }: { text: string }) {
   return (
     <>
-      {parts(text).map((part, i) =>
+      {tokenParts(text).map((part, i) =>
         part.space ? (
           <i key={i} class="space">
             {part.text}
@@ -23,7 +23,7 @@ export function TokenText({ text }: { text: string }) {
 }
 
 export function placeName(view: GraphView, node: Node): string {
-  const word = shown(view.tokens[node.position] ?? "");
+  const word = visibleText(view.tokens[node.position] ?? "");
   if (node.kind === "token") return `token ${node.position}`;
   if (node.kind === "target") return `output after ${word}`;
   return `layer ${node.layer}, at ${word} (${node.position})`;
