@@ -1,4 +1,4 @@
-// Everything the page asks of the server, typed by the server's own document. A refusal is one line for a person.
+// The server's API, with types from its OpenAPI document. A failure is an ApiError with one line for the person.
 import type {
   ArrangementView,
   CompareView,
@@ -78,7 +78,7 @@ async function readAnswer<T>(answer: Response): Promise<T> {
   throw new ApiError(answer.status, message, value);
 }
 
-/** `L3/1207` and `L3/1207@4` are paths and queries of their own; only what is unsafe is escaped. */
+/** Escapes an id for a path. Slashes stay, because ids such as `L3/1207` are paths on the server. */
 const encodePath = (id: string) => id.split("/").map(encodeURIComponent).join("/");
 
 export const api = {
@@ -111,7 +111,7 @@ export const api = {
     request<FiresView>("POST", "features/fires", {}, { text, max_density, top }),
   feature: (id: string) => request<FeatureView>("GET", `features/${encodePath(id)}`),
   probe: (id: string, text: string) => request<ProbeView>("POST", `features/${encodePath(id)}/test`, {}, { text }),
-  /** `after` is the author's label that this one was begun after, 0 for none: another one since is refused with 409. */
+  /** `after` is the id of the author's label that this one replaces, 0 for none. A newer one is a conflict: 409. */
   label: (id: string, text: string, author: string, after: number) =>
     request<LabelView>("POST", `features/${encodePath(id)}/labels`, {}, { text, author, after }),
   withdraw: (id: number) => request<null>("DELETE", `labels/${id}`),
@@ -126,12 +126,12 @@ interface JobListeners {
   step?: (step: StepPair) => void;
 }
 
-const RETRY_WAITS = [300, 700, 1500, 2500]; // milliseconds before each asking after a job whose line broke
+const RETRY_WAITS = [300, 700, 1500, 2500]; // milliseconds before each request for a job whose event stream broke
 
-/** Follows a job to its end; rejects when it fails or is cancelled. When the line breaks, the job itself is asked after:
- *  it may be over, it may run on, and a server that does not answer ends the wait. */
+/** Follows a job to its end; rejects if it fails or is cancelled. When the event stream breaks, the job itself is
+ *  requested: it may have ended, or run on. A server that does not answer is given up after the last wait. */
 export async function followJob(id: string, listeners: JobListeners): Promise<Job> {
-  let delivered = 0; // heard so far: a new line tells all of them again
+  let delivered = 0; // steps passed on so far: a new event stream repeats them
   for (;;) {
     let received = 0;
     const deliverNew = (step: StepPair) => ++received > delivered && ((delivered = received), listeners.step?.(step));
@@ -143,7 +143,7 @@ export async function followJob(id: string, listeners: JobListeners): Promise<Jo
   }
 }
 
-/** The job as its last event tells it; null when the line broke before. */
+/** The job from its last event; null if the event stream broke before. */
 function listenToJob(id: string, listeners: JobListeners): Promise<Job | null> {
   return new Promise((resolve) => {
     const source = new EventSource(`/api/jobs/${encodePath(id)}/events`);

@@ -1,4 +1,4 @@
-// The frame around every view: name, places, kit, theme, notices, and the guide's coach.
+// The frame of the page: header with navigation, kit and theme; the present view; notices; the guide's coach.
 import { useLayoutEffect, useRef } from "preact/hooks";
 import type { View } from "./state/route";
 import { dark, dismiss, embedded, helpOpen, notices, announcement, switchTheme, workbench } from "./state/app";
@@ -23,7 +23,7 @@ const PLACES: [View, string][] = [
 export function App() {
   const { view, id } = route.value;
   const main = useRef<HTMLElement>(null);
-  useLayoutEffect(() => main.current?.scrollTo(0, 0), [view, id]); // every view begins at its top
+  useLayoutEffect(() => main.current?.scrollTo(0, 0), [view, id]); // a new view is scrolled to its top
   return (
     <>
       <a
@@ -100,7 +100,7 @@ export function App() {
   );
 }
 
-/** The open graph keeps its own state; every other view is found as it was left. */
+/** Links to the views. The open graph restores its own state, other views their last settings. */
 function Places({ view }: { view: View }) {
   return (
     <nav aria-label="Views">

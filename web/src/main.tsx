@@ -1,4 +1,4 @@
-// Starts the page: ties the state to address and workspace, listens to the keyboard, draws.
+// Starts the page: connects the state to address and workspace, installs the shortcuts, renders.
 import { effect } from "@preact/signals";
 import { render } from "preact";
 import { App } from "./app";

@@ -1,4 +1,4 @@
-// The keyboard: one listener, one table a view. Keys are not taken while somebody types.
+// Keyboard shortcuts: one listener, a table for the graph and one for lists. They are off while the person types.
 import { neighbour } from "./model/grid";
 import { latinKey } from "./model/keyboard_layout";
 import type { Mark } from "./model/scene";
@@ -46,7 +46,7 @@ function moveInDirection(direction: "left" | "right" | "up" | "down"): void {
   moveTo(from ? neighbour(marks, from, direction) : marks.find((mark) => mark.kind === "target"));
 }
 
-/** Outputs first, then everything by influence. */
+/** Moves through the marks in order: outputs first, then the others by influence. */
 function stepByInfluence(by: number): void {
   const marks = scene.peek()?.marks ?? [];
   const order = [...marks].sort(
@@ -110,7 +110,7 @@ const TRACE: Keys = {
   "-": () => (zoom.value = Math.max(0.5, zoom.peek() / 1.2)),
 };
 
-/** In lists j and k move from row to row; Enter is the row's own. */
+/** Moves the focus by rows in a list; the focused row handles Enter itself. */
 function stepRow(by: number): void {
   const rows = [
     ...document.querySelectorAll<HTMLElement>(

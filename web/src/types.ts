@@ -1,5 +1,5 @@
-// The views the server gives, by short names. The shapes are generated from its OpenAPI document; a field that may be
-// null may also be left out, and only that is added here.
+// Short names for the server's types, which are generated from its OpenAPI document. `Loose` adds that a field which
+// can be null can also be absent.
 import type { components } from "./api";
 
 type Schemas = components["schemas"];
@@ -45,7 +45,7 @@ export type Step = Schemas["StepView"];
 export type EditBody = Schemas["EditBody"];
 export type JobBody = Schemas["TraceBody"] | Schemas["EffectBody"] | Schemas["GenerateBody"] | Schemas["AuditBody"];
 
-/** What an exported file carries in place of a server. */
+/** The data in an exported file, which has no server. */
 export type Embedded = Omit<Schemas["Embedded"], "graph" | "nodes"> & {
   graph: GraphView;
   nodes: Record<string, NodeDetail>;

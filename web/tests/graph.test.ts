@@ -1,4 +1,4 @@
-// The graph and what is drawn of it: lookups are right, groups sum what they hold, filters keep what a person pinned.
+// The graph and its scene: lookups, sums over groups, filters that keep pinned nodes, layout.
 import { describe, expect, it } from "vitest";
 import { EMPTY, group, togglePin } from "../src/model/arrangement";
 import { groupByMark, labelGroupsOf, letterPlace } from "../src/model/label_groups";

@@ -1,4 +1,4 @@
-// A job is followed to its end, whatever happens to the line on which it is told.
+// A job is followed to its end, even if its event stream breaks.
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { followJob } from "../src/api_client";
 import type { Job } from "../src/types";
@@ -9,7 +9,7 @@ type Line = (send: (name: string, data?: unknown) => void) => void;
 const job = (state: string) => ({ id: "j", kind: "generate", state, error: null, result: null });
 const step = (token_id: number) => ({ default: { token_id }, edited: null });
 
-/** What each line tells in turn, and what the server answers when it is asked after the job. */
+/** A fake server: the events of each event stream in turn, and the answers to requests for the job. */
 function server(lines: Line[], answers: (Response | "gone")[]): void {
   class FakeEventSource {
     private readonly listeners = new Map<string, (event: unknown) => void>();

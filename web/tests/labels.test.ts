@@ -1,4 +1,4 @@
-// Two tabs of one author: a label says what it was begun after, and what was said elsewhere since is told, never lost.
+// Two tabs of one author: a label names the one it replaces, and a change in the other tab is shown, never overwritten.
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { CHANGED } from "../src/i18n/labels";
 import { currentLabelOf, withLabel } from "../src/model/labels";
@@ -53,7 +53,7 @@ describe("a person's own label", () => {
   });
 });
 
-/** Answers in turn what is asked with POST, and keeps what was sent; any other question is after the card. */
+/** A fake server: answers POST requests in turn, any other with the card, and returns the bodies it receives. */
 function server(answers: [number, unknown][], view: FeatureView): { text: string; after: number }[] {
   const bodies: { text: string; after: number }[] = [];
   vi.stubGlobal("fetch", (_: string, { method, body }: RequestInit) => {

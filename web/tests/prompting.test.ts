@@ -1,4 +1,4 @@
-// A graph that was removed can be brought back from the notice that says so.
+// A removed graph can be restored from the notice of its removal.
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { notices } from "../src/state/app";
 import { entries, removeGraph } from "../src/state/prompting";
@@ -21,7 +21,7 @@ const entry = (id: string): GraphEntry => ({
 
 const answer = (value: unknown, status = 200) => Promise.resolve(new Response(JSON.stringify(value), { status }));
 
-/** A workspace of graphs; it remembers what was asked, and restores what it removed unless it was started again. */
+/** A fake server with two graphs; returns the requests it receives. With `forgets` it cannot restore a graph. */
 function server(forgets = false): string[] {
   const [stored, requests] = [new Set(["g", "h"]), [] as string[]];
   vi.stubGlobal("fetch", (address: string, { method }: RequestInit) => {

@@ -1,4 +1,4 @@
-// What a person did: undo gives it back, two tabs keep both, the address carries it.
+// State of the page: undo, merges of two tabs, addresses, formats.
 import { describe, expect, it } from "vitest";
 import {
   EMPTY,

@@ -1,4 +1,5 @@
-// Marks on a canvas: what is lit above the dimmed graph, and all of them when there are too many for SVG.
+// Draws marks on a canvas: the highlighted ones above the dimmed graph, and all of them when there are too many for
+// SVG.
 import { type LabelGroup, letterPlace } from "../model/label_groups";
 import type { Layout } from "../model/layout";
 import type { Mark } from "../model/scene";
@@ -7,9 +8,9 @@ import { MONO, type Palette, SANS, colourOf } from "./palette";
 
 export interface Colouring {
   colour: "plain" | "sign" | "label" | "group";
-  /** The sign a mark is coloured by; 0 for none. */
+  /** The sign that colours a mark; 0 for none. */
   sign: (mark: Mark) => number;
-  /** The label group that a mark is coloured and lettered by. */
+  /** The label group that gives a mark its colour and letter. */
   labelGroup: (mark: Mark) => LabelGroup | undefined;
 }
 
@@ -22,7 +23,8 @@ export interface Paint {
   dash: boolean;
 }
 
-/** Fill and outline: what adds is filled, what takes away is hollow with a dashed outline, so that colour is never alone. */
+/** Fill and outline of a mark: filled if positive, hollow and dashed if negative, so that colour is not the only
+ *  sign. */
 export function paint(mark: Mark, colours: Palette, colouring: Colouring): Paint {
   if (mark.kind === "error") return { fill: colours.raised, stroke: colours.faint, width: 1.5, dash: false };
   if (mark.kind === "token") return { fill: colours.token, stroke: colours.paper, width: 1.5, dash: false };

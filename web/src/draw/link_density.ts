@@ -1,5 +1,6 @@
-// Thousands of weak links as a haze: counted into a coarse grid of our own and coloured at once. A canvas needs ten
-// times as long to stroke them, and nobody can tell one from another. Links that take away are still dashed.
+// Draws thousands of weak links as an image of their density: they are summed in a coarse grid, which is coloured in
+// one pass. To stroke them on a canvas takes ten times as long, and they could not be told apart. Negative links are
+// dashed.
 import type { Link } from "../model/scene";
 import { endpoints } from "./links";
 import type { Palette } from "./palette";
@@ -14,7 +15,7 @@ export function drawLinkDensity(
   height: number,
   strength: number,
 ): void {
-  const cell = links.length > 20_000 ? 3 : 2; // pixels of the plot
+  const cell = links.length > 20_000 ? 3 : 2; // pixels of the plot in one cell of the grid
   const [columns, rows] = [Math.ceil(width / cell), Math.ceil(height / cell)];
   const [plus, minus] = [new Uint16Array(columns * rows), new Uint16Array(columns * rows)];
   for (const link of links) {
@@ -35,7 +36,8 @@ export function drawLinkDensity(
   pen.drawImage(canvas, 0, 0, columns * cell, rows * cell);
 }
 
-/** Steps along the same curve as `links.ts` draws, by forward differences: six additions a cell. */
+/** Adds a link's ink to the grid along the curve that `links.ts` draws. Forward differences cost six additions a
+ *  cell. */
 function accumulate(grid: Uint16Array, columns: number, cell: number, link: Link, ink: number): void {
   const dashed = link.weight < 0;
   const linkEnds = endpoints(link);
@@ -56,7 +58,7 @@ function accumulate(grid: Uint16Array, columns: number, cell: number, link: Link
   const [dddx, dddy] = [6 * ax * h * h * h, 6 * ay * h * h * h];
   for (let i = 0; i <= steps; i++) {
     if (!dashed || (i & 7) < 5) {
-      const cellIndex = (y | 0) * columns + (x | 0); // both ends lie in the plot, so the curve does
+      const cellIndex = (y | 0) * columns + (x | 0); // in range: both ends lie in the plot, hence the whole curve does
       const sum = grid[cellIndex]! + ink;
       grid[cellIndex] = sum > 65535 ? 65535 : sum;
     }
@@ -69,7 +71,7 @@ function accumulate(grid: Uint16Array, columns: number, cell: number, link: Link
   }
 }
 
-/** Counts as ink: many faint links on one spot become dark, never more than opaque. */
+/** Turns sums of ink into pixels. Opacity saturates: many faint links in one cell add up, but never to a full cover. */
 function toPixels(
   plus: Uint16Array,
   minus: Uint16Array,

@@ -1,6 +1,6 @@
-// Links on a canvas, together by sign, width and strength, so that styles are set some dozens of times for thousands.
-// A link is as wide as its share of the target's input, and as clear as its target is influential. Links that take away
-// are dashed; thin dashes are drawn as pieces by hand, which software rendering does far faster than a dash pattern.
+// Draws links on a canvas in batches of equal sign, width and opacity, so that thousands of links need a few dozen
+// changes of style. Width shows the share of the target's input, opacity the target's influence. Negative links are
+// dashed; thin dashes are drawn piece by piece, which software rendering does far faster than a dash pattern.
 import type { Link, Mark } from "../model/scene";
 import type { Palette } from "./palette";
 
@@ -54,7 +54,7 @@ export function drawLinks(
     for (const link of batch) {
       (minus && thin ? dashedCurve : curve)(pen, endpoints(link));
       if (thin) continue;
-      pen.stroke(); // wide strokes are drawn faster one by one, thin ones together
+      pen.stroke(); // wide strokes are faster one at a time, thin ones in one path
       pen.beginPath();
     }
     if (thin) pen.stroke();
@@ -69,7 +69,7 @@ function curve(pen: CanvasRenderingContext2D, { x1, y1, x2, y2 }: Endpoints): vo
   pen.bezierCurveTo(x1, y1 - bend, x2, y2 + bend, x2, y2);
 }
 
-/** Every other piece of the curve. */
+/** Adds every other piece of the curve to the path. */
 function dashedCurve(pen: CanvasRenderingContext2D, { x1, y1, x2, y2 }: Endpoints): void {
   const bend = (y1 - y2) * 0.5;
   const count = Math.max(5, Math.min(161, Math.round((Math.abs(x2 - x1) + Math.abs(y2 - y1)) / 7) | 1));

@@ -1,4 +1,4 @@
-// Colours and fonts for canvases, read once a theme from the style sheet, which is the only place that says them.
+// Colours and fonts for canvases. They are defined in the style sheet only, and read from it once for each theme.
 
 export interface Palette {
   paper: string;
@@ -62,7 +62,7 @@ export function measure(text: string, mono: boolean): number {
   return width;
 }
 
-/** The same text has the same colour, in every graph. */
+/** A colour chosen by a hash of the text, so that a label has the same colour in every graph. */
 export function colourOf(text: string, colours: readonly string[]): string {
   let hash = 7;
   for (const letter of text) hash = (hash * 31 + letter.codePointAt(0)!) >>> 0;

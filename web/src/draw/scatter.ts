@@ -1,11 +1,11 @@
-// A scatter plot of predicted against measured effects, with the diagonal on which they agree.
+// A scatter plot of predicted against measured effects, with the diagonal where both agree.
 import { ticks } from "../model/scale";
 import { amount } from "../model/format";
 import type { AuditPoints } from "../types";
 import { type Palette, SANS } from "./palette";
 
 const [WIDE, HIGH] = [324, 300];
-const [LEFT, BELOW, ASIDE] = [58, 34, 8]; // at the left a number with its sign stands beside the word
+const [LEFT, BELOW, ASIDE] = [58, 34, 8]; // margins; the left one holds a signed number and the axis title
 
 export function scatter(canvas: HTMLCanvasElement, points: AuditPoints, max: number, colours: Palette): void {
   const scale = window.devicePixelRatio || 1;

@@ -1,5 +1,5 @@
-// The two canvases behind the marks: all links below, what is lit above. The lower one is drawn once and then moved by
-// the browser as a bitmap; when there are many links the strongest are curves and the others a haze.
+// The two canvases behind the marks: all links below, the highlighted marks and links above. The lower one is drawn
+// once and scrolled by the browser as a bitmap. When there are many links, the weak ones are drawn as a density image.
 import type { Layout } from "../model/layout";
 import type { Link, Mark, Scene } from "../model/scene";
 import { drawLinks } from "./links";
@@ -7,14 +7,14 @@ import { drawLinkDensity } from "./link_density";
 import { type Colouring, drawMark, drawTags } from "./canvas_marks";
 import type { Palette } from "./palette";
 
-const MAX_PIXELS = 24e6; // pixels of one canvas
-export const MANY_MARKS = 500; // marks, from which they are drawn on the canvas
-const MANY_LINKS = 2500; // links, from which the weak ones become a haze
-const CURVED_LINKS = 500; // of them, the strongest, that stay curves
+const MAX_PIXELS = 24e6; // pixels of one canvas; beyond them the resolution is reduced
+export const MANY_MARKS = 500; // above this count marks are drawn on the canvas instead of as SVG
+const MANY_LINKS = 2500; // above this count weak links are drawn as a density image
+const CURVED_LINKS = 500; // how many of the strongest links are curves then
 
 export interface Lit {
   links: readonly Link[];
-  /** Marks and how they are related: 1 adds, -1 takes away, 0 found or on the path. */
+  /** Marks and the sign of their link: 1 adds, -1 takes away, 0 for a match, a chosen mark or one on a path. */
   marks: ReadonlyMap<Mark, number>;
   cursor: Mark | null;
   chosen: ReadonlySet<string>;
@@ -23,7 +23,7 @@ export interface Lit {
 export class Stage {
   private dirty: [number, number, number, number] | null = null;
   private scale = 1;
-  /** Milliseconds the last full drawing took, for the benchmark. */
+  /** Milliseconds of the last full drawing, for the benchmark. */
   took = 0;
 
   constructor(
@@ -43,7 +43,7 @@ export class Stage {
     return pen;
   }
 
-  /** Draws all of it: paper, weak links (as a haze when they are many), strong links, and marks when those are many or asked for. */
+  /** Draws the background, the links (weak ones as a density image when there are many), and the marks if `marks`. */
   drawBase(
     scene: Scene,
     layout: Layout,
@@ -94,7 +94,7 @@ export class Stage {
   }
 }
 
-/** The rectangle that what is lit can touch: only that is cleared the next time. */
+/** The rectangle that contains all that is highlighted: only this is cleared before the next drawing. */
 function litBounds(lit: Lit, layout: Layout): [number, number, number, number] {
   let [left, top, right, bottom] = [layout.width, layout.height, 0, 0];
   for (const mark of lit.marks.keys()) {
@@ -112,13 +112,13 @@ function litBounds(lit: Lit, layout: Layout): [number, number, number, number] {
   return [left, top, right - left, bottom - top];
 }
 
-/** The widest and clearest links, the strongest last. */
+/** The widest and most opaque links, the strongest first. */
 function strongest(links: readonly Link[]): Link[] {
   const size = (link: Link) => Math.abs(link.share) * (0.2 + link.rank);
   return [...links].sort((a, b) => size(b) - size(a)).slice(0, CURVED_LINKS);
 }
 
-/** The paper: a tint on every other column, a hatch on what is left out, a hairline under every layer. */
+/** The background: every other column tinted, folded and left-out columns more so, and a line above every row. */
 function drawBackground(pen: CanvasRenderingContext2D, layout: Layout, colours: Palette, first: number): void {
   pen.fillStyle = colours.line;
   pen.globalAlpha = 0.7;

@@ -1,4 +1,4 @@
-// The languages of the guide, and the shape that each of them fills: a missing line is a type error.
+// The languages of the guide, and the type of its texts: a text missing in one language is a type error.
 import { en } from "./guide_en";
 import { ru } from "./guide_ru";
 

@@ -1,4 +1,4 @@
-// The guide in English: what each step teaches, what it asks to be done, and what is said once it is done.
+// The guide in English: for each step the explanation, the task, and the text after it.
 import type { GuideText } from "./guide";
 
 export const en: GuideText = {

@@ -1,4 +1,4 @@
-// What is said when another tab changed a label while this one wrote its own.
+// The messages about a label that another tab changed in the meantime.
 import type { Language } from "./guide";
 
 interface ChangedText {

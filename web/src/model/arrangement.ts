@@ -1,5 +1,6 @@
-// What a person did to a graph: pins, groups, moved marks. Every change gives a new value, so that undo, the address
-// and the workspace can all hold it; two tabs' changes are merged against what both began with.
+// A person's arrangement of a graph: pins, groups and moved marks. It is a value and every change returns a new one, so
+// that undo, the address and the workspace can each keep theirs. Changes of two tabs are merged against their common
+// base.
 
 export interface Group {
   readonly id: string;
@@ -11,7 +12,7 @@ export interface Group {
 export interface Arrangement {
   readonly pins: readonly string[];
   readonly groups: readonly Group[];
-  /** Pixels away from where the layout puts a mark, by node; a group's stand under its first node. */
+  /** Offsets in pixels from the place that the layout gives a mark, by node id; a group's is under its first node. */
   readonly positions: Readonly<Record<string, readonly [number, number]>>;
 }
 
@@ -22,7 +23,7 @@ export function togglePin(arrangement: Arrangement, id: string): Arrangement {
   return { ...arrangement, pins };
 }
 
-/** A new group of these nodes; they leave the groups they were in, and a group left with fewer than one node goes. */
+/** Adds a group of these nodes. They are taken out of their former groups, and groups without nodes are removed. */
 export function group(
   arrangement: Arrangement,
   nodes: readonly string[],
@@ -61,7 +62,7 @@ export function move(arrangement: Arrangement, id: string, by: readonly [number,
   return { ...arrangement, positions: { ...arrangement.positions, [id]: [Math.round(by[0]), Math.round(by[1])] } };
 }
 
-/** Suggested groups, beside those that exist: a node that is in one already stays there. */
+/** Adds suggested groups. A node that already is in a group stays there. */
 export function addSuggested(arrangement: Arrangement, suggested: readonly Group[]): Arrangement {
   const groupedNodes = new Set(arrangement.groups.flatMap((each) => each.nodes));
   let extended = arrangement;
@@ -85,13 +86,13 @@ export function sameArrangement(a: Arrangement, b: Arrangement): boolean {
   return JSON.stringify([a.pins, a.groups, a.positions]) === JSON.stringify([b.pins, b.groups, b.positions]);
 }
 
-/** Whether a value that was kept as text is an arrangement. */
+/** Whether a value parsed from stored text is an arrangement. */
 export function isArrangement(value: unknown): value is Arrangement {
   const { pins, groups, positions } = (value ?? {}) as Partial<Arrangement>;
   return Array.isArray(pins) && Array.isArray(groups) && typeof positions === "object";
 }
 
-/** What both tabs did since `base`: one's additions and removals are made to the other's state; mine win a conflict. */
+/** Three-way merge: applies the changes from `base` to `local` to `remote`. In a conflict the local change wins. */
 export function merge(base: Arrangement, local: Arrangement, remote: Arrangement): Arrangement {
   const pins = remote.pins.filter((pin) => !base.pins.includes(pin) || local.pins.includes(pin));
   for (const pin of local.pins) if (!base.pins.includes(pin) && !pins.includes(pin)) pins.push(pin);
@@ -116,7 +117,7 @@ export function merge(base: Arrangement, local: Arrangement, remote: Arrangement
   return { pins, groups, positions };
 }
 
-/** What stays chosen when an arrangement gives way to another: a vanished group's nodes, a node's new group. */
+/** The selection after a change of arrangement: a removed group becomes its nodes, a grouped node becomes its group. */
 export function carrySelection(chosen: readonly string[], before: Arrangement, after: Arrangement): string[] {
   const dissolvedGroup = (key: string) =>
     before.groups.find((each) => each.id === key && !after.groups.some((other) => other.id === key));
@@ -133,12 +134,12 @@ export function sameThresholds(a: Thresholds, b: Thresholds): boolean {
   return a.node === b.node && a.edge === b.edge;
 }
 
-/** Groups in one line for the address: name~node~node.name~node. Only what a link must carry. */
+/** Groups as text for the address: name~node~node|name~node. Ids and notes are left out. */
 export function writeGroups(groups: readonly Group[]): string {
   return groups.map((each) => [each.name.replace(/[~|]/g, " "), ...each.nodes].join("~")).join("|");
 }
 
-/** Where marks were dragged to, in one line for the address: node~x~y|node~x~y. */
+/** Offsets of moved marks as text for the address: node~x~y|node~x~y. */
 export function writeMoved(positions: Arrangement["positions"]): string {
   return Object.entries(positions)
     .map(([node, [x, y]]) => `${node}~${x}~${y}`)

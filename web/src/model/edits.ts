@@ -1,4 +1,4 @@
-// Edits as the page holds them, and as the address writes them: `scale L3/1207@4=2;ablate L2/9@all`. Pure.
+// Edits as values, and their form in the address: `scale L3/1207@4=2;ablate L2/9@all`. Pure functions.
 import type { EditBody, KitView } from "../types";
 import { layerOf } from "./graph";
 
@@ -41,7 +41,7 @@ export function readEdits(text: string): EditLine[] {
     }));
 }
 
-/** Positions as the server takes them; null for what says none. */
+/** Positions in the form of the server's API; null if the text is not valid. */
 export function positionsOf(text: string): EditBody["positions"] | null {
   if (text === "all" || text === "prompt" || text === "generated") return text;
   return /^\d{1,6}(,\d{1,6})*$/.test(text) ? text.split(",").map(Number) : null;
@@ -60,12 +60,13 @@ export function bodyOf(edit: EditLine): EditBody {
   };
 }
 
-/** Whether none of these edits acts on the prompt: there is nothing to be measured on it. */
+/** Whether all edits act on generated tokens only, so that there is no effect on the prompt to measure. */
 export function onlyGenerated(edits: readonly EditLine[]): boolean {
   return edits.every((each) => each.positions === "generated");
 }
 
-/** The layers through which these edits may be clamped, the last edited one first; none where nothing is clamped. */
+/** The layers through which these edits can be clamped, from the last edited one upward; empty if nothing is
+ *  clamped. */
 export function clampable(
   edits: readonly EditLine[],
   kit: Pick<KitView, "dictionary_kind" | "n_layers" | "writes">,

@@ -1,12 +1,12 @@
-// How values and tokens are written everywhere on the page: one place, so that the same number never looks two ways.
+// Formats numbers, dates and tokens for the whole page, so that the same value looks the same in every view.
 
-/** A token as text a person can read: line breaks and edge spaces get visible signs. */
+/** A token with visible signs for line breaks, tabs, and spaces at its ends. */
 export function visibleText(text: string): string {
   const withSigns = text.replaceAll("\n", "⏎").replaceAll("\t", "⇥").replaceAll("\r", "↵");
   return withSigns === "" ? "∅" : withSigns.replace(/^ +| +$/g, (spaces) => "·".repeat(spaces.length));
 }
 
-/** The parts of a token: signs for spaces apart from the letters, so that they can be drawn faint. */
+/** A token split into letters and signs for spaces, so that the signs can be drawn fainter. */
 export function tokenParts(text: string): { text: string; space: boolean }[] {
   const visible = visibleText(text);
   if (visible === text) return [{ text: visible, space: false }];
@@ -30,7 +30,7 @@ export function percent(share: number | null | undefined): string {
   return `${fixed(value, size >= 99.95 ? 0 : 1)} %`;
 }
 
-/** A change of a probability in percentage points; what rounds to none has no sign. */
+/** A change of a probability in percentage points; a change that rounds to zero has no sign. */
 export function points(change: number): string {
   const value = 100 * change;
   if (value === 0) return "0 pp";
@@ -38,7 +38,7 @@ export function points(change: number): string {
   return `${value > 0 ? "+" : ""}${fixed(value, 1)} pp`;
 }
 
-/** A small share of a corpus: densities run over many orders. */
+/** A share of a corpus in percent. Densities span many orders of magnitude, so small ones use a power of ten. */
 export function density(share: number): string {
   const value = 100 * share;
   if (value === 0) return "0 %";

@@ -1,5 +1,5 @@
-// The graph as the page holds it: nodes with their edges, and the questions the views ask of it. Every number stands in
-// the view the server (or the file) gave; here it is only looked up, sorted and filtered.
+// The graph as linked nodes and edges, with the lookups that the views need. All numbers come from the view that the
+// server or the exported file gives; here they are only looked up, sorted and filtered.
 import type { GraphView, NodeDetail, NodeRecord } from "../types";
 
 export interface Node extends NodeRecord {
@@ -12,9 +12,9 @@ export interface Edge {
   from: Node;
   to: Node;
   weight: number;
-  /** Part of the target's whole absolute input, with the sign of the weight. */
+  /** The edge's share of the target's total absolute input, with the sign of the weight. */
   share: number;
-  /** Share of all edges' influence that this one and the stronger ones hold. */
+  /** Cumulative share of the edges' influence, down to and including this edge. The server's name for it. */
   held: number;
 }
 
@@ -62,7 +62,8 @@ export function readGraph(view: GraphView): Graph {
   };
 }
 
-/** A view with nodes that its thresholds cut, and their edges to the nodes it has: what a person pinned stays in sight. */
+/** Adds nodes below the thresholds to a view, with their edges to the nodes in it, so that pinned nodes stay
+ *  visible. */
 export function withNodes(view: GraphView, details: readonly NodeDetail[]): GraphView {
   const nodes = [...view.nodes];
   const indices = new Map(nodes.map((node, index) => [node.id, index]));
@@ -96,7 +97,7 @@ export function isInner(node: Node): boolean {
   return node.kind === "feature" || node.kind === "error";
 }
 
-/** `L3/1207@4` → `L3/1207`; null for what is no feature. */
+/** `L3/1207@4` → `L3/1207`; null if the node is not a feature. */
 export function featureOf(id: string): string | null {
   return /^L\d+\/\d+@/.test(id) ? id.slice(0, id.indexOf("@")) : null;
 }
@@ -105,7 +106,8 @@ export function layerOf(feature: string): number {
   return Number(/^L(\d+)/.exec(feature)?.[1] ?? 0);
 }
 
-/** The nodes that match a query: every word must be in the id, the name, the token or the kind; `L3` and `layer 3` say a layer. */
+/** The nodes that match a query. Every word must occur in the id, name, token or kind; `L3` and `layer 3` match a
+ *  layer. */
 export function search(graph: Graph, query: string, name: (node: Node) => string): Node[] {
   const words = query
     .trim()
@@ -120,7 +122,7 @@ export function search(graph: Graph, query: string, name: (node: Node) => string
   });
 }
 
-/** A node's place among its kind, by influence. */
+/** A node's rank by influence among the nodes of its kind. */
 export function rank(graph: Graph, node: Node): { place: number; of: number } {
   const kind = graph.ranked.filter((other) => other.kind === node.kind);
   return { place: kind.indexOf(node) + 1, of: kind.length };

@@ -1,4 +1,4 @@
-// Which mark lies under the pointer, without asking all of them: marks in square cells, looked up around a point.
+// A spatial index of the marks: square cells, so that the mark under the pointer is found without a scan of all marks.
 import type { Mark } from "./scene";
 
 const CELL = 48;
@@ -37,14 +37,15 @@ export class Grid {
   }
 }
 
-/** From a mark's edge to a point; negative inside a round one. */
+/** The distance from a mark's border to a point; negative inside a round mark. */
 export function distance(mark: Mark, x: number, y: number): number {
   if (mark.half > 0)
     return Math.hypot(Math.max(0, Math.abs(mark.x - x) - mark.half), Math.max(0, Math.abs(mark.y - y) - mark.r));
   return Math.hypot(mark.x - x, mark.y - y) - mark.r;
 }
 
-/** The mark a step away in a direction: along the row first, or to the nearest row that has one. */
+/** The next mark in a direction: the nearest in the same row for left and right, else the nearest in the nearest
+ *  row. */
 export function neighbour(
   marks: readonly Mark[],
   from: Mark,

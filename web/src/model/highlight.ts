@@ -1,4 +1,5 @@
-// What is lit: the links of the mark under the pointer, else of what is chosen, else a path, else what a search found.
+// Which marks and links are highlighted: those of the mark under the pointer; else the matches of a search; else a
+// path; else those of the chosen marks.
 import type { Link, Mark, Scene } from "./scene";
 
 export interface Selection {
@@ -52,7 +53,7 @@ function highlightPath(scene: Scene, path: readonly string[], marks: Map<Mark, n
   }
 }
 
-/** The sign by which a mark is coloured: of its link with what is chosen, else with the likeliest output. */
+/** The sign of each mark's link with the given mark, by default the likeliest output: the marks are coloured by it. */
 export function linkSigns(scene: Scene, towards: Mark | null): Map<Mark, number> {
   const main =
     towards ??

@@ -1,10 +1,10 @@
-// Label groups: what a person grouped, and features that bear the same label. Each has a hue and a letter, so that a
-// colour never stands alone; everything else stays neutral. Pure.
+// Label groups: groups made by hand, and features with the same label. Each has a hue and a letter, because colour must
+// not be the only sign; all other marks stay neutral. Pure functions.
 import type { Mark, Scene } from "./scene";
 
 export interface LabelGroup {
   letter: string;
-  /** Which of the palette's group colours. */
+  /** Index into the palette's group colours. */
   hue: number;
   name: string;
   marks: Mark[];
@@ -34,7 +34,7 @@ export function groupByMark(list: readonly LabelGroup[]): ReadonlyMap<Mark, Labe
   return new Map(list.flatMap((family) => family.marks.map((mark) => [mark, family] as const)));
 }
 
-/** Where a mark's letter stands: in its middle, at the edge of a box, or beside a mark that is too small or pinned. */
+/** The place of a mark's letter: in its middle, at the edge of a box, or beside a mark that is small or pinned. */
 export function letterPlace(mark: Mark): { x: number; y: number; inside: boolean } {
   if (mark.half > 0) return { x: mark.x - mark.half, y: mark.y, inside: true };
   const inside = mark.r >= 7 && !mark.pinned;

@@ -1,12 +1,12 @@
-// Whose label of a feature is whose, as the workspace tells voices apart: by kind, author and method.
+// The labels of a feature by author. The workspace keeps one current label for each kind, author and method.
 import type { LabelView } from "../types";
 
-/** What a person says of a feature now; undefined where they say nothing. */
+/** A person's current label of a feature; undefined if there is none. */
 export function currentLabelOf(labels: readonly LabelView[], author: string): LabelView | undefined {
   return labels.find((each) => each.current && each.kind === "person" && each.author === author && !each.method);
 }
 
-/** The labels once another is kept: what its author said before is an earlier one now. */
+/** Adds a label; its author's previous one becomes an earlier label. */
 export function withLabel(labels: readonly LabelView[], label: LabelView): LabelView[] {
   const previous = currentLabelOf(labels, label.author);
   const rest = labels.filter((each) => each.id !== label.id);

@@ -1,9 +1,9 @@
-// Where everything stands: a column for each token, as wide as its fullest cell needs; a row for each layer; runs of
-// quiet tokens folded into one narrow column. Pure: widths of text come from a function that is given.
+// Lays out the marks: a column for each token, as wide as its fullest cell needs; a row for each layer; runs of tokens
+// with little influence folded into one narrow column. Pure: the caller gives the function that measures text.
 import { type Mark, type Scene, positionKey } from "./scene";
 
 export interface Column {
-  /** The tokens in it: one, or a folded run. */
+  /** The first and last token of the column: the same one, or a folded run. */
   from: number;
   to: number;
   folded: boolean;
@@ -26,7 +26,7 @@ export interface Layout {
   columnOf: number[];
   rows: Row[];
   tags: Tag[];
-  /** Marks shrink when cells are full. */
+  /** The size of marks relative to the usual: they shrink when cells are full. */
   scale: number;
 }
 
@@ -44,7 +44,7 @@ export interface LayoutOptions {
   labels: boolean;
   folds: readonly (readonly [number, number])[];
   measure: (text: string, mono: boolean) => number;
-  /** Pixels away from where the layout puts a mark, by `anchor`. */
+  /** Offsets in pixels from the place that the layout gives a mark, by `positionKey`. */
   moved: Readonly<Record<string, readonly [number, number]>>;
   token: (position: number) => string;
   strongest: number;
@@ -54,7 +54,7 @@ const CHIP = 128;
 const FOLD = 44;
 export const BOX = 13; // half the height of an output's or a group's box
 
-/** How much influence stands above each token. */
+/** The total influence of the marks at each token; an output counts as 1. */
 export function influenceByToken(scene: Scene, tokens: number): number[] {
   const sums = Array<number>(tokens).fill(0);
   for (const mark of scene.marks)
@@ -62,7 +62,7 @@ export function influenceByToken(scene: Scene, tokens: number): number[] {
   return sums;
 }
 
-/** Runs of at least three tokens whose marks hold little of the influence, in a prompt too long to show whole. */
+/** Runs of at least three tokens with little influence, in a prompt that is too long to show in full. */
 export function quietRuns(influence: readonly number[], maxShown = 40): [number, number][] {
   if (influence.length <= maxShown) return [];
   const order = influence.map((value, i) => [value, i] as const).sort((a, b) => b[0] - a[0]);
@@ -225,7 +225,7 @@ function placeCell(layout: Layout, key: string, cell: Mark[], pitch: number, opt
   });
 }
 
-/** Outputs by position, in lines of boxes beside each other. */
+/** Outputs by position, wrapped into lines of boxes. */
 function groupOutputs(scene: Scene, layout: Layout): Map<number, Mark[][]> {
   const places = new Map<number, Mark[]>();
   for (const mark of scene.marks) {
@@ -270,7 +270,7 @@ function placeOutputs(layout: Layout, layers: number, outputs: ReadonlyMap<numbe
 
 type Box = readonly [number, number, number, number];
 
-/** Names beside the most influential marks, where they cover neither a mark nor each other. */
+/** Places names beside the most influential marks where they overlap neither marks nor other names. */
 function placeTags(scene: Scene, layout: Layout, pitch: number, options: LayoutOptions): Tag[] {
   const occupied: Box[] = scene.marks.map((mark) => {
     const aside = Math.max(mark.half, mark.r + 1);

@@ -1,6 +1,6 @@
-// Places of values along axes, as shares of the axis: pure, so that a mark can be tested to stand where it belongs.
+// Places of values along axes, as shares of the axis. Pure functions, so that tests can check where a mark stands.
 
-/** Where a value lies between a histogram's edges: bins are equally wide, whatever they span. */
+/** The place of a value in a histogram whose bins are drawn equally wide, whatever range they span. */
 export function markPlace(edges: readonly number[], value: number, log: boolean): number {
   const bins = edges.length - 1;
   if (bins < 1) return 0;
@@ -13,13 +13,14 @@ export function markPlace(edges: readonly number[], value: number, log: boolean)
   return (bin + binShare) / bins;
 }
 
-/** A symmetric range around zero that holds almost all values; the rest is drawn at the border. */
+/** The bound of a symmetric range around zero that contains this quantile of the values; the rest is drawn at the
+ *  border. */
 export function symmetricRange(values: readonly number[], quantile = 0.998): number {
   const sizes = values.map(Math.abs).sort((a, b) => a - b);
   return Math.max(1e-9, sizes[Math.min(sizes.length - 1, Math.floor(sizes.length * quantile))] ?? 1);
 }
 
-/** Two to four round values for an axis that ends at `most`. */
+/** Two to four round values for an axis that ends at `max`. */
 export function ticks(max: number): number[] {
   const power = 10 ** Math.floor(Math.log10(max));
   const step = [1, 2, 5, 10].map((n) => n * power).find((each) => max / each <= 3) ?? max;

@@ -1,5 +1,5 @@
-// What is drawn: marks (a node, or a group of nodes as one) and the links between them, after filters and grouping.
-// A link between groups is the sum of its edges; its share, their sum over the targets' whole input.
+// The scene to draw, after filters and grouping: marks (one for a node or a group) and the links between them. A link
+// of a group has the sum of the edges' weights; its share is that sum over the targets' total absolute input.
 import type { Arrangement, Group } from "./arrangement";
 import { type Graph, type Node, isInner } from "./graph";
 
@@ -10,7 +10,7 @@ export interface Mark {
   group: Group | null;
   influence: number;
   position: number;
-  /** 0 for tokens, 1 + layer, and one above all layers for outputs. */
+  /** 0 for tokens, 1 + layer for features and errors, 1 + the number of layers for outputs. */
   row: number;
   name: string;
   named: boolean;
@@ -28,7 +28,7 @@ export interface Link {
   to: Mark;
   weight: number;
   share: number;
-  /** The influence of the target relative to the strongest: weak targets' links are drawn faint. */
+  /** The target's influence relative to the strongest node: links into weak targets are drawn faint. */
   rank: number;
 }
 
@@ -36,14 +36,14 @@ export interface Scene {
   marks: Mark[];
   links: Link[];
   byKey: Map<string, Mark>;
-  /** The mark in which a node is drawn. */
+  /** The mark that stands for a node: its own or its group's. */
   ofNode: Map<string, Mark>;
 }
 
 export interface Filters {
   errors: boolean;
   pinnedOnly: boolean;
-  /** Nodes and edges beyond these shares of the influence are left out; 1 shows all that the view holds. */
+  /** Nodes and edges beyond these cumulative shares of the influence are left out; 1 shows all of the view. */
   node: number;
   edge: number;
 }
@@ -121,7 +121,7 @@ function newMark(
   };
 }
 
-/** A group stands where its most influential member stood. */
+/** Puts a group at the place of its most influential member. */
 function placeGroup(mark: Mark, layers: number): void {
   const main = mark.members.reduce((most, node) => (node.influence > most.influence ? node : most));
   mark.position = main.position;
@@ -152,7 +152,8 @@ function linksOf(graph: Graph, filters: Filters, ofNode: ReadonlyMap<string, Mar
   return [...links, ...sums.values()];
 }
 
-/** Under which id a mark's place is kept: a node's own, a group's first node (which is not drawn while it is grouped). */
+/** The id under which a mark's offset is stored: the node's, or for a group that of its first node, which is not
+ *  drawn. */
 export function positionKey(mark: Mark): string {
   return mark.group?.nodes[0] ?? mark.key;
 }

@@ -1,4 +1,4 @@
-// Undo as a value: a present with what came before and what was undone. Nothing here knows what the states mean.
+// Undo as a value: the present state, the past ones, and those that were undone. Generic in the type of the state.
 
 export interface UndoHistory<T> {
   readonly past: readonly T[];
@@ -7,19 +7,19 @@ export interface UndoHistory<T> {
 }
 
 const MAX_STEPS = 200;
-const STORED_STEPS = 40; // steps either way that outlive a reload
+const STORED_STEPS = 40; // steps in each direction that are stored for a reload
 
 export function begin<T>(present: T): UndoHistory<T> {
   return { past: [], present, future: [] };
 }
 
-/** A new present; what had been undone is forgotten. The same present again changes nothing. */
+/** Adds a step and drops those that were undone. The same state again is no step. */
 export function record<T>(history: UndoHistory<T>, present: T): UndoHistory<T> {
   if (Object.is(present, history.present)) return history;
   return { past: [...history.past, history.present].slice(-MAX_STEPS), present, future: [] };
 }
 
-/** A present from elsewhere (another tab, the server), which is not the person's own step. */
+/** Replaces the present by a state from another tab, which is not a step to undo. */
 export function replace<T>(history: UndoHistory<T>, present: T): UndoHistory<T> {
   return { ...history, present };
 }
@@ -36,12 +36,12 @@ export function redo<T>(history: UndoHistory<T>): UndoHistory<T> {
   return { past: [...history.past, history.present], present: next, future: rest };
 }
 
-/** As text, for a place that outlives a reload. */
+/** Serialises the history for the tab's storage. */
 export function write<T>({ past, present, future }: UndoHistory<T>): string {
   return JSON.stringify({ past: past.slice(-STORED_STEPS), present, future: future.slice(0, STORED_STEPS) });
 }
 
-/** Takes kept steps up again if they led to this present; otherwise, and where the text is none of ours, begins anew. */
+/** Restores a stored history if it ends in this present; otherwise, or if the text is not valid, begins a new one. */
 export function read<T>(
   text: string,
   present: T,
@@ -57,7 +57,7 @@ export function read<T>(
     if (past.every(isState) && isState(last) && future.every(isState) && same(last, present))
       return { past, present, future };
   } catch {
-    // nothing was kept, or not by us
+    // nothing was stored, or the text is not a history
   }
   return begin(present);
 }

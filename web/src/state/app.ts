@@ -1,4 +1,4 @@
-// What every view shares: the kit, the theme, notices, names of features, and whether there is a server at all.
+// State that all views share: the kit, the theme, notices, names of features, and whether there is a server.
 import { computed, effect, signal } from "@preact/signals";
 import { api } from "../api_client";
 import type { Embedded, NameKind, Workbench } from "../types";
@@ -8,7 +8,7 @@ export interface Notice {
   id: number;
   text: string;
   kind: "say" | "fail";
-  /** What takes back what is told, by its name. */
+  /** A button in the notice, such as Undo. */
   action: { name: string; run: () => void } | null;
 }
 
@@ -25,7 +25,7 @@ export const embedded = readEmbedded();
 export const workbench = signal<Workbench | null>(null);
 export const notices = signal<readonly Notice[]>([]);
 export const helpOpen = signal(false);
-/** Said to screen readers only. */
+/** Text announced to screen readers only. */
 export const announcement = signal("");
 
 let lastNoticeId = 0;
@@ -39,7 +39,7 @@ export function dismiss(id: number): void {
   notices.value = notices.value.filter((each) => each.id !== id);
 }
 
-/** Runs something that may be refused, and says so. */
+/** Runs a request; shows a failure as a notice and returns null. A request that was aborted fails silently. */
 export async function attempt<T>(work: () => Promise<T>): Promise<T | null> {
   try {
     return await work();
@@ -50,7 +50,7 @@ export async function attempt<T>(work: () => Promise<T>): Promise<T | null> {
   }
 }
 
-// --- names of features: what a person wrote here is shown everywhere at once ----------------------------------------
+// --- names of features: a label written on this page replaces the name in every view ---------------------------------
 
 export interface NamedAs {
   text: string;
@@ -63,7 +63,7 @@ export function rename(feature: string, named: NamedAs): void {
   names.value = new Map(names.value).set(feature, named);
 }
 
-/** The name to show: what was written since the view was made, else what the view says. */
+/** The name to show: the label written since the view was made, else the view's. */
 export function nameOf(feature: string, label: string | null | undefined, kind: NameKind | null | undefined): NamedAs {
   return names.value.get(feature) ?? { text: label ?? "", kind: kind ?? "" };
 }
@@ -87,7 +87,7 @@ export function switchTheme(): void {
   if (route.peek().query["theme"]) adjust({ theme: next });
 }
 
-/** Where something outlives a reload: in this browser, or in this tab alone. */
+/** Storage that survives a reload: of the browser, or of this tab only. */
 type Place = "localStorage" | "sessionStorage";
 
 export function recall(key: string, place: Place = "localStorage"): string {
@@ -102,7 +102,7 @@ export function remember(key: string, value: string, place: Place = "localStorag
   try {
     window[place].setItem(key, value);
   } catch {
-    // private windows keep nothing; the page works without
+    // private windows may have no storage; the page works without it
   }
 }
 

@@ -1,4 +1,4 @@
-// Feature cards, asked for once each, and labels written by the person: kept by the server, shown everywhere at once.
+// Feature cards, each requested once, and labels that the person writes: the server stores them, all views show them.
 import { signal } from "@preact/signals";
 import { ApiError, api } from "../api_client";
 import { currentLabelOf, withLabel } from "../model/labels";
@@ -8,11 +8,11 @@ import { attempt, author, embedded, notify, remember, rename } from "./app";
 const MAX_CARDS = 300;
 
 export const cards = signal<ReadonlyMap<string, FeatureView>>(new Map(Object.entries(embedded?.cards ?? {})));
-/** Labels that were written on this page. */
+/** The number of labels written on this page. */
 export const labelsWritten = signal(0);
 /** The feature whose label is being written. */
 export const labelling = signal<string | null>(null);
-/** Why a card could not be read, by feature: a wish is not asked for again and again. */
+/** Why a card could not be loaded, by feature. A failed card is requested again only on `retryCard`. */
 export const cardErrors = signal<ReadonlyMap<string, string>>(new Map());
 const requested = new Set<string>();
 
@@ -31,7 +31,7 @@ function setCardError(feature: string, why: string): void {
   cardErrors.value = new Map(cardErrors.peek()).set(feature, why);
 }
 
-/** Asks for a card once more. */
+/** Requests a card again after a failure. */
 export function retryCard(feature: string): void {
   const rest = new Map(cardErrors.peek());
   rest.delete(feature);
@@ -47,7 +47,7 @@ function storeCard(card: FeatureView): void {
   cards.value = next;
 }
 
-/** Asks again, after a label changed: the server says which name is the one to show. */
+/** Reloads a card after a change of label, because the server decides which label is shown. */
 async function reloadCard(feature: string): Promise<void> {
   const card = await attempt(() => api.feature(feature));
   if (!card) return;
@@ -55,14 +55,14 @@ async function reloadCard(feature: string): Promise<void> {
   rename(feature, { text: card.name, kind: card.name_kind });
 }
 
-/** What an author's label has become elsewhere, null where it was withdrawn. */
+/** A change of an author's label in another tab: the newest label, or null if it was withdrawn. */
 export interface LabelChange {
   author: string;
   newest: LabelView | null;
 }
 
-/** Keeps a label in the place of the author's own on the card, or of the one that they were told of. Where it is
- *  another one by now, nothing is kept, and that one is given back to be told. */
+/** Saves a label that replaces the author's current one: that on the card, or the one in `change`, if the editor has
+ *  shown a change already. If the author's label is another one by now, saves nothing and returns that change. */
 export async function writeLabel(
   feature: string,
   text: string,

@@ -1,5 +1,5 @@
-// What is edited, and what came of it: two jobs, the effect (predicted and measured) and the two texts. The address
-// holds what is set, and the jobs that were run with it, so that their results are found again.
+// Edits and their results, from two jobs: the effect (predicted and measured) and the two texts. The address holds the
+// settings and the ids of the jobs, so that a reload shows the results again.
 import { computed, effect as react, signal } from "@preact/signals";
 import { api, followJob } from "../api_client";
 import { type EditLine, bodyOf, clampable, onlyGenerated, positionsOf, readEdits, writeEdits } from "../model/edits";
@@ -15,13 +15,13 @@ const DEFAULTS = { tokens: 12, temperature: 0, top_p: 1, seed: 0, predict: "froz
 
 export const prompt = signal("");
 export const edits = signal<readonly EditLine[]>([]);
-/** The graph that the edits come from: it can be audited. */
+/** The graph that the edits come from, which can be audited. */
 export const source = signal("");
 export const settings = signal(DEFAULTS);
-/** The last clamped layer that was asked for; null is the last edited one. */
+/** The last clamped layer that the person chose; null for the last edited layer. */
 export const requestedThrough = signal<number | null>(null);
 export const layersThrough = computed(() => (workbench.value ? clampable(edits.value, workbench.value.kit) : []));
-/** What is asked of the server: null, its default, where the edits do not allow what was wanted. */
+/** The last clamped layer for the request; null, the server's default, if the edits do not allow the chosen one. */
 export const through = computed(() =>
   layersThrough.value.indexOf(requestedThrough.value ?? -1) > 0 ? requestedThrough.value : null,
 );
@@ -32,11 +32,11 @@ export const audit = signal<AuditView | null>(null);
 export const auditSize = signal(DEFAULT_AUDIT_SIZE);
 export const running = signal<{ id: string; title: string; progress: Progress | null } | null>(null);
 
-/** What the results on the page are of; it may have been changed since. */
+/** The settings that gave the results on the page. The form may have changed since. */
 export interface EditRun {
   prompt: string;
   edits: readonly EditLine[];
-  /** All that was set, as one text. */
+  /** All settings as text, to compare with those in the form. */
   serialized: string;
 }
 export const lastRun = signal<EditRun | null>(null);
@@ -46,7 +46,7 @@ const serializedSettings = computed(() => {
   const last = requestedThrough.value === layersThrough.value[0] ? null : requestedThrough.value;
   return JSON.stringify([prompt.value, writeEdits(edits.value), last, settings.value]);
 });
-/** Whether something was changed since the results were made. */
+/** Whether the settings have changed since the results were made. */
 export const stale = computed(() => lastRun.value !== null && lastRun.value.serialized !== serializedSettings.value);
 export const ready = computed(
   () =>
@@ -71,7 +71,7 @@ export function addEdit(view: GraphView, node: Node): void {
   addFeature(feature, String(node.position));
 }
 
-/** Puts what is chosen in the graph, groups with all their features, among the edits and goes there. */
+/** Adds the features chosen in the graph, and those of chosen groups, to the edits, and opens the edit view. */
 export function editChosen(): void {
   const current = graph.peek();
   if (embedded || !current) return;
@@ -100,7 +100,7 @@ export function dropEdit(index: number): void {
   edits.value = edits.peek().filter((_, i) => i !== index);
 }
 
-/** Shows a job's progress and waits for its end, whoever started it. */
+/** Shows a job's progress and waits for its end. */
 async function watchJob(id: string, title: string, onStep?: (step: StepPair) => void): Promise<Job> {
   running.value = { id, title, progress: null };
   try {
@@ -117,7 +117,7 @@ const EFFECT = "Measuring the effect";
 const TEXTS = "Writing both texts";
 const AUDIT = "Auditing the graph";
 
-/** Starts a job and watches it; null when it was refused, failed or was cancelled. */
+/** Starts a job and waits for its end; null if it was refused, failed or was cancelled. */
 function runJob(
   body: JobBody,
   slot: keyof typeof jobs.value,
@@ -172,9 +172,9 @@ export function cancel(): void {
   if (current) void attempt(() => api.cancel(current.id));
 }
 
-// --- found again after a reload -------------------------------------------------------------------------------------
+// --- results after a reload ------------------------------------------------------------------------------------------
 
-/** Takes up the jobs that an address names: what is done is shown, what still runs is followed. */
+/** Resumes the jobs named in an address: shows the results of finished ones and follows running ones. */
 async function resumeJobs(jobIds: typeof jobs.value): Promise<void> {
   jobs.value = jobIds;
   if (jobIds.run || jobIds.text)
@@ -189,7 +189,7 @@ async function resumeJobs(jobIds: typeof jobs.value): Promise<void> {
   if (points?.kind === "audit") audit.value = points;
 }
 
-/** What a job came to; one whose steps are wanted is heard again from its first. */
+/** The result of a job. With `onStep` its events are replayed from the first step, even if it has ended. */
 async function jobResult(id: string, title: string, onStep?: (step: StepPair) => void): Promise<Job["result"]> {
   if (!id) return null;
   const job = await attempt(async () => {
@@ -199,7 +199,7 @@ async function jobResult(id: string, title: string, onStep?: (step: StepPair) =>
   return job?.result ?? null;
 }
 
-/** A text of which only the whole was kept, as one step. */
+/** A text of which the server keeps no steps, as one step. */
 function asOneStep(text: string): Step[] {
   return text ? [{ token_id: -1, position: -1, text, probability: NaN, end: null }] : [];
 }
@@ -266,7 +266,7 @@ function address(): Record<(typeof PARAMETERS)[number], string> {
   };
 }
 
-/** The address holds prompt, edits and settings, so that an experiment can be sent. */
+/** Keeps prompt, edits and settings in the address, so that an experiment can be shared as a link. */
 export function persistEdits(): void {
   let lastRead = "";
   const serialize = (query: Readonly<Record<string, string>>) =>

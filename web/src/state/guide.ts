@@ -1,5 +1,5 @@
-// Where a person is in the guide, and whether the step's task is done: read off what they did since the step began,
-// never asked. Features are found by what they do in the graph at hand, since another dictionary has others.
+// The person's place in the guide, and whether the step's task is done, which follows from the state of the page since
+// the step began. Features are chosen by their role in the open graph, because every dictionary has others.
 import { computed, effect, signal, untracked } from "@preact/signals";
 import { type Language, LANGUAGES, STEPS, type StepName } from "../i18n/guide";
 import type { Node } from "../model/graph";
@@ -13,19 +13,19 @@ import { choose, chooseNodes, choosePath, errorsShown, graph, path, primaryNode,
 
 export const PROMPT = "The capital of France is";
 const ANSWER = "Paris";
-const AUDIT_SIZE = 30; // features, so that it takes seconds
-const TURN_STRENGTHS = [-3, -6, -12]; // how strongly a feature is turned against itself, until the answer is another
-const VISIBLE_CHANGE = 0.1; // a change of a probability that nobody overlooks
+const AUDIT_SIZE = 30; // features; few, so that the audit takes seconds
+const TURN_STRENGTHS = [-3, -6, -12]; // factors for a feature, tried in this order until the answer changes visibly
+const VISIBLE_CHANGE = 0.1; // of a probability
 
 const first = typeof navigator !== "undefined" && navigator.language.startsWith("ru") ? "ru" : "en";
 const storedLanguage = recall("clew.language");
 export const language = signal<Language>(storedLanguage in LANGUAGES ? (storedLanguage as Language) : first);
-/** The step that the coach shows; null when the guide is not on. */
+/** The step that the coach shows; null if the guide is off. */
 export const currentStep = signal<number | null>(null);
 export const furthestStep = signal(Number(recall("clew.guide")) || 0);
 export const guess = signal<number | null>(null);
 const finished = signal<ReadonlySet<StepName>>(new Set());
-/** What there was when the step began: results that are older are not the step's. */
+/** The results at the start of the step: only newer ones count for its task. */
 const stepStart = signal<{ effect: unknown; audit: unknown; labels: number }>({ effect: null, audit: null, labels: 0 });
 
 export const stepName = computed<StepName | null>(() =>
@@ -33,7 +33,7 @@ export const stepName = computed<StepName | null>(() =>
 );
 export const isDone = computed(() => stepName.value !== null && finished.value.has(stepName.value));
 
-/** What an edit of this step did to the answer; null while none was made. */
+/** The effect of this step's edit on the answer; null before there is one. */
 export const answerChange = computed(() => {
   const latest = changed.value;
   return latest === null || latest === stepStart.value.effect ? null : (answerOf(latest) ?? null);
@@ -48,7 +48,7 @@ export function setLanguage(next: Language): void {
   remember("clew.language", next);
 }
 
-/** From the first step on, with nothing done. */
+/** Starts the guide at its first step, with no task done. */
 export function startGuide(): void {
   finished.value = new Set();
   enterStep(0);
@@ -58,7 +58,8 @@ export function enterStep(step: number): void {
   guess.value = null;
   stepStart.value = { effect: changed.peek(), audit: audit.peek(), labels: labelsWritten.peek() };
   const name = STEPS[step]!;
-  finished.value = new Set([...finished.peek()].filter((each) => each !== name)); // a step that is entered is to be done
+  // A step that is entered again is to be done again.
+  finished.value = new Set([...finished.peek()].filter((each) => each !== name));
   currentStep.value = step;
   if (step > furthestStep.peek()) {
     furthestStep.value = step;
@@ -77,7 +78,7 @@ export function leaveGuide(): void {
   currentStep.value = null;
 }
 
-/** Does the step's task, for those who only want to watch. A step that needs the graph has it traced first. */
+/** Does the step's task for the person. Traces the guide's prompt first if no graph of it is open. */
 export async function doStep(): Promise<void> {
   const name = stepName.peek();
   if (!name || !(await ensureGraph()) || stepName.peek() !== name) return;
@@ -102,7 +103,7 @@ export async function doStep(): Promise<void> {
   else if (name === "check") await runAudit(source.peek() || current.view.id, AUDIT_SIZE);
 }
 
-/** Traces the guide's prompt, unless the graph of one is open; false when that failed. */
+/** Opens a graph of the guide's prompt, traced if need be; false if that failed. */
 async function ensureGraph(): Promise<boolean> {
   if (isGuideGraph()) return true;
   const id = await trace(PROMPT);
@@ -111,7 +112,7 @@ async function ensureGraph(): Promise<boolean> {
   return openGraph(id);
 }
 
-/** Waits until a graph is there, in whatever view: the trace view opens it. */
+/** Loads a graph through the trace view, which opens graphs, and returns to the present view. */
 async function openGraph(id: string): Promise<boolean> {
   const view = route.peek().view;
   if (view !== "trace") go("trace", id);
@@ -125,7 +126,7 @@ function isGuideGraph(): boolean {
   return graph.value?.view.prompt.includes("France") ?? false;
 }
 
-/** All features that speak to the outputs directly, off at once. */
+/** Ablates all output features at once. */
 async function switchOff(): Promise<void> {
   const current = graph.peek()!;
   const nodes = current.view.roles.outputs
@@ -138,7 +139,7 @@ async function switchOff(): Promise<void> {
   await runEdits();
 }
 
-/** One edit that does nothing yet: the strongest feature multiplied by one. */
+/** Sets up one edit without effect: the strongest feature multiplied by one. */
 async function prepareTurn(): Promise<void> {
   if (!(await ensureGraph()) || stepName.peek() !== "turn") return;
   const [current, main] = [graph.peek()!, strongest()];
@@ -167,7 +168,7 @@ function isTurned(): boolean {
   );
 }
 
-/** The feature with the most influence that speaks to the outputs directly, else any above the last token. */
+/** The most influential output feature at the last token, else the most influential feature there. */
 function strongest(): Node | undefined {
   const current = graph.peek();
   if (!current) return undefined;
@@ -194,7 +195,7 @@ effect(() => {
   if (name && stepChecks[name]() && !finished.peek().has(name)) finished.value = new Set([...finished.peek(), name]);
 });
 
-/** The address holds the step, in whatever view it is done. */
+/** Keeps the step in the address of every view. */
 export function persistStep(): void {
   if (embedded) return;
   effect(() => {

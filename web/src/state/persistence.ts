@@ -1,6 +1,6 @@
-// Keeps the open graph in the address and in the workspace, and opens it from there. The workspace wins where it has
-// anything; a link opened elsewhere brings its pins and groups along. Two tabs' changes are merged, none is lost. What
-// can be undone stays with the tab.
+// Keeps the open graph's state in the address and in the workspace, and restores it from them. The workspace's
+// arrangement takes precedence; pins and groups of a link are used where the workspace has none. Changes of two tabs
+// are merged. The undo history is kept in the tab's own storage.
 import { computed, effect } from "@preact/signals";
 import { ApiError, api } from "../api_client";
 import {
@@ -45,10 +45,11 @@ import {
 } from "./trace";
 
 let revision = 0;
-/** What a save on its way will have kept, as the revision after this one. */
+/** What a save in flight will have stored, as the revision after this one. */
 let saveInFlight: { arrangement: Arrangement; thresholds: Thresholds } | null = null;
 let baseArrangement: Arrangement = EMPTY;
-/** The thresholds that the workspace has, and those that a person last found or kept here. */
+/** The thresholds in the workspace, and those that the page last loaded or saved. They differ for a link's
+ *  thresholds. */
 let savedThresholds: Thresholds = { node: 0, edge: 0 };
 let baseThresholds: Thresholds = savedThresholds;
 let ready = false;
@@ -71,7 +72,7 @@ export async function openGraph(id: string, params: Readonly<Record<string, stri
   chosen.value = nodesOf(params["sel"]);
 }
 
-/** The start: no graph is open. */
+/** Returns to the start, with no graph open. */
 function leaveGraph(): void {
   flush();
   ready = false;
@@ -145,8 +146,9 @@ const address = computed<Record<string, string>>(() => ({
   tab: tab.value === "card" ? "card" : "",
 }));
 
-/** Another address of the graph that is open. One that says nothing is given the state; one with thresholds was written
- *  by a page and says all; another may say only what it points at. What a person did to the graph is the workspace's. */
+/** Applies another address of the open graph. An address with thresholds was written by the page and holds all
+ *  settings; one without may still hold a selection. The arrangement is the workspace's, and all else is written to
+ *  the address. */
 function followAddress(params: Readonly<Record<string, string>>): void {
   const current = address.peek();
   const changed = Object.keys(current).filter((name) => (params[name] ?? "") !== current[name]);
@@ -170,7 +172,7 @@ function nodesOf(text: string | undefined): string[] {
   return (text ?? "").split(",").filter(Boolean);
 }
 
-/** Sets the two-way ties up, once. */
+/** Connects address, state and workspace. Called once, at the start. */
 export function persistGraph(): void {
   window.addEventListener("pagehide", flush);
   effect(() => {
@@ -186,7 +188,7 @@ export function persistGraph(): void {
   });
   effect(() => {
     const id = primary.value;
-    void graph.value; // read only so that the effect runs again when the graph changes; likewise below
+    void graph.value; // read so that the effect runs again when the graph changes; the same below
     void loadDetail(id);
   });
   effect(() => {
@@ -212,12 +214,12 @@ function hasUnsaved(): boolean {
   );
 }
 
-/** A link's thresholds are looked at, and kept only once a slider was moved. */
+/** The thresholds to save. Those of a link are not saved until a slider moves. */
 function thresholdsToSave(): Thresholds {
   return sameThresholds(thresholds.peek(), baseThresholds) ? savedThresholds : thresholds.peek();
 }
 
-/** Sends what is not kept yet before the graph, or the page, is left. */
+/** Saves pending changes before the graph or the page is left. The request outlives the page. */
 function flush(): void {
   if (!ready || embedded || !hasUnsaved()) return;
   const body = {
@@ -230,7 +232,7 @@ function flush(): void {
   api.arrange(graphId.peek(), body, true).catch(() => undefined);
 }
 
-/** One save at a time, of the newest state once it rests; what another tab kept meanwhile is merged in. */
+/** Saves the newest state once it has not changed for a moment, one request at a time. */
 async function save(): Promise<void> {
   if (saving) {
     saveAgain = true;
@@ -247,7 +249,7 @@ async function save(): Promise<void> {
   saving = null;
 }
 
-/** Ends once what a person did to the open graph is kept, or was said not to be. */
+/** Resolves when the pending save has succeeded, or its failure was shown. */
 export async function whenSaved(): Promise<void> {
   await saving;
 }

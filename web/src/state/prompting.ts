@@ -1,4 +1,4 @@
-// The prompt box: what is typed, how the model reads it, the job that traces it, and the history of graphs.
+// State of the prompt box: its text, the text's tokens, the trace job, and the list of earlier graphs.
 import { signal } from "@preact/signals";
 import { api, followJob } from "../api_client";
 import { truncate } from "../model/format";
@@ -10,7 +10,7 @@ import { graphId } from "./trace";
 
 export const promptText = signal("");
 export const tokenization = signal<Tokens | null>(null);
-/** Why what is typed cannot be read: mostly that it is too long. */
+/** Why the text cannot be tokenized; mostly because it is too long. */
 export const tokenizationError = signal("");
 export const entries = signal<readonly GraphEntry[]>([]);
 export const tracing = signal<{ id: string; progress: Progress | null; queued: boolean } | null>(null);
@@ -18,7 +18,7 @@ export const tracing = signal<{ id: string; progress: Progress | null; queued: b
 let tokenRequest: AbortController | null = null;
 let tokenTimer: ReturnType<typeof setTimeout> | undefined;
 
-/** What is typed is read by the kit's tokenizer once the person pauses. */
+/** Sets the text, and asks for its tokens after a pause in typing. */
 export function typePrompt(text: string): void {
   promptText.value = text;
   clearTimeout(tokenTimer);
@@ -82,10 +82,10 @@ export async function importFile(file: File): Promise<void> {
   go("trace", imported.graph);
 }
 
-/** Removes a graph, and offers to bring it back: the server can while it runs. */
+/** Removes a graph, and offers to restore it, which the server can as long as it runs. */
 export async function removeGraph({ id, prompt, tokens }: GraphEntry): Promise<void> {
   const wasOpen = id === graphId.peek();
-  if (wasOpen) await whenSaved(); // so that it comes back with what was done last
+  if (wasOpen) await whenSaved(); // so that it is restored with the latest arrangement
   if ((await attempt(async () => (await api.dropGraph(id), true))) === null) return;
   if (wasOpen) go("trace");
   notify(`The graph of “${truncate(prompt || tokens.join(""), 60)}” is removed.`, "say", {
@@ -95,7 +95,7 @@ export async function removeGraph({ id, prompt, tokens }: GraphEntry): Promise<v
   await loadHistory();
 }
 
-/** Opens it again if it was open, and nothing else is meanwhile. */
+/** Restores a graph, and opens it again if it was open and no other graph is now. */
 async function restoreGraph(id: string, wasOpen: boolean): Promise<void> {
   if (!(await attempt(() => api.restoreGraph(id)))) return;
   if (wasOpen && !graphId.peek() && route.peek().view === "trace") go("trace", id);

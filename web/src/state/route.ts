@@ -1,4 +1,4 @@
-// The address holds what is looked at: `#/view/id?name=value`. Parsing and writing are pure; the signal follows the bar.
+// The route in the address: `#/view/id?name=value`. Parsing and writing are pure; the signal follows the address bar.
 import { signal } from "@preact/signals";
 
 export const VIEWS = ["trace", "edit", "compare", "features", "feature", "guide"] as const;
@@ -25,7 +25,7 @@ function decode(text: string): string {
   }
 }
 
-/** The address of a route; empty values are left out, and what is harmless in a fragment is left readable. */
+/** The address of a route. Empty values are left out; characters that are safe in a fragment are not escaped. */
 export function write(route: Route): string {
   const id = route.id ? `/${route.id.split("/").map(encodeURIComponent).join("/")}` : "";
   const query = Object.entries(route.query)
@@ -41,40 +41,40 @@ function readable(text: string): string {
 
 export const route = signal<Route>(parse(typeof location === "undefined" ? "" : location.hash));
 
-/** The last settings of each view, so that its link leads back to what was left there. */
+/** The last query of each view, so that a link to the view restores its settings. */
 const lastQueries = new Map<View, Readonly<Record<string, string>>>();
-/** Addresses that this page has shown one after the other: as far as the browser's way back stays on it. */
+/** The addresses in the browser's history that belong to this page: they show whether Back stays on it. */
 let trail: string[] = [write(route.peek())];
 
-/** The address of a view as it was left. */
+/** The address of a view with its last settings. */
 export function lastAddress(view: View): string {
   return write({ view, id: "", query: { ...lastQueries.get(view), guide: "" } });
 }
 
-/** One step back; where that would leave the page, to another place on it. */
+/** Goes back one step; if that would leave the page, goes to the given view instead. */
 export function back(view: View, id = ""): void {
   if (trail.length > 1) history.back();
   else go(view, id);
 }
 
-/** Takes a new address into the trail: the last but one is a step back. */
+/** Adds an address to the trail. The last address but one means that the browser went back. */
 export function extendTrail(steps: readonly string[], address: string): string[] {
   if (steps.at(-1) === address) return [...steps];
   return steps.at(-2) === address ? steps.slice(0, -1) : [...steps, address];
 }
 
-/** Another place: the way back leads here. */
+/** Goes to another view, as a new step in the browser's history. */
 export function go(view: View, id = "", query: Record<string, string> = {}): void {
   location.hash = write({ view, id, query });
 }
 
-/** The same place with other settings: no new step in the browser's history. */
+/** Changes the settings of the present view without a new step in the browser's history. */
 export function adjust(query: Readonly<Record<string, string>>): void {
   const current = route.peek();
   if (Object.entries(query).every(([name, value]) => (current.query[name] ?? "") === value)) return;
   const merged: Record<string, string> = { ...current.query };
   for (const [name, value] of Object.entries(query)) {
-    delete merged[name]; // so that the same settings are always written in the same order
+    delete merged[name]; // the same settings are always written in the same order
     if (value !== "") merged[name] = value;
   }
   const next = { view: current.view, id: current.id, query: merged };
@@ -86,7 +86,7 @@ export function adjust(query: Readonly<Record<string, string>>): void {
   try {
     history.replaceState(null, "", address);
   } catch {
-    location.hash = address; // a page inside another may not rewrite its history
+    location.hash = address; // a page inside a frame may not be allowed to rewrite its history
   }
 }
 

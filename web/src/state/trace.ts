@@ -1,5 +1,5 @@
-// The graph that is open: what of it is shown, what is chosen, what a person did to it. The address and the workspace
-// follow these signals (see `persistence.ts`); the views only read them.
+// State of the open graph: its view, filters, selection and arrangement. The address and the workspace follow these
+// signals (see `persistence.ts`).
 import { computed, signal } from "@preact/signals";
 import { ApiError, api } from "../api_client";
 import {
@@ -35,11 +35,11 @@ export const labelsShown = signal(true);
 export const pinnedOnly = signal(false);
 export const colour = signal<Colour>("plain");
 export const zoom = signal(1);
-/** Folded runs a person opened: by their first token. */
+/** Folded runs that the person opened, by their first token. */
 export const openedFolds = signal<ReadonlySet<number>>(new Set());
 export const folding = signal(true);
 
-/** Keys of marks (node or group ids); the last one is what the panel shows, all are what `g` groups. */
+/** Keys of the chosen marks (node or group ids). The panel shows the last one; `g` groups all of them. */
 export const chosen = signal<readonly string[]>([]);
 export const hovered = signal<string | null>(null);
 export const path = signal<readonly string[] | null>(null);
@@ -50,10 +50,10 @@ export const tab = signal<"links" | "card">("links");
 export const changes = signal<UndoHistory<Arrangement>>(begin(EMPTY));
 export const arrangement = computed(() => changes.value.present);
 
-/** Whether the graph's features are those whose cards and labels are at hand: the kit's, or the file's own. */
+/** Whether there are cards and labels of the graph's features: those of the kit, or those in the exported file. */
 export const cardsAvailable = computed(() => embedded !== null || (graph.value?.view.of_kit ?? false));
 
-/** What a node of a view is called; a label written anywhere is shown where the features are those of the kit. */
+/** The name of a node. Labels written on this page are used only if the graph's features are the kit's. */
 export function nameIn(view: GraphView, node: NodeRecord, ofKit: boolean): { text: string; named: boolean } {
   if (node.kind === "token") return { text: visibleText(view.tokens[node.position] ?? ""), named: true };
   if (node.kind === "target") return { text: visibleText(node.label ?? ""), named: true };
@@ -80,7 +80,7 @@ export const scene = computed<Scene | null>(() => {
   );
 });
 
-/** The label groups by which marks are coloured; none in another mode. */
+/** The label groups that colour the marks; empty in other colour modes. */
 export const labelGroups = computed<readonly LabelGroup[]>(() =>
   scene.value && colour.value === "group" ? labelGroupsOf(scene.value) : [],
 );
@@ -96,12 +96,12 @@ export const matches = computed<Node[]>(() =>
   graph.value ? search(graph.value, query.value, (node) => nodeName(node).text) : [],
 );
 
-/** All nodes of the open graph, also those below the thresholds: asked for once a search wants them. */
+/** The open graph with all nodes, also those below the thresholds. Loaded when a search needs it. */
 const wholeGraph = signal<Graph | null>(null);
-/** Whether a search still waits for them. */
+/** Whether a search is waiting for the nodes below the thresholds. */
 export const searchingHidden = computed(() => query.value.trim() !== "" && loadingWhole.value && !hasWholeGraph());
 const loadingWhole = signal(false);
-/** What a search finds below the thresholds. */
+/** The matches of a search below the thresholds. */
 export const hiddenMatches = computed<Node[]>(() => {
   const [everything, current] = [wholeGraph.value, graph.value];
   if (!everything || !current || !hasWholeGraph()) return [];
@@ -112,7 +112,7 @@ function hasWholeGraph(): boolean {
   return wholeGraph.value !== null && wholeGraph.value.view.id === graph.value?.view.id;
 }
 
-/** Fetches what a search may find below the thresholds. */
+/** Loads the nodes below the thresholds, for a search. */
 export async function loadWholeGraph(): Promise<void> {
   const current = graph.peek()?.view;
   const { shown: shownCounts, whole: wholeCounts } = current?.counts ?? { shown: { nodes: 0 }, whole: { nodes: 0 } };
@@ -127,7 +127,7 @@ export async function loadWholeGraph(): Promise<void> {
 
 let viewRequest: AbortController | null = null;
 
-/** Shows a graph's view; what was chosen and is still there stays chosen. */
+/** Shows a view of the open graph. The selection stays. */
 export function showView(view: GraphView): void {
   graph.value = readGraph(view);
   scores.value = { thresholds: view.thresholds, scores: view.scores, counts: view.counts };
@@ -145,7 +145,7 @@ export function closeGraph(): void {
   chosen.value = [];
 }
 
-const MAX_EXTRA_NODES = 60; // pinned or grouped nodes that are fetched though the thresholds cut them
+const MAX_EXTRA_NODES = 60; // pinned or grouped nodes below the thresholds that are fetched
 let requestedNodes: ReadonlySet<string> = new Set();
 
 function pinnedAndGrouped(): string[] {
@@ -153,14 +153,14 @@ function pinnedAndGrouped(): string[] {
   return [...new Set([...current.pins, ...current.groups.flatMap((each) => each.nodes)])];
 }
 
-/** Fetches what was pinned though the thresholds had cut it. */
+/** Fetches pinned and grouped nodes that are below the thresholds, unless they were requested already. */
 export function fetchHiddenPins(): void {
   const current = graph.peek();
   if (current && !embedded && pinnedAndGrouped().some((each) => !current.byId.has(each) && !requestedNodes.has(each)))
     void refresh();
 }
 
-/** Brings a node that is not shown into the graph, by pinning it. */
+/** Pins a node below the thresholds, so that it is shown, and chooses it. */
 export function pinAndChoose(id: string): void {
   if (!arrangement.peek().pins.includes(id)) applyChange(togglePin(arrangement.peek(), id));
   choose(id);
@@ -202,7 +202,7 @@ export async function refresh(): Promise<boolean> {
 let refreshTimer: ReturnType<typeof setTimeout> | undefined;
 let scoresRequest: AbortController | null = null;
 
-/** A slider moved: the scores follow at once, the graph when it rests. */
+/** Sets a threshold. The scores follow at once, the graph after the slider has rested. */
 export function setThreshold(which: "node" | "edge", value: number): void {
   thresholds.value = { ...thresholds.peek(), [which]: value };
   if (embedded) return;
@@ -219,7 +219,7 @@ export function setThreshold(which: "node" | "edge", value: number): void {
 
 let detailRequest: AbortController | null = null;
 
-/** Asks for all that goes into and out of a node in the whole graph. */
+/** Loads all inputs and outputs of a node in the whole graph. */
 export async function loadDetail(id: string | null): Promise<void> {
   detailRequest?.abort();
   if (!id || !graph.peek()?.byId.has(id)) {
@@ -250,7 +250,7 @@ export function choose(key: string | null, more = false): void {
   if (mark) announcement.value = `Selected ${describe(mark)}`;
 }
 
-/** Everything of a label group at once. */
+/** Chooses these marks in place of the present ones. */
 export function chooseAll(keys: readonly string[]): void {
   choose(null);
   chosen.value = keys;
@@ -271,13 +271,13 @@ export function describe(mark: Mark): string {
   return `${mark.kind} ${mark.name}, ${layer}position ${mark.position}, influence ${percent(mark.influence)}`;
 }
 
-/** Several nodes at once, each by its mark. */
+/** Chooses the marks of several nodes. */
 export function chooseNodes(ids: readonly string[]): void {
   const current = scene.peek();
   chooseAll([...new Set(ids.map((id) => current?.ofNode.get(id)?.key).filter((key) => key !== undefined))]);
 }
 
-/** A node's mark: itself, or the group that it is in. */
+/** Chooses a node's mark: its own, or that of its group. */
 export function chooseNode(id: string): void {
   choose(scene.peek()?.ofNode.get(id)?.key ?? id);
 }
@@ -310,7 +310,7 @@ export function pinChosen(): void {
   if (current !== arrangement.peek()) applyChange(current);
 }
 
-/** Puts what is chosen into one group, or takes a chosen group apart. */
+/** Groups the chosen nodes, or ungroups the one chosen group. */
 export function groupChosen(): void {
   const current = arrangement.peek();
   const keys = chosen.peek();

@@ -1,5 +1,5 @@
-// How far the whole graph can be trusted: predictions against measurements as a scatter plot, beside the same plot for a
-// graph whose edges were shuffled (the null), and the table of baselines.
+// The audit of a graph: predicted against measured effects as a scatter plot, beside the same plot for a graph with
+// shuffled edges (the null), and the table of baselines.
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { palette } from "../draw/palette";
 import { scatter } from "../draw/scatter";
@@ -25,7 +25,8 @@ export function AuditPart() {
     if (id && !name) void loadHistory();
   }, [id]);
   useLayoutEffect(() => {
-    if (currentAudit && currentAudit !== previousAudit.current) box.current?.scrollIntoView({ block: "start" }); // it is made below what is seen
+    // A new audit appears below the visible part.
+    if (currentAudit && currentAudit !== previousAudit.current) box.current?.scrollIntoView({ block: "start" });
     previousAudit.current = currentAudit;
   }, [currentAudit]);
   if (!id) return null;

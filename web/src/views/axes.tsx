@@ -1,4 +1,4 @@
-// The two axes: names of layers at the left, tokens as chips along the bottom, folded runs as one chip to open.
+// The axes of the graph: layers on the left; along the bottom a chip for each token, and one for each folded run.
 import type { Layout } from "../model/layout";
 import { visibleText } from "../model/format";
 import type { GraphView } from "../types";

@@ -1,5 +1,5 @@
-// A feature's card: how often and how strongly it fires, where, what it says to the output, who is like it, who labelled
-// it. All numbers are the atlas'; shading is linear in the activation unless the person asks otherwise.
+// A feature's card: density and activations, contexts, logit weights, related features, labels. All numbers come from
+// the atlas. Contexts are shaded linearly in the activation, or by its square root if the person chooses.
 import { useState } from "preact/hooks";
 import { amount, count, density, percent, plural, signed } from "../model/format";
 import type { CardView, FeatureView, RelatedView, TokenWeight } from "../types";

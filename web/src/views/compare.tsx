@@ -1,5 +1,4 @@
-// Two prompts side by side: their tokens aligned, their answers, and every feature's influence in both: what appeared,
-// what vanished, what stayed.
+// Compares the graphs of two prompts: aligned tokens, answers, and the influence of every feature in both.
 import { useEffect, useState } from "preact/hooks";
 import { api } from "../api_client";
 import { amount, percent, visibleText } from "../model/format";
@@ -226,7 +225,7 @@ function Mirror({ share, left = false }: { share: number; left?: boolean }) {
   );
 }
 
-/** Both prompts as one table of columns: aligned tokens share a column. */
+/** Both prompts in columns; aligned tokens share one. */
 function Aligned({ view }: { view: CompareView }) {
   const columns = alignedColumns(view.a.tokens.length, view.b.tokens.length, view.aligned);
   return (

@@ -1,5 +1,5 @@
-// Stretches of text with every token shaded by the feature's activation there. The shade is one hue, its strength the
-// activation over the largest in the corpus; the token a context was drawn for is underlined.
+// Contexts from the corpus with every token shaded by the feature's activation, relative to its largest in the corpus.
+// The token that the context was chosen for is underlined.
 import { useState } from "preact/hooks";
 import { amount } from "../model/format";
 import type { ContextView } from "../types";

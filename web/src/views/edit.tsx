@@ -1,4 +1,4 @@
-// The edit view: choose features and strengths, run, and read what came of it beside.
+// The edit view: the form with features and strengths, and the results beside it.
 import { useEffect } from "preact/hooks";
 import { plural } from "../model/format";
 import { workbench } from "../state/app";
@@ -112,7 +112,7 @@ function Running() {
   );
 }
 
-/** The last clamped layer; the first of the options is the server's default. */
+/** Chooses the last clamped layer. The first option is the server's default. */
 function Through() {
   const layers = layersThrough.value;
   if (!layers.length) return null;

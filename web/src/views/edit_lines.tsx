@@ -1,4 +1,4 @@
-// The edits, one a line: which feature, what is done to it, how strongly, and at which positions.
+// The list of edits: feature, verb, strength and positions of each.
 import { type EditLine, VERBS, type Verb, positionsOf } from "../model/edits";
 import { nameOf } from "../state/app";
 import { cards, requestCard } from "../state/cards";
@@ -94,7 +94,7 @@ function Strength({ edit, index, span }: { edit: EditLine; index: number; span: 
   );
 }
 
-/** What says no position is kept as it was written, and refused beside the field. */
+/** The positions of an edit. Invalid text stays in the field, with an error beside it. */
 function Positions({ edit, index }: { edit: EditLine; index: number }) {
   const wrong = positionsOf(edit.positions) === null;
   const list = `positions-${index}`;

@@ -1,5 +1,5 @@
-// What came of edits: both texts, and for every output and every feature downstream what was predicted beside what was
-// measured. It is the result of one run, and says so once something else is set.
+// The results of edits: both texts, and the predicted and measured change of every output and every downstream feature.
+// When the form has changed since the run, a line above says which edits the results belong to.
 import { useState } from "preact/hooks";
 import { type EditLine, VERBS, onlyGenerated } from "../model/edits";
 import { amount, count, percent, plural, points, visibleText, signed } from "../model/format";
@@ -9,7 +9,7 @@ import { effect, prompt, lastRun, stale, streams } from "../state/edit";
 import { go } from "../state/route";
 import { Bar, Few, Heading, TokenText } from "./widgets";
 
-/** Says of what the results below are, where that is not what is set now. */
+/** Names the edits of the results, if they differ from the form, and those that had no effect on the prompt. */
 export function WhatWasRun() {
   const run = lastRun.value;
   if (!run) return null;
@@ -139,7 +139,7 @@ export function Effect({ view }: { view: EffectView }) {
   );
 }
 
-/** Features downstream: those that the edits set themselves are counted apart. */
+/** Downstream features. Activations that the edits set themselves are not listed. */
 function Changes({ view }: { view: EffectView }) {
   const [sort, setSort] = useState<"measured" | "missed">("measured");
   const moved = (each: EffectChange) => Math.abs(each.measured - each.before);

@@ -1,4 +1,4 @@
-// One feature on a page of its own: its name, its card with room to breathe, and the ways on from here.
+// The page of one feature: name, card, and links to neighbouring and similar features.
 import { amount } from "../model/format";
 import { embedded } from "../state/app";
 import { cards, requestCard } from "../state/cards";

@@ -1,4 +1,4 @@
-// Finding a feature while editing, by words, by meaning, by what fires on a text, or by id: a line with answers below it.
+// Searches for a feature to edit by words, by meaning, by what fires on a text, or by id: a text field with a list.
 import { useEffect, useRef, useState } from "preact/hooks";
 import { ApiError, api } from "../api_client";
 import type { FeatureRow } from "../types";
@@ -22,7 +22,7 @@ interface SearchResult {
 }
 const NO_RESULT: SearchResult = { list: [], message: "" };
 
-/** What is found for a text, once a person rests; a busy server is asked again. */
+/** The features found for a text, after a pause in typing. A busy server is asked again. */
 function useSearch(mode: SearchMode, text: string, isFeatureId: boolean): SearchResult {
   const [result, setResult] = useState<SearchResult>(NO_RESULT);
   useEffect(() => {
@@ -34,7 +34,8 @@ function useSearch(mode: SearchMode, text: string, isFeatureId: boolean): Search
         (error: unknown) => {
           if (request.signal.aborted || !(error instanceof ApiError)) return;
           setResult({ list: [], message: error.message });
-          if (error.status === BUSY) timer = setTimeout(search, 2000); // labels are read for their meaning once
+          // Busy: the server is embedding the labels, which it does once.
+          if (error.status === BUSY) timer = setTimeout(search, 2000);
         },
       );
     let timer = setTimeout(search, MODES.find((each) => each.mode === mode)!.wait);
@@ -56,7 +57,7 @@ export function FeaturePicker({ onPick }: { onPick: (feature: string) => void })
     onPick(feature);
     setText("");
   };
-  /** What fires is mostly asked of the prompt that is edited. */
+  /** Changes the search mode. "Fires on" starts with the prompt, the usual text to search by. */
   const switchMode = (next: SearchMode) => {
     if (next === "fires" && !text.trim()) setText(prompt.peek());
     else if (mode === "fires" && text === prompt.peek()) setText("");

@@ -1,4 +1,4 @@
-// The atlas as a list: browse, or search by words, by meaning, by what a feature promotes, by what fires on a text.
+// The list of features: all of them, or a search by words, meaning, promoted token, text or similar feature.
 import { useEffect, useState } from "preact/hooks";
 import { ApiError, api } from "../api_client";
 import { amount, count, density } from "../model/format";
@@ -24,11 +24,12 @@ const DENSITIES = [
   ["0.1", "at most 10 %"],
 ] as const;
 const PAGE = 50;
-const BUSY = 429; // labels are read for their meaning once, and the question asked again meanwhile
-const [PER_TOKEN, PER_TOKEN_IN_LAYER] = [5, 50]; // features a token: many where only one layer's are shown
+const BUSY = 429; // the status while the server embeds the labels, which it does once
+// Features per token: more if only one layer is shown, because the answer is filtered by layer afterwards.
+const [PER_TOKEN, PER_TOKEN_IN_LAYER] = [5, 50];
 
 type Params = Readonly<Record<string, string>>;
-/** What was found, and by which way and from which place on: it stays while the next answer to the same is waited for. */
+/** The result of a search with its mode and offset. It is shown until the next result of the same mode arrives. */
 interface Answer {
   mode: string;
   offset: number;
@@ -68,7 +69,7 @@ async function fetchAnswer(params: Params, mode: string, signal: AbortSignal): P
   return { ...NOTHING, mode, offset, list: await api.features(apiQuery, signal) };
 }
 
-/** What fires, of one layer only. */
+/** Restricts a result to the features of one layer. */
 function ofLayer(view: FiresView, layer: string | undefined): FiresView {
   if (!layer) return view;
   const inLayer = (each: { feature: string }) => each.feature.startsWith(`L${layer}/`);
@@ -79,7 +80,7 @@ function ofLayer(view: FiresView, layer: string | undefined): FiresView {
   };
 }
 
-/** Asks once a person rests; what a server is too busy for is asked again. */
+/** The result for the parameters, after a pause in typing. A busy server is asked again. */
 function useAnswer(params: Params, mode: string): Answer {
   const [answer, setAnswer] = useState<Answer>(NOTHING);
   useEffect(() => {
@@ -224,7 +225,7 @@ function Filters() {
   );
 }
 
-/** A page of features; every search has as many pages as it found. */
+/** One page of the result. */
 function List({ list, offset, mode }: { list: FeatureList; offset: number; mode: string }) {
   const rows: readonly FeatureRow[] = list.features;
   return (

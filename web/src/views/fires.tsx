@@ -1,4 +1,4 @@
-// What fires on a text: a token chooses what is listed, and all features by their strongest firing stand beside.
+// The features that fire on a text: those of the chosen token, or of the whole text by their strongest activation.
 import { useState } from "preact/hooks";
 import { amount, density, percent } from "../model/format";
 import type { FiresView } from "../types";

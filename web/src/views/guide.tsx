@@ -1,4 +1,4 @@
-// The guide: a page that says what will be learnt, and a coach along the bottom that teaches by doing in the real views.
+// The guide: a page with an overview of the steps, and a coach at the bottom that leads through them in the real views.
 import { useEffect } from "preact/hooks";
 import { percent } from "../model/format";
 import { GUIDES, LANGUAGES, STEPS, type Language } from "../i18n/guide";
@@ -112,7 +112,7 @@ export function Coach() {
   );
 }
 
-/** A guess before the measurement: what came of it is said in numbers. */
+/** A question to answer before the measurement. The measured change then marks the right choice. */
 function Question({ question, choices }: { question: string; choices: readonly string[] }) {
   const top = answerChange.value;
   const change = top ? top.measured - top.before : 0;

@@ -1,4 +1,4 @@
-// A word about the atlas that this server harvested last, where cards are not from it.
+// A notice that the atlas harvested last on this server is not used.
 import { useEffect, useState } from "preact/hooks";
 import { api } from "../api_client";
 import { plural } from "../model/format";
@@ -17,7 +17,7 @@ export function HarvestNotice() {
   );
 }
 
-/** What the last harvest made, if it is not used. Jobs come with the latest first. */
+/** The result of the last harvest if its atlas is not used. `jobs` has the latest first. */
 export function unusedHarvest(jobs: readonly Job[]): HarvestMade | null {
   for (const { result } of jobs) if (result?.kind === "harvest") return result.used ? null : result;
   return null;

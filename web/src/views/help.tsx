@@ -1,4 +1,4 @@
-// What the marks mean and what the keys do, in one dialog.
+// The help dialog: the legend of the graph, terms, and shortcuts.
 import { useEffect, useRef } from "preact/hooks";
 import { embedded, helpOpen } from "../state/app";
 

@@ -1,4 +1,5 @@
-// Counts as bars, on a square-root height so that rare strong activations can be seen, with a mark for one value.
+// A histogram with a mark at one value. Heights are square roots of counts, so that rare strong activations are
+// visible.
 import { amount, count } from "../model/format";
 import { markPlace } from "../model/scale";
 

@@ -1,4 +1,4 @@
-// Earlier graphs: opened again, brought in from files, and removed once a person has said it twice.
+// The menu of earlier graphs: opens, imports and, after a confirmation, removes them.
 import { useEffect, useRef, useState } from "preact/hooks";
 import { ago, percent, plural, visibleText } from "../model/format";
 import type { GraphEntry } from "../types";

@@ -1,4 +1,4 @@
-// A feature's name, and the line in which a person writes another. `l` opens it, Enter keeps it, Escape leaves it.
+// A feature's name, and the form to write a label. `l` opens the form, Enter saves, Escape cancels.
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { CHANGED } from "../i18n/labels";
 import type { NameKind } from "../types";
@@ -37,7 +37,7 @@ export function FeatureName({
 
 function Editor({ feature, text }: { feature: string; text: string }) {
   const input = useRef<HTMLInputElement>(null);
-  const [initialText] = useState(text); // a name that changes meanwhile never takes the place of what is being written
+  const [initialText] = useState(text); // fixed, so that a new name does not overwrite the person's text
   const [change, setChange] = useState<LabelChange | null>(null);
   const saving = useRef(false);
   useLayoutEffect(() => {

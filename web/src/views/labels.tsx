@@ -1,5 +1,4 @@
-// What a feature was called, by whom, how well it was found to hold: the one shown first, then others, then history;
-// what an author has replaced stays in sight.
+// A feature's labels with authors and scores: current ones first, then those that were replaced or withdrawn.
 import { amount, ago } from "../model/format";
 import type { FeatureView, LabelView } from "../types";
 import { embedded } from "../state/app";

@@ -1,5 +1,5 @@
-// The graph itself: tokens along the bottom, layers upward, outputs on top. Canvases hold links, SVG the marks (a canvas
-// too when they are many, with a list beside it for those who cannot see it). Pointing previews, a click stays.
+// The drawn graph: tokens along the bottom, layers upward, outputs on top. Links are drawn on canvases, marks as SVG;
+// many marks are drawn on the canvas too, with a list for screen readers. Pointing previews, a click chooses.
 import { type Signal, useComputed, useSignal, useSignalEffect } from "@preact/signals";
 import { useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { measure, palette } from "../draw/palette";
@@ -37,7 +37,7 @@ import { Tooltip } from "./tooltip";
 const AXIS = 48;
 const CHIPS = 44;
 
-/** Where things are, shared with the keyboard. */
+/** The present layout, shared with the shortcuts. */
 export const placement: { layout: Layout | null; grid: Grid | null; reveal: (mark: Mark) => void } = {
   layout: null,
   grid: null,
@@ -94,7 +94,7 @@ export function LinkGraph() {
   );
 }
 
-/** Measures the room there is, and shows what matters first: what is chosen, else the outputs. */
+/** Measures the available size, and scrolls a new graph to the chosen mark, else to the outputs. */
 function useSize(scroller: Ref<HTMLElement>, size: Size): void {
   useLayoutEffect(() => {
     const box = scroller.current!;
@@ -114,11 +114,11 @@ function useSize(scroller: Ref<HTMLElement>, size: Size): void {
     if (openedId === null || !box) return;
     const mark = primaryMark.peek();
     if (mark) reveal(box, mark);
-    else box.scrollTo(box.scrollWidth, 0); // outputs mostly stand at the last token
+    else box.scrollTo(box.scrollWidth, 0); // most outputs are at the last token
   }, [openedId, size.value.width > 0, folding.value]);
 }
 
-/** Draws the graph when it changes, and what is lit when that does. */
+/** Draws the graph when it changes, and the highlighted part when that changes. */
 function useDrawing(stage: Ref<Stage>, plot: Ref<HTMLElement>, layout: Signal<Layout | null>): void {
   useSignalEffect(() => {
     const [currentLayout, currentScene] = [layout.value, scene.value];
@@ -134,7 +134,7 @@ function useDrawing(stage: Ref<Stage>, plot: Ref<HTMLElement>, layout: Signal<La
   });
   useSignalEffect(() => {
     const [currentLayout, currentScene] = [layout.value, scene.value];
-    void dragSteps.value; // draws again at every step of a drag, where marks move and no other signal changes
+    void dragSteps.value; // draws at every step of a drag: marks move then, and no other signal changes
     if (!currentLayout || !currentScene || !stage.current) return;
     const selection = {
       hovered: hovered.value,
@@ -202,7 +202,7 @@ function layOutScene(currentScene: Scene | null, size: { width: number; height: 
   return layout;
 }
 
-/** Brings a mark into sight. */
+/** Scrolls a mark into view. */
 function reveal(box: HTMLElement, mark: Mark): void {
   const [x, y] = [mark.x + AXIS, mark.y];
   const [w, h] = [box.clientWidth, box.clientHeight - CHIPS];

@@ -1,4 +1,4 @@
-// A button that opens a list: arrows move in it, Escape closes it and gives the focus back.
+// A button that opens a list. Arrow keys move in it; Escape closes it and returns the focus to the button.
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 
@@ -15,7 +15,8 @@ export function Menu({ name, children }: { name: string; children: (close: () =>
       box.current?.querySelector("button")?.focus();
     };
     document.addEventListener("pointerdown", closeOutside);
-    document.addEventListener("keydown", closeOnEscape, { capture: true }); // also when what had the focus is gone
+    // Captured, so that it works when the focused element was removed.
+    document.addEventListener("keydown", closeOnEscape, { capture: true });
     return () => {
       document.removeEventListener("pointerdown", closeOutside);
       document.removeEventListener("keydown", closeOnEscape, { capture: true });
@@ -42,7 +43,7 @@ export function Menu({ name, children }: { name: string; children: (close: () =>
   );
 }
 
-/** Where a key leads in a list of so many, from place `at` (-1 is the button above it); null for other keys. */
+/** The index that a key moves to in a list, from `index` (-1 for the button above it); null for other keys. */
 export function nextIndex(key: string, index: number, length: number): number | null {
   if (key === "ArrowDown") return Math.min(length - 1, index + 1);
   if (key === "ArrowUp") return Math.max(0, index - 1);

@@ -1,4 +1,4 @@
-// In place of a card: that it is being read, or why there is none.
+// Shown in place of a card that is loading, failed to load, or is not in the exported file.
 import { embedded } from "../state/app";
 import { cardErrors, retryCard } from "../state/cards";
 

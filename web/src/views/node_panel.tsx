@@ -1,5 +1,5 @@
-// One node of the graph: what it is, what its value is made of, what it reads and writes in the whole graph, the
-// strongest paths through it, what reaches it through nodes that are left out, and its card.
+// The panel of one node: facts, the parts of its value, inputs and outputs in the whole graph, the strongest paths
+// through it, what reaches it through nodes that are not shown, and its card.
 import { groupOf } from "../model/arrangement";
 import { type Node, featureOf, rank } from "../model/graph";
 import { amount, percent, plural, signed } from "../model/format";
@@ -272,7 +272,7 @@ function factsOf(node: Node): [string, string, string?][] {
   return [influence, ["Position", String(node.position)], ["Token id", String(node.token_id ?? "–")]];
 }
 
-/** The identity: edges shown + edges pruned + offsets = the value. */
+/** The parts of a node's value: shown edges + pruned edges + offsets = value. */
 function ValueParts({ node }: { node: Node }) {
   const featureShare = Math.max(0, 1 - node.error - node.lost);
   const sum = node.inputs.reduce((total, edge) => total + edge.weight, 0);

@@ -1,4 +1,4 @@
-// Rows of the panel that stand for a node: pointing at one previews it in the graph, a click chooses it.
+// Rows of the panel for nodes and links. Pointing at a row previews its node in the graph, a click chooses it.
 import { type Node, featureOf } from "../model/graph";
 import { percent, visibleText, signed } from "../model/format";
 import { pinAndChoose, chooseNode, graph, hovered, nodeName, query, scene } from "../state/trace";
@@ -32,7 +32,7 @@ export function NodeRow({ node }: { node: Node }) {
   );
 }
 
-/** A node that the thresholds cut. */
+/** A node below the thresholds. */
 export function HiddenRow({ node }: { node: Node }) {
   const word = visibleText(graph.value!.view.tokens[node.position] ?? "");
   return (
@@ -98,7 +98,7 @@ export function LinkRow({ id, name, place, weight, max, share, shown: visible }:
   );
 }
 
-/** What another node is called, whether it is shown or only known by the server. */
+/** The name and place of a link's other node, which may be below the thresholds. */
 export function linkName(id: string, label: string, kind: NameKind): { name: string; place: string } {
   const node = graph.value?.byId.get(id);
   const tokens = graph.value?.view.tokens ?? [];

@@ -1,4 +1,4 @@
-// The panel beside the graph: the whole graph when nothing is chosen, what a search found, a group, or one node.
+// The panel beside the graph: the matches of a search, a group, one node, or the whole graph if nothing is chosen.
 import { embedded } from "../state/app";
 import { type Node, featureOf } from "../model/graph";
 import { percent, plural, visibleText } from "../model/format";
@@ -173,7 +173,7 @@ function WholeGraph() {
   );
 }
 
-/** What the letters in the graph stand for. */
+/** The legend of the letters in the graph. */
 function LabelGroups() {
   return (
     <>

@@ -1,4 +1,4 @@
-// The pointer on the graph: pointing previews, a click chooses, a drag moves a mark or the paper, Ctrl and wheel zoom.
+// Pointer events on the graph: pointing previews, a click chooses, a drag moves a mark or scrolls, Ctrl and wheel zoom.
 import { type Signal, signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import type { Grid } from "../model/grid";
@@ -8,19 +8,19 @@ import { arrangement, choose, chosen, graph, hovered, moveMark, zoom } from "../
 
 type Ref<T> = { current: T | null };
 
-/** Counts the steps of a drag: what is lit is drawn again at each, with the mark where it is held. */
+/** Counts the steps of a drag. The highlighted part is drawn again at each, with the mark under the pointer. */
 export const dragSteps = signal(0);
 
-/** What the pointer holds: a mark, with where it stood, or the paper. */
+/** A drag in progress: of a mark, or of the whole plot if `mark` is null. */
 interface Drag {
   mark: Mark | null;
-  /** Where the pointer took it. */
+  /** Where the drag began. */
   x: number;
   y: number;
   left: number;
   top: number;
   moved: boolean;
-  /** Where the mark stood, and how far that was from its own place. */
+  /** The mark's place when the drag began, and its offset from the layout's place. */
   markStart: readonly [number, number];
   offsetStart: readonly [number, number];
 }
@@ -99,7 +99,8 @@ function startDrag(mark: Mark | null, event: PointerEvent, box: HTMLElement): Dr
   };
 }
 
-/** The mark follows the pointer with its links, lit above the dimmed graph; it is arranged once it is let go. */
+/** Moves the mark with the pointer; only the highlighted part is drawn. The arrangement changes at the end of the
+ *  drag. */
 function moveDrag(area: HTMLElement, box: HTMLElement, drag: Drag, event: PointerEvent): void {
   const [dx, dy] = [event.clientX - drag.x, event.clientY - drag.y];
   if (!drag.moved && Math.hypot(dx, dy) < 5) return;
@@ -134,7 +135,7 @@ function clickMark(mark: Mark | null, event: PointerEvent): void {
   else choose(mark.key, more);
 }
 
-/** The drawn element of a mark, where there is one, goes along. */
+/** Moves the SVG element of a mark, if there is one. */
 function translateMark(area: HTMLElement, mark: Mark, by: string | null): void {
   const element = [...area.querySelectorAll<SVGElement>(".marks > g")].find((each) => each.id === `node-${mark.key}`);
   if (by) element?.setAttribute("transform", by);

@@ -1,4 +1,4 @@
-// "Test your own text": the feature's activation at every token of what a person types.
+// "Test your own text": the feature's activation at every token of a text.
 import { useState } from "preact/hooks";
 import { api } from "../api_client";
 import { amount } from "../model/format";

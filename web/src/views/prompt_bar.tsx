@@ -1,4 +1,4 @@
-// The line at the top of the trace: a prompt, how the model reads it, examples of the kit's world, and earlier graphs.
+// The bar at the top of the trace view: the prompt with its tokens, examples, and earlier graphs.
 import type { ComponentChildren } from "preact";
 import { useEffect } from "preact/hooks";
 import { workbench } from "../state/app";
@@ -69,7 +69,7 @@ export function PromptBar({ children }: { children: ComponentChildren }) {
   );
 }
 
-/** How the model reads what is typed, or why it cannot. */
+/** The tokens of the prompt, or why it cannot be tokenized. */
 function ReadAs() {
   const tokens = tokenization.value;
   if (tokenizationError.value)

@@ -1,4 +1,4 @@
-// A graph drawn small: to see at a glance how two differ. Pointing at a mark says its name, a click opens it in Trace.
+// A small drawing of a graph, to compare two at a glance. Pointing at a mark shows its name, a click opens it in Trace.
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { api } from "../api_client";
 import { measure, palette } from "../draw/palette";
@@ -15,8 +15,8 @@ import { nameIn } from "../state/trace";
 import type { GraphView } from "../types";
 import { TokenText, placeName } from "./widgets";
 
-const SHOWN_SHARES = { node: 0.6, edge: 0.9 }; // shares of the influence that are drawn
-const MAX_UNFOLDED = 8; // tokens, from which quiet runs are folded
+const SHOWN_SHARES = { node: 0.6, edge: 0.9 }; // thresholds of the drawing
+const MAX_UNFOLDED = 8; // above this count of tokens, runs with little influence are folded
 const SIZE = { zoom: 0.7, height: 260 };
 const PLAIN_COLOURING = { colour: "plain" as const, sign: () => 0, labelGroup: () => undefined };
 
@@ -45,7 +45,7 @@ interface Placed {
   grid: Grid;
 }
 
-/** The graph laid out in the width that there is. */
+/** The graph's layout for the available width. */
 function usePlaced(box: { current: HTMLElement | null }, view: GraphView): Placed | null {
   const [width, setWidth] = useState(0);
   useLayoutEffect(() => {
@@ -93,7 +93,7 @@ function Plot({ name, id, view }: { name: string; id: string; view: GraphView })
       view.first_position,
       true,
     );
-    if (box.current) box.current.scrollLeft = placed.layout.width; // outputs mostly stand at the last token
+    if (box.current) box.current.scrollLeft = placed.layout.width; // most outputs are at the last token
   }, [placed, isDark]);
   const markAt = (event: MouseEvent) => {
     const frame = canvas.current!.getBoundingClientRect();

@@ -1,5 +1,4 @@
-// Every mark as an element with a name: drawn as SVG, or, when there are many, only listed for screen readers and tests
-// while the canvas draws them.
+// The marks as elements with names: drawn as SVG, or only listed for screen readers and tests if the canvas draws them.
 import { type Colouring, paint } from "../draw/canvas_marks";
 import { type Palette, measure } from "../draw/palette";
 import { letterPlace } from "../model/label_groups";
@@ -15,7 +14,7 @@ interface Props {
   colouring: Colouring;
 }
 
-/** In place of drawn marks, when a canvas draws them. */
+/** The list of marks for screen readers, if a canvas draws them. */
 export function MarkList({ scene }: { scene: Scene }) {
   const chosenKeys = new Set(chosen.peek());
   return (
@@ -83,7 +82,7 @@ function Shape({ mark, colours, colouring }: { mark: Mark; colours: Palette; col
   );
 }
 
-/** The letter of its label group. */
+/** The letter of a mark's label group. */
 function Letter({ mark, colours, colouring }: { mark: Mark; colours: Palette; colouring: Colouring }) {
   const labelGroup = colouring.labelGroup(mark);
   if (!labelGroup) return null;

@@ -1,4 +1,4 @@
-// Two rows of tokens as columns: aligned ones share a column, every other one has its own. Pure.
+// Columns for two rows of tokens: aligned tokens share a column, every other token has its own. Pure.
 
 export function alignedColumns(
   a: number,

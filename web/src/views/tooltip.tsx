@@ -1,4 +1,4 @@
-// What a mark is, beside the pointer or the keyboard's cursor. Only a preview: it takes no clicks and changes nothing.
+// The tooltip of the mark under the pointer or the keyboard's cursor. It is a preview and takes no clicks.
 import type { Signal } from "@preact/signals";
 import { useLayoutEffect, useRef } from "preact/hooks";
 import type { Layout } from "../model/layout";
@@ -9,7 +9,7 @@ import { dragSteps } from "./pointer";
 
 export function Tooltip({ plot, layout }: { plot: { current: HTMLElement | null }; layout: Signal<Layout | null> }) {
   const box = useRef<HTMLDivElement>(null);
-  void layout.value; // marks move with the layout and with a drag: both draw the tip again
+  void layout.value; // read so that the tooltip follows the mark when the layout changes or a drag moves it
   void dragSteps.value;
   const mark = hovered.value ? scene.value?.byKey.get(hovered.value) : null;
   useLayoutEffect(() => {
@@ -18,7 +18,8 @@ export function Tooltip({ plot, layout }: { plot: { current: HTMLElement | null 
     const frame = area.getBoundingClientRect();
     const [x, y] = [frame.left + mark.x + Math.max(mark.half, mark.r), frame.top + mark.y];
     const tipBox = tip.getBoundingClientRect();
-    const right = (area.closest(".scroller")?.getBoundingClientRect().right ?? window.innerWidth) - 8; // never over the panel's rows
+    // The right border of the graph: the tooltip must not cover the panel.
+    const right = (area.closest(".scroller")?.getBoundingClientRect().right ?? window.innerWidth) - 8;
     const preferredLeft =
       x + tipBox.width + 12 > right ? x - 2 * Math.max(mark.half, mark.r) - tipBox.width - 12 : x + 12;
     const left = Math.min(preferredLeft, right - tipBox.width);

@@ -1,4 +1,4 @@
-// The trace view: prompt, tools, graph, panel.
+// The trace view: prompt bar, toolbar, graph and panel.
 import { useEffect } from "preact/hooks";
 import { api } from "../api_client";
 import { count, percent, plural } from "../model/format";
@@ -72,7 +72,7 @@ function FileHead() {
   );
 }
 
-/** What the file had no room for. */
+/** What was left out of the exported file to limit its size. */
 function leftOut(): string {
   const { nodes, edges, cards, details } = embedded!.left_out;
   const parts = [
@@ -117,7 +117,7 @@ function Tools() {
   );
 }
 
-/** The server sends so many edges at most, the most influential ones: what is not sent is said. */
+/** The threshold sliders. The server limits how many edges it sends; the text says so if that cut some. */
 function Thresholds() {
   const view = graph.value!.view;
   const { node, edge } = thresholds.value;
@@ -237,7 +237,7 @@ function Search() {
   );
 }
 
-/** The threshold moves slowly where it matters most, near everything. */
+/** A slider for a threshold, which grows with the square of the slider's place. */
 function Slider({
   name,
   value,
@@ -343,7 +343,7 @@ function ZoomControls() {
   );
 }
 
-/** Folding again folds what was opened, too. */
+/** Turns folding on or off; runs that were opened are folded again. */
 function setFolding(fold: boolean): void {
   openedFolds.value = new Set();
   folding.value = fold;

@@ -1,4 +1,4 @@
-// What the trace view shows before there is a graph: what this is for, in three lines, and places to start.
+// The trace view without a graph: a short introduction and examples to start from.
 import { workbench } from "../state/app";
 import { go } from "../state/route";
 import { traceHere, typePrompt } from "../state/prompting";

@@ -1,11 +1,11 @@
-// Small pieces that every view is made of: tokens, bars, headings, rows. They know how things look, not what they mean.
+// Small components that all views use: tokens, bars, headings, lists. They know nothing of the state.
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import type { Node } from "../model/graph";
 import { tokenParts, visibleText } from "../model/format";
 import type { GraphView, NameKind } from "../types";
 
-/** A token with its leading space visible. */
+/** A token with visible signs for its spaces. */
 export function TokenText({ text }: { text: string }) {
   return (
     <>
@@ -29,7 +29,7 @@ export function placeName(view: GraphView, node: Node): string {
   return `layer ${node.layer}, at ${word} (${node.position})`;
 }
 
-/** A signed bar around a middle line: right and solid adds, left and striped takes away. `mark` is what was predicted. */
+/** A signed bar around a middle line: solid to the right, striped to the left. `mark` is the predicted value. */
 export function Bar({ share, mark = null }: { share: number; mark?: number | null }) {
   return (
     <span class="bar" aria-hidden="true">
@@ -39,7 +39,7 @@ export function Bar({ share, mark = null }: { share: number; mark?: number | nul
   );
 }
 
-/** An amount without a sign, such as influence. */
+/** A bar for an amount without sign, such as influence. */
 export function PlainBar({ share }: { share: number }) {
   return (
     <span class="bar plain" aria-hidden="true">
@@ -70,7 +70,7 @@ export function Facts({ facts }: { facts: readonly (readonly [string, ComponentC
   );
 }
 
-/** The first few of a list, and the rest when asked for. */
+/** The first items of a list, with a button to show the rest. */
 export function Few<T>({
   items,
   few = 10,
@@ -109,7 +109,7 @@ const KINDS: Record<NameKind, string> = {
   "": "no name yet",
 };
 
-/** Who named a feature, as a small sign with words for those who ask. */
+/** A small sign for who named a feature, with a tooltip. */
 export function KindMark({ kind }: { kind: NameKind | null | undefined }) {
   const sign = { person: "●", model: "◐", heuristic: "○", promoted: "↑", imported: "↓", "": "" }[kind ?? ""];
   return sign ? (
