@@ -1,0 +1,53 @@
+"""The only package that opens files.
+
+Writes are atomic (`atomic`). Tensors are safetensors, mapped into memory (`tensors`); tables are Parquet (`tables`);
+what many processes write at once is SQLite (`database`); everything else is JSON, text or a picture. Every file of
+Clew's own says its format, schema and provenance (`envelope`).
+"""
+
+from clew.files.atomic import (
+    clear_temporaries,
+    free_bytes,
+    lines,
+    local_folder,
+    new_folder,
+    read_bytes,
+    read_json,
+    read_text,
+    sha256,
+    write_bytes,
+    write_json,
+    write_text,
+)
+from clew.files.database import database_errors, new_database, open_database, read_database, transaction
+from clew.files.envelope import provenance
+from clew.files.tables import parquet_column, read_table, write_figure, write_table
+from clew.files.tensors import load_note, load_tensors, save_tensors
+
+__all__ = [
+    "clear_temporaries",
+    "database_errors",
+    "free_bytes",
+    "lines",
+    "load_note",
+    "load_tensors",
+    "local_folder",
+    "new_database",
+    "new_folder",
+    "open_database",
+    "parquet_column",
+    "provenance",
+    "read_bytes",
+    "read_database",
+    "read_json",
+    "read_table",
+    "read_text",
+    "save_tensors",
+    "sha256",
+    "transaction",
+    "write_bytes",
+    "write_figure",
+    "write_json",
+    "write_table",
+    "write_text",
+]

@@ -1,0 +1,122 @@
+"""SQLite files: those that several processes write at once, and those that are written once and then only read."""
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from clew.errors import FileError
+from clew.files.atomic import beside, replacing, settle
+
+_DATABASE_HEAD = ("application_id", "user_version")
+
+
+_WRITE_AHEAD = 2  # bytes 18 and 19 of a SQLite file: its journal is a write-ahead log
+
+
+def open_database(path: Path | str, *, what: str, mark: bytes, schema: int, tables: str) -> sqlite3.Connection:
+    """A SQLite file that several processes may read and write at once, made with `tables` when there is none.
+
+    `what` names its kind in messages, four bytes `mark` tell it from other SQLite files. A write waits half a minute
+    for another's, and what is committed is on the disk. The connection commits each statement unless told BEGIN, and
+    may be used by several threads in turn. FileError when the file is truncated, foreign or of a newer schema.
+    """
+    path = Path(path)
+    if not path.exists():
+        _new_database(path, mark, schema, tables)
+    with database_errors(path):
+        if path.stat().st_size < 512:
+            raise FileError(f"{path} has {path.stat().st_size} bytes: it is a truncated file of {what}, or none")
+        where = path.absolute().as_uri() + "?mode=rw"
+        opened = sqlite3.connect(where, uri=True, timeout=30, isolation_level=None, check_same_thread=False)
+        try:
+            (found,), (version,) = (opened.execute(f"PRAGMA {name}").fetchone() for name in _DATABASE_HEAD)
+            if found != int.from_bytes(mark):
+                raise FileError(f"{path} is not a file of {what}: another program made it")
+            if version > schema:
+                raise FileError(f"{path} has schema {version}, this program reads up to {schema}: upgrade clew")
+            opened.execute("PRAGMA synchronous=FULL")
+            opened.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            (page,) = opened.execute("PRAGMA page_size").fetchone()
+            if path.stat().st_size % page and not path.with_name(path.name + "-wal").stat().st_size:
+                raise FileError(f"{path} is truncated: its last page is not whole")
+        except BaseException:
+            opened.close()
+            raise
+    return opened
+
+
+@contextmanager
+def new_database(path: Path | str, *, mark: bytes, schema: int, tables: str) -> Iterator[sqlite3.Connection]:
+    """A SQLite file to fill in this block, in place only when it ends without an error; `read_database` opens it."""
+    with database_errors(path), replacing(Path(path)) as temporary:
+        made = sqlite3.connect(temporary, isolation_level=None)
+        try:
+            made.executescript(
+                "PRAGMA page_size=1024; PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;"
+                f"PRAGMA application_id={int.from_bytes(mark)}; PRAGMA user_version={schema}; {tables}; BEGIN;"
+            )
+            yield made
+            made.execute("COMMIT")
+        finally:
+            made.close()
+
+
+def read_database(path: Path | str, *, what: str, mark: bytes, schema: int) -> sqlite3.Connection:
+    """A SQLite file that nobody will change, to be read only, by several threads in turn.
+
+    FileError when it is missing, truncated, foreign or of a newer schema.
+    """
+    path = Path(path)
+    with database_errors(path):
+        if not path.is_file():
+            raise FileError(f"cannot read {path}: no such file")
+        with path.open("rb") as begun:
+            head = begun.read(100)
+        if len(head) < 100 or not head.startswith(b"SQLite format 3\0") or head[68:72] != mark:
+            raise FileError(f"{path} is not a file of {what}: it is truncated, or another program made it")
+        if (version := int.from_bytes(head[60:64])) > schema:
+            raise FileError(f"{path} has schema {version}, this program reads up to {schema}: upgrade clew")
+        page = int.from_bytes(head[16:18])
+        if path.stat().st_size != int.from_bytes(head[28:32]) * (1 << 16 if page == 1 else page):
+            raise FileError(f"{path} is truncated or changed: its size is not what its first page says")
+        where = path.absolute().as_uri() + "?mode=ro&immutable=1"
+        return sqlite3.connect(where, uri=True, isolation_level=None, check_same_thread=False)
+
+
+@contextmanager
+def transaction(opened: sqlite3.Connection, path: Path | str) -> Iterator[Callable[..., sqlite3.Cursor]]:
+    """One transaction of a database: all of the block is kept, or nothing. Yields what executes a statement."""
+    with database_errors(path):
+        opened.execute("BEGIN IMMEDIATE")
+        try:
+            yield opened.execute
+            opened.execute("COMMIT")
+        except BaseException:
+            if opened.in_transaction:
+                opened.execute("ROLLBACK")
+            raise
+
+
+@contextmanager
+def database_errors(path: Path | str) -> Iterator[None]:
+    """Name the file, in one line, when SQLite fails in this block: FileError."""
+    try:
+        yield
+    except (sqlite3.DatabaseError, OSError) as error:
+        raise FileError(f"cannot use {path} as a database ({error})") from error
+
+
+def _new_database(path: Path, mark: bytes, schema: int, tables: str) -> None:
+    """Make it in memory, then put it there whole, unless another process was faster."""
+    made = sqlite3.connect(":memory:")
+    made.executescript(f"PRAGMA application_id={int.from_bytes(mark)}; PRAGMA user_version={schema}; {tables}")
+    content = bytearray(made.serialize())
+    made.close()
+    content[18:20] = bytes([_WRITE_AHEAD] * 2)
+    with beside(path) as whole:
+        whole.write_bytes(bytes(content))
+        settle(whole)
+        with suppress(FileExistsError):
+            os.link(whole, path)

@@ -1,0 +1,61 @@
+"""Tables as Parquet files, and pictures as PNG."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clew.errors import FileError, InputError
+from clew.files.atomic import replace_file, write_bytes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def write_table(path: Path | str, columns: Mapping[str, list[Any]], note: Mapping[str, str] | None = None) -> None:
+    """Write a Parquet file atomically, one column a name; `note` is kept in its metadata."""
+    import pyarrow
+    from pyarrow import parquet
+
+    whole = pyarrow.table(dict(columns)).replace_schema_metadata(dict(note or {}))
+    replace_file(Path(path), lambda temporary: parquet.write_table(whole, temporary))
+
+
+def read_table(path: Path | str) -> dict[str, list[Any]]:
+    """Read a whole Parquet file by column; FileError when it is missing, truncated or none."""
+    with _parquet(path) as opened:
+        return opened.read().to_pydict()
+
+
+def parquet_column(path: Path | str, column: str) -> Iterator[Any]:
+    """Yield one column of a Parquet file, a block of rows in memory at a time; InputError when there is none."""
+    with _parquet(path) as opened:
+        names = opened.schema_arrow.names
+        if column not in names:
+            raise InputError(f"{path} has no column {column!r}: there are {', '.join(names)}")
+        for block in opened.iter_batches(columns=[column]):
+            yield from block.column(0).to_pylist()
+
+
+@contextmanager
+def _parquet(path: Path | str) -> Iterator[Any]:
+    from pyarrow import ArrowInvalid, parquet
+
+    if not Path(path).is_file():
+        raise FileError(f"cannot read {path}: no such file")
+    try:
+        with parquet.ParquetFile(str(path)) as opened:
+            yield opened
+    except ArrowInvalid as error:
+        raise FileError(f"{path} is not a whole Parquet file ({str(error).splitlines()[0]})") from error
+    except OSError as error:
+        raise FileError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def write_figure(path: Path | str, figure: "Figure") -> None:
+    """Write a picture atomically as PNG."""
+    from io import BytesIO
+
+    drawn = BytesIO()
+    figure.savefig(drawn, format="png", dpi=150)
+    write_bytes(path, drawn.getvalue())
