@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from clew.displays import RENDERERS
 from clew.errors import ClewError, FileError, InputError, MismatchError, UnsupportedModelError
 from clew.ids import FeatureId, NodeId
+from clew.version import __version__
 
 if TYPE_CHECKING:
     from clew.attribution.graph import ErrorNode, FeatureNode, Graph, TargetNode, TokenNode
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from clew.subject.recording import Recording
     from clew.subject.subject import Subject
     from clew.web.export import export_html
-
-__version__ = "0.1.0"
 
 RENDERERS.update(
     {
@@ -87,6 +86,7 @@ __all__ = [
     "TargetNode",
     "TokenNode",
     "UnsupportedModelError",
+    "__version__",
     "export_html",
     "load",
     "trace",

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from clew.features.atlas import Atlas
 
-SCHEMA = 1
+ENVELOPE = files.Envelope(format="clew.kit", schema=1, what="kit")
 ATLAS = "atlas.sqlite"
 BUNDLED = Path(__file__).parent / "kits"
 _CHECK_BYTES = 256 << 20  # kits up to this size are hashed when they are loaded, larger ones only measured
@@ -206,13 +206,7 @@ def build(
             for path in sorted(new.rglob("*"))
             if path.is_file()
         }
-        head = {
-            "format": "clew.kit",
-            "schema": SCHEMA,
-            "name": name,
-            "provenance": files.provenance(**facts),
-            "files": listed,
-        }
+        head = ENVELOPE.head(name=name, provenance=files.provenance(**facts), files=listed)
         files.write_json(new / "kit.json", head)
 
 
@@ -229,12 +223,7 @@ def _head(folder: Path) -> dict[str, Any]:
     if not (folder / "kit.json").is_file():
         raise FileError(f"{folder} is no kit: it holds no kit.json")
     head = files.read_json(folder / "kit.json")
-    if not isinstance(head, dict) or head.get("format") != "clew.kit":
-        raise FileError(f"{folder / 'kit.json'} does not describe a Clew kit")
-    if not isinstance(head.get("schema"), int) or head["schema"] > SCHEMA:
-        raise FileError(
-            f"{folder} has kit schema {head.get('schema')}, this program reads up to {SCHEMA}: upgrade clew"
-        )
+    ENVELOPE.check(head, folder / "kit.json")
     if missing := [key for key in ("name", "provenance", "files") if key not in head]:
         raise FileError(f"{folder / 'kit.json'} lacks {', '.join(missing)}")
     return head

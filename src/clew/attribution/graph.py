@@ -26,7 +26,7 @@ from clew.ids import FeatureId, NodeId
 if TYPE_CHECKING:
     from clew.attribution.influence import Scores
 
-SCHEMA = 1
+ENVELOPE = files.Envelope(format="clew.graph", schema=1, what="graph")
 OFFSETS = ("bias", "position", "sink", "left_out")
 
 
@@ -334,18 +334,14 @@ class Graph(Displayed):
         head["labels"] = {str(feature): label for feature, label in self.labels.items()}
         read_back = "packages" in self.provenance  # then it says already which program computed the graph
         head["provenance"] = dict(self.provenance) if read_back else files.provenance(**self.provenance)
-        note = {"format": "clew.graph", "schema": str(SCHEMA), "head": json.dumps(head, ensure_ascii=False)}
+        note = ENVELOPE.note(head=json.dumps(head, ensure_ascii=False))
         files.save_tensors(path, tensors, note)
 
     @classmethod
     def load(cls, path: Path | str) -> Graph:
         """Read a graph file; FileError when it is truncated, foreign or of a newer schema."""
         note = files.load_note(path)
-        if note.get("format") != "clew.graph":
-            raise FileError(f"{path} is a safetensors file but not a Clew graph")
-        schema = note.get("schema", "")
-        if not schema.isdecimal() or int(schema) > SCHEMA:
-            raise FileError(f"{path} has graph schema {schema!r}, this program reads up to {SCHEMA}: upgrade clew")
+        ENVELOPE.check(note, path)
         try:
             head: dict[str, Any] = json.loads(note["head"])
             head["targets"] = tuple(TargetInfo(**t) for t in head["targets"])

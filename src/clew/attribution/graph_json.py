@@ -62,7 +62,7 @@ def _number(graph: Graph) -> Callable[[float], float]:
 
 
 def _metadata(graph: Graph, slug: str) -> dict[str, Any]:
-    from clew import __version__
+    from clew.version import __version__
 
     words = re.sub(r"[^a-z0-9]+", "-", graph.prompt.lower()).strip("-")
     ours = {"schema": SCHEMA, "dtype": str(graph.rows.dtype).removeprefix("torch."), "token_ids": list(graph.token_ids)}

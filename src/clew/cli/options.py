@@ -7,13 +7,9 @@ from collections.abc import Callable
 from dataclasses import fields
 from functools import wraps
 from types import UnionType
-from typing import Annotated, Any, TypeVar, get_origin, get_type_hints
+from typing import Annotated, Any, get_origin, get_type_hints
 
 import typer
-
-from clew.errors import InputError
-
-T = TypeVar("T")
 
 
 def with_settings(*configs: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -66,17 +62,10 @@ def _option(name: str, hint: Any, help: str, panel: str) -> inspect.Parameter:
 
 def _numbers(text: str) -> int | tuple[int, ...]:
     """`2048`, or `4096,2048,2048`."""
+    from clew.training.presets import parted
+
     found = parted(text, int)
     return found[0] if len(found) == 1 else found
-
-
-def parted(text: str, kind: Callable[[str], T]) -> tuple[T, ...]:
-    """Numbers with commas between them."""
-    try:
-        return tuple(kind(part) for part in text.split(","))
-    except ValueError:
-        wanted = "whole numbers" if kind is int else "numbers"
-        raise InputError(f"{text!r} is not what is wanted: give {wanted} with commas between them") from None
 
 
 def _panel(kind: type) -> str:

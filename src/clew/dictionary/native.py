@@ -21,8 +21,7 @@ from clew.dictionary.dictionary import Dictionary, Layer
 from clew.dictionary.nonlinearity import BatchTopK, JumpReLU, Nonlinearity, ReLU, TopK
 from clew.errors import FileError, InputError
 
-SCHEMA = "clew.dictionary"
-VERSION = 2
+ENVELOPE = files.Envelope(format="clew.dictionary", schema=2, what="dictionary", keys=("schema", "version"))
 PACKED = ("encoder", "decoder")
 LARGEST = 127
 SMALL = ("bias", "threshold", "decoder_bias")
@@ -38,8 +37,7 @@ def save(dictionary: Dictionary, folder: Path | str, *, packed: bool = False) ->
     dictionary.validate()
     check_replaceable(folder)
     config = {
-        "schema": SCHEMA,
-        "version": VERSION if packed else 1,
+        **ENVELOPE.head(version=ENVELOPE.schema if packed else 1),
         "kind": dictionary.kind,
         "name": dictionary.name,
         "n_layers": dictionary.n_layers,
@@ -64,13 +62,7 @@ def load(folder: Path | str) -> Dictionary:
     folder = Path(folder)
     path = folder / "config.json"
     config = files.read_json(path)
-    if not isinstance(config, dict) or config.get("schema") != SCHEMA:
-        seen = config.get("schema") if isinstance(config, dict) else type(config).__name__
-        raise FileError(f"{path} does not describe a Clew dictionary: schema is {seen!r}, expected {SCHEMA!r}")
-    if not isinstance(config.get("version"), int) or config["version"] > VERSION:
-        raise FileError(
-            f"{path} has schema version {config.get('version')!r}, this program reads up to {VERSION}: update Clew"
-        )
+    ENVELOPE.check(config, path)
     try:
         layers = {int(i): _load_layer(folder, int(i), about) for i, about in config["layers"].items()}
         return Dictionary(

@@ -28,11 +28,10 @@ from clew.features.config import HarvestConfig
 from clew.features.label import Label
 from clew.features.packing import (
     CARDS,
+    ENVELOPE,
     GROUP,
-    MARK,
     POOL,
     RULES,
-    SCHEMA,
     SUMMARY,
     SUMMARY_TOKENS,
     TEXTS,
@@ -93,12 +92,9 @@ class Atlas:
     def load(cls, path: Path | str) -> Atlas:
         """FileError when the file is missing, truncated, foreign or of another schema."""
         path = Path(path)
-        opened = files.read_database(path, what="an atlas", mark=MARK, schema=SCHEMA)
+        opened = files.read_database(path, ENVELOPE)
         try:
             with files.database_errors(path):
-                ((schema,),) = opened.execute("PRAGMA user_version").fetchall()
-                if schema != SCHEMA:
-                    raise FileError(f"{path} has schema {schema}, this program reads {SCHEMA}: harvest it anew")
                 meta = {key: json.loads(value) for key, value in opened.execute("SELECT key, value FROM meta")}
             return cls.reading(path, opened, meta)
         except (KeyError, TypeError, ValueError) as error:

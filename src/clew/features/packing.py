@@ -21,11 +21,14 @@ from typing import Any
 
 import numpy as np
 
+from clew import files
 from clew.errors import FileError
 from clew.harvest.counting import BANDS, OCTAVES, STEPS, WIDTH, Counts, Slots, octave_of
 from clew.harvest.relations import Relations, Strongest
 
-MARK, SCHEMA = b"ClAt", 2
+ENVELOPE = files.Envelope(
+    format="clew.atlas", schema=2, oldest=2, what="an atlas", mark=b"ClAt", again="harvest it anew"
+)
 GROUP = 32  # features in a block of cards
 RULES = 512  # and in a block of labels by rule
 SUMMARY_TOKENS = 5

@@ -20,11 +20,12 @@ from clew.files.atomic import (
     write_text,
 )
 from clew.files.database import database_errors, new_database, open_database, read_database, transaction
-from clew.files.envelope import provenance
+from clew.files.envelope import Envelope, provenance
 from clew.files.tables import parquet_column, read_table, write_figure, write_table
 from clew.files.tensors import load_note, load_tensors, save_tensors
 
 __all__ = [
+    "Envelope",
     "clear_temporaries",
     "database_errors",
     "free_bytes",

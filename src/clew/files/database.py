@@ -8,6 +8,7 @@ from pathlib import Path
 
 from clew.errors import FileError
 from clew.files.atomic import beside, replacing, settle
+from clew.files.envelope import Envelope
 
 _DATABASE_HEAD = ("application_id", "user_version")
 
@@ -15,27 +16,28 @@ _DATABASE_HEAD = ("application_id", "user_version")
 _WRITE_AHEAD = 2  # bytes 18 and 19 of a SQLite file: its journal is a write-ahead log
 
 
-def open_database(path: Path | str, *, what: str, mark: bytes, schema: int, tables: str) -> sqlite3.Connection:
+def open_database(path: Path | str, envelope: Envelope, *, tables: str) -> sqlite3.Connection:
     """A SQLite file that several processes may read and write at once, made with `tables` when there is none.
 
-    `what` names its kind in messages, four bytes `mark` tell it from other SQLite files. A write waits half a minute
-    for another's, and what is committed is on the disk. The connection commits each statement unless told BEGIN, and
-    may be used by several threads in turn. FileError when the file is truncated, foreign or of a newer schema.
+    A write waits half a minute for another's, and what is committed is on the disk. The connection commits each
+    statement unless a transaction is begun, and may be used by several threads in turn. FileError when the file is
+    truncated, foreign or of a newer schema.
     """
     path = Path(path)
     if not path.exists():
-        _new_database(path, mark, schema, tables)
+        _new_database(path, envelope, tables)
     with database_errors(path):
         if path.stat().st_size < 512:
-            raise FileError(f"{path} has {path.stat().st_size} bytes: it is a truncated file of {what}, or none")
+            raise FileError(
+                f"{path} has {path.stat().st_size} bytes: it is a truncated file of {envelope.what}, or none"
+            )
         where = path.absolute().as_uri() + "?mode=rw"
         opened = sqlite3.connect(where, uri=True, timeout=30, isolation_level=None, check_same_thread=False)
         try:
-            (found,), (version,) = (opened.execute(f"PRAGMA {name}").fetchone() for name in _DATABASE_HEAD)
-            if found != int.from_bytes(mark):
-                raise FileError(f"{path} is not a file of {what}: another program made it")
-            if version > schema:
-                raise FileError(f"{path} has schema {version}, this program reads up to {schema}: upgrade clew")
+            (mark,), (version,) = (opened.execute(f"PRAGMA {name}").fetchone() for name in _DATABASE_HEAD)
+            if mark != int.from_bytes(envelope.mark):
+                raise FileError(f"{path} is not a file of {envelope.what}: another program made it")
+            envelope.check_schema(version, path)
             opened.execute("PRAGMA synchronous=FULL")
             opened.execute("SELECT count(*) FROM sqlite_schema").fetchone()
             (page,) = opened.execute("PRAGMA page_size").fetchone()
@@ -48,22 +50,22 @@ def open_database(path: Path | str, *, what: str, mark: bytes, schema: int, tabl
 
 
 @contextmanager
-def new_database(path: Path | str, *, mark: bytes, schema: int, tables: str) -> Iterator[sqlite3.Connection]:
+def new_database(path: Path | str, envelope: Envelope, *, tables: str) -> Iterator[sqlite3.Connection]:
     """A SQLite file to fill in this block, in place only when it ends without an error; `read_database` opens it."""
     with database_errors(path), replacing(Path(path)) as temporary:
-        made = sqlite3.connect(temporary, isolation_level=None)
+        opened = sqlite3.connect(temporary, isolation_level=None)
         try:
-            made.executescript(
+            opened.executescript(
                 "PRAGMA page_size=1024; PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;"
-                f"PRAGMA application_id={int.from_bytes(mark)}; PRAGMA user_version={schema}; {tables}; BEGIN;"
+                f"{_head_of(envelope)} {tables}; BEGIN;"
             )
-            yield made
-            made.execute("COMMIT")
+            yield opened
+            opened.execute("COMMIT")
         finally:
-            made.close()
+            opened.close()
 
 
-def read_database(path: Path | str, *, what: str, mark: bytes, schema: int) -> sqlite3.Connection:
+def read_database(path: Path | str, envelope: Envelope) -> sqlite3.Connection:
     """A SQLite file that nobody will change, to be read only, by several threads in turn.
 
     FileError when it is missing, truncated, foreign or of a newer schema.
@@ -74,10 +76,9 @@ def read_database(path: Path | str, *, what: str, mark: bytes, schema: int) -> s
             raise FileError(f"cannot read {path}: no such file")
         with path.open("rb") as begun:
             head = begun.read(100)
-        if len(head) < 100 or not head.startswith(b"SQLite format 3\0") or head[68:72] != mark:
-            raise FileError(f"{path} is not a file of {what}: it is truncated, or another program made it")
-        if (version := int.from_bytes(head[60:64])) > schema:
-            raise FileError(f"{path} has schema {version}, this program reads up to {schema}: upgrade clew")
+        if len(head) < 100 or not head.startswith(b"SQLite format 3\0") or head[68:72] != envelope.mark:
+            raise FileError(f"{path} is not a file of {envelope.what}: it is truncated, or another program made it")
+        envelope.check_schema(int.from_bytes(head[60:64]), path)
         page = int.from_bytes(head[16:18])
         if path.stat().st_size != int.from_bytes(head[28:32]) * (1 << 16 if page == 1 else page):
             raise FileError(f"{path} is truncated or changed: its size is not what its first page says")
@@ -108,15 +109,19 @@ def database_errors(path: Path | str) -> Iterator[None]:
         raise FileError(f"cannot use {path} as a database ({error})") from error
 
 
-def _new_database(path: Path, mark: bytes, schema: int, tables: str) -> None:
+def _new_database(path: Path, envelope: Envelope, tables: str) -> None:
     """Make it in memory, then put it there whole, unless another process was faster."""
-    made = sqlite3.connect(":memory:")
-    made.executescript(f"PRAGMA application_id={int.from_bytes(mark)}; PRAGMA user_version={schema}; {tables}")
-    content = bytearray(made.serialize())
-    made.close()
+    opened = sqlite3.connect(":memory:")
+    opened.executescript(f"{_head_of(envelope)} {tables}")
+    content = bytearray(opened.serialize())
+    opened.close()
     content[18:20] = bytes([_WRITE_AHEAD] * 2)
     with beside(path) as whole:
         whole.write_bytes(bytes(content))
         settle(whole)
         with suppress(FileExistsError):
             os.link(whole, path)
+
+
+def _head_of(envelope: Envelope) -> str:
+    return f"PRAGMA application_id={int.from_bytes(envelope.mark)}; PRAGMA user_version={envelope.schema};"

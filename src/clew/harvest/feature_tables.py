@@ -21,7 +21,7 @@ from clew.features.config import HarvestConfig
 from clew.harvest import counting as observe
 from clew.harvest.counting import BANDS, BINS, BOUNDS, NEVER, OCTAVES, STEPS, UNKNOWN, Counts, Slots
 
-SCHEMA = 1
+ENVELOPE = files.Envelope(format="clew.harvest", schema=1, what="part of a harvest")
 _SIGNED: dict[str, Any] = {"uint16": np.int16, "uint32": np.int32, "uint64": np.int64}
 
 
@@ -140,7 +140,7 @@ class Tally:
     def save(self, path: Path | str) -> None:
         """Write it whole, or leave what was there."""
         about = {"ranges": self.ranges, "of": asdict(self.of)}
-        note = {"format": "clew.harvest", "schema": str(SCHEMA), "about": json.dumps(about)}
+        note = ENVELOPE.note(about=json.dumps(about))
         files.save_tensors(path, {name: _tensor(array) for name, array in self._arrays().items()}, note)
 
     def _arrays(self) -> dict[str, np.ndarray]:
@@ -154,8 +154,7 @@ class Tally:
     def load(cls, path: Path | str) -> Tally:
         """Read a part; FileError when it is none, truncated or of a newer schema."""
         note = check_part(path)
-        if int(note["schema"]) > SCHEMA:
-            raise FileError(f"{path} has schema {note['schema']}, this program reads up to {SCHEMA}: upgrade clew")
+        ENVELOPE.check(note, path)
         about = json.loads(note["about"])
         of = Harvested(**(about["of"] | {"config": HarvestConfig(**about["of"]["config"])}))
         made, tensors = cls.empty(of), files.load_tensors(path)

@@ -29,11 +29,10 @@ from clew.features.config import HarvestConfig
 from clew.features.label import UNCLEAR, now
 from clew.features.packing import (
     CARDS,
+    ENVELOPE,
     GROUP,
-    MARK,
     POOL,
     RULES,
-    SCHEMA,
     SUMMARY,
     SUMMARY_TOKENS,
     TEXTS,
@@ -123,7 +122,7 @@ def check_target(path: Path | str, *, replace: bool = True) -> None:
     if not path.exists():
         return
     try:
-        files.read_database(path, what="an atlas", mark=MARK, schema=SCHEMA).close()
+        files.read_database(path, ENVELOPE).close()
     except FileError as error:
         raise FileError(f"{path} is there already and is no atlas: it is left as it is, give another name") from error
     if not replace:
@@ -168,7 +167,7 @@ def write_atlas(
         "everything": tally.everything.tolist(),
         "config": asdict(config),
     }
-    with files.new_database(path, mark=MARK, schema=SCHEMA, tables=TABLES) as made:
+    with files.new_database(path, ENVELOPE, tables=TABLES) as made:
         packer = Packer()
         packer.digest.update(json.dumps(about, sort_keys=True).encode())
         _write_cards(made, packer, found)

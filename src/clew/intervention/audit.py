@@ -23,12 +23,13 @@ from clew.attribution.graph import Graph
 from clew.dictionary.dictionary import Dictionary
 from clew.displays import Displayed
 from clew.errors import FileError, InputError
-from clew.intervention.agreement import Agreement, Interval, agreement
+from clew.intervention.agreement import Agreement, agreement
 from clew.intervention.curves import Curve, Curves, Removal
 from clew.intervention.findings import SHUFFLES, STEPS, Findings, examine
+from clew.stats import Interval
 from clew.subject.subject import Subject
 
-SCHEMA = 1
+ENVELOPE = files.Envelope(format="clew.audit", schema=1, what="audit")
 HOLDS, PARTLY = 0.8, 0.5  # rank correlation from which predictions hold, and hold in part
 KINDS = ("outputs", "features")
 _NAMES = {
@@ -124,7 +125,7 @@ class Audit(Displayed):
     def save(self, path: Path | str) -> None:
         """Write figures and pairs as one file, and the figure beside it as PNG."""
         head = self.to_json() | {"provenance": files.provenance(**self.provenance)}
-        note = {"format": "clew.audit", "schema": str(SCHEMA), "head": json.dumps(head, ensure_ascii=False)}
+        note = ENVELOPE.note(head=json.dumps(head, ensure_ascii=False))
         files.save_tensors(path, {"pairs": self.pairs, "shuffled": self.shuffled}, note)
         from clew.intervention.figure import draw
 
@@ -134,10 +135,7 @@ class Audit(Displayed):
     def load(cls, path: Path | str) -> Audit:
         """Read an audit; FileError when the file is truncated, foreign or of a newer schema."""
         note = files.load_note(path)
-        if note.get("format") != "clew.audit":
-            raise FileError(f"{path} holds no audit")
-        if not note.get("schema", "").isdecimal() or int(note["schema"]) > SCHEMA:
-            raise FileError(f"{path} has audit schema {note.get('schema')!r}, this program reads up to {SCHEMA}")
+        ENVELOPE.check(note, path)
         try:
             head = json.loads(note["head"])
             lines = {

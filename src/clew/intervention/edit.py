@@ -27,7 +27,7 @@ from clew.ids import FeatureId
 Verb = Literal["ablate", "set", "scale", "add", "steer"]
 Where = Literal["all", "prompt", "generated"]
 Positions = Where | tuple[int, ...]
-SCHEMA = 1
+ENVELOPE = files.Envelope(format="clew.edits", schema=1, what="edits")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -342,17 +342,16 @@ def _contradict(one: Edit, other: Edit, n_positions: int) -> bool:
 
 def save_edits(path: Path | str, edits: Sequence[Edit], dictionary: Dictionary) -> None:
     """Write edits as JSON, with the fingerprint of the Dictionary that gives them their meaning."""
-    head = {"format": "clew.edits", "schema": SCHEMA, "dictionary": dictionary.fingerprint, "name": dictionary.name}
+    head = ENVELOPE.head(dictionary=dictionary.fingerprint, name=dictionary.name)
     files.write_json(path, {**head, "edits": [edit.to_json() for edit in edits]})
 
 
 def load_edits(path: Path | str, dictionary: Dictionary) -> tuple[Edit, ...]:
     """Read edits; FileError when the file holds none, MismatchError when they belong to another Dictionary."""
     value = files.read_json(path)
-    if not isinstance(value, dict) or value.get("format") != "clew.edits" or not isinstance(value.get("edits"), list):
+    if not ENVELOPE.matches(value) or not isinstance(value.get("edits"), list):
         raise FileError(f"{path} holds no edits")
-    if not isinstance(value.get("schema"), int) or value["schema"] > SCHEMA:
-        raise FileError(f"{path} has edit schema {value.get('schema')!r}, this program reads up to {SCHEMA}")
+    ENVELOPE.check(value, path)
     if value.get("dictionary") != dictionary.fingerprint:
         raise MismatchError(
             f"{path} was made for the dictionary {value.get('name', 'unknown')!r}, which is not {dictionary.name!r}: "

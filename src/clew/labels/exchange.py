@@ -21,7 +21,8 @@ from clew.features.label import TESTS, Label, Score
 from clew.ids import FeatureId
 from clew.labels.store import LabelStore
 
-FORMAT, SCHEMA = "clew.labels", 1
+ENVELOPE = files.Envelope(format="clew.labels", schema=1, what="labels")
+TABLE = files.Envelope(format="clew.features", schema=1, what="features")
 _NAMED = 5  # broken lines that a message names
 
 
@@ -46,7 +47,7 @@ def export_labels(
             raise FileError(f"{path} is there already and is no export of labels: it is left as it is")
         if not replace:
             raise FileError(f"{path} is an export of labels already: give another name, or --replace")
-    head = {"format": FORMAT, "schema": SCHEMA, "dictionary": dictionary}
+    head = ENVELOPE.head(dictionary=dictionary)
     lines = [
         json.dumps(head),
         *(json.dumps(as_json(label), ensure_ascii=False) for label in store.all(history=history)),
@@ -147,7 +148,7 @@ def _head(line: bytes | str) -> dict[str, Any] | None:
         head = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    return head if isinstance(head, dict) and head.get("format") == FORMAT else None
+    return head if ENVELOPE.matches(head) else None
 
 
 def _is_export(path: Path | str) -> bool:
@@ -160,9 +161,8 @@ def _is_export(path: Path | str) -> bool:
 def _check_head(path: Path | str, line: bytes, dictionary: str) -> None:
     head = _head(line)
     if head is None:
-        raise FileError(f"{path} is no file of labels: its first line does not say {FORMAT!r}")
-    if not isinstance(head.get("schema"), int) or head["schema"] > SCHEMA:
-        raise FileError(f"{path} has schema {head.get('schema')}, this program reads up to {SCHEMA}: upgrade clew")
+        raise FileError(f"{path} is no file of labels: its first line does not say {ENVELOPE.format!r}")
+    ENVELOPE.check(head, path)
     if head.get("dictionary") != dictionary:
         theirs = str(head.get("dictionary"))[:12]
         raise MismatchError(f"{path} labels another dictionary ({theirs}) than this one ({dictionary[:12]})")
@@ -179,7 +179,7 @@ def write_parquet(path: Path | str, cards: Iterable[Card], labels: Mapping[Featu
             columns.setdefault(name, []).append(value)
     if not columns:
         raise InputError(f"there is no feature to write to {path}")
-    files.write_table(path, columns, {"format": "clew.features", "schema": "1"})
+    files.write_table(path, columns, TABLE.note())
     return len(columns["layer"])
 
 

@@ -22,11 +22,11 @@ from clew.features.label import TESTS, Label, Score
 from clew.ids import FeatureId
 from clew.labels.context_split import split
 from clew.labels.judges import Judge, Question
+from clew.stats import balanced_accuracy, mean_interval
 
 LEAST = 4  # questions of each answer: of fewer, a score says nothing
 MOST = 15  # of each answer, so that a judge which is paid for each stays cheap
 NULLS = 3  # labels of other features that make the null: one of them may be right by accident
-_Z = 1.959964  # of a 95 % interval
 
 Asked = Sequence[tuple[Question, bool]]
 """Questions with their true answers."""
@@ -43,15 +43,15 @@ def score_label(card: Card, label: str, judge: Judge, others: Sequence[str] = ()
         if shares is None:
             continue
         wrong = [null for other in others if (null := _judged(other, asked, judge)) is not None]
-        value, low, high = balanced_accuracy(*shares)
+        accuracy = balanced_accuracy(*shares)
         found.append(
             Score(
                 test=test,
                 judge=judge.name,
-                value=value,
-                low=low,
-                high=high,
-                null=sum(balanced_accuracy(*null)[0] for null in wrong) / len(wrong) if wrong else None,
+                value=accuracy.value,
+                low=accuracy.low,
+                high=accuracy.high,
+                null=sum(balanced_accuracy(*null).value for null in wrong) / len(wrong) if wrong else None,
                 contexts=shares[1] + shares[3],
             )
         )
@@ -155,21 +155,6 @@ def _judged(label: str, asked: Asked, judge: Judge) -> tuple[int, int, int, int]
     return (sum(yes), len(yes), sum(no), len(no)) if min(len(yes), len(no)) >= LEAST else None
 
 
-def balanced_accuracy(right_yes: int, yes: int, right_no: int, no: int) -> tuple[float, float, float]:
-    """The mean of two shares and its 95 % interval; the intervals of the shares are Wilson's, joined by MOVER."""
-    (p, p_low, p_high), (q, q_low, q_high) = _wilson(right_yes, yes), _wilson(right_no, no)
-    middle = (p + q) / 2
-    low = middle - math.hypot(p - p_low, q - q_low) / 2
-    return middle, max(0.0, low), min(1.0, middle + math.hypot(p_high - p, q_high - q) / 2)
-
-
-def _wilson(right: int, of: int) -> tuple[float, float, float]:
-    share, scale = right / of, 1 + _Z * _Z / of
-    middle = (share + _Z * _Z / (2 * of)) / scale
-    half = _Z / scale * math.sqrt(share * (1 - share) / of + _Z * _Z / (4 * of * of))
-    return share, min(share, middle - half), max(share, middle + half)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Summary:
     """One test by one judge over many labels."""
@@ -196,17 +181,15 @@ def summarise(scores: Iterable[Score]) -> list[Summary]:
 
 
 def _summary(test: str, judge: str, scores: Sequence[Score]) -> Summary:
-    many, mean = len(scores), sum(score.value for score in scores) / len(scores)
-    deviation = math.sqrt(sum((score.value - mean) ** 2 for score in scores) / max(many - 1, 1))
-    half = _Z * deviation / math.sqrt(many) if many > 1 else 1.0
+    mean = mean_interval([score.value for score in scores])
     nulls = [(score.value, score.null) for score in scores if score.null is not None]
     return Summary(
         test=test,
         judge=judge,
-        labels=many,
-        mean=mean,
-        low=max(0.0, mean - half),
-        high=min(1.0, mean + half),
+        labels=len(scores),
+        mean=mean.value,
+        low=0.0 if math.isnan(mean.low) else max(0.0, mean.low),
+        high=1.0 if math.isnan(mean.high) else min(1.0, mean.high),
         null=sum(null for _, null in nulls) / len(nulls) if nulls else None,
         above_null=sum(value > null for value, null in nulls) / len(nulls) if nulls else None,
     )

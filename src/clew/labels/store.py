@@ -24,8 +24,7 @@ from clew.errors import InputError
 from clew.features.label import KINDS, UNCLEAR, Label, Score, now
 from clew.ids import FeatureId
 
-SCHEMA = 1
-_MARK = b"ClLb"
+ENVELOPE = files.Envelope(format="clew.labels.sqlite", schema=1, what="labels", mark=b"ClLb")
 _AT_ONCE = 1000  # labels a transaction: it is over in milliseconds, so that others can write
 _LABELS_A_FEATURE = 8  # as many as a search looks at; a feature with more of them that match may push others out
 _LOOKED_AT = 20_000  # labels that hold the words, of which a search gives the closest: more is a word that says nothing
@@ -279,7 +278,7 @@ class LabelStore:
     # --- the file -----------------------------------------------------------------------------------------------
 
     def _connect(self) -> sqlite3.Connection:
-        return files.open_database(self.path, what="labels", mark=_MARK, schema=SCHEMA, tables=_TABLES)
+        return files.open_database(self.path, ENVELOPE, tables=_TABLES)
 
     def _read(self, query: str, values: tuple[Any, ...]) -> list[Any]:
         with self._lock, files.database_errors(self.path):

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 HELD_OUT = ("agreement", "agreement_sure", "kl", "loss_recovered")
 
+ENVELOPE = files.Envelope(format="clew.metrics", schema=1, what="table of a run")
+
 
 @dataclass(frozen=True)
 class Metrics:
@@ -54,7 +56,7 @@ class Metrics:
     def save(self, path: Path | str) -> None:
         """Write the table as Parquet, atomically."""
         if self.rows:
-            files.write_table(path, self.columns(), {"format": "clew.metrics", "schema": "1"})
+            files.write_table(path, self.columns(), ENVELOPE.note())
 
     def figure(self) -> Figure:
         """Error and active features of every layer, dead features and held-out quality, over the tokens seen."""

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clew.cli.options import parted
+from clew import files
 from clew.errors import FileError, InputError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from clew.training.corpus import Documents
     from clew.training.corpus_config import CorpusConfig
 
-SCHEMA = 1
+ENVELOPE = files.Envelope(format="clew.training", schema=1, what="training run")
 NAME = "run.json"
 TOKENS = "tokens.safetensors"
 IN_FILES = ("preset", "start", "layer_weights")  # what a file of settings may say beside them
@@ -64,6 +64,8 @@ def _weights(given: Any) -> list[float]:
     """`1,1,4`, or a list of numbers."""
     if isinstance(given, list) and all(isinstance(one, int | float) for one in given):
         return [float(one) for one in given]
+    from clew.training.presets import parted
+
     return list(parted(str(given), float))
 
 
@@ -79,17 +81,15 @@ def resumed(folder: Path | None, file: Path | None, given: dict[str, Any]) -> tu
 
 def read_run(folder: Path) -> Plan:
     """The plan of the run in a folder; FileError when there is none."""
-    from clew import files
     from clew.training.presets import configured
 
     found = files.read_json(folder / NAME)
-    if not isinstance(found, dict) or found.get("format") != "clew.training":
+    if not ENVELOPE.matches(found):
         raise FileError(f"{folder / NAME} does not describe a training run")
     for name, kind in (("schema", int), ("model", str), ("settings", dict)):
         if not isinstance(found.get(name), kind):
             raise FileError(f"{folder / NAME} does not say its {name}: it is not whole, begin the run anew")
-    if found["schema"] > SCHEMA:
-        raise FileError(f"{folder} has schema {found['schema']}, this program reads up to {SCHEMA}: upgrade clew")
+    ENVELOPE.check(found, folder / NAME)
     dictionary, corpus = configured(found["settings"])
     told: dict[str, Any] = {name: found.get(name) for name in TOLD}
     return Plan(config=dictionary, corpus=corpus, **told)
@@ -103,11 +103,10 @@ def run_of(source: str) -> Path | None:
 
 def write_run(folder: Path, plan: Plan) -> None:
     """Say in a folder that a run has begun there; `read_run` gives the plan again."""
-    from clew import files
 
     about: dict[str, Any] = {name: getattr(plan, name) for name in TOLD}
     about["settings"] = asdict(plan.config) | asdict(plan.corpus)
-    files.write_json(folder / NAME, {"format": "clew.training", "schema": SCHEMA, **files.provenance(**about)})
+    files.write_json(folder / NAME, ENVELOPE.head(**files.provenance(**about)))
 
 
 def positions_wanted(plan: Plan) -> int:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from clew.features.atlas import Atlas
 
 Order = Literal["activation", "share"]
-SCHEMA = "1"
+ENVELOPE = files.Envelope(format="clew.meanings", schema=1, what="vectors of labels")
 _SLACK = 4e-3  # a cosine of 384 products rounded to 16 bits is off by less than half of it
 _SAVE_EVERY = 20_000  # new vectors after which the file is written, so that a long first run can be interrupted
 
@@ -163,7 +163,7 @@ def _put_together(
         vectors = torch.cat([vectors, *made] if len(vectors) else made)
         row_of.update({_key(text): len(row_of) + n for n, text in enumerate(part)})
         keys = torch.tensor(list(row_of), dtype=torch.long)
-        files.save_tensors(path, {"keys": keys, "vectors": vectors}, {"format": "clew.meanings", "schema": SCHEMA})
+        files.save_tensors(path, {"keys": keys, "vectors": vectors}, ENVELOPE.note())
         if report is not None:
             report(start + len(part), len(new))
     rows = torch.tensor([row_of[key] for key in wanted.tolist()], dtype=torch.long)
@@ -179,7 +179,7 @@ def _load(path: Path) -> tuple[Tensor, Tensor]:
     """What was kept; nothing when there is no file, or one that is damaged, which the labels make anew."""
     nothing = torch.zeros(0, dtype=torch.long), torch.zeros(0, 0, dtype=torch.half)
     try:
-        if not path.is_file() or files.load_note(path).get("schema") != SCHEMA:
+        if not path.is_file() or files.load_note(path).get("schema") != str(ENVELOPE.schema):
             return nothing
         found = files.load_tensors(path, ("keys", "vectors"))
     except FileError:

@@ -23,7 +23,9 @@ from clew.subject.subject import Subject
 from clew.training.activations import Batch, collect, parts_of
 from clew.training.corpus import Documents
 
-SCHEMA = 2  # 2: the mark of all weights
+ENVELOPE = files.Envelope(
+    format="clew.activations", schema=2, oldest=2, what="activations"
+)  # 2: the mark of all weights
 SHARD_BYTES = 256 << 20
 SPARE = 1 << 30  # bytes that must stay free on the disk
 
@@ -116,13 +118,11 @@ def _path(folder: Path, shard: int) -> Path:
 
 def _about(subject: Subject, documents: Documents, read_site: str, write_site: str) -> dict[str, object]:
     """What must agree between a cache and its use."""
-    return {
-        "format": "clew.activations",
-        "schema": SCHEMA,
-        "model": [subject.n_layers, subject.d_model, _weights_mark(subject)],
-        "text": documents.mark,
-        "sites": [read_site, write_site],
-    }
+    return ENVELOPE.head(
+        model=[subject.n_layers, subject.d_model, _weights_mark(subject)],
+        text=documents.mark,
+        sites=[read_site, write_site],
+    )
 
 
 def _weights_mark(subject: Subject) -> str:

@@ -18,8 +18,7 @@ from clew.subject.subject import Subject
 from clew.training.config import DictionaryConfig
 from clew.training.run_state import Run
 
-SCHEMA = "clew.training"
-VERSION = 4
+ENVELOPE = files.Envelope(format="clew.training", schema=4, oldest=4, what="checkpoint", keys=("schema", "version"))
 NAME = "checkpoint.safetensors"
 FACTS = ("schema", "version", "model", "buffer")
 SCALES = ("input_centre", "input_scale", "output_centre", "output_scale", "layer_weight")
@@ -50,7 +49,7 @@ def restore_checkpoint(run: Run, folder: Path, subject: Subject, buffer: int) ->
 def open_run(folder: Path, subject: Subject) -> tuple[Run, int]:
     """The run whose checkpoint a folder holds, and its buffer; MismatchError when it was made on another model."""
     told = json.loads(files.load_note(folder / NAME).get("run", "{}"))
-    if told.get("schema") != SCHEMA or told.get("version") != VERSION:
+    if not ENVELOPE.matches(told) or told.get("version") != ENVELOPE.schema:
         raise FileError(f"{folder / NAME} is no checkpoint of this version of the trainer")
     config = DictionaryConfig.of({name: value for name, value in told.items() if name not in FACTS})
     run = Run(subject.n_layers, subject.d_model, config)
@@ -59,7 +58,7 @@ def open_run(folder: Path, subject: Subject) -> tuple[Run, int]:
 
 
 def _belongs(run: Run, subject: Subject, buffer: int) -> str:
-    facts = dict(zip(FACTS, (SCHEMA, VERSION, subject.name, buffer), strict=True))
+    facts = ENVELOPE.head(model=subject.name, buffer=buffer)
     return json.dumps(facts | asdict(run.config), sort_keys=True)
 
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from clew.training.cache import Cache
 
 AT_ONCE = 1 << 22  # characters given to the tokenizer together
-SCHEMA = 1
+ENVELOPE = files.Envelope(format="clew.tokens", schema=1, what="tokens")
 
 __all__ = [
     "CorpusConfig",
@@ -230,7 +230,7 @@ def tokenizer_mark(subject: Subject) -> str:
 def save_tokens(path: Path | str, documents: Documents, subject: Subject) -> None:
     """Keep rows in one file, with the mark of the tokenizer that made them."""
     tensors = {"tokens": documents.tokens.int(), "starts": documents.starts.long(), "first": documents.first.long()}
-    note = {"format": "clew.tokens", "schema": str(SCHEMA), "tokenizer": tokenizer_mark(subject), "name": subject.name}
+    note = ENVELOPE.note(tokenizer=tokenizer_mark(subject), name=subject.name)
     files.save_tensors(path, tensors, note)
 
 
@@ -240,10 +240,9 @@ def load_tokens(path: Path | str, subject: Subject, *, context: int = 0) -> Docu
     MismatchError when another tokenizer made it, FileError when it is none or not whole.
     """
     note, tensors = files.load_note(path), files.load_tensors(path)
-    if note.get("format") != "clew.tokens" or not {"tokens", "starts", "first"} <= set(tensors):
+    if not ENVELOPE.matches(note) or not {"tokens", "starts", "first"} <= set(tensors):
         raise FileError(f"{path} is no token file of Clew")
-    if int(note["schema"]) > SCHEMA:
-        raise FileError(f"{path} has schema {note['schema']}, this program reads up to {SCHEMA}: upgrade clew")
+    ENVELOPE.check(note, path)
     if note["tokenizer"] != tokenizer_mark(subject):
         raise MismatchError(
             f"{path} was made with the tokenizer of {note['name']}, which is not that of {subject.name}"

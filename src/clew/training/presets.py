@@ -9,17 +9,18 @@ import ast
 import inspect
 import math
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from clew.errors import FileError, InputError
 from clew.training.config import DictionaryConfig, check_known
 from clew.training.corpus_config import CorpusConfig
 
+T = TypeVar("T")
 PRESETS: Mapping[str, tuple[int, int]] = {
     "tiny": (4, 1 << 20),
     "small": (8, 1 << 22),
@@ -116,3 +117,12 @@ def meanings(config: type) -> dict[str, str]:
 
 SETTINGS: Mapping[str, str] = meanings(DictionaryConfig) | meanings(CorpusConfig)
 """Every setting and what it means."""
+
+
+def parted(text: str, kind: Callable[[str], T]) -> tuple[T, ...]:
+    """Numbers with commas between them."""
+    try:
+        return tuple(kind(part) for part in text.split(","))
+    except ValueError:
+        wanted = "whole numbers" if kind is int else "numbers"
+        raise InputError(f"{text!r} is not what is wanted: give {wanted} with commas between them") from None

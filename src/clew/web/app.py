@@ -10,8 +10,8 @@ from anyio import to_thread
 from fastapi import FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 
-from clew import __version__
 from clew.kit import Kit, load
+from clew.version import __version__
 from clew.web.built_page import show_page
 from clew.web.errors import STATUSES, handle_errors
 from clew.web.openapi import document

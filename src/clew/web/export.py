@@ -272,6 +272,6 @@ def _policy(script: str, style: str) -> str:
 
 
 def _version() -> str:
-    from clew import __version__
+    from clew.version import __version__
 
     return __version__

@@ -12,7 +12,6 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
 
-from clew import __version__
 from clew.attribution.algebra import same_name_groups
 from clew.attribution.checks import MOST_ENTRIES, check_whole
 from clew.attribution.graph import Graph
@@ -23,6 +22,7 @@ from clew.ids import FeatureId
 from clew.kit import Kit
 from clew.labels import sentence_encoder as meaning
 from clew.labels.display_names import Name, Names
+from clew.version import __version__
 from clew.web.errors import NotFoundError, RefusedError, TooLargeError, disk_is_full
 from clew.web.responses import File
 from clew.web.schema.bodies import MOST_EDITS, MOST_GENERATED, ArrangementBody, JobBody

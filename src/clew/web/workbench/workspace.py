@@ -33,8 +33,8 @@ from clew.web.schema.graphs import Arrangement, GraphEntry, Output, ScorePair, T
 from clew.web.schema.jobs import Job
 from clew.web.workbench.trash import Bin, Removed, Rows
 
-LABELS, INDEX, SCHEMA = "labels.sqlite", "bench.sqlite", 1
-_MARK = b"ClWb"
+LABELS, INDEX = "labels.sqlite", "bench.sqlite"
+ENVELOPE = files.Envelope(format="clew.workbench", schema=1, what="a workbench", mark=b"ClWb")
 _TABLES = """
 CREATE TABLE graphs (
     id TEXT PRIMARY KEY, date TEXT NOT NULL, origin TEXT NOT NULL, prompt TEXT NOT NULL, tokens TEXT NOT NULL,
@@ -63,9 +63,7 @@ class Workspace:
         except OSError as error:
             raise FileError(f"cannot make the workspace {self.folder}: {error.strerror or error}") from error
         self._bin = Bin(self.folder / "removed")
-        self._opened = files.open_database(
-            self.folder / INDEX, what="a workbench", mark=_MARK, schema=SCHEMA, tables=_TABLES
-        )
+        self._opened = files.open_database(self.folder / INDEX, ENVELOPE, tables=_TABLES)
         try:
             with self._write():  # a folder that can only be read is refused now, and not when something is lost
                 pass
