@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import hypot, sqrt
 from typing import Any
@@ -26,9 +26,12 @@ class Interval:
     def __str__(self) -> str:
         return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
 
+    def __iter__(self) -> Iterator[float]:
+        return iter((self.value, self.low, self.high))
+
     def to_json(self) -> list[float | None]:
         """Value, low, high; null for NaN."""
-        return [None if np.isnan(x) else float(x) for x in (self.value, self.low, self.high)]
+        return [None if np.isnan(x) else float(x) for x in self]
 
     @classmethod
     def from_json(cls, numbers: Sequence[float | None]) -> Interval:

@@ -141,7 +141,7 @@ def test_the_interval_holds_the_score_and_does_not_depend_on_which_answer_is_yes
     value, low, high = balanced_accuracy(*yes, *no)
     assert 0 <= low <= value <= high <= 1
     assert value == pytest.approx((yes[0] / yes[1] + no[0] / no[1]) / 2)
-    assert balanced_accuracy(*no, *yes) == pytest.approx((value, low, high))
+    assert tuple(balanced_accuracy(*no, *yes)) == pytest.approx((value, low, high))
     assert high - low > 0.01
 
 

@@ -341,7 +341,7 @@ class Graph(Displayed):
     def load(cls, path: Path | str) -> Graph:
         """Read a graph file; FileError when it is truncated, foreign or of a newer schema."""
         note = files.load_note(path)
-        ENVELOPE.check(note, path)
+        ENVELOPE.check_note(note, path)
         try:
             head: dict[str, Any] = json.loads(note["head"])
             head["targets"] = tuple(TargetInfo(**t) for t in head["targets"])

@@ -54,15 +54,19 @@ class Envelope:
             raise FileError(f"{path} holds no {self.what} of Clew: its {self.keys[0]} is {seen!r}, not {self.format!r}")
         self.check_schema(head.get(self.keys[1]), path)
 
+    def check_note(self, note: Mapping[str, str], path: Path | str) -> None:
+        """`check` of string metadata, in which the schema is text."""
+        schema = note.get(self.keys[1], "")
+        self.check({**note, self.keys[1]: int(schema) if schema.isdecimal() else schema}, path)
+
     def check_schema(self, schema: Any, path: Path | str) -> None:
-        """FileError unless the schema, a whole number or the text of one, is one that is read here."""
-        number = int(schema) if isinstance(schema, str) and schema.isdecimal() else schema
-        if not isinstance(number, int):
-            raise FileError(f"{path} does not say the schema of its {self.what}: it is damaged")
-        if number > self.schema:
-            raise FileError(f"{path} has schema {number}, this program reads up to {self.schema}: upgrade clew")
-        if number < self.oldest:
-            raise FileError(f"{path} has schema {number}, this program reads {self._read()}: {self.again}")
+        """FileError unless the schema is a whole number that is read here."""
+        if not isinstance(schema, int):
+            raise FileError(f"{path} has schema {schema!r}, not a whole number: it is damaged")
+        if schema > self.schema:
+            raise FileError(f"{path} has schema {schema}, this program reads up to {self.schema}: upgrade clew")
+        if schema < self.oldest:
+            raise FileError(f"{path} has schema {schema}, this program reads {self._read()}: {self.again}")
 
     def _read(self) -> str:
         return str(self.schema) if self.oldest == self.schema else f"{self.oldest} to {self.schema}"

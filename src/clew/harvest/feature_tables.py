@@ -154,7 +154,7 @@ class Tally:
     def load(cls, path: Path | str) -> Tally:
         """Read a part; FileError when it is none, truncated or of a newer schema."""
         note = check_part(path)
-        ENVELOPE.check(note, path)
+        ENVELOPE.check_note(note, path)
         about = json.loads(note["about"])
         of = Harvested(**(about["of"] | {"config": HarvestConfig(**about["of"]["config"])}))
         made, tensors = cls.empty(of), files.load_tensors(path)

@@ -135,7 +135,7 @@ class Audit(Displayed):
     def load(cls, path: Path | str) -> Audit:
         """Read an audit; FileError when the file is truncated, foreign or of a newer schema."""
         note = files.load_note(path)
-        ENVELOPE.check(note, path)
+        ENVELOPE.check_note(note, path)
         try:
             head = json.loads(note["head"])
             lines = {

@@ -242,7 +242,7 @@ def load_tokens(path: Path | str, subject: Subject, *, context: int = 0) -> Docu
     note, tensors = files.load_note(path), files.load_tensors(path)
     if not ENVELOPE.matches(note) or not {"tokens", "starts", "first"} <= set(tensors):
         raise FileError(f"{path} is no token file of Clew")
-    ENVELOPE.check(note, path)
+    ENVELOPE.check_note(note, path)
     if note["tokenizer"] != tokenizer_mark(subject):
         raise MismatchError(
             f"{path} was made with the tokenizer of {note['name']}, which is not that of {subject.name}"
