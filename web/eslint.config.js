@@ -10,6 +10,16 @@ const CALLBACK = "CallExpression[callee.property.name=/^(map|flatMap)$/] > Arrow
 const ELEMENT = "JSXElement > JSXOpeningElement:not(:has(> JSXAttribute[name.name='key']))";
 const listItems = [`${CALLBACK} > ${ELEMENT}`, `${CALLBACK} > BlockStatement > ReturnStatement > ${ELEMENT}`];
 
+// Names that say what happened to a thing, not what it is.
+const RIDDLE = "[name=/^(found|own|one|held|made|at|mine|said|told|given)$/]";
+const DECLARED = [
+  "VariableDeclarator > .id",
+  ":function > .params",
+  "ArrayPattern > .elements",
+  "AssignmentPattern > .left",
+];
+const riddles = [...DECLARED, "ObjectPattern > Property > .value", "FunctionDeclaration > .id"];
+
 export default defineConfig(
   globalIgnores(["src/api.d.ts"]), // generated from the server's OpenAPI document
   eslint.configs.recommended,
@@ -25,6 +35,7 @@ export default defineConfig(
       "no-restricted-syntax": [
         "error",
         ...listItems.map((selector) => ({ selector, message: "An element of a list needs a key." })),
+        ...riddles.map((place) => ({ selector: `${place}${RIDDLE}`, message: "Name the thing: rows, scores, text." })),
       ],
     },
   },

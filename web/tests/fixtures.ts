@@ -6,10 +6,10 @@ function node(
   kind: NodeRecord["kind"],
   position: number,
   influence: number,
-  held: number,
+  cumulative: number,
   more: Partial<NodeRecord> = {},
 ): NodeRecord {
-  return { id, kind, position, influence, held, error: 0, lost: 0, offsets: [0, 0, 0, 0], ...more };
+  return { id, kind, position, influence, held: cumulative, error: 0, lost: 0, offsets: [0, 0, 0, 0], ...more };
 }
 
 export function view(): GraphView {

@@ -132,8 +132,8 @@ describe("arranging", () => {
 
   it("writes groups into the address and reads the same back", () => {
     const grouped = group(group(EMPTY, ["L0/1@0", "E2@1"], "two | of ~ them"), ["L1/3@1"], "столица");
-    const again = readGroups(writeGroups(grouped.groups));
-    expect(again.map((each) => [each.name, ...each.nodes])).toEqual([
+    const restored = readGroups(writeGroups(grouped.groups));
+    expect(restored.map((each) => [each.name, ...each.nodes])).toEqual([
       ["two   of   them", "L0/1@0", "E2@1"],
       ["столица", "L1/3@1"],
     ]);

@@ -12,12 +12,12 @@ export interface EditLine {
   positions: string;
 }
 
-export const VERBS: readonly { verb: Verb; says: string; strength: number }[] = [
-  { verb: "ablate", says: "switch off", strength: 0 },
-  { verb: "scale", says: "multiply by", strength: 2 },
-  { verb: "set", says: "set to", strength: 5 },
-  { verb: "add", says: "add", strength: 5 },
-  { verb: "steer", says: "steer along, by", strength: 5 },
+export const VERBS: readonly { verb: Verb; phrase: string; strength: number }[] = [
+  { verb: "ablate", phrase: "switch off", strength: 0 },
+  { verb: "scale", phrase: "multiply by", strength: 2 },
+  { verb: "set", phrase: "set to", strength: 5 },
+  { verb: "add", phrase: "add", strength: 5 },
+  { verb: "steer", phrase: "steer along, by", strength: 5 },
 ];
 
 export function writeEdits(edits: readonly EditLine[]): string {

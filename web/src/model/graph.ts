@@ -35,13 +35,13 @@ const byWeight = (a: Edge, b: Edge) => Math.abs(b.weight) - Math.abs(a.weight);
 export function readGraph(view: GraphView): Graph {
   const nodes: Node[] = view.nodes.map((node, index) => ({ ...node, index, inputs: [], outputs: [] }));
   const edges: Edge[] = [];
-  const { source, target, weight, held } = view.edges;
+  const { source, target, weight, held: cumulative } = view.edges;
   for (let i = 0; i < source.length; i++) {
     const from = nodes[source[i]!];
     const to = nodes[target[i]!];
     if (!from || !to) continue;
     const value = weight[i]!;
-    const edge = { from, to, weight: value, share: to.mass ? value / to.mass : 0, held: held[i] ?? 1 };
+    const edge = { from, to, weight: value, share: to.mass ? value / to.mass : 0, held: cumulative[i] ?? 1 };
     edges.push(edge);
     from.outputs.push(edge);
     to.inputs.push(edge);

@@ -27,8 +27,8 @@ export function requestCard(feature: string): void {
     .finally(() => requested.delete(feature));
 }
 
-function setCardError(feature: string, why: string): void {
-  cardErrors.value = new Map(cardErrors.peek()).set(feature, why);
+function setCardError(feature: string, reason: string): void {
+  cardErrors.value = new Map(cardErrors.peek()).set(feature, reason);
 }
 
 /** Requests a card again after a failure. */

@@ -29,8 +29,8 @@ export function typePrompt(text: string): void {
   }
   tokenTimer = setTimeout(() => {
     const request = (tokenRequest = new AbortController());
-    const setTokens = (tokens: Tokens | null, why = "") =>
-      !request.signal.aborted && ([tokenization.value, tokenizationError.value] = [tokens, why]);
+    const setTokens = (tokens: Tokens | null, error = "") =>
+      !request.signal.aborted && ([tokenization.value, tokenizationError.value] = [tokens, error]);
     api
       .tokens(text, request.signal)
       .then(setTokens, (error: unknown) => setTokens(null, error instanceof Error ? error.message : ""));

@@ -50,7 +50,7 @@ function Line({ index }: { index: number }) {
       >
         {VERBS.map((each) => (
           <option key={each.verb} value={each.verb}>
-            {each.says}
+            {each.phrase}
           </option>
         ))}
       </select>

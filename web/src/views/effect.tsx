@@ -17,7 +17,7 @@ export function WhatWasRun() {
     <>
       {stale.value && (
         <p class="stale" role="status">
-          Not what is set now: below is what came of {run.edits.slice(0, 3).map(words).join(", ")}
+          Not what is set now: below is what came of {run.edits.slice(0, 3).map(describeEdit).join(", ")}
           {run.edits.length > 3 && ` and ${plural(run.edits.length - 3, "more edit")}`}
           {run.prompt !== prompt.value && (
             <>
@@ -43,9 +43,9 @@ export function WhatWasRun() {
   );
 }
 
-function words(edit: EditLine): string {
-  const says = VERBS.find((each) => each.verb === edit.verb)!.says;
-  return `${edit.feature}@${edit.positions}: ${says}${edit.verb === "ablate" ? "" : ` ${amount(edit.strength)}`}`;
+function describeEdit(edit: EditLine): string {
+  const phrase = VERBS.find((each) => each.verb === edit.verb)!.phrase;
+  return `${edit.feature}@${edit.positions}: ${phrase}${edit.verb === "ablate" ? "" : ` ${amount(edit.strength)}`}`;
 }
 
 export function Texts() {

@@ -101,7 +101,7 @@ export function FeaturePicker({ onPick }: { onPick: (feature: string) => void })
           onInput={(event) => setText(event.currentTarget.value)}
           onKeyDown={onKey}
         />
-        {list.length > 0 && <Options list={list} active={active} why={mode === "fires"} pick={pick} />}
+        {list.length > 0 && <Options list={list} active={active} showReason={mode === "fires"} pick={pick} />}
       </div>
       {message && (
         <p class="note" role="status">
@@ -115,12 +115,12 @@ export function FeaturePicker({ onPick }: { onPick: (feature: string) => void })
 function Options({
   list,
   active,
-  why,
+  showReason,
   pick,
 }: {
   list: readonly FeatureRow[];
   active: number;
-  why: boolean;
+  showReason: boolean;
   pick: (feature: string) => void;
 }) {
   return (
@@ -136,7 +136,7 @@ function Options({
             onPointerDown={(event) => (event.preventDefault(), pick(each.feature))}
           >
             <span class="what">
-              {named.text || each.feature} <KindMark kind={named.kind} /> {why && <em>{each.why}</em>}
+              {named.text || each.feature} <KindMark kind={named.kind} /> {showReason && <em>{each.why}</em>}
             </span>{" "}
             <code>{each.feature}</code>
           </li>

@@ -84,9 +84,9 @@ export function Help() {
         <dd>● a person, ◐ a model, ○ a rule, ↑ the tokens it promotes</dd>
       </dl>
       <dl class="shortcuts">
-        {KEYS.filter(([key]) => !embedded || !["e", "l"].includes(key)).map(([key, says]) => [
+        {KEYS.filter(([key]) => !embedded || !["e", "l"].includes(key)).map(([key, meaning]) => [
           <dt key={key}>{key}</dt>,
-          <dd key={says}>{says}</dd>,
+          <dd key={meaning}>{meaning}</dd>,
         ])}
       </dl>
       <form method="dialog">

@@ -3,12 +3,12 @@ import { embedded } from "../state/app";
 import { cardErrors, retryCard } from "../state/cards";
 
 export function NoCard({ feature }: { feature: string }) {
-  const why = cardErrors.value.get(feature);
+  const reason = cardErrors.value.get(feature);
   if (embedded) return <p class="note">This file carries no card of this feature.</p>;
-  if (!why) return <p class="note">Reading the card…</p>;
+  if (!reason) return <p class="note">Reading the card…</p>;
   return (
     <p class="wrong" role="alert">
-      {why}.{" "}
+      {reason}.{" "}
       <button type="button" class="link" onClick={() => retryCard(feature)}>
         Try again
       </button>
