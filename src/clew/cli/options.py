@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import fields
 from functools import wraps
 from types import UnionType
 from typing import Annotated, Any, get_origin, get_type_hints
 
 import typer
+
+from clew.settings import help_of, options_of
 
 
 def with_settings(*configs: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -42,12 +43,10 @@ def with_settings(*configs: str) -> Callable[[Callable[..., None]], Callable[...
 def _options(config: str) -> list[inspect.Parameter]:
     from importlib import import_module
 
-    from clew.training.presets import meanings
-
     module, name = config.split(":")
     kind = getattr(import_module(module), name)
-    hints, help_of = get_type_hints(kind), meanings(kind)
-    return [_option(field.name, hints[field.name], help_of[field.name], _panel(kind)) for field in fields(kind)]
+    hints, texts = get_type_hints(kind), help_of(kind)
+    return [_option(field.name, hints[field.name], texts[field.name], _panel(kind)) for field in options_of(kind)]
 
 
 def _option(name: str, hint: Any, help: str, panel: str) -> inspect.Parameter:

@@ -5,10 +5,7 @@ Every setting is a field of DictionaryConfig or CorpusConfig; what it means and 
 
 from __future__ import annotations
 
-import ast
-import inspect
 import math
-import textwrap
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import fields
@@ -17,6 +14,7 @@ from types import UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from clew.errors import FileError, InputError
+from clew.settings import help_of
 from clew.training.config import DictionaryConfig, check_known
 from clew.training.corpus_config import CorpusConfig
 
@@ -103,19 +101,7 @@ def _typed(name: str, value: Any, kind: Any) -> Any:
     return value
 
 
-def meanings(config: type) -> dict[str, str]:
-    """What every field of a configuration means: the text that follows it in the source."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(config))).body[0]
-    assert isinstance(tree, ast.ClassDef)
-    found = {}
-    for field, after in zip(tree.body, tree.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-            assert isinstance(field.target, ast.Name)
-            found[field.target.id] = " ".join(str(after.value.value).split())
-    return found
-
-
-SETTINGS: Mapping[str, str] = meanings(DictionaryConfig) | meanings(CorpusConfig)
+SETTINGS: Mapping[str, str] = help_of(DictionaryConfig) | help_of(CorpusConfig)
 """Every setting and what it means."""
 
 
