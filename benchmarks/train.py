@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from clew.kernels.rows import Adam, Pairs
+from clew.kernels.types import Adam, Pairs
 from clew.subject.subject import Subject
 from clew.training import encode_documents, train_dictionary
 from clew.training.activations import Batch

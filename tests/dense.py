@@ -4,8 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from clew.dictionary.nonlinearity import largest
-from clew.kernels.decode import decode_dense
+from clew.kernels.decode import decode_dense, largest
 from clew.training.objective import BANDWIDTH, PULL, SHARPNESS
 from clew.training.run_state import Run
 from clew.training.step import AUXILIARY_K, AUXILIARY_SHARE, AUXILIARY_WEIGHT

@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from clew.dictionary import BatchTopK, Dictionary, JumpReLU, Layer, ReLU, TopK
-from clew.dictionary.nonlinearity import largest
 from clew.errors import InputError, MismatchError
-from clew.kernels.decode import decode_dense, decode_sparse
+from clew.kernels.decode import decode_dense, decode_sparse, largest
 
 F, D, L, P = 24, 8, 3, 7
 

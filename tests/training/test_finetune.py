@@ -10,7 +10,7 @@ from torch.nn.functional import linear
 from clew.dictionary import Dictionary
 from clew.errors import FileError, InputError
 from clew.kernels.decode import decode_dense
-from clew.kernels.rows import Adam
+from clew.kernels.types import Adam
 from clew.runs.evaluation import evaluate
 from clew.subject.subject import Subject
 from clew.training import Documents, train_dictionary

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from clew.kernels import compiled
-from clew.kernels.rows import Pairs
+from clew.kernels.types import Pairs
 from clew.training.run_state import Run
 from clew.training.selection import candidate, narrowed, selecting
 from tests.toy import SMALL

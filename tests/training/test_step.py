@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from clew.dictionary.nonlinearity import largest
-from clew.kernels import compiled
-from clew.kernels import rows as plain
+from clew.kernels import compiled, torch_rows
+from clew.kernels.decode import largest
 from clew.training.activations import Batch
 from clew.training.config import DictionaryConfig
 from clew.training.run_state import Run
@@ -20,7 +19,7 @@ from tests import dense
 
 L, D, F, POS = 3, 10, 40, 24
 SCOPES = {"all": {}, "window": {"reach": 2}, "own": {"kind": "plt"}, "skip": {"skip": True}}
-KERNELS = {"plain": plain, "compiled": compiled}
+KERNELS = {"plain": torch_rows, "compiled": compiled}
 
 
 def planted(kernels, scope: str, nonlinearity: str, seed: int = 0, **change) -> tuple[Run, Batch]:
@@ -80,7 +79,7 @@ def test_outputs_and_every_gradient_equal_the_dense_ones(
 
 @pytest.mark.parametrize("nonlinearity", ["topk", "batchtopk", "jumprelu", "relu"])
 def test_compiled_and_plain_kernels_take_the_same_steps(nonlinearity: str) -> None:
-    (one, batch), (two, _) = (planted(kernels, "all", nonlinearity) for kernels in (plain, compiled))
+    (one, batch), (two, _) = (planted(kernels, "all", nonlinearity) for kernels in (torch_rows, compiled))
     for _ in range(5):
         for run in (one, two):
             take_step(run, batch, 4.0, 0.3, 1e-2, 1000)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from clew.dictionary import Dictionary
 from clew.errors import InputError
 from clew.kernels.decode import above, decode_dense, decode_sparse
-from clew.kernels.rows import Pairs
+from clew.kernels.types import Pairs
 from clew.runs.evaluation import evaluate
 from clew.subject.subject import Subject
 from clew.training import DictionaryConfig, Documents, encode_documents, train_dictionary

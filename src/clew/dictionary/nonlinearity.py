@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from clew.errors import InputError
+from clew.kernels.decode import largest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,16 +80,6 @@ class BatchTopK:
 
 
 Nonlinearity = ReLU | JumpReLU | TopK | BatchTopK
-
-
-def largest(values: Float[Tensor, "*batch feature"], k: int) -> Bool[Tensor, "*batch feature"]:
-    """Mark exactly the k largest values along the last axis (all, if there are fewer); ties go to the lowest index."""
-    if k >= values.shape[-1]:
-        return torch.ones_like(values, dtype=torch.bool)
-    cut = values.topk(k, dim=-1, sorted=False).values.amin(-1, keepdim=True)
-    above, tied = values > cut, values == cut
-    room = k - above.sum(-1, keepdim=True)
-    return above | (tied & (tied.cumsum(-1) <= room))
 
 
 def _check_k(k: int) -> None:

@@ -10,8 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clew.dictionary.dictionary import Dictionary
-from clew.dictionary.nonlinearity import largest
 from clew.ids import FeatureId
+from clew.kernels.decode import largest
 from clew.subject.hooks import module_at
 from clew.subject.subject import Subject
 

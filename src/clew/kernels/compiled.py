@@ -1,4 +1,4 @@
-"""The kernels of `clew.kernels.rows` for the CPU, compiled by numba; equal to those but for rounding.
+"""The kernels of `clew.kernels.torch_rows` for the CPU, compiled by numba; equal to those but for rounding.
 
 A pass over a feature's rows does all that a step asks of them: gradients of its values, of its decoder and encoder, and
 Adam, tile by tile, so that weights and moments are read and written once. A kernel works on a range of positions or
@@ -30,7 +30,7 @@ from clew.kernels.numba_loops import (
     top_of_rows,
     update_rows,
 )
-from clew.kernels.rows import Adam, Pairs, Rows
+from clew.kernels.types import Adam, Pairs, Rows
 
 ROOM = 16  # times k: the longest list from which the k largest are picked
 CHUNKS = 8  # parts that each thread is given, so that none waits for a long one
@@ -132,7 +132,7 @@ def update(
     norm: Tensor,
     adam: Adam,
 ) -> tuple[Tensor, Tensor]:
-    """See `clew.kernels.rows.update`."""
+    """See `clew.kernels.torch_rows.update`."""
     order, starts = torch.empty(len(pairs), dtype=torch.long), torch.zeros(pairs.n_features + 1, dtype=torch.long)
     sort_by_feature(pairs.index.numpy(), order.numpy(), starts.numpy())
     d_value, d_pre = (torch.empty(len(pairs), dtype=x.dtype) for _ in range(2))

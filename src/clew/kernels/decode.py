@@ -1,4 +1,4 @@
-"""Kernels that touch active features only, and the dense references that tests compare them with.
+"""Reading and choosing active features: sparse kernels, and the dense references that tests compare them with.
 
 A position has few active features, so the sparse kernel reads their decoder rows and nothing else: each row once, for
 all the layers it writes to. Rows stored in 16 bits are converted after they are gathered.
@@ -6,7 +6,7 @@ all the layers it writes to. Rows stored in 16 bits are converted after they are
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
@@ -50,3 +50,13 @@ def above(
         return (pre > cut).nonzero(as_tuple=True)  # type: ignore[return-value]
     flat = torch.from_numpy(np.flatnonzero(pre.detach().numpy() > cut.detach().numpy()))  # several times torch's speed
     return flat // pre.shape[1], flat % pre.shape[1]
+
+
+def largest(values: Float[Tensor, "*batch feature"], k: int) -> Bool[Tensor, "*batch feature"]:
+    """Mark exactly the k largest values along the last axis (all, if there are fewer); ties go to the lowest index."""
+    if k >= values.shape[-1]:
+        return torch.ones_like(values, dtype=torch.bool)
+    cut = values.topk(k, dim=-1, sorted=False).values.amin(-1, keepdim=True)
+    larger, tied = values > cut, values == cut
+    room = k - larger.sum(-1, keepdim=True)
+    return larger | (tied & (tied.cumsum(-1) <= room))

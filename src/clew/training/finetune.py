@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from clew.errors import InputError
-from clew.kernels.rows import Adam
+from clew.kernels.types import Adam
 from clew.subject.subject import Subject
 from clew.training.activations import Batch, Documents, stream
 from clew.training.checkpoint import open_run

@@ -25,8 +25,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from clew.dictionary.nonlinearity import largest
-from clew.kernels.rows import Pairs
+from clew.kernels.decode import largest
+from clew.kernels.types import Pairs
 from clew.training.config import Activation
 
 BANDWIDTH = 0.1

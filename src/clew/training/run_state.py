@@ -18,7 +18,8 @@ from torch import Tensor
 
 from clew import files
 from clew.dictionary import BatchTopK, Dictionary, JumpReLU, Layer, Nonlinearity, ReLU, TopK
-from clew.kernels.rows import Rows, kernels_for
+from clew.kernels.select import kernels_for
+from clew.kernels.types import Rows
 from clew.subject.subject import Subject
 from clew.training.activations import Batch
 from clew.training.config import DictionaryConfig

@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from clew.kernels.rows import Pairs
+from clew.kernels.types import Pairs
 from clew.training.objective import candidates, kept, window
 from clew.training.run_state import Run
 

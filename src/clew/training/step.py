@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from clew.errors import InputError
-from clew.kernels.rows import Adam
+from clew.kernels.types import Adam
 from clew.training.activations import Batch
 from clew.training.objective import Terms, terms, threshold_gradient
 from clew.training.run_state import Run
