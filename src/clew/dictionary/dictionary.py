@@ -314,7 +314,7 @@ class Dictionary:
 
         Packed, a weight of an encoder or decoder takes one byte and is off by at most a 254th of its row's largest.
         """
-        from clew.dictionary import native
+        from clew.dictionary.layouts import native
 
         native.save(self, folder, packed=packed)
 
@@ -327,7 +327,8 @@ class Dictionary:
         FileError when the folder is missing, truncated, foreign or of a newer schema. Giving a dtype that differs from
         the stored one reads and converts everything.
         """
-        from clew.dictionary import foreign, native
+        from clew.dictionary.layouts import circuit_tracer as foreign
+        from clew.dictionary.layouts import native
 
         folder = files.local_folder(folder)
         found = native.load(folder) if native.recognises(folder) else foreign.load(folder)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from clew import files
 from clew.dictionary.dictionary import Dictionary, Layer
-from clew.dictionary.native import check_replaceable, check_vector
+from clew.dictionary.layouts.native import check_replaceable, check_vector
 from clew.dictionary.nonlinearity import BatchTopK, JumpReLU, Nonlinearity, ReLU, TopK
 from clew.errors import FileError, InputError
 
