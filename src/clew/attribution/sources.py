@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from jaxtyping import Float, Int
@@ -59,7 +58,7 @@ class Sources:
     def _encode(self) -> None:
         keys, activations, preactivations = [], [], []
         for layer in sorted(self.dictionary.layers):
-            x = self.site(cast(SiteName, self.dictionary.read_site), layer)
+            x = self.site(self.dictionary.read_site, layer)
             active = self.dictionary.encode(layer, x)
             here = active.position >= self.first_position
             index, position = active.index[here], active.position[here]
@@ -152,12 +151,12 @@ class Sources:
     def _close(self, layer: int, rows: Tensor) -> None:
         """Find the errors and put them into the rows: everything written plus bias and skip is the real output."""
         sizes = torch.tensor([span.last_row - span.first_row for span in self._spans[layer]])
-        real = self.site(cast(SiteName, self.dictionary.write_site), layer)
+        real = self.site(self.dictionary.write_site, layer)
         places = torch.arange(self.n_positions).repeat_interleave(sizes)
         made = torch.zeros_like(real).index_add_(0, places, rows) + self.bias(layer)
         skip = self.skip(layer)
         if skip is not None:
-            made += self.site(cast(SiteName, self.dictionary.read_site), layer) @ skip.T
+            made += self.site(self.dictionary.read_site, layer) @ skip.T
         self.errors[layer] = real - made
         self.errors[layer, : self.first_position] = 0
         self.sink[layer] = real[0] if self.first_position else 0

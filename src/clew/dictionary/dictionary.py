@@ -25,7 +25,7 @@ from clew import files
 from clew.dictionary.nonlinearity import BatchTopK, JumpReLU, Nonlinearity, ReLU, TopK
 from clew.errors import InputError, MismatchError
 from clew.kernels.decode import decode_sparse
-from clew.subject.recording import READ_SITES, WRITE_SITES
+from clew.subject.recording import READ_SITES, WRITE_SITES, SiteName
 
 if TYPE_CHECKING:
     from clew.subject import Subject
@@ -86,8 +86,8 @@ class Dictionary:
     kind: Kind
     layers: Mapping[int, Layer]
     writes: Mapping[int, tuple[int, ...]]
-    read_site: str
-    write_site: str
+    read_site: SiteName
+    write_site: SiteName
     n_layers: int
     """Layers of the model, not of the Dictionary: an SAE may cover one of them."""
     d_model: int

@@ -178,11 +178,11 @@ class _Reader:
             at = self._at(rows, counted)
             if not len(at.document):
                 continue
-            held = self.subject.capture(ids, [site])  # type: ignore[list-item]
+            held = self.subject.capture(ids, [site])
             counted = counted.to(self.subject.device)
             seen = {}
             for layer in self.offsets:
-                active = self.dictionary.encode(layer, held[site, layer][counted])  # type: ignore[index]
+                active = self.dictionary.encode(layer, held[site, layer][counted])
                 seen[layer] = _seen(active, len(at.document))
             tallied = [self.threads.submit(self._observe, layer, own, at) for layer, own in seen.items()]
             self._sample(seen, at)

@@ -20,7 +20,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -29,8 +29,8 @@ from torch.autograd import forward_ad
 
 from clew.dictionary.dictionary import ActiveFeatures, Dictionary
 from clew.intervention.edit import Edit
-from clew.subject.recording import SiteName
-from clew.subject.subject import Change, Seen, SiteAt
+from clew.subject.recording import SiteAt, SiteName
+from clew.subject.subject import Change, Seen
 
 Semantics = Literal["live", "direct", "frozen", "linear"]
 
@@ -100,7 +100,7 @@ class Clamp:
         """The sites that changes look at in the run that they are part of."""
         if self.dictionary.kind == "sae":
             return []
-        site = cast(SiteName, self.dictionary.read_site)
+        site = self.dictionary.read_site
         live = [layer for layer, own in self.dictionary.layers.items() if layer in self.groups or own.skip is not None]
         return [(site, layer) for layer in (live if self.semantics == "live" else self.dictionary.layers)]
 
@@ -122,7 +122,7 @@ class Clamp:
         changes: dict[SiteAt, Change] = {}
         written = _Written(self, start, n_pos)
         sae = self.dictionary.kind == "sae"
-        site = cast(SiteName, self.dictionary.write_site)
+        site = self.dictionary.write_site
         if sae:
             changes |= {(site, layer): partial(written.stream, layer) for layer in self.groups}
         outputs: SiteName = "mlp_raw_out" if sae else site
@@ -175,7 +175,7 @@ class Clamp:
         written = self.dictionary.written_layers(layer)
         slot = 0 if into is None else written.index(into)
         decoder = self.dictionary.decoder_rows(layer, torch.tensor([edit.feature.index]))[0, slot]
-        return (cast(SiteName, self.dictionary.write_site), written[slot]), decoder.to("cpu", torch.float64)
+        return (self.dictionary.write_site, written[slot]), decoder.to("cpu", torch.float64)
 
 
 def _shifted(vectors: Tensor, before: Change | None, value: Tensor, seen: Seen) -> Tensor:
@@ -224,7 +224,7 @@ class _Written:
             group = self.clamp.groups.get(read)
             if not recomputed and group is None and self.dictionary.layers[read].skip is None:
                 continue
-            x = seen(cast(SiteName, self.dictionary.read_site), read)
+            x = seen(self.dictionary.read_site, read)
             if self.clamp.tangent:
                 x = forward_ad.unpack_dual(x).primal
             if recomputed:

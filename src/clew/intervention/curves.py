@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -25,8 +24,8 @@ from torch import Tensor
 from clew.attribution.graph import Graph
 from clew.dictionary.dictionary import ActiveFeatures, Dictionary
 from clew.intervention.measure import target_directions
-from clew.subject.recording import SiteName
-from clew.subject.subject import Change, Seen, SiteAt, Subject
+from clew.subject.recording import SiteAt
+from clew.subject.subject import Change, Seen, Subject
 
 RANDOM_SETS = 5
 NEAREST = 4  # a matched feature is drawn from this many with the most similar size
@@ -83,13 +82,13 @@ class Removed:
             layer, _, index = graph.feature_keys.T
             mean = [float(means[i][j]) for i, j in zip(layer.tolist(), index.tolist(), strict=True)]
             self.amounts = self.amounts - torch.tensor(mean).to(self.amounts)
-        self.site = cast(SiteName, dictionary.write_site)
+        self.site = dictionary.write_site
         self.errors = self._errors()
 
     @torch.no_grad()
     def _errors(self) -> dict[int, Float[Tensor, "pos d_model"]]:
         """What the Dictionary misses of every MLP output; zero at a left-out first position."""
-        reads = [(cast(SiteName, self.dictionary.read_site), layer) for layer in sorted(self.dictionary.layers)]
+        reads = [(self.dictionary.read_site, layer) for layer in sorted(self.dictionary.layers)]
         writes: list[SiteAt] = [(self.site, layer) for layer in range(self.subject.n_layers)]
         kept = self.subject.run(self.ids[None], keep=[*reads, *writes]).kept
         inputs = {layer: kept[site, layer][0] for site, layer in reads}

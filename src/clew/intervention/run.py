@@ -25,8 +25,8 @@ from clew.ids import NodeId
 from clew.intervention.clamp import Clamp, Row, Semantics
 from clew.intervention.edit import Edit, check
 from clew.subject.held import Held, hold
-from clew.subject.recording import SiteName
-from clew.subject.subject import Prompt, Run, SiteAt, Subject
+from clew.subject.recording import SiteAt
+from clew.subject.subject import Prompt, Run, Subject
 
 LIKELY = 20  # next tokens of which an Effect has the texts
 
@@ -187,7 +187,7 @@ def outcomes(
 
 def read_sites(dictionary: Dictionary) -> list[SiteAt]:
     """Where a Dictionary's features are read."""
-    return [(cast(SiteName, dictionary.read_site), layer) for layer in sorted(dictionary.layers)]
+    return [(dictionary.read_site, layer) for layer in sorted(dictionary.layers)]
 
 
 def _changes(

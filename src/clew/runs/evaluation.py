@@ -274,7 +274,7 @@ def _with(
     def given(layer: int, real: Tensor, seen: Any) -> Tensor:
         return torch.where(keep, real, outputs[layer].to(real.dtype))
 
-    return subject.run(ids, change={(dictionary.write_site, i): partial(given, i) for i in outputs}).final  # type: ignore[misc]
+    return subject.run(ids, change={(dictionary.write_site, i): partial(given, i) for i in outputs}).final
 
 
 def _kept(subject: Subject, ids: Tensor, left_out: Tensor) -> Tensor:
@@ -285,8 +285,8 @@ def _kept(subject: Subject, ids: Tensor, left_out: Tensor) -> Tensor:
 
 def _rebuilt(subject: Subject, dictionary: Dictionary, ids: Tensor) -> dict[int, Tensor]:
     """Every layer's reconstruction from the real stream, `pos d_model`, the rows behind one another."""
-    held = subject.capture(ids, [dictionary.read_site])  # type: ignore[list-item]
-    inputs = {i: held[dictionary.read_site, i].flatten(0, 1).float() for i in dictionary.layers}  # type: ignore[index]
+    held = subject.capture(ids, [dictionary.read_site])
+    inputs = {i: held[dictionary.read_site, i].flatten(0, 1).float() for i in dictionary.layers}
     active = {i: dictionary.encode(i, x) for i, x in inputs.items()}
     whole = dictionary.reconstruct(active, inputs, ids.numel())
     return {i: whole[i] for i in sorted(dictionary.layers)}

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -29,7 +29,6 @@ from clew.features.card import Card, Related
 from clew.features.label import UNCLEAR, Label
 from clew.ids import FeatureId
 from clew.labels.store import LabelStore
-from clew.subject.recording import SiteName
 from clew.subject.subject import Prompt, Subject
 
 if TYPE_CHECKING:
@@ -265,7 +264,7 @@ def firing(
     dictionary.check_fits(subject)
     ids = subject.encode(prompt)
     first = 1 if int(ids[0]) in subject.special_ids else 0
-    site = cast(SiteName, dictionary.read_site)
+    site = dictionary.read_site
     captured = subject.capture(ids[None], [site])
     found = []
     for layer in sorted(dictionary.layers):
@@ -295,7 +294,7 @@ def activations_on(
         raise InputError(f"there is no feature {feature} in {dictionary.name!r}")
     ids = subject.encode(prompt)
     first = 1 if int(ids[0]) in subject.special_ids else 0
-    site = cast(SiteName, dictionary.read_site)
+    site = dictionary.read_site
     active = dictionary.encode(feature.layer, subject.capture(ids[None], [site])[site, feature.layer][0])
     own = active.index == feature.index
     found = torch.zeros(len(ids))

@@ -28,7 +28,7 @@ from clew.subject.recording import (
     Normalize,
     Recording,
     Site,
-    SiteName,
+    SiteAt,
     Step,
     Unembed,
     advance,
@@ -69,7 +69,7 @@ class _Tape:
         self.dtype = torch.promote_types(model.dtype, torch.float32)
         self.steps: list[Step] = []
         self.registers: dict[str, Tensor] = {}
-        self.sites: dict[tuple[SiteName, int], Tensor] = {}
+        self.sites: dict[SiteAt, Tensor] = {}
 
     def add(self, step: Step) -> None:
         self.steps.append(step)

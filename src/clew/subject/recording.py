@@ -21,6 +21,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 SiteName = Literal["resid_pre", "resid_mid", "resid_post", "mlp_normalized", "mlp_in", "mlp_raw_out", "mlp_out"]
+SiteAt = tuple[SiteName, int]
+"""A site in one layer."""
 READ_SITES: tuple[SiteName, ...] = ("resid_pre", "resid_mid", "resid_post", "mlp_normalized", "mlp_in")
 WRITE_SITES: tuple[SiteName, ...] = ("mlp_raw_out", "mlp_out")
 
@@ -227,7 +229,7 @@ class Recording:
 
     ids: Int[Tensor, " pos"]
     steps: tuple[Step, ...]
-    sites: Mapping[tuple[SiteName, int], Float[Tensor, "pos d_model"]]
+    sites: Mapping[SiteAt, Float[Tensor, "pos d_model"]]
     final: Float[Tensor, "pos d_model"]  # the final normed stream, which the unembedding reads
     logits: Float[Tensor, "pos vocab"]
     probabilities: Float[Tensor, "pos vocab"]
@@ -241,7 +243,7 @@ class Recording:
         return {step.layer: step.pattern for step in self.steps if isinstance(step, Attend)}
 
 
-def advance(registers: Registers, sites: dict[tuple[SiteName, int], Tensor], step: Step) -> None:
+def advance(registers: Registers, sites: dict[SiteAt, Tensor], step: Step) -> None:
     """Apply one step to the registers, in place."""
     match step:
         case Embed():
@@ -256,10 +258,10 @@ def advance(registers: Registers, sites: dict[tuple[SiteName, int], Tensor], ste
             registers[step.target] = step.forward(registers[step.source])
 
 
-def replay(steps: tuple[Step, ...]) -> tuple[dict[tuple[SiteName, int], Tensor], Tensor]:
+def replay(steps: tuple[Step, ...]) -> tuple[dict[SiteAt, Tensor], Tensor]:
     """Run all steps forwards; returns what each site held, and the logits before a final soft-cap."""
     registers: Registers = {}
-    sites: dict[tuple[SiteName, int], Tensor] = {}
+    sites: dict[SiteAt, Tensor] = {}
     for step in steps:
         advance(registers, sites, step)
     return sites, registers["logits"]

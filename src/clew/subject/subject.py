@@ -22,7 +22,7 @@ from clew.subject.families import FAMILIES, Family
 from clew.subject.held import Held
 from clew.subject.hooks import Watch, changing, eager_attention, holding, named_modules, normalized, watching
 from clew.subject.recorder import record
-from clew.subject.recording import Recording, SiteName
+from clew.subject.recording import Recording, SiteAt, SiteName
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -42,7 +42,6 @@ class Neurons:
 
 Seen = Callable[[SiteName, int], Tensor]
 Change = Callable[[Tensor, Seen], Tensor]
-SiteAt = tuple[SiteName, int]
 _PLACES: dict[SiteName, tuple[str, bool]] = {
     "resid_pre": ("block", True),
     "resid_mid": ("mlp_norm", True),
@@ -218,7 +217,7 @@ class Subject:
     @torch.no_grad()
     def capture(
         self, ids: Int[Tensor, "batch pos"], sites: Sequence[SiteName]
-    ) -> dict[tuple[SiteName, int], Float[Tensor, "batch pos d_model"]]:
+    ) -> dict[SiteAt, Float[Tensor, "batch pos d_model"]]:
         """What each site holds in every layer while the model runs on a batch."""
         asked = [(site, layer) for site in sites for layer in range(self.n_layers)]
         with self._watching(asked) as watch:

@@ -96,7 +96,7 @@ class DictionaryConfig:
             raise InputError(f"features are given for {len(self.features)} layers, but the model has {n_layers}")
         return self.features
 
-    def sites(self) -> tuple[str, str]:
+    def sites(self) -> tuple[Literal["resid_post", "mlp_in"], Literal["resid_post", "mlp_raw_out"]]:
         """Where activations are read and what is reconstructed."""
         return ("resid_post", "resid_post") if self.kind == "sae" else ("mlp_in", "mlp_raw_out")
 

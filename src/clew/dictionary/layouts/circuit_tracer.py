@@ -21,15 +21,16 @@ from clew.dictionary.dictionary import Dictionary, Layer
 from clew.dictionary.layouts.native import check_replaceable, check_vector
 from clew.dictionary.nonlinearity import BatchTopK, JumpReLU, Nonlinearity, ReLU, TopK
 from clew.errors import FileError, InputError
+from clew.subject.recording import SiteName
 
-READ_HOOKS = {
+READ_HOOKS: dict[str, SiteName] = {
     "hook_resid_pre": "resid_pre",
     "hook_resid_mid": "resid_mid",
     "hook_resid_post": "resid_post",
     "ln2.hook_normalized": "mlp_normalized",
     "mlp.hook_in": "mlp_in",
 }
-WRITE_HOOKS = {"mlp.hook_out": "mlp_raw_out", "hook_mlp_out": "mlp_out"}
+WRITE_HOOKS: dict[str, SiteName] = {"mlp.hook_out": "mlp_raw_out", "hook_mlp_out": "mlp_out"}
 CONFIGS = ("config.yaml", "wanb-config.yaml")
 DEFAULT_HOOKS = ("mlp.hook_in", "mlp.hook_out")
 
@@ -207,7 +208,7 @@ def _yaml() -> Any:
     return yaml
 
 
-def _site(hooks: dict[str, str], hook: Any) -> str:
+def _site(hooks: dict[str, SiteName], hook: Any) -> SiteName:
     if hook not in hooks:
         raise InputError(f"hook {hook!r} is not known: {', '.join(hooks)}")
     return hooks[hook]
