@@ -3,13 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Tests share the cores; four processes at most, since each holds its own models.
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+LINTED := src tests benchmarks docs/screenshots.py
 PROMPT ?= The capital of France is
 export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
 export OMP_WAIT_POLICY = PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: install page page-check demo test quick check-long lint types format bench-trace bench-generate bench-audit bench-train bench-frontier bench-harvest bench-page clean
+.PHONY: install page page-check demo test quick docs check-long lint types format bench-trace bench-generate bench-audit bench-train bench-frontier bench-harvest bench-page clean
 
 install: .venv/installed
 
@@ -45,21 +46,25 @@ quick: install lint types
 		*) exit $$code ;; \
 	esac
 
+# The docs site, in site/. Warnings are errors, and nothing is fetched.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 check-long: install
 	$(PYTEST) -m "long and not alone"
 	$(BIN)/python -m pytest -m alone
 	$(BIN)/clew organism exam minnow
 
 lint: install
-	$(BIN)/ruff format --check src tests benchmarks
-	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check $(LINTED)
+	$(BIN)/ruff check $(LINTED)
 
 types: install
 	$(BIN)/mypy
 
 format: install
-	$(BIN)/ruff check --fix src tests benchmarks
-	$(BIN)/ruff format src tests benchmarks
+	$(BIN)/ruff check --fix $(LINTED)
+	$(BIN)/ruff format $(LINTED)
 
 bench-trace: install
 	$(BIN)/python benchmarks/trace.py
@@ -83,4 +88,4 @@ bench-page: install
 	$(BIN)/python benchmarks/page.py
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache demo.html
+	rm -rf site .venv .mypy_cache .pytest_cache .ruff_cache demo.html

@@ -12,6 +12,8 @@ from tests.changed import imports, mirrored, select
         ("src/clew/files.py", "tests/test_files.py"),
         ("src/clew/web/workbench/workspace.py", "tests/web/test_workspace.py"),
         ("tests/attribution/test_graph.py", "tests/attribution/test_graph.py"),
+        ("README.md", "tests/test_docs.py"),
+        ("docs/minnow.md", "tests/test_docs.py"),
     ],
 )
 def test_a_changed_file_has_its_mirrored_test_first(path, nearest):
