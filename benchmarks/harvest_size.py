@@ -19,10 +19,10 @@ import torch
 
 from clew.features.atlas import Atlas
 from clew.features.config import HarvestConfig
+from clew.features.tables import LOGIT_BINS, Relations, Strongest
 from clew.harvest import gather as reading
 from clew.harvest.counting import Seen
 from clew.harvest.feature_tables import Harvested, Tally
-from clew.harvest.relations import LOGIT_BINS, Relations, Strongest
 from clew.harvest.write_atlas import write_atlas
 from clew.training.corpus import Documents
 

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from clew.attribution.trace import trace
 from clew.features.promoted_tokens import direct_logits, promoted_tokens, ranked
+from clew.features.tables import Relations
 from clew.harvest import relations
-from clew.harvest.relations import Relations, relate
+from clew.harvest.relations import relate
 from clew.ids import FeatureId
 from tests import models
 

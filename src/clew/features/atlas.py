@@ -25,7 +25,7 @@ from clew.dictionary.dictionary import Dictionary
 from clew.errors import FileError, InputError, MismatchError
 from clew.features.card import Card
 from clew.features.config import HarvestConfig
-from clew.features.label import Label
+from clew.features.label import RULE_AUTHOR, RULE_METHOD, Label
 from clew.features.packing import (
     CARDS,
     ENVELOPE,
@@ -38,10 +38,9 @@ from clew.features.packing import (
     unpack,
     unpack_json,
 )
+from clew.features.tables import BOUNDS
 from clew.features.unpack_card import Row
-from clew.harvest.counting import BOUNDS
 from clew.ids import FeatureId
-from clew.labels.rules import AUTHOR, METHOD
 
 if TYPE_CHECKING:
     from clew.kit import Kit
@@ -213,7 +212,13 @@ class Atlas:
             text, note = blocks[block][number % RULES]
             feature = self.feature(number)
             found[feature] = Label(
-                feature=feature, text=text, note=note, kind="heuristic", author=AUTHOR, method=METHOD, date=self.date
+                feature=feature,
+                text=text,
+                note=note,
+                kind="heuristic",
+                author=RULE_AUTHOR,
+                method=RULE_METHOD,
+                date=self.date,
             )
         return found
 

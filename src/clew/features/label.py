@@ -13,6 +13,7 @@ KINDS = ("person", "model", "heuristic")
 """Who gives labels, in the order in which theirs are shown: what a person says stands over what a model says."""
 TESTS = ("detection", "fuzzing")
 UNCLEAR = "unclear"
+RULE_AUTHOR, RULE_METHOD = "clew", "agreement"  # of labels by rule (`labels.rules`), which an atlas carries
 LONGEST = 2000  # characters: a label is a line, not a text
 
 

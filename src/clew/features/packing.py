@@ -23,8 +23,7 @@ import numpy as np
 
 from clew import files
 from clew.errors import FileError
-from clew.harvest.counting import BANDS, OCTAVES, STEPS, WIDTH, Counts, Slots, octave_of
-from clew.harvest.relations import Relations, Strongest
+from clew.features.tables import BANDS, OCTAVES, STEPS, WIDTH, Counts, Relations, Slots, Strongest, octave_of
 
 ENVELOPE = files.Envelope(
     format="clew.atlas", schema=2, oldest=2, what="an atlas", mark=b"ClAt", again="harvest it anew"

@@ -8,8 +8,7 @@ import numpy as np
 
 from clew.features.card import Band, Card, Context, Histogram, Places, Related, TokenWeight
 from clew.features.packing import GROUP, highest_octaves
-from clew.harvest.counting import BANDS, BOUNDS, LOW, STEPS
-from clew.harvest.relations import LOGIT_BINS
+from clew.features.tables import BANDS, BOUNDS, LOGIT_BINS, LOW, STEPS
 
 if TYPE_CHECKING:
     from clew.features.atlas import Atlas

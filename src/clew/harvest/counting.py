@@ -18,52 +18,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from clew.features import tables
+from clew.features.tables import BANDS, LOW, OCTAVES, STEPS, WIDTH, Counts, Slots
 from clew.kernels.numba_loops import exact
 
-LOW, OCTAVES, STEPS = -10, 24, 4  # the log histogram: octaves from 2^-10 on, in quarters; its end bins are open
-BANDS = 8  # octaves of a feature that have slots
 BINS = 64  # of the linear histogram
-WIDTH = 5  # a largest activation in [2^(e + 5), 2^(e + 6)) asks for bins of width 2^e
 NEVER = -1000  # the exponent of a feature that never fired
 UNITS = 40  # binary digits of the sum of activations behind the point
-BOUNDS = (0, 1, 2, 3, 4, 8, 16, 32, 64, 128, 256, 512)  # first positions of the bins of places
 UNKNOWN = np.uint64(0xFFFFFFFFFFFFFFFF)
+octave_of = exact(tables.octave_of)
 _QUARTERS = np.array([np.float32(2.0 ** (q / 4)).view(np.int32) & 0x7FFFFF for q in (1, 2, 3)])
-
-
-class Slots(NamedTuple):
-    """The contexts that are kept, a row of slots for each feature (or band of a feature)."""
-
-    key: np.ndarray
-    """Smaller comes first; uint64."""
-    document: np.ndarray
-    """-1 where the slot is empty."""
-    position: np.ndarray
-    window: np.ndarray
-    """Hash of the tokens around; uint64."""
-    around: np.ndarray
-    """Activations around, as the bits of float16."""
-    limit: np.ndarray
-    """The largest key of a full row: nothing beyond it need be looked at."""
-
-
-class Counts(NamedTuple):
-    """Numbers of every feature."""
-
-    fired: np.ndarray
-    whole: np.ndarray
-    rest: np.ndarray
-    """In units of 2^-40; below one."""
-    documents: np.ndarray
-    last: np.ndarray
-    """The document that was counted last."""
-    most: np.ndarray
-    scale: np.ndarray
-    """Exponent of the linear histogram's width."""
-    log: np.ndarray
-    linear: np.ndarray
-    places: np.ndarray
-    at_end: np.ndarray
 
 
 class Seen(NamedTuple):
@@ -123,12 +87,6 @@ def mark_positions(tokens: np.ndarray, starts: np.ndarray, before: int, after: i
         while place + 1 < bounds.shape[0] and bounds[place + 1] <= at.position[i]:
             place += 1
         at.place[i] = place
-
-
-@exact
-def octave_of(exponent: int) -> int:
-    """The octave of the log histogram for a binary exponent, counted from 0."""
-    return min(max(exponent - LOW, 0), OCTAVES - 1)
 
 
 @exact

@@ -18,8 +18,9 @@ import torch
 from clew import files
 from clew.errors import FileError, InputError, MismatchError
 from clew.features.config import HarvestConfig
+from clew.features.tables import BANDS, BOUNDS, OCTAVES, STEPS, Counts, Slots
 from clew.harvest import counting as observe
-from clew.harvest.counting import BANDS, BINS, BOUNDS, NEVER, OCTAVES, STEPS, UNKNOWN, Counts, Slots
+from clew.harvest.counting import BINS, NEVER, UNKNOWN
 
 ENVELOPE = files.Envelope(format="clew.harvest", schema=1, what="part of a harvest")
 _SIGNED: dict[str, Any] = {"uint16": np.int16, "uint32": np.int32, "uint64": np.int64}

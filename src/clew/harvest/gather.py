@@ -28,7 +28,8 @@ from clew import files
 from clew.dictionary.dictionary import ActiveFeatures, Dictionary
 from clew.errors import InputError
 from clew.features.config import HarvestConfig
-from clew.harvest.counting import BOUNDS, At, Seen, mark_positions, observe
+from clew.features.tables import BOUNDS
+from clew.harvest.counting import At, Seen, mark_positions, observe
 from clew.harvest.feature_tables import Harvested, Tally, check_part
 from clew.subject.subject import Subject
 from clew.training.activations import parts_of

@@ -23,37 +23,12 @@ from torch import Tensor
 
 from clew.dictionary.dictionary import Dictionary
 from clew.features.promoted_tokens import direct_logits, norm_weight, ranked, written_rows
+from clew.features.tables import LOGIT_BINS, Relations, Strongest
 from clew.harvest.gather import Progress, features_before
 from clew.subject.subject import Subject
 
 BLOCK = 4096  # features compared with as many at once
 LOGITS = 1 << 23  # logits held at once
-LOGIT_BINS = 32
-
-
-@dataclass(frozen=True, kw_only=True)
-class Strongest:
-    """For every feature the numbers of some others, best first, and how strong; number -1 where there is none."""
-
-    feature: np.ndarray
-    value: np.ndarray
-
-
-@dataclass(frozen=True, kw_only=True)
-class Relations:
-    """Rows by feature, features numbered through all layers."""
-
-    promoted: Strongest
-    """Tokens, not features."""
-    suppressed: Strongest
-    logit_range: np.ndarray
-    """Smallest and largest weight on a token of the vocabulary."""
-    logits: np.ndarray
-    """Counts of the vocabulary in equal bins of this range."""
-    nearest_decoder: Strongest
-    nearest_encoder: Strongest
-    inputs: Strongest
-    outputs: Strongest
 
 
 class _Best:

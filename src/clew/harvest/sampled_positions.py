@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from clew.features.tables import Strongest
 from clew.harvest.counting import mix
 from clew.harvest.feature_tables import Tally
-from clew.harvest.relations import Strongest
 from clew.kernels.numba_loops import exact
 
 LEAST = 5  # positions at which two features must fire together before that is said of them

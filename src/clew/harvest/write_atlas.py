@@ -39,10 +39,11 @@ from clew.features.packing import (
     Found,
     Packer,
 )
+from clew.features.tables import Relations
 from clew.harvest.counting import settle
 from clew.harvest.feature_tables import Tally, merged
 from clew.harvest.gather import EVERY, Progress, gather
-from clew.harvest.relations import Relations, relate
+from clew.harvest.relations import relate
 from clew.harvest.sampled_positions import silent, together
 from clew.labels.rules import NEVER_FIRED, heuristic_label
 from clew.subject.subject import Subject

@@ -23,11 +23,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from clew.features.card import Card, Context
-from clew.features.label import UNCLEAR, Label
+from clew.features.label import RULE_AUTHOR, RULE_METHOD, UNCLEAR, Label
 from clew.labels.context_split import split
 
-AUTHOR = "clew"
-METHOD = "agreement"
 NEVER_FIRED = "it never fired"
 LEAST = 4  # contexts: of fewer, what they have in common is chance
 AGREE = 0.7  # share of them for which a rule must hold: a label that is wrong for a third of what it shows misleads
@@ -82,7 +80,7 @@ def _places(context: Context) -> Iterator[Context]:
 
 
 def _label(card: Card, text: str, note: str) -> Label:
-    return Label(feature=card.feature, text=text, kind="heuristic", author=AUTHOR, method=METHOD, note=note)
+    return Label(feature=card.feature, text=text, kind="heuristic", author=RULE_AUTHOR, method=RULE_METHOD, note=note)
 
 
 # --- the rules ------------------------------------------------------------------------------------------------------
