@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from clew.attribution.influence import Scores
     from clew.attribution.trace import trace
     from clew.dictionary.dictionary import Dictionary
-    from clew.features.atlas import Atlas
     from clew.features.card import Card
     from clew.intervention.audit import Audit
     from clew.intervention.edit import Edit
     from clew.intervention.run import Effect
     from clew.kit import Kit, load
+    from clew.search.searchable_atlas import SearchableAtlas as Atlas
     from clew.subject.recording import Recording
     from clew.subject.subject import Subject
     from clew.web.export import export_html
@@ -43,7 +43,7 @@ RENDERERS.update(
     }
 )
 _HOMES = {
-    "Atlas": "clew.features.atlas",
+    "Atlas": "clew.search.searchable_atlas:SearchableAtlas",
     "Audit": "clew.intervention.audit",
     "Card": "clew.features.card",
     "Dictionary": "clew.dictionary.dictionary",
@@ -96,7 +96,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'clew' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    module, _, attribute = _HOMES[name].partition(":")
+    return getattr(import_module(module), attribute or name)
 
 
 def __dir__() -> list[str]:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-    from clew.features.atlas import Atlas
+    from clew.search.searchable_atlas import SearchableAtlas
 
 ENVELOPE = files.Envelope(format="clew.kit", schema=1, what="kit")
 ATLAS = "atlas.sqlite"
@@ -111,18 +111,18 @@ class Kit:
         return {layer: torch.from_numpy(mean) for layer, mean in self.atlas.means().items()}
 
     @cached_property
-    def atlas(self) -> Atlas:
+    def atlas(self) -> SearchableAtlas:
         """A card for every feature: `kit.atlas["L3/1207"]`.
 
         FileError when the kit has none, MismatchError when it is that of another dictionary.
         """
-        from clew.features.atlas import Atlas
+        from clew.search.searchable_atlas import SearchableAtlas
 
         if self.atlas_path is None:
             raise FileError(f"{self.name or 'this kit'} has no atlas: run clew harvest, and give its file with --atlas")
-        found = Atlas.load(self.atlas_path)
-        found.check_fits(self.dictionary)
-        return replace(found, kit=self)
+        atlas = SearchableAtlas.load(self.atlas_path)
+        atlas.check_fits(self.dictionary)
+        return replace(atlas, labels=self.labels, subject=self.subject, loaded_dictionary=self.dictionary, shared=True)
 
     @classmethod
     def load(cls, folder: Path | str, *, device: str | torch.device = "cpu") -> Kit:

@@ -12,10 +12,9 @@ import pytest
 import torch
 
 import clew
-from clew import files
+from clew import Atlas, files
 from clew.attribution.trace import trace
 from clew.errors import FileError, InputError
-from clew.features.atlas import Atlas
 from clew.features.label import UNCLEAR, Label
 from clew.kit import Kit
 from clew.labels.rules import heuristic_label

@@ -16,7 +16,7 @@ from functools import cached_property, lru_cache
 from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -42,11 +42,7 @@ from clew.features.tables import BOUNDS
 from clew.features.unpack_card import Row
 from clew.ids import FeatureId
 
-if TYPE_CHECKING:
-    from clew.kit import Kit
-    from clew.search.finder import Hit
-
-
+A = TypeVar("A", bound="Atlas")
 _BLOCKS_KEPT = 1024  # blocks of texts, of some kilobytes each
 
 
@@ -84,11 +80,11 @@ class Atlas:
     """When it was written."""
     everything: tuple[int, ...]
     opened: sqlite3.Connection
-    kit: Kit | None = None
-    """The kit it was opened with: searches by text and token need its model, by label its labels."""
+    shared: bool = False
+    """A kit reads the same connection: `close` leaves it open."""
 
     @classmethod
-    def load(cls, path: Path | str) -> Atlas:
+    def load(cls: type[A], path: Path | str) -> A:
         """FileError when the file is missing, truncated, foreign or of another schema."""
         path = Path(path)
         opened = files.read_database(path, ENVELOPE)
@@ -104,7 +100,7 @@ class Atlas:
             raise
 
     @classmethod
-    def reading(cls, path: Path, opened: sqlite3.Connection, meta: dict[str, Any]) -> Atlas:
+    def reading(cls: type[A], path: Path, opened: sqlite3.Connection, meta: dict[str, Any]) -> A:
         """From an open file; KeyError, TypeError or ValueError when what it says of itself is not whole."""
         about = meta["about"]
         return cls(
@@ -122,11 +118,11 @@ class Atlas:
         )
 
     def close(self) -> None:
-        """Give the file back; no card can be read afterwards. A kit's stays open: the kit reads it too."""
-        if self.kit is None:
+        """Close the file; no card can be read afterwards. The atlas of a kit stays open: the kit reads it too."""
+        if not self.shared:
             self.opened.close()
 
-    def __enter__(self) -> Atlas:
+    def __enter__(self: A) -> A:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -253,15 +249,6 @@ class Atlas:
     def documents(self) -> int:
         """Documents of the corpus with a position that counts."""
         return self.everything[-1]
-
-    def search(self, words: str | None = None, **ways: Any) -> list[Hit]:
-        """Features by words of their labels, or by `meaning=`, `token=`, `text=` or `like=`; see `find.Finder.find`."""
-        from clew.search.finder import Finder
-
-        kit = self.kit
-        if kit is None:
-            return Finder(atlas=self).find(words, **ways)
-        return Finder(atlas=self, labels=kit.labels, subject=kit.subject, dictionary=kit.dictionary).find(words, **ways)
 
     def means(self) -> dict[int, np.ndarray]:
         """Every feature's mean activation over all positions of the corpus, by layer."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clew.errors import InputError
+from clew.features.atlas import Atlas
 from clew.features.label import Label
 from clew.features.promoted_tokens import label_of
 from clew.ids import FeatureId
@@ -22,7 +23,6 @@ from clew.search import queries as by
 
 if TYPE_CHECKING:
     from clew.dictionary.dictionary import Dictionary
-    from clew.features.atlas import Atlas
     from clew.subject.subject import Subject
 
 WAYS = ("words", "meaning", "token", "text", "like")

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -25,14 +25,12 @@ from torch import Tensor
 from clew import files
 from clew.dictionary.dictionary import Dictionary
 from clew.errors import FileError, InputError, MismatchError
+from clew.features.atlas import Atlas
 from clew.features.card import Card, Related
 from clew.features.label import UNCLEAR, Label
 from clew.ids import FeatureId
 from clew.labels.store import LabelStore
 from clew.subject.subject import Prompt, Subject
-
-if TYPE_CHECKING:
-    from clew.features.atlas import Atlas
 
 Order = Literal["activation", "share"]
 ENVELOPE = files.Envelope(format="clew.meanings", schema=1, what="vectors of labels")

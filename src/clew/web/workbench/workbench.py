@@ -80,7 +80,7 @@ class Bench:
 
     def look_for_atlas(self) -> None:
         """The latest that was harvested into this workspace, unless the kit's own was made from more text."""
-        found = None if self.kit.atlas_path is None else self.kit.atlas
+        found: Atlas | None = None if self.kit.atlas_path is None else self.kit.atlas
         if (path := self.workspace.atlas()) is not None:
             made = Atlas.load(path)
             made.check_fits(self.dictionary)
