@@ -322,17 +322,15 @@ class Dictionary:
     def load(
         cls, folder: Path | str, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> Dictionary:
-        """Map a folder or hub repository in the native or a circuit-tracer layout; rows are read when asked for.
+        """Map a folder or hub repository in a layout of `dictionary.layouts`; rows are read when asked for.
 
         FileError when the folder is missing, truncated, foreign or of a newer schema. Giving a dtype that differs from
         the stored one reads and converts everything.
         """
-        from clew.dictionary.layouts import circuit_tracer as foreign
-        from clew.dictionary.layouts import native
+        from clew.dictionary import layouts
 
-        folder = files.local_folder(folder)
-        found = native.load(folder) if native.recognises(folder) else foreign.load(folder)
-        return found if device is None and dtype is None else found.to(device, dtype)
+        dictionary = layouts.load(files.local_folder(folder))
+        return dictionary if device is None and dtype is None else dictionary.to(device, dtype)
 
     @classmethod
     def from_neurons(cls, subject: Subject) -> Dictionary:

@@ -26,7 +26,7 @@ import torch
 from clew import files
 from clew.attribution.graph_json import cantor
 from clew.dictionary.dictionary import Dictionary
-from clew.dictionary.layouts.circuit_tracer import READ_HOOKS, WRITE_HOOKS
+from clew.dictionary.layouts.hook_names import READ_HOOKS, WRITE_HOOKS
 from clew.errors import InputError
 from clew.features.card import Band, Card, Context, Histogram
 from clew.features.label import Label

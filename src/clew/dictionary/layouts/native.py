@@ -10,6 +10,7 @@ Packed (version 2), encoder and decoder are whole numbers of one byte, and encod
 [feature, out_layer] say what one is worth: a row's largest weight is 127. Loading such a dictionary unpacks it.
 """
 
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +19,22 @@ from torch import Tensor
 
 from clew import files
 from clew.dictionary.dictionary import Dictionary, Layer
+from clew.dictionary.layouts.checks import check_replaceable, check_vector
+from clew.dictionary.layouts.layout import Layout
 from clew.dictionary.nonlinearity import BatchTopK, JumpReLU, Nonlinearity, ReLU, TopK
 from clew.errors import FileError, InputError
 
 ENVELOPE = files.Envelope(format="clew.dictionary", schema=2, what="dictionary", keys=("schema", "version"))
 PACKED = ("encoder", "decoder")
 LARGEST = 127
-SMALL = ("bias", "threshold", "decoder_bias")
-
-
-def recognises(folder: Path | str) -> bool:
-    """Whether the folder claims to be in this layout."""
-    return (Path(folder) / "config.json").is_file()
+"""The whole number that a row's largest weight becomes."""
 
 
 def save(dictionary: Dictionary, folder: Path | str, *, packed: bool = False) -> None:
-    """Write the folder whole or not at all; packed, a quarter of float32's size."""
+    """Write the folder whole or not at all; packed, a quarter of float32's size.
+
+    InputError when a weight is NaN or infinite, FileError when the folder holds something else.
+    """
     dictionary.validate()
     check_replaceable(folder)
     config = {
@@ -57,18 +58,22 @@ def save(dictionary: Dictionary, folder: Path | str, *, packed: bool = False) ->
         files.write_json(new / "config.json", config)
 
 
-def load(folder: Path | str) -> Dictionary:
+def recognise(names: Set[str]) -> bool:
+    """Whether a folder with files of these names claims to be in this layout."""
+    return "config.json" in names
+
+
+def load(folder: Path) -> Dictionary:
     """Map a folder in this layout; FileError says what is wrong with it."""
-    folder = Path(folder)
     path = folder / "config.json"
     config = files.read_json(path)
     ENVELOPE.check(config, path)
     try:
-        layers = {int(i): _load_layer(folder, int(i), about) for i, about in config["layers"].items()}
+        layers = {int(i): _load_layer(folder, int(i), settings) for i, settings in config["layers"].items()}
         return Dictionary(
             kind=config["kind"],
             layers=layers,
-            writes={int(i): tuple(about["writes"]) for i, about in config["layers"].items()},
+            writes={int(i): tuple(settings["writes"]) for i, settings in config["layers"].items()},
             read_site=config["read_site"],
             write_site=config["write_site"],
             n_layers=config["n_layers"],
@@ -82,49 +87,32 @@ def load(folder: Path | str) -> Dictionary:
         raise FileError(f"{folder} is no whole dictionary: {error}") from error
 
 
-def _pack(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _pack(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Matrices in whole numbers of one byte, each beside its rows' scales; the rest in float32."""
-    found = {name: tensor.float() for name, tensor in tensors.items() if name not in PACKED}
+    packed = {name: tensor.float() for name, tensor in tensors.items() if name not in PACKED}
     for name in PACKED:
         rows = tensors[name].float()
         scale = rows.abs().amax(-1) / LARGEST
-        found[f"{name}_scale"] = scale
-        found[name] = (rows / scale.clamp_min(torch.finfo(scale.dtype).tiny)[..., None]).round().to(torch.int8)
-    return found
+        packed[f"{name}_scale"] = scale
+        packed[name] = (rows / scale.clamp_min(torch.finfo(scale.dtype).tiny)[..., None]).round().to(torch.int8)
+    return packed
 
 
-def _unpack(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _unpack(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """In float32 what is packed, all else as it is; FileError when a scale is missing, misshapen or NaN."""
-    found = dict(tensors)
+    unpacked = dict(tensors)
     for name in PACKED:
-        if name in found and found[name].dtype == torch.int8:
-            scale = found.pop(f"{name}_scale", None)
-            if scale is None or scale.shape != found[name].shape[:-1]:
+        if name in unpacked and unpacked[name].dtype == torch.int8:
+            rows, scale = unpacked[name], unpacked.pop(f"{name}_scale", None)
+            if scale is None or scale.shape != rows.shape[:-1]:
                 raise FileError(f"{path}: {name} is packed, but {name}_scale is missing or misshapen")
             if not torch.isfinite(scale).all():
                 raise FileError(f"{path}: {name}_scale holds NaN or infinity")
-            found[name] = found[name].float().mul_(scale[..., None])
-    return found
+            unpacked[name] = rows.float().mul_(scale[..., None])
+    return unpacked
 
 
-def check_replaceable(folder: Path | str) -> None:
-    """Refuse to write over a folder that holds anything but a dictionary."""
-    path = Path(folder)
-    if path.is_dir() and any(path.iterdir()) and not (recognises(path) or any(path.glob("*.safetensors"))):
-        raise FileError(f"{path} exists and holds no dictionary: choose another folder")
-    if path.exists() and not path.is_dir():
-        raise FileError(f"{path} is a file: choose a folder")
-
-
-def check_vector(path: Path, name: str, tensor: Tensor) -> None:
-    """Refuse a small vector with NaN or infinity; matrices are checked when their rows are used."""
-    if not tensor.is_floating_point():
-        raise FileError(f"{path}: {name} is {tensor.dtype}, expected a floating type")
-    if tensor.ndim <= 1 and not torch.isfinite(tensor).all():
-        raise FileError(f"{path}: {name} holds NaN or infinity")
-
-
-def _load_layer(folder: Path, index: int, about: dict[str, Any]) -> Layer:
+def _load_layer(folder: Path, index: int, settings: Mapping[str, Any]) -> Layer:
     path = folder / f"layer_{index}.safetensors"
     tensors = _unpack(path, files.load_tensors(path))
     for name, tensor in tensors.items():
@@ -134,7 +122,7 @@ def _load_layer(folder: Path, index: int, about: dict[str, Any]) -> Layer:
         return Layer(
             encoder=tensors["encoder"],
             bias=tensors["bias"],
-            nonlinearity=_build(about["nonlinearity"], tensors),
+            nonlinearity=_build(settings["nonlinearity"], tensors),
             decoder=tensors["decoder"],
             decoder_bias=tensors["decoder_bias"],
             skip=tensors.get("skip"),
@@ -147,16 +135,17 @@ def _check_shapes(path: Path, tensors: dict[str, Tensor]) -> None:
     encoder, decoder = tensors["encoder"].shape, tensors["decoder"].shape
     if len(encoder) != 2 or len(decoder) != 3:
         raise FileError(f"{path}: encoder is {list(encoder)} and decoder {list(decoder)}: expected 2 and 3 axes")
-    n, d = encoder
-    wanted: dict[str, list[tuple[int, ...]]] = {
-        "bias": [(n,)],
-        "threshold": [(n,), ()],
-        "decoder": [(n, decoder[1], d)],
-        "decoder_bias": [(d,)],
+    n_features, d_model = encoder
+    expected: dict[str, list[tuple[int, ...]]] = {
+        "bias": [(n_features,)],
+        "threshold": [(n_features,), ()],
+        "decoder": [(n_features, decoder[1], d_model)],
+        "decoder_bias": [(d_model,)],
+        "skip": [(d_model, d_model)],
     }
-    for name, shapes in (wanted | {"skip": [(d, d)]}).items():
+    for name, shapes in expected.items():
         if name in tensors and tuple(tensors[name].shape) not in shapes:
-            raise FileError(f"{path}: {name} is {list(tensors[name].shape)}, but encoder is {[n, d]}")
+            raise FileError(f"{path}: {name} is {list(tensors[name].shape)}, but encoder is {list(encoder)}")
 
 
 def _describe(nonlinearity: Nonlinearity) -> dict[str, Any]:
@@ -164,15 +153,18 @@ def _describe(nonlinearity: Nonlinearity) -> dict[str, Any]:
     return {"name": nonlinearity.name} | ({} if k is None else {"k": k})
 
 
-def _build(about: dict[str, Any], tensors: dict[str, Tensor]) -> Nonlinearity:
-    match about["name"]:
+def _build(settings: Mapping[str, Any], tensors: dict[str, Tensor]) -> Nonlinearity:
+    match settings["name"]:
         case "relu":
             return ReLU()
         case "jumprelu":
             return JumpReLU(threshold=tensors["threshold"])
         case "topk":
-            return TopK(k=about["k"])
+            return TopK(k=settings["k"])
         case "batchtopk":
-            return BatchTopK(k=about["k"], threshold=tensors["threshold"])
+            return BatchTopK(k=settings["k"], threshold=tensors["threshold"])
         case other:
             raise ValueError(f"unknown nonlinearity {other!r}")
+
+
+LAYOUT = Layout(name="native", recognise=recognise, load=load, save=save)
