@@ -22,7 +22,8 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from clew import files
-from clew.dictionary.nonlinearity import BatchTopK, JumpReLU, Nonlinearity, ReLU, TopK
+from clew.dictionary.layer import ActiveFeatures, Layer
+from clew.dictionary.nonlinearity import BatchTopK, JumpReLU, TopK
 from clew.errors import InputError, MismatchError
 from clew.kernels.decode import decode_sparse
 from clew.subject.recording import READ_SITES, WRITE_SITES, SiteName
@@ -32,51 +33,6 @@ if TYPE_CHECKING:
 
 Kind = Literal["plt", "clt", "sae"]
 BLOCK = 1 << 26  # elements of pre-activations or converted encoder rows held at once
-
-
-@dataclass(frozen=True, kw_only=True)
-class Layer:
-    """The tensors of the features that read one layer; they may be mapped files."""
-
-    encoder: Float[Tensor, "feature d_model"]
-    bias: Float[Tensor, " feature"]
-    nonlinearity: Nonlinearity
-    decoder: Float[Tensor, "feature out_layer d_model"]
-    """One slot a written layer, in rising order of layers."""
-    decoder_bias: Float[Tensor, " d_model"]
-    """Added to the output *of this layer*, whoever writes there."""
-    skip: Float[Tensor, "d_model d_model"] | None = None
-    """The output of this layer also gets x @ skip.T, x at the read site of this layer."""
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Every tensor by its name on disk."""
-        found = {"encoder": self.encoder, "bias": self.bias, "decoder": self.decoder, "decoder_bias": self.decoder_bias}
-        if isinstance(self.nonlinearity, JumpReLU | BatchTopK):
-            found["threshold"] = self.nonlinearity.threshold
-        if self.skip is not None:
-            found["skip"] = self.skip
-        return found
-
-    def with_tensors(self, tensors: Mapping[str, Tensor]) -> Layer:
-        """The same layer with other tensors under the same names."""
-        rest = dict(tensors)
-        threshold, nonlinearity = rest.pop("threshold", None), self.nonlinearity
-        if threshold is not None and isinstance(nonlinearity, JumpReLU | BatchTopK):
-            nonlinearity = replace(nonlinearity, threshold=threshold)
-        return replace(self, nonlinearity=nonlinearity, **rest)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ActiveFeatures:
-    """The active features of one layer, sorted by position, then index."""
-
-    position: Int[Tensor, " active"]
-    index: Int[Tensor, " active"]
-    activation: Float[Tensor, " active"]
-    preactivation: Float[Tensor, " active"]
-
-    def __len__(self) -> int:
-        return len(self.index)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -335,16 +291,9 @@ class Dictionary:
     @classmethod
     def from_neurons(cls, subject: Subject) -> Dictionary:
         """The neurons of a ReLU MLP as an exact PLT; InputError when the MLP is gated or not ReLU."""
-        layers = {}
-        for index in range(subject.n_layers):
-            neurons = subject.mlp_neurons(index)
-            layers[index] = Layer(
-                encoder=neurons.w_in.contiguous(),
-                bias=neurons.b_in,
-                nonlinearity=ReLU(),
-                decoder=neurons.w_out.contiguous()[:, None],
-                decoder_bias=neurons.b_out,
-            )
+        from clew.dictionary.neurons import neuron_layer  # only this needs it
+
+        layers = {index: neuron_layer(subject, index) for index in range(subject.n_layers)}
         return cls(
             kind="plt",
             layers=layers,

@@ -25,7 +25,8 @@ import torch
 from torch import Tensor
 
 from clew import files
-from clew.dictionary.dictionary import ActiveFeatures, Dictionary
+from clew.dictionary.dictionary import Dictionary
+from clew.dictionary.layer import ActiveFeatures
 from clew.errors import InputError
 from clew.features.config import HarvestConfig
 from clew.features.tables import BOUNDS

@@ -27,7 +27,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from clew.dictionary.dictionary import ActiveFeatures, Dictionary
+from clew.dictionary.dictionary import Dictionary
+from clew.dictionary.layer import ActiveFeatures
 from clew.intervention.edit import Edit
 from clew.subject.recording import SiteAt, SiteName
 from clew.subject.subject import Change, Seen

@@ -22,7 +22,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from clew.attribution.graph import Graph
-from clew.dictionary.dictionary import ActiveFeatures, Dictionary
+from clew.dictionary.dictionary import Dictionary
+from clew.dictionary.layer import ActiveFeatures
 from clew.intervention.measure import target_directions
 from clew.subject.recording import SiteAt
 from clew.subject.subject import Change, Seen, Subject

@@ -17,7 +17,8 @@ from typing import Any, Literal
 from torch import Tensor
 
 from clew import files
-from clew.dictionary.dictionary import Dictionary, Layer
+from clew.dictionary.dictionary import Dictionary
+from clew.dictionary.layer import Layer
 from clew.dictionary.layouts.checks import check_replaceable, check_vector
 from clew.dictionary.layouts.hook_names import READ_HOOKS, WRITE_HOOKS, hook_of, site_of
 from clew.dictionary.layouts.layout import Layout

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from clew import files
-from clew.dictionary.dictionary import Dictionary, Layer
+from clew.dictionary.dictionary import Dictionary
+from clew.dictionary.layer import Layer
 from clew.dictionary.layouts.checks import check_replaceable, check_vector
 from clew.dictionary.layouts.layout import Layout
 from clew.dictionary.nonlinearity import BatchTopK, JumpReLU, Nonlinearity, ReLU, TopK

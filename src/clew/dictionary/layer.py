@@ -1,0 +1,56 @@
+"""The tensors of one layer's features, and which of them are active at which position."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from clew.dictionary.nonlinearity import BatchTopK, JumpReLU, Nonlinearity
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """The tensors of the features that read one layer; they may be mapped files."""
+
+    encoder: Float[Tensor, "feature d_model"]
+    bias: Float[Tensor, " feature"]
+    nonlinearity: Nonlinearity
+    decoder: Float[Tensor, "feature out_layer d_model"]
+    """One slot a written layer, in rising order of layers."""
+    decoder_bias: Float[Tensor, " d_model"]
+    """Added to the output *of this layer*, whoever writes there."""
+    skip: Float[Tensor, "d_model d_model"] | None = None
+    """The output of this layer also gets x @ skip.T, x at the read site of this layer."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor by its name on disk."""
+        found = {"encoder": self.encoder, "bias": self.bias, "decoder": self.decoder, "decoder_bias": self.decoder_bias}
+        if isinstance(self.nonlinearity, JumpReLU | BatchTopK):
+            found["threshold"] = self.nonlinearity.threshold
+        if self.skip is not None:
+            found["skip"] = self.skip
+        return found
+
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> Layer:
+        """The same layer with other tensors under the same names."""
+        rest = dict(tensors)
+        threshold, nonlinearity = rest.pop("threshold", None), self.nonlinearity
+        if threshold is not None and isinstance(nonlinearity, JumpReLU | BatchTopK):
+            nonlinearity = replace(nonlinearity, threshold=threshold)
+        return replace(self, nonlinearity=nonlinearity, **rest)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActiveFeatures:
+    """The active features of one layer, sorted by position, then index."""
+
+    position: Int[Tensor, " active"]
+    index: Int[Tensor, " active"]
+    activation: Float[Tensor, " active"]
+    preactivation: Float[Tensor, " active"]
+
+    def __len__(self) -> int:
+        return len(self.index)
