@@ -9,25 +9,27 @@ kit/atlas.sqlite  cards of the dictionary's features; may be missing
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 from clew import files
 from clew.attribution.graph import Graph
 from clew.attribution.influence import influence
-from clew.attribution.trace import trace
+from clew.attribution.trace import TraceSettings, trace_with
 from clew.dictionary.dictionary import Dictionary
 from clew.errors import FileError
 from clew.ids import FeatureId
-from clew.intervention.audit import Audit, audit
+from clew.intervention.audit import Audit, audit_with
 from clew.intervention.edit import Edit
-from clew.intervention.generate import Step, generate
-from clew.intervention.run import Effect, effect
+from clew.intervention.findings import AuditSettings
+from clew.intervention.generate import GenerateSettings, Step, generate_with
+from clew.intervention.run import EditSettings, Effect, effects_with
 from clew.labels.display_names import Names
 from clew.labels.store import LabelStore
+from clew.settings import with_keywords
 from clew.subject.subject import Prompt, Subject
 
 if TYPE_CHECKING:
@@ -42,6 +44,45 @@ ATLAS = "atlas.sqlite"
 BUNDLED = Path(__file__).parent / "kits"
 _CHECK_BYTES = 256 << 20  # kits up to this size are hashed when they are loaded, larger ones only measured
 _LABELLED = 400  # features named in a traced graph, the most influential ones
+
+
+P = ParamSpec("P")
+S = TypeVar("S")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class _OnPrompt(Protocol[P, R_co]):
+    def __call__(self, prompt: Prompt, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+
+
+class _WithEdits(Protocol[P, R_co]):
+    def __call__(self, prompt: Prompt, edits: Sequence[Edit], *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+
+
+class _WithOrWithoutEdits(Protocol[P, R_co]):
+    def __call__(self, prompt: Prompt, edits: Sequence[Edit] = (), *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+
+
+class _OnGraph(Protocol[P, R_co]):
+    def __call__(self, graph: Graph, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+
+
+# Typed forms of `accepts` that keep the names and defaults of the leading parameters.
+def _on_prompt(kind: Callable[P, S]) -> Callable[[Callable[[Any, Prompt, S], R]], _OnPrompt[P, R]]:
+    return lambda verb: with_keywords(verb, kind)
+
+
+def _with_edits(kind: Callable[P, S]) -> Callable[[Callable[[Any, Prompt, Sequence[Edit], S], R]], _WithEdits[P, R]]:
+    return lambda verb: with_keywords(verb, kind)
+
+
+def _with_or_without_edits(kind: Callable[P, S]) -> Callable[[Callable[..., R]], _WithOrWithoutEdits[P, R]]:
+    return lambda verb: with_keywords(verb, kind)
+
+
+def _on_graph(kind: Callable[P, S]) -> Callable[[Callable[[Any, Graph, S], R]], _OnGraph[P, R]]:
+    return lambda verb: with_keywords(verb, kind)
 
 
 @dataclass(frozen=True)
@@ -59,12 +100,10 @@ class Kit:
     def __post_init__(self) -> None:
         self.dictionary.check_fits(self.subject)
 
-    def trace(self, prompt: Prompt, **options: Any) -> Graph:
-        """The attribution graph of one prompt, its most influential features named.
-
-        Options are those of `clew.trace`: targets, position, answer, max_features and others.
-        """
-        graph = trace(self.subject, self.dictionary, prompt, **options)
+    @_on_prompt(TraceSettings)
+    def trace(self, prompt: Prompt, settings: TraceSettings) -> Graph:
+        """The attribution graph of one prompt, its most influential features named; see `clew.trace`."""
+        graph = trace_with(self.subject, self.dictionary, prompt, settings)
         through = influence(graph)[: graph.n_features]
         top = through.topk(min(_LABELLED, len(through))).indices
         keys = graph.feature_keys[top].tolist()
@@ -80,27 +119,29 @@ class Kit:
                 names = Names(self.subject, self.dictionary, store, atlas).of(features)
         return {feature: name.text for feature, name in names.items()}
 
-    def edit(self, prompt: Prompt, edits: Sequence[Edit], **options: Any) -> Effect:
+    @_with_edits(EditSettings)
+    def edit(self, prompt: Prompt, edits: Sequence[Edit], settings: EditSettings) -> Effect:
         """What edits do to the next tokens and to other features: predicted by the frozen model, measured in the real.
 
-        Options are those of `clew.intervention.run.effects`: through, predict, leave_out_first.
+        InputError for an edit that is impossible or contradicts another.
         """
-        return effect(self.subject, self.dictionary, prompt, edits, **options)
+        return effects_with(self.subject, self.dictionary, [prompt], edits, settings)[0]
 
-    def generate(self, prompt: Prompt, edits: Sequence[Edit] = (), **options: Any) -> Iterator[Step]:
-        """How the text goes on, token by token, under edits or without.
+    @_with_or_without_edits(GenerateSettings)
+    def generate(self, prompt: Prompt, edits: Sequence[Edit] = (), *, settings: GenerateSettings) -> Iterator[Step]:
+        """How the text goes on, token by token, under edits or without; errors are those of `edit`."""
+        return generate_with(self.subject, self.dictionary, prompt, edits, settings)
 
-        Options are those of `clew.intervention.generate.generate`: tokens, temperature, top_p, seed, through, stop.
-        """
-        return generate(self.subject, self.dictionary, prompt, edits, **options)
-
-    def audit(self, graph: Graph, **options: Any) -> Audit:
+    @_on_graph(AuditSettings)
+    def audit(self, graph: Graph, settings: AuditSettings) -> Audit:
         """How far the predictions of a graph hold in the real model, beside baselines.
 
-        Options are those of `clew.intervention.audit.audit_all`: nodes, seed, take_apart, means (left out, those of the
-        atlas, if there is one).
+        `means` left out are those of the atlas, if there is one. InputError for a graph that cannot be measured,
+        MismatchError for one of another Dictionary.
         """
-        return audit(self.subject, self.dictionary, graph, **{"means": self.mean_activations()} | options)
+        if settings.means is None:
+            settings = replace(settings, means=self.mean_activations())
+        return audit_with(self.subject, self.dictionary, [graph], settings)
 
     def mean_activations(self) -> dict[int, Float[Tensor, " feature"]] | None:
         """Of every feature over the atlas' corpus, by layer; None without an atlas."""

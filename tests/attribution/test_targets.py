@@ -6,7 +6,7 @@ from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers import models as tokenizer_models
 from transformers import PreTrainedTokenizerFast
 
-from clew.attribution.targets import answer, resolve, token_of
+from clew.attribution.targets import resolve, targets_of_answer, token_of
 from clew.errors import InputError
 from clew.subject.recording import Recording
 from clew.subject.subject import Subject
@@ -88,7 +88,7 @@ def test_a_single_target_weighs_one_and_several_weigh_their_probabilities(
 
 def test_an_answers_tokens_stand_where_each_is_predicted(subject: Subject) -> None:
     recording = subject.record([*PROMPT, 11, 12])
-    found = answer(subject, recording, [11, 12, 13])
+    found = targets_of_answer(subject, recording, [11, 12, 13])
     assert [(t.token, t.position) for t in found] == [(11, 8), (12, 9), (13, 10)]
     assert [t.probability for t in found] == [
         float(recording.probabilities[p, t]) for t, p in ((11, 8), (12, 9), (13, 10))

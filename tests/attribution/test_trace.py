@@ -103,10 +103,10 @@ def test_a_small_budget_changes_nothing_but_the_number_of_blocks(kind: str, limi
     dictionary = models.dictionary(kind, subject)
     large, small = [], []
     big = trace(
-        subject, dictionary, PROMPT, max_features=limit, budget=1 << 30, progress=lambda done, total: large.append(done)
+        subject, dictionary, PROMPT, max_features=limit, budget=1 << 30, report=lambda stage: large.append(stage.done)
     )
     tight = trace(
-        subject, dictionary, PROMPT, max_features=limit, budget=1 << 15, progress=lambda done, total: small.append(done)
+        subject, dictionary, PROMPT, max_features=limit, budget=1 << 15, report=lambda stage: small.append(stage.done)
     )
     assert len(small) > len(large)
     assert_identity(tight)
@@ -140,7 +140,7 @@ def test_a_limit_reached_in_several_batches_re_ranks_and_takes_no_feature_twice(
     dictionary = models.dictionary("clt", subject, features=150)
     whole = trace(subject, dictionary, PROMPT)
     done: list[int] = []
-    limited = trace(subject, dictionary, PROMPT, max_features=200, progress=lambda rows, total: done.append(rows))
+    limited = trace(subject, dictionary, PROMPT, max_features=200, report=lambda stage: done.append(stage.done))
     keys = [tuple(key) for key in limited.feature_keys.tolist()]
     assert whole.n_features > 400
     assert len(set(keys)) == len(keys) == limited.n_features == 200

@@ -21,9 +21,10 @@ from clew.intervention.agreement import agreement
 from clew.intervention.audit import Audit, audit, audit_all
 from clew.intervention.curves import Removed, curves, feature_ranking, matched_set
 from clew.intervention.edit import Edit
-from clew.intervention.findings import STEPS, beside_neurons, examine
+from clew.intervention.findings import STEPS, AuditSettings, beside_neurons, examine
 from clew.intervention.measure import measured, predicted, shuffled
 from clew.intervention.run import effect
+from clew.progress import Progress
 from clew.subject.held import hold
 from clew.subject.subject import Subject
 from tests import models
@@ -159,15 +160,15 @@ def test_shuffling_deals_the_same_edges_to_the_same_sources(graph: Graph) -> Non
 def test_the_table_holds_half_the_most_influential_and_half_at_random(
     subject: Subject, dictionary: Dictionary, graph: Graph
 ) -> None:
-    found = examine(subject, dictionary, graph, nodes=30, take_apart=False)
+    found = examine(subject, dictionary, graph, AuditSettings(nodes=30, take_apart=False))
     ranking = feature_ranking(influence(graph), graph.n_features).tolist()
     names = [str(graph.node(place).id) for place in ranking]
     assert list(found.nodes[:15]) == names[:15]
     assert len(set(found.nodes)) == 30
-    again = examine(subject, dictionary, graph, nodes=30, take_apart=False, seed=1)
+    again = examine(subject, dictionary, graph, AuditSettings(nodes=30, take_apart=False, seed=1))
     assert again.nodes[:15] == found.nodes[:15]
     assert again.nodes[15:] != found.nodes[15:]
-    everything = examine(subject, dictionary, graph, nodes=10**6, take_apart=False)
+    everything = examine(subject, dictionary, graph, AuditSettings(nodes=10**6, take_apart=False))
     assert sorted(everything.nodes) == sorted(names)
 
 
@@ -349,11 +350,18 @@ def test_what_cannot_be_audited_is_refused_in_one_line(subject: Subject, diction
 @pytest.mark.parametrize("take_apart", [True, False])
 def test_every_measurement_is_reported_and_a_report_can_end_the_audit(subject, dictionary, graph, take_apart) -> None:
     seen: list[tuple[int, int]] = []
-    audit(subject, dictionary, graph, nodes=4, take_apart=take_apart, report=lambda done, of: seen.append((done, of)))
+    audit(
+        subject,
+        dictionary,
+        graph,
+        nodes=4,
+        take_apart=take_apart,
+        report=lambda stage: seen.append((stage.done, stage.of)),
+    )
     assert [done for done, _ in seen] == list(range(1, seen[-1][1] + 1))
 
-    def stop(done: int, of: int) -> None:
-        if done == 3:
+    def stop(stage: Progress) -> None:
+        if stage.done == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -361,7 +369,7 @@ def test_every_measurement_is_reported_and_a_report_can_end_the_audit(subject, d
 
 
 def test_the_shuffled_prediction_stands_beside_every_pair(subject, dictionary, graph, audited) -> None:
-    found = examine(subject, dictionary, graph, nodes=30, take_apart=False)
+    found = examine(subject, dictionary, graph, AuditSettings(nodes=30, take_apart=False))
     assert len(audited.shuffled) == len(audited.pairs)
     assert torch.allclose(audited.shuffled, found.columns["shuffled.0"].float())
     assert not torch.allclose(audited.shuffled, audited.pairs[:, 0])

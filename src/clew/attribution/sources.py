@@ -39,12 +39,16 @@ class Sources:
     def __init__(self, recording: Recording, dictionary: Dictionary, *, first_position: int, cache_bytes: int) -> None:
         self.recording, self.dictionary, self.first_position = recording, dictionary, first_position
         self.n_layers, self.n_positions = recording.n_layers, len(recording)
-        self.dtype = recording.logits.dtype
+        self.dtype, self.device = recording.logits.dtype, recording.logits.device
         self._encode()
         self._arrange()
         self._spans = [self._span(layer) for layer in range(self.n_layers)]
-        self._shifts = [torch.tensor([s.first_row - s.first_column for s in spans]) for spans in self._spans]
-        self.errors = torch.zeros(self.n_layers, self.n_positions, dictionary.d_model, dtype=self.dtype)
+        self._shifts = [
+            torch.tensor([s.first_row - s.first_column for s in spans], device=self.device) for spans in self._spans
+        ]
+        self.errors = torch.zeros(
+            self.n_layers, self.n_positions, dictionary.d_model, dtype=self.dtype, device=self.device
+        )
         self.sink = self.errors[:, 0].clone()
         self._cache: dict[int, Tensor] = {}
         n_rows = sum(spans[-1].last_row for spans in self._spans)
@@ -60,11 +64,11 @@ class Sources:
         for layer in sorted(self.dictionary.layers):
             x = self.site(self.dictionary.read_site, layer)
             active = self.dictionary.encode(layer, x)
-            here = active.position >= self.first_position
-            index, position = active.index[here], active.position[here]
+            counts = active.position >= self.first_position
+            index, position = active.index[counts], active.position[counts]
             keys.append(torch.stack([torch.full_like(index, layer), position, index], 1))
-            activations.append(active.activation[here])
-            preactivations.append(active.preactivation[here])
+            activations.append(active.activation[counts])
+            preactivations.append(active.preactivation[counts])
         self.feature_keys: Int[Tensor, "feature 3"] = torch.cat(keys)
         self.activations: Float[Tensor, " feature"] = torch.cat(activations).to(self.dtype)
         self.preactivations: Float[Tensor, " feature"] = torch.cat(preactivations).to(self.dtype)
@@ -73,9 +77,9 @@ class Sources:
             raise InputError(
                 f"the dictionary's features in layer {layer} hold NaN or infinity: its weights are damaged"
             )
-        counts = torch.bincount(self.feature_keys[:, 0], minlength=self.n_layers)
-        ends = torch.cumsum(counts, 0).tolist()
-        self.feature_ranges = [range(end - count, end) for end, count in zip(ends, counts.tolist(), strict=True)]
+        sizes = torch.bincount(self.feature_keys[:, 0], minlength=self.n_layers)
+        ends = torch.cumsum(sizes, 0).tolist()
+        self.feature_ranges = [range(end - size, end) for end, size in zip(ends, sizes.tolist(), strict=True)]
 
     def site(self, name: SiteName, layer: int) -> Float[Tensor, "pos d_model"]:
         return self.recording.sites[name, layer]
@@ -88,11 +92,11 @@ class Sources:
 
     def _arrange(self) -> None:
         n_layers, n_positions, first = self.n_layers, self.n_positions, self.first_position
-        places = torch.arange(first, n_positions)
+        places = torch.arange(first, n_positions, device=self.device)
         self.error_keys: Int[Tensor, "error 2"] = torch.stack(
-            [torch.arange(n_layers).repeat_interleave(len(places)), places.repeat(n_layers)], 1
+            [torch.arange(n_layers, device=self.device).repeat_interleave(len(places)), places.repeat(n_layers)], 1
         )
-        tokens = torch.arange(n_positions)
+        tokens = torch.arange(n_positions, device=self.device)
         layer = torch.cat([self.feature_keys[:, 0], self.error_keys[:, 0], torch.full_like(tokens, n_layers)])
         position = torch.cat([self.feature_keys[:, 1], self.error_keys[:, 1], tokens])
         is_error = torch.zeros_like(layer)
@@ -101,7 +105,7 @@ class Sources:
         self.col_nodes: Int[Tensor, " col"] = torch.argsort(key, stable=True)
         self.n_nodes = len(key)  # sources only: features, errors, tokens
         self.column_of = torch.empty_like(self.col_nodes)
-        self.column_of[self.col_nodes] = torch.arange(self.n_nodes)
+        self.column_of[self.col_nodes] = torch.arange(self.n_nodes, device=self.device)
         cells = torch.bincount(position * (n_layers + 1) + layer, minlength=n_positions * (n_layers + 1))
         ends = torch.cumsum(cells, 0).view(n_positions, n_layers + 1)
         starts = (ends.flatten() - cells).view(n_positions, n_layers + 1)
@@ -135,10 +139,14 @@ class Sources:
     def _decoded(self, layers: Iterable[int]) -> dict[int, Float[Tensor, "row d_model"]]:
         """Activation times decoder of all that writes to these layers, errors still zero; each feature read once."""
         width = self.dictionary.d_model
-        rows = {layer: torch.zeros(self._spans[layer][-1].last_row, width, dtype=self.dtype) for layer in layers}
+        rows = {
+            layer: torch.zeros(self._spans[layer][-1].last_row, width, dtype=self.dtype, device=self.device)
+            for layer in layers
+        }
         for source in sorted(self.dictionary.layers):
             slots = [(i, t) for i, t in enumerate(self.dictionary.written_layers(source)) if t in rows]
-            nodes = torch.arange(self.feature_ranges[source].start, self.feature_ranges[source].stop)
+            features = self.feature_ranges[source]
+            nodes = torch.arange(features.start, features.stop, device=self.device)
             if not slots or not len(nodes):
                 continue
             _, positions, ids = self.feature_keys[nodes].T
@@ -150,14 +158,14 @@ class Sources:
 
     def _close(self, layer: int, rows: Tensor) -> None:
         """Find the errors and put them into the rows: everything written plus bias and skip is the real output."""
-        sizes = torch.tensor([span.last_row - span.first_row for span in self._spans[layer]])
+        sizes = torch.tensor([span.last_row - span.first_row for span in self._spans[layer]], device=self.device)
         real = self.site(self.dictionary.write_site, layer)
-        places = torch.arange(self.n_positions).repeat_interleave(sizes)
-        made = torch.zeros_like(real).index_add_(0, places, rows) + self.bias(layer)
+        places = torch.arange(self.n_positions, device=self.device).repeat_interleave(sizes)
+        rebuilt = torch.zeros_like(real).index_add_(0, places, rows) + self.bias(layer)
         skip = self.skip(layer)
         if skip is not None:
-            made += self.site(self.dictionary.read_site, layer) @ skip.T
-        self.errors[layer] = real - made
+            rebuilt += self.site(self.dictionary.read_site, layer) @ skip.T
+        self.errors[layer] = real - rebuilt
         self.errors[layer, : self.first_position] = 0
         self.sink[layer] = real[0] if self.first_position else 0
         if not bool(torch.isfinite(self.errors[layer]).all()):
@@ -165,9 +173,9 @@ class Sources:
         self._with_errors(layer, rows)
 
     def _with_errors(self, layer: int, rows: Tensor) -> Tensor:
-        mine = self.error_keys[:, 0] == layer
-        nodes = self.n_features + mine.nonzero()[:, 0]
-        positions = self.error_keys[mine, 1]
+        of_layer = self.error_keys[:, 0] == layer
+        nodes = self.n_features + of_layer.nonzero()[:, 0]
+        positions = self.error_keys[of_layer, 1]
         rows[self._rows_of(layer, nodes, positions)] = self.errors[layer, positions]
         return rows
 
@@ -179,12 +187,12 @@ class Sources:
 
     def bias(self, layer: int) -> Float[Tensor, " d_model"]:
         """The decoder bias of one output layer (zero where the Dictionary has no such layer)."""
-        held = self.dictionary.layers.get(layer)
-        return (
-            torch.zeros(self.dictionary.d_model, dtype=self.dtype) if held is None else held.decoder_bias.to(self.dtype)
-        )
+        weights = self.dictionary.layers.get(layer)
+        if weights is None:
+            return torch.zeros(self.dictionary.d_model, dtype=self.dtype, device=self.device)
+        return weights.decoder_bias.to(self.dtype)
 
     def skip(self, layer: int) -> Float[Tensor, "d_model d_model"] | None:
         """The skip connection of one layer, output += x @ skip.T."""
-        held = self.dictionary.layers.get(layer)
-        return None if held is None or held.skip is None else held.skip.to(self.dtype)
+        weights = self.dictionary.layers.get(layer)
+        return None if weights is None or weights.skip is None else weights.skip.to(self.dtype)

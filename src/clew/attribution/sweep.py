@@ -100,7 +100,8 @@ def shortened(steps: Sequence[Step], sites: Container[tuple[str, int]]) -> list[
     if n_pos * width * (n_pos + 2) > _MOST_IMAGES:
         return list(steps)
     causes = embed.tokens.new_zeros(n_pos + 2, n_pos, width)
-    causes[torch.arange(n_pos), torch.arange(n_pos)] = embed.tokens
+    diagonal = torch.arange(n_pos, device=causes.device)
+    causes[diagonal, diagonal] = embed.tokens
     if embed.positions is not None:
         causes[n_pos] = embed.positions
     registers = {embed.target: causes}
@@ -120,7 +121,7 @@ def shortened(steps: Sequence[Step], sites: Container[tuple[str, int]]) -> list[
             case _:
                 break
         rest.pop(0)
-    return [Start({name: held.permute(1, 2, 0).contiguous() for name, held in registers.items()}), *rest]
+    return [Start({name: image.permute(1, 2, 0).contiguous() for name, image in registers.items()}), *rest]
 
 
 class Sweep:
@@ -200,14 +201,14 @@ class _Walk:
         points = self.points.pop(register, None)
         if points is None:
             return
-        held, n_new = self.dense.get(register), len(points.positions)
+        gradient, n_new = self.dense.get(register), len(points.positions)
         wide = points.vectors.new_empty(self.n_positions, points.vectors.shape[1], points.first + n_new)
-        n_held = 0 if held is None else held.shape[2]
-        wide[:, :, n_held : points.first] = 0
-        if held is not None:
-            wide[:, :, :n_held] = held
+        n_old = 0 if gradient is None else gradient.shape[2]
+        wide[:, :, n_old : points.first] = 0
+        if gradient is not None:
+            wide[:, :, :n_old] = gradient
         wide[:, :, points.first :] = 0 if moved is None else moved
-        targets = torch.arange(points.first, points.first + n_new)
+        targets = torch.arange(points.first, points.first + n_new, device=wide.device)
         wide[points.positions, :, targets] += points.vectors
         self.dense[register] = wide
 
@@ -237,13 +238,13 @@ class _Walk:
 
     def _gain(self, register: str, moved: Tensor) -> None:
         """Add to a register's gradient, in place unless another register still shares it."""
-        held = self.dense.get(register)
-        if held is None:
+        gradient = self.dense.get(register)
+        if gradient is None:
             self.dense[register] = moved
             return
-        if any(other is held for name, other in self.dense.items() if name != register):
-            held = self.dense[register] = held.clone()
-        held[:, :, : moved.shape[2]] += moved
+        if any(other is gradient for name, other in self.dense.items() if name != register):
+            gradient = self.dense[register] = gradient.clone()
+        gradient[:, :, : moved.shape[2]] += moved
 
     def _points_through(self, step: Normalize | Affine, points: _Points, constant: Tensor | None) -> None:
         """A norm moves a joined target as it moves any gradient, only at that target's own position."""
@@ -261,8 +262,8 @@ class _Walk:
     def _points_attend(self, step: Attend, points: _Points, constant: Tensor | None) -> None:
         """The first attention of targets spreads them over the positions, where they join the stream's gradient."""
         if constant is not None:
-            held = (points.vectors * constant[points.positions]).sum(1)
-            self.offsets[points.first : points.first + len(held), _BIAS] += held
+            offsets = (points.vectors * constant[points.positions]).sum(1)
+            self.offsets[points.first : points.first + len(offsets), _BIAS] += offsets
         moved = step.transpose_at(points.positions, points.vectors, self.n_positions)
         assert self.points[step.source].first == points.first, "they wait on the stream since it was added to"
         self._settle(step.source, moved)
@@ -300,18 +301,18 @@ class _Walk:
     def _start(self, start: Start) -> None:
         """Contract with what each cause put into the registers."""
         n_pos, n_causes = self.n_positions, next(iter(start.images.values())).shape[2]
-        made = self.offsets.new_zeros(len(self.offsets), n_causes)
+        gains = self.offsets.new_zeros(len(self.offsets), n_causes)
         for name, image in start.images.items():
             gradient, points = self.dense.get(name), self.points.get(name)
             if gradient is not None:
-                made[: gradient.shape[2]] += gradient.flatten(0, 1).T @ image[:n_pos].flatten(0, 1)
+                gains[: gradient.shape[2]] += gradient.flatten(0, 1).T @ image[:n_pos].flatten(0, 1)
             if points is not None:
                 for position in torch.unique(points.positions).tolist():
-                    here = (points.positions == position).nonzero()[:, 0]
-                    made[points.first + here] += points.vectors[here] @ image[position]
-        self.rows[:, self.sources.token_columns[:n_pos]] += made[:, :n_pos]
-        self.offsets[:, _POSITION] += made[:, -2]
-        self.offsets[:, _BIAS] += made[:, -1]
+                    readers = (points.positions == position).nonzero()[:, 0]
+                    gains[points.first + readers] += points.vectors[readers] @ image[position]
+        self.rows[:, self.sources.token_columns[:n_pos]] += gains[:, :n_pos]
+        self.offsets[:, _POSITION] += gains[:, -2]
+        self.offsets[:, _BIAS] += gains[:, -1]
 
     def _embed(self, step: Embed) -> None:
         self._settle(step.target)

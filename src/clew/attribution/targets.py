@@ -61,11 +61,10 @@ def resolve(
     listed = [specs] if isinstance(specs, str | int | Tensor) else list(specs)
     if not listed:
         raise InputError("the list of targets is empty: name at least one token, or leave it out")
-    found = [_target(subject, recording, spec, place) for spec in listed]
-    return _weighted(found)
+    return _weighted([_target(subject, recording, spec, place) for spec in listed])
 
 
-def answer(subject: Subject, recording: Recording, ids: Sequence[int]) -> tuple[Target, ...]:
+def targets_of_answer(subject: Subject, recording: Recording, ids: Sequence[int]) -> tuple[Target, ...]:
     """The tokens of an answer, each at the position that predicts it; the recorded text ends with all but the last."""
     start = len(recording) - len(ids)
     return _weighted([_target(subject, recording, token, start + i) for i, token in enumerate(ids)])

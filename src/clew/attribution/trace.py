@@ -9,88 +9,117 @@
 
 from __future__ import annotations
 
-import mmap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
-from clew.attribution import influence
-from clew.attribution import targets as _targets
 from clew.attribution.graph import OFFSETS, Graph
-from clew.attribution.sources import Sources
-from clew.attribution.sweep import Block, Readers, Sweep
+from clew.attribution.influence import flow
+from clew.attribution.local_model import LocalModel, check_traceable
+from clew.attribution.sweep import Readers
+from clew.attribution.targets import Spec, Target, resolve, targets_of_answer
 from clew.dictionary.dictionary import Dictionary
 from clew.errors import InputError
+from clew.kernels.buffers import untouched
+from clew.progress import Progress
+from clew.settings import Settings, accepts
 from clew.subject.recording import Recording
 from clew.subject.subject import Prompt, Subject
 
-Progress = Callable[[int, int], None]  # rows done, rows in all
+# A block takes positions until it has this many targets, or reaches over this many positions.
+_WIDE, _REACH = 192, 4
+_HASHED_BYTES = 256 << 20  # larger dictionaries are not hashed: it would take longer than the trace
+
+
+@dataclass(frozen=True, kw_only=True)
+class TraceSettings(Settings):
+    """What to explain, and how much of it."""
+
+    targets: Spec | Sequence[Spec] | None = None
+    """Output to explain: a token, or a difference such as "Paris - Berlin"; left out, the likeliest tokens."""
+    position: int = -1
+    """Position whose next token is explained; -1 is the last."""
+    answer: str | None = None
+    """Trace this text after the prompt, token by token, each at the position that predicts it."""
+    max_features: int | None = None
+    """Rows for the most influential features only; the rest goes to the offset `left_out`."""
+    target_mass: float = 0.95
+    """Without targets: the smallest top set of tokens with this probability is explained."""
+    max_targets: int = 10
+    """Without targets: at most so many tokens are explained."""
+    leave_out_first: bool = True
+    """Leave the first position out when its token is a special one."""
+    add_bos: bool = True
+    """Put the tokenizer's first token before a text that lacks it."""
+    budget: int = 512 << 20
+    """Bytes of gradients held at once, and of decoder rows kept."""
+
+    def __post_init__(self) -> None:
+        if self.max_features is not None and self.max_features < 1:
+            raise InputError(f"max_features is {self.max_features}: give at least 1")
+
+
+@accepts(TraceSettings)
+def trace(subject: Subject, dictionary: Dictionary, prompt: Prompt, settings: TraceSettings) -> Graph:
+    """The attribution graph of one prompt.
+
+    InputError for a prompt, target or limit that cannot be used (an SAE among them), MismatchError when the Dictionary
+    was made for another model.
+    """
+    return trace_with(subject, dictionary, prompt, settings)
 
 
 @torch.no_grad()
-def trace(
-    subject: Subject,
-    dictionary: Dictionary,
-    prompt: Prompt,
-    *,
-    targets: _targets.Spec | Sequence[_targets.Spec] | None = None,
-    position: int = -1,
-    answer: str | None = None,
-    max_features: int | None = None,
-    target_mass: float = 0.95,
-    max_targets: int = 10,
-    leave_out_first: bool = True,
-    add_bos: bool = True,
-    budget: int = 512 << 20,
-    progress: Progress | None = None,
-) -> Graph:
-    """The attribution graph of one prompt.
-
-    `answer` is text that follows the prompt: it is traced token by token, each token at the position that predicts it.
-    `budget` bounds the bytes of gradients held at once and of decoder rows kept. The first position is left out when
-    its token is a special one. InputError for a prompt, target or limit that cannot be used (an SAE among them),
-    MismatchError when the Dictionary was made for another model.
-    """
-    if dictionary.kind == "sae":
-        raise InputError("an SAE has no linear path through an MLP and cannot be traced: use a transcoder (PLT or CLT)")
-    if max_features is not None and max_features < 1:
-        raise InputError(f"max_features is {max_features}: give at least 1")
-    dictionary.check_fits(subject)
-    dictionary.check_order()
-    ids = subject.encode(prompt, add_bos=add_bos)
-    answer_ids = _answer_ids(subject, answer)
+def trace_with(subject: Subject, dictionary: Dictionary, prompt: Prompt, settings: TraceSettings) -> Graph:
+    """`trace` with its settings as a value."""
+    check_traceable(subject, dictionary)
+    ids = subject.encode(prompt, add_bos=settings.add_bos)
+    answer_ids = _answer_ids(subject, settings.answer)
     if answer_ids:
-        ids = subject.encode(torch.cat([ids, torch.tensor(answer_ids[:-1], dtype=torch.long)]))
+        ids = subject.encode(torch.cat([ids, ids.new_tensor(answer_ids[:-1])]))
+    first_position = int(settings.leave_out_first and int(ids[0]) in subject.special_ids)
     recording = subject.record(ids)
-    if answer_ids:
-        goals = _targets.answer(subject, recording, answer_ids)
-    else:
-        goals = _targets.resolve(subject, recording, targets, position=position, mass=target_mass, most=max_targets)
-    left_out = leave_out_first and int(ids[0]) in subject.special_ids
-    sources = Sources(recording, dictionary, first_position=int(left_out), cache_bytes=budget)
-    rows = _Rows(sources, goals, max_features, budget, progress)
+    targets = _targets(subject, recording, answer_ids, settings)
+    model = LocalModel(
+        subject=subject,
+        recording=recording,
+        dictionary=dictionary,
+        first_position=first_position,
+        cache_bytes=settings.budget,
+    )
+    rows = _Rows(model, targets, settings)
     rows.fill()
-    text = prompt if isinstance(prompt, str) else "".join(subject.token_strings(ids.tolist()))
+    tokens = subject.token_strings(ids.tolist())
     return rows.graph(
-        prompt=text,
-        next_tokens=_likely(subject, recording, goals[-1].position),
-        tokens=subject.token_strings(ids.tolist()),
+        prompt=prompt if isinstance(prompt, str) else "".join(tokens),
+        next_tokens=_likely(subject, recording, targets[-1].position),
+        tokens=tokens,
         token_ids=tuple(ids.tolist()),
         subject=subject.name,
         dictionary=dictionary.name,
         dictionary_kind=dictionary.kind,
         dictionary_fingerprint=_fingerprint(dictionary),
         settings={
-            "n_active": sources.n_features,
-            "max_features": max_features,
-            "position": position,
-            "answer": answer,
-            "budget": budget,
+            "n_active": model.sources.n_features,
+            "max_features": settings.max_features,
+            "position": settings.position,
+            "answer": settings.answer,
+            "budget": settings.budget,
         },
     )
+
+
+def _targets(
+    subject: Subject, recording: Recording, answer_ids: Sequence[int], settings: TraceSettings
+) -> tuple[Target, ...]:
+    if answer_ids:
+        return targets_of_answer(subject, recording, answer_ids)
+    mass, most = settings.target_mass, settings.max_targets
+    return resolve(subject, recording, settings.targets, position=settings.position, mass=mass, most=most)
 
 
 def _answer_ids(subject: Subject, answer: str | None) -> list[int]:
@@ -116,50 +145,46 @@ def _likely(subject: Subject, recording: Recording, position: int, count: int = 
 
 
 class _Rows:
-    """The rows of one graph: which are wanted, which are done."""
+    """The rows of one graph: which are wanted, which are filled."""
 
-    def __init__(
-        self,
-        sources: Sources,
-        goals: Sequence[_targets.Target],
-        max_features: int | None,
-        budget: int,
-        progress: Progress | None,
-    ) -> None:
-        self.sources, self.goals, self.budget, self.progress = sources, goals, budget, progress
-        self.sweep = Sweep(sources)
-        self.limit = sources.n_features if max_features is None else min(max_features, sources.n_features)
-        self.rows = _untouched(len(goals) + self.limit, sources.n_nodes, dtype=sources.dtype)
-        self.offsets = torch.zeros(len(self.rows), len(OFFSETS), dtype=sources.dtype)
-        self.mass = torch.zeros(len(self.rows), dtype=sources.dtype)
-        self.row_features = torch.full((len(self.rows),), -1)  # the feature of each row; -1 for the targets'
-        self.done = 0
+    def __init__(self, model: LocalModel, targets: Sequence[Target], settings: TraceSettings) -> None:
+        self.model, self.targets, self.settings = model, targets, settings
+        sources = self.sources = model.sources
+        most = sources.n_features if settings.max_features is None else settings.max_features
+        self.n_wanted = min(most, sources.n_features)
+        n_rows, device = len(targets) + self.n_wanted, sources.device
+        self.rows = untouched(n_rows, sources.n_nodes, sources.dtype, device)
+        self.offsets = torch.zeros(n_rows, len(OFFSETS), dtype=sources.dtype, device=device)
+        self.mass = torch.zeros(n_rows, dtype=sources.dtype, device=device)
+        self.row_features = torch.full((n_rows,), -1, device=device)  # the feature of each row; -1 for a target's
+        self.n_filled = 0
 
     # --- which rows -------------------------------------------------------------------------------------------
 
     def fill(self) -> None:
         """Sweep every wanted row."""
-        self._run(torch.empty(0, dtype=torch.long), self._outputs())
-        n_features = self.sources.n_features
-        if self.limit == n_features:
-            for part in self._blocks(torch.arange(n_features)):
-                self._run(part)
+        n_features, device = self.sources.n_features, self.sources.device
+        self._run(torch.empty(0, dtype=torch.long, device=device), self.model.target_readers(self.targets))
+        if self.n_wanted == n_features:
+            for features in self._blocks(torch.arange(n_features, device=device)):
+                self._run(features)
             return
-        batch = max(64, min(1024, self.limit // 8))
-        while self.done < len(self.rows):
-            chosen = self._most_influential(min(batch, len(self.rows) - self.done))
-            for part in self._blocks(chosen):
-                self._run(part)
+        batch = max(64, min(1024, self.n_wanted // 8))
+        while self.n_filled < len(self.rows):
+            chosen = self._most_influential(min(batch, len(self.rows) - self.n_filled))
+            for features in self._blocks(chosen):
+                self._run(features)
 
     def _most_influential(self, count: int) -> Int[Tensor, " feature"]:
         """The features without a row through which the rows so far pass the most influence."""
-        n_goals, n_nodes = len(self.goals), self.sources.n_nodes
-        rows, features = self.rows[: self.done], self.row_features[: self.done]
-        row_nodes = torch.where(features >= 0, features, n_nodes + torch.arange(self.done).clamp_max(n_goals - 1))
+        n_targets, n_nodes, n_filled = len(self.targets), self.sources.n_nodes, self.n_filled
+        rows, features = self.rows[:n_filled], self.row_features[:n_filled]
+        target_nodes = n_nodes + torch.arange(n_filled, device=rows.device).clamp_max(n_targets - 1)
+        row_nodes = torch.where(features >= 0, features, target_nodes)
         layers = torch.where(features >= 0, self.sources.feature_keys[features, 0], self.sources.n_layers)
-        start = rows.new_zeros(n_nodes + n_goals)
-        start[n_nodes:] = torch.tensor([goal.weight for goal in self.goals], dtype=rows.dtype)
-        through = influence.flow(rows, row_nodes, self.sources.col_nodes, layers, self.mass[: self.done], start)
+        start = rows.new_zeros(n_nodes + n_targets)
+        start[n_nodes:] = rows.new_tensor([target.weight for target in self.targets])
+        through = flow(rows, row_nodes, self.sources.col_nodes, layers, self.mass[:n_filled], start)
         through = through[: self.sources.n_features].clone()
         through[features[features >= 0]] = -1
         return torch.sort(through, descending=True, stable=True).indices[:count]
@@ -168,55 +193,36 @@ class _Rows:
         """Cut features into blocks of neighbouring positions, within the budget for gradients."""
         keys = self.sources.feature_keys[features]
         order = torch.argsort(keys[:, 1] * self.sources.n_layers - keys[:, 0], stable=True)
-        features, positions = features[order], keys[order, 1]
-        places = positions.tolist()
-        start, width = 0, self.sources.dictionary.d_model * self.rows.itemsize * 5  # the gradient and what it becomes
-        for end in range(1, len(places) + 1):
-            full = end == len(places) or (
-                places[end] != places[end - 1] and (end - start >= _WIDE or places[end] - places[start] >= _REACH)
+        features, positions = features[order], keys[order, 1].tolist()
+        start, width = 0, self.model.dictionary.d_model * self.rows.itemsize * 5  # the gradient and what it becomes
+        for end in range(1, len(positions) + 1):
+            full = end == len(positions) or (
+                positions[end] != positions[end - 1]
+                and (end - start >= _WIDE or positions[end] - positions[start] >= _REACH)
             )
-            if full or (end - start + 1) * (places[end] + 1) * width > self.budget:
+            if full or (end - start + 1) * (positions[end] + 1) * width > self.settings.budget:
                 yield features[start:end]
                 start = end
 
-    # --- one block --------------------------------------------------------------------------------------------
-
-    def _outputs(self) -> Readers:
-        directions = torch.stack([goal.direction for goal in self.goals]).to(self.sources.dtype)
-        return Readers(
-            directions,
-            torch.tensor([goal.position for goal in self.goals]),
-            torch.tensor([goal.bias for goal in self.goals], dtype=self.sources.dtype),
-        )
-
     def _run(self, features: Int[Tensor, " feature"], outputs: Readers | None = None) -> None:
-        keys = self.sources.feature_keys[features]
-        order = torch.argsort(keys[:, 0], descending=True, stable=True)
-        features, keys = features[order], keys[order]
-        readers = []
-        for layer in torch.unique(keys[:, 0]).flip(0).tolist():
-            _, positions, ids = keys[keys[:, 0] == layer].T
-            directions = self.sources.dictionary.encoder_rows(layer, ids).to(self.sources.dtype)
-            biases = self.sources.dictionary.encoder_bias(layer, ids).to(self.sources.dtype)
-            readers.append((layer, Readers(directions, positions, biases)))
-        block = Block(outputs, readers)
-        part = slice(self.done, self.done + block.n_targets)
-        self.sweep.run(block, self.rows[part], self.offsets[part])
+        """Sweep one block: outputs, then features."""
+        block, features = self.model.block(features, outputs)
+        part = slice(self.n_filled, self.n_filled + block.n_targets)
+        self.model.fill(block, self.rows[part], self.offsets[part])
         reached = self.sources.position_ends[block.last_position]
         self.mass[part] = torch.linalg.vector_norm(self.rows[part, :reached], ord=1, dim=1)
         self.row_features[part.stop - len(features) : part.stop] = features
-        self.done = part.stop
-        if self.progress is not None:
-            self.progress(self.done, len(self.rows))
+        self.n_filled = part.stop
+        self.settings.report(Progress(what="tracing", done=self.n_filled, of=len(self.rows), unit="rows"))
 
     # --- the graph --------------------------------------------------------------------------------------------
 
     def graph(self, **described: Any) -> Graph:
-        """The Graph on the features that have rows."""
-        sources, n_goals = self.sources, len(self.goals)
-        kept = torch.ones(sources.n_nodes, dtype=torch.bool)
+        """The Graph on the features that have rows; its tensors are on the CPU, wherever the model is."""
+        sources, n_targets = self.sources, len(self.targets)
+        kept = torch.ones(sources.n_nodes, dtype=torch.bool, device=sources.device)
         kept[: sources.n_features] = False
-        kept[self.row_features[n_goals:]] = True
+        kept[self.row_features[n_targets:]] = True
         number = torch.cumsum(kept.long(), 0) - 1
         rows, mass, col_nodes = self.rows, self.mass, sources.col_nodes
         if not bool(kept.all()):
@@ -225,39 +231,24 @@ class _Rows:
             rows, col_nodes = rows.index_select(1, columns.nonzero()[:, 0]), col_nodes[columns]
             mass = torch.linalg.vector_norm(rows, ord=1, dim=1)
         features = kept[: sources.n_features]
-        row_nodes = int(kept.sum()) + torch.arange(len(self.rows))
-        row_nodes[n_goals:] = number[self.row_features[n_goals:]]
+        row_nodes = int(kept.sum()) + torch.arange(len(self.rows), device=sources.device)
+        row_nodes[n_targets:] = number[self.row_features[n_targets:]]
+        values = self.model.target_values(self.targets)
+        tensors: dict[str, Any] = {
+            "feature_keys": sources.feature_keys[features],
+            "activations": sources.activations[features],
+            "preactivations": sources.preactivations[features],
+            "error_keys": sources.error_keys,
+            "rows": rows,
+            "row_nodes": row_nodes,
+            "col_nodes": number[col_nodes],
+            "row_offsets": self.offsets,
+            "input_mass": mass,
+        }
         return Graph(
             n_layers=sources.n_layers,
             first_position=sources.first_position,
-            feature_keys=sources.feature_keys[features],
-            activations=sources.activations[features],
-            preactivations=sources.preactivations[features],
-            error_keys=sources.error_keys,
-            targets=tuple(goal.info(value) for goal, value in zip(self.goals, self._values(), strict=True)),
-            rows=rows,
-            row_nodes=row_nodes,
-            col_nodes=number[col_nodes],
-            row_offsets=self.offsets,
-            input_mass=mass,
+            targets=tuple(target.info(value) for target, value in zip(self.targets, values, strict=True)),
+            **{name: tensor.cpu() for name, tensor in tensors.items()},
             **described,
         )
-
-    def _values(self) -> list[float]:
-        """The targets' centred logits, from the recorded stream and not from the rows."""
-        final = self.sources.recording.final
-        return [float(final[goal.position] @ goal.direction.to(final.dtype)) + goal.bias for goal in self.goals]
-
-
-# A block takes positions until it has this many targets, or reaches over this many positions.
-_WIDE, _REACH = 192, 4
-_HASHED_BYTES = 256 << 20
-
-
-def _untouched(n_rows: int, n_cols: int, dtype: torch.dtype) -> Float[Tensor, "row col"]:
-    """Zeros in pages that take memory only once written: those behind a target's position never are.
-
-    An anonymous map, because allocators fill zeros in or round up to huge pages.
-    """
-    pages = mmap.mmap(-1, max(1, n_rows * n_cols * dtype.itemsize))
-    return torch.frombuffer(pages, dtype=dtype, count=n_rows * n_cols).view(n_rows, n_cols)

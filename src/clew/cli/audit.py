@@ -77,7 +77,7 @@ def audit(
             nodes=nodes,
             seed=seed,
             means=loaded.mean_activations(),
-            progress=lambda number: progress(number, max(1, len(texts))),
+            report=lambda stage: progress(stage.done, stage.of),
         )
     if as_json:
         print(json.dumps(done.to_json(), ensure_ascii=False, indent=1))

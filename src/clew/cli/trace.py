@@ -73,7 +73,7 @@ def trace(
                 position=position,
                 answer=answer,
                 max_features=max_features,
-                progress=progress,
+                report=lambda stage: progress(stage.done, stage.of),
             )
         cost = {"seconds": time.perf_counter() - started, "megabytes": _peak_megabytes() - memory}
         summary = summarise(graph)

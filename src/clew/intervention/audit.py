@@ -25,7 +25,8 @@ from clew.displays import Displayed
 from clew.errors import FileError, InputError
 from clew.intervention.agreement import Agreement, agreement
 from clew.intervention.curves import Curve, Curves, Removal
-from clew.intervention.findings import SHUFFLES, STEPS, Findings, examine
+from clew.intervention.findings import SHUFFLES, STEPS, AuditSettings, Findings, examine
+from clew.settings import accepts
 from clew.stats import Interval
 from clew.subject.subject import Subject
 
@@ -163,36 +164,25 @@ def _word(total: Sequence[Agreement]) -> str:
     return "hold in part" if max(lows) >= PARTLY else "do not hold"
 
 
-def audit(subject: Subject, dictionary: Dictionary, graph: Graph, **options: Any) -> Audit:
-    """Test a graph against the model that it explains; options as for `audit_all`."""
-    return audit_all(subject, dictionary, [graph], **options)
+@accepts(AuditSettings)
+def audit(subject: Subject, dictionary: Dictionary, graph: Graph, settings: AuditSettings) -> Audit:
+    """Test a graph against the model that it explains; errors are those of `audit_all`."""
+    return audit_with(subject, dictionary, [graph], settings)
 
 
-def audit_all(
-    subject: Subject,
-    dictionary: Dictionary,
-    graphs: Iterable[Graph],
-    *,
-    nodes: int = 200,
-    seed: int = 0,
-    take_apart: bool = True,
-    means: Mapping[int, Float[Tensor, " feature"]] | None = None,
-    progress: Callable[[int], None] | None = None,
-    report: Callable[[int, int], None] | None = None,
-) -> Audit:
+@accepts(AuditSettings)
+def audit_all(subject: Subject, dictionary: Dictionary, graphs: Iterable[Graph], settings: AuditSettings) -> Audit:
     """Test several graphs together: up to `nodes` features of each are ablated.
 
-    Without `take_apart`, the model is not taken apart, and neither curves nor neurons are computed. `means` are the
-    mean activations of all features by layer, for curves by mean ablation beside those by zero. `progress` is told of
-    every graph that is done, `report` how many measurements of one are, of how many. InputError for a graph that cannot
-    be measured, MismatchError for one of another Dictionary.
+    InputError for a graph that cannot be measured, MismatchError for one of another Dictionary.
     """
-    began, found = time.perf_counter(), []
-    for number, graph in enumerate(graphs):
-        options: dict[str, Any] = {"nodes": nodes, "seed": seed, "take_apart": take_apart, "means": means}
-        found.append(examine(subject, dictionary, graph, report=report, **options))
-        if progress is not None:
-            progress(number + 1)
+    return audit_with(subject, dictionary, graphs, settings)
+
+
+def audit_with(subject: Subject, dictionary: Dictionary, graphs: Iterable[Graph], settings: AuditSettings) -> Audit:
+    """`audit_all` with its settings as a value."""
+    started = time.perf_counter()
+    found = [examine(subject, dictionary, graph, settings) for graph in graphs]
     if not found:
         raise InputError("there is no graph to audit: give at least one")
     table = _joined(found)
@@ -206,8 +196,8 @@ def audit_all(
         curves=_mean_curves(found),
         pairs=torch.stack([table[name] for name in ("predicted", "measured", "distance", "target")], 1).float(),
         shuffled=table["shuffled.0"].float(),
-        seconds=time.perf_counter() - began,
-        provenance={"nodes": nodes, "seed": seed},
+        seconds=time.perf_counter() - started,
+        provenance={"nodes": settings.nodes, "seed": settings.seed},
     )
 
 

@@ -11,8 +11,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -28,12 +28,15 @@ from clew.errors import InputError, MismatchError
 from clew.intervention.clamp import Semantics
 from clew.intervention.curves import Curves, curves, feature_ranking
 from clew.intervention.measure import Effects, measured, predicted, shuffled
+from clew.progress import Progress
+from clew.settings import HIDDEN, Settings
 from clew.subject.held import Held, hold
 from clew.subject.subject import Subject
 
 STEPS = ("patterns", "norms", "final norm", "gates", "errors")
 SHUFFLES = 3
 _KINDS = 2 * len(STEPS)  # each step released and frozen
+_AFTER = 2  # curves and neurons
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,29 +54,36 @@ class Findings:
     curves: tuple[Curves, ...]
 
 
-@torch.no_grad()
-def examine(
-    subject: Subject,
-    dictionary: Dictionary,
-    graph: Graph,
-    *,
-    nodes: int = 200,
-    seed: int = 0,
-    take_apart: bool = True,
-    means: Mapping[int, Float[Tensor, " feature"]] | None = None,
-    report: Callable[[int, int], None] | None = None,
-) -> Findings:
-    """Ablate up to `nodes` features of a graph and measure; `take_apart` adds steps 5 and 6 and the curves.
+@dataclass(frozen=True, kw_only=True)
+class AuditSettings(Settings):
+    """What an audit measures."""
 
-    `report` is told how many measurements are done, of how many. It may raise, which ends the work.
+    nodes: int = 200
+    """Features of each prompt to ablate."""
+    seed: int = 0
+    """Seed of the random features."""
+    take_apart: bool = True
+    """Measure which step of the method parts prediction from model, and curves; a third of the time without."""
+    means: Mapping[int, Float[Tensor, " feature"]] | None = field(default=None, repr=False, metadata=HIDDEN)
+    """Mean activations of all features by layer, for curves by mean ablation beside those by zero."""
+
+    def __post_init__(self) -> None:
+        if self.nodes < 1:
+            raise InputError(f"nodes is {self.nodes}: ablate at least 1")
+
+
+@torch.no_grad()
+def examine(subject: Subject, dictionary: Dictionary, graph: Graph, settings: AuditSettings) -> Findings:
+    """Ablate features of one graph and measure; `take_apart` adds steps 5 and 6 and the curves.
+
     InputError for a graph without features or of an SAE, MismatchError when it is not this Dictionary's.
     """
+    seed, means, take_apart = settings.seed, settings.means, settings.take_apart
     _check(subject, dictionary, graph)
     through = influence(graph)
     ranking = feature_ranking(through, graph.n_features)
-    sources, influential = _choose(ranking, nodes, seed)
-    further = 2 if take_apart else 0
-    table = _Table(subject, dictionary, graph, sources, take_apart, further, report)
+    sources, influential = _choose(ranking, settings.nodes, seed)
+    table = _Table(subject, dictionary, graph, sources, settings)
     table.base(seed)
     table.over_e()
     if take_apart:
@@ -112,8 +122,6 @@ def _check(subject: Subject, dictionary: Dictionary, graph: Graph) -> None:
 
 def _choose(ranking: Int[Tensor, " feature"], nodes: int, seed: int) -> tuple[list[int], Tensor]:
     """The sources, and which of them were chosen for their influence."""
-    if nodes < 1:
-        raise InputError(f"nodes is {nodes}: ablate at least 1")
     n_top = min(len(ranking), (nodes + 1) // 2)
     rest = ranking[n_top:]
     drawn = torch.randperm(len(rest), generator=torch.Generator().manual_seed(seed))[: nodes - n_top]
@@ -130,14 +138,12 @@ class _Table:
         dictionary: Dictionary,
         graph: Graph,
         sources: list[int],
-        take_apart: bool,
-        further: int,
-        report: Callable[[int, int], None] | None,
+        settings: AuditSettings,
     ) -> None:
         self.subject, self.dictionary, self.graph, self.sources = subject, dictionary, graph, sources
         self.own = graph.feature_keys[sources, 0].tolist()
-        self.report, self.done = report, 0
-        self.total = 2 + graph.n_layers - 1 + (_KINDS if take_apart else 0) + further
+        self.report, self.n_measured = settings.report, 0
+        self.total = 2 + graph.n_layers - 1 + (_KINDS + _AFTER if settings.take_apart else 0)
         self.columns: dict[str, Tensor] = {}
         self.prediction = predicted(graph, sources, self.own)
         self.exists = ~torch.isnan(self.prediction)
@@ -149,9 +155,8 @@ class _Table:
 
     def count(self) -> None:
         """One more measurement is done."""
-        self.done += 1
-        if self.report is not None:
-            self.report(self.done, self.total)
+        self.n_measured += 1
+        self.report(Progress(what="audit", done=self.n_measured, of=self.total, unit="measurements"))
 
     def put(self, name: str, effects: Effects) -> None:
         self.columns[name] = effects[self.exists].float()

@@ -13,9 +13,9 @@ Semantics are *live*: each token is drawn from what `effect` measures at that po
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, ParamSpec, Protocol, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -26,6 +26,7 @@ from clew.errors import InputError
 from clew.intervention.clamp import Clamp, Row
 from clew.intervention.edit import Edit, check
 from clew.intervention.run import first_of
+from clew.settings import Settings, accepts, with_keywords
 from clew.subject.subject import Prompt, Subject
 
 End = Literal["eos", "tokens", "context"]
@@ -49,17 +50,23 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sampling:
-    """How tokens are chosen. InputError for a value without meaning."""
+class GenerateSettings(Settings):
+    """How a text goes on. InputError for a value without meaning."""
 
     tokens: int = 20
+    """Tokens to generate, at most."""
     temperature: float = 0.0
     """0 takes the likeliest token."""
     top_p: float = 1.0
     """Draw from the smallest set of tokens that has this probability, at the given temperature."""
     seed: int = 0
+    """Seed of the draws: the same for texts with and without edits."""
     stop: bool = True
     """End at a token that ends texts."""
+    through: int | None = None
+    """Clamp MLP outputs up to this layer e; left out, the last edited one."""
+    leave_out_first: bool = True
+    """Never edit the first position when its token is a special one."""
 
     def __post_init__(self) -> None:
         if self.tokens < 1:
@@ -70,65 +77,72 @@ class Sampling:
             raise InputError(f"top_p={self.top_p}: give a probability above 0, at most 1")
 
 
+P = ParamSpec("P")
+S = TypeVar("S")
+
+
+class _Generates(Protocol[P]):
+    """The typed form of `generate`: edits may be left out."""
+
+    def __call__(
+        self,
+        subject: Subject,
+        dictionary: Dictionary,
+        prompt: Prompt,
+        edits: Sequence[Edit] = (),
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Iterator[Step]: ...
+
+
+def _generates(kind: Callable[P, S]) -> Callable[[Callable[..., Iterator[Step]]], _Generates[P]]:
+    return lambda verb: with_keywords(verb, kind)
+
+
+@_generates(GenerateSettings)
 def generate(
-    subject: Subject,
-    dictionary: Dictionary,
-    prompt: Prompt,
-    edits: Sequence[Edit] = (),
-    *,
-    tokens: int = 20,
-    temperature: float = 0.0,
-    top_p: float = 1.0,
-    seed: int = 0,
-    through: int | None = None,
-    stop: bool = True,
-    leave_out_first: bool = True,
+    subject: Subject, dictionary: Dictionary, prompt: Prompt, edits: Sequence[Edit] = (), *, settings: GenerateSettings
 ) -> Iterator[Step]:
     """Continue a prompt under edits, or without any; what is impossible is refused before the first token.
 
     Errors are those of `effects`. The last Step says why the text ends.
     """
-    sampling = Sampling(tokens=tokens, temperature=temperature, top_p=top_p, seed=seed, stop=stop)
-    streams = _Streams(subject, dictionary, prompt, [edits], through, leave_out_first, tokens)
-    return (step for (step,) in _run(streams, sampling) if step is not None)
+    return generate_with(subject, dictionary, prompt, edits, settings)
 
 
+def generate_with(
+    subject: Subject, dictionary: Dictionary, prompt: Prompt, edits: Sequence[Edit], settings: GenerateSettings
+) -> Iterator[Step]:
+    """`generate` with its settings as a value."""
+    streams = _Streams(subject, dictionary, prompt, [edits], settings)
+    return (step for (step,) in _run(streams) if step is not None)
+
+
+@accepts(GenerateSettings)
 def side_by_side(
-    subject: Subject,
-    dictionary: Dictionary,
-    prompt: Prompt,
-    edits: Sequence[Edit],
-    *,
-    tokens: int = 20,
-    temperature: float = 0.0,
-    top_p: float = 1.0,
-    seed: int = 0,
-    through: int | None = None,
-    stop: bool = True,
-    leave_out_first: bool = True,
+    subject: Subject, dictionary: Dictionary, prompt: Prompt, edits: Sequence[Edit], settings: GenerateSettings
 ) -> Iterator[tuple[Step | None, Step | None]]:
     """The default and the edited continuation in one batch, each with its own tokens; None for one that has ended."""
     if not edits:
         raise InputError("no edit is given: name at least one, for example Edit.ablate('L3/1207@4')")
-    sampling = Sampling(tokens=tokens, temperature=temperature, top_p=top_p, seed=seed, stop=stop)
-    streams = _Streams(subject, dictionary, prompt, [(), edits], through, leave_out_first, tokens)
-    return ((default, edited) for default, edited in _run(streams, sampling))
+    streams = _Streams(subject, dictionary, prompt, [(), edits], settings)
+    return ((default, edited) for default, edited in _run(streams))
 
 
-def _run(streams: _Streams, sampling: Sampling) -> Iterator[tuple[Step | None, ...]]:
-    subject, prompt = streams.subject, streams.prompt
-    chosen = _Choice(subject, sampling)
+def _run(streams: _Streams) -> Iterator[tuple[Step | None, ...]]:
+    subject, prompt, settings = streams.subject, streams.prompt, streams.settings
+    chosen = _Choice(subject, settings)
     texts = [_Text(subject, prompt.tolist()) for _ in range(streams.count)]
-    ended, ends = [False] * streams.count, _ends(subject) if sampling.stop else set()
+    ended, ends = [False] * streams.count, _ends(subject) if settings.stop else set()
     logits = streams.start()
-    for position in range(len(prompt), len(prompt) + sampling.tokens):
+    for position in range(len(prompt), len(prompt) + settings.tokens):
         tokens, probabilities = chosen(logits)
         steps: list[Step | None] = []
         for stream, token in enumerate(tokens):
             if ended[stream]:
                 steps.append(None)
                 continue
-            end = _end(token in ends, position, len(prompt) + sampling.tokens, subject.context_length)
+            end = _end(token in ends, position, len(prompt) + settings.tokens, subject.context_length)
             ended[stream] = end is not None
             steps.append(
                 Step(
@@ -154,11 +168,11 @@ def _end(is_last: bool, position: int, stop: int, context: int) -> End | None:
 
 def _ends(subject: Subject) -> set[int]:
     """The tokens that end a text, by the model's and its tokenizer's configuration."""
-    found: set[int] = set()
+    ends: set[int] = set()
     for source in (subject.config, getattr(subject.model, "generation_config", None), subject.tokenizer):
         ids = getattr(source, "eos_token_id", None)
-        found |= set(ids) if isinstance(ids, list | tuple) else {ids} if ids is not None else set()
-    return found
+        ends |= set(ids) if isinstance(ids, list | tuple) else {ids} if ids is not None else set()
+    return ends
 
 
 class _Streams:
@@ -170,26 +184,26 @@ class _Streams:
         dictionary: Dictionary,
         prompt: Prompt,
         edits: Sequence[Sequence[Edit]],
-        through: int | None,
-        leave_out_first: bool,
-        growing: int,
+        settings: GenerateSettings,
     ) -> None:
         dictionary.check_fits(subject)
         dictionary.check_order()
         self.subject, self.prompt, self.count = subject, subject.encode(prompt), len(edits)
-        first, n_prompt = first_of(subject, self.prompt) if leave_out_first else 0, len(self.prompt)
-        limits: dict[str, Any] = {"n_positions": n_prompt, "first": first, "through": through, "growing": growing}
+        self.settings, n_prompt = settings, len(self.prompt)
+        first = first_of(subject, self.prompt) if settings.leave_out_first else 0
+        limits: dict[str, Any] = {"n_positions": n_prompt, "first": first, "growing": settings.tokens}
+        limits["through"] = settings.through
         rows: list[Row] = []
         self.stream_of: list[int] = []
         self.row_of: list[int] = []
-        for stream, own in enumerate(edits):
-            e = check(own, dictionary, **limits) if own else 0
-            twin = _needs_twin(dictionary, own, e)
+        for stream, stream_edits in enumerate(edits):
+            e = check(stream_edits, dictionary, **limits) if stream_edits else 0
+            twin = _needs_twin(dictionary, stream_edits, e)
             if twin:
                 rows.append(Row(edits=(), base=len(rows), n_prompt=n_prompt, first=first, through=e))
             base = len(rows) - twin
             self.row_of.append(len(rows))
-            rows.append(Row(edits=tuple(own), base=base, n_prompt=n_prompt, first=first, through=e))
+            rows.append(Row(edits=tuple(stream_edits), base=base, n_prompt=n_prompt, first=first, through=e))
             self.stream_of += [stream] * (1 + twin)
         self.clamp = Clamp(dictionary, rows, "live")
         self.cache, self.seen = subject.new_cache(), 0
@@ -200,7 +214,8 @@ class _Streams:
 
     def advance(self, tokens: Sequence[int]) -> Float[Tensor, "stream vocab"]:
         """Append a token to each stream: its logits of the next."""
-        return self._extend(torch.tensor([[tokens[stream]] for stream in self.stream_of]))
+        ids = [[tokens[stream]] for stream in self.stream_of]
+        return self._extend(torch.tensor(ids, device=self.prompt.device))
 
     @torch.no_grad()
     def _extend(self, ids: Int[Tensor, "row pos"]) -> Float[Tensor, "stream vocab"]:
@@ -229,21 +244,21 @@ def _steered_layer(dictionary: Dictionary, edit: Edit) -> int:
 class _Choice:
     """The next token of every stream, by one draw of noise."""
 
-    def __init__(self, subject: Subject, sampling: Sampling) -> None:
-        self.subject, self.sampling = subject, sampling
-        self.generator = torch.Generator().manual_seed(sampling.seed)
+    def __init__(self, subject: Subject, settings: GenerateSettings) -> None:
+        self.subject, self.settings = subject, settings
+        self.generator = torch.Generator().manual_seed(settings.seed)
 
     def __call__(self, logits: Float[Tensor, "stream vocab"]) -> tuple[list[int], list[float]]:
         probabilities = self.subject.probabilities(logits)
-        tokens = logits.argmax(-1) if self.sampling.temperature == 0 else self._drawn(probabilities)
+        tokens = logits.argmax(-1) if self.settings.temperature == 0 else self._drawn(probabilities)
         return tokens.tolist(), probabilities.gather(1, tokens[:, None])[:, 0].tolist()
 
     def _drawn(self, probabilities: Float[Tensor, "stream vocab"]) -> Int[Tensor, " stream"]:
         logs = probabilities.double().log()
-        logs = torch.log_softmax((logs - logs.amax(-1, keepdim=True)) / self.sampling.temperature, -1)
-        if self.sampling.top_p < 1:
+        logs = torch.log_softmax((logs - logs.amax(-1, keepdim=True)) / self.settings.temperature, -1)
+        if self.settings.top_p < 1:
             ordered, order = torch.sort(logs.exp(), dim=-1, descending=True, stable=True)
-            outside = ordered.cumsum(-1) - ordered >= self.sampling.top_p
+            outside = ordered.cumsum(-1) - ordered >= self.settings.top_p
             logs = logs.masked_fill(torch.zeros_like(outside).scatter(-1, order, outside), -math.inf)
         uniform = torch.rand(logs.shape[-1], generator=self.generator, dtype=torch.float64).to(logs.device)
         return (logs - (-uniform.log()).log()).argmax(-1)

@@ -24,6 +24,7 @@ from clew.errors import InputError
 from clew.ids import NodeId
 from clew.intervention.clamp import Clamp, Row, Semantics
 from clew.intervention.edit import Edit, check
+from clew.settings import Settings, accepts
 from clew.subject.held import Held, hold
 from clew.subject.recording import SiteAt
 from clew.subject.subject import Prompt, Run, Subject
@@ -80,36 +81,55 @@ class Effect(Displayed):
         )
 
 
-def effect(subject: Subject, dictionary: Dictionary, prompt: Prompt, edits: Sequence[Edit], **options: Any) -> Effect:
-    """What edits do to one prompt; options as for `effects`."""
-    return effects(subject, dictionary, [prompt], edits, **options)[0]
+@dataclass(frozen=True, kw_only=True)
+class EditSettings(Settings):
+    """How edits are carried out."""
+
+    through: int | None = None
+    """Clamp MLP outputs up to this layer e; left out, the last edited one."""
+    predict: str | None = "frozen"
+    """What the frozen model predicts stands beside: frozen, or direct (all other features held)."""
+    leave_out_first: bool = True
+    """Never edit the first position when its token is a special one."""
+
+    def __post_init__(self) -> None:
+        if self.predict not in (None, "direct", "frozen"):
+            raise InputError(f"predict={self.predict!r}: choose from direct, frozen, or None")
 
 
-@torch.no_grad()
+@accepts(EditSettings)
+def effect(
+    subject: Subject, dictionary: Dictionary, prompt: Prompt, edits: Sequence[Edit], settings: EditSettings
+) -> Effect:
+    """What edits do to one prompt; errors are those of `effects`."""
+    return effects_with(subject, dictionary, [prompt], edits, settings)[0]
+
+
+@accepts(EditSettings)
 def effects(
-    subject: Subject,
-    dictionary: Dictionary,
-    prompts: Sequence[Prompt],
-    edits: Sequence[Edit],
-    *,
-    through: int | None = None,
-    predict: str | None = "frozen",
-    leave_out_first: bool = True,
+    subject: Subject, dictionary: Dictionary, prompts: Sequence[Prompt], edits: Sequence[Edit], settings: EditSettings
 ) -> list[Effect]:
     """What the same edits do to each of several prompts; the real model runs them as one padded batch.
 
-    `through` is the last layer e whose MLP output is clamped; left out, the last edited layer. `predict` adds what the
-    frozen (or `direct`) model says. InputError for an edit that is impossible or contradicts another, MismatchError
-    when the Dictionary belongs to another model.
+    InputError for an edit that is impossible or contradicts another, MismatchError when the Dictionary belongs to
+    another model.
     """
-    edits = _checked(subject, dictionary, edits, predict)
+    return effects_with(subject, dictionary, prompts, edits, settings)
+
+
+@torch.no_grad()
+def effects_with(
+    subject: Subject, dictionary: Dictionary, prompts: Sequence[Prompt], edits: Sequence[Edit], settings: EditSettings
+) -> list[Effect]:
+    """`effects` with its settings as a value."""
+    edits, predict = _checked(subject, dictionary, edits), settings.predict
     if dictionary.kind == "sae" and predict == "frozen":
         predict = None  # an SAE stands for no MLP: nothing could be recomputed
     ids = [subject.encode(prompt) for prompt in prompts]
-    first = [first_of(subject, one) if leave_out_first else 0 for one in ids]
+    first = [first_of(subject, one) if settings.leave_out_first else 0 for one in ids]
     rows: list[Row] = []
     for one, start in zip(ids, first, strict=True):
-        e = check(edits, dictionary, n_positions=len(one), first=start, through=through, growing=False)
+        e = check(edits, dictionary, n_positions=len(one), first=start, through=settings.through, growing=False)
         for given in ((), edits):
             rows.append(Row(edits=given, base=len(rows) - bool(given), n_prompt=len(one), first=start, through=e))
     measured = outcomes(subject, dictionary, Clamp(dictionary, rows, "live"), [one for one in ids for _ in range(2)])
@@ -143,11 +163,9 @@ def _likeliest(outcome: Outcome) -> list[int]:
     return last.topk(min(LIKELY, len(last))).indices.tolist()
 
 
-def _checked(subject: Subject, dictionary: Dictionary, edits: Sequence[Edit], predict: str | None) -> tuple[Edit, ...]:
+def _checked(subject: Subject, dictionary: Dictionary, edits: Sequence[Edit]) -> tuple[Edit, ...]:
     dictionary.check_fits(subject)
     dictionary.check_order()
-    if predict not in (None, "direct", "frozen"):
-        raise InputError(f"predict={predict!r}: choose from direct, frozen, or None")
     if not edits:
         raise InputError("no edit is given: name at least one, for example Edit.ablate('L3/1207@4')")
     return tuple(edits)

@@ -53,7 +53,7 @@ def _trace(bench: Bench, body: TraceBody) -> tuple[str, Work]:
             bench.dictionary,
             body.prompt,
             max_features=body.max_features or MOST_FEATURES,
-            progress=report,
+            report=lambda stage: report(stage.done, stage.of),
         )
         keys = graph.feature_keys[top_features(graph, _NAMED)].tolist()
         names = bench.names_of.of([FeatureId(layer, index) for layer, _, index in keys])
@@ -76,8 +76,7 @@ def _edit(bench: Bench, body: EffectBody) -> tuple[str, Work]:
         report(0, 1)
         if not acting:
             return unedited_view(bench.subject, body.prompt, idle, body.predict)
-        options = {"through": body.through, "predict": body.predict}
-        found = bench.kit.edit(body.prompt, acting, **options)
+        found = bench.kit.edit(body.prompt, acting, through=body.through, predict=body.predict)
         return effect_view(found, bench.subject, bench.names_of.of, idle)
 
     return body.prompt, work
@@ -123,7 +122,7 @@ def _audit(bench: Bench, body: AuditBody) -> tuple[str, Work]:
         raise RefusedError(f"graph {body.graph} was not traced with {bench.dictionary.name!r}: open its own kit")
 
     def work(report: Report) -> AuditView:
-        found = bench.kit.audit(held.graph, nodes=body.nodes, report=report)
+        found = bench.kit.audit(held.graph, nodes=body.nodes, report=lambda stage: report(stage.done, stage.of))
         return audit_view(body.graph, found)
 
     return held.graph.prompt, work

@@ -1,0 +1,120 @@
+"""The local replacement model of one prompt, as a value: a Recording and a Dictionary.
+
+Each MLP output is the Dictionary's reconstruction plus an error, so that the sum is the real output; attention patterns
+and norm scales are those of the recording. What is left is linear in the residual stream (Ameisen et al. 2025). The
+model can be asked for rows of any readers, for the values of targets, for its errors, and for the parts that a run of
+the real model keeps frozen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from clew.attribution.graph import OFFSETS
+from clew.attribution.sources import Sources
+from clew.attribution.sweep import Block, Readers, Sweep
+from clew.attribution.targets import Target
+from clew.dictionary.dictionary import Dictionary
+from clew.errors import InputError
+from clew.subject.held import Held, hold
+from clew.subject.recording import Recording
+from clew.subject.subject import Subject
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LocalModel:
+    """A Subject on one prompt with its MLPs replaced by a Dictionary and its errors."""
+
+    subject: Subject
+    recording: Recording
+    dictionary: Dictionary
+    first_position: int = 0
+    """1 when the first position is left out: it then has no features and no errors."""
+    cache_bytes: int = 512 << 20
+    """Decoder rows are kept between blocks when they take no more than this."""
+
+    @classmethod
+    def record(
+        cls, subject: Subject, dictionary: Dictionary, ids: Int[Tensor, " pos"], *, first_position: int = 0
+    ) -> LocalModel:
+        """Run the Subject once; errors are those of `Subject.record`."""
+        recording = subject.record(ids)
+        return cls(subject=subject, recording=recording, dictionary=dictionary, first_position=first_position)
+
+    @cached_property
+    def sources(self) -> Sources:
+        """Active features, errors and tokens; InputError when the Dictionary holds NaN or infinity."""
+        return Sources(
+            self.recording, self.dictionary, first_position=self.first_position, cache_bytes=self.cache_bytes
+        )
+
+    @property
+    def errors(self) -> Float[Tensor, "layer pos d_model"]:
+        """What the Dictionary misses of every MLP output; zero at a left-out first position."""
+        return self.sources.errors
+
+    @cached_property
+    def _sweep(self) -> Sweep:
+        return Sweep(self.sources)
+
+    def rows(self, block: Block) -> tuple[Float[Tensor, "target col"], Float[Tensor, "target 4"]]:
+        """Rows and offsets of a block of readers, outputs first, then features from the last layer to the first.
+
+        Columns are those of `sources`.
+        """
+        sources = self.sources
+        rows = torch.zeros(block.n_targets, sources.n_nodes, dtype=sources.dtype, device=sources.device)
+        offsets = rows.new_zeros(block.n_targets, len(OFFSETS))
+        self.fill(block, rows, offsets)
+        return rows, offsets
+
+    def fill(self, block: Block, rows: Float[Tensor, "target col"], offsets: Float[Tensor, "target 4"]) -> None:
+        """`rows` into tensors that are there already and zero."""
+        self._sweep.run(block, rows, offsets)
+
+    def target_readers(self, targets: Sequence[Target]) -> Readers:
+        """What targets read of the final normed stream."""
+        dtype, device = self.sources.dtype, self.sources.device
+        return Readers(
+            torch.stack([target.direction for target in targets]).to(dtype),
+            torch.tensor([target.position for target in targets], device=device),
+            torch.tensor([target.bias for target in targets], dtype=dtype, device=device),
+        )
+
+    def block(
+        self, features: Int[Tensor, " feature"], outputs: Readers | None = None
+    ) -> tuple[Block, Int[Tensor, " feature"]]:
+        """Readers of active features, and of outputs before them; also the features in the order of their rows."""
+        keys = self.sources.feature_keys[features]
+        order = torch.argsort(keys[:, 0], descending=True, stable=True)
+        keys = keys[order]
+        readers = []
+        for layer in torch.unique(keys[:, 0]).flip(0).tolist():
+            _, positions, ids = keys[keys[:, 0] == layer].T
+            directions = self.dictionary.encoder_rows(layer, ids).to(self.sources.dtype)
+            biases = self.dictionary.encoder_bias(layer, ids).to(self.sources.dtype)
+            readers.append((layer, Readers(directions, positions, biases)))
+        return Block(outputs, readers), features[order]
+
+    def target_values(self, targets: Sequence[Target]) -> list[float]:
+        """The targets' centred logits, from the recorded stream and not from rows."""
+        final = self.recording.final
+        return [float(final[t.position] @ t.direction.to(final.dtype)) + t.bias for t in targets]
+
+    def frozen_parts(self, *, patterns: bool = True, norms: bool = True, final_norm: bool = True) -> Held | None:
+        """What a run of the real model keeps of this recording; None when it is nothing."""
+        return hold(self.subject, self.recording, patterns=patterns, norms=norms, final_norm=final_norm)
+
+
+def check_traceable(subject: Subject, dictionary: Dictionary) -> None:
+    """InputError for an SAE and for features that would be their own causes, MismatchError for another model's."""
+    if dictionary.kind == "sae":
+        raise InputError("an SAE has no linear path through an MLP and cannot be traced: use a transcoder (PLT or CLT)")
+    dictionary.check_fits(subject)
+    dictionary.check_order()
