@@ -14,7 +14,7 @@ from clew.attribution.trace import trace
 from clew.intervention.clamp import Clamp, Row
 from clew.intervention.edit import Edit
 from clew.intervention.run import outcomes
-from clew.subject.held import hold
+from clew.subject.frozen import hold
 from tests import models
 from tests.graphs import MAKES, Make, build
 from tests.models import ARCHITECTURES, PROMPT

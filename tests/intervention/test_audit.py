@@ -25,7 +25,7 @@ from clew.intervention.findings import STEPS, AuditSettings, beside_neurons, exa
 from clew.intervention.measure import measured, predicted, shuffled
 from clew.intervention.run import effect
 from clew.progress import Progress
-from clew.subject.held import hold
+from clew.subject.frozen import hold
 from clew.subject.subject import Subject
 from tests import models
 from tests.models import ARCHITECTURES, PROMPT

@@ -13,7 +13,7 @@ from clew.errors import InputError
 from clew.intervention.clamp import Clamp, Row
 from clew.intervention.edit import Edit
 from clew.intervention.run import cases, effect, effects, outcomes
-from clew.subject.held import hold
+from clew.subject.frozen import hold
 from clew.subject.subject import Subject
 from tests import models
 from tests.frozen import Frozen, replacement

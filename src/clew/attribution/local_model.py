@@ -22,7 +22,7 @@ from clew.attribution.sweep import Block, Readers, Sweep
 from clew.attribution.targets import Target
 from clew.dictionary.dictionary import Dictionary
 from clew.errors import InputError
-from clew.subject.held import Held, hold
+from clew.subject.frozen import Held, hold
 from clew.subject.recording import Recording
 from clew.subject.subject import Subject
 

@@ -30,7 +30,7 @@ from clew.intervention.curves import Curves, curves, feature_ranking
 from clew.intervention.measure import Effects, measured, predicted, shuffled
 from clew.progress import Progress
 from clew.settings import HIDDEN, Settings
-from clew.subject.held import Held, hold
+from clew.subject.frozen import Held, hold
 from clew.subject.subject import Subject
 
 STEPS = ("patterns", "norms", "final norm", "gates", "errors")

@@ -23,7 +23,7 @@ from clew.errors import InputError
 from clew.intervention.clamp import Semantics
 from clew.intervention.edit import Edit
 from clew.intervention.run import cases, read_sites
-from clew.subject.held import Held
+from clew.subject.frozen import Held
 from clew.subject.subject import Run, Subject
 
 Effects = Float[Tensor, "node source"]

@@ -25,7 +25,7 @@ from clew.ids import NodeId
 from clew.intervention.clamp import Clamp, Row, Semantics
 from clew.intervention.edit import Edit, check
 from clew.settings import Settings, accepts
-from clew.subject.held import Held, hold
+from clew.subject.frozen import Held, hold
 from clew.subject.recording import SiteAt
 from clew.subject.subject import Prompt, Run, Subject
 

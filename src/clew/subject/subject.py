@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from clew.errors import FileError, InputError, UnsupportedModelError
 from clew.subject.families import FAMILIES, Family
-from clew.subject.held import Held
+from clew.subject.frozen import Held
 from clew.subject.hooks import Watch, changing, eager_attention, holding, named_modules, normalized, watching
 from clew.subject.recorder import record
 from clew.subject.recording import Recording, SiteAt, SiteName
