@@ -14,7 +14,7 @@ from clew.attribution.trace import trace
 from clew.intervention.clamp import Clamp, Row
 from clew.intervention.edit import Edit
 from clew.intervention.run import outcomes
-from clew.subject.frozen import hold
+from clew.subject.frozen import freeze
 from tests import models
 from tests.graphs import MAKES, Make, build
 from tests.models import ARCHITECTURES, PROMPT
@@ -160,7 +160,7 @@ def test_total_effects_are_what_the_frozen_model_does_with_its_active_set_held(a
     graph = trace(subject, dictionary, PROMPT, targets=[3, 17])
     sources = list(range(0, graph.n_features, max(1, graph.n_features // 12)))
     found = total_effect(graph, sources)
-    ids, held = torch.tensor(PROMPT), hold(subject, subject.record(PROMPT))
+    ids, held = torch.tensor(PROMPT), freeze(subject, subject.record(PROMPT))
     given = [(), *(((Edit.ablate(str(graph.node(source).id))),) for source in sources)]
     rows = [Row(edits=own, base=0, n_prompt=len(ids), first=1, through=0) for own in given]
     with torch.no_grad():

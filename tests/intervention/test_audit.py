@@ -25,7 +25,7 @@ from clew.intervention.findings import STEPS, AuditSettings, beside_neurons, exa
 from clew.intervention.measure import measured, predicted, shuffled
 from clew.intervention.run import effect
 from clew.progress import Progress
-from clew.subject.frozen import hold
+from clew.subject.frozen import freeze
 from clew.subject.subject import Subject
 from tests import models
 from tests.models import ARCHITECTURES, PROMPT
@@ -144,7 +144,7 @@ def test_a_model_with_everything_held_does_what_the_graph_predicts(
 ) -> None:
     sources = list(range(0, graph.n_features, 5))
     own = graph.feature_keys[sources, 0].tolist()
-    held = hold(subject, subject.record(PROMPT))
+    held = freeze(subject, subject.record(PROMPT))
     found = measured(subject, dictionary, graph, sources, own, semantics="linear", held=held)
     torch.testing.assert_close(found, predicted(graph, sources, own), equal_nan=True, **EXACT)
 

@@ -13,7 +13,7 @@ from clew.errors import InputError
 from clew.intervention.clamp import Clamp, Row
 from clew.intervention.edit import Edit
 from clew.intervention.run import cases, effect, effects, outcomes
-from clew.subject.frozen import hold
+from clew.subject.frozen import freeze
 from clew.subject.subject import Subject
 from tests import models
 from tests.frozen import Frozen, replacement
@@ -377,7 +377,7 @@ def test_with_everything_held_the_frozen_model_can_be_solved(subject: Subject) -
     dictionary = models.dictionary("clt", subject)
     graph = trace(subject, dictionary, PROMPT)
     one, two = (str(graph.node(place).id) for place in (0, 3))
-    held = hold(subject, subject.record(PROMPT))
+    held = freeze(subject, subject.record(PROMPT))
     given = [[Edit.ablate(one)], [Edit.ablate(two)], [Edit.ablate(one), Edit.ablate(two)], [Edit.scale(one, -1.0)]]
     rows = [Row(edits=(), base=0, n_prompt=9, first=1, through=2)]
     rows += [Row(edits=tuple(own), base=0, n_prompt=9, first=1, through=2) for own in given]

@@ -22,7 +22,7 @@ from clew.attribution.sweep import Block, Readers, Sweep
 from clew.attribution.targets import Target
 from clew.dictionary.dictionary import Dictionary
 from clew.errors import InputError
-from clew.subject.frozen import Held, hold
+from clew.subject.frozen import FrozenParts, freeze
 from clew.subject.recording import Recording
 from clew.subject.subject import Subject
 
@@ -107,9 +107,9 @@ class LocalModel:
         final = self.recording.final
         return [float(final[t.position] @ t.direction.to(final.dtype)) + t.bias for t in targets]
 
-    def frozen_parts(self, *, patterns: bool = True, norms: bool = True, final_norm: bool = True) -> Held | None:
+    def frozen_parts(self, *, patterns: bool = True, norms: bool = True, final_norm: bool = True) -> FrozenParts | None:
         """What a run of the real model keeps of this recording; None when it is nothing."""
-        return hold(self.subject, self.recording, patterns=patterns, norms=norms, final_norm=final_norm)
+        return freeze(self.subject, self.recording, patterns=patterns, norms=norms, final_norm=final_norm)
 
 
 def check_traceable(subject: Subject, dictionary: Dictionary) -> None:

@@ -30,7 +30,7 @@ from clew.intervention.curves import Curves, curves, feature_ranking
 from clew.intervention.measure import Effects, measured, predicted, shuffled
 from clew.progress import Progress
 from clew.settings import HIDDEN, Settings
-from clew.subject.frozen import Held, hold
+from clew.subject.frozen import FrozenParts, freeze
 from clew.subject.subject import Subject
 
 STEPS = ("patterns", "norms", "final norm", "gates", "errors")
@@ -186,9 +186,9 @@ class _Table:
 
     def steps(self) -> None:
         recording = self.subject.record(torch.tensor(self.graph.token_ids))
-        keep = partial(hold, self.subject, recording)
+        keep = partial(freeze, self.subject, recording)
         every, none = keep(), {"patterns": False, "norms": False, "final_norm": False}
-        kinds: dict[str, tuple[Semantics, Held | None]] = {
+        kinds: dict[str, tuple[Semantics, FrozenParts | None]] = {
             "released.patterns": ("linear", keep(patterns=False)),
             "released.norms": ("linear", keep(norms=False)),
             "released.final norm": ("linear", keep(final_norm=False)),

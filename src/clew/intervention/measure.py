@@ -23,7 +23,7 @@ from clew.errors import InputError
 from clew.intervention.clamp import Semantics
 from clew.intervention.edit import Edit
 from clew.intervention.run import cases, read_sites
-from clew.subject.frozen import Held
+from clew.subject.frozen import FrozenParts
 from clew.subject.subject import Run, Subject
 
 Effects = Float[Tensor, "node source"]
@@ -93,7 +93,7 @@ def measured(
     through: Sequence[int],
     *,
     semantics: Semantics = "live",
-    held: Held | None = None,
+    held: FrozenParts | None = None,
     tangent: bool = False,
 ) -> Effects:
     """Ablate each source and measure, clamping its layer to `through`; with `tangent`, live gradient x activation."""

@@ -25,7 +25,7 @@ from clew.ids import NodeId
 from clew.intervention.clamp import Clamp, Row, Semantics
 from clew.intervention.edit import Edit, check
 from clew.settings import Settings, accepts
-from clew.subject.frozen import Held, hold
+from clew.subject.frozen import FrozenParts, freeze
 from clew.subject.recording import SiteAt
 from clew.subject.subject import Prompt, Run, Subject
 
@@ -180,7 +180,7 @@ def _predicted(
     subject: Subject, dictionary: Dictionary, ids: Int[Tensor, " pos"], row: Row, before: Outcome, semantics: Semantics
 ) -> Outcome:
     """What the frozen model's answer to the edits makes of the run without them."""
-    held = hold(subject, subject.record(ids))
+    held = freeze(subject, subject.record(ids))
     clamp = Clamp(dictionary, [replace(row, edits=(), base=0), replace(row, base=0)], semantics)
     plain, edited = outcomes(subject, dictionary, clamp, [ids, ids], held)
     logits = before.logits + (edited.logits - plain.logits)
@@ -189,12 +189,16 @@ def _predicted(
 
 
 def outcomes(
-    subject: Subject, dictionary: Dictionary, clamp: Clamp, ids: Sequence[Int[Tensor, " _"]], held: Held | None = None
+    subject: Subject,
+    dictionary: Dictionary,
+    clamp: Clamp,
+    ids: Sequence[Int[Tensor, " _"]],
+    held: FrozenParts | None = None,
 ) -> list[Outcome]:
     """Run the rows of a clamp, padded to one batch, and cut them apart again."""
     padded = torch.nn.utils.rnn.pad_sequence(list(ids), batch_first=True)
     changes = clamp.changes(0, padded.shape[1])
-    run = subject.run(padded, change=changes, reads=clamp.reads, keep=read_sites(dictionary), held=held)
+    run = subject.run(padded, change=changes, reads=clamp.reads, keep=read_sites(dictionary), frozen=held)
     found = []
     for place, one in enumerate(ids):
         logits = subject.unembed(run.final[place, : len(one)])
@@ -272,7 +276,7 @@ def cases(
     *,
     through: Sequence[int],
     semantics: Semantics = "live",
-    held: Held | None = None,
+    held: FrozenParts | None = None,
     first: int = 0,
     batch: int = 64,
     tangent: bool = False,
@@ -297,7 +301,7 @@ def cases(
             cache.batch_repeat_interleave(len(rows))
         clamp = Clamp(dictionary, rows, semantics, tangent=tangent)
         tokens = ids[None, start:].expand(len(rows), -1)
-        options: dict[str, Any] = {"cache": cache, "held": held, "reads": clamp.reads, "keep": read_sites(dictionary)}
+        options: dict[str, Any] = {"cache": cache, "frozen": held, "reads": clamp.reads, "keep": read_sites(dictionary)}
         options["change"] = clamp.changes(start, n_pos - start)
         if tangent:
             with _forward_derivatives():

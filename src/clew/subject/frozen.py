@@ -2,45 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from clew.subject.hooks import module_at
+from clew.subject.hooks import FrozenParts, module_at
 from clew.subject.recording import Affine, Attend, Normalize, Recording
+from clew.subject.subject import Subject
 
-if TYPE_CHECKING:
-    from clew.subject.subject import Subject
-
-
-@dataclass(frozen=True)
-class Held:
-    """Recorded linear maps that stand in for attention layers or norms."""
-
-    steps: Mapping[nn.Module, Callable[[Tensor], Tensor]]
+__all__ = ["FrozenParts", "freeze"]
 
 
-def hold(
+def freeze(
     subject: Subject, recording: Recording, *, patterns: bool = True, norms: bool = True, final_norm: bool = True
-) -> Held | None:
-    """What a run of the recorded length is to keep; None when it is nothing.
+) -> FrozenParts | None:
+    """The parts that a run of the recorded length shall keep, for `Subject.run`; None when there are none.
 
     `norms` are those before and after sublayers, `final_norm` is the one before the unembedding.
     """
-    steps: dict[nn.Module, Callable[[Tensor], Tensor]] = {}
+    maps: dict[nn.Module, Callable[[Tensor], Tensor]] = {}
     if patterns:
         attends = [step for step in recording.steps if isinstance(step, Attend)]
-        steps |= {subject.modules["attention", step.layer]: step.forward for step in attends}
+        maps |= {subject.modules["attention", step.layer]: step.forward for step in attends}
     scales = [step for step in recording.steps if isinstance(step, Normalize)]
     weights = [step for step in recording.steps if isinstance(step, Affine)]
     last = module_at(subject.model, subject.family.final_norm)
     for module, scale, weight in zip(_norms(subject, last), scales, weights, strict=True):
         if final_norm if module is last else norms:
-            steps[module] = partial(_normed, scale, weight)
-    return Held(steps) if steps else None
+            maps[module] = partial(_scaled_and_weighted, scale, weight)
+    return FrozenParts(maps=maps) if maps else None
 
 
 def _norms(subject: Subject, last: nn.Module) -> Iterator[nn.Module]:
@@ -51,5 +42,5 @@ def _norms(subject: Subject, last: nn.Module) -> Iterator[nn.Module]:
     yield last
 
 
-def _normed(scale: Normalize, weight: Affine, x: Tensor) -> Tensor:
+def _scaled_and_weighted(scale: Normalize, weight: Affine, x: Tensor) -> Tensor:
     return weight.forward(scale.forward(x))

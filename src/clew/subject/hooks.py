@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
@@ -98,21 +99,28 @@ def changing(
         yield
 
 
-@contextmanager
-def holding(steps: Mapping[nn.Module, Callable[[Tensor], Tensor]]) -> Iterator[None]:
-    """Let recorded linear maps stand in for modules: a module gives out `step(input)`."""
+@dataclass(frozen=True, kw_only=True)
+class FrozenParts:
+    """Recorded linear maps that stand in for modules: attention layers, norms."""
 
-    def swap(step: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
+    maps: Mapping[nn.Module, Callable[[Tensor], Tensor]]
+
+
+@contextmanager
+def freezing(parts: FrozenParts) -> Iterator[None]:
+    """Let a module give out what its recorded map makes of its input, in the input's dtype."""
+
+    def substitute(linear: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
             x = _first(args, kwargs)
-            held = step(x).to(x.dtype)
-            return held if isinstance(output, Tensor) else (held, *output[1:])
+            mapped = linear(x).to(x.dtype)
+            return mapped if isinstance(output, Tensor) else (mapped, *output[1:])
 
         return hook
 
     with ExitStack() as stack:
-        for module, step in steps.items():
-            stack.callback(module.register_forward_hook(swap(step), with_kwargs=True).remove)
+        for module, linear in parts.maps.items():
+            stack.callback(module.register_forward_hook(substitute(linear), with_kwargs=True).remove)
         yield
 
 

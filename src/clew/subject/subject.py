@@ -19,8 +19,16 @@ from torch import Tensor, nn
 
 from clew.errors import FileError, InputError, UnsupportedModelError
 from clew.subject.families import FAMILIES, Family
-from clew.subject.frozen import Held
-from clew.subject.hooks import Watch, changing, eager_attention, holding, named_modules, normalized, watching
+from clew.subject.hooks import (
+    FrozenParts,
+    Watch,
+    changing,
+    eager_attention,
+    freezing,
+    named_modules,
+    normalized,
+    watching,
+)
 from clew.subject.recorder import record
 from clew.subject.recording import Recording, SiteAt, SiteName
 
@@ -253,10 +261,10 @@ class Subject:
         keep: Sequence[SiteAt] = (),
         reads: Sequence[SiteAt] | None = None,
         cache: Any = None,
-        held: Held | None = None,
+        frozen: FrozenParts | None = None,
         eager: bool = False,
     ) -> Run:
-        """Run on a batch, with some sites changed and some parts held as recorded.
+        """Run on a batch, with some sites changed and some parts frozen as they were recorded.
 
         A change is given what its site holds, and a function that tells what an earlier site holds in this run: any,
         or only `reads`, when it is given, which saves watching the rest. With a `cache` (from `new_cache`), `ids` are
@@ -268,8 +276,8 @@ class Subject:
         with ExitStack() as stack:
             if eager:
                 stack.enter_context(eager_attention(self.model))
-            if held is not None:
-                stack.enter_context(holding(held.steps))
+            if frozen is not None:
+                stack.enter_context(freezing(frozen))
             watch = stack.enter_context(self._watching((*reads, *keep)))
 
             def seen(site: SiteName, layer: int) -> Tensor:
