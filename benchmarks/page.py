@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING
 import torch
 
 import clew
-from clew.attribution.graph import Graph, TargetInfo
+from clew.attribution.graph import Graph
+from clew.attribution.nodes import TargetInfo
 from clew.ids import FeatureId
 from clew.web.app import make_app
 from clew.web.export import STATIC, export_html

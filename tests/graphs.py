@@ -7,7 +7,8 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from clew.attribution.graph import Graph, TargetInfo
+from clew.attribution.graph import Graph
+from clew.attribution.nodes import TargetInfo
 from clew.ids import FeatureId
 
 

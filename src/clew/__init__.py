@@ -19,8 +19,9 @@ from clew.ids import FeatureId, NodeId
 from clew.version import __version__
 
 if TYPE_CHECKING:
-    from clew.attribution.graph import ErrorNode, FeatureNode, Graph, TargetNode, TokenNode
+    from clew.attribution.graph import Graph
     from clew.attribution.influence import Scores
+    from clew.attribution.nodes import ErrorNode, FeatureNode, TargetNode, TokenNode
     from clew.attribution.trace import trace
     from clew.dictionary.dictionary import Dictionary
     from clew.features.card import Card
@@ -49,15 +50,15 @@ _HOMES = {
     "Dictionary": "clew.dictionary.dictionary",
     "Edit": "clew.intervention.edit",
     "Effect": "clew.intervention.run",
-    "ErrorNode": "clew.attribution.graph",
-    "FeatureNode": "clew.attribution.graph",
+    "ErrorNode": "clew.attribution.nodes",
+    "FeatureNode": "clew.attribution.nodes",
     "Graph": "clew.attribution.graph",
     "Kit": "clew.kit",
     "Recording": "clew.subject.recording",
     "Scores": "clew.attribution.influence",
     "Subject": "clew.subject.subject",
-    "TargetNode": "clew.attribution.graph",
-    "TokenNode": "clew.attribution.graph",
+    "TargetNode": "clew.attribution.nodes",
+    "TokenNode": "clew.attribution.nodes",
     "export_html": "clew.web.export",
     "load": "clew.kit",
     "trace": "clew.attribution.trace",

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 from clew import files
 from clew.attribution.graph import Graph
-from clew.attribution.influence import influence
+from clew.attribution.influence import top_features
 from clew.attribution.trace import TraceSettings, trace_with
 from clew.dictionary.dictionary import Dictionary
 from clew.errors import FileError
@@ -104,9 +104,7 @@ class Kit:
     def trace(self, prompt: Prompt, settings: TraceSettings) -> Graph:
         """The attribution graph of one prompt, its most influential features named; see `clew.trace`."""
         graph = trace_with(self.subject, self.dictionary, prompt, settings)
-        through = influence(graph)[: graph.n_features]
-        top = through.topk(min(_LABELLED, len(through))).indices
-        keys = graph.feature_keys[top].tolist()
+        keys = graph.feature_keys[top_features(graph, _LABELLED)].tolist()
         return graph.with_labels(self.names(FeatureId(layer, index) for layer, _, index in keys))
 
     def names(self, features: Iterable[FeatureId]) -> dict[FeatureId, str]:

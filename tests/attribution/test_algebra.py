@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from clew.attribution.algebra import paths_through, roles, same_name_groups, strongest_paths
-from clew.attribution.graph import TargetInfo
 from clew.attribution.influence import influence, over_left_out, total_effect
+from clew.attribution.nodes import TargetInfo
 from clew.attribution.summary import summarise
 from clew.ids import FeatureId
 from tests.graphs import build, random_graph

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from torch import Tensor
 
 from clew import files
-from clew.attribution.graph import OFFSETS, ErrorNode, FeatureNode, Graph, TargetNode, TokenNode
+from clew.attribution.graph import Graph
+from clew.attribution.nodes import OFFSETS, ErrorNode, FeatureNode, TargetNode, TokenNode
 from clew.errors import FileError, InputError
 from clew.ids import FeatureId, NodeId
 from tests.graphs import MAKES, Make, capital_graph, random_graph

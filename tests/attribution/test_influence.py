@@ -11,8 +11,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from clew.attribution.graph import Graph, TargetInfo
+from clew.attribution.graph import Graph
 from clew.attribution.influence import influence
+from clew.attribution.nodes import TargetInfo
 from clew.errors import InputError
 from clew.files import load_tensors
 from tests.graphs import MAKES, Make, build, capital_graph, random_graph

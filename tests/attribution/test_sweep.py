@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from clew.attribution import sweep
-from clew.attribution.graph import OFFSETS, FeatureNode, Graph
+from clew.attribution.graph import Graph
+from clew.attribution.nodes import OFFSETS, FeatureNode
 from clew.attribution.sources import Sources
 from clew.attribution.sweep import program
 from clew.attribution.trace import trace

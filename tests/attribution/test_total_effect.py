@@ -8,8 +8,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from clew.attribution.graph import Graph, TargetInfo
+from clew.attribution.graph import Graph
 from clew.attribution.influence import total_effect
+from clew.attribution.nodes import TargetInfo
 from clew.attribution.trace import trace
 from clew.intervention.clamp import Clamp, Row
 from clew.intervention.edit import Edit

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from clew.attribution.graph import OFFSETS, Graph
+from clew.attribution.graph import Graph
 from clew.attribution.influence import influence
+from clew.attribution.nodes import OFFSETS
 from clew.attribution.trace import trace
 from clew.dictionary import BatchTopK, Dictionary, Layer, TopK
 from clew.errors import ClewError, InputError, MismatchError

@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from clew.attribution.graph import Graph
-from clew.attribution.influence import influence
+from clew.attribution.influence import influence, start_of
 from clew.ids import FeatureId
 
 
@@ -39,24 +37,14 @@ class Roles:
     outputs: tuple[int, ...]
 
 
-def shares(graph: Graph) -> Float[Tensor, "row col"]:
-    """Each edge as a signed share of its target's absolute input in the whole graph."""
-    mass = graph.input_mass[:, None]
-    return torch.where(mass > 0, graph.rows / mass.clamp_min(torch.finfo(mass.dtype).tiny), 0.0)
-
-
 def roles(graph: Graph) -> Roles:
     """Input features and output features."""
-    share, through, n = shares(graph).abs(), influence(graph), graph.n_features
-    is_token = (graph.col_nodes >= graph.token_range.start) & (graph.col_nodes < graph.token_range.stop)
-    is_target = graph.row_nodes >= graph.target_range.start
-    from_tokens = share.new_zeros(graph.n_nodes)
-    from_tokens[graph.row_nodes] = share[:, is_token].sum(1)
-    direct = share.new_zeros(graph.n_nodes)
-    direct[graph.col_nodes] = (
-        graph.target_weights[graph.row_nodes[is_target] - graph.target_range.start] @ share[is_target]
-    )
-    order = torch.sort(through[:n], descending=True, stable=True).indices.tolist()
+    shares, through = graph.shares.abs(), influence(graph)
+    from_tokens = graph.over_nodes(shares[:, graph.columns("token")].sum(1))
+    is_target = graph.mask("target")[graph.row_nodes]
+    direct = shares.new_zeros(graph.n_nodes)
+    direct[graph.col_nodes] = start_of(graph)[graph.row_nodes[is_target]] @ shares[is_target]
+    order = torch.sort(through[graph.part("feature")], descending=True, stable=True).indices.tolist()
     inputs = tuple(i for i in order if float(from_tokens[i]) >= 0.5)
     outputs = tuple(i for i in order if float(through[i]) > 0 and float(direct[i]) >= 0.5 * float(through[i]))
     return Roles(inputs, outputs)
@@ -79,12 +67,12 @@ def paths_through(graph: Graph, node: int, count: int = 10) -> list[Path]:
     weights = {target: graph.targets[rank].weight for rank, target in enumerate(graph.target_range)}
     before = _heaviest(graph, inputs, set(graph.token_range), {node: 1.0}, count)
     behind = _heaviest(graph, inputs, {node}, weights, count)
-    found = [
+    weighted = [
         (gain * further, Path(first + rest[1:], product * more))
         for first, product, gain in before
         for rest, more, further in behind
     ]
-    return [path for _, path in sorted(found, key=lambda one: -one[0])[:count]]
+    return [path for _, path in sorted(weighted, key=lambda pair: -pair[0])[:count]]
 
 
 def _heaviest(
@@ -99,17 +87,17 @@ def _heaviest(
     starts = [(-best[node] * weight, (node,), 1.0) for node, weight in ends.items()]
     queue: list[tuple[float, tuple[int, ...], float]] = [start for start in starts if start[0] < 0]
     heapq.heapify(queue)
-    found: list[tuple[tuple[int, ...], float, float]] = []
-    while queue and len(found) < count:
+    paths: list[tuple[tuple[int, ...], float, float]] = []
+    while queue and len(paths) < count:
         gain, nodes, product = heapq.heappop(queue)
         if nodes[0] in begin:
-            found.append((nodes, product, -gain))
+            paths.append((nodes, product, -gain))
             continue
         for source, share in inputs.get(nodes[0], ()):
             gain = abs(product * share) * best[source] * ends[nodes[-1]]
             if gain > 0:
                 heapq.heappush(queue, (-gain, (source, *nodes), product * share))
-    return found
+    return paths
 
 
 def same_name_groups(graph: Graph, names: Mapping[FeatureId, str]) -> dict[tuple[int, str], tuple[int, ...]]:
@@ -117,7 +105,7 @@ def same_name_groups(graph: Graph, names: Mapping[FeatureId, str]) -> dict[tuple
 
     Groups of two or more, those with the most influence first, and so their members.
     """
-    through = influence(graph)[: graph.n_features].tolist()
+    through = influence(graph)[graph.part("feature")].tolist()
     together: dict[tuple[int, str], list[int]] = {}
     written: dict[tuple[int, str], str] = {}
     for node in sorted(graph.feature_range, key=lambda i: -through[i]):
@@ -135,13 +123,13 @@ def same_name_groups(graph: Graph, names: Mapping[FeatureId, str]) -> dict[tuple
 @lru_cache(maxsize=1)
 def _inputs(graph: Graph) -> dict[int, list[tuple[int, float]]]:
     """The nonzero inputs of every row's node, as (source, signed share); those of the last graph are kept."""
-    share = shares(graph)
-    found: dict[int, list[tuple[int, float]]] = {int(node): [] for node in graph.row_nodes}
-    rows, cols = share.nonzero(as_tuple=True)
+    shares = graph.shares
+    inputs: dict[int, list[tuple[int, float]]] = {int(node): [] for node in graph.row_nodes}
+    rows, cols = shares.nonzero(as_tuple=True)
     targets, sources = graph.row_nodes[rows].tolist(), graph.col_nodes[cols].tolist()
-    for target, source, value in zip(targets, sources, share[rows, cols].tolist(), strict=True):
-        found[target].append((source, value))
-    return found
+    for target, source, value in zip(targets, sources, shares[rows, cols].tolist(), strict=True):
+        inputs[target].append((source, value))
+    return inputs
 
 
 def _best_from(graph: Graph, inputs: dict[int, list[tuple[int, float]]], begin: set[int]) -> list[float]:
@@ -149,8 +137,8 @@ def _best_from(graph: Graph, inputs: dict[int, list[tuple[int, float]]], begin: 
     best = [0.0] * graph.n_nodes
     for node in begin:
         best[node] = 1.0
-    layers = graph.feature_keys[:, 0].tolist()
-    for node in [*sorted(range(graph.n_features), key=lambda i: layers[i]), *graph.target_range]:
+    layers = graph.node_layers.tolist()
+    for node in [*sorted(graph.feature_range, key=lambda i: layers[i]), *graph.target_range]:
         if node not in begin:
             best[node] = max((abs(share) * best[source] for source, share in inputs.get(node, ())), default=0.0)
     return best

@@ -70,14 +70,11 @@ def _promises(graph: Graph) -> Iterator[tuple[bool, str]]:
 
 def _runs_forward(graph: Graph) -> bool:
     """Every edge leads from an earlier layer, so that influence has an end."""
-    stage = torch.full((graph.n_nodes,), -1)
-    stage[: graph.n_features] = graph.feature_keys[:, 0]
-    stage[graph.error_range.start : graph.error_range.stop] = graph.error_keys[:, 0]
-    stage[graph.target_range.start :] = graph.n_layers
+    layers = graph.node_layers
     step = max(1, (1 << 24) // max(1, graph.rows.shape[1]))
     for start in range(0, len(graph.rows), step):
         part = slice(start, start + step)
-        later = stage[graph.col_nodes][None] >= stage[graph.row_nodes[part]][:, None]
+        later = layers[graph.col_nodes][None] >= layers[graph.row_nodes[part]][:, None]
         if bool((later & (graph.rows[part] != 0)).any()):
             return False
     return True

@@ -58,11 +58,11 @@ class Comparison:
     @property
     def shares(self) -> tuple[tuple[float, float], tuple[float, float]]:
         """In a and in b: the share of all features' influence that shared features have, and those it has alone."""
-        found = []
-        for own, alone in (("influence_a", self.only_a), ("influence_b", self.only_b)):
-            shared, only = (sum(getattr(pair, own) for pair in some) for some in (self.shared, alone))
-            found.append((shared / (shared + only), only / (shared + only)) if shared + only > 0 else (0.0, 0.0))
-        return found[0], found[1]
+        shares = []
+        for side, alone in (("influence_a", self.only_a), ("influence_b", self.only_b)):
+            shared, only = (sum(getattr(pair, side) for pair in pairs) for pairs in (self.shared, alone))
+            shares.append((shared / (shared + only), only / (shared + only)) if shared + only > 0 else (0.0, 0.0))
+        return shares[0], shares[1]
 
 
 def compare(a: Graph, b: Graph) -> Comparison:
@@ -99,23 +99,23 @@ def align(a: tuple[object, ...], b: tuple[object, ...]) -> tuple[tuple[int, int]
         for j in range(m - 1, -1, -1):
             same = a[i] == b[j]
             longest[i][j] = longest[i + 1][j + 1] + 1 if same else max(longest[i + 1][j], longest[i][j + 1])
-    found, i, j = list[tuple[int, int]](), 0, 0
+    common, i, j = list[tuple[int, int]](), 0, 0
     while i < n and j < m:
         if a[i] == b[j] and longest[i][j] == longest[i + 1][j + 1] + 1:
-            found.append((i, j))
+            common.append((i, j))
             i, j = i + 1, j + 1
         elif longest[i + 1][j] >= longest[i][j + 1]:
             i += 1
         else:
             j += 1
-    whole, last = list[tuple[int, int]](), (-1, -1)
-    for i, j in [*found, (n, m)]:
+    aligned, last = list[tuple[int, int]](), (-1, -1)
+    for i, j in [*common, (n, m)]:
         if i - last[0] == j - last[1]:
-            whole += [(last[0] + k, last[1] + k) for k in range(1, i - last[0])]
+            aligned += [(last[0] + k, last[1] + k) for k in range(1, i - last[0])]
         if (i, j) != (n, m):
-            whole.append((i, j))
+            aligned.append((i, j))
         last = i, j
-    return tuple(whole)
+    return tuple(aligned)
 
 
 def _words(graph: Graph) -> tuple[object, ...]:
@@ -124,4 +124,4 @@ def _words(graph: Graph) -> tuple[object, ...]:
 
 def _influence(graph: Graph) -> list[float]:
     whole = float(graph.target_weights.sum())
-    return (influence(graph)[: graph.n_features] / (whole if whole > 0 else 1.0)).tolist()
+    return (influence(graph)[graph.part("feature")] / (whole if whole > 0 else 1.0)).tolist()

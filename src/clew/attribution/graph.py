@@ -1,107 +1,46 @@
-"""The attribution graph of one prompt: nodes, weighted edges, offsets; it owns the layout of nodes and its own file.
+"""The attribution graph of one prompt: nodes, weighted edges, offsets, and the graph's own file.
 
-Nodes stand in one order: features (sorted by layer, position, index), errors (layer, position), tokens, targets. Only
-the rows of features and targets are stored, because nothing flows into errors and tokens; a row's sources may be kept
-in any order, which `row_nodes` and `col_nodes` record, so that a sweep can leave its result where it computed it.
+Only the rows of features and targets are stored, because nothing flows into errors and tokens. A row's sources may be
+kept in any order, which `row_nodes` and `col_nodes` record, so that a sweep can leave its result where it computed it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from clew import files
+from clew.attribution.nodes import (
+    OFFSETS,
+    ErrorNode,
+    FeatureNode,
+    Node,
+    NodeOrder,
+    TargetInfo,
+    TargetNode,
+    TokenNode,
+)
 from clew.displays import Displayed, rendered
 from clew.errors import FileError, InputError
-from clew.ids import FeatureId, NodeId
+from clew.ids import FeatureId, NodeId, NodeKind
+from clew.kernels.shares import share
 
 if TYPE_CHECKING:
     from clew.attribution.influence import Scores
 
 ENVELOPE = files.Envelope(format="clew.graph", schema=1, what="graph")
-OFFSETS = ("bias", "position", "sink", "left_out")
-
-
-@dataclass(frozen=True)
-class FeatureNode:
-    """An active feature at one position."""
-
-    layer: int
-    position: int
-    feature: int
-    activation: float
-
-    @property
-    def id(self) -> NodeId:
-        return NodeId("feature", self.position, self.layer, self.feature)
-
-
-@dataclass(frozen=True)
-class ErrorNode:
-    """What the Dictionary missed of one MLP output."""
-
-    layer: int
-    position: int
-
-    @property
-    def id(self) -> NodeId:
-        return NodeId("error", self.position, self.layer)
-
-
-@dataclass(frozen=True)
-class TokenNode:
-    """The token embedding at one position."""
-
-    position: int
-
-    @property
-    def id(self) -> NodeId:
-        return NodeId("token", self.position)
-
-
-@dataclass(frozen=True)
-class TargetNode:
-    """An output that the graph explains; `rank` is its place among the graph's targets."""
-
-    label: str
-    position: int
-    weight: float
-    rank: int
-
-    @property
-    def id(self) -> NodeId:
-        return NodeId("target", self.position, None, self.rank)
-
-
-Node = FeatureNode | ErrorNode | TokenNode | TargetNode
-
-
-@dataclass(frozen=True, kw_only=True)
-class TargetInfo:
-    """One output: `value` is its centred logit (what the edges and offsets add up to).
-
-    `weight` is what the scores weigh it with: the token's probability, or 1 for a single target. `probability` and
-    `token` are None when the target is a direction and not one token.
-    """
-
-    label: str
-    position: int
-    weight: float
-    value: float
-    token: int | None = None
-    probability: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Graph(Displayed):
+class Graph(Displayed, NodeOrder):
     """Who caused what on one prompt: `adjacency[target, source]` is the direct effect of source on target.
 
     For every feature and target, incoming edges plus offsets equal its pre-activation (for a target its centred logit).
@@ -131,85 +70,7 @@ class Graph(Displayed):
     labels: Mapping[FeatureId, str] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
-    # --- layout -----------------------------------------------------------------------------------------------
-
-    @property
-    def n_features(self) -> int:
-        return len(self.feature_keys)
-
-    @property
-    def n_errors(self) -> int:
-        return len(self.error_keys)
-
-    @property
-    def n_tokens(self) -> int:
-        return len(self.tokens)
-
-    @property
-    def n_nodes(self) -> int:
-        return self.n_features + self.n_errors + self.n_tokens + len(self.targets)
-
-    def __len__(self) -> int:
-        return self.n_nodes
-
-    @property
-    def feature_range(self) -> range:
-        return range(self.n_features)
-
-    @property
-    def error_range(self) -> range:
-        return range(self.n_features, self.n_features + self.n_errors)
-
-    @property
-    def token_range(self) -> range:
-        start = self.n_features + self.n_errors
-        return range(start, start + self.n_tokens)
-
-    @property
-    def target_range(self) -> range:
-        return range(self.n_nodes - len(self.targets), self.n_nodes)
-
-    def node(self, index: int) -> Node:
-        """The node at `index` in the order features, errors, tokens, targets."""
-        if not 0 <= index < self.n_nodes:
-            raise InputError(f"node index {index} is outside 0..{self.n_nodes - 1}")
-        if index in self.feature_range:
-            layer, position, feature = self.feature_keys[index].tolist()
-            return FeatureNode(layer, position, feature, float(self.activations[index]))
-        if index in self.error_range:
-            layer, position = self.error_keys[index - self.n_features].tolist()
-            return ErrorNode(layer, position)
-        if index in self.token_range:
-            return TokenNode(index - self.token_range.start)
-        rank = index - self.target_range.start
-        target = self.targets[rank]
-        return TargetNode(target.label, target.position, target.weight, rank)
-
-    @property
-    def nodes(self) -> Sequence[Node]:
-        """All nodes, in the order of the adjacency's rows and columns."""
-        return _Nodes(self)
-
-    @cached_property
-    def _index_of(self) -> dict[NodeId, int]:
-        layers_positions = self.feature_keys.tolist()
-        found = {NodeId("feature", p, layer, f): i for i, (layer, p, f) in enumerate(layers_positions)}
-        start = self.n_features
-        found |= {NodeId("error", p, layer): start + i for i, (layer, p) in enumerate(self.error_keys.tolist())}
-        found |= {NodeId("token", p): self.token_range.start + p for p in range(self.n_tokens)}
-        first = self.target_range.start
-        return found | {NodeId("target", t.position, None, i): first + i for i, t in enumerate(self.targets)}
-
-    def index(self, node: Node | NodeId | str) -> int:
-        """The place of a node in the adjacency; InputError when the graph does not hold it."""
-        name = NodeId.parse(node) if isinstance(node, str) else node if isinstance(node, NodeId) else node.id
-        try:
-            return self._index_of[name]
-        except KeyError:
-            raise InputError(f"{name} is not a node of this graph ({self.n_nodes} nodes)") from None
-
-    def _place(self, node: Node | NodeId | str | int) -> int:
-        return self.index(self.node(node)) if isinstance(node, int) else self.index(node)
+    # --- nodes ------------------------------------------------------------------------------------------------
 
     def node_label(self, index: int) -> str:
         """A short name for a person: the token, the output, or the feature's id with its label."""
@@ -270,6 +131,19 @@ class Graph(Displayed):
         if column >= 0:
             whole[self.row_nodes] = self.rows[:, column]
         return whole
+
+    @property
+    def shares(self) -> Float[Tensor, "row col"]:
+        """Each edge as a signed share of its target's absolute input in the whole graph; 0 in a row without input."""
+        return share(self.rows, self.input_mass[:, None])
+
+    def columns(self, *kinds: NodeKind) -> Bool[Tensor, " col"]:
+        """True for the columns of nodes of these kinds."""
+        return self.mask(*kinds)[self.col_nodes]
+
+    def over_nodes(self, values: Float[Tensor, " row"]) -> Float[Tensor, " node"]:
+        """Values of rows at their nodes; 0 for nodes without a row."""
+        return values.new_zeros(self.n_nodes).index_copy(0, self.row_nodes, values)
 
     @property
     def values(self) -> Float[Tensor, " row"]:
@@ -377,24 +251,3 @@ def _check_shapes(tensors: Mapping[str, Tensor], head: Mapping[str, Any]) -> Non
         places = tensors[name]
         if len(places) and not 0 <= int(places.min()) <= int(places.max()) < n_nodes:
             raise ValueError(f"{name} points outside the graph's {n_nodes} nodes")
-
-
-class _Nodes(Sequence[Node]):
-    """A view of a graph's nodes that builds each one when it is looked at."""
-
-    def __init__(self, graph: Graph) -> None:
-        self._graph = graph
-
-    def __len__(self) -> int:
-        return self._graph.n_nodes
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self._graph.node(i) for i in range(*index.indices(len(self)))]
-        place = index + len(self) if index < 0 else index
-        if not 0 <= place < len(self):
-            raise IndexError(index)
-        return self._graph.node(place)
-
-    def __iter__(self) -> Iterator[Node]:
-        return (self._graph.node(i) for i in range(len(self)))

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clew.attribution.graph import OFFSETS, ErrorNode, FeatureNode, Graph, TargetInfo, TargetNode, TokenNode
+from clew.attribution.graph import Graph
 from clew.attribution.influence import cumulative_share, influence
+from clew.attribution.nodes import OFFSETS, ErrorNode, FeatureNode, TargetInfo, TargetNode, TokenNode
 from clew.errors import FileError
 from clew.ids import FeatureId, NodeId
 

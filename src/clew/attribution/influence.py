@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from clew.errors import InputError
+from clew.kernels.shares import share
 
 if TYPE_CHECKING:
     from clew.attribution.graph import Graph
@@ -51,7 +52,7 @@ def flow(
     Rows of a higher stage are emptied first; an edge must lead from a row to nodes whose rows have a lower stage.
     """
     total = start.clone()
-    shares = torch.where(input_mass > 0, 1 / input_mass.clamp_min(torch.finfo(input_mass.dtype).tiny), 0.0)
+    shares = share(torch.ones_like(input_mass), input_mass)
     step = max(1, _CHUNK // max(1, rows.shape[1]))
     for stage in torch.unique(row_stages).flip(0).tolist():
         members = (row_stages == stage).nonzero()[:, 0]
@@ -88,8 +89,8 @@ def total_effect(
             lost[nodes] = graph.rows[part].double() @ gone[graph.col_nodes]
             moving = nodes[follows[nodes]]
             gone[moving] += lost[moving] / pre[moving, None]
-    own = columns < n
-    lost[columns[own], each[own]] = pre[columns[own]]
+    is_feature = columns < n
+    lost[columns[is_feature], each[is_feature]] = pre[columns[is_feature]]
     return lost
 
 
@@ -101,14 +102,13 @@ def over_left_out(graph: Graph, node: int, shown: Bool[Tensor, " node"]) -> Floa
     so that all sources cost one pass. Float64.
     """
     pre = torch.zeros(graph.n_nodes, dtype=torch.float64)
-    pre[: graph.n_features] = graph.preactivations
+    pre[graph.part("feature")] = graph.preactivations
     passes = pre != 0
     passes &= ~shown
     row_of = torch.full((graph.n_nodes,), -1)
     row_of[graph.row_nodes] = torch.arange(len(graph.row_nodes))
-    found = torch.zeros(graph.n_nodes, dtype=torch.float64)
     if int(row_of[node]) < 0:
-        return found
+        return torch.zeros(graph.n_nodes, dtype=torch.float64)
     stages = _stages(graph)
     gain = torch.zeros(graph.n_nodes, dtype=torch.float64)  # lost with one part of each activation
     gain[graph.col_nodes] = graph.rows[row_of[node]].double()
@@ -134,41 +134,39 @@ def cumulative_share(values: Float[Tensor, " value"]) -> Float[Tensor, " value"]
 
 def _stages(graph: Graph) -> Int[Tensor, " row"]:
     """Targets come after every layer; a feature's stage is its read layer."""
-    layers = torch.full((graph.n_nodes,), graph.n_layers)
-    layers[: graph.n_features] = graph.feature_keys[:, 0]
-    return layers[graph.row_nodes]
+    return graph.node_layers[graph.row_nodes]
 
 
-def _start(graph: Graph) -> Float[Tensor, " node"]:
+def start_of(graph: Graph) -> Float[Tensor, " node"]:
+    """The targets' weights, 0 elsewhere: what influence begins with."""
     start = graph.rows.new_zeros(graph.n_nodes)
-    start[graph.target_range.start :] = graph.target_weights
+    start[graph.part("target")] = graph.target_weights
     return start
 
 
 def influence(graph: Graph) -> Float[Tensor, " node"]:
     """How much of the targets' weight passes through each node, over all paths."""
-    return flow(graph.rows, graph.row_nodes, graph.col_nodes, _stages(graph), graph.input_mass, _start(graph))
+    return flow(graph.rows, graph.row_nodes, graph.col_nodes, _stages(graph), graph.input_mass, start_of(graph))
 
 
 def top_features(graph: Graph, count: int) -> Int[Tensor, " feature"]:
     """The features through which the most influence passes, the most influential first."""
-    through = influence(graph)[: graph.n_features]
+    through = influence(graph)[graph.part("feature")]
     return through.topk(min(count, len(through))).indices
 
 
 def _lost(graph: Graph) -> Float[Tensor, " row"]:
     """The share of each row's input that pruning removed; it counts as error."""
-    mass = graph.input_mass
-    kept = graph.rows.abs().sum(1)
-    return torch.where(mass > 0, 1 - kept / mass.clamp_min(torch.finfo(mass.dtype).tiny), 0.0).clamp(0, 1)
+    left = share(graph.rows.abs().sum(1), graph.input_mass)
+    return torch.where(graph.input_mass > 0, 1 - left, 0.0).clamp(0, 1)
 
 
 def scores(graph: Graph) -> Scores:
     """Replacement and completeness of a whole or a pruned graph."""
     through = influence(graph)
-    reach, entering = through + _start(graph), inflow(graph)
-    token = float(through[graph.token_range.start : graph.token_range.stop].sum())
-    error = float(through[graph.error_range.start : graph.error_range.stop].sum())
+    reach, entering = through + start_of(graph), inflow(graph)
+    token = float(through[graph.part("token")].sum())
+    error = float(through[graph.part("error")].sum())
     error += float((reach * entering.lost).sum())
     replacement = token / (token + error) if token + error > 0 else 1.0
     complete = 1 - (entering.error + entering.lost).clamp(0, 1)
@@ -194,24 +192,20 @@ class Inflow:
 
 def inflow(graph: Graph) -> Inflow:
     """The shares of errors, of pruned edges and of offsets in what enters each node, and in the whole graph."""
-    zero = graph.rows.new_zeros(graph.n_nodes)
-    tiny = torch.finfo(graph.rows.dtype).tiny
-    is_error = (graph.col_nodes >= graph.error_range.start) & (graph.col_nodes < graph.error_range.stop)
-    mass, beside = graph.input_mass, graph.row_offsets.abs().sum(1)
-    error = zero.index_copy(0, graph.row_nodes, graph.rows[:, is_error].abs().sum(1) / mass.clamp_min(tiny))
-    offset = zero.index_copy(0, graph.row_nodes, beside / (mass + beside).clamp_min(tiny))
-    reach = (influence(graph) + _start(graph))[graph.row_nodes]
+    mass, offsets = graph.input_mass, graph.row_offsets.abs().sum(1)
+    error = graph.over_nodes(share(graph.rows[:, graph.columns("error")].abs().sum(1), mass))
+    offset = graph.over_nodes(share(offsets, mass + offsets))
+    reach = (influence(graph) + start_of(graph))[graph.row_nodes]
     whole = float(reach.sum())
     means = [float((reach * part[graph.row_nodes]).sum()) / whole if whole > 0 else 0.0 for part in (error, offset)]
-    return Inflow(error, zero.index_copy(0, graph.row_nodes, _lost(graph)), offset, means[0], means[1])
+    return Inflow(error, graph.over_nodes(_lost(graph)), offset, means[0], means[1])
 
 
 def edge_influence(graph: Graph) -> Float[Tensor, "row col"]:
     """The influence that each edge carries within the graph as it is: its share of the row times the row's reach."""
-    own = replace(graph, input_mass=graph.rows.abs().sum(1))
-    reach = (influence(own) + _start(own))[own.row_nodes]
-    shares = own.rows.abs() / own.input_mass.clamp_min(torch.finfo(own.rows.dtype).tiny)[:, None]
-    return shares * reach[:, None]
+    alone = replace(graph, input_mass=graph.rows.abs().sum(1))
+    reach = (influence(alone) + start_of(alone))[alone.row_nodes]
+    return alone.shares.abs() * reach[:, None]
 
 
 def _smallest_set(values: Float[Tensor, " value"], share: float) -> Bool[Tensor, " value"]:
@@ -238,7 +232,7 @@ def prune(graph: Graph, *, node: float | int = 0.8, edge: float | int = 0.98) ->
         if not 0 < value <= 1:
             raise InputError(f"{name} threshold {value} is not in (0, 1]: give a share such as 0.8")
     kept = _smallest_set(influence(graph), float(node))
-    kept[graph.token_range.start :] = True
+    kept |= graph.mask("token", "target")
     row_kept, col_kept = kept[graph.row_nodes], kept[graph.col_nodes]
     small = replace(
         graph,
@@ -265,8 +259,8 @@ def _alive(graph: Graph, kept: Bool[Tensor, " node"]) -> Bool[Tensor, " node"]:
         has_input = torch.zeros_like(alive).index_fill_(0, graph.row_nodes[edges.any(1)], True)
         has_output = torch.zeros_like(alive).index_fill_(0, graph.col_nodes[edges.any(0)], True)
         now = alive.clone()
-        now[: graph.n_features] &= (has_input & has_output)[: graph.n_features]
-        errors = slice(graph.error_range.start, graph.error_range.stop)
+        features, errors = graph.part("feature"), graph.part("error")
+        now[features] &= (has_input & has_output)[features]
         now[errors] &= has_output[errors]
         if torch.equal(now, alive):
             return alive
@@ -277,7 +271,7 @@ def _only(graph: Graph, kept: Bool[Tensor, " node"]) -> Graph:
     """The graph on the kept nodes alone, renumbered."""
     number = torch.cumsum(kept.long(), 0) - 1
     rows, cols = kept[graph.row_nodes], kept[graph.col_nodes]
-    features, errors = kept[: graph.n_features], kept[graph.error_range.start : graph.error_range.stop]
+    features, errors = kept[graph.part("feature")], kept[graph.part("error")]
     return replace(
         graph,
         feature_keys=graph.feature_keys[features],

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from clew.attribution.graph import OFFSETS
+from clew.attribution.nodes import OFFSETS
 from clew.attribution.sources import Sources
 from clew.attribution.sweep import Block, Readers, Sweep
 from clew.attribution.targets import Target

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from clew.attribution.algebra import roles, strongest_paths
-from clew.attribution.graph import FeatureNode, Graph
+from clew.attribution.graph import Graph
 from clew.attribution.influence import inflow, influence
+from clew.attribution.nodes import FeatureNode
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from clew.attribution.graph import OFFSETS
+from clew.attribution.nodes import OFFSETS
 from clew.attribution.sources import Sources
 from clew.subject.recording import Add, Affine, Attend, Embed, Mlp, Normalize, Recording, Site, Step, Unembed
 

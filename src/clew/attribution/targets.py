@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from clew.attribution.graph import TargetInfo
+from clew.attribution.nodes import TargetInfo
 from clew.errors import InputError
 from clew.subject.recording import Recording, Unembed
 from clew.subject.subject import Subject

@@ -17,9 +17,10 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from clew.attribution.graph import OFFSETS, Graph
+from clew.attribution.graph import Graph
 from clew.attribution.influence import flow
 from clew.attribution.local_model import LocalModel, check_traceable
+from clew.attribution.nodes import OFFSETS
 from clew.attribution.sweep import Readers
 from clew.attribution.targets import Spec, Target, resolve, targets_of_answer
 from clew.dictionary.dictionary import Dictionary

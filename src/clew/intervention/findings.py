@@ -163,11 +163,9 @@ class _Table:
 
     def base(self, seed: int) -> None:
         graph, like = self.graph, torch.zeros_like(self.prediction)
-        layer = torch.full((graph.n_nodes, 1), graph.n_layers)
-        layer[: graph.n_features, 0] = graph.feature_keys[:, 0]
-        is_target = torch.arange(graph.n_nodes)[:, None] >= graph.target_range.start
+        is_target = graph.mask("target")[:, None]
         self.put("source", torch.arange(len(self.sources)) + like)
-        self.put("distance", layer - torch.tensor(self.own) + like)
+        self.put("distance", graph.node_layers[:, None] - torch.tensor(self.own) + like)
         self.put("target", is_target + like)
         self.put("predicted", self.prediction)
         self.put("measured", self.measure(self.own))
@@ -234,14 +232,12 @@ def beside_neurons(subject: Subject, dictionary: Dictionary, graph: Graph) -> di
 def _of_tokens(graph: Graph, ranks: list[int]) -> tuple[Float[Tensor, "token target"], Float[Tensor, "token target"]]:
     """Total effect and influence of every token (but a left-out one) on some targets."""
     tokens = list(graph.token_range)[graph.first_position :]
-    nodes = [graph.target_range.start + rank for rank in ranks]
+    nodes = [graph.target_range[rank] for rank in ranks]
     effects = total_effect(graph, tokens)[nodes].T
-    layers = torch.full((graph.n_nodes,), graph.n_layers)
-    layers[: graph.n_features] = graph.feature_keys[:, 0]
     shares = []
     for node in nodes:
         start = torch.zeros(graph.n_nodes, dtype=graph.rows.dtype)
         start[node] = 1
-        stages = layers[graph.row_nodes]
+        stages = graph.node_layers[graph.row_nodes]
         shares.append(flow(graph.rows, graph.row_nodes, graph.col_nodes, stages, graph.input_mass, start)[tokens])
     return effects, torch.stack(shares, 1).double()

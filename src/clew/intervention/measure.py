@@ -49,14 +49,9 @@ def target_directions(subject: Subject, graph: Graph) -> Float[Tensor, "target d
 
 def can_act(graph: Graph, sources: Sequence[int], through: Sequence[int]) -> Float[Tensor, "node source"]:
     """One where a source's removal can reach a node, NaN elsewhere; `through` is the last clamped layer of each."""
-    layer = torch.full((graph.n_nodes,), -1)
-    layer[: graph.n_features] = graph.feature_keys[:, 0]
-    layer[graph.target_range.start :] = graph.n_layers
-    position = torch.full((graph.n_nodes,), -1)
-    position[: graph.n_features] = graph.feature_keys[:, 1]
-    position[graph.target_range.start :] = torch.tensor([target.position for target in graph.targets])
-    last = torch.tensor(through)
-    acts = (layer[:, None] > last) & (position[:, None] >= graph.feature_keys[list(sources), 1])
+    layers, positions = graph.node_layers[:, None], graph.node_positions[:, None]
+    reached = (layers > torch.tensor(through)) & (positions >= positions[list(sources), 0])
+    acts = reached & graph.mask("feature", "target")[:, None]
     return torch.where(acts, 1.0, torch.nan).double()
 
 

@@ -10,8 +10,9 @@ import torch
 
 from clew.attribution.algebra import paths_through, roles, strongest_paths
 from clew.attribution.compare import Pair, compare
-from clew.attribution.graph import OFFSETS, FeatureNode, Graph, TargetNode, TokenNode
+from clew.attribution.graph import Graph
 from clew.attribution.influence import Scores, cumulative_share, edge_influence, inflow, over_left_out
+from clew.attribution.nodes import OFFSETS, FeatureNode, TargetNode, TokenNode
 from clew.ids import FeatureId
 from clew.labels.display_names import Name
 from clew.web.schema.graphs import (
