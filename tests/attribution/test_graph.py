@@ -130,7 +130,7 @@ def test_foreign_and_newer_files_are_refused_by_reason(tmp_path: Path) -> None:
     path.write_text("hello")
     assert "safetensors" in refused(path)
     files.save_tensors(path, {"x": torch.zeros(2)})
-    assert "not a Clew graph" in refused(path)
+    assert "holds no graph of Clew" in refused(path)
     files.save_tensors(path, {"x": torch.zeros(2)}, {"format": "clew.graph", "schema": "99", "head": "{}"})
     assert "upgrade clew" in refused(path)
 
