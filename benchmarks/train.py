@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from clew.kernels.types import Adam, Pairs
+from clew.kernels.types import Adam, Pairs, Terms
 from clew.subject.subject import Subject
 from clew.training import encode_documents, train_dictionary
 from clew.training.activations import Batch
@@ -170,11 +170,16 @@ def shares(run: Run, case: str, step: float) -> None:
                 shrink, empty = (pairs.counts > 0) * 1e-20, torch.empty(0, dtype=torch.long)
                 pairs = Pairs.sorted(empty, empty, pairs.n_pos, pairs.n_features)
                 value = value[:0]
-            run.kernels.update(
-                pairs, value, slope[:, run.columns(i)], torch.zeros_like(value), torch.ones_like(value), shrink,
-                torch.zeros_like(own.norm), batch.inputs[i], own.decoder, own.encoder, own.bias,
-                own.norm, Adam(rate=0.0, step=9),
-            )  # fmt: skip
+            terms = Terms(
+                activation=value,
+                gate=torch.ones_like(value),
+                extra=torch.zeros_like(value),
+                shrink=shrink,
+                drift=torch.zeros_like(own.norm),
+                penalty=torch.zeros(()),
+            )
+            slope_part = slope[:, run.columns(i)]
+            run.kernels.update(pairs, terms, slope_part, batch.inputs[i], own, Adam(rate=0.0, step=9))
 
     parts = {
         "encoder": encode,

@@ -11,11 +11,12 @@ small for 16 bits survive on average.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,12 +29,21 @@ from clew.kernels.numba_loops import (
     sort_by_feature,
     strongest_of_rows,
     top_of_rows,
+)
+from clew.kernels.numba_update import (
+    FeaturePairs,
+    LayerArrays,
+    Optimizer,
+    PairGradients,
+    Penalty,
+    RowArrays,
+    Signals,
     update_rows,
 )
-from clew.kernels.types import Adam, Pairs, Rows
+from clew.kernels.types import Adam, Features, Pairs, Rows, Terms
 
 ROOM = 16  # times k: the longest list from which the k largest are picked
-CHUNKS = 8  # parts that each thread is given, so that none waits for a long one
+CHUNKS = 8  # parts a thread, so that no thread waits for a long one
 
 
 @cache
@@ -46,12 +56,12 @@ def spread(kernel: Callable[..., None], n: int, *arguments: Any) -> None:
     threads = torch.get_num_threads()
     size = max(1, -(-n // (CHUNKS * threads)))
     parts = [(begin, min(n, begin + size)) for begin in range(0, n, size)]
-    plain = [a.detach().numpy() if isinstance(a, Tensor) else a for a in arguments]
+    arrays = [_array(a) if isinstance(a, Tensor) else a for a in arguments]
     if threads == 1 or len(parts) < 2:
-        kernel(0, n, *plain)
+        kernel(0, n, *arrays)
         return
-    for done in [_pool(threads).submit(kernel, *part, *plain) for part in parts]:
-        done.result()
+    for future in [_pool(threads).submit(kernel, *part, *arrays) for part in parts]:
+        future.result()
 
 
 def _comparable(pre: Tensor) -> Tensor:
@@ -64,19 +74,21 @@ def top(pre: Tensor, k: int) -> Pairs:
     n_pos, n = pre.shape
     index, count = torch.empty(n_pos, k, dtype=torch.long), torch.empty(n_pos, dtype=torch.long)
     spread(top_of_rows, n_pos, _comparable(pre), k, index, count)
-    held = index.flatten() if int(count.min()) == k else index[torch.arange(k) < count[:, None]]
-    return Pairs.of_counts(count, held, n)
+    active = index.flatten() if int(count.min()) == k else index[torch.arange(k) < count[:, None]]
+    return Pairs.of_counts(count, active, n)
 
 
 @cache
 def narrows() -> bool:
-    """Whether this CPU multiplies 16-bit floats so much faster that they are worth a first choice."""
+    """Whether this CPU multiplies 16-bit floats fast enough for a first choice by them to pay."""
     return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
 
 
 def shortlist(pre: Tensor, k: int, off: Tensor, unit: float) -> Pairs | None:
-    """What may be among the k largest of each row of 16-bit floats, before whose last rounding, by `unit` of itself,
-    each was off by no more than its row's `off`; None where a row has many such, or values that may not be positive.
+    """What may be among the k largest of each row of 16-bit floats.
+
+    Before its last rounding, by `unit` of itself, a value was off by at most its row's `off`. None where a row has many
+    candidates, or some that may not be positive.
     """
     n_pos, n = pre.shape
     index, count = torch.empty(n_pos, ROOM * k, dtype=torch.long), torch.empty(n_pos, dtype=torch.long)
@@ -117,35 +129,35 @@ def decode(pairs: Pairs, value: Tensor, rows: Tensor, out: Tensor) -> None:
     spread(add_rows, len(out), pairs.starts, pairs.index, value, rows, flat, stride)
 
 
-def update(
-    pairs: Pairs,
-    activation: Tensor,
-    slope: Tensor,
-    extra: Tensor,
-    gate: Tensor,
-    shrink: Tensor,
-    drift: Tensor,
-    x: Tensor,
-    decoder: Rows,
-    encoder: Rows,
-    bias: Rows,
-    norm: Tensor,
-    adam: Adam,
-) -> tuple[Tensor, Tensor]:
+def update(pairs: Pairs, terms: Terms, slope: Tensor, x: Tensor, layer: Features, adam: Adam) -> tuple[Tensor, Tensor]:
     """See `clew.kernels.torch_rows.update`."""
     order, starts = torch.empty(len(pairs), dtype=torch.long), torch.zeros(pairs.n_features + 1, dtype=torch.long)
     sort_by_feature(pairs.index.numpy(), order.numpy(), starts.numpy())
     d_value, d_pre = (torch.empty(len(pairs), dtype=x.dtype) for _ in range(2))
-    rule = torch.tensor(adam.numbers, dtype=x.dtype)
-    moments = [bits(t) for t in (decoder.mean, decoder.square, encoder.mean, encoder.square)]
-    scratch = torch.empty(0) if decoder.mean.dtype == torch.bfloat16 else None
-    total, (flat, stride) = x.sum(0), _flat(slope)
+    flat, stride = _flat(slope)
     spread(
-        update_rows, pairs.n_features, starts, order, pairs.position, activation, flat, stride, extra, gate, shrink,
-        drift, x, total, decoder.weight, *moments[:2], encoder.weight, *moments[2:], bias.weight, bias.mean,
-        bias.square, norm, rule, adam.step, scratch, d_value, d_pre,
-    )  # fmt: skip
+        update_rows,
+        pairs.n_features,
+        FeaturePairs(*_arrays(starts, order, pairs.position, terms.activation, terms.extra, terms.gate)),
+        Signals(_array(x), _array(x.sum(0)), _array(flat), stride),
+        Penalty(*_arrays(terms.shrink, terms.drift)),
+        LayerArrays(_rows(layer.decoder), _rows(layer.encoder), _rows(layer.bias), *_arrays(layer.norm)),
+        Optimizer(np.array(adam.numbers, dtype=_array(x).dtype), adam.step),
+        PairGradients(*_arrays(d_value, d_pre)),
+    )
     return d_value, d_pre
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().numpy()
+
+
+def _arrays(*tensors: Tensor) -> Iterator[np.ndarray]:
+    return map(_array, tensors)
+
+
+def _rows(rows: Rows) -> RowArrays:
+    return RowArrays(*_arrays(rows.weight, bits(rows.mean), bits(rows.square)))
 
 
 def _flat(matrix: Tensor) -> tuple[Tensor, int]:

@@ -12,7 +12,7 @@ from torch.nn.functional import embedding_bag
 
 from clew.kernels.decode import above as above_cut
 from clew.kernels.decode import largest
-from clew.kernels.types import Adam, Pairs, Rows
+from clew.kernels.types import Adam, Features, Pairs, Terms
 
 PART = 1 << 24  # elements of gathered rows held at once
 
@@ -59,17 +59,10 @@ def decode(
 
 def update(
     pairs: Pairs,
-    activation: Float[Tensor, " pair"],
+    terms: Terms,
     slope: Float[Tensor, "pos width"],
-    extra: Float[Tensor, " pair"],
-    gate: Float[Tensor, " pair"],
-    shrink: Float[Tensor, " feature"],
-    drift: Float[Tensor, " feature"],
     x: Float[Tensor, "pos d_model"],
-    decoder: Rows,
-    encoder: Rows,
-    bias: Rows,
-    norm: Float[Tensor, " feature"],
+    layer: Features,
     adam: Adam,
 ) -> tuple[Float[Tensor, " pair"], Float[Tensor, " pair"]]:
     """Gradients of one layer's features, and the optimizer's step on the rows and norms of those concerned.
@@ -82,21 +75,24 @@ def update(
 
     Returns d_value and d_pre. A feature without pairs, shrink or drift is not touched.
     """
+    shrink, drift, decoder, norm = terms.shrink, terms.drift, layer.decoder, layer.norm
     ids = ((pairs.counts > 0) | (shrink != 0) | (drift != 0)).nonzero().flatten()
     order = pairs.index.argsort(stable=True)
     bounds = torch.cat([pairs.counts.new_zeros(1), pairs.counts.cumsum(0)])
-    d_value, d_pre, total = torch.empty_like(activation), torch.empty_like(activation), x.sum(0)
+    d_value, d_pre, total = torch.empty_like(terms.activation), torch.empty_like(terms.activation), x.sum(0)
     for some in ids.split(max(1, PART // decoder.weight.shape[1])) if len(ids) else ():
-        own = order[int(bounds[some[0]]) : int(bounds[some[-1] + 1])]
-        position, starts = pairs.position[own], bounds[some] - bounds[some[0]]
-        d_value[own] = _dots(decoder.weight, pairs.index[own], slope, position) + extra[own]
-        d_pre[own] = gate[own] * (d_value[own] - drift[pairs.index[own]])
-        d_decoder = _weighted(slope, position, starts, activation[own]) + shrink[some, None] * decoder.weight[some]
-        d_encoder = _weighted(x, position, starts, d_pre[own]) + drift[some, None] * total
+        part = order[int(bounds[some[0]]) : int(bounds[some[-1] + 1])]
+        index, position, starts = pairs.index[part], pairs.position[part], bounds[some] - bounds[some[0]]
+        d_value[part] = _dots(decoder.weight, index, slope, position) + terms.extra[part]
+        d_pre[part] = terms.gate[part] * (d_value[part] - drift[index])
+        d_decoder = (
+            _weighted(slope, position, starts, terms.activation[part]) + shrink[some, None] * decoder.weight[some]
+        )
+        d_encoder = _weighted(x, position, starts, d_pre[part]) + drift[some, None] * total
         adam.apply_rows(decoder, some, d_decoder)
-        adam.apply_rows(encoder, some, d_encoder)
-        d_bias = torch.zeros_like(norm).index_add_(0, pairs.index[own], d_pre[own])[some] + drift[some] * len(x)
-        adam.apply_rows(bias, some, d_bias[:, None])
+        adam.apply_rows(layer.encoder, some, d_encoder)
+        d_bias = torch.zeros_like(norm).index_add_(0, index, d_pre[part])[some] + drift[some] * len(x)
+        adam.apply_rows(layer.bias, some, d_bias[:, None])
         norm[some] = decoder.weight[some].norm(dim=1)
     return d_value, d_pre
 

@@ -80,6 +80,48 @@ class Rows:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Features:
+    """The trained features of one layer. All tensors are changed in place."""
+
+    encoder: Rows
+    bias: Rows
+    decoder: Rows
+    """[feature, written layers times d_model], in rising order of layers."""
+    log_threshold: Rows | None
+    norm: Float[Tensor, " feature"]
+    """Of the decoder, kept up to date by every step."""
+    quiet: Float[Tensor, " feature"]
+    """Positions since the feature last fired."""
+
+    @property
+    def rows(self) -> dict[str, Rows]:
+        """What the optimizer moves, by name."""
+        found = {"encoder": self.encoder, "bias": self.bias, "decoder": self.decoder}
+        return found if self.log_threshold is None else found | {"log_threshold": self.log_threshold}
+
+    @property
+    def threshold(self) -> Float[Tensor, " feature"] | None:
+        """JumpReLU's thresholds."""
+        return None if self.log_threshold is None else self.log_threshold.weight[:, 0].exp()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What the loss knows of one layer's pairs before gradients of the outputs arrive."""
+
+    activation: Float[Tensor, " pair"]
+    gate: Float[Tensor, " pair"]
+    """Derivative of the activation by the pre-activation: 1 where the feature is on."""
+    extra: Float[Tensor, " pair"]
+    """Derivative of the penalty by the activation."""
+    shrink: Float[Tensor, " feature"]
+    """Derivative of the penalties by the decoder's norm, over the norm: times the decoder it is their gradient."""
+    drift: Float[Tensor, " feature"]
+    """Derivative of the pre-activation loss by the pre-activation at a position where the feature is off."""
+    penalty: Float[Tensor, ""]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Adam:
     """One step of Adam (Kingma and Ba 2015)."""
 

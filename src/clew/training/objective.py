@@ -18,7 +18,6 @@ loss in the tests gives the same by automatic differentiation. With a = activati
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from types import ModuleType
 
 import torch
@@ -26,8 +25,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clew.kernels.decode import largest
-from clew.kernels.types import Pairs
+from clew.kernels.types import Pairs, Terms
 from clew.training.config import Activation
+
+__all__ = ["Terms", "candidates", "kept", "terms", "threshold_gradient", "window"]
 
 BANDWIDTH = 0.1
 SHARPNESS = 4.0
@@ -55,22 +56,6 @@ def candidates(
     if nonlinearity == "topk":
         return kernels.top(pre, k)
     return kernels.above(pre, pre.new_zeros(pre.shape[1]) if cut is None else cut)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Terms:
-    """What the loss knows of one layer's pairs before gradients of the outputs arrive."""
-
-    activation: Float[Tensor, " pair"]
-    gate: Float[Tensor, " pair"]
-    """Derivative of the activation by the pre-activation: 1 where the feature is on."""
-    extra: Float[Tensor, " pair"]
-    """Derivative of the penalty by the activation."""
-    shrink: Float[Tensor, " feature"]
-    """Derivative of the penalties by the decoder's norm, over the norm: times the decoder it is their gradient."""
-    drift: Float[Tensor, " feature"]
-    """Derivative of the pre-activation loss by the pre-activation at a position where the feature is off."""
-    penalty: Float[Tensor, ""]
 
 
 def terms(

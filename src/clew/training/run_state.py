@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from types import ModuleType
 
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor
 from clew import files
 from clew.dictionary import BatchTopK, Dictionary, JumpReLU, Layer, Nonlinearity, ReLU, TopK
 from clew.kernels.select import kernels_for
-from clew.kernels.types import Rows
+from clew.kernels.types import Features, Rows
 from clew.subject.subject import Subject
 from clew.training.activations import Batch
 from clew.training.config import DictionaryConfig
@@ -28,32 +28,6 @@ from clew.training.objective import FIRST_THRESHOLD
 __all__ = ["DictionaryConfig", "Features", "Run", "finished"]
 
 AT_ONCE = 256 << 20  # bytes of decoders up to which a run's Dictionary is made whole
-
-
-@dataclass(frozen=True, kw_only=True)
-class Features:
-    """The trained features of one layer. All tensors are changed in place."""
-
-    encoder: Rows
-    bias: Rows
-    decoder: Rows
-    """[feature, written layers times d_model], in rising order of layers."""
-    log_threshold: Rows | None
-    norm: Float[Tensor, " feature"]
-    """Of the decoder, kept up to date by every step."""
-    quiet: Float[Tensor, " feature"]
-    """Positions since the feature last fired."""
-
-    @property
-    def rows(self) -> dict[str, Rows]:
-        """What the optimizer moves, by name."""
-        found = {"encoder": self.encoder, "bias": self.bias, "decoder": self.decoder}
-        return found if self.log_threshold is None else found | {"log_threshold": self.log_threshold}
-
-    @property
-    def threshold(self) -> Float[Tensor, " feature"] | None:
-        """JumpReLU's thresholds."""
-        return None if self.log_threshold is None else self.log_threshold.weight[:, 0].exp()
 
 
 class Run:

@@ -99,10 +99,7 @@ def terms_of(run: Run, i: int, x: Float[Tensor, "pos d_model"], active: Active, 
 def backward(run: Run, i: int, x: Tensor, slope: Tensor, active: Active, on: Terms, adam: Adam) -> Tensor:
     """Move one layer's features, given the gradient of what they write; returns that of their pre-activations."""
     own, pairs = run.layers[i], active.pairs
-    d_value, d_pre = run.kernels.update(
-        pairs, on.activation, slope, on.extra, on.gate, on.shrink, on.drift, x,
-        own.decoder, own.encoder, own.bias, own.norm, adam,
-    )  # fmt: skip
+    d_value, d_pre = run.kernels.update(pairs, on, slope, x, own, adam)
     if own.log_threshold is not None and own.threshold is not None:
         gradient = threshold_gradient(pairs, active.value, d_value, own.threshold, on.drift)
         ids = ((pairs.counts > 0) | (on.drift != 0)).nonzero().flatten()
