@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from clew.errors import InputError, UnsupportedModelError
 from clew.subject.families import FAMILIES, Family, ValueOutput
 from clew.subject.hooks import changing, watching
+from clew.subject.parts import Block, ModulePart, parallel_block, serial_block
 from clew.subject.recording import READ_SITES, WRITE_SITES, Attend, Embed, Linear, Mlp, replay
 from clew.subject.subject import Subject
 from tests import models
@@ -107,29 +108,64 @@ def _scaled(function: Callable[..., ValueOutput], which: int) -> Callable[..., V
     return wrong
 
 
+def _with_paths(**paths: str) -> Callable[[Family], Family]:
+    """The family with other modules in some roles of its block."""
+
+    def changed(family: Family) -> Family:
+        return replace(
+            family,
+            block=lambda config: tuple(
+                replace(part, path=paths.get(part.role, part.path)) if isinstance(part, ModulePart) else part
+                for part in family.block(config)
+            ),
+        )
+
+    return changed
+
+
+def _without(role: str) -> Callable[[Family], Family]:
+    """The family without one part of its block."""
+
+    def changed(family: Family) -> Family:
+        return replace(
+            family,
+            block=lambda config: tuple(part for part in family.block(config) if getattr(part, "role", "") != role),
+        )
+
+    return changed
+
+
+def _with_block(build: Callable[..., Block]) -> Callable[[Family], Family]:
+    """The family with its modules in a block of another build."""
+
+    def changed(family: Family) -> Family:
+        def block(config: Any) -> Block:
+            return build(**{part.role: part.path for part in family.block(config) if isinstance(part, ModulePart)})
+
+        return replace(family, block=block)
+
+    return changed
+
+
 SABOTAGES: dict[str, tuple[str, Callable[[Family], Family], str]] = {
-    "norms swapped": (
-        "gpt2", lambda f: replace(f, attention_norm=f.mlp_norm, mlp_norm=f.attention_norm), "attention of block 0"
-    ),
+    "norms swapped": ("gpt2", _with_paths(attention_norm="ln_2", mlp_norm="ln_1"), "attention of block 0"),
     "norm not centred": ("gpt2", lambda f: replace(f, centred=False), "attention of block 0"),
     "norm centred": ("llama", lambda f: replace(f, centred=True), "attention of block 0"),
     "weight not less one": ("gemma2", lambda f: replace(f, one_plus_weight=False), "attention of block 0"),
     "weight less one": ("llama", lambda f: replace(f, one_plus_weight=True), "attention of block 0"),
     "no positions": ("gpt2", lambda f: replace(f, position_embedding=None), "the embedding"),
-    "parallel": ("neox_serial", lambda f: replace(f, parallel=lambda config: True), "MLP's input of block 0"),
-    "serial": ("neox", lambda f: replace(f, parallel=lambda config: False), "MLP's input of block 0"),
+    "parallel": ("neox_serial", _with_block(parallel_block), "MLP's input of block 0"),
+    "serial": ("neox", _with_block(serial_block), "MLP's input of block 0"),
     "values": ("llama", lambda f: replace(f, value_output=_scaled(f.value_output, 0)), "attention of block 0"),
     "value bias": ("gpt2", lambda f: replace(f, value_output=_scaled(f.value_output, 1)), "attention of block 0"),
     "outputs": ("neox", lambda f: replace(f, value_output=_scaled(f.value_output, 2)), "attention of block 0"),
     "output bias": ("gpt2", lambda f: replace(f, value_output=_scaled(f.value_output, 3)), "attention of block 0"),
-    "MLP norm": ("gemma2", lambda f: replace(f, mlp_norm="input_layernorm"), "MLP's input of block 0"),
+    "MLP norm": ("gemma2", _with_paths(mlp_norm="input_layernorm"), "MLP's input of block 0"),
     "post-norm of the attention": (
-        "gemma2", lambda f: replace(f, post_attention_norm="post_feedforward_layernorm"), "MLP's input of block 0"
+        "gemma2", _with_paths(post_attention_norm="post_feedforward_layernorm"), "MLP's input of block 0"
     ),
-    "post-norm of the MLP": (
-        "gemma2", lambda f: replace(f, post_mlp_norm="post_attention_layernorm"), "end of block 0"
-    ),
-    "no post-norm of the MLP": ("gemma2", lambda f: replace(f, post_mlp_norm=None), "end of block 0"),
+    "post-norm of the MLP": ("gemma2", _with_paths(post_mlp_norm="post_attention_layernorm"), "end of block 0"),
+    "no post-norm of the MLP": ("gemma2", _without("post_mlp_norm"), "end of block 0"),
     "final norm": ("llama", lambda f: replace(f, final_norm="model.layers.0.input_layernorm"), "the logits"),
 }  # fmt: skip
 

@@ -31,7 +31,7 @@ def written_rows(
     and from layer to layer.
     """
     rows = dictionary.decoder_rows(layer, ids)
-    if dictionary.write_site != "mlp_raw_out" or subject.family.post_mlp_norm is None:
+    if dictionary.write_site != "mlp_raw_out" or ("post_mlp_norm", layer) not in subject.modules:
         return rows
     if subject.family.centred:
         rows = rows - rows.mean(-1, keepdim=True)

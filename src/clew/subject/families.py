@@ -1,8 +1,11 @@
-"""The table of architectures: where a family keeps its modules, and what sets it apart.
+"""The table of architectures: where a family keeps its modules, and its block as a list of parts.
 
 A family says nothing of how its attention finds its pattern: rotary positions, query and key norms, sliding windows and
 attention soft-caps lie inside the recorded pattern. A wrong entry cannot pass unnoticed, because every recording is
 checked against the model.
+
+A new family is an entry of FAMILIES, a list of parts (`serial_block`, `parallel_block`, or its own), and a function
+that cuts value and output weights from its attention.
 """
 
 from __future__ import annotations
@@ -13,28 +16,32 @@ from typing import Any
 
 from torch import Tensor
 
-ValueOutput = tuple[Tensor, Tensor | None, Tensor, Tensor | None]  # value, value_bias, output, output_bias
+from clew.subject.parts import Block, parallel_block, serial_block
+
+ValueOutput = tuple[Tensor, Tensor | None, Tensor, Tensor | None]
+"""value [value_head, d_model, d_head], value bias, output [head, d_head, d_model], output bias."""
+NeuronWeights = tuple[Tensor, Tensor | None, Tensor, Tensor | None]
+"""w_in [neuron, d_model], b_in, w_out [neuron, d_model], b_out."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """One architecture: paths from the model (`position_embedding`, `blocks`, `final_norm`), the rest from a block."""
+    """One architecture. `position_embedding`, `blocks` and `final_norm` are paths from the model."""
 
     architecture: str
     blocks: str
-    attention_norm: str
-    attention: str
-    mlp_norm: str
-    mlp: str
+    block: Callable[[Any], Block]
+    """The parts of a block, by the model's configuration; their paths start at the block."""
     final_norm: str
     value_output: Callable[[Any, Any], ValueOutput]
+    """The weights of an attention module, by its model's configuration."""
     position_embedding: str | None = None
-    post_attention_norm: str | None = None
-    post_mlp_norm: str | None = None
-    centred: bool = False  # LayerNorm centres, RMSNorm does not
-    one_plus_weight: bool = False  # the norm's weight is stored less one
-    parallel: Callable[[Any], bool] = lambda config: False  # attention and MLP both read the block's input
-    neurons: Callable[[Any], tuple[Tensor, Tensor | None, Tensor, Tensor | None]] | None = None  # None: gated
+    centred: bool = False
+    """LayerNorm centres, RMSNorm does not."""
+    one_plus_weight: bool = False
+    """The norm's weight is stored less one."""
+    neurons: Callable[[Any], NeuronWeights] | None = None
+    """The weights of an ungated MLP module; None where MLPs are gated."""
 
 
 def _gpt2_value_output(attention: Any, config: Any) -> ValueOutput:
@@ -44,7 +51,7 @@ def _gpt2_value_output(attention: Any, config: Any) -> ValueOutput:
     return value, bias.reshape(heads, -1), attention.c_proj.weight.reshape(heads, -1, d_model), attention.c_proj.bias
 
 
-def _gpt2_neurons(mlp: Any) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
+def _gpt2_neurons(mlp: Any) -> NeuronWeights:
     return mlp.c_fc.weight.T, mlp.c_fc.bias, mlp.c_proj.weight, mlp.c_proj.bias
 
 
@@ -56,7 +63,7 @@ def _neox_value_output(attention: Any, config: Any) -> ValueOutput:
     return value, bias, dense.weight.T.reshape(heads, -1, d_model), dense.bias
 
 
-def _neox_neurons(mlp: Any) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
+def _neox_neurons(mlp: Any) -> NeuronWeights:
     inner, outer = mlp.dense_h_to_4h, mlp.dense_4h_to_h
     return inner.weight, inner.bias, outer.weight.T, outer.bias
 
@@ -69,6 +76,13 @@ def _split_value_output(attention: Any, config: Any) -> ValueOutput:
     return value, bias, o_proj.weight.T.reshape(heads, -1, d_model), o_proj.bias
 
 
+def _neox_block(config: Any) -> Block:
+    build = parallel_block if config.use_parallel_residual else serial_block
+    return build(
+        attention_norm="input_layernorm", attention="attention", mlp_norm="post_attention_layernorm", mlp="mlp"
+    )
+
+
 FAMILIES: dict[str, Family] = {
     family.architecture: family
     for family in (
@@ -76,10 +90,7 @@ FAMILIES: dict[str, Family] = {
             architecture="GPT2LMHeadModel",
             position_embedding="transformer.wpe",
             blocks="transformer.h",
-            attention_norm="ln_1",
-            attention="attn",
-            mlp_norm="ln_2",
-            mlp="mlp",
+            block=lambda config: serial_block(attention_norm="ln_1", attention="attn", mlp_norm="ln_2", mlp="mlp"),
             final_norm="transformer.ln_f",
             value_output=_gpt2_value_output,
             neurons=_gpt2_neurons,
@@ -88,35 +99,35 @@ FAMILIES: dict[str, Family] = {
         Family(
             architecture="LlamaForCausalLM",
             blocks="model.layers",
-            attention_norm="input_layernorm",
-            attention="self_attn",
-            mlp_norm="post_attention_layernorm",
-            mlp="mlp",
+            block=lambda config: serial_block(
+                attention_norm="input_layernorm",
+                attention="self_attn",
+                mlp_norm="post_attention_layernorm",
+                mlp="mlp",
+            ),
             final_norm="model.norm",
             value_output=_split_value_output,
         ),
         Family(
             architecture="GPTNeoXForCausalLM",
             blocks="gpt_neox.layers",
-            attention_norm="input_layernorm",
-            attention="attention",
-            mlp_norm="post_attention_layernorm",
-            mlp="mlp",
+            block=_neox_block,
             final_norm="gpt_neox.final_layer_norm",
             value_output=_neox_value_output,
             neurons=_neox_neurons,
             centred=True,
-            parallel=lambda config: config.use_parallel_residual,
         ),
         Family(
             architecture="Gemma2ForCausalLM",
             blocks="model.layers",
-            attention_norm="input_layernorm",
-            attention="self_attn",
-            post_attention_norm="post_attention_layernorm",
-            mlp_norm="pre_feedforward_layernorm",
-            mlp="mlp",
-            post_mlp_norm="post_feedforward_layernorm",
+            block=lambda config: serial_block(
+                attention_norm="input_layernorm",
+                attention="self_attn",
+                post_attention_norm="post_attention_layernorm",
+                mlp_norm="pre_feedforward_layernorm",
+                mlp="mlp",
+                post_mlp_norm="post_feedforward_layernorm",
+            ),
             final_norm="model.norm",
             value_output=_split_value_output,
             one_plus_weight=True,

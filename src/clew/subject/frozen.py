@@ -8,6 +8,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from clew.subject.hooks import FrozenParts, module_at
+from clew.subject.parts import NormPart
 from clew.subject.recording import Affine, Attend, Normalize, Recording
 from clew.subject.subject import Subject
 
@@ -36,9 +37,9 @@ def freeze(
 
 def _norms(subject: Subject, last: nn.Module) -> Iterator[nn.Module]:
     """Every norm in the order in which a recording passes them."""
-    roles = ("attention_norm", "post_attention_norm", "mlp_norm", "post_mlp_norm")
+    roles = [part.role for part in subject.block if isinstance(part, NormPart)]
     for layer in range(subject.n_layers):
-        yield from (subject.modules[role, layer] for role in roles if (role, layer) in subject.modules)
+        yield from (subject.modules[role, layer] for role in roles)
     yield last
 
 

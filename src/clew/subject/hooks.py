@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from clew.subject.families import Family
+from clew.subject.parts import ModulePart
 
 
 def module_at(root: nn.Module, path: str) -> Any:
@@ -124,16 +125,15 @@ def freezing(parts: FrozenParts) -> Iterator[None]:
         yield
 
 
-def named_modules(model: nn.Module, family: Family, n_layers: int) -> dict[tuple[str, int], nn.Module]:
-    """The modules of a model by role and layer, in the family's terms."""
-    named: dict[tuple[str, int], nn.Module] = {}
-    roles = ("attention_norm", "attention", "mlp_norm", "mlp", "post_attention_norm", "post_mlp_norm")
-    for layer, block in enumerate(module_at(model, family.blocks)):
-        if layer == n_layers:
-            break
-        named["block", layer] = block
-        named |= {(role, layer): module_at(block, path) for role in roles if (path := getattr(family, role))}
-    return named
+def named_modules(model: Any, family: Family) -> dict[tuple[str, int], nn.Module]:
+    """The modules of a model by role and layer: every block, and every part of it that is a module."""
+    modules: dict[tuple[str, int], nn.Module] = {}
+    parts = [part for part in family.block(model.config) if isinstance(part, ModulePart)]
+    blocks = module_at(model, family.blocks)
+    for layer in range(model.config.num_hidden_layers):
+        modules["block", layer] = blocks[layer]
+        modules |= {(part.role, layer): module_at(blocks[layer], part.path) for part in parts}
+    return modules
 
 
 def normalized(x: Tensor, norm: nn.Module, centred: bool) -> tuple[Tensor, Tensor]:

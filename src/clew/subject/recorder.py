@@ -1,10 +1,10 @@
 """Turn one run of a model into a Recording.
 
 1. Run the model with its attention patterns visible, watching the modules.
-2. Build the steps in order and advance the registers beside them: norm scales come from the registers, patterns and MLP
-   outputs from the run.
-3. After every sublayer compare the registers with what the model had there. The first difference beyond rounding names
-   the step, and the architecture is refused.
+2. Go through the parts of every block in order, build the steps and advance the registers beside them: norm scales
+   come from the registers, patterns and MLP outputs from the run.
+3. After every attention, before every MLP and after every block compare the registers with what the model had there.
+   The first difference beyond rounding names the step, and the architecture is refused.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from clew.errors import InputError, UnsupportedModelError
 from clew.subject.families import Family
 from clew.subject.hooks import Watch, eager_attention, module_at, normalized, watching
+from clew.subject.parts import AddPart, AttentionPart, Block, MlpPart, NormPart, SitePart
 from clew.subject.recording import (
     Add,
     Affine,
@@ -56,8 +57,9 @@ def record(
         )
     tape = _Tape(model, family, modules, watch)
     tape.embed()
+    parts = family.block(model.config)
     for layer in range(model.config.num_hidden_layers):
-        tape.block(layer, output.attentions[layer][0])
+        tape.block(layer, parts, output.attentions[layer][0])
     return tape.finish(ids, output.logits[0])
 
 
@@ -75,94 +77,86 @@ class _Tape:
         self.steps.append(step)
         advance(self.registers, self.sites, step)
 
-    def own(self, tensor: Tensor) -> Tensor:
+    def constant(self, tensor: Tensor) -> Tensor:
+        """A tensor of the run or of the model as a step holds it: without a gradient, in float32 at least."""
         return tensor.detach().to(self.dtype).contiguous()
 
-    def maybe(self, tensor: Tensor | None) -> Tensor | None:
-        return None if tensor is None else self.own(tensor)
+    def optional(self, tensor: Tensor | None) -> Tensor | None:
+        return None if tensor is None else self.constant(tensor)
 
-    def check(self, register: str, real: Any, what: str) -> None:
+    def check(self, register: str, real: Any, step: str) -> None:
+        """Compare a register with what the model had there; UnsupportedModelError beyond rounding."""
         real = real if isinstance(real, Tensor) else real[0]
-        mine = self.registers[register]
-        real = real.reshape(mine.shape).to(mine.dtype)
-        difference = float((mine - real).norm() / real.norm().clamp_min(1e-12))
+        replayed = self.registers[register]
+        real = real.reshape(replayed.shape).to(replayed.dtype)
+        difference = float((replayed - real).norm() / real.norm().clamp_min(1e-12))
         if not difference <= _TOLERANCE[self.model.dtype]:
             raise UnsupportedModelError(
-                f"{self.family.architecture}: the linear steps do not reproduce the model at {what} "
+                f"{self.family.architecture}: the linear steps do not reproduce the model at {step} "
                 f"(relative difference {difference:.1e}); this variant of the architecture is not supported"
             )
 
     def embed(self) -> None:
-        tokens = self.own(self.watch.outputs["embedding", -1][0])
-        positions = self.watch.outputs.get(("positions", -1))
-        self.add(Embed(target="stream", tokens=tokens, positions=None if positions is None else self.own(positions[0])))
+        tokens = self.constant(self.watch.outputs["embedding", -1][0])
+        learned = self.watch.outputs.get(("positions", -1))
+        positions = None if learned is None else self.constant(learned[0])
+        self.add(Embed(target="stream", tokens=tokens, positions=positions))
         self.check("stream", self.watch.inputs["block", 0], "the embedding")
 
-    def normalize(self, norm: nn.Module, source: str, target: str) -> None:
-        scale = normalized(self.registers[source], norm, self.family.centred)[1]
-        self.add(Normalize(source=source, target=target, scale=scale, centred=self.family.centred))
-
-    def affine(self, norm: nn.Module, register: str) -> None:
-        weight = self.own(cast(Tensor, norm.weight)) + (1 if self.family.one_plus_weight else 0)
-        self.add(Affine(source=register, target=register, weight=weight, bias=self.maybe(getattr(norm, "bias", None))))
-
-    def norm(self, norm: nn.Module, source: str, target: str) -> None:
-        self.normalize(norm, source, target)
-        self.affine(norm, target)
-
-    def block(self, layer: int, pattern: Tensor) -> None:
-        parallel = self.family.parallel(self.model.config)
-        self.add(Site(name="resid_pre", layer=layer, register="stream"))
-        self.attention(layer, pattern)
-        if not parallel:
-            self.add(Add(source="mixed", target="stream"))
-        self.mlp(layer)
-        if parallel:
-            self.add(Add(source="mixed", target="stream"))
-        self.add(Add(source="out", target="stream"))
-        self.add(Site(name="resid_post", layer=layer, register="stream"))
+    def block(self, layer: int, parts: Block, pattern: Tensor) -> None:
+        for part in parts:
+            match part:
+                case SitePart():
+                    self.add(Site(name=part.name, layer=layer, register=part.register))
+                case NormPart():
+                    inside = part.site and Site(name=part.site, layer=layer, register=part.target)
+                    self.norm(self.modules[part.role, layer], part.source, part.target, inside)
+                case AttentionPart():
+                    self.attention(part, layer, pattern)
+                case MlpPart():
+                    self.mlp(part, layer)
+                case AddPart():
+                    self.add(Add(source=part.source, target=part.target))
         self.check("stream", self.watch.outputs["block", layer], f"the end of block {layer}")
 
-    def attention(self, layer: int, pattern: Tensor) -> None:
-        attention = self.modules["attention", layer]
-        self.norm(self.modules["attention_norm", layer], "stream", "normed")
-        value, value_bias, output, output_bias = self.family.value_output(attention, self.model.config)
+    def norm(self, norm: nn.Module, source: str, target: str, inside: Site | None = None) -> None:
+        """Scaling, the site inside the norm if there is one, weight and bias."""
+        centred = self.family.centred
+        scale = normalized(self.registers[source], norm, centred)[1]
+        self.add(Normalize(source=source, target=target, scale=scale, centred=centred))
+        if inside is not None:
+            self.add(inside)
+        weight = self.constant(cast(Tensor, norm.weight)) + (1 if self.family.one_plus_weight else 0)
+        bias = self.optional(getattr(norm, "bias", None))
+        self.add(Affine(source=target, target=target, weight=weight, bias=bias))
+
+    def attention(self, part: AttentionPart, layer: int, pattern: Tensor) -> None:
+        weights = self.family.value_output(self.modules[part.role, layer], self.model.config)
+        value, value_bias, output, output_bias = weights
         self.add(
             Attend(
-                source="normed",
-                target="mixed",
+                source=part.source,
+                target=part.target,
                 layer=layer,
-                pattern=self.own(pattern),
-                value=self.own(value),
-                value_bias=self.maybe(value_bias),
-                output=self.own(output),
-                output_bias=self.maybe(output_bias),
+                pattern=self.constant(pattern),
+                value=self.constant(value),
+                value_bias=self.optional(value_bias),
+                output=self.constant(output),
+                output_bias=self.optional(output_bias),
             )
         )
-        self.check("mixed", self.watch.outputs["attention", layer], f"the attention of block {layer}")
-        if self.family.post_attention_norm:
-            self.norm(self.modules["post_attention_norm", layer], "mixed", "mixed")
+        self.check(part.target, self.watch.outputs[part.role, layer], f"the attention of block {layer}")
 
-    def mlp(self, layer: int) -> None:
-        norm = self.modules["mlp_norm", layer]
-        self.add(Site(name="resid_mid", layer=layer, register="stream"))
-        self.normalize(norm, "stream", "normed")
-        self.add(Site(name="mlp_normalized", layer=layer, register="normed"))
-        self.affine(norm, "normed")
-        self.add(Site(name="mlp_in", layer=layer, register="normed"))
-        self.check("normed", self.watch.inputs["mlp", layer], f"the MLP's input of block {layer}")
-        real = self.own(self.watch.outputs["mlp", layer][0])
-        self.add(Mlp(layer=layer, source="normed", target="out", output=real))
-        self.add(Site(name="mlp_raw_out", layer=layer, register="out"))
-        if self.family.post_mlp_norm:
-            self.norm(self.modules["post_mlp_norm", layer], "out", "out")
-        self.add(Site(name="mlp_out", layer=layer, register="out"))
+    def mlp(self, part: MlpPart, layer: int) -> None:
+        self.check(part.source, self.watch.inputs[part.role, layer], f"the MLP's input of block {layer}")
+        output = self.constant(self.watch.outputs[part.role, layer][0])
+        self.add(Mlp(layer=layer, source=part.source, target=part.target, output=output))
 
-    def finish(self, ids: Tensor, final_logits: Tensor) -> Recording:
+    def finish(self, ids: Int[Tensor, " pos"], logits: Float[Tensor, "pos vocab"]) -> Recording:
         self.norm(module_at(self.model, self.family.final_norm), "stream", "normed")
         head = self.model.get_output_embeddings()
-        bias = getattr(head, "bias", None)
-        self.add(Unembed(source="normed", target="logits", weight=head.weight.detach(), bias=self.maybe(bias)))
+        bias = self.optional(getattr(head, "bias", None))
+        self.add(Unembed(source="normed", target="logits", weight=head.weight.detach(), bias=bias))
         self.check("logits", self.watch.outputs["unembedding", -1], "the logits")
         return Recording(
             ids=ids,
@@ -170,6 +164,6 @@ class _Tape:
             sites=self.sites,
             final=self.registers["normed"],
             logits=self.registers["logits"],
-            probabilities=torch.softmax(final_logits.to(self.dtype), -1),
+            probabilities=torch.softmax(logits.to(self.dtype), -1),
             n_layers=self.model.config.num_hidden_layers,
         )

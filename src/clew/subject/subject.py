@@ -29,6 +29,7 @@ from clew.subject.hooks import (
     normalized,
     watching,
 )
+from clew.subject.parts import Block, Side, places
 from clew.subject.recorder import record
 from clew.subject.recording import Recording, SiteAt, SiteName
 
@@ -50,15 +51,6 @@ class Neurons:
 
 Seen = Callable[[SiteName, int], Tensor]
 Change = Callable[[Tensor, Seen], Tensor]
-_PLACES: dict[SiteName, tuple[str, bool]] = {
-    "resid_pre": ("block", True),
-    "resid_mid": ("mlp_norm", True),
-    "resid_post": ("block", False),
-    "mlp_normalized": ("mlp_norm", True),
-    "mlp_in": ("mlp", True),
-    "mlp_raw_out": ("mlp", False),
-    "mlp_out": ("mlp", False),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,9 +139,19 @@ class Subject:
     def unembedding(self) -> Float[Tensor, "vocab d_model"]:
         return self.model.get_output_embeddings().weight.detach()
 
+    @property
+    def block(self) -> Block:
+        """The parts of every block, in the order in which a run passes them."""
+        return self.family.block(self.config)
+
     @cached_property
     def modules(self) -> dict[tuple[str, int], nn.Module]:
-        return named_modules(self.model, self.family, self.n_layers)
+        """The blocks and their modules by role and layer."""
+        return named_modules(self.model, self.family)
+
+    @cached_property
+    def _places(self) -> dict[SiteName, tuple[str, Side]]:
+        return places(self.block)
 
     # --- text -------------------------------------------------------------------------------------------------
 
@@ -236,22 +238,17 @@ class Subject:
         inputs: dict[tuple[str, int], nn.Module] = {}
         outputs: dict[tuple[str, int], nn.Module] = {}
         for site, layer in sites:
-            role, is_input = self._place(site)
-            (inputs if is_input else outputs)[role, layer] = self.modules[role, layer]
+            role, side = self._places[site]
+            (outputs if side == "output" else inputs)[role, layer] = self.modules[role, layer]
         return watching(inputs, outputs)
 
-    def _place(self, site: SiteName) -> tuple[str, bool]:
-        """The role of the module where a site lies, and whether it is the module's input."""
-        if site == "mlp_out" and self.family.post_mlp_norm:
-            return "post_mlp_norm", False
-        return _PLACES[site]
-
     def _site(self, watch: Watch, site: SiteName, layer: int) -> Tensor:
-        role, is_input = self._place(site)
-        found = (watch.inputs if is_input else watch.outputs)[role, layer]
-        if site == "mlp_normalized":
-            return normalized(found, self.modules[role, layer], self.family.centred)[0]
-        return found if isinstance(found, Tensor) else found[0]
+        """What a site holds in a run that is watched."""
+        role, side = self._places[site]
+        seen = (watch.outputs if side == "output" else watch.inputs)[role, layer]
+        if side == "scaled":
+            return normalized(seen, self.modules[role, layer], self.family.centred)[0]
+        return seen if isinstance(seen, Tensor) else seen[0]
 
     def run(
         self,
@@ -297,10 +294,11 @@ class Subject:
         return Run(final=made.last_hidden_state, kept=kept)
 
     def _changeable(self, site: SiteName, layer: int) -> tuple[nn.Module, bool]:
-        if site == "mlp_normalized":
+        """The module where a site is changed, and whether it is the module's input; InputError inside a norm."""
+        role, side = self._places[site]
+        if side == "scaled":
             raise InputError(f"{site} lies inside a norm and cannot be edited: use a dictionary that writes elsewhere")
-        role, is_input = self._place(site)
-        return self.modules[role, layer], is_input
+        return self.modules[role, layer], side == "input"
 
     def new_cache(self) -> Any:
         """An empty cache of keys and values for `run`."""
