@@ -63,7 +63,7 @@ def test_what_goes_over_left_out_nodes_is_the_total_effect_with_shown_features_h
     graph = random_graph(seed, n_features=24, n_layers=4)
     shown = torch.rand(graph.n_nodes, generator=torch.Generator().manual_seed(seed)) < 0.5
     sources = list(range(graph.target_range.start))
-    whole = total_effect(graph, sources, held=shown[: graph.n_features])
+    whole = total_effect(graph, sources, clamped=shown[: graph.n_features])
     for node in [*graph.feature_range, *graph.target_range]:
         expected = whole[node] - graph.adjacency[node, sources]
         expected[node : node + 1] = 0.0  # a removed node loses itself

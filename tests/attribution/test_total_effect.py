@@ -12,7 +12,7 @@ from clew.attribution.graph import Graph
 from clew.attribution.influence import total_effect
 from clew.attribution.nodes import TargetInfo
 from clew.attribution.trace import trace
-from clew.intervention.clamp import Clamp, Row
+from clew.intervention.clamp import Clamp, EditedRow, Regime
 from clew.intervention.edit import Edit
 from clew.intervention.run import outcomes
 from clew.subject.frozen import freeze
@@ -120,7 +120,7 @@ def test_features_that_are_held_pass_nothing_on_but_tell_what_they_would_lose() 
     graph, places = model.graph()
     held = torch.zeros(len(model.given), dtype=torch.bool)
     held[: model.n] = model.keys[:, 0] == 2
-    found = total_effect(graph, list(range(graph.target_range.start)), held=held[places][: graph.n_features])
+    found = total_effect(graph, list(range(graph.target_range.start)), clamped=held[places][: graph.n_features])
     torch.testing.assert_close(found, model.losses(places, held), **EXACT)
     free = total_effect(graph, list(range(graph.target_range.start)))
     assert float((found - free).abs().max()) > 1e-3
@@ -163,9 +163,11 @@ def test_total_effects_are_what_the_frozen_model_does_with_its_active_set_held(a
     found = total_effect(graph, sources)
     ids, held = torch.tensor(PROMPT), freeze(subject, subject.record(PROMPT))
     given = [(), *(((Edit.ablate(str(graph.node(source).id))),) for source in sources)]
-    rows = [Row(edits=own, base=0, n_prompt=len(ids), first=1, through=0) for own in given]
+    rows = [EditedRow(edits=own, base=0, n_prompt=len(ids), first=1, through=0) for own in given]
     with torch.no_grad():
-        base, *rest = outcomes(subject, dictionary, Clamp(dictionary, rows, "linear"), [ids] * len(rows), held)
+        base, *rest = outcomes(
+            subject, dictionary, Clamp(dictionary, rows, Regime(semantics="linear", frozen=held)), [ids] * len(rows)
+        )
     for column, one in enumerate(rest):
         lost = (base.logits - one.logits)[-1]
         targets = (lost - lost.mean())[[3, 17]]

@@ -19,6 +19,7 @@ from clew.dictionary import Dictionary
 from clew.errors import FileError, InputError, MismatchError
 from clew.intervention.agreement import agreement
 from clew.intervention.audit import Audit, audit, audit_all
+from clew.intervention.clamp import Regime
 from clew.intervention.curves import Removed, curves, feature_ranking, matched_set
 from clew.intervention.edit import Edit
 from clew.intervention.findings import STEPS, AuditSettings, beside_neurons, examine
@@ -145,7 +146,7 @@ def test_a_model_with_everything_held_does_what_the_graph_predicts(
     sources = list(range(0, graph.n_features, 5))
     own = graph.feature_keys[sources, 0].tolist()
     held = freeze(subject, subject.record(PROMPT))
-    found = measured(subject, dictionary, graph, sources, own, semantics="linear", held=held)
+    found = measured(subject, dictionary, graph, sources, own, Regime(semantics="linear", frozen=held))
     torch.testing.assert_close(found, predicted(graph, sources, own), equal_nan=True, **EXACT)
 
 

@@ -10,7 +10,7 @@ from clew.attribution.graph import Graph
 from clew.attribution.trace import trace
 from clew.dictionary import BatchTopK, Dictionary, Layer, ReLU, TopK
 from clew.errors import InputError
-from clew.intervention.clamp import Clamp, Row
+from clew.intervention.clamp import Clamp, EditedRow, Regime
 from clew.intervention.edit import Edit
 from clew.intervention.run import cases, effect, effects, outcomes
 from clew.subject.frozen import freeze
@@ -231,7 +231,7 @@ def test_forward_derivatives_are_small_edits(subject: Subject) -> None:
         [[Edit.scale(str(node.id), 2.0)]],
         through=[node.layer],  # type: ignore[union-attr]
         first=1,
-        tangent=True,
+        regime=Regime(tangent=True),
     )
     slope = ((more - less) / (2 * step))[part.start :]
     measured = subject.unembed(part.run.final[1]).detach()
@@ -379,11 +379,12 @@ def test_with_everything_held_the_frozen_model_can_be_solved(subject: Subject) -
     one, two = (str(graph.node(place).id) for place in (0, 3))
     held = freeze(subject, subject.record(PROMPT))
     given = [[Edit.ablate(one)], [Edit.ablate(two)], [Edit.ablate(one), Edit.ablate(two)], [Edit.scale(one, -1.0)]]
-    rows = [Row(edits=(), base=0, n_prompt=9, first=1, through=2)]
-    rows += [Row(edits=tuple(own), base=0, n_prompt=9, first=1, through=2) for own in given]
+    rows = [EditedRow(edits=(), base=0, n_prompt=9, first=1, through=2)]
+    rows += [EditedRow(edits=tuple(own), base=0, n_prompt=9, first=1, through=2) for own in given]
     ids = [torch.tensor(PROMPT)] * len(rows)
     base, a, b, both, twice = (
-        o.logits for o in outcomes(subject, dictionary, Clamp(dictionary, rows, "linear"), ids, held)
+        o.logits
+        for o in outcomes(subject, dictionary, Clamp(dictionary, rows, Regime(semantics="linear", frozen=held)), ids)
     )
     torch.testing.assert_close(both - base, (a - base) + (b - base), rtol=1e-7, atol=1e-9)
     torch.testing.assert_close(twice - base, 2 * (a - base), rtol=1e-7, atol=1e-9)

@@ -64,11 +64,11 @@ def flow(
 
 
 def total_effect(
-    graph: Graph, sources: Sequence[int] | Int[Tensor, " source"], *, held: Bool[Tensor, " feature"] | None = None
+    graph: Graph, sources: Sequence[int] | Int[Tensor, " source"], *, clamped: Bool[Tensor, " feature"] | None = None
 ) -> Float[Tensor, "node source"]:
     """What every node would lose if a source were removed: features pre-activation, targets centred logit.
 
-    One column a source; a source loses itself, errors and tokens lose nothing else. Features marked in `held` keep
+    One column a source; a source loses itself, errors and tokens lose nothing else. Features marked in `clamped` keep
     their activation, whatever their pre-activation loses. Float64.
     """
     columns = torch.as_tensor(sources, dtype=torch.long)
@@ -79,8 +79,8 @@ def total_effect(
     pre = torch.zeros(graph.n_nodes, dtype=torch.float64)
     pre[:n] = graph.preactivations
     follows = pre != 0
-    if held is not None:
-        follows[:n] &= ~held
+    if clamped is not None:
+        follows[:n] &= ~clamped
     stages = _stages(graph)
     step = max(1, _CHUNK // max(1, graph.rows.shape[1]))
     for stage in torch.unique(stages).tolist():

@@ -88,6 +88,11 @@ class Dictionary:
             if tuple(tensor.shape) not in wanted[name]:
                 raise InputError(f"layer {index}: {name} is {list(tensor.shape)}, expected {list(wanted[name][0])}")
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(iter(self.layers.values())).bias.device
+
     # Rows
 
     def d_features(self, layer: int) -> int:

@@ -82,13 +82,17 @@ class Audit(Displayed):
     def verdict(self) -> str:
         """One sentence: do the graph's predictions hold, and what parts them from the model."""
         total = [getattr(self.lines["total"], kind) for kind in KINDS]
-        said = " and ".join(f"{one.spearman} on {kind}" for one, kind in zip(total, KINDS, strict=True))
-        slopes = " and ".join(f"{one.slope.value:.2f}" for one in total)
-        signs = " and ".join(f"{one.sign_errors.value:.0%}" for one in total)
+        correlations = " and ".join(
+            f"{agreement.spearman} on {kind}" for agreement, kind in zip(total, KINDS, strict=True)
+        )
+        slopes = " and ".join(f"{agreement.slope.value:.2f}" for agreement in total)
+        signs = " and ".join(f"{agreement.sign_errors.value:.0%}" for agreement in total)
         parts = [f"{_NAMES[step]} on {kind}" for kind in KINDS if (step := self.culprit(kind)) is not None]
         return (
-            f"The graph's predictions {_word(total)}: Spearman {said}; slope {slopes}; {signs} of the effect with the "
-            f"wrong sign." + (f" What parts them from the model most: {', '.join(parts)}." if parts else "")
+            f"The graph's predictions {_word(total)}: Spearman {correlations}; slope {slopes}; "
+            f"{signs} of the effect with the wrong sign."
+            + (f" What parts them from the model most: {', '.join(parts)}." if parts else "")
+            + (f" What parts them from the model most: {', '.join(parts)}." if parts else "")
         )
 
     def culprit(self, kind: str) -> str | None:
@@ -119,7 +123,7 @@ class Audit(Displayed):
             "nodes": self.nodes,
             "lines": lines,
             "tokens": {name: value.to_json() for name, value in self.tokens.items()},
-            "curves": _plain([asdict(one) for one in self.curves]),
+            "curves": _plain([asdict(each) for each in self.curves]),
             "seconds": self.seconds,
         }
 
@@ -158,7 +162,7 @@ class Audit(Displayed):
 
 
 def _word(total: Sequence[Agreement]) -> str:
-    lows = [one.spearman.low for one in total]
+    lows = [agreement.spearman.low for agreement in total]
     if all(low >= HOLDS for low in lows):
         return "hold"
     return "hold in part" if max(lows) >= PARTLY else "do not hold"
@@ -182,18 +186,18 @@ def audit_all(subject: Subject, dictionary: Dictionary, graphs: Iterable[Graph],
 def audit_with(subject: Subject, dictionary: Dictionary, graphs: Iterable[Graph], settings: AuditSettings) -> Audit:
     """`audit_all` with its settings as a value."""
     started = time.perf_counter()
-    found = [examine(subject, dictionary, graph, settings) for graph in graphs]
-    if not found:
+    findings = [examine(subject, dictionary, graph, settings) for graph in graphs]
+    if not findings:
         raise InputError("there is no graph to audit: give at least one")
-    table = _joined(found)
+    table = _joined(findings)
     return Audit(
-        prompts=tuple(one.prompt for one in found),
+        prompts=tuple(finding.prompt for finding in findings),
         subject=subject.name,
         dictionary=dictionary.name,
-        nodes=sum(len(one.nodes) for one in found),
-        lines=dict(_lines(table, found[0].n_layers)),
-        tokens=_tokens(found),
-        curves=_mean_curves(found),
+        nodes=sum(len(finding.nodes) for finding in findings),
+        lines=dict(_lines(table, findings[0].n_layers)),
+        tokens=_tokens(findings),
+        curves=_mean_curves(findings),
         pairs=torch.stack([table[name] for name in ("predicted", "measured", "distance", "target")], 1).float(),
         shuffled=table["shuffled.0"].float(),
         seconds=time.perf_counter() - started,
@@ -204,13 +208,13 @@ def audit_with(subject: Subject, dictionary: Dictionary, graphs: Iterable[Graph]
 # --- from findings to figures -----------------------------------------------------------------------------------------
 
 
-def _joined(found: Sequence[Findings]) -> dict[str, Tensor]:
+def _joined(findings: Sequence[Findings]) -> dict[str, Tensor]:
     """All pairs in one table; `cluster` is the source, or the prompt where there are several."""
     clusters = [
-        torch.full_like(one.columns["source"], number) if len(found) > 1 else one.columns["source"]
-        for number, one in enumerate(found)
+        torch.full_like(finding.columns["source"], number) if len(findings) > 1 else finding.columns["source"]
+        for number, finding in enumerate(findings)
     ]
-    table = {name: torch.cat([one.columns[name] for one in found]) for name in found[0].columns}
+    table = {name: torch.cat([finding.columns[name] for finding in findings]) for name in findings[0].columns}
     return table | {"cluster": torch.cat(clusters).long()}
 
 
@@ -245,7 +249,7 @@ def _shuffled(line: Callable[..., tuple[str, Line]]) -> tuple[str, Line]:
     lines = [line("shuffled", f"shuffled.{number}", "measured")[1] for number in range(SHUFFLES)]
 
     def mean(kind: str, name: str) -> Interval:
-        values = [getattr(getattr(one, kind), name) for one in lines]
+        values = [getattr(getattr(shuffle, kind), name) for shuffle in lines]
         return Interval(*(sum(getattr(v, end) for v in values) / len(values) for end in ("value", "low", "high")))
 
     kinds = {
@@ -258,21 +262,21 @@ def _shuffled(line: Callable[..., tuple[str, Line]]) -> tuple[str, Line]:
     return "shuffled", Line(name="shuffled", **kinds)
 
 
-def _tokens(found: Sequence[Findings]) -> dict[str, Agreement]:
-    if not all(one.tokens for one in found):
+def _tokens(findings: Sequence[Findings]) -> dict[str, Agreement]:
+    if not all(finding.tokens for finding in findings):
         return {}
-    table = {name: torch.cat([one.tokens[name] for one in found]) for name in found[0].tokens}
-    sizes = [len(one.tokens["effect"]) for one in found]
-    many = torch.repeat_interleave(torch.arange(len(found)), torch.tensor(sizes))
-    cluster = many if len(found) > 1 else torch.arange(sizes[0])
+    table = {name: torch.cat([finding.tokens[name] for finding in findings]) for name in findings[0].tokens}
+    sizes = [len(finding.tokens["effect"]) for finding in findings]
+    many = torch.repeat_interleave(torch.arange(len(findings)), torch.tensor(sizes))
+    cluster = many if len(findings) > 1 else torch.arange(sizes[0])
     return {name: agreement(table[name], table[f"{name}.neurons"], cluster) for name in ("effect", "influence")}
 
 
-def _mean_curves(found: Sequence[Findings]) -> tuple[Curves, ...]:
+def _mean_curves(findings: Sequence[Findings]) -> tuple[Curves, ...]:
     """Curves of one prompt as they are; of several, the mean area stands for curves whose sizes differ."""
-    if len(found) == 1:
-        return found[0].curves
-    return tuple(_mean([one.curves[i] for one in found]) for i in range(len(found[0].curves)))
+    if len(findings) == 1:
+        return findings[0].curves
+    return tuple(_mean([finding.curves[i] for finding in findings]) for i in range(len(findings[0].curves)))
 
 
 def _mean(curves: Sequence[Curves]) -> Curves:
@@ -281,19 +285,22 @@ def _mean(curves: Sequence[Curves]) -> Curves:
         return sum(known) / len(known) if known else math.nan
 
     def curve(name: str) -> Curve:
-        own: list[Curve] = [getattr(one, name) for one in curves]
-        n = min(len(one.sizes) for one in own)
+        members: list[Curve] = [getattr(member, name) for member in curves]
+        n = min(len(member.sizes) for member in members)
         return Curve(
-            sizes=own[0].sizes[: n - 1] if n > 1 else own[0].sizes[:1],
-            values=tuple(mean(one.values[i] for one in own) for i in range(max(1, n - 1))),
-            random=tuple(mean(one.random[i] for one in own) for i in range(max(1, n - 1))),
-            area=mean(one.area for one in own),
-            random_area=mean(one.random_area for one in own),
+            sizes=members[0].sizes[: n - 1] if n > 1 else members[0].sizes[:1],
+            values=tuple(mean(member.values[i] for member in members) for i in range(max(1, n - 1))),
+            random=tuple(mean(member.random[i] for member in members) for i in range(max(1, n - 1))),
+            area=mean(member.area for member in members),
+            random_area=mean(member.random_area for member in members),
         )
 
     def removal(name: str) -> dict[str, float]:
-        own = [getattr(one, name) for one in curves]
-        return {key: mean(float(getattr(one, key)) for one in own) for key in ("logit", "probability", "same_top")}
+        removals = [getattr(removal_of, name) for removal_of in curves]
+        return {
+            key: mean(float(getattr(removal_of, key)) for removal_of in removals)
+            for key in ("logit", "probability", "same_top")
+        }
 
     return Curves(
         ablation=curves[0].ablation,
@@ -311,8 +318,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and math.isnan(value):
         return None
     if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
-    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+        return {key: _plain(member) for key, member in value.items()}
+    return [_plain(member) for member in value] if isinstance(value, list | tuple) else value
 
 
 def _number(value: float | None) -> float:
@@ -325,13 +332,13 @@ def _agreement(value: Mapping[str, Any]) -> Agreement:
 
 
 def _curves(value: Mapping[str, Any]) -> Curves:
-    def curve(one: Mapping[str, Any]) -> Curve:
+    def curve(saved: Mapping[str, Any]) -> Curve:
         return Curve(
-            sizes=tuple(one["sizes"]),
-            values=tuple(map(_number, one["values"])),
-            random=tuple(map(_number, one["random"])),
-            area=_number(one["area"]),
-            random_area=_number(one["random_area"]),
+            sizes=tuple(saved["sizes"]),
+            values=tuple(map(_number, saved["values"])),
+            random=tuple(map(_number, saved["random"])),
+            area=_number(saved["area"]),
+            random_area=_number(saved["random_area"]),
         )
 
     return Curves(

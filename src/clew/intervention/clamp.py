@@ -30,6 +30,7 @@ from torch.autograd import forward_ad
 from clew.dictionary.dictionary import Dictionary
 from clew.dictionary.layer import ActiveFeatures
 from clew.intervention.edit import Edit
+from clew.subject.frozen import FrozenParts
 from clew.subject.recording import SiteAt, SiteName
 from clew.subject.subject import Change, Seen
 
@@ -37,7 +38,20 @@ Semantics = Literal["live", "direct", "frozen", "linear"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class Regime:
+    """What responds to an edit: the semantics, the parts that stay as recorded, values or forward derivatives."""
+
+    semantics: Semantics = "live"
+    frozen: FrozenParts | None = None
+    tangent: bool = False
+    """Nothing is moved: what the edits would write becomes the direction of a forward derivative."""
+
+
+LIVE = Regime()
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditedRow:
     """One row of a batch: its edits, the base row beside it, its prompt's length, the last clamped layer e."""
 
     edits: tuple[Edit, ...]
@@ -74,27 +88,27 @@ class Clamp:
     """The edits of a batch under one semantics; `changes` gives what a run needs, `reads` what the changes look at.
 
     What does not depend on the run (decoders, directions, which positions are edited) is gathered once.
-
-    With `tangent`, nothing is moved: what the edits would write becomes the direction of a forward derivative.
     """
 
-    def __init__(
-        self, dictionary: Dictionary, rows: Sequence[Row], semantics: Semantics, *, tangent: bool = False
-    ) -> None:
-        self.dictionary, self.rows, self.semantics, self.tangent = dictionary, rows, semantics, tangent
-        self.base = torch.tensor([row.base for row in rows])
-        n_layers = dictionary.n_layers
-        self.last = torch.tensor([row.through if semantics == "live" else n_layers - 1 for row in rows])
-        self.clamped = torch.zeros(len(rows), n_layers, dtype=torch.bool)
+    def __init__(self, dictionary: Dictionary, rows: Sequence[EditedRow], regime: Regime = LIVE) -> None:
+        self.dictionary, self.rows, self.regime = dictionary, rows, regime
+        self.device = dictionary.device
+        n_layers, live = dictionary.n_layers, regime.semantics == "live"
+        self.base = self._indices([row.base for row in rows])
+        self.last = self._indices([row.through if live else n_layers - 1 for row in rows])
+        self.clamped = torch.zeros(len(rows), n_layers, dtype=torch.bool, device=self.device)
         for place, row in enumerate(rows):
-            if dictionary.kind != "sae" and semantics == "live" and row.edited_layers:
+            if dictionary.kind != "sae" and live and row.edited_layers:
                 self.clamped[place, min(row.edited_layers) : row.through + 1] = True
-        if semantics != "live":
+        if not live:
             self.clamped[:] = True
         self.groups = self._grouped()
         self.steers = self._steered()
         self._decoders: dict[int, Tensor] = {}
         self._masks: dict[_Group | _Steers, Tensor] = {}
+
+    def _indices(self, numbers: Sequence[int]) -> Int[Tensor, " n"]:
+        return torch.tensor(numbers, dtype=torch.long, device=self.device)
 
     @property
     def reads(self) -> list[SiteAt]:
@@ -102,20 +116,26 @@ class Clamp:
         if self.dictionary.kind == "sae":
             return []
         site = self.dictionary.read_site
-        live = [layer for layer, own in self.dictionary.layers.items() if layer in self.groups or own.skip is not None]
-        return [(site, layer) for layer in (live if self.semantics == "live" else self.dictionary.layers)]
+        live = [
+            layer
+            for layer, weights in self.dictionary.layers.items()
+            if layer in self.groups or weights.skip is not None
+        ]
+        return [(site, layer) for layer in (live if self.regime.semantics == "live" else self.dictionary.layers)]
 
     def _grouped(self) -> dict[int, _Group]:
-        found: dict[int, list[tuple[int, int, Edit]]] = defaultdict(list)
+        edits_of_layer: dict[int, list[tuple[int, int, Edit]]] = defaultdict(list)
         for place, row in enumerate(self.rows):
             for edit in row.edits:
                 if edit.feature is not None and edit.verb != "steer":
-                    found[edit.feature.layer].append((place, edit.feature.index, edit))
+                    edits_of_layer[edit.feature.layer].append((place, edit.feature.index, edit))
         return {
             layer: _Group(
-                torch.tensor([f[0] for f in own]), torch.tensor([f[1] for f in own]), tuple(f[2] for f in own)
+                self._indices([place for place, _, _ in layer_edits]),
+                self._indices([index for _, index, _ in layer_edits]),
+                tuple(edit for _, _, edit in layer_edits),
             )
-            for layer, own in found.items()
+            for layer, layer_edits in edits_of_layer.items()
         }
 
     def changes(self, start: int, n_pos: int) -> dict[SiteAt, Change]:
@@ -131,23 +151,23 @@ class Clamp:
         for layer in range(self.dictionary.n_layers):
             if bool(self.clamped[:, layer].any()) or layer in reached:
                 changes[outputs, layer] = partial(written.output, layer)
-        for at, steers in self.steers.items():
+        for site_at, steers in self.steers.items():
             mask = self.mask(steers, start, n_pos)
             if bool(mask.any()):
-                vectors = torch.zeros(len(self.rows), n_pos, steers.vectors.shape[1], dtype=steers.vectors.dtype)
+                vectors = steers.vectors.new_zeros(len(self.rows), n_pos, steers.vectors.shape[1])
                 vectors.index_add_(0, steers.rows, mask[:, :, None] * steers.vectors[:, None])
-                changes[at] = partial(_shifted, vectors, changes.pop(at, None))
+                changes[site_at] = partial(_shifted, vectors, changes.pop(site_at, None))
         return changes
 
     def mask(self, group: _Group | _Steers, start: int, n_pos: int) -> Bool[Tensor, "edit pos"]:
         """Which positions each edit is for."""
-        held, stop = self._masks.get(group), start + n_pos
-        if held is None or held.shape[1] < stop:
-            length = stop if held is None else 2 * stop
+        masks_of_group, stop = self._masks.get(group), start + n_pos
+        if masks_of_group is None or masks_of_group.shape[1] < stop:
+            length = stop if masks_of_group is None else 2 * stop
             rows = [(self.rows[place], edit) for place, edit in zip(group.rows.tolist(), group.edits, strict=True)]
             masks = [edit.mask(0, length, n_prompt=row.n_prompt, first=row.first) for row, edit in rows]
-            held = self._masks[group] = torch.stack(masks)
-        return held[:, start:stop]
+            masks_of_group = self._masks[group] = torch.stack(masks).to(self.device)
+        return masks_of_group[:, start:stop]
 
     def decoder(self, layer: int) -> Float[Tensor, "edit out_layer d_model"]:
         """The decoders of a layer's edited features."""
@@ -156,27 +176,31 @@ class Clamp:
         return self._decoders[layer]
 
     def _steered(self) -> dict[SiteAt, _Steers]:
-        found: dict[SiteAt, list[tuple[int, Tensor, Edit]]] = defaultdict(list)
+        edits_at_site: dict[SiteAt, list[tuple[int, Tensor, Edit]]] = defaultdict(list)
         for place, row in enumerate(self.rows):
             for edit in row.edits:
                 if edit.verb == "steer":
-                    at, vector = self._direction(edit)
-                    found[at].append((place, vector * edit.strength, edit))
+                    site, vector = self._direction(edit)
+                    edits_at_site[site].append((place, vector * edit.strength, edit))
         return {
-            at: _Steers(torch.tensor([f[0] for f in own]), torch.stack([f[1] for f in own]), tuple(f[2] for f in own))
-            for at, own in found.items()
+            site: _Steers(
+                self._indices([place for place, _, _ in site_edits]),
+                torch.stack([vector for _, vector, _ in site_edits]),
+                tuple(edit for _, _, edit in site_edits),
+            )
+            for site, site_edits in edits_at_site.items()
         }
 
     def _direction(self, edit: Edit) -> tuple[SiteAt, Float[Tensor, " d_model"]]:
         if edit.feature is None:
             assert edit.direction is not None
             assert edit.layer is not None
-            return ("mlp_out", edit.layer), torch.tensor(edit.direction, dtype=torch.float64)
+            return ("mlp_out", edit.layer), torch.tensor(edit.direction, dtype=torch.float64, device=self.device)
         layer, into = edit.feature.layer, edit.layer
         written = self.dictionary.written_layers(layer)
         slot = 0 if into is None else written.index(into)
-        decoder = self.dictionary.decoder_rows(layer, torch.tensor([edit.feature.index]))[0, slot]
-        return (self.dictionary.write_site, written[slot]), decoder.to("cpu", torch.float64)
+        decoder = self.dictionary.decoder_rows(layer, self._indices([edit.feature.index]))[0, slot]
+        return (self.dictionary.write_site, written[slot]), decoder.to(torch.float64)
 
 
 def _shifted(vectors: Tensor, before: Change | None, value: Tensor, seen: Seen) -> Tensor:
@@ -203,20 +227,20 @@ class _Written:
         if shift is None:
             return out
         shift = shift.to(out)
-        return out + (forward_ad.make_dual(torch.zeros_like(shift), shift) if clamp.tangent else shift)
+        return out + (forward_ad.make_dual(torch.zeros_like(shift), shift) if clamp.regime.tangent else shift)
 
     def stream(self, layer: int, value: Tensor, seen: Seen) -> Tensor:
         """An SAE's site in every row."""
         group = self.clamp.groups[layer]
         rows = group.rows.to(value.device)
         decoder = self.clamp.decoder(layer)[:, 0]
-        source = rows if self.clamp.semantics == "live" else self.clamp.base[group.rows]
+        source = rows if self.clamp.regime.semantics == "live" else self.clamp.base[group.rows]
         added = self._differences(layer, group, value[source])[..., None] * decoder[:, None]
         return value.index_add(0, rows, added.to(value))
 
     def _collect(self, layer: int, seen: Seen) -> None:
         """Write the edits of every layer whose features can be read by now."""
-        recomputed = self.clamp.semantics in ("frozen", "linear")
+        recomputed = self.clamp.regime.semantics in ("frozen", "linear")
         for read in sorted(self.dictionary.layers):
             ready = read < layer or (read == layer and self.dictionary.read_site != "resid_post")
             if read in self.done or not ready:
@@ -226,13 +250,13 @@ class _Written:
             if not recomputed and group is None and self.dictionary.layers[read].skip is None:
                 continue
             x = seen(self.dictionary.read_site, read)
-            if self.clamp.tangent:
+            if self.clamp.regime.tangent:
                 x = forward_ad.unpack_dual(x).primal
             if recomputed:
                 self._recompute(read, x, group)
             elif group is not None:
                 self._write(read, group, self._differences(read, group, x[self.clamp.base[group.rows]]))
-            if self.clamp.semantics != "live":
+            if self.clamp.regime.semantics != "live":
                 self._skip(read, x)
 
     def _differences(
@@ -250,13 +274,11 @@ class _Written:
             reaches = self.clamp.last[group.rows] >= out
             if bool(reaches.any()):
                 added = difference[reaches, :, None] * decoder[reaches, None, slot]
-                self._wait(
-                    out, torch.zeros(len(self.clamp.rows), *added.shape[1:]).to(added), group.rows[reaches], added
-                )
+                self._wait(out, added.new_zeros(len(self.clamp.rows), *added.shape[1:]), group.rows[reaches], added)
 
     def _wait(self, layer: int, empty: Tensor, rows: Tensor, added: Tensor) -> None:
-        held = self.waiting.get(layer)
-        self.waiting[layer] = (empty if held is None else held).index_add(0, rows.to(added.device), added)
+        waiting = self.waiting.get(layer)
+        self.waiting[layer] = (empty if waiting is None else waiting).index_add(0, rows.to(added.device), added)
 
     def _recompute(self, layer: int, x: Float[Tensor, "row pos d_model"], group: _Group | None) -> None:
         """Write the differences of all features of a layer between each row and its base row."""
@@ -264,21 +286,21 @@ class _Written:
         pre = self.dictionary.preactivations(layer, x.reshape(-1, d_model)).view(n_rows, n_pos, -1)
         activations = self.dictionary.layers[layer].nonlinearity.apply(pre)
         base = activations[self.clamp.base]
-        if self.clamp.semantics == "linear":
+        if self.clamp.regime.semantics == "linear":
             difference = (pre - pre[self.clamp.base]) * (base != 0)
         else:
             difference = activations - base
         if group is not None:
-            own = self._differences(layer, group, x[self.clamp.base[group.rows]])
+            edit_differences = self._differences(layer, group, x[self.clamp.base[group.rows]])
             mask = self.clamp.mask(group, self.start, n_pos)
-            edit, at = mask.nonzero(as_tuple=True)
-            place = group.rows[edit], at, group.ids[edit]
+            edit, pos = mask.nonzero(as_tuple=True)
+            place = group.rows[edit], pos, group.ids[edit]
             difference[place] = 0
-            difference.index_put_(place, own[edit, at], accumulate=True)
+            difference.index_put_(place, edit_differences[edit, pos], accumulate=True)
         position, index = difference.view(n_rows * n_pos, -1).nonzero(as_tuple=True)
         value = difference.view(n_rows * n_pos, -1)[position, index]
         changed = ActiveFeatures(position=position, index=index, activation=value, preactivation=value)
-        every = torch.arange(n_rows)
+        every = torch.arange(n_rows, device=x.device)
         for out, part in self.dictionary.decode_layer(layer, changed, n_rows * n_pos).items():
             added = part.view(n_rows, n_pos, d_model)
             self._wait(out, torch.zeros_like(added), every, added)
@@ -287,4 +309,4 @@ class _Written:
         skip = self.dictionary.layers[layer].skip
         if skip is not None:
             added = torch.nn.functional.linear(x - x[self.clamp.base], skip.to(x))
-            self._wait(layer, torch.zeros_like(added), torch.arange(len(x)), added)
+            self._wait(layer, torch.zeros_like(added), torch.arange(len(x), device=x.device), added)

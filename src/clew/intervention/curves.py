@@ -79,10 +79,11 @@ class Removed:
         self.ids = torch.tensor(graph.token_ids, device=subject.device)
         self.directions = target_directions(subject, graph)
         self.amounts = graph.activations.to(self.directions)
+        self.feature_keys = graph.feature_keys.to(self.directions.device)
         if means is not None:
             layer, _, index = graph.feature_keys.T
             mean = [float(means[i][j]) for i, j in zip(layer.tolist(), index.tolist(), strict=True)]
-            self.amounts = self.amounts - torch.tensor(mean).to(self.amounts)
+            self.amounts = self.amounts - self.amounts.new_tensor(mean)
         self.site = dictionary.write_site
         self.errors = self._errors()
 
@@ -91,11 +92,11 @@ class Removed:
         """What the Dictionary misses of every MLP output; zero at a left-out first position."""
         reads = [(self.dictionary.read_site, layer) for layer in sorted(self.dictionary.layers)]
         writes: list[SiteAt] = [(self.site, layer) for layer in range(self.subject.n_layers)]
-        kept = self.subject.run(self.ids[None], keep=[*reads, *writes]).kept
-        inputs = {layer: kept[site, layer][0] for site, layer in reads}
+        site_values = self.subject.run(self.ids[None], keep=[*reads, *writes]).kept
+        inputs = {layer: site_values[site, layer][0] for site, layer in reads}
         active = {layer: self.dictionary.encode(layer, x) for layer, x in inputs.items()}
         rebuilt = self.dictionary.reconstruct(active, inputs, len(self.ids))
-        errors = {layer: kept[site, layer][0] - rebuilt.get(layer, 0) for site, layer in writes}
+        errors = {layer: site_values[site, layer][0] - rebuilt.get(layer, 0) for site, layer in writes}
         for error in errors.values():
             error[: self.graph.first_position] = 0
         return errors
@@ -105,7 +106,7 @@ class Removed:
         self, removed: Bool[Tensor, "row feature"], errors: bool = False
     ) -> tuple[Float[Tensor, " row"], list[Removal]]:
         """The measure of every row, each with some features (and, if asked, every error) taken away."""
-        found, removals = [], []
+        measures, removals = [], []
         for part in removed.split(64):
             shifts = self._shifts(part, errors)
             change: dict[SiteAt, Change] = {
@@ -116,9 +117,9 @@ class Removed:
             logits = torch.stack(
                 [final[:, t.position].to(d) @ d for t, d in zip(self.graph.targets, self.directions, strict=True)], 1
             )
-            found.append((logits @ self._weights())[1:])
+            measures.append((logits @ self._weights())[1:])
             removals += self._removals(final, logits)
-        return torch.cat(found), removals
+        return torch.cat(measures), removals
 
     def _weights(self) -> Float[Tensor, " target"]:
         weights = self.directions.new_tensor([target.weight for target in self.graph.targets])
@@ -135,14 +136,14 @@ class Removed:
 
     def _shifts(self, removed: Bool[Tensor, "row feature"], errors: bool) -> dict[int, Tensor]:
         """What is added to the recorded output of every layer in every row."""
-        n_rows, n_pos = len(removed), len(self.ids)
-        keys = self.graph.feature_keys
+        n_rows, n_pos, keys = len(removed), len(self.ids), self.feature_keys
+        removed = removed.to(keys.device)
         empty = self.amounts.new_zeros(n_rows, n_pos, self.dictionary.d_model)
         total = {layer: empty.clone() for layer in range(self.subject.n_layers)}
         for layer in sorted(self.dictionary.layers):
-            own = (keys[:, 0] == layer).nonzero()[:, 0]  # sorted by position
-            row, place = removed[:, own].nonzero(as_tuple=True)
-            node = own[place]
+            nodes_of_layer = (keys[:, 0] == layer).nonzero()[:, 0]  # sorted by position
+            row, place = removed[:, nodes_of_layer].nonzero(as_tuple=True)
+            node = nodes_of_layer[place]
             amount = self.amounts[node]
             taken = ActiveFeatures(
                 position=row * n_pos + keys[node, 1], index=keys[node, 2], activation=amount, preactivation=amount
@@ -225,11 +226,11 @@ def _area(sizes: Sequence[int], values: Float[Tensor, " size"]) -> float:
 
 def _decoder_norms(dictionary: Dictionary, graph: Graph) -> Float[Tensor, " feature"]:
     """Norm of each node's decoder over all the layers that it writes to."""
-    found = torch.zeros(graph.n_features)
+    norms = torch.zeros(graph.n_features)
     for layer in torch.unique(graph.feature_keys[:, 0]).tolist():
-        own = graph.feature_keys[:, 0] == layer
-        found[own] = dictionary.decoder_rows(layer, graph.feature_keys[own, 2]).flatten(1).norm(dim=1).float()
-    return found.to(graph.activations)
+        of_layer = graph.feature_keys[:, 0] == layer
+        norms[of_layer] = dictionary.decoder_rows(layer, graph.feature_keys[of_layer, 2]).flatten(1).norm(dim=1).float()
+    return norms.to(graph.activations)
 
 
 def matched_set(

@@ -104,10 +104,10 @@ class Edit:
         an SAE its decoder.
         """
         if isinstance(along, FeatureId | str):
-            found = cls._of("steer", along, strength, positions)
-            if layer is not None and found.layer is not None:
+            edit = cls._of("steer", along, strength, positions)
+            if layer is not None and edit.layer is not None:
                 raise InputError(f"{along} says a layer, and it is given a second time")
-            return found if layer is None else replace(found, layer=layer)
+            return edit if layer is None else replace(edit, layer=layer)
         values = along.flatten().tolist() if isinstance(along, Tensor) else along
         return cls(
             verb="steer",
@@ -136,10 +136,10 @@ class Edit:
     @classmethod
     def _of(cls, verb: Verb, feature: FeatureId | str, strength: float, positions: Positions | int | None) -> Edit:
         if isinstance(feature, str):
-            feature, at, written = feature.partition("@")
-            if at and positions is not None:
+            feature, separator, written = feature.partition("@")
+            if separator and positions is not None:
                 raise InputError(f"{feature}@{written} says positions, and they are given a second time")
-            positions = _parse_positions(written) if at else positions
+            positions = _parse_positions(written) if separator else positions
         layer = None
         if isinstance(feature, str):
             feature, colon, into = feature.partition(":")
@@ -165,17 +165,17 @@ class Edit:
 
     def mask(self, start: int, stop: int, *, n_prompt: int, first: int) -> Bool[Tensor, " pos"]:
         """Which positions start..stop-1 are edited; the prompt ends at `n_prompt`, `first` is the first that counts."""
-        at = torch.arange(start, stop)
+        positions = torch.arange(start, stop)
         match self.positions:
             case "all":
-                chosen = torch.ones_like(at, dtype=torch.bool)
+                chosen = torch.ones_like(positions, dtype=torch.bool)
             case "prompt":
-                chosen = at < n_prompt
+                chosen = positions < n_prompt
             case "generated":
-                chosen = at >= n_prompt
-            case positions:
-                chosen = torch.isin(at, torch.tensor(positions))
-        return chosen & (at >= first)
+                chosen = positions >= n_prompt
+            case listed:
+                chosen = torch.isin(positions, torch.tensor(listed))
+        return chosen & (positions >= first)
 
     def result(self, activation: Float[Tensor, "*pos"]) -> Float[Tensor, "*pos"]:
         """What the edit makes of a feature's activation."""
@@ -201,8 +201,8 @@ class Edit:
             raise InputError(f"not an edit: unknown {', '.join(sorted(unknown))}")
         if value.get("verb") not in get_args(Verb):
             raise InputError(f"not an edit: its verb is {value.get('verb')!r}, known are {', '.join(get_args(Verb))}")
-        given = {name: _JSON[name](v) for name, v in value.items() if name != "verb"}
-        return cls(verb=value["verb"], **given)
+        fields_given = {name: _JSON[name](v) for name, v in value.items() if name != "verb"}
+        return cls(verb=value["verb"], **fields_given)
 
 
 def _number(value: Any) -> float:
@@ -274,9 +274,9 @@ def check(
                 raise InputError(f"{edit}: position {position} is outside the prompt's {n_positions} tokens{more}")
             if position < first:
                 raise InputError(f"{edit}: position {position} is left out, its token is a special one")
-    for one, other in combinations(edits, 2):
-        if _contradict(one, other, n_positions):
-            raise InputError(f"{one} and {other} contradict each other: give one edit a feature and position")
+    for edit_a, edit_b in combinations(edits, 2):
+        if _contradict(edit_a, edit_b, n_positions):
+            raise InputError(f"{edit_a} and {edit_b} contradict each other: give one edit a feature and position")
     return last_clamped(edits, dictionary, through)
 
 
@@ -297,14 +297,14 @@ def last_clamped(edits: Sequence[Edit], dictionary: Dictionary, through: int | N
 
 def on_prompt(edits: Iterable[Edit], n_prompt: int) -> tuple[Edit, ...]:
     """What edits come to before anything is generated: positions behind the prompt are left out."""
-    found = []
+    kept_edits = []
     for edit in edits:
         if isinstance(edit.positions, tuple):
             within = tuple(position for position in edit.positions if position < n_prompt)
-            found += [replace(edit, positions=within)] if within else []
+            kept_edits += [replace(edit, positions=within)] if within else []
         elif edit.positions != "generated":
-            found.append(edit)
-    return tuple(found)
+            kept_edits.append(edit)
+    return tuple(kept_edits)
 
 
 def _check_target(edit: Edit, dictionary: Dictionary) -> None:
@@ -325,19 +325,23 @@ def _check_target(edit: Edit, dictionary: Dictionary) -> None:
 
 
 def _spans(layers: Iterable[int]) -> str:
-    found = sorted(layers)
-    return f"{found[0]}..{found[-1]}" if found == list(range(found[0], found[-1] + 1)) else ", ".join(map(str, found))
+    numbers = sorted(layers)
+    return (
+        f"{numbers[0]}..{numbers[-1]}"
+        if numbers == list(range(numbers[0], numbers[-1] + 1))
+        else ", ".join(map(str, numbers))
+    )
 
 
-def _contradict(one: Edit, other: Edit, n_positions: int) -> bool:
+def _contradict(edit_a: Edit, edit_b: Edit, n_positions: int) -> bool:
     """Whether two edits say two things of one activation; several additions are one sum."""
-    if one.feature != other.feature or one.feature is None or "steer" in (one.verb, other.verb):
+    if edit_a.feature != edit_b.feature or edit_a.feature is None or "steer" in (edit_a.verb, edit_b.verb):
         return False
-    if one.verb == other.verb == "add":
+    if edit_a.verb == edit_b.verb == "add":
         return False
-    last = max([n_positions, *(p for e in (one, other) if isinstance(e.positions, tuple) for p in e.positions)]) + 2
-    mine, theirs = (edit.mask(0, last, n_prompt=n_positions, first=0) for edit in (one, other))
-    return bool((mine & theirs).any())
+    last = max([n_positions, *(p for e in (edit_a, edit_b) if isinstance(e.positions, tuple) for p in e.positions)]) + 2
+    mask_a, mask_b = (edit.mask(0, last, n_prompt=n_positions, first=0) for edit in (edit_a, edit_b))
+    return bool((mask_a & mask_b).any())
 
 
 def save_edits(path: Path | str, edits: Sequence[Edit], dictionary: Dictionary) -> None:
@@ -358,6 +362,6 @@ def load_edits(path: Path | str, dictionary: Dictionary) -> tuple[Edit, ...]:
             "its features have other meanings here"
         )
     try:
-        return tuple(Edit.from_json(one) for one in value["edits"])
+        return tuple(Edit.from_json(edit) for edit in value["edits"])
     except InputError as error:
         raise FileError(f"{path}: {error}") from error

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -22,15 +20,16 @@ from torch import Tensor
 
 from clew.attribution.graph import Graph
 from clew.attribution.influence import flow, influence, total_effect
+from clew.attribution.local_model import LocalModel
 from clew.attribution.trace import trace
 from clew.dictionary.dictionary import Dictionary
 from clew.errors import InputError, MismatchError
-from clew.intervention.clamp import Semantics
+from clew.intervention.clamp import LIVE, Regime, Semantics
 from clew.intervention.curves import Curves, curves, feature_ranking
 from clew.intervention.measure import Effects, measured, predicted, shuffled
 from clew.progress import Progress
 from clew.settings import HIDDEN, Settings
-from clew.subject.frozen import FrozenParts, freeze
+from clew.subject.frozen import FrozenParts
 from clew.subject.subject import Subject
 
 STEPS = ("patterns", "norms", "final norm", "gates", "errors")
@@ -89,10 +88,10 @@ def examine(subject: Subject, dictionary: Dictionary, graph: Graph, settings: Au
     if take_apart:
         table.steps()
     table.columns["influential"] = influential[table.columns["source"].long()]
-    found, tokens = [], dict[str, Tensor]()
+    all_curves, tokens = [], dict[str, Tensor]()
     if take_apart:
         for mean in (None, means) if means is not None else (None,):
-            found.append(curves(subject, dictionary, graph, ranking.tolist(), means=mean, seed=seed))
+            all_curves.append(curves(subject, dictionary, graph, ranking.tolist(), means=mean, seed=seed))
         table.count()
         tokens = beside_neurons(subject, dictionary, graph)
         table.count()
@@ -102,7 +101,7 @@ def examine(subject: Subject, dictionary: Dictionary, graph: Graph, settings: Au
         nodes=tuple(str(graph.node(source).id) for source in sources),
         columns=table.columns,
         tokens=tokens,
-        curves=tuple(found),
+        curves=tuple(all_curves),
     )
 
 
@@ -141,17 +140,17 @@ class _Table:
         settings: AuditSettings,
     ) -> None:
         self.subject, self.dictionary, self.graph, self.sources = subject, dictionary, graph, sources
-        self.own = graph.feature_keys[sources, 0].tolist()
+        self.source_layers = graph.feature_keys[sources, 0].tolist()
         self.report, self.n_measured = settings.report, 0
         self.total = 2 + graph.n_layers - 1 + (_KINDS + _AFTER if settings.take_apart else 0)
         self.columns: dict[str, Tensor] = {}
-        self.prediction = predicted(graph, sources, self.own)
+        self.prediction = predicted(graph, sources, self.source_layers)
         self.exists = ~torch.isnan(self.prediction)
 
-    def measure(self, through: Sequence[int], **how: Any) -> Effects:
-        found = measured(self.subject, self.dictionary, self.graph, self.sources, through, **how)
+    def measure(self, through: Sequence[int], regime: Regime = LIVE) -> Effects:
+        effects = measured(self.subject, self.dictionary, self.graph, self.sources, through, regime)
         self.count()
-        return found
+        return effects
 
     def count(self) -> None:
         """One more measurement is done."""
@@ -165,26 +164,26 @@ class _Table:
         graph, like = self.graph, torch.zeros_like(self.prediction)
         is_target = graph.mask("target")[:, None]
         self.put("source", torch.arange(len(self.sources)) + like)
-        self.put("distance", graph.node_layers[:, None] - torch.tensor(self.own) + like)
+        self.put("distance", graph.node_layers[:, None] - torch.tensor(self.source_layers) + like)
         self.put("target", is_target + like)
         self.put("predicted", self.prediction)
-        self.put("measured", self.measure(self.own))
+        self.put("measured", self.measure(self.source_layers))
         self.put("activation", graph.activations[self.sources] + like)
-        self.put("gradient", self.measure(self.own, tangent=True))
+        self.put("gradient", self.measure(self.source_layers, Regime(tangent=True)))
         for number in range(SHUFFLES):
             dealt = shuffled(graph, seed * SHUFFLES + number)
-            self.put(f"shuffled.{number}", predicted(dealt, self.sources, self.own))
+            self.put(f"shuffled.{number}", predicted(dealt, self.sources, self.source_layers))
 
     def over_e(self) -> None:
         """Clamped through one more layer at a time, and predicted with those layers' features held."""
         for further in range(1, self.graph.n_layers):
-            through = [min(layer + further, self.graph.n_layers - 1) for layer in self.own]
+            through = [min(layer + further, self.graph.n_layers - 1) for layer in self.source_layers]
             self.put(f"e+{further}.predicted", predicted(self.graph, self.sources, through))
             self.put(f"e+{further}.measured", self.measure(through))
 
     def steps(self) -> None:
-        recording = self.subject.record(torch.tensor(self.graph.token_ids))
-        keep = partial(freeze, self.subject, recording)
+        ids = torch.tensor(self.graph.token_ids, device=self.subject.device)
+        keep = LocalModel.record(self.subject, self.dictionary, ids).frozen_parts
         every, none = keep(), {"patterns": False, "norms": False, "final_norm": False}
         kinds: dict[str, tuple[Semantics, FrozenParts | None]] = {
             "released.patterns": ("linear", keep(patterns=False)),
@@ -198,8 +197,8 @@ class _Table:
             "frozen.gates": ("linear", None),
             "frozen.errors": ("frozen", None),
         }
-        for name, (semantics, held) in kinds.items():
-            self.put(name, self.measure(self.own, semantics=semantics, held=held))
+        for name, (semantics, frozen) in kinds.items():
+            self.put(name, self.measure(self.source_layers, Regime(semantics=semantics, frozen=frozen)))
 
 
 def beside_neurons(subject: Subject, dictionary: Dictionary, graph: Graph) -> dict[str, Float[Tensor, " pair"]]:
@@ -222,8 +221,8 @@ def beside_neurons(subject: Subject, dictionary: Dictionary, graph: Graph) -> di
             subject, neurons, list(graph.token_ids), targets=specs, position=position,
             leave_out_first=graph.first_position > 0,
         )  # fmt: skip
-        for suffix, one, places in (("", graph, ranks), (".neurons", exact, list(range(len(ranks))))):
-            effects, shares = _of_tokens(one, places)
+        for suffix, traced, places in (("", graph, ranks), (".neurons", exact, list(range(len(ranks))))):
+            effects, shares = _of_tokens(traced, places)
             columns["effect" + suffix].append(effects[: position + 1].flatten())
             columns["influence" + suffix].append(shares[: position + 1].flatten())
     return {name: torch.cat(parts) for name, parts in columns.items()}

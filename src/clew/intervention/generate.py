@@ -23,7 +23,7 @@ from torch import Tensor
 
 from clew.dictionary.dictionary import Dictionary
 from clew.errors import InputError
-from clew.intervention.clamp import Clamp, Row
+from clew.intervention.clamp import Clamp, EditedRow
 from clew.intervention.edit import Edit, check
 from clew.intervention.run import first_of
 from clew.settings import Settings, accepts, with_keywords
@@ -193,19 +193,19 @@ class _Streams:
         first = first_of(subject, self.prompt) if settings.leave_out_first else 0
         limits: dict[str, Any] = {"n_positions": n_prompt, "first": first, "growing": settings.tokens}
         limits["through"] = settings.through
-        rows: list[Row] = []
+        rows: list[EditedRow] = []
         self.stream_of: list[int] = []
         self.row_of: list[int] = []
         for stream, stream_edits in enumerate(edits):
             e = check(stream_edits, dictionary, **limits) if stream_edits else 0
             twin = _needs_twin(dictionary, stream_edits, e)
             if twin:
-                rows.append(Row(edits=(), base=len(rows), n_prompt=n_prompt, first=first, through=e))
+                rows.append(EditedRow(edits=(), base=len(rows), n_prompt=n_prompt, first=first, through=e))
             base = len(rows) - twin
             self.row_of.append(len(rows))
-            rows.append(Row(edits=tuple(stream_edits), base=base, n_prompt=n_prompt, first=first, through=e))
+            rows.append(EditedRow(edits=tuple(stream_edits), base=base, n_prompt=n_prompt, first=first, through=e))
             self.stream_of += [stream] * (1 + twin)
-        self.clamp = Clamp(dictionary, rows, "live")
+        self.clamp = Clamp(dictionary, rows)
         self.cache, self.seen = subject.new_cache(), 0
 
     def start(self) -> Float[Tensor, "stream vocab"]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -20,11 +19,10 @@ from clew.attribution.influence import total_effect
 from clew.attribution.targets import token_of
 from clew.dictionary.dictionary import Dictionary
 from clew.errors import InputError
-from clew.intervention.clamp import Semantics
+from clew.intervention.clamp import LIVE, Regime
 from clew.intervention.edit import Edit
-from clew.intervention.run import cases, read_sites
-from clew.subject.frozen import FrozenParts
-from clew.subject.subject import Run, Subject
+from clew.intervention.run import Part, cases, read_sites
+from clew.subject.subject import Subject
 
 Effects = Float[Tensor, "node source"]
 
@@ -32,10 +30,10 @@ Effects = Float[Tensor, "node source"]
 def target_directions(subject: Subject, graph: Graph) -> Float[Tensor, "target d_model"]:
     """What every target reads of the final normed stream; InputError for a direction that the graph does not keep."""
     unembedding = subject.unembedding.to(torch.promote_types(subject.dtype, torch.float32))
-    found = []
+    directions = []
     for target in graph.targets:
         if target.token is not None:
-            found.append(unembedding[target.token] - unembedding.mean(0))
+            directions.append(unembedding[target.token] - unembedding.mean(0))
             continue
         parts = target.label.split(" - ")
         if len(parts) != 2:
@@ -43,8 +41,8 @@ def target_directions(subject: Subject, graph: Graph) -> Float[Tensor, "target d
                 f"target {target.label!r} is a direction that the graph does not keep: it can't be measured"
             )
         plus, minus = (token_of(subject, part) for part in parts)
-        found.append(unembedding[plus] - unembedding[minus])
-    return torch.stack(found)
+        directions.append(unembedding[plus] - unembedding[minus])
+    return torch.stack(directions)
 
 
 def can_act(graph: Graph, sources: Sequence[int], through: Sequence[int]) -> Float[Tensor, "node source"]:
@@ -58,13 +56,13 @@ def can_act(graph: Graph, sources: Sequence[int], through: Sequence[int]) -> Flo
 def predicted(graph: Graph, sources: Sequence[int], through: Sequence[int]) -> Effects:
     """Total effects by the graph; features in layers that are clamped behind a source keep their activation."""
     layers = graph.feature_keys[:, 0]
-    mine, last = layers[list(sources)], torch.tensor(through)
-    found = torch.empty(graph.n_nodes, len(sources), dtype=torch.float64)
-    for pair in torch.unique(torch.stack([mine, last]), dim=1).T:
-        same = ((mine == pair[0]) & (last == pair[1])).nonzero()[:, 0]
-        held = (layers > pair[0]) & (layers <= pair[1])
-        found[:, same] = total_effect(graph, [sources[i] for i in same.tolist()], held=held)
-    return found * can_act(graph, sources, through)
+    source_layers, last = layers[list(sources)], torch.tensor(through)
+    effects = torch.empty(graph.n_nodes, len(sources), dtype=torch.float64)
+    for pair in torch.unique(torch.stack([source_layers, last]), dim=1).T:
+        same = ((source_layers == pair[0]) & (last == pair[1])).nonzero()[:, 0]
+        clamped = (layers > pair[0]) & (layers <= pair[1])
+        effects[:, same] = total_effect(graph, [sources[i] for i in same.tolist()], clamped=clamped)
+    return effects * can_act(graph, sources, through)
 
 
 def shuffled(graph: Graph, seed: int) -> Graph:
@@ -86,27 +84,28 @@ def measured(
     graph: Graph,
     sources: Sequence[int],
     through: Sequence[int],
-    *,
-    semantics: Semantics = "live",
-    held: FrozenParts | None = None,
-    tangent: bool = False,
+    regime: Regime = LIVE,
 ) -> Effects:
-    """Ablate each source and measure, clamping its layer to `through`; with `tangent`, live gradient x activation."""
+    """Ablate each source and measure, its layer clamped up to `through`; in a tangent regime gradient x activation.
+
+    InputError for a target that is a direction which the graph does not keep.
+    """
     ids = torch.tensor(graph.token_ids, device=subject.device)
     edits = [[Edit.ablate(str(graph.node(source).id))] for source in sources]
     directions = target_directions(subject, graph)
-    found = torch.full((graph.n_nodes, len(sources)), torch.nan, dtype=torch.float64)
-    plan = partial(cases, subject, dictionary, ids, edits, through=list(through), first=graph.first_position)
-    for part in plan(semantics=semantics, held=held, tangent=tangent):
-        lost = _lost(dictionary, graph, directions, part.run, part.start, tangent)
-        found[:, list(part.cases)] = lost.double().cpu()
-    return found * can_act(graph, sources, through)
+    effects = torch.full((graph.n_nodes, len(sources)), torch.nan, dtype=torch.float64)
+    first = graph.first_position
+    for part in cases(subject, dictionary, ids, edits, through=list(through), regime=regime, first=first):
+        lost = _lost(dictionary, graph, directions, part, tangent=regime.tangent)
+        effects[:, list(part.cases)] = lost.double().cpu()
+    return effects * can_act(graph, sources, through)
 
 
 def _lost(
-    dictionary: Dictionary, graph: Graph, directions: Tensor, run: Run, start: int, tangent: bool
+    dictionary: Dictionary, graph: Graph, directions: Tensor, part: Part, *, tangent: bool
 ) -> Float[Tensor, "node row"]:
-    """What every node lost in every row of a run whose row 0 has no edits."""
+    """What every node lost in every row of a batch whose row 0 has no edits."""
+    run, start = part.run, part.start
 
     def change(value: Tensor) -> Tensor:
         return -value[1:] if tangent else value[:1] - value[1:]
@@ -116,9 +115,10 @@ def _lost(
     for node, target, direction in zip(graph.target_range, graph.targets, directions, strict=True):
         if target.position >= start:
             lost[node] = final[:, target.position - start].to(direction) @ direction
+    keys = graph.feature_keys.to(lost.device)
     for site, layer in read_sites(dictionary):
-        nodes = ((graph.feature_keys[:, 0] == layer) & (graph.feature_keys[:, 1] >= start)).nonzero()[:, 0]
-        _, position, index = graph.feature_keys[nodes].T
+        nodes = ((keys[:, 0] == layer) & (keys[:, 1] >= start)).nonzero()[:, 0]
+        _, position, index = keys[nodes].T
         encoders = dictionary.encoder_rows(layer, index).to(lost)
         moved = change(run.kept[site, layer]).to(lost)
         lost[nodes] = torch.einsum("rnd,nd->nr", moved[:, position - start], encoders)

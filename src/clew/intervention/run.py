@@ -18,14 +18,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from clew.attribution.local_model import LocalModel
 from clew.dictionary.dictionary import Dictionary
 from clew.displays import Displayed
 from clew.errors import InputError
 from clew.ids import NodeId
-from clew.intervention.clamp import Clamp, Row, Semantics
+from clew.intervention.clamp import LIVE, Clamp, EditedRow, Regime, Semantics
 from clew.intervention.edit import Edit, check
 from clew.settings import Settings, accepts
-from clew.subject.frozen import FrozenParts, freeze
 from clew.subject.recording import SiteAt
 from clew.subject.subject import Prompt, Run, Subject
 
@@ -126,35 +126,41 @@ def effects_with(
     if dictionary.kind == "sae" and predict == "frozen":
         predict = None  # an SAE stands for no MLP: nothing could be recomputed
     ids = [subject.encode(prompt) for prompt in prompts]
-    first = [first_of(subject, one) if settings.leave_out_first else 0 for one in ids]
-    rows: list[Row] = []
-    for one, start in zip(ids, first, strict=True):
-        e = check(edits, dictionary, n_positions=len(one), first=start, through=settings.through, growing=False)
-        for given in ((), edits):
-            rows.append(Row(edits=given, base=len(rows) - bool(given), n_prompt=len(one), first=start, through=e))
-    measured = outcomes(subject, dictionary, Clamp(dictionary, rows, "live"), [one for one in ids for _ in range(2)])
-    found = []
-    for place, one in enumerate(ids):
+    first = [first_of(subject, prompt_ids) if settings.leave_out_first else 0 for prompt_ids in ids]
+    rows: list[EditedRow] = []
+    for prompt_ids, start in zip(ids, first, strict=True):
+        e = check(edits, dictionary, n_positions=len(prompt_ids), first=start, through=settings.through, growing=False)
+        for row_edits in ((), edits):
+            rows.append(
+                EditedRow(
+                    edits=row_edits, base=len(rows) - bool(row_edits), n_prompt=len(prompt_ids), first=start, through=e
+                )
+            )
+    measured = outcomes(
+        subject, dictionary, Clamp(dictionary, rows), [prompt_ids for prompt_ids in ids for _ in range(2)]
+    )
+    results = []
+    for place, prompt_ids in enumerate(ids):
         before, after = measured[2 * place], measured[2 * place + 1]
-        row, said = rows[2 * place + 1], None
+        row, prediction = rows[2 * place + 1], None
         if predict is not None:
-            said = _predicted(subject, dictionary, one, row, before, cast(Semantics, predict))
+            prediction = _predicted(subject, dictionary, prompt_ids, row, before, cast(Semantics, predict))
         likely = sorted({*_likeliest(before), *_likeliest(after)})
-        found.append(
+        results.append(
             Effect(
-                tokens=subject.token_strings(one.tolist()),
-                token_ids=tuple(one.tolist()),
+                tokens=subject.token_strings(prompt_ids.tolist()),
+                token_ids=tuple(prompt_ids.tolist()),
                 edits=edits,
                 through=row.through if row.edited_layers and dictionary.kind != "sae" else None,
                 prediction=predict,
                 before=before,
-                predicted=said,
+                predicted=prediction,
                 measured=after,
-                changes=_changes(dictionary, row, before, said, after),
+                changes=_changes(dictionary, row, before, prediction, after),
                 likely=dict(zip(likely, subject.token_strings(likely), strict=True)),
             )
         )
-    return found
+    return results
 
 
 def _likeliest(outcome: Outcome) -> list[int]:
@@ -177,34 +183,36 @@ def first_of(subject: Subject, ids: Int[Tensor, " pos"]) -> int:
 
 
 def _predicted(
-    subject: Subject, dictionary: Dictionary, ids: Int[Tensor, " pos"], row: Row, before: Outcome, semantics: Semantics
+    subject: Subject,
+    dictionary: Dictionary,
+    ids: Int[Tensor, " pos"],
+    row: EditedRow,
+    before: Outcome,
+    semantics: Semantics,
 ) -> Outcome:
     """What the frozen model's answer to the edits makes of the run without them."""
-    held = freeze(subject, subject.record(ids))
-    clamp = Clamp(dictionary, [replace(row, edits=(), base=0), replace(row, base=0)], semantics)
-    plain, edited = outcomes(subject, dictionary, clamp, [ids, ids], held)
+    frozen = LocalModel.record(subject, dictionary, ids).frozen_parts()
+    rows = [replace(row, edits=(), base=0), replace(row, base=0)]
+    clamp = Clamp(dictionary, rows, Regime(semantics=semantics, frozen=frozen))
+    plain, edited = outcomes(subject, dictionary, clamp, [ids, ids])
     logits = before.logits + (edited.logits - plain.logits)
     reads = {layer: read + (edited.reads[layer] - plain.reads[layer]) for layer, read in before.reads.items()}
     return Outcome(logits=logits, probabilities=subject.probabilities(logits), reads=reads)
 
 
-def outcomes(
-    subject: Subject,
-    dictionary: Dictionary,
-    clamp: Clamp,
-    ids: Sequence[Int[Tensor, " _"]],
-    held: FrozenParts | None = None,
-) -> list[Outcome]:
+def outcomes(subject: Subject, dictionary: Dictionary, clamp: Clamp, ids: Sequence[Int[Tensor, " _"]]) -> list[Outcome]:
     """Run the rows of a clamp, padded to one batch, and cut them apart again."""
     padded = torch.nn.utils.rnn.pad_sequence(list(ids), batch_first=True)
     changes = clamp.changes(0, padded.shape[1])
-    run = subject.run(padded, change=changes, reads=clamp.reads, keep=read_sites(dictionary), frozen=held)
-    found = []
-    for place, one in enumerate(ids):
-        logits = subject.unembed(run.final[place, : len(one)])
-        reads = {layer: kept[place, : len(one)] for (_, layer), kept in run.kept.items()}
-        found.append(Outcome(logits=logits, probabilities=subject.probabilities(logits), reads=reads))
-    return found
+    run = subject.run(
+        padded, change=changes, reads=clamp.reads, keep=read_sites(dictionary), frozen=clamp.regime.frozen
+    )
+    results = []
+    for place, row_ids in enumerate(ids):
+        logits = subject.unembed(run.final[place, : len(row_ids)])
+        reads = {layer: kept[place, : len(row_ids)] for (_, layer), kept in run.kept.items()}
+        results.append(Outcome(logits=logits, probabilities=subject.probabilities(logits), reads=reads))
+    return results
 
 
 def read_sites(dictionary: Dictionary) -> list[SiteAt]:
@@ -213,34 +221,34 @@ def read_sites(dictionary: Dictionary) -> list[SiteAt]:
 
 
 def _changes(
-    dictionary: Dictionary, row: Row, before: Outcome, predicted: Outcome | None, measured: Outcome
+    dictionary: Dictionary, row: EditedRow, before: Outcome, predicted: Outcome | None, measured: Outcome
 ) -> tuple[Change, ...]:
     """The features whose activation changed; edited ones have the activation that they were given."""
-    found = []
+    changes = []
     for layer in sorted(dictionary.layers):
         outcomes = [before, measured] + ([] if predicted is None else [predicted])
-        values = torch.stack([_activations(dictionary, layer, one.reads[layer], row.first) for one in outcomes])
+        values = torch.stack([_activations(dictionary, layer, outcome.reads[layer], row.first) for outcome in outcomes])
         _edited(values, layer, row)
         changed = (values - values[0]).abs().amax(0)
         scale = values.abs().amax().clamp_min(1e-12)
         for position, index in (changed > 1e-5 * scale).nonzero().tolist():
-            at = values[:, position, index].tolist()
+            activations = values[:, position, index].tolist()
             node = NodeId("feature", position, layer, index)
-            found.append(Change(node, at[0], None if predicted is None else at[2], at[1]))
-    found.sort(key=lambda change: (-abs(change.measured - change.before), -abs(_moved(change))))
-    return tuple(found)
+            changes.append(Change(node, activations[0], None if predicted is None else activations[2], activations[1]))
+    changes.sort(key=lambda change: (-abs(change.measured - change.before), -abs(_moved(change))))
+    return tuple(changes)
 
 
-def _edited(values: Float[Tensor, "outcome pos feature"], layer: int, row: Row) -> None:
+def _edited(values: Float[Tensor, "outcome pos feature"], layer: int, row: EditedRow) -> None:
     """Put in place what edits made of their features, several additions summed; outcome 0 is the run without edits."""
-    own = [
+    matching = [
         (edit.mask(0, values.shape[1], n_prompt=row.n_prompt, first=row.first), edit.feature.index, edit)
         for edit in row.edits
         if edit.feature is not None and edit.feature.layer == layer and edit.verb != "steer"
     ]
-    for mask, index, _ in own:
+    for mask, index, _ in matching:
         values[1:, mask, index] = values[0, mask, index]
-    for mask, index, edit in own:
+    for mask, index, edit in matching:
         before = values[0, mask, index]
         values[1:, mask, index] += edit.result(before) - before
 
@@ -275,34 +283,32 @@ def cases(
     edits: Sequence[Sequence[Edit]],
     *,
     through: Sequence[int],
-    semantics: Semantics = "live",
-    held: FrozenParts | None = None,
+    regime: Regime = LIVE,
     first: int = 0,
     batch: int = 64,
-    tangent: bool = False,
 ) -> Iterator[Part]:
     """Run many sets of edits on one prompt, each a row; the kept sites are the Dictionary's read sites.
 
     Rows are taken in order of their first edited position. What lies before it is computed once a batch and kept as
-    keys and values, unless something is held, which needs the whole prompt. With `tangent`, a part's run holds the
+    keys and values, unless parts are frozen, which needs the whole prompt. In a tangent regime a part's run holds the
     forward derivatives along the edits instead of values.
     """
-    n_pos = len(ids)
-    starts = [0 if held is not None else _begin(own, n_pos, first) for own in edits]
+    n_pos, tangent = len(ids), regime.tangent
+    starts = [0 if regime.frozen is not None else _begin(row_edits, n_pos, first) for row_edits in edits]
     order = sorted(range(len(edits)), key=lambda i: starts[i])
     for chunk in (order[i : i + batch] for i in range(0, len(order), batch)):
         start = starts[chunk[0]]
-        given = [((), 0)] + [(tuple(edits[i]), through[i]) for i in chunk]
-        rows = [Row(edits=own, base=0, n_prompt=n_pos, first=first, through=e) for own, e in given]
+        plan = [((), 0)] + [(tuple(edits[i]), through[i]) for i in chunk]
+        rows = [EditedRow(edits=row_edits, base=0, n_prompt=n_pos, first=first, through=e) for row_edits, e in plan]
         cache = None
         if start > 0:
             cache = subject.new_cache()
             subject.run(ids[None, :start], cache=cache, eager=tangent)
             cache.batch_repeat_interleave(len(rows))
-        clamp = Clamp(dictionary, rows, semantics, tangent=tangent)
+        clamp = Clamp(dictionary, rows, regime)
         tokens = ids[None, start:].expand(len(rows), -1)
-        options: dict[str, Any] = {"cache": cache, "frozen": held, "reads": clamp.reads, "keep": read_sites(dictionary)}
-        options["change"] = clamp.changes(start, n_pos - start)
+        options: dict[str, Any] = {"cache": cache, "frozen": regime.frozen, "keep": read_sites(dictionary)}
+        options |= {"reads": clamp.reads, "change": clamp.changes(start, n_pos - start)}
         if tangent:
             with _forward_derivatives():
                 run = _tangents(subject.run(tokens, eager=True, **options))
@@ -322,8 +328,8 @@ def _forward_derivatives() -> Iterator[None]:
 
 def _tangents(run: Run) -> Run:
     def slope(value: Tensor) -> Tensor:
-        found = forward_ad.unpack_dual(value).tangent
-        return torch.zeros_like(value) if found is None else found.clone()
+        tangent = forward_ad.unpack_dual(value).tangent
+        return torch.zeros_like(value) if tangent is None else tangent.clone()
 
     return Run(final=slope(run.final), kept={site: slope(value) for site, value in run.kept.items()})
 
