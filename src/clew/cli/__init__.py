@@ -1,55 +1,38 @@
 """The command line: one command a verb. It reads arguments, calls the library, and prints; it computes nothing.
 
-A user's mistake ends with one line on the error stream and exit code 2. A module holds the commands of one subject.
+A user's mistake ends with one line on the error stream and exit code 2. A command has a file of its own, which is
+imported when the command is called.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from typing import Annotated
 
 import typer
 
-from clew.cli import audit, edit, features, harvest, organism, serve, trace
-from clew.cli import evaluate as evaluation
-from clew.cli import features_export as export
-from clew.cli import features_search as search
-from clew.cli import kit as kits
-from clew.cli import train as training
-from clew.cli import tune as tuning
-from clew.cli.labels import label
+from clew.cli.commands import COMMANDS
 from clew.errors import ClewError
+from clew.version import __version__
 
-app = typer.Typer(
-    name="clew",
-    help="See how a language model came to its answer, and check it.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-)
+app = COMMANDS.app("clew")
+
+
+def _print_version(wanted: bool) -> bool:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+    return wanted
 
 
 @app.callback()
-def _root() -> None:
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
     pass
-
-
-app.command()(trace.trace)
-app.command()(edit.edit)
-app.command()(audit.audit)
-app.command()(training.train)
-app.command()(tuning.tune)
-app.command("eval")(evaluation.evaluate)
-app.command()(harvest.harvest)
-features.app.command("search")(search.search)
-features.app.command("export")(export.export)
-app.add_typer(features.app, name="features")
-app.command()(label.label)
-app.add_typer(label.app, name="labels")
-app.add_typer(organism.app, name="organism")
-app.add_typer(kits.app, name="kit")
-app.command()(serve.serve)
 
 
 def main() -> None:

@@ -32,20 +32,12 @@ if TYPE_CHECKING:
     from clew.ids import FeatureId
     from clew.labels.store import LabelStore
 
-app = typer.Typer(help="Features: what an atlas knows of them.", no_args_is_help=True)
-
 AtlasOption = Annotated[Path | None, typer.Option("--atlas", help="An atlas file, in place of the kit's.")]
 BARS = 40  # characters of the longest bar
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 SHADES = ("#5c3a00", "#8a5500", "#c27700", "#ff9c00")  # from weak to strong
 
 
-@app.callback()
-def _root() -> None:
-    pass
-
-
-@app.command("show")
 def show(
     feature: Annotated[str, typer.Argument(help="For example L3/120.")],
     kit: KitOption = "minnow",

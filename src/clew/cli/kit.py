@@ -11,10 +11,7 @@ import typer
 from clew.cli.common import open_kit
 from clew.errors import InputError
 
-app = typer.Typer(help="Kits: a model, its dictionary and where they came from.", no_args_is_help=True)
 
-
-@app.command("show")
 def show(name: Annotated[str, typer.Argument(help="A bundled kit by name, or a kit folder.")] = "minnow") -> None:
     """Say what a kit holds.
 
@@ -27,7 +24,6 @@ def show(name: Annotated[str, typer.Argument(help="A bundled kit by name, or a k
     print(json.dumps(loaded.provenance, ensure_ascii=False, indent=1))
 
 
-@app.command("build")
 def build(
     folder: Annotated[Path, typer.Argument(help="The kit folder to write.")],
     model: Annotated[Path, typer.Option(help="A model folder.")],

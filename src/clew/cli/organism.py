@@ -14,10 +14,7 @@ from clew.cli.common import JsonOption, bar, table
 if TYPE_CHECKING:
     from clew.organism.exam import ExamReport
 
-app = typer.Typer(help="The small world: look at it, train its model, examine it.", no_args_is_help=True)
 
-
-@app.command("show")
 def show(
     count: Annotated[int, typer.Option(help="Statements to draw.")] = 20,
     seed: Annotated[int, typer.Option(help="The world's seed.")] = 0,
@@ -36,7 +33,6 @@ def show(
         print(f"{statement.domain:9}{statement.family:14}{statement.text}")
 
 
-@app.command("train")
 def train(
     folder: Annotated[Path, typer.Argument(help="Where checkpoints and the model go.")],
     steps: Annotated[int | None, typer.Option(help="Optimiser steps; left out, as many as the bundled model.")] = None,
@@ -59,7 +55,6 @@ def train(
     print(f"the model is in {folder / 'model'}; examine it with: clew organism exam {folder / 'model'}")
 
 
-@app.command("exam")
 def exam(
     model: Annotated[str, typer.Argument(help="A model folder, or a bundled kit's name.")] = "minnow",
     seed: Annotated[int, typer.Option(help="The world's seed.")] = 0,

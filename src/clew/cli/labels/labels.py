@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 _NAMED = 5  # broken lines that are printed
 
-app = typer.Typer(help="Labels: look at them, share them.", no_args_is_help=True)
-
 
 @contextmanager
 def store_of(labels: Path, atlas: Atlas) -> Iterator[LabelStore]:
@@ -34,7 +32,6 @@ def store_of(labels: Path, atlas: Atlas) -> Iterator[LabelStore]:
         yield store
 
 
-@app.command("show")
 def show(
     feature: Annotated[str, typer.Argument(help="For example L3/120.")],
     history: Annotated[bool, typer.Option("--history", help="Also labels that newer ones stand in for.")] = False,
@@ -64,7 +61,6 @@ def show(
     console_for_cards().print(shown if found else f"{feature} has no label: give it one with clew label")
 
 
-@app.command("export")
 def export(
     path: Annotated[Path, typer.Argument(help="The file to write: labels as JSONL.")],
     history: Annotated[bool, typer.Option("--history", help="Also labels that newer ones stand in for.")] = False,
@@ -86,7 +82,6 @@ def export(
     print(f"{count} labels in {path}")
 
 
-@app.command("import")
 def import_(
     path: Annotated[Path, typer.Argument(help="A file that `clew labels export` wrote.")],
     keep_rest: Annotated[
@@ -113,7 +108,6 @@ def import_(
         print(f"{len(found.broken) - _NAMED} more lines left out")
 
 
-@app.command("list")
 def list_(
     name: Annotated[str | None, typer.Argument(help="The list; left out, all lists.", show_default=False)] = None,
     add: Annotated[list[str] | None, typer.Option(help="A feature to put into it; as often as wanted.")] = None,

@@ -1,0 +1,76 @@
+"""A Typer group that knows its commands from a table and imports the module of a command when that command is called.
+
+`clew --help` therefore costs no more than the table, and a module may import at its head what it needs, torch included.
+The help line of a command stands twice, here for the list and in its docstring; a test compares them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, ClassVar
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+_STYLE: dict[str, Any] = {"add_completion": False, "rich_markup_mode": "markdown", "pretty_exceptions_enable": False}
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command that is not loaded yet."""
+
+    function: str
+    """Where it is defined, as `module:name`, the module below `clew.cli`."""
+    help: str
+    """The first paragraph of its docstring."""
+
+    def load(self, name: str) -> Any:
+        """Import it; the name is the one on the command line."""
+        module, function = self.function.split(":")
+        app = typer.Typer(**_STYLE)
+        app.command(name)(getattr(import_module(f"clew.cli.{module}"), function))
+        return typer.main.get_command(app)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Commands under one name."""
+
+    help: str
+    commands: Mapping[str, Command | Group]
+
+    def app(self, name: str) -> typer.Typer:
+        """The Typer application of these commands."""
+
+        class Listed(_LazyGroup):
+            table = self.commands
+
+        app = typer.Typer(name=name, cls=Listed, help=self.help, no_args_is_help=True, **_STYLE)
+        app.callback()(_nothing)
+        return app
+
+    def load(self, name: str) -> Any:
+        """Build the group; its commands stay unloaded."""
+        return typer.main.get_command(self.app(name))
+
+
+class _LazyGroup(TyperGroup):
+    """Lists stand-ins that hold a name and a help line; puts the command in its place when it is called."""
+
+    table: ClassVar[Mapping[str, Command | Group]]
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.commands = {name: TyperCommand(name=name, help=entry.help) for name, entry in self.table.items()}
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name = args[0]
+        if name in self.table:
+            self.commands[name] = self.table[name].load(name)
+        return super().resolve_command(ctx, args)
+
+
+def _nothing() -> None:
+    """A group without a callback would become its only command."""
