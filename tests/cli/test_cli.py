@@ -125,7 +125,7 @@ def test_unknown_kit_and_folder_that_is_none_are_refused(run, tmp_path):
     (tmp_path / "folder").mkdir()
     refused(run("trace", PROMPT, "--kit", "folder"), "kit.json")
     (tmp_path / "folder" / "kit.json").write_text('{"format": "other"}')
-    refused(run("trace", PROMPT, "--kit", "folder"), "Clew kit")
+    refused(run("trace", PROMPT, "--kit", "folder"), "kit of Clew")
 
 
 def test_newer_and_truncated_kits_are_refused(run, broken):
