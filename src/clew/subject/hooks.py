@@ -1,4 +1,7 @@
-"""What passes through a model's modules in one call, watched or replaced. Every hook goes when its block ends."""
+"""Hooks on a model's modules: watch what passes in one call, change it, or replace it by recorded maps.
+
+This is the only module that registers hooks, always in a context manager that removes them.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from functools import reduce
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from clew.subject.families import Family
@@ -26,7 +30,7 @@ def _first(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
 
 @contextmanager
 def eager_attention(model: Any) -> Iterator[None]:
-    """Let the model compute attention patterns explicitly, so that they can be seen."""
+    """Let the model compute attention patterns explicitly: other implementations do not return them."""
     before = model.config._attn_implementation
     if before != "eager":
         model.set_attn_implementation("eager")
@@ -38,7 +42,7 @@ def eager_attention(model: Any) -> Iterator[None]:
 
 
 class Watch:
-    """Inputs and outputs of the named modules in the last call; an input is there as soon as its module starts."""
+    """Inputs and outputs of the watched modules in the last call, by key; an input is known once its module starts."""
 
     def __init__(self) -> None:
         self.inputs: dict[Any, Tensor] = {}
@@ -47,7 +51,7 @@ class Watch:
 
 @contextmanager
 def watching(inputs: Mapping[Any, nn.Module], outputs: Mapping[Any, nn.Module] | None = None) -> Iterator[Watch]:
-    """Note what goes into and comes out of modules, of the same ones if `outputs` is left out; keys name the notes."""
+    """Watch the inputs of some modules and the outputs of others, of the same ones if `outputs` is left out."""
     watch = Watch()
 
     def note_input(key: Any) -> Callable[..., None]:
@@ -74,9 +78,9 @@ def watching(inputs: Mapping[Any, nn.Module], outputs: Mapping[Any, nn.Module] |
 def changing(
     inputs: Mapping[nn.Module, Callable[[Tensor], Tensor]], outputs: Mapping[nn.Module, Callable[[Tensor], Tensor]]
 ) -> Iterator[None]:
-    """Put `new(value)` in the place of what modules take in or give out.
+    """Replace the inputs and outputs of modules by `new(value)`.
 
-    An input is overwritten where it lies, so that whoever else holds it (a residual connection) sees the change too.
+    An input is overwritten in place, so that whatever shares its memory (a residual connection) sees the change too.
     """
 
     def overwrite(new: Callable[[Tensor], Tensor]) -> Callable[..., None]:
@@ -109,7 +113,7 @@ class FrozenParts:
 
 @contextmanager
 def freezing(parts: FrozenParts) -> Iterator[None]:
-    """Let a module give out what its recorded map makes of its input, in the input's dtype."""
+    """Replace the output of a module by its recorded map of the input, in the input's dtype."""
 
     def substitute(linear: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
@@ -136,8 +140,10 @@ def named_modules(model: Any, family: Family) -> dict[tuple[str, int], nn.Module
     return modules
 
 
-def normalized(x: Tensor, norm: nn.Module, centred: bool) -> tuple[Tensor, Tensor]:
-    """`x` after a norm without its weight, and the scale 1/sigma that it was multiplied with."""
+def normalized(
+    x: Float[Tensor, "*pos d_model"], norm: nn.Module, centred: bool
+) -> tuple[Float[Tensor, "*pos d_model"], Float[Tensor, " *pos"]]:
+    """`x` after a norm without its weight, and the scale 1/sigma by which it was multiplied."""
     eps = next(getattr(norm, name) for name in ("eps", "variance_epsilon", "epsilon") if hasattr(norm, name))
     x = x - x.mean(-1, keepdim=True) if centred else x
     scale = torch.rsqrt(x.square().mean(-1) + eps)

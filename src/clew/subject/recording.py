@@ -3,8 +3,8 @@
 A register holds one vector a position: `stream` (the residual stream), `normed`, `mixed` (an attention's output), `out`
 (an MLP's output). Each step maps its source register to its target register, knows its constant part (biases, learned
 positions) and its transpose. Serial and parallel blocks, norms before and after a sublayer are different lists of the
-same steps. Between an MLP's input and its output nothing is linear: the list has a gap there (`Mlp`), into which the
-recorded output is put; what explains that output is not this module's concern.
+same steps. The MLP is not linear: the list has a gap between its input and its output (`Mlp`), which holds the recorded
+output. What explains that output is the concern of attribution.
 
 `replay` runs the list forwards. A list that does not give back the model's own residual stream and logits is wrong, and
 `Subject.record` refuses it.
@@ -40,9 +40,9 @@ class Linear(Protocol):
     def source(self) -> str: ...
     @property
     def target(self) -> str: ...
-    def forward(self, x: Tensor) -> Tensor: ...
-    def transpose(self, g: Tensor) -> Tensor: ...
-    def constant(self) -> Tensor | None: ...
+    def forward(self, x: Float[Tensor, "*batch pos d_model"]) -> Float[Tensor, "*batch pos d_model"]: ...
+    def transpose(self, g: Float[Tensor, "pos d_model target"]) -> Float[Tensor, "pos d_model target"]: ...
+    def constant(self) -> Float[Tensor, "*pos d_model"] | None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +135,7 @@ class Attend:
     def transpose_at(
         self, positions: Int[Tensor, " target"], g: Float[Tensor, "target d_model"], n_pos: int
     ) -> Float[Tensor, "pos d_model target"]:
-        """`transpose` of gradients that stand at one position each, on the first `n_pos` positions: far cheaper."""
+        """`transpose` of gradients of one position each, on the first `n_pos` positions: far cheaper."""
         d_head, d_model = self.output.shape[1:]
         split = torch.matmul(self.output.view(-1, d_model), g.T).view(len(self.value), self.group, d_head, -1)
         pattern = (
@@ -151,13 +151,13 @@ class Attend:
         return torch.matmul(value, mixed.view(n_pos, -1, len(g)))
 
     def after(self, normalize: Normalize, affine: Affine) -> Attend:
-        """The same attention with the norm before it drawn in: it reads what the norm reads."""
+        """The same attention with the norm before it folded into its weights: it reads what the norm reads."""
         weighted = self.value * affine.weight[:, None]
         value = weighted - weighted.mean(1, keepdim=True) if normalize.centred else weighted
         value_bias = self.value_bias
         if affine.bias is not None:
-            moved = torch.matmul(affine.bias, self.value)
-            value_bias = moved if value_bias is None else moved + value_bias
+            norm_bias = torch.matmul(affine.bias, self.value)
+            value_bias = norm_bias if value_bias is None else norm_bias + value_bias
         constant = replace(self, value_bias=value_bias).constant()
         pattern = self.pattern * normalize.scale
         return replace(
@@ -167,8 +167,8 @@ class Attend:
     def constant(self) -> Float[Tensor, "pos d_model"] | None:
         constant = None
         if self.value_bias is not None:
-            held = self.pattern.sum(-1)[:, :, None] * self.value_bias.repeat_interleave(self.group, 0)[:, None]
-            constant = torch.matmul(held, self.output).sum(0)
+            mixed_bias = self.pattern.sum(-1)[:, :, None] * self.value_bias.repeat_interleave(self.group, 0)[:, None]
+            constant = torch.matmul(mixed_bias, self.output).sum(0)
         if self.output_bias is not None:
             bias = self.output_bias.expand(self.pattern.shape[1], -1)
             constant = bias if constant is None else constant + bias
@@ -221,10 +221,10 @@ Step = Embed | Normalize | Affine | Attend | Mlp | Add | Site | Unembed
 
 @dataclass(frozen=True, kw_only=True)
 class Recording:
-    """The steps of one run, and what each site held when they were replayed.
+    """The steps of one run, and what each site holds when they are replayed.
 
-    `logits` are before a final soft-cap, `probabilities` after it. Site values come from the replay, so that they and
-    the steps agree to rounding even where the model itself rounds more coarsely.
+    `logits` are before a final soft-cap, `probabilities` after it. Site values come from the replay, so that they agree
+    with the steps to rounding even where the model itself rounds more coarsely.
     """
 
     ids: Int[Tensor, " pos"]
@@ -259,7 +259,7 @@ def advance(registers: Registers, sites: dict[SiteAt, Tensor], step: Step) -> No
 
 
 def replay(steps: tuple[Step, ...]) -> tuple[dict[SiteAt, Tensor], Tensor]:
-    """Run all steps forwards; returns what each site held, and the logits before a final soft-cap."""
+    """Run all steps forwards; returns what each site holds, and the logits before a final soft-cap."""
     registers: Registers = {}
     sites: dict[SiteAt, Tensor] = {}
     for step in steps:
