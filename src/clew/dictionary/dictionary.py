@@ -23,6 +23,7 @@ from torch.nn.functional import linear
 
 from clew import files
 from clew.dictionary.layer import ActiveFeatures, Layer
+from clew.dictionary.neurons import neuron_layer
 from clew.dictionary.nonlinearity import BatchTopK, JumpReLU, TopK
 from clew.errors import InputError, MismatchError
 from clew.kernels.decode import decode_sparse
@@ -32,12 +33,16 @@ if TYPE_CHECKING:
     from clew.subject import Subject
 
 Kind = Literal["plt", "clt", "sae"]
-BLOCK = 1 << 26  # elements of pre-activations or converted encoder rows held at once
+BLOCK = 1 << 26
+"""How many elements of pre-activations, or of encoder rows in another dtype, are in memory at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dictionary:
-    """Features of a model: read layer -> Layer, and where each layer's features write."""
+    """Features of a model, by the layer that they read, and the layers that each layer's features write to.
+
+    InputError when the tensors do not fit each other, the sites or the model's depth.
+    """
 
     kind: Kind
     layers: Mapping[int, Layer]
@@ -55,9 +60,9 @@ class Dictionary:
             raise InputError(f"a dictionary of kind {self.kind!r}: choose from {', '.join(get_args(Kind))}")
         if self.read_site not in READ_SITES:
             raise InputError(f"unknown read site {self.read_site!r}: choose from {', '.join(READ_SITES)}")
-        writes_at = (self.read_site,) if self.kind == "sae" else WRITE_SITES
-        if self.write_site not in writes_at:
-            raise InputError(f"a {self.kind} cannot write at {self.write_site!r}: choose from {', '.join(writes_at)}")
+        write_sites = (self.read_site,) if self.kind == "sae" else WRITE_SITES
+        if self.write_site not in write_sites:
+            raise InputError(f"a {self.kind} cannot write at {self.write_site!r}: choose from {', '.join(write_sites)}")
         if not self.layers:
             raise InputError("a dictionary needs at least one layer")
         if set(self.writes) != set(self.layers):
@@ -75,18 +80,18 @@ class Dictionary:
             )
         if self.kind != "clt" and written != (index,):
             raise InputError(f"layer {index} of a {self.kind} writes to {list(written)}, not to itself alone")
-        n = len(layer.encoder)
-        wanted: dict[str, tuple[tuple[int, ...], ...]] = {
-            "encoder": ((n, self.d_model),),
-            "bias": ((n,),),
-            "threshold": ((n,), ()) if isinstance(layer.nonlinearity, BatchTopK) else ((n,),),
-            "decoder": ((n, len(written), self.d_model),),
+        n_features = len(layer.encoder)
+        expected: dict[str, tuple[tuple[int, ...], ...]] = {
+            "encoder": ((n_features, self.d_model),),
+            "bias": ((n_features,),),
+            "threshold": ((n_features,), ()) if isinstance(layer.nonlinearity, BatchTopK) else ((n_features,),),
+            "decoder": ((n_features, len(written), self.d_model),),
             "decoder_bias": ((self.d_model,),),
             "skip": ((self.d_model, self.d_model),),
         }
         for name, tensor in layer.tensors().items():
-            if tuple(tensor.shape) not in wanted[name]:
-                raise InputError(f"layer {index}: {name} is {list(tensor.shape)}, expected {list(wanted[name][0])}")
+            if tuple(tensor.shape) not in expected[name]:
+                raise InputError(f"layer {index}: {name} is {list(tensor.shape)}, expected {list(expected[name][0])}")
 
     @property
     def device(self) -> torch.device:
@@ -96,7 +101,7 @@ class Dictionary:
     # Rows
 
     def d_features(self, layer: int) -> int:
-        """How many features read this layer."""
+        """The number of features that read this layer."""
         return len(self.layers[layer].encoder)
 
     def written_layers(self, layer: int) -> tuple[int, ...]:
@@ -122,10 +127,10 @@ class Dictionary:
 
     @staticmethod
     def _finite(rows: Tensor, layer: int, name: str, ids: Tensor | None = None) -> Tensor:
-        if not torch.isfinite(rows.sum()):
-            bad = (~torch.isfinite(rows)).flatten(1).any(1) if rows.ndim > 1 else ~torch.isfinite(rows)
-            if bad.any():
-                first = int(bad.nonzero()[0])
+        if not torch.isfinite(rows.sum()):  # cheaper than a mask, but finite rows may overflow it: the mask decides
+            damaged = (~torch.isfinite(rows)).flatten(1).any(1) if rows.ndim > 1 else ~torch.isfinite(rows)
+            if damaged.any():
+                first = int(damaged.nonzero()[0])
                 where = first if ids is None else int(ids[first])
                 raise InputError(f"the dictionary's {name} holds NaN or infinity (layer {layer}, row {where})")
         return rows
@@ -134,26 +139,24 @@ class Dictionary:
 
     def preactivations(self, layer: int, x: Float[Tensor, "pos d_model"]) -> Float[Tensor, "pos feature"]:
         """Encoder times x plus bias, dense, in float32 or better."""
-        own = self.layers[layer]
-        dtype = self._dtype(layer, x)
-        x, bias = x.to(dtype), own.bias.to(dtype)
-        if own.encoder.dtype == dtype:
-            return linear(x, own.encoder, bias)
-        rows = max(1, BLOCK // self.d_model)
-        return torch.cat([linear(x, w.to(dtype)) for w in own.encoder.split(rows)], 1) + bias
+        tensors, dtype = self.layers[layer], self._dtype(layer, x)
+        x, encoder, bias = x.to(dtype), tensors.encoder, tensors.bias.to(dtype)
+        if encoder.dtype == dtype:
+            return linear(x, encoder, bias)
+        n_rows = max(1, BLOCK // self.d_model)  # converted a block at a time: the whole may not fit into memory
+        return torch.cat([linear(x, rows.to(dtype)) for rows in encoder.split(n_rows)], 1) + bias
 
     def encode(self, layer: int, x: Float[Tensor, "pos d_model"]) -> ActiveFeatures:
-        """The features that x switches on; InputError when a pre-activation is NaN or infinite."""
-        own, found = self.layers[layer], []
-        size = max(1, BLOCK // max(1, self.d_features(layer)))
-        for start in range(0, max(1, len(x)), size):
-            pre = self.preactivations(layer, x[start : start + size])
+        """The features that are active on x; InputError when a pre-activation is NaN or infinite."""
+        nonlinearity, blocks = self.layers[layer].nonlinearity, []
+        n_positions = max(1, BLOCK // max(1, self.d_features(layer)))
+        for start in range(0, max(1, len(x)), n_positions):
+            pre = self.preactivations(layer, x[start : start + n_positions])
             self._check_preactivations(layer, pre, x)
-            activations = own.nonlinearity.apply(pre)
+            activations = nonlinearity.apply(pre)
             position, index = activations.nonzero(as_tuple=True)
-            values = activations[position, index], pre[position, index]
-            found.append((position + start, index, *values))
-        position, index, activation, preactivation = (torch.cat(parts) for parts in zip(*found, strict=True))
+            blocks.append((position + start, index, activations[position, index], pre[position, index]))
+        position, index, activation, preactivation = (torch.cat(parts) for parts in zip(*blocks, strict=True))
         return ActiveFeatures(position=position, index=index, activation=activation, preactivation=preactivation)
 
     def _check_preactivations(self, layer: int, pre: Tensor, x: Tensor) -> None:
@@ -166,24 +169,28 @@ class Dictionary:
     def activations_of(
         self, layer: int, x: Float[Tensor, "n pos d_model"], ids: Int[Tensor, " n"]
     ) -> Float[Tensor, "n pos"]:
-        """Activation of one feature a row; only these features' encoders are read, except for TopK."""
+        """The activation of another feature in every row of x.
+
+        Only these features' encoders are read, except for TopK, where each feature depends on all others.
+        """
         nonlinearity = self.layers[layer].nonlinearity
         if isinstance(nonlinearity, TopK):
             dense = nonlinearity.apply(self.preactivations(layer, x.flatten(0, 1))).view(*x.shape[:2], -1)
-            return dense.gather(2, ids[:, None, None].expand(-1, x.shape[1], 1))[..., 0]
-        rows = self.encoder_rows(layer, ids)
-        pre = torch.matmul(x.to(self._dtype(layer, x)), rows.to(self._dtype(layer, x))[..., None])[..., 0]
+            return dense.gather(2, ids.to(dense.device)[:, None, None].expand(-1, x.shape[1], 1))[..., 0]
+        dtype = self._dtype(layer, x)
+        pre = torch.matmul(x.to(dtype), self.encoder_rows(layer, ids).to(dtype)[..., None])[..., 0]
         pre = pre + self.encoder_bias(layer, ids).to(pre)[:, None]
         if isinstance(nonlinearity, JumpReLU | BatchTopK) and nonlinearity.threshold.ndim:
-            nonlinearity = replace(nonlinearity, threshold=nonlinearity.threshold[ids])
+            threshold = nonlinearity.threshold
+            nonlinearity = replace(nonlinearity, threshold=threshold[ids.to(threshold.device)])
         return nonlinearity.apply(pre.T).T
 
     def check_order(self) -> None:
         """InputError when a layer reads what it writes itself: its features would be their own causes."""
         if self.read_site != "resid_post" or self.kind == "sae":
             return
-        for layer, own in self.layers.items():
-            if layer in self.writes[layer] or own.skip is not None:
+        for layer, tensors in self.layers.items():
+            if layer in self.writes[layer] or tensors.skip is not None:
                 raise InputError(
                     f"the dictionary reads resid_post of layer {layer} and writes to that layer's MLP output, which "
                     "lies before it: such features cannot be traced or edited"
@@ -202,27 +209,32 @@ class Dictionary:
     ) -> dict[int, Float[Tensor, "pos d_model"]]:
         """Outputs at the write site by output layer: decoded features, decoder bias, skip of the inputs.
 
-        `inputs` are the activations at the read site, needed for layers with a skip only.
+        `inputs` are the activations at the read site; InputError when those of a layer with a skip are missing.
         """
-        out: dict[int, Tensor] = {}
+        decoded: dict[int, Tensor] = {}
         for layer in sorted(active):
             for written, part in self.decode_layer(layer, active[layer], n_pos).items():
-                out[written] = out[written] + part if written in out else part
-        return {layer: out[layer] + self.offset(layer, inputs.get(layer), out[layer]) for layer in sorted(out)}
+                decoded[written] = decoded[written] + part if written in decoded else part
+        return {
+            layer: decoded[layer] + self.offset(layer, inputs.get(layer), decoded[layer]) for layer in sorted(decoded)
+        }
 
     def offset(
         self, layer: int, x: Float[Tensor, "pos d_model"] | None, like: Float[Tensor, "pos d_model"]
     ) -> Float[Tensor, "pos d_model"]:
-        """What the output of a layer gets without any feature: decoder bias and skip of x."""
+        """The part of a layer's output that no feature writes: decoder bias and skip of x, shaped `like` an output.
+
+        InputError when the layer has a skip and x is None.
+        """
         if layer not in self.layers:
             return torch.zeros_like(like)
-        own = self.layers[layer]
-        total = own.decoder_bias.to(like).expand_as(like)
-        if own.skip is None:
-            return total
+        tensors = self.layers[layer]
+        bias = tensors.decoder_bias.to(like).expand_as(like)
+        if tensors.skip is None:
+            return bias
         if x is None:
             raise InputError(f"layer {layer} has a skip connection: its input is needed to reconstruct")
-        return total + linear(x.to(like), own.skip.to(like))
+        return bias + linear(x.to(like), tensors.skip.to(like))
 
     def _dtype(self, layer: int, x: Tensor) -> torch.dtype:
         return torch.promote_types(torch.promote_types(self.layers[layer].encoder.dtype, x.dtype), torch.float32)
@@ -231,28 +243,28 @@ class Dictionary:
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Dictionary:
         """The same Dictionary on another device or stored in another dtype."""
-        moved = {
+        layers = {
             index: layer.with_tensors({k: v.to(device=device, dtype=dtype) for k, v in layer.tensors().items()})
             for index, layer in self.layers.items()
         }
-        return replace(self, layers=moved)
+        return replace(self, layers=layers)
 
     def validate(self) -> None:
         """Read every weight; InputError at the first NaN or infinity."""
         for index in sorted(self.layers):
             for name, tensor in self.layers[index].tensors().items():
                 for start, block in _blocks(tensor):
-                    self._finite(block, index, name, torch.arange(start, start + len(block)))
+                    self._finite(block, index, name, torch.arange(start, start + len(block), device=block.device))
 
     def check_fits(self, subject: Subject) -> None:
-        """MismatchError unless the Dictionary was made for a model of this width and depth."""
-        for name, mine, theirs in (
+        """MismatchError unless the Dictionary is for a model of this width and depth."""
+        for name, size, model_size in (
             ("d_model", self.d_model, subject.d_model),
             ("layers", self.n_layers, subject.n_layers),
         ):
-            if mine != theirs:
+            if size != model_size:
                 raise MismatchError(
-                    f"dictionary {self.name!r} does not fit model {subject.name!r}: {name} {mine} against {theirs}"
+                    f"dictionary {self.name!r} does not fit model {subject.name!r}: {name} {size} against {model_size}"
                 )
 
     @cached_property
@@ -275,7 +287,7 @@ class Dictionary:
 
         Packed, a weight of an encoder or decoder takes one byte and is off by at most a 254th of its row's largest.
         """
-        from clew.dictionary.layouts import native
+        from clew.dictionary.layouts import native  # it builds Dictionaries, so it imports this module
 
         native.save(self, folder, packed=packed)
 
@@ -288,16 +300,14 @@ class Dictionary:
         FileError when the folder is missing, truncated, foreign or of a newer schema. Giving a dtype that differs from
         the stored one reads and converts everything.
         """
-        from clew.dictionary import layouts
+        from clew.dictionary import layouts  # they build Dictionaries, so they import this module
 
         dictionary = layouts.load(files.local_folder(folder))
         return dictionary if device is None and dtype is None else dictionary.to(device, dtype)
 
     @classmethod
     def from_neurons(cls, subject: Subject) -> Dictionary:
-        """The neurons of a ReLU MLP as an exact PLT; InputError when the MLP is gated or not ReLU."""
-        from clew.dictionary.neurons import neuron_layer  # only this needs it
-
+        """The model's own neurons as an exact PLT; InputError when its MLPs are gated or not ReLU."""
         layers = {index: neuron_layer(subject, index) for index in range(subject.n_layers)}
         return cls(
             kind="plt",

@@ -19,28 +19,33 @@ class Layer:
     bias: Float[Tensor, " feature"]
     nonlinearity: Nonlinearity
     decoder: Float[Tensor, "feature out_layer d_model"]
-    """One slot a written layer, in rising order of layers."""
+    """One slot for each written layer, in rising order."""
     decoder_bias: Float[Tensor, " d_model"]
-    """Added to the output *of this layer*, whoever writes there."""
+    """Added to the output *of this layer*, whichever layers' features write there."""
     skip: Float[Tensor, "d_model d_model"] | None = None
     """The output of this layer also gets x @ skip.T, x at the read site of this layer."""
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor by its name on disk."""
-        found = {"encoder": self.encoder, "bias": self.bias, "decoder": self.decoder, "decoder_bias": self.decoder_bias}
+        tensors = {
+            "encoder": self.encoder,
+            "bias": self.bias,
+            "decoder": self.decoder,
+            "decoder_bias": self.decoder_bias,
+        }
         if isinstance(self.nonlinearity, JumpReLU | BatchTopK):
-            found["threshold"] = self.nonlinearity.threshold
+            tensors["threshold"] = self.nonlinearity.threshold
         if self.skip is not None:
-            found["skip"] = self.skip
-        return found
+            tensors["skip"] = self.skip
+        return tensors
 
     def with_tensors(self, tensors: Mapping[str, Tensor]) -> Layer:
         """The same layer with other tensors under the same names."""
-        rest = dict(tensors)
-        threshold, nonlinearity = rest.pop("threshold", None), self.nonlinearity
+        fields = dict(tensors)
+        threshold, nonlinearity = fields.pop("threshold", None), self.nonlinearity
         if threshold is not None and isinstance(nonlinearity, JumpReLU | BatchTopK):
             nonlinearity = replace(nonlinearity, threshold=threshold)
-        return replace(self, nonlinearity=nonlinearity, **rest)
+        return replace(self, nonlinearity=nonlinearity, **fields)
 
 
 @dataclass(frozen=True, kw_only=True)
