@@ -57,19 +57,31 @@ class Group:
 
 
 class _LazyGroup(TyperGroup):
-    """Lists stand-ins that hold a name and a help line; puts the command in its place when it is called."""
+    """Loads a command when it is asked for by name; its help page lists stand-ins, a name and a line of help each."""
 
     table: ClassVar[Mapping[str, Command | Group]]
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.commands = {name: TyperCommand(name=name, help=entry.help) for name, entry in self.table.items()}
+        self._loaded: dict[str, Any] = {}
+        self._listing = False
 
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        name = args[0]
-        if name in self.table:
-            self.commands[name] = self.table[name].load(name)
-        return super().resolve_command(ctx, args)
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command itself, or its stand-in while the help page is written; None for an unknown name."""
+        if self._listing or cmd_name not in self.table:
+            return self.commands.get(cmd_name)
+        if cmd_name not in self._loaded:
+            self._loaded[cmd_name] = self.table[cmd_name].load(cmd_name)
+        return self._loaded[cmd_name]
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help page without loading a command."""
+        self._listing = True
+        try:
+            super().format_help(ctx, formatter)
+        finally:
+            self._listing = False
 
 
 def _nothing() -> None:
