@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Tests share the cores; four processes at most, since each holds its own models.
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
-LINTED := src tests benchmarks docs/screenshots.py
+LINTED := src tests benchmarks examples docs/screenshots.py
 PROMPT ?= The capital of France is
 export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false

@@ -14,6 +14,7 @@ from tests.changed import imports, mirrored, select
         ("tests/attribution/test_graph.py", "tests/attribution/test_graph.py"),
         ("README.md", "tests/test_docs.py"),
         ("docs/minnow.md", "tests/test_docs.py"),
+        ("examples/01_trace_and_read_a_graph.ipynb", "tests/test_examples.py"),
     ],
 )
 def test_a_changed_file_has_its_mirrored_test_first(path, nearest):

@@ -77,26 +77,21 @@ def test_every_command_and_option_that_a_page_names_exists(page):
 
 def check(arguments):
     """Every word that names a command or an option is known; values are not looked at."""
-    from typer.main import get_command
+    from clew.cli.commands import COMMANDS
+    from clew.cli.lazy_group import Group
 
-    from clew.cli import app
-
-    command, context = get_command(app), None
-    words = list(arguments)
-    while hasattr(command, "commands"):
-        context = command.context_class(command, parent=context)
-        assert words, f"clew {' '.join(arguments)}: no command"
-        following = command.get_command(context, words[0])
-        if following is None and words[0].startswith("-"):
-            break
-        assert following is not None, f"clew {' '.join(arguments)}: there is no {words[0]}"
-        command, words = following, words[1:]
-    options = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)} | {
-        "--help"
-    }
+    line, entry, name, words = f"clew {' '.join(arguments)}", COMMANDS, "clew", list(arguments)
+    while isinstance(entry, Group) and words and not words[0].startswith("-"):
+        name = words.pop(0)
+        assert name in entry.commands, f"{line}: there is no {name}"
+        entry = entry.commands[name]
+    options = {"--help", "--version"}
+    if not isinstance(entry, Group):
+        parameters = entry.load(name).params
+        options |= {option for parameter in parameters for option in (*parameter.opts, *parameter.secondary_opts)}
     for word in words:
         if re.fullmatch(r"--?[a-z][a-z-]*(=.*)?", word):
-            assert word.split("=")[0] in options, f"clew {' '.join(arguments)}: there is no {word}"
+            assert word.split("=")[0] in options, f"{line}: there is no {word}"
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"], ids=named)
