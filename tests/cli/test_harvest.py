@@ -64,13 +64,13 @@ def test_contexts_are_coloured_by_activation_on_a_terminal(run, monkeypatch):
 
     from rich.console import Console
 
-    from clew.cli import features
+    from clew.cli.features import show
 
     run("harvest", "a.sqlite", *TEXT, "--tokens", "900")
     with Atlas.load("a.sqlite") as atlas:
         card = atlas[atlas.feature(int(atlas.summary.max_activation.argmax()))]
     out = StringIO()
-    features.print_card(card, Console(file=out, force_terminal=True, width=200, color_system="truecolor"))
+    show.print_card(card, Console(file=out, force_terminal=True, width=200, color_system="truecolor"))
     assert "48;2;255;156;0m" in out.getvalue()  # the strongest shade
     assert "«" not in out.getvalue()
 

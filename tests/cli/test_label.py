@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from clew.cli import main
-from clew.cli.common import WORKSPACE
+from clew.cli.kits import WORKSPACE
 from clew.labels.store import LabelStore
 from tests.chat_server import chat_server, failed, said
 from tests.cli.test_train import refused

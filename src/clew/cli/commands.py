@@ -38,27 +38,27 @@ COMMANDS = Group(
         "features": Group(
             help="Features: what an atlas knows of them.",
             commands={
-                "show": Command("features:show", "Show the card of one feature, and its labels with their scores."),
+                "show": Command(
+                    "features.show:show", "Show the card of one feature, and its labels with their scores."
+                ),
                 "search": Command(
-                    "features_search:search",
+                    "features.search:search",
                     "Find features: by words of their labels, or in one of the other ways.",
                 ),
-                "export": Command("features_export:export", "Write all cards with their labels for other programs."),
+                "export": Command("features.export:export", "Write all cards with their labels for other programs."),
             },
         ),
         "labels": Group(
             help="Labels: look at them, share them.",
             commands={
-                "show": Command(
-                    "labels.labels:show", "Show the labels of a feature, the one that stands for it first."
-                ),
+                "show": Command("labels.lists:show", "Show the labels of a feature, the one that stands for it first."),
                 "export": Command(
-                    "labels.labels:export",
+                    "labels.lists:export",
                     "Write labels to a file that others can import; a file that is no such export is never replaced.",
                 ),
-                "import": Command("labels.labels:import_", "Add the labels of a file; yours stay as they are."),
+                "import": Command("labels.lists:import_", "Add the labels of a file; yours stay as they are."),
                 "list": Command(
-                    "labels.labels:list_",
+                    "labels.lists:list_",
                     "Keep features in lists of your own: show them, put features in, take them out.",
                 ),
             },
@@ -66,12 +66,13 @@ COMMANDS = Group(
         "organism": Group(
             help="The small world: look at it, train its model, examine it.",
             commands={
-                "show": Command("organism:show", "Draw statements of the small world."),
+                "show": Command("organism.exam:show", "Draw statements of the small world."),
                 "train": Command(
-                    "organism:train", "Train the small world's model from nothing; stop it at any time, it resumes."
+                    "organism.exam:train",
+                    "Train the small world's model from nothing; stop it at any time, it resumes.",
                 ),
                 "exam": Command(
-                    "organism:exam",
+                    "organism.exam:exam",
                     "Examine a model of the small world: each family's score beside chance, its loss beside the law's "
                     "entropy.",
                 ),
@@ -80,8 +81,8 @@ COMMANDS = Group(
         "kit": Group(
             help="Kits: a model, its dictionary and where they came from.",
             commands={
-                "show": Command("kit:show", "Say what a kit holds."),
-                "build": Command("kit:build", "Put a model, a dictionary and an atlas together."),
+                "show": Command("kit.build:show", "Say what a kit holds."),
+                "build": Command("kit.build:build", "Put a model, a dictionary and an atlas together."),
             },
         ),
     },

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from clew.cli.common import (
+from clew.cli.kits import (
     DictionaryOption,
     JsonOption,
     KitOption,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from clew.cli.common import JsonOption, lines_of, mean, table
+from clew.cli.kits import JsonOption, lines_of, mean, table
 from clew.cli.options import with_settings
 from clew.errors import FileError, InputError
 from clew.runs.plan import load_subject, read_run, rows_of, run_of, small_world
@@ -139,7 +139,7 @@ def _fewer(held_out: Documents, positions: int | None, folder: Path) -> Document
 
 
 def _own(kit: str) -> Dictionary:
-    from clew.cli.common import open_kit
+    from clew.cli.kits import open_kit
 
     return open_kit(kit, None, None).dictionary
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clew.cli.common import DictionaryOption, JsonOption, KitOption, ModelOption, bar, open_kit
+from clew.cli.kits import DictionaryOption, JsonOption, KitOption, ModelOption, bar, open_kit
 from clew.cli.options import with_settings
 from clew.cli.training_display import interrupts, size
 from clew.errors import FileError, InputError

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clew.cli.common import DictionaryOption, KitOption, ModelOption, on_few_threads, open_kit
+from clew.cli.kits import DictionaryOption, KitOption, ModelOption, on_few_threads, open_kit
 from clew.errors import InputError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from clew.cli.common import JsonOption, aside, bar, table
+from clew.cli.kits import JsonOption, aside, bar, table
 from clew.cli.options import with_settings
 from clew.cli.train_estimate import estimated
 from clew.cli.training_display import board, interrupts, size

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from clew.cli.common import bar, table
+from clew.cli.kits import bar, table
 from clew.cli.training_display import duration, size
 from clew.errors import InputError
 from clew.runs.plan import Plan, positions_wanted, rows_to_train_on

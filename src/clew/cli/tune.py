@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clew.cli.common import JsonOption, aside, bar
+from clew.cli.kits import JsonOption, aside, bar
 from clew.cli.options import with_settings
 from clew.cli.train import print_evaluation
 from clew.cli.training_display import interrupts

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clew.cli.common import WORKSPACE, JsonOption, KitOption, LabelsOption, bar
-from clew.cli.features import AtlasOption, open_atlas
+from clew.cli.features.show import AtlasOption, open_atlas
+from clew.cli.kits import WORKSPACE, JsonOption, KitOption, LabelsOption, bar
 from clew.cli.labels.label_model import by_model, model_run
 from clew.cli.labels.label_scores import Outcome, local_judge, say, scored
-from clew.cli.labels.labels import store_of
+from clew.cli.labels.lists import store_of
 from clew.cli.options import with_settings
 from clew.errors import InputError
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.console import Console
 
-from clew.cli.common import bar
+from clew.cli.kits import bar
 from clew.cli.labels.label_scores import Outcome, local_judge, money, null_pool, number_of, own_texts, scored
 from clew.errors import InputError
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from clew.cli.common import bar, table
+from clew.cli.kits import bar, table
 from clew.features.label import UNCLEAR
 
 if TYPE_CHECKING:

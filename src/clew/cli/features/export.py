@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from clew.cli.common import (
+from clew.cli.features.show import AtlasOption, open_atlas
+from clew.cli.kits import (
     WORKSPACE,
     DictionaryOption,
     KitOption,
@@ -18,7 +19,6 @@ from clew.cli.common import (
     check_labels,
     open_kit,
 )
-from clew.cli.features import AtlasOption, open_atlas
 from clew.errors import InputError
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from clew.cli.common import WORKSPACE, JsonOption, KitOption, LabelsOption, table
-from clew.cli.features import AtlasOption, console_for_cards, labels_read, open_atlas, scores_of
+from clew.cli.features.show import AtlasOption, console_for_cards, labels_read, open_atlas, scores_of
+from clew.cli.kits import WORKSPACE, JsonOption, KitOption, LabelsOption, table
 from clew.errors import FileError, InputError
 
 if TYPE_CHECKING:

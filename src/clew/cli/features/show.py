@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from clew.cli.common import (
+from clew.cli.kits import (
     WORKSPACE,
     DictionaryOption,
     JsonOption,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from clew.cli.common import JsonOption, bar, table
+from clew.cli.kits import JsonOption, bar, table
 
 if TYPE_CHECKING:
     from clew.organism.exam import ExamReport

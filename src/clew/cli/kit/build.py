@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from clew.cli.common import open_kit
+from clew.cli.kits import open_kit
 from clew.errors import InputError
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.text import Text
 
-from clew.cli.common import WORKSPACE, JsonOption, KitOption, LabelsOption, bar, open_kit, table
-from clew.cli.features import AtlasOption, console_for_cards, labels_read, open_atlas
+from clew.cli.features.show import AtlasOption, console_for_cards, labels_read, open_atlas
+from clew.cli.kits import WORKSPACE, JsonOption, KitOption, LabelsOption, bar, open_kit, table
 from clew.errors import InputError
 
 if TYPE_CHECKING:

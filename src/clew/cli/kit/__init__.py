@@ -1,0 +1,1 @@
+"""The commands that look at kits and put them together."""
