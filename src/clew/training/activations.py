@@ -11,29 +11,20 @@ real when a prompt is traced.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from clew.errors import InputError
 from clew.subject.subject import Subject
-from clew.training.corpus import Documents, encode_documents
+from clew.training.documents import Batch, Documents
 
-__all__ = ["Batch", "Documents", "buffer_positions", "check_fills", "collect", "encode_documents", "parts_of", "stream"]
+__all__ = ["Batch", "Documents", "buffer_positions", "check_fills", "collect", "parts_of", "stream"]
 
 PART = 2048  # padded positions in one run of the model: what fits a CPU's cache is fastest
 BUFFER_BYTES = 192 << 20
-
-
-@dataclass(frozen=True, kw_only=True)
-class Batch:
-    """What every layer reads and writes at some positions."""
-
-    inputs: Float[Tensor, "layer pos d_model"]
-    outputs: Float[Tensor, "layer pos d_model"]
 
 
 def buffer_positions(subject: Subject, wanted: int) -> int:

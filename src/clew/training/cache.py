@@ -20,8 +20,8 @@ from torch import Tensor
 from clew import files
 from clew.errors import FileError, InputError, MismatchError
 from clew.subject.subject import Subject
-from clew.training.activations import Batch, collect, parts_of
-from clew.training.corpus import Documents
+from clew.training.activations import collect, parts_of
+from clew.training.documents import Batch, Documents
 
 ENVELOPE = files.Envelope(
     format="clew.activations", schema=2, oldest=2, what="activations"

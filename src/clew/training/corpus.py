@@ -14,14 +14,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
 from torch import Tensor
 
 from clew import files
@@ -29,9 +26,7 @@ from clew.errors import FileError, InputError, MismatchError
 from clew.subject.subject import Subject
 from clew.training.corpus_config import Bos, CorpusConfig
 from clew.training.corpus_readers import read_documents
-
-if TYPE_CHECKING:
-    from clew.training.cache import Cache
+from clew.training.documents import Documents, split_held_out
 
 AT_ONCE = 1 << 22  # characters given to the tokenizer together
 ENVELOPE = files.Envelope(format="clew.tokens", schema=1, what="tokens")
@@ -49,65 +44,6 @@ __all__ = [
 ]
 
 Document = str | Sequence[int] | np.ndarray | Tensor
-
-
-@dataclass(frozen=True, kw_only=True)
-class Documents:
-    """Token ids of many rows behind one another; row i is `tokens[starts[i] : starts[i + 1]]`."""
-
-    tokens: Int[Tensor, " token"]
-    starts: Int[Tensor, " bound"]
-    first: Int[Tensor, " row"]
-    """The first position that counts: 1 where the row begins with a special token, else 0."""
-    cache: Cache | None = None
-    """Activations of these rows on disk, to be read in place of running the model."""
-
-    def __len__(self) -> int:
-        return len(self.starts) - 1
-
-    @property
-    def lengths(self) -> Int[Tensor, " row"]:
-        """Tokens of every row."""
-        return self.starts.diff()
-
-    @property
-    def counts(self) -> Int[Tensor, " row"]:
-        """Positions of every row that are trained on."""
-        return (self.lengths - self.first).clamp_min(0)
-
-    @property
-    def mark(self) -> str:
-        """SHA-256 of the tokens and where they are cut."""
-        digest = hashlib.sha256(self.tokens.int().numpy().tobytes())
-        digest.update(self.starts.long().numpy().tobytes() + self.first.long().numpy().tobytes())
-        return digest.hexdigest()
-
-    def padded(self, rows: Int[Tensor, " n"]) -> tuple[Int[Tensor, "n pos"], Bool[Tensor, "n pos"]]:
-        """Some rows padded on the right, and which positions count."""
-        lengths = self.lengths[rows]
-        at = torch.arange(int(lengths.max()))
-        real = at < lengths[:, None]
-        source = (self.starts[rows][:, None] + at).clamp_max(len(self.tokens) - 1)
-        return self.tokens[source].long() * real, real & (at >= self.first[rows][:, None])
-
-    def slice(self, start: int, stop: int) -> Documents:
-        """Some rows in a run as documents of their own, for example to hold them out."""
-        bounds = self.starts[start : stop + 1]
-        tokens = self.tokens[int(bounds[0]) : int(bounds[-1])]
-        return Documents(tokens=tokens, starts=bounds - bounds[0], first=self.first[start:stop])
-
-
-def split_held_out(documents: Documents, positions: int) -> tuple[Documents, Documents]:
-    """The first rows with about this many positions, at most a tenth of them all, and the rest.
-
-    InputError when there are not two rows.
-    """
-    if len(documents) < 2:
-        raise InputError("the corpus has one row only: give more text, so that some can be held out")
-    ends = documents.counts.cumsum(0)
-    wanted = min(positions, int(ends[-1]) // 10)
-    cut = min(len(documents) - 1, int(torch.searchsorted(ends, wanted)) + 1)
-    return documents.slice(0, cut), documents.slice(cut, len(documents))
 
 
 def open_corpus(
