@@ -33,7 +33,7 @@ from clew.subject.subject import Subject
 from clew.training import encode_documents, train_dictionary
 from clew.training.activations import Batch
 from clew.training.config import DictionaryConfig
-from clew.training.run_state import Run
+from clew.training.run_state import RunState
 from clew.training.selection import activate, selecting
 from clew.training.step import take_step
 
@@ -45,7 +45,7 @@ RATE = 1e-4
 class Dense:
     """A dense TopK dictionary on the weights of a run: shared, so that both fit into memory."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: RunState) -> None:
         self.run, self.half = run, False
         self.encoder, self.bias, self.decoder = (
             [getattr(own, name).weight.detach().requires_grad_() for own in run.layers]
@@ -75,11 +75,11 @@ class Dense:
         return (wanted - out).square().sum() / (n_pos * d)
 
 
-def made(case: str, precision: str = "float32") -> Run:
+def made(case: str, precision: str = "float32") -> RunState:
     """A run of random weights."""
     n_layers, d, features, k, batch = CASES[case]
     config = DictionaryConfig(features=features, k=k, batch=batch, nonlinearity="topk", precision=precision)
-    return Run(n_layers, d, config)
+    return RunState(n_layers, d, config)
 
 
 def drawn(case: str, seed: int) -> Batch:
@@ -94,7 +94,7 @@ def drawn(case: str, seed: int) -> Batch:
     return Batch(inputs=inputs, outputs=(outputs - outputs.mean(1, keepdim=True)) / outputs.std())
 
 
-def sparse_step(run: Run, batch: Batch) -> float:
+def sparse_step(run: RunState, batch: Batch) -> float:
     return take_step(run, batch, float(run.config.k), 0.0, RATE, 10**9).loss
 
 
@@ -141,7 +141,7 @@ def same_loss(case: str) -> None:
     print(f"  first loss: dense {wanted:.5f}, sparse {sparse_step(run, batch):.5f}")
 
 
-def shares(run: Run, case: str, step: float) -> None:
+def shares(run: RunState, case: str, step: float) -> None:
     """Print where a step's CPU time goes: each part alone, as often as a step needs it."""
     batch = drawn(case, 0)
     raw = Batch(inputs=batch.inputs * 2 + 1, outputs=batch.outputs * 2 + 1)

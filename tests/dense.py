@@ -6,7 +6,7 @@ from torch.nn.functional import linear
 
 from clew.kernels.decode import decode_dense, largest
 from clew.training.objective import BANDWIDTH, PULL, SHARPNESS
-from clew.training.run_state import Run
+from clew.training.run_state import RunState
 from clew.training.step import AUXILIARY_K, AUXILIARY_SHARE, AUXILIARY_WEIGHT
 
 
@@ -26,21 +26,23 @@ class Step(torch.autograd.Function):
         return grad * (pre > threshold), (-grad * threshold / width * near).sum(0)
 
 
-def weights(run: Run) -> dict[str, Tensor]:
+def weights(run: RunState) -> dict[str, Tensor]:
     """Leaves with the run's weights, by the names that the step's moments have."""
     found = {f"{i}.{name}": rows.weight for i, own in enumerate(run.layers) for name, rows in own.rows.items()}
     found |= {"decoder_bias": run.decoder_bias.weight, "skip": run.skip.weight}
     return {name: weight.detach().clone().requires_grad_() for name, weight in found.items()}
 
 
-def first_gradients(run: Run) -> dict[str, Tensor]:
+def first_gradients(run: RunState) -> dict[str, Tensor]:
     """The gradients of a run's first step, read off the means that Adam holds after it."""
     found = {f"{i}.{name}": rows.mean for i, own in enumerate(run.layers) for name, rows in own.rows.items()}
     found |= {"decoder_bias": run.decoder_bias.mean, "skip": run.skip.mean}
     return {name: mean / (1 - 0.9) for name, mean in found.items()}
 
 
-def loss_of(run: Run, w: dict[str, Tensor], inputs: Tensor, outputs: Tensor, k: int, price: float, dead: list[Tensor]):
+def loss_of(
+    run: RunState, w: dict[str, Tensor], inputs: Tensor, outputs: Tensor, k: int, price: float, dead: list[Tensor]
+):
     """The loss, and the outputs [layer, pos, d_model]."""
     kind, n_layers, n_pos, d = run.config.nonlinearity, *inputs.shape
     pre = [linear(inputs[i], w[f"{i}.encoder"], w[f"{i}.bias"][:, 0]) for i in range(n_layers)]

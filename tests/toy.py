@@ -9,7 +9,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from clew.subject.subject import Subject
 from clew.training import DictionaryConfig, Documents, encode_documents, train_dictionary, trainer
-from clew.training.run_state import Run
+from clew.training.run_state import RunState
 
 VOCAB, D, L = 40, 24, 3
 SMALL = DictionaryConfig(features=64, k=4, steps=30, batch=128, learning_rate=5e-3, precision="float32")
@@ -32,7 +32,7 @@ def sentences(n: int, generator: torch.Generator, length: int = 12) -> Tensor:
     return ids
 
 
-def shaken(run: Run, much: float, seed: int = 0) -> Run:
+def shaken(run: RunState, much: float, seed: int = 0) -> RunState:
     """The run with noise on all its weights, so that nothing is zero or as it began."""
     g = torch.Generator().manual_seed(seed)
     for own in run.layers:

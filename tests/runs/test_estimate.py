@@ -61,7 +61,7 @@ def test_an_estimate_is_what_the_run_takes(run, tmp_path):
 
 
 def test_an_estimate_counts_what_a_run_allocates():
-    from clew.training.run_state import Run as Weights
+    from clew.training.run_state import RunState
 
     subject = clew.Subject.load(MODEL)
     for change in (
@@ -73,7 +73,7 @@ def test_an_estimate_counts_what_a_run_allocates():
         {"nonlinearity": "jumprelu"},
     ):
         config = DictionaryConfig(**{"features": 20, "k": 3} | change)
-        made = Weights(6, 128, config)
+        made = RunState(6, 128, config)
         rows = [made.decoder_bias, made.skip, *(own for layer in made.layers for own in layer.rows.values())]
         counted = sum(own.weight.numel() for own in rows)
         thresholds = 6 * 20 if change.get("nonlinearity") == "jumprelu" else 0

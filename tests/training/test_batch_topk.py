@@ -14,7 +14,7 @@ from clew.subject.subject import Subject
 from clew.training import Documents, selection, train_dictionary
 from clew.training import run_state as run_module
 from clew.training.activations import stream
-from clew.training.run_state import Run
+from clew.training.run_state import RunState
 from clew.training.selection import activate
 from tests import toy
 from tests.toy import SMALL, D, L
@@ -46,7 +46,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_a_first_step_never_holds_all_positive_activations(held: list[int]) -> None:
-    run, g = Run(L, D, replace(SMALL, features=1024)), torch.Generator().manual_seed(0)
+    run, g = RunState(L, D, replace(SMALL, features=1024)), torch.Generator().manual_seed(0)
     inputs = torch.randn(L, 2048, D, generator=g)
     kept = sum(len(a.pairs) for a in activate(run, inputs, 4.0))
     positive = sum(int((x @ own.encoder.weight.T > 0).sum()) for x, own in zip(inputs, run.layers, strict=True))
@@ -56,7 +56,7 @@ def test_a_first_step_never_holds_all_positive_activations(held: list[int]) -> N
 
 
 def test_too_high_a_guess_is_lowered_until_there_are_enough(held: list[int]) -> None:
-    run, g = Run(L, D, replace(SMALL, features=256)), torch.Generator().manual_seed(0)
+    run, g = RunState(L, D, replace(SMALL, features=256)), torch.Generator().manual_seed(0)
     inputs = torch.randn(L, 512, D, generator=g)
     run.cut = 1e3
     kept = sum(len(a.pairs) for a in activate(run, inputs, 4.0))

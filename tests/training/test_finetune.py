@@ -17,7 +17,7 @@ from clew.training import Documents, train_dictionary
 from clew.training.activations import collect
 from clew.training.config import FineTuneConfig
 from clew.training.finetune import divergence_step, fine_tune
-from clew.training.run_state import Run
+from clew.training.run_state import RunState
 from tests import dense, toy
 
 
@@ -31,7 +31,7 @@ def documents(subject: Subject) -> Documents:
     return toy.documents_of(subject)
 
 
-def divergence(run: Run, subject: Subject, ids, weights: dict, cut: float) -> torch.Tensor:
+def divergence(run: RunState, subject: Subject, ids, weights: dict, cut: float) -> torch.Tensor:
     """All MLPs replaced by dense dictionaries, by hooks of its own; the first position stays real."""
     s, d, n_layers = run.scales, run.d_model, run.n_layers
     real = subject.model(ids).logits.log_softmax(-1)
@@ -66,7 +66,7 @@ def test_the_gradients_of_the_divergence_equal_those_through_a_dense_replacement
     subject: Subject, documents: Documents
 ) -> None:
     config = replace(toy.SMALL, skip=True)
-    run, rows = Run(toy.L, toy.D, config), torch.arange(20)
+    run, rows = RunState(toy.L, toy.D, config), torch.arange(20)
     run.fit_scales([collect(subject, documents, rows, "mlp_in", "mlp_raw_out")])
     g = torch.Generator().manual_seed(0)
     for own in run.layers:

@@ -10,17 +10,17 @@ from torch import Tensor
 
 from clew.kernels import compiled
 from clew.kernels.types import Pairs
-from clew.training.run_state import Run
+from clew.training.run_state import RunState
 from clew.training.selection import candidate, narrowed, selecting
 from tests.toy import SMALL
 
 F, D, POS, K = 512, 48, 40, 6
 
 
-def crowded(seed: int, spread: float) -> tuple[Run, Tensor]:
+def crowded(seed: int, spread: float) -> tuple[RunState, Tensor]:
     """A TopK run many of whose features are near copies of one another, closer than 16 bits can tell."""
     g = torch.Generator().manual_seed(seed)
-    run = Run(1, D, replace(SMALL, features=F, k=K, nonlinearity="topk", precision="float32"), kernels=compiled)
+    run = RunState(1, D, replace(SMALL, features=F, k=K, nonlinearity="topk", precision="float32"), kernels=compiled)
     own = run.layers[0]
     own.encoder.weight.copy_(torch.randn(F // 8, D, generator=g).repeat_interleave(8, 0))
     own.encoder.weight.add_(1e-3 * torch.randn(F, D, generator=g)).mul_((spread * torch.randn(F, 1, generator=g)).exp())
@@ -28,7 +28,7 @@ def crowded(seed: int, spread: float) -> tuple[Run, Tensor]:
     return run, torch.randn(POS, D, generator=g) * torch.randn(POS, 1, generator=g).exp()
 
 
-def shortfall(run: Run, x: Tensor, pairs: Pairs) -> float:
+def shortfall(run: RunState, x: Tensor, pairs: Pairs) -> float:
     """How far the smallest picked value of a row lies below its k-th largest, in float64, at worst."""
     own = run.layers[0]
     pre = x.double() @ own.encoder.weight.double().T + own.bias.weight[:, 0].double()

@@ -12,7 +12,7 @@ from clew.kernels import compiled, torch_rows
 from clew.kernels.decode import largest
 from clew.training.activations import Batch
 from clew.training.config import DictionaryConfig
-from clew.training.run_state import Run
+from clew.training.run_state import RunState
 from clew.training.selection import activate, candidate
 from clew.training.step import reconstruct, take_step, terms_of
 from tests import dense
@@ -22,12 +22,12 @@ SCOPES = {"all": {}, "window": {"reach": 2}, "own": {"kind": "plt"}, "skip": {"s
 KERNELS = {"plain": torch_rows, "compiled": compiled}
 
 
-def planted(kernels, scope: str, nonlinearity: str, seed: int = 0, **change) -> tuple[Run, Batch]:
+def planted(kernels, scope: str, nonlinearity: str, seed: int = 0, **change) -> tuple[RunState, Batch]:
     """A run with weights of every size, features that never fire and, for TopK, equal pre-activations."""
     config = DictionaryConfig(
         features=F, k=4, batch=POS, precision="float32", nonlinearity=nonlinearity, seed=seed, **SCOPES[scope] | change
     )
-    run, g = Run(L, D, config, dtype=torch.float64, kernels=kernels), torch.Generator().manual_seed(seed)
+    run, g = RunState(L, D, config, dtype=torch.float64, kernels=kernels), torch.Generator().manual_seed(seed)
 
     def draw(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=g, dtype=torch.float64)
@@ -139,7 +139,7 @@ def test_all_values_above_their_cut_are_found(seed: int, n_pos: int, n: int, hal
 def test_features_picked_in_16_bits_have_values_in_full_precision() -> None:
     for kernels in KERNELS.values():
         config = DictionaryConfig(features=F, k=4, precision="bfloat16", nonlinearity="topk")
-        run = Run(3, 8, config, kernels=kernels)
+        run = RunState(3, 8, config, kernels=kernels)
         x = torch.randn(20, 8, generator=torch.Generator().manual_seed(3))
         found, own = candidate(run, 1, x, 4.0, 0.0), run.layers[1]
         wanted = (x @ own.encoder.weight.T + own.bias.weight[:, 0])[found.pairs.position, found.pairs.index]
@@ -168,7 +168,7 @@ def test_moments_in_16_bits_are_right_on_average(monkeypatch: pytest.MonkeyPatch
     found = {}
     for precision in ("float32", "lean"):
         config = DictionaryConfig(features=64, k=8, batch=256, precision="float32", nonlinearity="topk")
-        run = Run(2, 64, replace(config, precision=precision), kernels=compiled)
+        run = RunState(2, 64, replace(config, precision=precision), kernels=compiled)
         if precision == "lean":
             monkeypatch.setattr(run, "config", config)
         g = torch.Generator().manual_seed(0)

@@ -20,7 +20,7 @@ from clew.training import DictionaryConfig, Documents, encode_documents, train_d
 from clew.training import trainer as trainer_module
 from clew.training.activations import Batch, collect, stream
 from clew.training.objective import threshold_gradient
-from clew.training.run_state import Run, finished
+from clew.training.run_state import RunState, finished
 from clew.training.selection import activate
 from clew.training.step import take_step
 from clew.training.trainer import conclude, fit_threshold, revive
@@ -54,7 +54,7 @@ def test_decoding_active_features_equals_decoding_all(seed: int, n_pos: int, n_f
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**31), st.integers(1, 20), st.sampled_from([0.0, 0.3, 5.0]))
 def test_batch_topk_keeps_the_largest_of_all_layers_whatever_the_guess(seed: int, k: int, guess: float) -> None:
-    run, g = Run(L, D, replace(SMALL, k=k)), torch.Generator().manual_seed(seed)
+    run, g = RunState(L, D, replace(SMALL, k=k)), torch.Generator().manual_seed(seed)
     for own in run.layers:
         own.decoder.weight.mul_(torch.rand(64, 1, generator=g))
         own.norm.copy_(own.decoder.weight.norm(dim=1))
@@ -147,7 +147,7 @@ def test_the_saved_dictionary_computes_what_was_trained(
 ) -> None:
     scope = {"kind": "clt", "reach": 2} if kind == "window" else {"kind": kind}
     config = replace(SMALL, nonlinearity=nonlinearity, skip=skip and kind != "sae", **scope)  # type: ignore[arg-type]
-    run = Run(L, D, config)
+    run = RunState(L, D, config)
     batch = next(_stream(subject, documents, 512, 512))
     run.fit_scales([batch])
     shaken(run, 0.1)
@@ -165,7 +165,7 @@ def test_the_saved_dictionary_computes_what_was_trained(
 
 
 def test_the_fitted_threshold_keeps_k_features_on_average(subject: Subject, documents: Documents) -> None:
-    run = Run(L, D, SMALL)
+    run = RunState(L, D, SMALL)
     batches = list(islice(_stream(subject, documents, 200, 400), 4))
     run.fit_scales([batches[0]])
     made = finished(run, subject, fit_threshold(run, (run.normalised(b) for b in batches)))
@@ -297,7 +297,7 @@ def test_a_revived_feature_explains_its_share_of_the_position_it_was_made_for(
     subject: Subject, documents: Documents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trainer_module, "DEAD_AFTER", 100)
-    run = Run(L, D, SMALL)
+    run = RunState(L, D, SMALL)
     batch = next(_stream(subject, documents, 256, 512))
     run.fit_scales([batch])
     batch = run.normalised(batch)
@@ -326,7 +326,7 @@ def test_a_revived_feature_explains_its_share_of_the_position_it_was_made_for(
 @pytest.mark.parametrize("alike", [1, 8, 200])
 def test_reviving_never_makes_a_batch_worse_however_alike_its_worst_positions_are(alike: int) -> None:
     n_layers, width = 4, 24
-    run = Run(n_layers, width, DictionaryConfig(features=64, k=64, batch=256, precision="float32"))
+    run = RunState(n_layers, width, DictionaryConfig(features=64, k=64, batch=256, precision="float32"))
     generator = torch.Generator().manual_seed(0)
     for own in run.layers:
         own.decoder.weight.zero_()
@@ -349,7 +349,7 @@ def test_reviving_all_layers_at_once_makes_no_position_worse() -> None:
     """Every layer is given the same outliers; if each took them on whole, the error there would grow without bound."""
     n_layers, width = 6, 48
     config = DictionaryConfig(features=64, k=64, batch=256, precision="float32")
-    run, generator = Run(n_layers, width, config), torch.Generator().manual_seed(0)
+    run, generator = RunState(n_layers, width, config), torch.Generator().manual_seed(0)
     for own in run.layers:
         own.decoder.weight.zero_()
     outputs = torch.randn(n_layers, 256, width, generator=generator)
@@ -366,7 +366,7 @@ def test_reviving_all_layers_at_once_makes_no_position_worse() -> None:
 
 
 def test_features_that_hardly_fire_are_not_saved(subject: Subject, documents: Documents) -> None:
-    run = Run(L, D, replace(SMALL, k=16))
+    run = RunState(L, D, replace(SMALL, k=16))
     batches = list(islice(_stream(subject, documents, 256, 512), 70))
     run.fit_scales(batches)
     scaled = [run.normalised(batch) for batch in batches]

@@ -13,7 +13,7 @@ from clew.errors import MismatchError
 from clew.subject.subject import Subject
 from clew.training import Documents, train_dictionary
 from clew.training.activations import Batch, stream
-from clew.training.run_state import Run, finished
+from clew.training.run_state import RunState, finished
 from clew.training.trainer import conclude
 from clew.training.warm_start import begin_with, check_start, stopped
 from tests.toy import BUFFER, SMALL, D, L, documents_of, shaken, trained_subject
@@ -41,7 +41,7 @@ def rebuilt(dictionary: Dictionary, batch: Batch) -> dict[int, torch.Tensor]:
 
 
 def some_dictionary(subject: Subject, batch: Batch, **change: object) -> Dictionary:
-    run = Run(L, D, replace(SMALL, **change))  # type: ignore[arg-type]
+    run = RunState(L, D, replace(SMALL, **change))  # type: ignore[arg-type]
     run.fit_scales([batch])
     shaken(run, 0.3)
     return finished(run, subject, 0.05 if run.config.nonlinearity == "batchtopk" else None)
@@ -56,7 +56,7 @@ def test_a_run_begins_as_the_dictionary_that_it_was_given(
     subject: Subject, batches: list[Batch], kind: str, theirs: str, mine: str, skip: bool
 ) -> None:
     given = some_dictionary(subject, batches[0], kind=kind, nonlinearity=theirs, skip=skip, features=40)
-    run = Run(L, D, replace(SMALL, kind=kind, nonlinearity=mine, skip=skip))  # type: ignore[arg-type]
+    run = RunState(L, D, replace(SMALL, kind=kind, nonlinearity=mine, skip=skip))  # type: ignore[arg-type]
     run.fit_scales([batches[1]])  # other scales than those that it was trained with
     begin_with(run, given)
     begun = finished(run, subject, None)
@@ -72,7 +72,7 @@ def test_a_run_begins_as_the_dictionary_that_it_was_given(
 
 def test_layers_of_several_widths_begin_with_narrower_ones(subject: Subject, batches: list[Batch]) -> None:
     given = some_dictionary(subject, batches[0], features=(40, 12, 30))
-    run = Run(L, D, replace(SMALL, features=(50, 12, 33)))
+    run = RunState(L, D, replace(SMALL, features=(50, 12, 33)))
     run.fit_scales([batches[1]])
     begin_with(run, given)
     begun = finished(run, subject, run.cut)
@@ -93,7 +93,7 @@ def plain(dictionary: Dictionary) -> dict[int, Layer]:
 def test_features_without_a_threshold_get_the_first_one(subject: Subject, batches: list[Batch]) -> None:
     given = some_dictionary(subject, batches[0], nonlinearity="relu")
     assert all(isinstance(layer.nonlinearity, ReLU) for layer in given.layers.values())
-    run = Run(L, D, replace(SMALL, nonlinearity="jumprelu"))
+    run = RunState(L, D, replace(SMALL, nonlinearity="jumprelu"))
     run.fit_scales([batches[0]])
     begin_with(run, given)
     for layer in finished(run, subject, None).layers.values():
@@ -138,8 +138,8 @@ def stopped_run(folder: Path, subject: Subject, documents: Documents, config, pl
     return stopped(folder / "early", subject)
 
 
-def _fresh(config, batches: list[Batch]) -> Run:
-    run = Run(L, D, config)
+def _fresh(config, batches: list[Batch]) -> RunState:
+    run = RunState(L, D, config)
     run.fit_scales([batches[0]])
     return run
 

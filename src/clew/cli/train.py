@@ -178,8 +178,8 @@ def _cached(subject: Subject, seen: Documents, plan: Plan, folder: Path, yes: bo
         _ask(where, int(seen.counts.sum()), cache_bytes(subject, seen), yes)
     try:
         with bar("activations", of=len(seen)) as progress:
-            for done, rows in build_cache(subject, seen, where, **sites):
-                progress(done, rows)
+            for report in build_cache(subject, seen, where, **sites):
+                progress(report.done, report.of)
     except KeyboardInterrupt:
         print(f"stopped while writing {where}; the same command goes on")
         raise typer.Exit(130) from None

@@ -23,21 +23,21 @@ from clew.training.documents import Batch, Documents
 
 __all__ = ["Batch", "Documents", "buffer_positions", "check_fills", "collect", "parts_of", "stream"]
 
-PART = 2048  # padded positions in one run of the model: what fits a CPU's cache is fastest
+PART = 2048  # padded positions in one run of the model; what fits a CPU's cache is fastest
 BUFFER_BYTES = 192 << 20
 
 
 def buffer_positions(subject: Subject, wanted: int) -> int:
-    """Positions that a buffer holds: as many as wanted, or as many as fit the bound on its bytes."""
+    """Positions that a buffer holds: `wanted`, or as many as BUFFER_BYTES allow."""
     return min(wanted, max(1, BUFFER_BYTES // (2 * 4 * subject.n_layers * subject.d_model)))
 
 
 def check_fills(subject: Subject, documents: Documents, buffer: int) -> None:
-    """InputError when the corpus is smaller than the buffer: it would be seen again and again without being noticed."""
-    held, there = buffer_positions(subject, buffer), int(documents.counts.sum())
-    if there < held:
+    """InputError when the corpus is smaller than the buffer: training would repeat it unnoticed."""
+    size, available = buffer_positions(subject, buffer), int(documents.counts.sum())
+    if available < size:
         raise InputError(
-            f"the corpus has {there:,} positions to train on, fewer than the buffer's {held:,}: give more text, or "
+            f"the corpus has {available:,} positions to train on, fewer than the buffer's {size:,}: give more text, or "
             f"a smaller buffer"
         )
 
@@ -49,35 +49,36 @@ def collect(
 
     InputError at NaN, which says the layer, and `where` the rows are.
     """
-    held = _gather(subject, documents, rows, read_site, write_site)
-    _check_finite(held, read_site, write_site, where)
-    return held
+    batch = _gather(subject, documents, rows, read_site, write_site)
+    _check_finite(batch, read_site, write_site, where)
+    return batch
 
 
 def _gather(subject: Subject, documents: Documents, rows: Tensor, read_site: str, write_site: str) -> Batch:
     parts = list(parts_of(documents, rows))
     if documents.cache is not None:
-        return documents.cache.read(torch.cat(parts), read_site, write_site)
+        stored = documents.cache.read(torch.cat(parts), read_site, write_site)
+        return Batch(inputs=stored.inputs.to(subject.device), outputs=stored.outputs.to(subject.device))
     shape = subject.n_layers, int(documents.counts[rows].sum()), subject.d_model
-    inputs, outputs = (torch.empty(shape, device=subject.device) for _ in range(2))
+    inputs, outputs = (torch.empty(shape, dtype=torch.float32, device=subject.device) for _ in range(2))
     start = 0
     for part in parts:
         ids, counted = documents.padded(part)
-        held = subject.capture(ids, [read_site, write_site])  # type: ignore[list-item]
+        streams = subject.capture(ids, [read_site, write_site])  # type: ignore[list-item]
         counted = counted.to(subject.device)
         stop = start + int(counted.sum())
         for layer in range(subject.n_layers):
-            inputs[layer, start:stop] = held[read_site, layer][counted]  # type: ignore[index]
-            outputs[layer, start:stop] = held[write_site, layer][counted]  # type: ignore[index]
+            inputs[layer, start:stop] = streams[read_site, layer][counted]  # type: ignore[index]
+            outputs[layer, start:stop] = streams[write_site, layer][counted]  # type: ignore[index]
         start = stop
     return Batch(inputs=inputs, outputs=outputs)
 
 
-def _finite(held: Batch, part: Int[Tensor, " pos"], read_site: str, write_site: str, number: int) -> Batch:
+def _finite(buffered: Batch, part: Int[Tensor, " pos"], read_site: str, write_site: str, number: int) -> Batch:
     """One batch of a buffer; InputError at NaN."""
-    drawn = Batch(inputs=held.inputs[:, part], outputs=held.outputs[:, part])
-    _check_finite(drawn, read_site, write_site, f" in batch {number}")
-    return drawn
+    batch = Batch(inputs=buffered.inputs[:, part], outputs=buffered.outputs[:, part])
+    _check_finite(batch, read_site, write_site, f" in batch {number}")
+    return batch
 
 
 def _check_finite(batch: Batch, read_site: str, write_site: str, where: str) -> None:
@@ -97,7 +98,7 @@ def parts_of(documents: Documents, rows: Int[Tensor, " n"]) -> Iterator[Tensor]:
     rows, lengths = rows[order], lengths[order]
     start = 0
     while start < len(rows):
-        fits = (lengths[start:] * torch.arange(1, len(rows) - start + 1) <= PART).sum()
+        fits = (lengths[start:] * torch.arange(1, len(rows) - start + 1, device=lengths.device) <= PART).sum()
         stop = start + max(1, int(fits))
         yield rows[start:stop]
         start = stop
@@ -123,19 +124,19 @@ def stream(
         raise InputError(
             f"the corpus has {int(documents.counts.sum())} positions, a batch needs {batch}: give more text"
         )
-    made = 0
+    n_before = 0  # batches of earlier buffers, and of this one so far
     for number, rows in enumerate(_buffers(documents, max(buffer_positions(subject, buffer), batch), seed)):
         ready = int(documents.counts[rows].sum()) // batch
-        if made + ready <= start:
-            made += ready
+        if n_before + ready <= start:
+            n_before += ready
             continue
-        held = _gather(subject, documents, rows, read_site, write_site)
-        order = _permutation(held.inputs.shape[1], seed, 2 * number).to(held.inputs.device)
+        buffered = _gather(subject, documents, rows, read_site, write_site)
+        order = _permutation(buffered.inputs.shape[1], seed, 2 * number).to(buffered.inputs.device)
         for part in order[: ready * batch].view(ready, batch):
-            if made >= start:
-                yield _finite(held, part, read_site, write_site, made)  # without a name, which would keep it
-            made += 1
-        del held  # before the next buffer is filled, so that there is never more than one
+            if n_before >= start:
+                yield _finite(buffered, part, read_site, write_site, n_before)  # no name, which would keep it alive
+            n_before += 1
+        del buffered  # before the next buffer is filled, so that there is never more than one
 
 
 def _buffers(documents: Documents, size: int, seed: int) -> Iterator[Tensor]:
@@ -145,7 +146,7 @@ def _buffers(documents: Documents, size: int, seed: int) -> Iterator[Tensor]:
         order = _permutation(len(documents), seed, 2 * epoch + 1)
         ends = documents.counts[order].cumsum(0)
         whole = max(1, int(ends[-1]) // size)
-        cuts = torch.searchsorted(ends, torch.arange(1, whole + 1) * size) + 1
+        cuts = torch.searchsorted(ends, torch.arange(1, whole + 1, device=ends.device) * size) + 1
         for begin, stop in pairwise([0, *cuts.tolist()]):
             yield order[begin:stop]
         epoch += 1

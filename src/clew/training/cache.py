@@ -1,8 +1,8 @@
 """Activations on disk: the model is run once over a corpus, and what every layer reads and writes is kept in 16 bits.
 
-An option for text that is trained on many times, or by several runs. Rows lie in shards in the corpus' order, each
-shard one file written whole; a position's inputs and outputs of all layers lie together, so that a row is read in one
-piece. Shards that are there already are kept, so that a build that was stopped goes on. Rounding to float16 adds about
+An option for text that is trained on many times, or by several runs. Rows are stored in shards in the corpus' order,
+each shard one file written atomically; a position's inputs and outputs of all layers are adjacent, so that a row is one
+read. Existing shards are kept, so that an interrupted build continues. Rounding to float16 adds about
 1e-7 to the relative squared error.
 """
 
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from clew import files
 from clew.errors import FileError, InputError, MismatchError
+from clew.progress import Progress
 from clew.subject.subject import Subject
 from clew.training.activations import collect, parts_of
 from clew.training.documents import Batch, Documents
@@ -73,27 +74,27 @@ class Cache:
 
 def build_cache(
     subject: Subject, documents: Documents, folder: Path | str, *, read_site: str, write_site: str
-) -> Iterator[tuple[int, int]]:
-    """Write the shards that are missing; yields how many rows are done, and how many there are.
+) -> Iterator[Progress]:
+    """Write the shards that are missing; yields a report after each.
 
     FileError when the disk has no room, MismatchError when the folder holds another model's or corpus' activations,
     InputError when an activation is not finite or too large for 16 bits.
     """
     folder = Path(folder)
-    about = _about(subject, documents, read_site, write_site)
-    if (folder / "cache.json").exists() and files.read_json(folder / "cache.json") != about:
+    head = _head(subject, documents, read_site, write_site)
+    if (folder / "cache.json").exists() and files.read_json(folder / "cache.json") != head:
         raise MismatchError(f"{folder} holds the activations of another model or text: give another folder")
     shards = _shards(subject, documents).tolist()
     counts = _counts(documents, torch.tensor(shards))
     missing = [i for i, n in enumerate(counts) if not _is_whole(_path(folder, i), n, subject)]
     check_room(folder, cache_bytes(subject, documents) * len(missing) // max(1, len(shards) - 1))
-    files.write_json(folder / "cache.json", about)
+    files.write_json(folder / "cache.json", head)
     for i in missing:
         rows = torch.arange(shards[i], shards[i + 1])
         where = f" in batch {i}, rows {shards[i]} to {shards[i + 1] - 1} of the text"
-        held = collect(subject, documents, rows, read_site, write_site, where)
-        files.save_tensors(_path(folder, i), {"activations": _halved(documents, rows, held)})
-        yield shards[i + 1], len(documents)
+        batch = collect(subject, documents, rows, read_site, write_site, where)
+        files.save_tensors(_path(folder, i), {"activations": _halved(documents, rows, batch)})
+        yield Progress(what="activations", done=shards[i + 1], of=len(documents), unit="rows")
 
 
 def open_cache(
@@ -101,13 +102,13 @@ def open_cache(
 ) -> Documents:
     """The same rows with their activations read from a folder that `build_cache` has finished."""
     folder = Path(folder)
-    if files.read_json(folder / "cache.json") != _about(subject, documents, read_site, write_site):
+    if files.read_json(folder / "cache.json") != _head(subject, documents, read_site, write_site):
         raise MismatchError(f"{folder} holds the activations of another model or text: give another folder")
     shards = _shards(subject, documents)
     for i, n in enumerate(_counts(documents, shards)):
         if not _is_whole(_path(folder, i), n, subject):
             raise FileError(f"{folder} lacks {_path(folder, i).name}, or it is not whole: finish building the cache")
-    starts = torch.cat([torch.zeros(1, dtype=torch.long), documents.counts.cumsum(0)])
+    starts = torch.cat([documents.counts.new_zeros(1), documents.counts.cumsum(0)])
     cache = Cache(folder=folder, starts=starts, shards=shards, read_site=read_site, write_site=write_site)
     return replace(documents, cache=cache)
 
@@ -116,7 +117,7 @@ def _path(folder: Path, shard: int) -> Path:
     return folder / f"{shard:05d}.safetensors"
 
 
-def _about(subject: Subject, documents: Documents, read_site: str, write_site: str) -> dict[str, object]:
+def _head(subject: Subject, documents: Documents, read_site: str, write_site: str) -> dict[str, object]:
     """What must agree between a cache and its use."""
     return ENVELOPE.head(
         model=[subject.n_layers, subject.d_model, _weights_mark(subject)],
@@ -138,13 +139,13 @@ def _shards(subject: Subject, documents: Documents) -> Int[Tensor, " bound"]:
     """The first row of every shard, and the number of rows."""
     room = max(1, SHARD_BYTES // bytes_a_position(subject))
     number = (documents.counts.cumsum(0) - documents.counts) // room
-    first = torch.nonzero(number.diff(prepend=torch.tensor([-1])))[:, 0]
-    return torch.cat([first, torch.tensor([len(documents)])])
+    first = torch.nonzero(number.diff(prepend=number.new_tensor([-1])))[:, 0]
+    return torch.cat([first, first.new_tensor([len(documents)])])
 
 
 def _counts(documents: Documents, shards: Int[Tensor, " bound"]) -> list[int]:
     """The positions of every shard."""
-    ends = torch.cat([torch.zeros(1, dtype=torch.long), documents.counts.cumsum(0)])
+    ends = torch.cat([documents.counts.new_zeros(1), documents.counts.cumsum(0)])
     return ends[shards].diff().tolist()
 
 
@@ -153,11 +154,11 @@ def _is_whole(path: Path, positions: int, subject: Subject) -> bool:
     if not path.is_file():
         return False
     try:
-        found = files.load_tensors(path)
+        tensors = files.load_tensors(path)
     except FileError:
         return False
     shape = (positions, 2, subject.n_layers, subject.d_model)
-    return "activations" in found and found["activations"].shape == shape
+    return "activations" in tensors and tensors["activations"].shape == shape
 
 
 def check_room(folder: Path, needed: int) -> None:
@@ -170,9 +171,9 @@ def check_room(folder: Path, needed: int) -> None:
         )
 
 
-def _halved(documents: Documents, rows: Int[Tensor, " n"], held: Batch) -> Tensor:
+def _halved(documents: Documents, rows: Int[Tensor, " n"], batch: Batch) -> Tensor:
     """Inputs and outputs of some rows in their own order, `pos side layer d_model`, in float16."""
-    both = torch.stack([held.inputs, held.outputs]).permute(2, 0, 1, 3)
+    both = torch.stack([batch.inputs, batch.outputs]).permute(2, 0, 1, 3)
     largest = both.abs().amax((0, 1, 3))
     if float(largest.max()) > torch.finfo(torch.float16).max:
         layer = int(largest.argmax())

@@ -15,9 +15,9 @@ Precision = Literal["bfloat16", "float32", "lean"]
 SEEDS = 1 << 32  # seeds of single draws lie behind one another, as many for each
 
 
-def check_known(given: Collection[str], known: Collection[str]) -> None:
+def check_known(names: Collection[str], known: Collection[str]) -> None:
     """InputError at a name that is no setting."""
-    for name in given:
+    for name in names:
         if name not in known:
             raise InputError(f"unknown setting {name!r}: the settings are {', '.join(known)}")
 
@@ -83,10 +83,10 @@ class DictionaryConfig:
             raise InputError("an SAE with a skip connection would copy its input: leave skip out")
 
     @classmethod
-    def of(cls, given: Mapping[str, Any]) -> DictionaryConfig:
+    def of(cls, settings: Mapping[str, Any]) -> DictionaryConfig:
         """From names and values, as a file holds them; InputError at a name that is no field."""
-        check_known(given, [field.name for field in fields(cls)])
-        return cls(**given)
+        check_known(settings, [field.name for field in fields(cls)])
+        return cls(**settings)
 
     def widths(self, n_layers: int) -> tuple[int, ...]:
         """Features of every layer; InputError when they are given for another number of layers."""

@@ -183,12 +183,12 @@ def load_tokens(path: Path | str, subject: Subject, *, context: int = 0) -> Docu
         raise MismatchError(
             f"{path} was made with the tokenizer of {note['name']}, which is not that of {subject.name}"
         )
-    found = Documents(tokens=tensors["tokens"], starts=tensors["starts"], first=tensors["first"])
+    documents = Documents(tokens=tensors["tokens"], starts=tensors["starts"], first=tensors["first"])
     longest = min(context or subject.context_length, subject.context_length)
-    if int(found.lengths.max()) <= longest:
-        return found
-    bounds = pairwise(found.starts.tolist())
-    return encode_documents(subject, (found.tokens[start:stop] for start, stop in bounds), context=longest)
+    if int(documents.lengths.max()) <= longest:
+        return documents
+    bounds = pairwise(documents.starts.tolist())
+    return encode_documents(subject, (documents.tokens[start:stop] for start, stop in bounds), context=longest)
 
 
 # The model's own text
@@ -207,7 +207,7 @@ def sample_documents(subject: Subject, *, seed: int, length: int = 0, batch: int
     end = getattr(subject.tokenizer, "eos_token_id", None)
     generator = torch.Generator().manual_seed(seed)
     while True:
-        ids = torch.full((batch, 1), start, device=subject.device)
+        ids = torch.full((batch, 1), start, dtype=torch.long, device=subject.device)
         written, ended, cache = [ids], torch.zeros(batch, dtype=torch.bool, device=subject.device), subject.new_cache()
         for _ in range(min(length or subject.context_length, subject.context_length) - 1):
             final = subject.run(ids, cache=cache).final[:, -1]

@@ -1,4 +1,4 @@
-"""The documents of whatever holds text: a text file, JSON, a table, Parquet, a dataset; one by one, in their order."""
+"""The documents of a text file, JSON, a table, Parquet or a dataset, one by one, in their order."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ def read_documents(config: CorpusConfig) -> Iterator[str | list[int]]:
 
 def _pieces(path: Path, cut: str) -> Iterator[str | list[int]]:
     """The documents of a plain text file."""
-    held: list[str] = []
+    lines: list[str] = []
     size = 0
     for line in files.lines(path):
         ends = cut == "line" or (cut == "paragraph" and not line.strip()) or size > PIECE
-        if ends and held:
-            yield "\n".join(held)
-            held, size = [], 0
+        if ends and lines:
+            yield "\n".join(lines)
+            lines, size = [], 0
         if line.strip() or cut == "file":
-            held.append(line)
+            lines.append(line)
             size += len(line)
-    if held and any(line.strip() for line in held):
-        yield "\n".join(held)
+    if any(line.strip() for line in lines):
+        yield "\n".join(lines)
 
 
 def _json_lines(path: str) -> Iterator[Any]:
@@ -67,21 +67,21 @@ def _json(path: str) -> Iterator[Any]:
     """The rows of one JSON list, or of a file whose lines are JSON; FileError when it is neither."""
     try:
         json.loads(next((line for line in files.lines(path) if line.strip()), ""))
-        alone = True
+        by_line = True
     except (ValueError, RecursionError):
-        alone = False
-    found = None if alone else files.read_json(path)
-    if found is not None and not isinstance(found, list):
+        by_line = False
+    rows = None if by_line else files.read_json(path)
+    if rows is not None and not isinstance(rows, list):
         raise FileError(f"{path} holds no list of documents: write one, or one JSON object a line")
-    for row in _json_lines(path) if found is None else found:
-        yield from row if isinstance(row, list) else [row]  # a list in one line
+    for row in _json_lines(path) if rows is None else rows:
+        yield from row if isinstance(row, list) else [row]  # a file with the whole list in one line
 
 
-def _table(path: str, between: str) -> Iterator[Any]:
+def _table(path: str, delimiter: str) -> Iterator[Any]:
     """The rows of a table with a line of names; FileError when it is none."""
     try:
         yield from csv.DictReader(
-            (f"{line}\n" for line in files.lines(path)), restkey="", delimiter=between, strict=True
+            (f"{line}\n" for line in files.lines(path)), restkey="", delimiter=delimiter, strict=True
         )
     except csv.Error as error:
         raise FileError(f"{path} cannot be read as a table ({error})") from error
@@ -95,14 +95,14 @@ def _dataset(config: CorpusConfig) -> Iterator[Any]:
     saved = any((path / name).is_file() for name in ("state.json", "dataset_dict.json"))
     try:
         if saved:
-            found = datasets.load_from_disk(config.text)
-            if isinstance(found, datasets.DatasetDict):
-                if config.split not in found:
-                    raise InputError(f"{path} has no split {config.split!r}: there are {', '.join(found)}")
-                found = found[config.split]
+            rows = datasets.load_from_disk(config.text)
+            if isinstance(rows, datasets.DatasetDict):
+                if config.split not in rows:
+                    raise InputError(f"{path} has no split {config.split!r}: there are {', '.join(rows)}")
+                rows = rows[config.split]
         else:
-            found = datasets.load_dataset(config.text, split=config.split, streaming=True)
-        yield from found
+            rows = datasets.load_dataset(config.text, split=config.split, streaming=True)
+        yield from rows
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         why = (str(error).splitlines() or [type(error).__name__])[0]
         raise FileError(f"cannot read the dataset {config.text}: {why}") from error
@@ -114,13 +114,13 @@ def _values(rows: Iterable[Any], config: CorpusConfig) -> Iterator[str | list[in
 
 def _field(row: Any, config: CorpusConfig) -> Any:
     if not isinstance(row, dict) or config.field not in row:
-        there = ", ".join(row) if isinstance(row, dict) else type(row).__name__
-        raise InputError(f"{config.text} has no field {config.field!r}: there is {there}")
+        present = ", ".join(row) if isinstance(row, dict) else type(row).__name__
+        raise InputError(f"{config.text} has no field {config.field!r}: there is {present}")
     return row[config.field]
 
 
 def _checked(values: Iterable[Any], config: CorpusConfig) -> Iterator[str | list[int]]:
-    """Texts or lists of token ids; rows without a value are passed over."""
+    """Texts or lists of token ids; rows without a value are skipped."""
     for value in values:
         if isinstance(value, str) or (isinstance(value, list) and all(isinstance(i, int) for i in value)):
             yield value

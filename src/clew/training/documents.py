@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -21,6 +21,7 @@ class Batch:
     outputs: Float[Tensor, "layer pos d_model"]
 
 
+@runtime_checkable
 class StoredActivations(Protocol):
     """Activations of rows that need not be computed again, such as `clew.training.cache.Cache`."""
 

@@ -1,13 +1,13 @@
-"""Fine-tuning of a trained dictionary on what it is for: to stand in for every MLP at once.
+"""Fine-tuning of a trained dictionary in the replacement model, where it stands in for every MLP at once.
 
 Reconstruction is learned on the real stream, where every layer reads what real layers have left. In the replacement
-model errors add up from layer to layer. So a finished run goes on for some steps, each with two batches:
+model errors add up from layer to layer. So a finished run continues for some steps, each with two batches:
 
-1. One of activations, as before: it keeps the reconstruction where it is.
+1. One of activations, as before, which keeps the reconstruction error from rising.
 2. One of documents, on which all MLPs are replaced, features computed on the replaced stream, with the thresholds that
    the dictionary will have. The loss is the divergence of the prediction from the real model's, in nats; its gradient
-   goes back through the whole model. A layer's features are moved as soon as the backward pass has reached them, so
-   that here too gradients of the whole dictionary are never held.
+   goes back through the whole model. A layer's features are updated as soon as the backward pass has reached them, so
+   that gradients of the whole dictionary are never in memory together.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ from torch.nn.functional import linear
 
 from clew.errors import InputError
 from clew.kernels.types import Adam
+from clew.progress import Progress
 from clew.subject.subject import Subject
 from clew.training.activations import Batch, Documents, stream
 from clew.training.checkpoint import open_run
 from clew.training.config import FineTuneConfig
 from clew.training.objective import Terms, terms
-from clew.training.run_state import Run
+from clew.training.run_state import RunState
 from clew.training.selection import Active, candidate
 from clew.training.step import backward, take_step
 from clew.training.trainer import FIT_BATCHES, conclude, fit_threshold
@@ -42,7 +43,7 @@ __all__ = ["FineTuneConfig", "FineTuneReport", "fine_tune"]
 
 @dataclass(frozen=True, kw_only=True)
 class FineTuneReport:
-    """How fine-tuning stands."""
+    """The state of fine-tuning after a step."""
 
     step: int
     steps: int
@@ -51,13 +52,19 @@ class FineTuneReport:
     nmse: tuple[float, ...]
     """Squared error relative to the output's variance, by layer, on the last batch of activations."""
 
+    @property
+    def progress(self) -> Progress:
+        """How far fine-tuning is."""
+        note = f"divergence {self.kl:.4f} nats"
+        return Progress(what="fine-tuning", done=self.step, of=self.steps, note=note)
+
 
 def fine_tune(
     subject: Subject, documents: Documents, config: FineTuneConfig, folder: Path | str
 ) -> Iterator[FineTuneReport]:
-    """Go on with the finished run in a folder, and write `folder/tuned` at the end, which says how it was tuned.
+    """Continue the finished run in a folder and write `folder/tuned`, whose provenance has the configuration.
 
-    The run's checkpoint and its own dictionary stay as they are. InputError for an SAE, or when `folder/tuned` exists,
+    The run's checkpoint and dictionary stay as they are. InputError for an SAE, or when `folder/tuned` exists,
     FileError when there is no checkpoint.
     """
     tuned = Path(folder) / "tuned"
@@ -76,24 +83,24 @@ def fine_tune(
     cut = 0.0
     for step in range(config.steps):
         rate = config.learning_rate * (1 - step / config.steps)
-        outcome = take_step(run, next(batches), float(run.config.k), run.config.sparsity, rate, 10**18)
+        losses = take_step(run, next(batches), float(run.config.k), run.config.sparsity, rate, 10**18)
         if step % config.refit_every == 0:
             cut = _cut(run, batches)
         draw = torch.Generator().manual_seed((run.config.seed << 32) + step)
         rows = torch.randint(len(documents), (n_rows,), generator=draw)
         kl = divergence_step(run, subject, documents, rows, cut, config.weight, Adam(rate=rate, step=run.step))
-        yield FineTuneReport(step=step + 1, steps=config.steps, kl=kl, nmse=outcome.nmse)
-    made = conclude(run, subject, batches)
-    replace(made, provenance={**made.provenance, "fine_tuning": asdict(config)}).save(tuned)
+        yield FineTuneReport(step=step + 1, steps=config.steps, kl=kl, nmse=losses.nmse)
+    dictionary = conclude(run, subject, batches)
+    replace(dictionary, provenance={**dictionary.provenance, "fine_tuning": asdict(config)}).save(tuned)
 
 
-def _cut(run: Run, batches: Iterator[Batch]) -> float:
-    """BatchTopK's threshold as it is fitted at the end."""
+def _cut(run: RunState, batches: Iterator[Batch]) -> float:
+    """BatchTopK's threshold, fitted as for the finished dictionary; 0 for the others."""
     return fit_threshold(run, islice(batches, FIT_BATCHES)) if run.config.nonlinearity == "batchtopk" else 0.0
 
 
 def divergence_step(
-    run: Run,
+    run: RunState,
     subject: Subject,
     documents: Documents,
     rows: Int[Tensor, " n"],
@@ -102,9 +109,9 @@ def divergence_step(
     adam: Adam,
 ) -> float:
     """Move the run's weights along the gradient of weight times the divergence on some rows; returns the divergence."""
-    ids, counted = documents.padded(rows)
-    plain = {"decoder_bias": run.decoder_bias, "skip": run.skip}
-    leaves = {name: part.weight.detach().clone().requires_grad_() for name, part in plain.items()}
+    ids, counted = (tensor.to(subject.device) for tensor in documents.padded(rows))
+    dense = {"decoder_bias": run.decoder_bias, "skip": run.skip}
+    leaves = {name: part.weight.detach().clone().requires_grad_() for name, part in dense.items()}
     with frozen(subject):
         with torch.no_grad():
             real = subject.unembed(subject.run(ids).final[counted]).float().log_softmax(-1)
@@ -114,7 +121,7 @@ def divergence_step(
         if not torch.isfinite(loss):
             raise InputError(f"the divergence became {float(loss)}: lower the learning rate")
         loss.backward()
-    for name, part in plain.items():
+    for name, part in dense.items():
         gradient = leaves[name].grad
         if gradient is not None:
             adam.apply(part.weight, part.mean, part.square, weight * gradient)
@@ -122,18 +129,20 @@ def divergence_step(
 
 
 class _Layer(torch.autograd.Function):
-    """What one layer's features write, [pos, written]; its backward pass moves them.
+    """What one layer's features write, [pos, written]; the backward pass updates their weights.
 
-    `leaf` is any tensor that wants a gradient: without one there would be no backward pass for the first layer.
+    `leaf` is any tensor that requires a gradient: without it autograd would skip the first layer's backward pass.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, leaf: Tensor, run: Run, i: int, cut: float, adam: Adam, weight: float) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, leaf: Tensor, run: RunState, i: int, cut: float, adam: Adam, weight: float
+    ) -> Tensor:
         active = candidate(run, i, x, float(run.config.k), cut)
-        own = run.layers[i]
-        on = terms(run.config.nonlinearity, active.pairs, active.value, own.norm, own.threshold, None, 0.0)
-        out = x.new_zeros(len(x), own.decoder.weight.shape[1])
-        run.kernels.decode(active.pairs, on.activation, own.decoder.weight, out)
+        features = run.layers[i]
+        on = terms(run.config.nonlinearity, active.pairs, active.value, features.norm, features.threshold, None, 0.0)
+        out = x.new_zeros(len(x), features.decoder.weight.shape[1])
+        run.kernels.decode(active.pairs, on.activation, features.decoder.weight, out)
         ctx.save_for_backward(x)
         ctx.rest = run, i, adam, weight, active, on
         return out
@@ -147,15 +156,15 @@ class _Layer(torch.autograd.Function):
         return dx, None, None, None, None, None, None
 
 
-def pull(run: Run, i: int, slope: Tensor, active: Active, on: Terms, dx: Float[Tensor, "pos d_model"]) -> None:
+def pull(run: RunState, i: int, slope: Tensor, active: Active, on: Terms, dx: Float[Tensor, "pos d_model"]) -> None:
     """Add to dx the gradient that reaches a layer's inputs through its active features."""
-    own, pairs = run.layers[i], active.pairs
-    d_value = run.kernels.preactivations(pairs, slope, own.decoder.weight, torch.zeros_like(own.norm))
-    run.kernels.decode(pairs, on.gate * d_value, own.encoder.weight, dx)
+    features, pairs = run.layers[i], active.pairs
+    d_value = run.kernels.preactivations(pairs, slope, features.decoder.weight, torch.zeros_like(features.norm))
+    run.kernels.decode(pairs, on.gate * d_value, features.encoder.weight, dx)
 
 
 def replaced(
-    run: Run,
+    run: RunState,
     subject: Subject,
     ids: Int[Tensor, "batch pos"],
     left_out: Bool[Tensor, " batch"],
@@ -167,9 +176,9 @@ def replaced(
     """The final stream with every MLP replaced by the run's features, ready for a backward pass that moves them."""
     read_site, write_site = run.config.sites()
     n_pos, d, s = ids.numel(), run.d_model, run.scales
-    keep = torch.zeros((*ids.shape, 1), dtype=torch.bool)
-    keep[:, 0, 0] = left_out
-    inside = (~keep).flatten()  # features at a position that stays real must not be moved
+    real_positions = torch.zeros(ids.shape, dtype=torch.bool, device=subject.device)
+    real_positions[:, 0] = left_out.to(subject.device)
+    inside = (~real_positions).flatten()  # features at a position that stays real must not be moved
     written: dict[int, Tensor] = {}
 
     def stand_in(layer: int, real: Tensor, seen: Any) -> Tensor:
@@ -178,12 +187,11 @@ def replaced(
         for slot, out in enumerate(run.written(layer)):
             part = parts[:, slot * d : (slot + 1) * d]
             written[out] = written[out] + part if out in written else part
-        made = written.pop(layer) + leaves["decoder_bias"][layer]
+        output = written.pop(layer) + leaves["decoder_bias"][layer]
         if run.config.skip:
-            made = made + linear(x[inside], leaves["skip"].view(-1, d, d)[layer])
-        made = made * s["output_scale"][layer] + s["output_centre"][layer]
-        whole = real.reshape(n_pos, d).masked_scatter(inside[:, None], made.to(real.dtype))
-        return whole.view_as(real)
+            output = output + linear(x[inside], leaves["skip"].view(-1, d, d)[layer])
+        output = output * s["output_scale"][layer] + s["output_centre"][layer]
+        return real.reshape(n_pos, d).masked_scatter(inside[:, None], output.to(real.dtype)).view_as(real)
 
     sites: Any = {(write_site, layer): partial(stand_in, layer) for layer in range(run.n_layers)}
     reads: Any = [(read_site, layer) for layer in range(run.n_layers)]
@@ -192,7 +200,7 @@ def replaced(
 
 @contextmanager
 def frozen(subject: Subject) -> Iterator[None]:
-    """The model's own weights take no gradient."""
+    """Within the block the model's weights require no gradient."""
     moving = [p for p in subject.model.parameters() if p.requires_grad]
     try:
         for parameter in moving:

@@ -1,4 +1,4 @@
-"""What a dictionary is trained on: which features are active, what they pay, how gradients reach them.
+"""The training loss of one layer's features: which are active, the sparsity penalty, and the gradients.
 
 Everything here works on active (position, feature) pairs of one layer, with gradients written out by hand; the dense
 loss in the tests gives the same by automatic differentiation. With a = activation, n = decoder norm:
@@ -52,7 +52,7 @@ def kept(scores: list[Tensor], n_kept: int) -> tuple[list[Tensor], float]:
 def candidates(
     kernels: ModuleType, nonlinearity: Activation, pre: Tensor, k: int, cut: Float[Tensor, " feature"] | None
 ) -> Pairs:
-    """The pairs of one layer that may take part: of TopK the k best, else all above a cut."""
+    """The pairs of one layer that may be active: of TopK the k largest, else all above a cut."""
     if nonlinearity == "topk":
         return kernels.top(pre, k)
     return kernels.above(pre, pre.new_zeros(pre.shape[1]) if cut is None else cut)
@@ -67,7 +67,7 @@ def terms(
     total: Float[Tensor, " feature"] | None,
     price: float,
 ) -> Terms:
-    """Activations, and what they pay at `price` a position.
+    """Activations and their penalties, at `price` an active feature and position.
 
     `total` is the sum of every feature's pre-activation over all positions; JumpReLU alone needs it and a threshold.
     """
@@ -99,8 +99,8 @@ def threshold_gradient(
     drift: Float[Tensor, " feature"],
 ) -> Float[Tensor, " feature"]:  # fmt: skip
     """Of the logarithm of JumpReLU's thresholds; d_value is the gradient of the activations."""
-    own = threshold[pairs.index]
-    near = (value - own).abs() < window(own)
-    straight = torch.where(near, -d_value * own / (2 * window(own)), torch.zeros_like(value))
-    off = pairs.n_pos - torch.zeros_like(threshold).index_add(0, pairs.index, (value > own).to(threshold))
+    cut = threshold[pairs.index]
+    near = (value - cut).abs() < window(cut)
+    straight = torch.where(near, -d_value * cut / (2 * window(cut)), torch.zeros_like(value))
+    off = pairs.n_pos - torch.zeros_like(threshold).index_add(0, pairs.index, (value > cut).to(threshold))
     return threshold * (torch.zeros_like(threshold).index_add(0, pairs.index, straight) - drift * off)

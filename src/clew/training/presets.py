@@ -53,17 +53,17 @@ def read_settings(path: Path | str) -> dict[str, Any]:
     from clew import files
 
     try:
-        found = yaml.safe_load(files.read_text(path))
+        settings = yaml.safe_load(files.read_text(path))
     except yaml.YAMLError as error:
         raise FileError(f"{path} is neither YAML nor JSON ({str(error).splitlines()[0]})") from error
-    if not isinstance(found, dict):
+    if not isinstance(settings, dict):
         raise FileError(f"{path} holds no settings: write one `name: value` a line")
-    return found
+    return settings
 
 
-def configured(given: Mapping[str, Any]) -> tuple[DictionaryConfig, CorpusConfig]:
+def configured(settings: Mapping[str, Any]) -> tuple[DictionaryConfig, CorpusConfig]:
     """Both configurations from one mapping; InputError at a name that is no setting, or a value of another kind."""
-    values = typed(given)
+    values = typed(settings)
     dictionary, corpus = (
         {field.name: values[field.name] for field in fields(config) if field.name in values}
         for config in (DictionaryConfig, CorpusConfig)
@@ -71,15 +71,15 @@ def configured(given: Mapping[str, Any]) -> tuple[DictionaryConfig, CorpusConfig
     return DictionaryConfig(**dictionary), CorpusConfig(**corpus)
 
 
-def typed(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings with every value as its field wants it; what they are together is not looked at. InputError as above."""
-    check_known(given, SETTINGS)
+def typed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with every value of its field's type, each checked by itself. InputError as in `configured`."""
+    check_known(settings, SETTINGS)
     hints = get_type_hints(DictionaryConfig) | get_type_hints(CorpusConfig)
-    return {name: _typed(name, value, hints[name]) for name, value in given.items()}
+    return {name: _typed(name, value, hints[name]) for name, value in settings.items()}
 
 
 def _typed(name: str, value: Any, kind: Any) -> Any:
-    """A value as its field wants it."""
+    """A value of its field's type; InputError where it has none."""
     if get_origin(kind) is Literal:
         if value not in get_args(kind):
             raise InputError(f"{name} is {value!r}: choose from {', '.join(get_args(kind))}")
@@ -87,7 +87,7 @@ def _typed(name: str, value: Any, kind: Any) -> Any:
     if get_origin(kind) is UnionType:  # one for all layers, or one for each
         if type(value) is int:
             return value
-        if not isinstance(value, list | tuple) or not all(type(one) is int for one in value):
+        if not isinstance(value, list | tuple) or not all(type(number) is int for number in value):
             raise InputError(f"{name} is {value!r}: give a whole number, or one for each layer")
         return tuple(value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):

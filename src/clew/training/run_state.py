@@ -1,4 +1,4 @@
-"""What a training run holds: weights, moments, counters; and the Dictionary it becomes.
+"""The state of a training run: weights, moments, counters; and the Dictionary it becomes.
 
 Weights live in units in which every layer's input and output has mean zero and variance one, or less where the layer is
 to count less: `scales` holds the centres and sizes, fitted before the first step. The finished Dictionary has them
@@ -25,12 +25,12 @@ from clew.training.activations import Batch
 from clew.training.config import DictionaryConfig
 from clew.training.objective import FIRST_THRESHOLD
 
-__all__ = ["DictionaryConfig", "Features", "Run", "finished"]
+__all__ = ["DictionaryConfig", "Features", "RunState", "finished"]
 
-AT_ONCE = 256 << 20  # bytes of decoders up to which a run's Dictionary is made whole
+AT_ONCE = 256 << 20  # bytes of decoders up to which all layers of a run's Dictionary are kept in memory
 
 
-class Run:
+class RunState:
     """Weights, moments and counters of a training run; everything that a checkpoint holds."""
 
     def __init__(
@@ -40,15 +40,17 @@ class Run:
         config: DictionaryConfig,
         *,
         dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
         kernels: ModuleType | None = None,
     ) -> None:
-        self.config, self.n_layers, self.d_model = config, n_layers, d_model
-        self.kernels = kernels or kernels_for("cpu")
+        self.config, self.n_layers, self.d_model, self.device = config, n_layers, d_model, torch.device(device)
+        self.kernels = kernels or kernels_for(device)
         moments = torch.bfloat16 if config.precision == "lean" else dtype
         generator = torch.Generator().manual_seed(config.seed)
         self.layers = [self._first(i, generator, dtype, moments) for i in range(n_layers)]
-        self.decoder_bias = Rows.of(torch.zeros(n_layers, d_model, dtype=dtype), dtype)
-        self.skip = Rows.of(torch.zeros(n_layers * d_model * config.skip, d_model, dtype=dtype), dtype)
+        bias = torch.zeros(n_layers, d_model, dtype=dtype, device=self.device)
+        skip = torch.zeros(n_layers * d_model * config.skip, d_model, dtype=dtype, device=self.device)
+        self.decoder_bias, self.skip = Rows.of(bias, dtype), Rows.of(skip, dtype)
         self.step = 0
         self.cut = 0.0  # the smallest score that BatchTopK kept in the last batch
         self.grown = False  # whether it began with a finished dictionary
@@ -56,10 +58,13 @@ class Run:
         self._buffers: dict[str, Tensor] = {}
 
     def _first(self, layer: int, generator: torch.Generator, dtype: torch.dtype, moments: torch.dtype) -> Features:
-        """Uniform draws for JumpReLU (Ameisen et al. 2025); for the others encoders of norm one, small decoders."""
+        """Uniform draws for JumpReLU (Ameisen et al. 2025); for the others encoders of norm one, small decoders.
+
+        They are drawn on the CPU, so that a seed gives the same weights on every device.
+        """
         config, d, jump = self.config, self.d_model, self.config.nonlinearity == "jumprelu"
         n, width = config.widths(self.n_layers)[layer], len(self.written(layer)) * d
-        encoder, decoder = torch.empty(n, d, dtype=dtype), torch.empty(n, width, dtype=dtype)
+        encoder, decoder = torch.empty(n, d, dtype=dtype), torch.empty(n, width, dtype=dtype)  # drawn on the CPU
         if jump:
             encoder.uniform_(-(n**-0.5), n**-0.5, generator=generator)
             decoder.uniform_(-((self.n_layers * d) ** -0.5), (self.n_layers * d) ** -0.5, generator=generator)
@@ -67,14 +72,15 @@ class Run:
             encoder.normal_(generator=generator)
             encoder /= encoder.norm(dim=1, keepdim=True)
             decoder.normal_(generator=generator).mul_(0.1 * d**-0.5)
-        first = torch.full((n, 1), FIRST_THRESHOLD, dtype=dtype).log()
+        encoder, decoder = encoder.to(self.device), decoder.to(self.device)
+        bias = torch.zeros(n, 1, dtype=dtype, device=self.device)
         return Features(
             encoder=Rows.of(encoder, moments),
-            bias=Rows.of(torch.zeros(n, 1, dtype=dtype), dtype),
+            bias=Rows.of(bias, dtype),
             decoder=Rows.of(decoder, moments),
-            log_threshold=Rows.of(first, dtype) if jump else None,
+            log_threshold=Rows.of(torch.full_like(bias, FIRST_THRESHOLD).log(), dtype) if jump else None,
             norm=decoder.norm(dim=1),
-            quiet=torch.zeros(n),
+            quiet=torch.zeros(n, dtype=torch.float32, device=self.device),
         )
 
     def written(self, layer: int) -> range:
@@ -96,20 +102,20 @@ class Run:
 
     def buffer(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """Memory that is used again in every step: fresh pages of this size took a third of a reconstruction's time."""
-        held = self._buffers.get(name)
-        if held is None or held.dtype != dtype or held.numel() < math.prod(shape):
-            held = self._buffers[name] = torch.empty(math.prod(shape), dtype=dtype)
-        return held[: math.prod(shape)].view(shape)
+        memory = self._buffers.get(name)
+        if memory is None or memory.dtype != dtype or memory.numel() < math.prod(shape):
+            memory = self._buffers[name] = torch.empty(math.prod(shape), dtype=dtype, device=self.device)
+        return memory[: math.prod(shape)].view(shape)
 
     def quiet_longer_than(self, positions: int) -> float:
         """Share of features that have not fired for so many positions."""
         return float(torch.stack([(f.quiet > positions).double().mean() for f in self.layers]).mean())
 
     def forget_moments(self) -> None:
-        """Let go of what only further steps need."""
+        """Free the memory that only further steps need."""
         self.layers = [
-            replace(own, **{name: rows.alone() for name, rows in own.rows.items()})  # type: ignore[arg-type]
-            for own in self.layers
+            replace(features, **{name: rows.alone() for name, rows in features.rows.items()})  # type: ignore[arg-type]
+            for features in self.layers
         ]
 
     def fit_scales(self, batches: Iterable[Batch], layer_weights: Sequence[float] | None = None) -> None:
@@ -118,16 +124,16 @@ class Run:
         With weights, a layer's output gets units in which that error is its weight, the largest being 1: in larger
         units decoders take many more steps to grow, since Adam's have a fixed length.
         """
-        weights = torch.tensor(layer_weights or [1.0] * self.n_layers)
+        weights = torch.tensor(layer_weights or [1.0] * self.n_layers, dtype=torch.float32, device=self.device)
         weights = weights / weights.max()
         n, shape = 0, (2, self.n_layers, self.d_model)
-        total, square = torch.zeros(shape, dtype=torch.float64), torch.zeros(shape, dtype=torch.float64)
+        total, square = (torch.zeros(shape, dtype=torch.float64, device=self.device) for _ in range(2))
         for batch in batches:
             n += batch.inputs.shape[1]
             for side, values in enumerate((batch.inputs, batch.outputs)):
-                for i, own in enumerate(values):  # one at a time: twice as wide, all are much memory
-                    total[side, i] += own.double().sum(0)
-                    square[side, i] += own.double().square().sum(0)
+                for i, layer_values in enumerate(values):  # layer by layer, because float64 doubles the memory
+                    total[side, i] += layer_values.double().sum(0)
+                    square[side, i] += layer_values.double().square().sum(0)
         centre = total / n
         scale = (square / n - centre.square()).clamp_min(0).mean(2).sqrt().clamp_min(1e-12)
         for i, name in enumerate(("input", "output")):
@@ -143,12 +149,12 @@ class Run:
 
 
 class Folded(Mapping[int, Layer]):
-    """A run's layers in the model's own units, each made when it is asked for and kept until another is.
+    """A run's layers in the model's own units, computed one at a time; the last one is kept.
 
-    All of a large run at once would take its weights' memory a second time.
+    All layers of a large run together would take as much memory again as its weights.
     """
 
-    def __init__(self, run: Run, threshold: float | None, keep: Sequence[Bool[Tensor, " _"]] | None) -> None:
+    def __init__(self, run: RunState, threshold: float | None, keep: Sequence[Bool[Tensor, " _"]] | None) -> None:
         self.run, self.threshold, self.keep = run, threshold, keep
         self._last: tuple[int, Layer] | None = None
 
@@ -156,7 +162,7 @@ class Folded(Mapping[int, Layer]):
         if i not in range(self.run.n_layers):
             raise KeyError(i)
         if self._last is None or self._last[0] != i:
-            self._last = None  # before the next one is made
+            self._last = None  # frees its memory before the next one is computed
             self._last = i, _folded(self.run, i, self.threshold, None if self.keep is None else self.keep[i])
         return self._last[1]
 
@@ -168,7 +174,7 @@ class Folded(Mapping[int, Layer]):
 
 
 def finished(
-    run: Run, subject: Subject, threshold: float | None, keep: Sequence[Bool[Tensor, " _"]] | None = None
+    run: RunState, subject: Subject, threshold: float | None, keep: Sequence[Bool[Tensor, " _"]] | None = None
 ) -> Dictionary:
     """The Dictionary in the model's own units, all features, or those to keep.
 
@@ -182,7 +188,7 @@ def finished(
     weight = run.scales["layer_weight"]
     weights = {} if bool((weight == 1).all()) else {"layer_weights": weight.tolist()}
     layers: Mapping[int, Layer] = Folded(run, threshold, keep)
-    if sum(own.decoder.weight.nbytes for own in run.layers) <= AT_ONCE:
+    if sum(features.decoder.weight.nbytes for features in run.layers) <= AT_ONCE:
         layers = dict(layers)
     return Dictionary(
         kind=config.kind,
@@ -197,27 +203,27 @@ def finished(
     )
 
 
-def _folded(run: Run, i: int, fitted: float | None, keep: Tensor | None) -> Layer:
-    s, config, own = run.scales, run.config, run.layers[i]
-    alive = torch.arange(len(own.norm)) if keep is None else keep.nonzero().flatten()
+def _folded(run: RunState, i: int, fitted: float | None, keep: Tensor | None) -> Layer:
+    s, config, features = run.scales, run.config, run.layers[i]
+    alive = torch.arange(len(features.norm), device=run.device) if keep is None else keep.nonzero().flatten()
     scale = s["output_scale"][list(run.written(i))]
-    decoder = own.decoder.weight[alive].view(len(alive), len(scale), -1).mul_(scale[:, None])
+    decoder = features.decoder.weight[alive].view(len(alive), len(scale), -1).mul_(scale[:, None])
     size = decoder.flatten(1).norm(dim=1).clamp_min(1e-12)
     if config.nonlinearity == "topk":
         size = torch.ones_like(size)  # another scale would rank features differently
-    encoder = own.encoder.weight[alive].div_(s["input_scale"][i])
+    encoder = features.encoder.weight[alive].div_(s["input_scale"][i])
     skip = run.skip_of(i) * s["output_scale"][i] / s["input_scale"][i] if config.skip else None
     shift = s["output_centre"][i] if skip is None else s["output_centre"][i] - skip @ s["input_centre"][i]
     nonlinearity: Nonlinearity = ReLU()
-    if own.threshold is not None:
-        nonlinearity = JumpReLU(threshold=own.threshold[alive] * size)
+    if features.threshold is not None:
+        nonlinearity = JumpReLU(threshold=features.threshold[alive] * size)
     elif config.nonlinearity == "topk":
         nonlinearity = TopK(k=min(config.k, len(alive)))
     elif fitted is not None:
         threshold = fitted / run.weight(i)[alive].clamp_min(1e-12) * size
         nonlinearity = BatchTopK(k=config.k, threshold=threshold)
     return Layer(
-        bias=(own.bias.weight[alive, 0] - encoder @ s["input_centre"][i]) * size,
+        bias=(features.bias.weight[alive, 0] - encoder @ s["input_centre"][i]) * size,
         encoder=encoder.mul_(size[:, None]),
         nonlinearity=nonlinearity,
         decoder=decoder.div_(size[:, None, None]),

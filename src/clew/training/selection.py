@@ -1,7 +1,7 @@
-"""Which features of a batch take part: the pairs of position and feature that a step works on.
+"""Selection of the active (position, feature) pairs of a batch.
 
 Almost all arithmetic of a step is the encoder's dense product, whose only use is to find the few pairs that are active.
-Three ways, by `precision`:
+`precision` chooses one of three ways:
 
 1. `bfloat16`: the product in 16 bits picks; what is picked is computed again in float32.
 2. `float32`, TopK, on a machine that multiplies 16-bit numbers fast: the product in 16 bits leaves out what cannot be
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from clew.kernels.types import Pairs
 from clew.training.objective import candidates, kept, window
-from clew.training.run_state import Run
+from clew.training.run_state import RunState
 
 UNIT_16 = 2.0**-8  # the most that rounding to 16 bits changes a number by, of itself
 UNEVEN = 3.0  # times the median: an encoder's norm from which the bound is too wide to be of use
@@ -41,20 +41,20 @@ class Active:
 
 
 def selecting(
-    run: Run, layer: int, x: Float[Tensor, "pos d_model"], dtype: torch.dtype | None = None
+    run: RunState, layer: int, x: Float[Tensor, "pos d_model"], dtype: torch.dtype | None = None
 ) -> Float[Tensor, "pos feature"]:
-    """Dense pre-activations of one layer, in the precision that picks features or another; the next call overwrites."""
-    own = run.layers[layer]
+    """Dense pre-activations of one layer, by default in the precision that selects; the next call overwrites them."""
+    features = run.layers[layer]
     if dtype is None:
         dtype = x.dtype if run.config.precision == "float32" else torch.bfloat16
-    encoder = own.encoder.weight
+    encoder = features.encoder.weight
     if encoder.dtype != dtype:
         encoder = run.buffer("encoder", encoder.shape, dtype).copy_(encoder)
     pre = run.buffer("pre", (len(x), len(encoder)), dtype)
-    return torch.addmm(own.bias.weight[:, 0].to(dtype), x.to(dtype), encoder.T, out=pre)
+    return torch.addmm(features.bias.weight[:, 0].to(dtype), x.to(dtype), encoder.T, out=pre)
 
 
-def activate(run: Run, inputs: Float[Tensor, "layer pos d_model"], k: float) -> list[Active]:
+def activate(run: RunState, inputs: Float[Tensor, "layer pos d_model"], k: float) -> list[Active]:
     """The pairs of every layer that take part; `k` a position and layer, for TopK and BatchTopK.
 
     BatchTopK's are picked from those above a guess, lowered until there are enough: all positive ones of all layers
@@ -65,49 +65,49 @@ def activate(run: Run, inputs: Float[Tensor, "layer pos d_model"], k: float) -> 
         return [candidate(run, i, inputs[i], k, 0.0) for i in everything]
     n_kept = round(k * run.n_layers * inputs.shape[1])
     guess = SLACK * run.cut or _first_guess(run, inputs, k)
-    found = [candidate(run, i, inputs[i], k, guess) for i in everything]
-    while guess > 0 and sum(int((a.value > 0).sum()) for a in found) < n_kept:
+    layers = [candidate(run, i, inputs[i], k, guess) for i in everything]
+    while guess > 0 and sum(int((a.value > 0).sum()) for a in layers) < n_kept:
         guess = SLACK * min(guess, _first_guess(run, inputs, k)) if guess > SMALLEST_GUESS else 0.0
-        found = [candidate(run, i, inputs[i], k, guess) for i in everything]
-    keep, run.cut = kept([a.value * run.weight(i)[a.pairs.index] for i, a in enumerate(found)], n_kept)
-    return [Active(pairs=a.pairs.taken(m), value=a.value[m]) for a, m in zip(found, keep, strict=True)]
+        layers = [candidate(run, i, inputs[i], k, guess) for i in everything]
+    keep, run.cut = kept([a.value * run.weight(i)[a.pairs.index] for i, a in enumerate(layers)], n_kept)
+    return [Active(pairs=a.pairs.taken(m), value=a.value[m]) for a, m in zip(layers, keep, strict=True)]
 
 
-def _first_guess(run: Run, inputs: Float[Tensor, "layer pos d_model"], k: float) -> float:
+def _first_guess(run: RunState, inputs: Float[Tensor, "layer pos d_model"], k: float) -> float:
     """What BatchTopK would keep of a few positions of a batch, with some slack."""
     few = inputs[:, :: max(1, inputs.shape[1] // GUESS_POSITIONS)]
-    found = [candidate(run, i, few[i], k, 0.0) for i in range(run.n_layers)]
-    scores = [a.value * run.weight(i)[a.pairs.index] for i, a in enumerate(found)]
+    layers = [candidate(run, i, few[i], k, 0.0) for i in range(run.n_layers)]
+    scores = [a.value * run.weight(i)[a.pairs.index] for i, a in enumerate(layers)]
     return FIRST_SLACK * kept(scores, round(k * run.n_layers * few.shape[1]))[1]
 
 
-def candidate(run: Run, i: int, x: Float[Tensor, "pos d_model"], k: float, guess: float) -> Active:
+def candidate(run: RunState, i: int, x: Float[Tensor, "pos d_model"], k: float, guess: float) -> Active:
     """The pairs of one layer that may take part: of BatchTopK those whose activation times weight is above a guess."""
-    own, cut, kind = run.layers[i], None, run.config.nonlinearity
-    most = min(round(k), len(own.norm))
+    features, cut, kind = run.layers[i], None, run.config.nonlinearity
+    most = min(round(k), len(features.norm))
     if kind == "topk" and run.config.precision == "float32" and x.dtype == torch.float32 and run.kernels.narrows():
-        found = narrowed(run, i, x, most)
-        if found is not None:
-            return found
+        strongest = narrowed(run, i, x, most)
+        if strongest is not None:
+            return strongest
     if kind == "batchtopk":
         cut = guess / run.weight(i).clamp_min(1e-6)
-    elif own.threshold is not None:
-        cut = own.threshold - window(own.threshold)
+    elif features.threshold is not None:
+        cut = features.threshold - window(features.threshold)
     pre = selecting(run, i, x)
     pairs = candidates(run.kernels, kind, pre, most, cut)
     if pre.dtype == x.dtype:
         return Active(pairs=pairs, value=pre[pairs.position, pairs.index])
-    value = run.kernels.preactivations(pairs, x, own.encoder.weight, own.bias.weight[:, 0])
+    value = run.kernels.preactivations(pairs, x, features.encoder.weight, features.bias.weight[:, 0])
     return Active(pairs=pairs, value=value)
 
 
-def narrowed(run: Run, i: int, x: Float[Tensor, "pos d_model"], k: int) -> Active | None:
+def narrowed(run: RunState, i: int, x: Float[Tensor, "pos d_model"], k: int) -> Active | None:
     """The k largest of every position, found among what a product in 16 bits leaves.
 
     None where it leaves too many, as it would where some encoders are much larger than the rest.
     """
-    own, u = run.layers[i], UNIT_16
-    encoder, bias = own.encoder.weight, own.bias.weight[:, 0]
+    features, u = run.layers[i], UNIT_16
+    encoder, bias = features.encoder.weight, features.bias.weight[:, 0]
     width = encoder.norm(dim=1)
     widest = width.max()
     if widest > UNEVEN * width.median():

@@ -4,7 +4,7 @@
    matrix of a layer is dropped before the next one is computed.
 2. The active pairs' decoder rows are read once, for all the layers they write to, and added to the outputs.
 3. For every layer: gradients of its pairs and the optimizer's step on the rows of its active features, in one pass.
-   Gradients of a whole layer are never held.
+   Gradients of a whole layer are never in memory.
 4. Dead features of TopK and BatchTopK explain what is missing: the same pass over their rows (Gao et al. 2024).
 """
 
@@ -21,18 +21,18 @@ from clew.errors import InputError
 from clew.kernels.types import Adam
 from clew.training.activations import Batch
 from clew.training.objective import Terms, terms, threshold_gradient
-from clew.training.run_state import Run
+from clew.training.run_state import RunState
 from clew.training.selection import Active, activate
 
 AUXILIARY_K = 32
 AUXILIARY_SHARE = 1 / 4  # of a batch's positions
 AUXILIARY_WEIGHT = 1 / 32
-MOST_LOSS = 1e6  # a layer; the mean alone has 1, and what is so far from it does not come back
+MOST_LOSS = 1e6  # a layer; the mean alone has 1, and a run this far from it does not recover
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """One batch through a run."""
+class StepLosses:
+    """The losses of one step."""
 
     loss: float
     nmse: tuple[float, ...]
@@ -43,7 +43,9 @@ class Outcome:
     The next step writes over it."""
 
 
-def reconstruct(run: Run, inputs: Float[Tensor, "layer pos d_model"], active: list[Active], on: list[Terms]) -> Tensor:
+def reconstruct(
+    run: RunState, inputs: Float[Tensor, "layer pos d_model"], active: list[Active], on: list[Terms]
+) -> Tensor:
     """Outputs [pos, layers times d_model]: biases, skips and what active features write; the next call overwrites."""
     out = run.buffer("out", (inputs.shape[1], run.n_layers * run.d_model), inputs.dtype)
     out.copy_(run.decoder_bias.weight.flatten().expand_as(out))
@@ -54,8 +56,8 @@ def reconstruct(run: Run, inputs: Float[Tensor, "layer pos d_model"], active: li
     return out
 
 
-def take_step(run: Run, batch: Batch, k: float, price: float, rate: float, dead_after: int) -> Outcome:
-    """Train on a batch in the units of training; InputError when the loss is beyond hope, nothing changed then."""
+def take_step(run: RunState, batch: Batch, k: float, price: float, rate: float, dead_after: int) -> StepLosses:
+    """Train on a batch in the units of training; InputError when the loss diverges, before any weight changes."""
     n_layers, n_pos, d = batch.inputs.shape
     active = activate(run, batch.inputs, k)
     on = [terms_of(run, i, batch.inputs[i], a, price) for i, a in enumerate(active)]
@@ -72,64 +74,64 @@ def take_step(run: Run, batch: Batch, k: float, price: float, rate: float, dead_
     slope.mul_(2 / (n_pos * d))
     counts = []
     for i, (a, t) in enumerate(zip(active, on, strict=True)):
-        own, off = run.layers[i], t.gate == 0
-        fired = torch.bincount(a.pairs.index[~off], minlength=len(own.norm)) if off.any() else a.pairs.counts
+        features, off = run.layers[i], t.gate == 0
+        fired = torch.bincount(a.pairs.index[~off], minlength=len(features.norm)) if off.any() else a.pairs.counts
         counts.append(float(fired.sum()) / n_pos)
-        dead = own.quiet > dead_after
+        dead = features.quiet > dead_after
         if run.config.nonlinearity in ("topk", "batchtopk") and dead.any():
             idle = (dead & (fired == 0) & (a.pairs.counts == 0)).nonzero().flatten()
             _explain(run, i, batch.inputs[i], slope[:, run.columns(i)], idle, float(errors[i]), adam)
         backward(run, i, batch.inputs[i], slope[:, run.columns(i)], a, t, adam)
-        own.quiet.add_(n_pos).masked_fill_(fired > 0, 0.0)
+        features.quiet.add_(n_pos).masked_fill_(fired > 0, 0.0)
     _backward_plain(run, batch.inputs, slope, adam)
     run.step += 1
     relative = errors / run.scales["layer_weight"].double() if run.scales else errors
-    return Outcome(loss=loss, nmse=tuple(relative.tolist()), l0=tuple(counts), slope=slope)
+    return StepLosses(loss=loss, nmse=tuple(relative.tolist()), l0=tuple(counts), slope=slope)
 
 
-def terms_of(run: Run, i: int, x: Float[Tensor, "pos d_model"], active: Active, price: float) -> Terms:
-    """What one layer's pairs pay, and how gradients reach them."""
-    own, total = run.layers[i], None
-    if own.threshold is not None:
-        total = own.encoder.weight @ x.sum(0) + len(x) * own.bias.weight[:, 0]
+def terms_of(run: RunState, i: int, x: Float[Tensor, "pos d_model"], active: Active, price: float) -> Terms:
+    """The activations of one layer's pairs, their penalties and the derivatives of those."""
+    features, total = run.layers[i], None
+    if features.threshold is not None:
+        total = features.encoder.weight @ x.sum(0) + len(x) * features.bias.weight[:, 0]
     kind = run.config.nonlinearity
-    return terms(kind, active.pairs, active.value, own.norm, own.threshold, total, price)
+    return terms(kind, active.pairs, active.value, features.norm, features.threshold, total, price)
 
 
-def backward(run: Run, i: int, x: Tensor, slope: Tensor, active: Active, on: Terms, adam: Adam) -> Tensor:
-    """Move one layer's features, given the gradient of what they write; returns that of their pre-activations."""
-    own, pairs = run.layers[i], active.pairs
-    d_value, d_pre = run.kernels.update(pairs, on, slope, x, own, adam)
-    if own.log_threshold is not None and own.threshold is not None:
-        gradient = threshold_gradient(pairs, active.value, d_value, own.threshold, on.drift)
+def backward(run: RunState, i: int, x: Tensor, slope: Tensor, active: Active, on: Terms, adam: Adam) -> Tensor:
+    """Update one layer's features from the gradient of what they write; returns that of their pre-activations."""
+    features, pairs = run.layers[i], active.pairs
+    d_value, d_pre = run.kernels.update(pairs, on, slope, x, features, adam)
+    if features.log_threshold is not None and features.threshold is not None:
+        gradient = threshold_gradient(pairs, active.value, d_value, features.threshold, on.drift)
         ids = ((pairs.counts > 0) | (on.drift != 0)).nonzero().flatten()
-        adam.apply_rows(own.log_threshold, ids, gradient[ids, None])
+        adam.apply_rows(features.log_threshold, ids, gradient[ids, None])
     return d_pre
 
 
-def _backward_plain(run: Run, inputs: Tensor, slope: Tensor, adam: Adam) -> None:
-    """Move the decoder biases and skip connections, dense as they are."""
+def _backward_plain(run: RunState, inputs: Tensor, slope: Tensor, adam: Adam) -> None:
+    """Update the decoder biases and skip connections, which are dense."""
     bias = run.decoder_bias
     adam.apply(bias.weight, bias.mean, bias.square, slope.sum(0).view_as(bias.weight))
     if run.config.skip:
-        own = slope.view(len(slope), run.n_layers, run.d_model)
-        gradient = torch.einsum("plo,lpi->loi", own, inputs).reshape(run.skip.weight.shape)
+        by_layer = slope.view(len(slope), run.n_layers, run.d_model)
+        gradient = torch.einsum("plo,lpi->loi", by_layer, inputs).reshape(run.skip.weight.shape)
         adam.apply(run.skip.weight, run.skip.mean, run.skip.square, gradient)
 
 
-def _explain(run: Run, i: int, x: Tensor, slope: Tensor, ids: Tensor, error: float, adam: Adam) -> None:
-    """Let idle features explain what is missing at some positions: their loss is relative to it, times the error."""
+def _explain(run: RunState, i: int, x: Tensor, slope: Tensor, ids: Tensor, error: float, adam: Adam) -> None:
+    """Train idle features to explain the residual at some positions: their loss is relative to it, times the error."""
     if not len(ids):
         return
     n = max(1, int(len(x) * AUXILIARY_SHARE))
-    residual, x, own = slope[:n] * (-0.5 * x.numel()), x[:n], run.layers[i]
-    pre = linear(x, own.encoder.weight[ids], own.bias.weight[ids, 0])
+    residual, x, features = slope[:n] * (-0.5 * x.numel()), x[:n], run.layers[i]
+    pre = linear(x, features.encoder.weight[ids], features.bias.weight[ids, 0])
     local = run.kernels.top(pre, min(AUXILIARY_K, len(ids)))
-    pairs = replace(local, index=ids[local.index], n_features=len(own.norm))
-    value = run.kernels.preactivations(pairs, x, own.encoder.weight, own.bias.weight[:, 0])
+    pairs = replace(local, index=ids[local.index], n_features=len(features.norm))
+    value = run.kernels.preactivations(pairs, x, features.encoder.weight, features.bias.weight[:, 0])
     active = Active(pairs=pairs, value=value)
-    on = terms("topk", pairs, value, own.norm, None, None, 0.0)
+    on = terms("topk", pairs, value, features.norm, None, None, 0.0)
     out = torch.zeros_like(residual)
-    run.kernels.decode(pairs, on.activation, own.decoder.weight, out)
+    run.kernels.decode(pairs, on.activation, features.decoder.weight, out)
     weight = 2 * AUXILIARY_WEIGHT * error / float(residual.square().sum().clamp_min(1e-12))
     backward(run, i, x, (out - residual) * weight, active, on, adam)

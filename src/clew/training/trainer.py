@@ -1,4 +1,4 @@
-"""Training of a dictionary, from the activations of a model to a folder that `Dictionary.load` reads.
+"""Training of a dictionary: from the activations of a model to a folder that `Dictionary.load` reads.
 
 1. The first buffer fixes a centre and a scale for what every layer reads and writes. Training happens in those units,
    in which every layer's output counts the same; the result is folded back into the saved weights.
@@ -6,7 +6,7 @@
    features pay, which rises in a straight line over the first half. The learning rate rises, stays and falls to zero.
    k starts `ANNEAL` times larger and falls to k over the first half. A run that begins with a finished dictionary takes
    a tenth in place of half: its features are alive.
-3. Features that have not fired for long are given the positions that are explained worst, until late in the run.
+3. Features that have not fired for long are reinitialised on the positions explained worst, until late in the run.
 4. A resumed run takes the same steps as one that was never stopped.
 5. At the end BatchTopK gets its fixed threshold, fitted so that fresh batches keep k features a layer on average, and
    features that hardly ever fire are left out.
@@ -27,36 +27,38 @@ from torch.nn.functional import linear
 
 from clew.dictionary import Dictionary
 from clew.errors import InputError
+from clew.progress import Progress
+from clew.settings import accepts
 from clew.subject.subject import Subject
 from clew.training.activations import Batch, Documents, buffer_positions, stream
 from clew.training.checkpoint import NAME, restore_checkpoint, save_checkpoint
 from clew.training.config import DictionaryConfig
 from clew.training.objective import terms
-from clew.training.run_state import Run, finished
+from clew.training.run_state import RunState, finished
 from clew.training.selection import activate, candidate
-from clew.training.step import Outcome, take_step
+from clew.training.step import StepLosses, take_step
 from clew.training.warm_start import begin_with
 
 ANNEAL = 4.0
-GROWING, GROWN = 0.5, 0.1  # shares of all steps until price and k are what they are to be
+GROWING, GROWN = 0.5, 0.1  # shares of all steps until price and k reach their final values
 DEAD_AFTER = 300_000  # positions without firing
 REVIVE_EVERY = 25  # steps
-REVIVE_UNTIL = 0.7  # of all steps, so that what is new can still learn
+REVIVE_UNTIL = 0.7  # of all steps, so that revived features can still learn
 REVIVE_AT_ONCE = 64  # features of a layer
-SMALLEST_SHARE = 0.01  # of a new decoder that is left, so that it can learn
+SMALLEST_SHARE = 0.01  # of a revived decoder that is always kept, so that it can learn
 BUFFER = 32768  # positions whose activations are shuffled together
 FIT_BATCHES = 16
 COUNT_BATCHES = 48
-FIRED_AT_LEAST = 2  # times on so many batches, or a feature is not saved
+FIRED_AT_LEAST = 2  # times on these batches, or a feature is not saved
 REPORT_EVERY = 25
 CHECKPOINT_EVERY = 500
 
-__all__ = ["NAME", "DictionaryConfig", "TrainingReport", "train_dictionary"]
+__all__ = ["NAME", "DictionaryConfig", "TrainingOptions", "TrainingReport", "train_dictionary"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingReport:
-    """How training stands."""
+    """The state of training after a step."""
 
     step: int
     steps: int
@@ -69,49 +71,66 @@ class TrainingReport:
     """Share of features that have not fired in the last 300,000 positions."""
     tokens_per_second: float
     snapshot: Callable[[], Dictionary] = field(repr=False, compare=False)
-    """The Dictionary as it stands, until the next step is taken."""
+    """The Dictionary of this step; to be called before the next one is taken."""
+
+    @property
+    def progress(self) -> Progress:
+        """How far training is."""
+        note = f"{self.tokens_per_second:,.0f} tokens/s"
+        return Progress(what="training", done=self.step, of=self.steps, note=note)
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """How a training run begins, reports and stops."""
+
+    resume: bool = False
+    """Continue from the folder's checkpoint."""
+    start: Dictionary | None = None
+    """Begin with the weights of a finished dictionary in place of random ones."""
+    layer_weights: Sequence[float] | None = None
+    """How much each layer's squared error counts beside the others'; a resumed run keeps its own."""
+    buffer: int = BUFFER
+    """Positions whose activations are shuffled together."""
+    report_every: int = REPORT_EVERY
+    """Steps between two reports."""
+    stop: Callable[[], bool] | None = None
+    """Called after every step; when it returns True, a checkpoint is saved and training ends without a dictionary."""
+
+
+@accepts(TrainingOptions)
 def train_dictionary(
     subject: Subject,
     documents: Documents,
     config: DictionaryConfig,
     folder: Path | str,
-    *,
-    resume: bool = False,
-    start: Dictionary | None = None,
-    layer_weights: Sequence[float] | None = None,
-    buffer: int = BUFFER,
-    report_every: int = REPORT_EVERY,
-    stop: Callable[[], bool] | None = None,
+    settings: TrainingOptions,
 ) -> Iterator[TrainingReport]:
     """Train, reporting on the way, and write `folder/dictionary`; `folder/checkpoint.safetensors` lets it be resumed.
 
-    With `start`, weights are those of a finished dictionary at first, and not random. `layer_weights` say how much each
-    layer's squared error counts beside the others'; a resumed run has its own. `stop` is asked after every step: when
-    it says yes, a checkpoint is saved and nothing else. InputError when activations or the loss become NaN (the last
-    checkpoint stays), MismatchError when the checkpoint belongs to another run.
+    InputError when activations or the loss become NaN (the last checkpoint stays) or the layer weights do not fit,
+    MismatchError when the checkpoint belongs to another run.
     """
-    check_layer_weights(layer_weights, subject.n_layers)
-    folder = Path(folder)
-    run = Run(subject.n_layers, subject.d_model, config)
-    if resume:
+    check_layer_weights(settings.layer_weights, subject.n_layers)
+    folder, start, stop, buffer = Path(folder), settings.start, settings.stop, settings.buffer
+    run = RunState(subject.n_layers, subject.d_model, config, device=subject.device)
+    if settings.resume:
         restore_checkpoint(run, folder, subject, buffer)
     if not run.scales:
-        held = max(1, buffer_positions(subject, buffer) // config.batch)
-        run.fit_scales(islice(_batches(subject, documents, config, 0, buffer), held), layer_weights)
+        n_batches = max(1, buffer_positions(subject, buffer) // config.batch)
+        run.fit_scales(islice(_batches(subject, documents, config, 0, buffer), n_batches), settings.layer_weights)
         if start is not None:
             begin_with(run, start)
     began, since = time.perf_counter(), run.step
     batches = islice(_batches(subject, documents, config, run.step, buffer), config.steps - run.step)
     for batch in map(run.normalised, batches):
-        outcome = advance(run, batch)
+        losses = advance(run, batch)
         stopped = stop is not None and stop()
         if run.step % CHECKPOINT_EVERY == 0 or stopped:
             save_checkpoint(run, folder, subject, buffer)
-        if run.step % report_every == 0 or run.step == config.steps or stopped:
+        if run.step % settings.report_every == 0 or run.step == config.steps or stopped:
             rate = (run.step - since) * config.batch / (time.perf_counter() - began)
-            yield _report(run, subject, outcome, rate)
+            yield _report(run, subject, losses, rate)
         if stopped:
             return
     if run.step % CHECKPOINT_EVERY:
@@ -119,15 +138,15 @@ def train_dictionary(
     del batches  # and the buffer that they were drawn from
     run.forget_moments()
     fresh = _batches(subject, documents, config, run.step, buffer)
-    made = conclude(run, subject, map(run.normalised, fresh))
+    dictionary = conclude(run, subject, map(run.normalised, fresh))
     if start is not None:
-        began_with = {"start": {"fingerprint": start.fingerprint, **start.provenance}}
-        made = replace(made, provenance={**made.provenance, **began_with})
-    made.save(folder / "dictionary")
+        origin = {"start": {"fingerprint": start.fingerprint, **start.provenance}}
+        dictionary = replace(dictionary, provenance={**dictionary.provenance, **origin})
+    dictionary.save(folder / "dictionary")
 
 
 def check_layer_weights(weights: Sequence[float] | None, n_layers: int) -> None:
-    """InputError unless there is one above zero for every layer."""
+    """InputError unless there is one weight above zero for every layer."""
     if weights is None:
         return
     if len(weights) != n_layers:
@@ -143,21 +162,21 @@ def _batches(subject: Subject, documents: Documents, config: DictionaryConfig, s
     return stream(subject, documents, read_site=read_site, write_site=write_site, **size)
 
 
-def _report(run: Run, subject: Subject, outcome: Outcome, rate: float) -> TrainingReport:
+def _report(run: RunState, subject: Subject, losses: StepLosses, rate: float) -> TrainingReport:
     return TrainingReport(
         step=run.step,
         steps=run.config.steps,
-        loss=outcome.loss,
-        nmse=outcome.nmse,
-        l0=outcome.l0,
+        loss=losses.loss,
+        nmse=losses.nmse,
+        l0=losses.l0,
         dead=run.quiet_longer_than(DEAD_AFTER),
         tokens_per_second=rate,
         snapshot=lambda: finished(run, subject, run.cut),
     )
 
 
-def advance(run: Run, batch: Batch) -> Outcome:
-    """The next step of a run, with the budget, price and learning rate that are due."""
+def advance(run: RunState, batch: Batch) -> StepLosses:
+    """Take the next step of a run, with the scheduled budget, price and learning rate."""
     config, progress = run.config, run.step / run.config.steps
     ramp = min(1.0, progress / (GROWN if run.grown else GROWING))
     k = config.k * ANNEAL ** (1 - ramp)
@@ -165,66 +184,71 @@ def advance(run: Run, batch: Batch) -> Outcome:
     warm = min(1.0, (run.step + 1) / min(200, max(1, config.steps // 10)))
     rate = config.learning_rate * warm * min(1.0, 2 * (1 - progress))
     due = run.step % REVIVE_EVERY == 0 and progress < REVIVE_UNTIL
-    outcome = take_step(run, batch, k, price, rate, DEAD_AFTER)
+    losses = take_step(run, batch, k, price, rate, DEAD_AFTER)
     if due:
-        revive(run, batch, outcome.slope * (-0.5 * batch.inputs[0].numel()))
-    return outcome
+        revive(run, batch, losses.slope * (-0.5 * batch.inputs[0].numel()))
+    return losses
 
 
-def revive(run: Run, batch: Batch, missing: Float[Tensor, "pos written"]) -> None:
-    """Give dead features the positions explained worst: encoder along the input, decoder along what is missing.
+def revive(run: RunState, batch: Batch, missing: Float[Tensor, "pos written"]) -> None:
+    """Reinitialise dead features on the positions explained worst: encoder along the input, decoder along the residual.
 
-    Positions are drawn in proportion to their squared error, so that rare text which no feature knows yet comes first.
-    Many of them are alike, and every layer is given them: whole decoders would add up to several times what is
-    missing, make those positions worse, and be drawn again. So all are shrunk by what makes the batch's error least.
+    Positions are drawn in proportion to their squared error, so that rare text which no feature explains comes first.
+    Many of them are alike, and all layers draw from them: full decoders would add up to several times the residual
+    `missing`, make those positions worse, and be drawn again. So all are shrunk by the factor that minimises the
+    batch's error.
     """
     generator = torch.Generator().manual_seed((run.config.seed << 32) + run.step)
-    added, made = torch.zeros_like(missing), []
-    for i, own in enumerate(run.layers):
-        ids = (own.quiet > DEAD_AFTER).nonzero().flatten()[:REVIVE_AT_ONCE]
+    added, revived = torch.zeros_like(missing), []
+    for i, features in enumerate(run.layers):
+        ids = (features.quiet > DEAD_AFTER).nonzero().flatten()[:REVIVE_AT_ONCE]
         if not len(ids):
             continue
         residual = missing[:, run.columns(i)]
-        at = torch.multinomial(residual.square().sum(1), len(ids), generator=generator)
-        x = batch.inputs[i][at]
+        chances = residual.square().sum(1).cpu()  # drawn on the CPU, where the generator is
+        positions = torch.multinomial(chances, len(ids), generator=generator).to(residual.device)
+        x = batch.inputs[i][positions]
         size = x.norm(dim=1, keepdim=True).clamp_min(1e-6)
-        fresh = {"encoder": x / size, "bias": -0.5 * size, "decoder": residual[at] / (size * run.n_layers)}
+        fresh = {"encoder": x / size, "bias": -0.5 * size, "decoder": residual[positions] / (size * run.n_layers)}
         active = linear(batch.inputs[i], fresh["encoder"], fresh["bias"][:, 0]).relu()
         added[:, run.columns(i)] += active @ fresh["decoder"]
         for name, rows in fresh.items():
-            own.rows[name].weight[ids] = rows
-            own.rows[name].forget(ids)
-        own.quiet[ids] = 0
-        made.append((own, ids))
+            features.rows[name].weight[ids] = rows
+            features.rows[name].forget(ids)
+        features.quiet[ids] = 0
+        revived.append((features, ids))
     share = float((added * missing).sum() / added.square().sum().clamp_min(1e-12))
-    for own, ids in made:
-        own.decoder.weight[ids] *= min(1.0, max(SMALLEST_SHARE, share))
-        own.norm[ids] = own.decoder.weight[ids].norm(dim=1)
+    for features, ids in revived:
+        features.decoder.weight[ids] *= min(1.0, max(SMALLEST_SHARE, share))
+        features.norm[ids] = features.decoder.weight[ids].norm(dim=1)
 
 
-def conclude(run: Run, subject: Subject, batches: Iterator[Batch]) -> Dictionary:
-    """The Dictionary of a finished run; of `batches`, in the units of training, some fit its threshold.
+def conclude(run: RunState, subject: Subject, batches: Iterator[Batch]) -> Dictionary:
+    """The Dictionary of a finished run; the first of `batches`, in the units of training, fit its threshold.
 
-    Features that hardly fire on the next ones are left out, but for one a layer: they cost reading and explain nothing.
+    Features that hardly fire on the following ones are left out, except for one a layer: they cost time and explain
+    nothing.
     """
     cut = fit_threshold(run, islice(batches, FIT_BATCHES)) if run.config.nonlinearity == "batchtopk" else 0.0
-    fired = [torch.zeros(len(own.norm), dtype=torch.long) for own in run.layers]
+    fired = [torch.zeros(len(features.norm), dtype=torch.long, device=run.device) for features in run.layers]
     for batch in islice(batches, COUNT_BATCHES):
-        for i, own in enumerate(run.layers):
+        for i, features in enumerate(run.layers):
             a = candidate(run, i, batch.inputs[i], float(run.config.k), cut)
-            on = terms(run.config.nonlinearity, a.pairs, a.value, own.norm, own.threshold, None, 0.0).gate > 0
-            fired[i] += torch.bincount(a.pairs.index[on], minlength=len(own.norm))
-    keep = [(counts >= FIRED_AT_LEAST) | (torch.arange(len(counts)) == counts.argmax()) for counts in fired]
+            on = terms(run.config.nonlinearity, a.pairs, a.value, features.norm, features.threshold, None, 0.0).gate > 0
+            fired[i] += torch.bincount(a.pairs.index[on], minlength=len(features.norm))
+    best = [torch.arange(len(counts), device=run.device) == counts.argmax() for counts in fired]
+    keep = [(counts >= FIRED_AT_LEAST) | most for counts, most in zip(fired, best, strict=True)]
     return finished(run, subject, cut, keep)
 
 
-def fit_threshold(run: Run, batches: Iterator[Batch]) -> float:
+def fit_threshold(run: RunState, batches: Iterator[Batch]) -> float:
     """The value that activation times weight must exceed, so that k * layers features a position are kept."""
-    total, found = 0, []
+    scores: list[Tensor] = []
+    n_positions = 0
     for batch in batches:
         active = activate(run, batch.inputs, 2.0 * run.config.k)  # more than the wanted share: batches may differ
-        found += [a.value * run.weight(i)[a.pairs.index] for i, a in enumerate(active)]
-        total += batch.inputs.shape[1]
-    values = torch.cat(found)
-    wanted = min(run.config.k * run.n_layers * total, len(values) - 1)
-    return float(values.kthvalue(len(values) - wanted).values)
+        scores += [a.value * run.weight(i)[a.pairs.index] for i, a in enumerate(active)]
+        n_positions += batch.inputs.shape[1]
+    joined = torch.cat(scores)
+    n_kept = min(run.config.k * run.n_layers * n_positions, len(joined) - 1)
+    return float(joined.kthvalue(len(joined) - n_kept).values)

@@ -1,8 +1,8 @@
 """Training that begins with a finished dictionary: for another activation, for longer, or for a model that has changed.
 
-What trains is a run in units of its own; the dictionary is unfolded into them. Features that the dictionary lacks are
-silent, and are the first to be revived. JumpReLU trained from random weights spends its first steps with hundreds of
-features active at every position; when it begins with BatchTopK's dictionary they are few from the start.
+The dictionary is unfolded into the run's units. Features that it lacks are silent, and the first to be revived.
+JumpReLU trained from random weights spends its first steps with hundreds of features active at every position; when it
+begins with BatchTopK's dictionary they are few from the start.
 """
 
 from __future__ import annotations
@@ -19,27 +19,28 @@ from clew.subject.subject import Subject
 from clew.training.checkpoint import open_run
 from clew.training.config import DictionaryConfig
 from clew.training.objective import FIRST_THRESHOLD
-from clew.training.run_state import Run, finished
+from clew.training.run_state import RunState, finished
 
 SMALLEST_THRESHOLD = 1e-3
 SILENT = -1.0  # bias of a feature that never fires
 
 
 @torch.no_grad()
-def begin_with(run: Run, dictionary: Dictionary) -> None:
-    """Take over a dictionary's weights; the run's scales are fitted already.
+def begin_with(run: RunState, dictionary: Dictionary) -> None:
+    """Load a dictionary's weights into a run whose scales are fitted.
 
-    Encoders get norm one, but where both sides are TopK, which ranks features by their size. MismatchError when the
+    Encoders get norm one, unless both sides are TopK, which ranks features by their size. MismatchError when the
     dictionary reads or writes elsewhere, or has more features than the run.
     """
     check_start(run.config, dictionary, run.n_layers, run.d_model)
     for i in range(run.n_layers):
-        _begin_layer(run, i, dictionary.layers[i])
+        tensors = {name: tensor.to(run.device) for name, tensor in dictionary.layers[i].tensors().items()}
+        _begin_layer(run, i, dictionary.layers[i].with_tensors(tensors))
     run.grown = True
 
 
 def stopped(folder: Path, subject: Subject) -> Dictionary:
-    """The dictionary of a run that was stopped, as it stands; MismatchError when it was made on another model."""
+    """The dictionary of the checkpoint of an unfinished run; MismatchError when it was trained on another model."""
     run, _ = open_run(folder, subject)
     return finished(run, subject, run.cut if run.config.nonlinearity == "batchtopk" else None)
 
@@ -47,10 +48,10 @@ def stopped(folder: Path, subject: Subject) -> Dictionary:
 def check_start(config: DictionaryConfig, dictionary: Dictionary, n_layers: int, d_model: int) -> None:
     """MismatchError when a run on such a model cannot begin with this dictionary."""
     name = dictionary.name or "the dictionary"
-    mine = (config.kind, *config.sites(), n_layers, d_model)
-    theirs = (dictionary.kind, dictionary.read_site, dictionary.write_site, dictionary.n_layers, dictionary.d_model)
-    if mine != theirs:
-        raise MismatchError(f"{name} is {_said(theirs)}, but the run's is {_said(mine)}")
+    wanted = (config.kind, *config.sites(), n_layers, d_model)
+    present = (dictionary.kind, dictionary.read_site, dictionary.write_site, dictionary.n_layers, dictionary.d_model)
+    if wanted != present:
+        raise MismatchError(f"{name} is {_summary(present)}, but the run's is {_summary(wanted)}")
     if sorted(dictionary.layers) != list(range(n_layers)):
         raise MismatchError(f"{name} has features in layers {sorted(dictionary.layers)} only: a run begins with all")
     for i, layer in dictionary.layers.items():
@@ -63,27 +64,27 @@ def check_start(config: DictionaryConfig, dictionary: Dictionary, n_layers: int,
             raise MismatchError(f"{name} has a skip connection: add --skip")
 
 
-def _said(facts: tuple[object, ...]) -> str:
+def _summary(facts: tuple[object, ...]) -> str:
     kind, read, write, layers, width = facts
     return f"a {kind} from {read} to {write} of {layers} layers, width {width}"
 
 
-def _begin_layer(run: Run, i: int, layer: Layer) -> None:
-    own, s, written = run.layers[i], run.scales, list(run.written(i))
+def _begin_layer(run: RunState, i: int, layer: Layer) -> None:
+    features, s, written = run.layers[i], run.scales, list(run.written(i))
     n, topk = len(layer.bias), run.config.nonlinearity == layer.nonlinearity.name == "topk"
     raw = layer.encoder.float()
     encoder = raw * s["input_scale"][i]
-    size = torch.ones(n) if topk else encoder.norm(dim=1).clamp_min(1e-12)
+    size = torch.ones(n, dtype=raw.dtype, device=raw.device) if topk else encoder.norm(dim=1).clamp_min(1e-12)
     bias = layer.bias.float() + raw @ s["input_centre"][i]
     decoder = layer.decoder.float() / s["output_scale"][written][:, None]
-    own.encoder.weight[:n] = encoder / size[:, None]
-    own.bias.weight[:n, 0] = bias / size
-    own.decoder.weight[:n] = (decoder * size[:, None, None]).flatten(1)
-    own.encoder.weight[n:], own.bias.weight[n:], own.decoder.weight[n:] = 0.0, SILENT, 0.0
-    own.norm.copy_(own.decoder.weight.norm(dim=1))
-    own.quiet[n:] = torch.inf
-    if own.log_threshold is not None:
-        own.log_threshold.weight[:n, 0] = _thresholds(layer, size).clamp_min(SMALLEST_THRESHOLD).log()
+    features.encoder.weight[:n] = encoder / size[:, None]
+    features.bias.weight[:n, 0] = bias / size
+    features.decoder.weight[:n] = (decoder * size[:, None, None]).flatten(1)
+    features.encoder.weight[n:], features.bias.weight[n:], features.decoder.weight[n:] = 0.0, SILENT, 0.0
+    features.norm.copy_(features.decoder.weight.norm(dim=1))
+    features.quiet[n:] = torch.inf
+    if features.log_threshold is not None:
+        features.log_threshold.weight[:n, 0] = _thresholds(layer, size).clamp_min(SMALLEST_THRESHOLD).log()
     shift = layer.decoder_bias.float() - s["output_centre"][i]
     if layer.skip is not None:
         skip = layer.skip.float()
