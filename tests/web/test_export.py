@@ -27,7 +27,7 @@ from clew.web.schema.features import FeatureView, LabelView
 from clew.web.schema.graphs import Arrangement, Thresholds
 from clew.web.schema.graphs import Group as GroupView
 from clew.web.views.graphs import MOST_EDGES, graph_view
-from clew.web.workbench.graph_cache import Held
+from clew.web.views.open_graph import Held
 from tests.graphs import MAKES, Make, capital_graph, random_graph
 
 PAYLOAD = "</script><script>document.title='stolen'</script><img src=x onerror=\"document.title='stolen'\">{{script}}"

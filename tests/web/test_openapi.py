@@ -10,7 +10,7 @@ WRITTEN = Path(__file__).parents[2] / "web" / "openapi.json"
 
 
 def test_the_written_document_is_what_the_server_declares() -> None:
-    assert files.read_json(WRITTEN) == document(declared()), "run: python -m clew.web.openapi web/openapi.json"
+    assert files.read_json(WRITTEN) == document(declared()), "run: python -m clew.web.write_openapi web/openapi.json"
 
 
 def test_every_address_says_how_it_refuses() -> None:

@@ -16,7 +16,8 @@ from clew.errors import FileError
 from clew.labels.display_names import Name
 from clew.web.schema.graphs import Thresholds
 from clew.web.views.graphs import compare_view, graph_view, node_view, scores_view, short, shorts
-from clew.web.workbench.graph_cache import Held, Shelf
+from clew.web.views.open_graph import Held
+from clew.web.workbench.graph_cache import Shelf
 from tests.graphs import capital_graph, random_graph
 
 LEVELS = [(0.8, 0.98), (0.5, 0.9), (1.0, 1.0), (0.05, 0.05), (0.95, 1.0)]

@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from clew.errors import ClewError
-from clew.web.schema.graphs import Problem
+from clew.web.schema.base import Problem
 from clew.web.validation_errors import plain_line
 
 STATUSES: dict[int | str, dict[str, Any]] = {

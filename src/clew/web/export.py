@@ -31,7 +31,7 @@ from clew.web.schema.features import FeatureView
 from clew.web.schema.graphs import Arrangement, EdgeColumns, GraphView, NodeDetail, Thresholds
 from clew.web.views.features import feature_view, label_view, related
 from clew.web.views.graphs import Naming, graph_view, node_view
-from clew.web.workbench.graph_cache import Held
+from clew.web.views.open_graph import Held
 
 if TYPE_CHECKING:
     from clew.kit import Kit

@@ -1,11 +1,10 @@
-"""The page's contract as one document: `python -m clew.web.openapi web/openapi.json`.
+"""The page's contract as one document; `clew.web.write_openapi` writes it.
 
 The page's types are made from it. A test fails when it is not what the server declares.
 """
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from fastapi import FastAPI
@@ -32,15 +31,3 @@ def document(app: FastAPI) -> dict[str, Any]:
         schemas.pop(unused, None)
     made["components"]["schemas"] = dict(sorted(schemas.items()))
     return made
-
-
-def main() -> None:
-    """Write the document to the path that is given."""
-    from clew import files
-    from clew.web.app import declared
-
-    files.write_json(sys.argv[1], document(declared()))
-
-
-if __name__ == "__main__":
-    main()

@@ -8,10 +8,11 @@ from fastapi import APIRouter, Path, Query, Response
 from fastapi.concurrency import run_in_threadpool
 
 from clew.web.responses import send
+from clew.web.routes.dependencies import Open
 from clew.web.schema.bodies import FiresBody, LabelBody, ProbeBody
 from clew.web.schema.features import FeatureList, FeatureView, FiresView, LabelConflict, LabelView, Names, ProbeView
 from clew.web.views.features import Search
-from clew.web.workbench.workbench import Bench, Open
+from clew.web.workbench.workbench import Bench
 
 routes = APIRouter(prefix="/api", tags=["features"])
 Layer = Annotated[str, Path(pattern=r"^L[0-9]{1,4}$", description="As in the feature's id: L3 of L3/1207")]

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 
 from clew.web.responses import LEFT_OUT, send, send_file
+from clew.web.routes.dependencies import Open
 from clew.web.schema.bodies import NODE, ArrangementBody, CompareBody
 from clew.web.schema.graphs import (
     Arrangement,
@@ -20,7 +21,6 @@ from clew.web.schema.graphs import (
     ScoresView,
     Suggestions,
 )
-from clew.web.workbench.workbench import Open
 
 routes = APIRouter(prefix="/api", tags=["graphs"])
 NodeShare = Annotated[float, Query(gt=0, le=1, allow_inf_nan=False, description="Share of the influence kept in nodes")]

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Header, Response
 from fastapi.responses import StreamingResponse
 
 from clew.web.responses import send
+from clew.web.routes.dependencies import Open
 from clew.web.schema.bodies import JobBody
 from clew.web.schema.jobs import Job, JobList
-from clew.web.workbench.workbench import Open
 
 routes = APIRouter(prefix="/api/jobs", tags=["jobs"])
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from clew.web.responses import send
+from clew.web.routes.dependencies import Open
 from clew.web.schema.bodies import TokensBody
-from clew.web.schema.graphs import Tokens, Workbench
-from clew.web.workbench.workbench import Open
+from clew.web.schema.workbench import Tokens, Workbench
 
 routes = APIRouter(prefix="/api", tags=["workbench"])
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from clew.web.schema.base import View
 from clew.web.schema.features import FeatureView
-from clew.web.schema.graphs import Arrangement, GraphView, NodeDetail, View
+from clew.web.schema.graphs import Arrangement, GraphView, NodeDetail
 
 
 class LeftOut(View):

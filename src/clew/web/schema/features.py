@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from clew.web.schema.graphs import NameKind, View
+from clew.web.schema.base import NameKind, View
 
 LabelKind = Literal["person", "model", "heuristic"]
 

@@ -1,91 +1,11 @@
-"""What the page is sent, every view a typed model: the one truth of which the page's own types are made.
-
-Ids of features and nodes are the texts of `clew.ids`. A number that has no value is null, never NaN. What is not there
-may be left out, so that large views stay small.
-"""
+"""What the page is sent of graphs: lists, views at thresholds, nodes, arrangements, comparisons."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from clew.ids import NodeKind
-
-NameKind = Literal["person", "model", "heuristic", "promoted", "imported", ""]
-"""Who named a feature; `promoted` where it goes by the tokens that it promotes, nothing where it has no name."""
-JobKind = Literal["trace", "edit", "generate", "audit", "harvest"]
-JobState = Literal["queued", "running", "done", "failed", "cancelled"]
-
-
-class View(BaseModel):
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
-
-
-class Problem(View):
-    """Why a request was refused, in one line."""
-
-    error: str
-
-
-# --- the workbench --------------------------------------------------------------------------------------------------
-
-
-class KitView(View):
-    name: str
-    subject: str
-    dictionary: str
-    dictionary_kind: str
-    fingerprint: str
-    n_layers: int
-    features: dict[str, int]
-    """How many features read each layer, by the layer's number."""
-    writes: dict[str, list[int]]
-    """Which layers the features of each layer write to."""
-    can_trace: bool
-    """An SAE's graph cannot be traced; its cards, edits and steering can be used."""
-    has_atlas: bool
-    has_meaning: bool
-    """Whether features can be searched by meaning."""
-    positions: int
-    """Positions of the text that the atlas was made from."""
-
-
-class Example(View):
-    title: str
-    prompt: str
-    note: str
-
-
-class Limits(View):
-    prompt_tokens: int
-    generated_tokens: int
-    edits: int
-    body_bytes: int
-    import_bytes: int
-
-
-class Workbench(View):
-    version: str
-    kit: KitView
-    examples: list[Example]
-    author: str
-    """The name under which labels are written, unless the page gives another."""
-    limits: Limits
-
-
-class Token(View):
-    id: int
-    text: str
-
-
-class Tokens(View):
-    tokens: list[Token]
-    first_position: int
-    """Positions before it carry no features."""
-
-
-# --- graphs ---------------------------------------------------------------------------------------------------------
+from clew.web.schema.base import NameKind, View
 
 
 class ScorePair(View):

@@ -6,7 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from clew.web.schema.graphs import GraphMade, JobKind, JobState, NameKind, View
+from clew.web.schema.base import NameKind, View
+from clew.web.schema.graphs import GraphMade
+
+JobKind = Literal["trace", "edit", "generate", "audit", "harvest"]
+JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 
 # --- results --------------------------------------------------------------------------------------------------------
 

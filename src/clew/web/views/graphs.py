@@ -38,7 +38,7 @@ from clew.web.schema.graphs import (
     Thresholds,
     WholeAndShown,
 )
-from clew.web.workbench.graph_cache import Held, Shown
+from clew.web.views.open_graph import Held, Shown
 
 Naming = Callable[[Graph, Sequence[FeatureId]], Mapping[FeatureId, Name]]
 MOST_EDGES, MOST_PATHS, MOST_ROLES, MOST_LEFT_OUT, MOST_COMPARED = 100_000, 24, 30, 100, 2000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clew.web.schema.graphs import Example
+from clew.web.schema.workbench import Example
 
 _WORLD = (
     ("A capital", "The capital of France is", "One hop: from a country to its capital."),

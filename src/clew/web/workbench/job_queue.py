@@ -20,8 +20,7 @@ from pydantic import BaseModel
 from clew.errors import ClewError
 from clew.features.label import now
 from clew.web.errors import BusyError, NotFoundError, disk_is_full, line_of
-from clew.web.schema.graphs import JobKind, JobState
-from clew.web.schema.jobs import Job, Progress, Result
+from clew.web.schema.jobs import Job, JobKind, JobState, Progress, Result
 from clew.web.workbench.model_lock import Gate
 
 MOST_WAITING = 64

@@ -7,9 +7,8 @@ import json
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
 
 from clew.attribution.algebra import same_name_groups
@@ -35,22 +34,19 @@ from clew.web.schema.graphs import (
     GraphMade,
     GraphView,
     Group,
-    KitView,
-    Limits,
     NodeDetail,
     ScoresView,
     Suggestions,
     Thresholds,
-    Token,
-    Tokens,
-    Workbench,
 )
 from clew.web.schema.jobs import Job
+from clew.web.schema.workbench import KitView, Limits, Token, Tokens, Workbench
 from clew.web.security import MOST_BYTES, MOST_IMPORTED
 from clew.web.views.graphs import compare_view, graph_view, node_view, scores_view
+from clew.web.views.open_graph import Held
 from clew.web.workbench.example_prompts import examples
 from clew.web.workbench.features import Cards
-from clew.web.workbench.graph_cache import Held, Shelf
+from clew.web.workbench.graph_cache import Shelf
 from clew.web.workbench.job_functions import work_of
 from clew.web.workbench.job_queue import Queue
 from clew.web.workbench.model_lock import Gate
@@ -307,10 +303,3 @@ def _read_json(content: bytes) -> tuple[Graph, dict[str, Any]]:
         return Graph.from_json(value), value
     except (RuntimeError, RecursionError, MemoryError) as error:
         raise FileError(f"this graph JSON is damaged ({error})") from error
-
-
-def _open(request: Request) -> Bench:
-    return request.app.state.bench
-
-
-Open = Annotated[Bench, Depends(_open)]
