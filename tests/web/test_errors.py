@@ -60,12 +60,12 @@ def test_work_that_cannot_be_is_refused_before_it_starts_in_one_plain_line(bench
         ("jobs/zzz", 404, "there is no job 'zzz'"),
     ],
 )
-def test_what_is_not_there_is_told_by_its_name(bench, path, status, line):
+def test_what_is_not_there_is_page_options_its_name(bench, path, status, line):
     answer = bench.get(f"/api/{path}")
     assert (answer.status_code, answer.json()) == (status, {"error": line})
 
 
-def test_graphs_to_compare_that_are_not_there_are_told_by_their_names(bench):
+def test_graphs_to_compare_that_are_not_there_are_page_options_their_names(bench):
     answer = bench.post("/api/compare", json={"a": "zzz", "b": "yyy"})
     assert (answer.status_code, answer.json()) == (404, {"error": "there is no graph 'zzz' in this workspace"})
 

@@ -27,7 +27,7 @@ from clew.web.schema.features import FeatureView, LabelView
 from clew.web.schema.graphs import Arrangement, Thresholds
 from clew.web.schema.graphs import Group as GroupView
 from clew.web.views.graphs import MOST_EDGES, graph_view
-from clew.web.views.open_graph import Held
+from clew.web.views.open_graph import OpenGraph
 from tests.graphs import MAKES, Make, capital_graph, random_graph
 
 PAYLOAD = "</script><script>document.title='stolen'</script><img src=x onerror=\"document.title='stolen'\">{{script}}"
@@ -47,7 +47,7 @@ def graph_of(page: str) -> dict[str, Any]:
 def view_of(graph: Graph) -> dict[str, Any]:
     """The whole graph's view."""
     at = Thresholds(node=1, edge=1)
-    return graph_view("", Held(graph), at, lambda *_: {}, of_kit=False).model_dump(mode="json")
+    return graph_view("", OpenGraph(graph), at, lambda *_: {}, of_kit=False).model_dump(mode="json")
 
 
 def hostile(graph: Graph) -> Graph:

@@ -46,7 +46,7 @@ def until_refused(ask):
 @pytest.mark.parametrize("what", ["label", "arrangement"])
 def test_what_a_person_says_and_the_disk_has_no_room_for_is_refused_and_what_was_kept_stays(tmp_path, what):
     with opened(tmp_path) as client:
-        workspace, address = client.app.state.bench.workspace, f"/api/graphs/{traced(client)}/arrangement"
+        workspace, address = client.app.state.workbench.open_kit.workspace, f"/api/graphs/{traced(client)}/arrangement"
         long = "x" * 1900
 
         def label(number):

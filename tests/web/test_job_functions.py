@@ -124,10 +124,10 @@ def test_those_who_only_read_do_not_queue_behind_those_who_wait_for_the_model(be
 
     answers, read = [], []
     many = [threading.Thread(target=waiting) for _ in range(12)]
-    with bench.app.state.bench.gate.long():
+    with bench.app.state.workbench.open_kit.model_lock.long():
         for one in many:
             one.start()
-        while bench.app.state.bench.gate._waiting < 4:
+        while bench.app.state.workbench.open_kit.model_lock._waiting < 4:
             time.sleep(0.01)
         reader = threading.Thread(target=reading)
         reader.start()

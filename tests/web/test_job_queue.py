@@ -7,19 +7,20 @@ import time
 import pytest
 
 from clew.errors import InputError
+from clew.progress import Progress
 from clew.web.errors import BusyError, NotFoundError
 from clew.web.schema.graphs import GraphMade
 from clew.web.schema.jobs import StepPair
 from clew.web.workbench import job_queue as jobs_module
-from clew.web.workbench.job_queue import ENDED, Queue
-from clew.web.workbench.model_lock import Gate
+from clew.web.workbench.job_queue import ENDED, JobQueue
+from clew.web.workbench.model_lock import ModelLock
 
 SECONDS = 10
 
 
 @pytest.fixture
 def queue():
-    made = Queue(Gate())
+    made = JobQueue(ModelLock())
     yield made
     made.close()
 
@@ -45,7 +46,7 @@ class Held:
     def __call__(self, report):
         self.begun.set()
         while not self.go.is_set():
-            report(1, 3, "working")
+            report(Progress(what="work", done=1, of=3, note="working"))
             time.sleep(0.001)
         return result()
 
@@ -67,7 +68,7 @@ def test_work_is_done_in_the_order_it_was_asked_for_and_never_two_at_once(queue)
             running.append(name)
             most.append(len(running))
             time.sleep(0.003)
-            report(1, 1)
+            report(Progress(what="work", done=1, of=1))
             running.remove(name)
             seen.append(name)
             return result(str(name))
@@ -132,7 +133,7 @@ def test_events_come_in_order_with_every_step_and_the_latest_progress_and_end_wi
     def work(report):
         for number in range(5):
             report.step(StepPair(default=None, edited=None))
-            report(number + 1, 5)
+            report(Progress(what="work", done=number + 1, of=5))
         return result("x")
 
     job = queue.start("generate", "a", work).id
@@ -212,7 +213,7 @@ def test_a_job_is_done_only_once_what_it_came_to_is_kept():
             raise InputError("the workspace is gone")
         kept.append((job.id, job.state, job.result.graph))
 
-    queue = Queue(Gate(), keep)
+    queue = JobQueue(ModelLock(), keep)
     try:
         job = queue.start("trace", "a", lambda report: result("x")).id
         assert over(queue, job).state == "done"
@@ -233,7 +234,7 @@ def test_short_work_goes_between_the_reports_of_long_work_and_never_beside_it(qu
             if len(inside) > 1:
                 clashes.append(list(inside))
             inside.pop()
-            report(number, 10_000)
+            report(Progress(what="work", done=number, of=10_000))
             if go.is_set():
                 break
         return result()
@@ -241,7 +242,7 @@ def test_short_work_goes_between_the_reports_of_long_work_and_never_beside_it(qu
     job = queue.start("trace", "a", work).id
 
     def ask():
-        with queue.gate.short():
+        with queue.model_lock.short():
             inside.append("short")
             if len(inside) > 1:
                 clashes.append(list(inside))
@@ -262,7 +263,7 @@ def test_short_work_goes_between_the_reports_of_long_work_and_never_beside_it(qu
 
 
 def test_closing_ends_what_runs_and_what_waits():
-    queue, held = Queue(Gate()), Held()
+    queue, held = JobQueue(ModelLock()), Held()
     running, waiting = queue.start("trace", "a", held).id, queue.start("trace", "b", held).id
     assert held.begun.wait(SECONDS)
     queue.close()

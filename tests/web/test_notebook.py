@@ -11,7 +11,7 @@ import clew
 from clew.attribution.summary import summarise
 from clew.features.card import Card
 from clew.kit import Kit
-from clew.web.export import render_html, told_by
+from clew.web.export import page_options, render_html
 from tests.graphs import capital_graph
 
 PAYLOAD = "</script><script>document.title='stolen'</script><img src=x onerror=\"document.title='stolen'\">"
@@ -77,7 +77,7 @@ def test_the_page_in_a_frame_is_the_exported_one_and_cannot_reach_the_notebook(k
     assert html.unescape(inside[1]) == render_html(graph)
     assert 'sandbox="allow-scripts allow-downloads"' in frame
     assert "height:500px" in frame
-    with told_by(kit) as known:
+    with page_options(kit) as known:
         page = render_html(graph, **known)
     assert html.unescape(graph.show(kit=kit).page) == html.unescape(page) != render_html(graph)
 

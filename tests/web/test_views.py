@@ -16,8 +16,8 @@ from clew.errors import FileError
 from clew.labels.display_names import Name
 from clew.web.schema.graphs import Thresholds
 from clew.web.views.graphs import compare_view, graph_view, node_view, scores_view, short, shorts
-from clew.web.views.open_graph import Held
-from clew.web.workbench.graph_cache import Shelf
+from clew.web.views.open_graph import OpenGraph
+from clew.web.workbench.graph_cache import GraphCache
 from tests.graphs import capital_graph, random_graph
 
 LEVELS = [(0.8, 0.98), (0.5, 0.9), (1.0, 1.0), (0.05, 0.05), (0.95, 1.0)]
@@ -44,7 +44,7 @@ def test_numbers_too_large_or_small_to_round_stay_as_they_are():
 
 
 def seen(graph, node, edge):
-    return graph_view("g", Held(graph), Thresholds(node=node, edge=edge), naming, of_kit=True)
+    return graph_view("g", OpenGraph(graph), Thresholds(node=node, edge=edge), naming, of_kit=True)
 
 
 @pytest.mark.parametrize(("node", "edge"), LEVELS)
@@ -103,18 +103,18 @@ def test_paths_and_roles_are_the_pruned_graphs():
 @pytest.mark.parametrize(("node", "edge"), LEVELS)
 def test_scores_alone_are_those_of_the_view(node, edge):
     whole, thresholds = capital_graph(), Thresholds(node=node, edge=edge)
-    alone, view = scores_view(Held(whole), thresholds), seen(whole, node, edge)
+    alone, view = scores_view(OpenGraph(whole), thresholds), seen(whole, node, edge)
     assert (alone.scores, alone.counts) == (view.scores, view.counts)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_nodes_links_are_its_row_and_column_in_the_whole_graph_by_absolute_weight(seed):
     whole = random_graph(seed, n_features=25)
-    held, thresholds = Held(whole), Thresholds(node=0.6, edge=0.9)
+    open_graph, thresholds = OpenGraph(whole), Thresholds(node=0.6, edge=0.9)
     shown = {str(one.id) for one in whole.prune(0.6, 0.9).nodes}
     matrix, mass = whole.adjacency, whole.adjacency.abs().sum(1)
     for index in range(whole.n_nodes):
-        view = node_view(held, index, thresholds, naming, 1000)
+        view = node_view(open_graph, index, thresholds, naming, 1000)
         assert view.shown == (view.node.id in shown)
         for links, weights, target in (
             (view.inputs, matrix[index], lambda other, own=index: own),
@@ -128,16 +128,16 @@ def test_a_nodes_links_are_its_row_and_column_in_the_whole_graph_by_absolute_wei
                 assert link.share == near(float(weights[other] / mass[target(other)]))
                 assert link.shown == (link.id in shown)
         assert view.n_inputs == len(view.inputs)
-        assert node_view(held, index, thresholds, naming, 2).n_inputs == view.n_inputs
+        assert node_view(open_graph, index, thresholds, naming, 2).n_inputs == view.n_inputs
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_what_flows_over_left_out_nodes_comes_from_shown_ones_alone(seed):
     whole = random_graph(seed, n_features=25)
-    held, thresholds = Held(whole), Thresholds(node=0.5, edge=0.9)
-    mask = held.shown(0.5, 0.9).mask
+    open_graph, thresholds = OpenGraph(whole), Thresholds(node=0.5, edge=0.9)
+    mask = open_graph.shown(0.5, 0.9).mask
     index = whole.target_range.start
-    view, expected = node_view(held, index, thresholds, naming, 10), over_left_out(whole, index, mask)
+    view, expected = node_view(open_graph, index, thresholds, naming, 10), over_left_out(whole, index, mask)
     assert view.left_out
     for link in view.left_out:
         other = whole.index(link.id)
@@ -150,17 +150,17 @@ def test_what_flows_over_left_out_nodes_comes_from_shown_ones_alone(seed):
 def test_paths_through_a_node_are_found_among_the_nodes_shown():
     whole = capital_graph()
     part = whole.prune()
-    held, thresholds = Held(whole), Thresholds(node=0.8, edge=0.98)
+    open_graph, thresholds = OpenGraph(whole), Thresholds(node=0.8, edge=0.98)
     for place in range(0, part.n_nodes, 7):
         node = part.node(place)
-        view = node_view(held, whole.index(node), thresholds, naming, 10)
+        view = node_view(open_graph, whole.index(node), thresholds, naming, 10)
         expected = paths_through(part, place, 10)
         assert [path.nodes for path in view.paths] == [[str(part.node(i).id) for i in one.nodes] for one in expected]
 
 
 def test_a_comparison_says_where_each_feature_is_and_what_it_weighs_there():
     a, b = random_graph(1, n_features=40, d_features=6), random_graph(2, n_features=40, d_features=6)
-    view, found = compare_view(("a", "b"), Held(a), Held(b), naming, (True, False)), compare(a, b)
+    view, found = compare_view(("a", "b"), OpenGraph(a), OpenGraph(b), naming, (True, False)), compare(a, b)
     assert (view.n_shared, view.n_only_a, view.n_only_b) == tuple(map(len, (found.shared, found.only_a, found.only_b)))
     for one, pair in zip(view.features, found.pairs, strict=True):
         assert one.feature == str(pair.feature)
@@ -176,11 +176,11 @@ def test_a_comparison_says_where_each_feature_is_and_what_it_weighs_there():
 def test_a_graph_without_features_has_every_view():
     whole = random_graph(1, n_features=0)
     assert seen(whole, 0.8, 0.98).nodes
-    assert node_view(Held(whole), whole.target_range.start, Thresholds(node=0.8, edge=0.98), naming, 5).inputs
-    assert compare_view(("a", "b"), Held(whole), Held(whole), naming, (True, True)).features == []
+    assert node_view(OpenGraph(whole), whole.target_range.start, Thresholds(node=0.8, edge=0.98), naming, 5).inputs
+    assert compare_view(("a", "b"), OpenGraph(whole), OpenGraph(whole), naming, (True, True)).features == []
 
 
-def test_the_shelf_keeps_the_graphs_looked_at_last_within_its_bound(monkeypatch):
+def test_the_cache_keeps_the_graphs_looked_at_last_within_its_bound(monkeypatch):
     loaded = []
 
     def load(name):
@@ -188,14 +188,14 @@ def test_the_shelf_keeps_the_graphs_looked_at_last_within_its_bound(monkeypatch)
         return random_graph(int(name))
 
     monkeypatch.setattr("clew.web.workbench.graph_cache.MOST_BYTES", 3 * random_graph(0).rows.nbytes)
-    shelf = Shelf(load)
+    cache = GraphCache(load)
     for name in "0101020123":
-        assert shelf[name].graph.prompt
+        assert cache[name].graph.prompt
     assert loaded == ["0", "1", "2", "3"]
-    shelf["0"]
+    cache["0"]
     assert loaded[-1] == "0"
-    shelf.drop("0")
-    shelf["0"]
+    cache.drop("0")
+    cache["0"]
     assert loaded.count("0") == 3
 
 

@@ -17,7 +17,7 @@ from clew.attribution.graph import Graph
 from clew.errors import FileError
 from clew.web.errors import NotFoundError, disk_is_full, line_of, status_of
 from clew.web.schema.graphs import Arrangement, GraphMade, Group, Thresholds
-from clew.web.schema.jobs import GeneratedView, Job, Progress
+from clew.web.schema.jobs import GeneratedView, Job, JobProgress
 from clew.web.workbench.workspace import Workspace
 from tests.graphs import capital_graph, random_graph
 
@@ -40,7 +40,7 @@ def arranged(revision, name="Paris"):
 
 
 def job(id, result):
-    progress = Progress(done=1, total=1, note="")
+    progress = JobProgress(done=1, total=1, note="")
     return Job(id=id, kind="generate", state="done", title="t", date="d", progress=progress, error=None, result=result)
 
 

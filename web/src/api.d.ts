@@ -496,7 +496,7 @@ export interface components {
         };
         /**
          * ArrangementBody
-         * @description `revision` is that of the arrangement which was changed.
+         * @description A changed arrangement; `revision` is that of the arrangement which was changed.
          */
         ArrangementBody: {
             /** Revision */
@@ -743,7 +743,7 @@ export interface components {
             position: number;
             /**
              * At
-             * @description Where that position is in `tokens`.
+             * @description The index of that position in `tokens`.
              */
             at: number;
             /** Token Ids */
@@ -877,7 +877,7 @@ export interface components {
             edits: string[];
             /**
              * Idle
-             * @description Those of the edits that act on generated tokens alone: nothing is generated here, so they changed nothing.
+             * @description Edits that act on generated tokens only, so that they changed nothing here, where nothing is generated.
              */
             idle: string[];
             /**
@@ -894,12 +894,12 @@ export interface components {
             outputs: components["schemas"]["EffectOutput"][];
             /**
              * N Outputs
-             * @description Next tokens in all.
+             * @description How many next tokens there are.
              */
             n_outputs: number;
             /**
              * Edited
-             * @description What the edits gave to their own features.
+             * @description Activations of the edited features themselves.
              */
             edited: components["schemas"]["EffectChange"][];
             /**
@@ -909,7 +909,7 @@ export interface components {
             changes: components["schemas"]["EffectChange"][];
             /**
              * N Changes
-             * @description Other features in all, those that have no room in `changes` too.
+             * @description All other features that changed, those that `changes` has no room for included.
              */
             n_changes: number;
         };
@@ -922,14 +922,14 @@ export interface components {
             graph: components["schemas"]["GraphView"];
             /**
              * Nodes
-             * @description Of the most influential nodes, by their ids.
+             * @description Details of the most influential nodes, by their ids.
              */
             nodes: {
                 [key: string]: components["schemas"]["NodeDetail"];
             };
             /**
              * Cards
-             * @description Of the features of the most influential nodes, by their ids.
+             * @description Cards of the features of the most influential nodes, by their ids.
              */
             cards: {
                 [key: string]: components["schemas"]["FeatureView"];
@@ -950,11 +950,28 @@ export interface components {
         FeatureList: {
             /**
              * Total
-             * @description Features that fit; of a search, features found.
+             * @description All features that fit, or that a search found.
              */
             total: number;
             /** Features */
             features: components["schemas"]["FeatureRow"][];
+        };
+        /** FeatureName */
+        FeatureName: {
+            /** Feature */
+            feature: string;
+            /** Text */
+            text: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "person" | "model" | "heuristic" | "promoted" | "imported" | "";
+        };
+        /** FeatureNames */
+        FeatureNames: {
+            /** Names */
+            names: components["schemas"]["FeatureName"][];
         };
         /** FeatureRow */
         FeatureRow: {
@@ -975,7 +992,7 @@ export interface components {
             max_activation: number | null;
             /**
              * Why
-             * @description What was found of it, in words, where it was searched for.
+             * @description Why a search found it, in words.
              * @default
              */
             why: string;
@@ -1004,7 +1021,7 @@ export interface components {
             card: components["schemas"]["CardView"] | null;
             /**
              * Labels
-             * @description The one to show first, then other current ones, then those replaced or withdrawn.
+             * @description The label to show first, then other current ones, then those replaced or withdrawn.
              */
             labels: components["schemas"]["LabelView"][];
         };
@@ -1049,7 +1066,7 @@ export interface components {
             max_density: number;
             /**
              * Top
-             * @description How many features a token.
+             * @description How many features are listed for each token.
              * @default 5
              */
             top: number;
@@ -1286,10 +1303,10 @@ export interface components {
         };
         /**
          * HarvestBody
-         * @description An atlas of the kit's features, from texts that are given or from the small world's.
+         * @description An atlas of the kit's features, made from the given texts or from the small world's.
          *
-         *     It is kept in the workspace, and from then on cards, densities and searches are from the latest that is, unless the
-         *     kit's own was made from more text.
+         *     The workspace keeps it. Cards, densities and searches then use the latest atlas of the workspace, unless the kit's
+         *     own was made from more text.
          */
         HarvestBody: {
             /**
@@ -1322,7 +1339,7 @@ export interface components {
             positions: number;
             /**
              * Used
-             * @description Whether cards are from it now: the kit's own stays where it was made from more text.
+             * @description Whether cards are taken from it now; the kit's own atlas stays when it was made from more text.
              */
             used: boolean;
         };
@@ -1359,12 +1376,12 @@ export interface components {
             state: "queued" | "running" | "done" | "failed" | "cancelled";
             /**
              * Title
-             * @description What is worked on, for a person.
+             * @description For a person: the prompt that is worked on.
              */
             title: string;
             /** Date */
             date: string;
-            progress: components["schemas"]["Progress"];
+            progress: components["schemas"]["JobProgress"];
             /** Error */
             error: string | null;
             /** Result */
@@ -1375,7 +1392,7 @@ export interface components {
          * @description The data of server-sent events, by the event's name.
          */
         JobEvents: {
-            progress: components["schemas"]["Progress"];
+            progress: components["schemas"]["JobProgress"];
             step: components["schemas"]["StepPair"];
             end: components["schemas"]["Job"];
         };
@@ -1383,6 +1400,15 @@ export interface components {
         JobList: {
             /** Jobs */
             jobs: components["schemas"]["Job"][];
+        };
+        /** JobProgress */
+        JobProgress: {
+            /** Done */
+            done: number;
+            /** Total */
+            total: number;
+            /** Note */
+            note: string;
         };
         /** KitView */
         KitView: {
@@ -1443,19 +1469,19 @@ export interface components {
             note: string;
             /**
              * After
-             * @description The id of the author's label as it was when this one was begun, 0 for none: where it is another one now, nothing
-             *     is kept and 409 says so. Left out, this one stands in for whatever there is.
+             * @description The id of the author's label when this one was begun, 0 for none. If the author's label is another one now,
+             *     nothing is kept and the answer is 409. Left out, this label replaces whatever there is.
              */
             after?: number | null;
         };
         /**
          * LabelConflict
-         * @description The author has said something else since, in another tab perhaps: nothing was kept.
+         * @description The author has written another label since, perhaps in another tab: nothing was kept.
          */
         LabelConflict: {
             /** Error */
             error: string;
-            /** @description What the author says now; null where it was withdrawn. */
+            /** @description The author's label now; null when it was withdrawn. */
             newest: components["schemas"]["LabelView"] | null;
         };
         /** LabelView */
@@ -1486,7 +1512,7 @@ export interface components {
             current: boolean;
             /**
              * Replaced
-             * @description An earlier one of an author who has said something else since.
+             * @description Its author has replaced it by a newer label.
              */
             replaced: boolean;
             /** Scores */
@@ -1494,27 +1520,27 @@ export interface components {
         };
         /**
          * LeftOut
-         * @description What a file had no room for; all 0 where it holds everything that its graph shows.
+         * @description What a file had no room for; all counts are 0 when it holds everything that its graph shows.
          */
         LeftOut: {
             /**
              * Cards
-             * @description Features of the graph whose cards are not there.
+             * @description Features of the graph whose cards are left out.
              */
             cards: number;
             /**
              * Details
-             * @description Nodes of the graph whose inputs and outputs in the whole graph are not there.
+             * @description Nodes of the graph whose inputs and outputs are left out.
              */
             details: number;
             /**
              * Edges
-             * @description The weakest edges of the graph.
+             * @description Edges of the graph that are left out, the weakest.
              */
             edges: number;
             /**
              * Nodes
-             * @description The least influential nodes that were asked for; the graph's thresholds say which.
+             * @description Nodes at the requested thresholds that are left out, the least influential; the graph has its own thresholds.
              */
             nodes: number;
         };
@@ -1584,23 +1610,6 @@ export interface components {
              * @description Whether the other node is shown at these thresholds.
              */
             shown: boolean;
-        };
-        /** Name */
-        Name: {
-            /** Feature */
-            feature: string;
-            /** Text */
-            text: string;
-            /**
-             * Kind
-             * @enum {string}
-             */
-            kind: "person" | "model" | "heuristic" | "promoted" | "imported" | "";
-        };
-        /** Names */
-        Names: {
-            /** Names */
-            names: components["schemas"]["Name"][];
         };
         /** NodeDetail */
         NodeDetail: {
@@ -1688,15 +1697,6 @@ export interface components {
             /** Error */
             error: string;
         };
-        /** Progress */
-        Progress: {
-            /** Done */
-            done: number;
-            /** Total */
-            total: number;
-            /** Note */
-            note: string;
-        };
         /** RelatedView */
         RelatedView: {
             /** Feature */
@@ -1731,7 +1731,7 @@ export interface components {
         };
         /**
          * ScoreView
-         * @description How well a label tells where its feature fires: balanced accuracy and its interval, beside a null.
+         * @description How well a label predicts where its feature fires: balanced accuracy and its interval, beside a null.
          */
         ScoreView: {
             /** Test */
@@ -1865,7 +1865,7 @@ export interface components {
             prompt: string;
             /**
              * Max Features
-             * @description The most influential ones get rows; left out, as many as the memory for a graph allows.
+             * @description The most influential features get rows; left out, as many as the memory for a graph allows.
              */
             max_features?: number | null;
         };
@@ -1874,8 +1874,8 @@ export interface components {
             whole: components["schemas"]["ScorePair"];
             shown: components["schemas"]["ScorePair"];
         };
-        /** Workbench */
-        Workbench: {
+        /** WorkbenchView */
+        WorkbenchView: {
             /** Version */
             version: string;
             kit: components["schemas"]["KitView"];
@@ -1912,7 +1912,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Workbench"];
+                    "application/json": components["schemas"]["WorkbenchView"];
                 };
             };
             /** @description What was asked for cannot be done */
@@ -3373,12 +3373,12 @@ export interface operations {
         parameters: {
             query: {
                 id: string;
+                /** @description Most inputs, and most outputs */
+                limit?: number;
                 /** @description Share of the influence kept in nodes */
                 node?: number;
                 /** @description Share of theirs kept in edges */
                 edge?: number;
-                /** @description Most inputs, and most outputs */
-                limit?: number;
             };
             header?: never;
             path: {
@@ -4222,7 +4222,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Names"];
+                    "application/json": components["schemas"]["FeatureNames"];
                 };
             };
             /** @description What was asked for cannot be done */

@@ -6,7 +6,7 @@ type Schemas = components["schemas"];
 type NullKeys<T> = { [K in keyof T]-?: null extends T[K] ? K : never }[keyof T];
 export type Loose<T> = Omit<T, NullKeys<T>> & { [K in NullKeys<T>]?: T[K] };
 
-export type Workbench = Schemas["Workbench"];
+export type Workbench = Schemas["WorkbenchView"];
 export type KitView = Schemas["KitView"];
 export type Tokens = Schemas["Tokens"];
 export type NameKind = Schemas["FeatureView"]["name_kind"];
@@ -39,7 +39,7 @@ export type AuditPoints = Schemas["AuditPoints"];
 export type Agreement = Schemas["AgreementView"];
 export type Job = Schemas["Job"];
 export type HarvestMade = Schemas["HarvestMade"];
-export type Progress = Schemas["Progress"];
+export type Progress = Schemas["JobProgress"];
 export type StepPair = Schemas["StepPair"];
 export type Step = Schemas["StepView"];
 export type EditBody = Schemas["EditBody"];

@@ -1,4 +1,4 @@
-"""The server: addresses, guards and the page, put together by `make_app`."""
+"""The server: its addresses, its guard and the page, put together by `make_app`."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from clew.web.routes import graphs as routes_graphs
 from clew.web.routes import jobs as routes_jobs
 from clew.web.routes import workbench as routes_workbench
 from clew.web.security import Guard, is_loopback
-from clew.web.workbench.workbench import Bench
+from clew.web.workbench.workbench import Workbench
 
-_READERS = 4  # threads that answer: each more would take its share of the interpreter from a trace that runs beside it
+_READERS = 4  # threads that answer requests: each takes its share of the interpreter from a trace that runs beside it
 
 
 def declared() -> FastAPI:
-    """All addresses, with nothing behind them yet."""
+    """All addresses, without a workbench behind them."""
     app = FastAPI(
         title="Clew",
         version=__version__,
@@ -47,24 +47,24 @@ def declared() -> FastAPI:
 def make_app(
     workspace: Path | str, kit: Kit | None = None, *, host: str = "127.0.0.1", token: str | None = None
 ) -> FastAPI:
-    """The server of one workspace and one kit, the bundled one if none is given, as it is asked for at `host`.
+    """The server of one workspace and one kit (the bundled one if none is given), listening at `host`.
 
-    With a token, everything needs it. FileError when the workspace cannot be written. Ending the application ends its
-    jobs.
+    With a token, every request needs it. When the application ends, its jobs end. FileError when the workspace cannot
+    be written.
     """
     app = declared()
-    bench = Bench(load() if kit is None else kit, workspace)
+    workbench = Workbench(load() if kit is None else kit, workspace)
 
     @asynccontextmanager
-    async def living(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         to_thread.current_default_thread_limiter().total_tokens = _READERS
         yield
-        bench.close()
+        workbench.close()
 
-    app.state.bench = bench
-    app.router.lifespan_context = living
+    app.state.workbench = workbench
+    app.router.lifespan_context = lifespan
     show_page(app)
-    if not is_loopback(host):  # on this machine itself, packing takes longer than sending
+    if not is_loopback(host):  # on this machine itself, compressing takes longer than sending
         app.add_middleware(GZipMiddleware, minimum_size=2000, compresslevel=3)
     app.add_middleware(Guard, host=host, token=token)
     return app

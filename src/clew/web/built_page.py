@@ -1,4 +1,4 @@
-"""The built page and its assets, read once: what is asked for is looked up, and never becomes a path."""
+"""The built page and its assets, read once. An address is looked up among them and never becomes a path."""
 
 from __future__ import annotations
 
@@ -25,39 +25,39 @@ _KINDS = {
 
 
 class Asset:
-    """One file of the page, packed once."""
+    """One file of the page, compressed once."""
 
     def __init__(self, path: Path) -> None:
         self.content = files.read_bytes(path)
         self.kind = _KINDS[path.suffix]
-        self.packed = gzip.compress(self.content, 9, mtime=0)
+        self.compressed = gzip.compress(self.content, 9, mtime=0)
         self.tag = f'"{hashlib.sha256(self.content).hexdigest()[:32]}"'
 
     def answer(self, request: Request) -> Response:
-        """The file, or that the reader has it already."""
+        """The file, or 304 when the browser has it already."""
         head = {"ETag": self.tag, "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
         if request.headers.get("if-none-match") == self.tag:
             return Response(status_code=304, headers=head)
-        if "gzip" in request.headers.get("accept-encoding", "") and len(self.packed) < len(self.content):
-            return Response(self.packed, headers=head | {"Content-Encoding": "gzip"}, media_type=self.kind)
+        if "gzip" in request.headers.get("accept-encoding", "") and len(self.compressed) < len(self.content):
+            return Response(self.compressed, headers=head | {"Content-Encoding": "gzip"}, media_type=self.kind)
         return Response(self.content, headers=head, media_type=self.kind)
 
 
 def assets() -> dict[str, Asset]:
     """Every file of the built page by its address."""
-    found = {"/": STATIC / "index.html"}
-    found |= {f"/{path.name}": path for path in STATIC.glob("favicon.*")}
-    found |= {f"/assets/{path.name}": path for path in sorted((STATIC / "assets").glob("*"))}
-    return {address: Asset(path) for address, path in found.items() if path.is_file() and path.suffix in _KINDS}
+    paths = {"/": STATIC / "index.html"}
+    paths |= {f"/{path.name}": path for path in STATIC.glob("favicon.*")}
+    paths |= {f"/assets/{path.name}": path for path in sorted((STATIC / "assets").glob("*"))}
+    return {address: Asset(path) for address, path in paths.items() if path.is_file() and path.suffix in _KINDS}
 
 
 def show_page(app: FastAPI) -> None:
-    """Answer for the page at / and its assets."""
-    found = assets()
+    """Serve the page at / and its assets."""
+    by_address = assets()
 
     @app.get("/{address:path}", include_in_schema=False)
     def page(request: Request, address: str) -> Response:
-        asset = found.get(f"/{address}")
+        asset = by_address.get(f"/{address}")
         if asset is None:
             what = "the page is not built: run make page" if not address else f"there is nothing at /{address[:100]}"
             raise NotFoundError(what)

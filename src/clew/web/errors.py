@@ -1,6 +1,6 @@
-"""Why a request is refused: an error of the library as the answer that HTTP has for it, one line of JSON.
+"""Errors of the library as HTTP answers: a status and one line of JSON.
 
-What a user can mend is 4xx. A full disk is 507. A traceback never leaves the server.
+A user's mistake is 4xx, a full disk 507. A traceback never leaves the server.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ STATUSES: dict[int | str, dict[str, Any]] = {
     429: {"model": Problem, "description": "Too much is waiting already"},
     507: {"model": Problem, "description": "The disk is full"},
 }
-"""What every address may answer beside its view."""
+"""What every address may answer besides its view."""
 
 
 class RefusedError(ClewError):
@@ -52,16 +52,16 @@ class BusyError(RefusedError):
 
 
 def disk_is_full(error: BaseException) -> bool:
-    """Whether a write failed for want of space, whoever reported it."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    """Whether a write failed for want of space, by any error in the chain of causes."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return True
-        if isinstance(seen, sqlite3.Error) and getattr(seen, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+        if isinstance(cause, sqlite3.Error) and getattr(cause, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
             return True
-        if "No space left on device" in str(seen):  # all that safetensors says
+        if "No space left on device" in str(cause):  # safetensors raises an error of its own with this text
             return True
-        seen = seen.__cause__ or seen.__context__
+        cause = cause.__cause__ or cause.__context__
     return False
 
 
@@ -75,12 +75,12 @@ def status_of(error: ClewError) -> int:
 
 
 def line_of(error: ClewError) -> str:
-    """What to tell a user."""
+    """The one line that a user sees."""
     return f"the disk is full: {error}" if disk_is_full(error) else str(error)
 
 
 def handle_errors(app: FastAPI) -> None:
-    """Give every error its answer."""
+    """Register the answer to every kind of error."""
 
     @app.exception_handler(ClewError)
     async def refused(request: Request, error: ClewError) -> JSONResponse:
@@ -88,7 +88,7 @@ def handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def malformed(request: Request, error: RequestValidationError) -> JSONResponse:
-        if any(one.get("type") == "json_invalid" for one in error.errors()):
+        if any(part.get("type") == "json_invalid" for part in error.errors()):
             return problem(400, "the body is not JSON")
         return problem(422, plain_line(error.errors()))
 

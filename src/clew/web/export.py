@@ -1,9 +1,8 @@
 """A graph as one HTML file that opens anywhere, offline: the built page with its script, style and data inside.
 
-The file is the page that `clew serve` shows. In place of a server it carries the graph's view, what is known of its
-nodes, and the cards of its features, the most influential first, as many as fit; it says how many did not. Its policy
-lets exactly this script and this style run and allows no request. Text from prompts, tokens and labels is data only,
-never markup.
+The file is the page that `clew serve` shows. In place of a server it carries the graph's view, details of its nodes,
+and cards of its features: the most influential first, as many as fit, with a count of those that do not. Its policy
+allows exactly this script and this style, and no request. Text from prompts, tokens and labels is data, never markup.
 """
 
 from __future__ import annotations
@@ -26,25 +25,23 @@ from clew.attribution.influence import inflow
 from clew.ids import FeatureId
 from clew.labels.display_names import Name, Names
 from clew.labels.store import LabelStore
+from clew.version import __version__
 from clew.web.schema.export import Embedded, LeftOut
 from clew.web.schema.features import FeatureView
 from clew.web.schema.graphs import Arrangement, EdgeColumns, GraphView, NodeDetail, Thresholds
-from clew.web.views.features import feature_view, label_view, related
+from clew.web.views.features import feature_view, label_view, related_features
 from clew.web.views.graphs import Naming, graph_view, node_view
-from clew.web.views.open_graph import Held
+from clew.web.views.open_graph import OpenGraph
 
 if TYPE_CHECKING:
     from clew.kit import Kit
 
 STATIC = Path(__file__).parent / "static"
-MOST_BYTES = 3_000_000  # of a file
+MOST_BYTES = 3_000_000  # of a file for a pruned graph
 CARD_BYTES, FEW_CARD_BYTES, NODE_BYTES = 1_700_000, 300_000, 600_000
-_REST_BYTES = 1000  # names of the fields, and the counts of what is left out
-_MOST_NODES, _CLOSER, _LEAST_NODES = (
-    0.6,
-    0.95,
-    0.3,
-)  # their share of a view's room; how the threshold falls, and to what
+_REST_BYTES = 1000  # for names of fields, and counts of what is left out
+_MOST_NODES = 0.6  # share of a view's room that nodes may take before the node threshold falls
+_THRESHOLD_STEP, _LEAST_THRESHOLD = 0.95, 0.3  # how the node threshold falls, and how far
 _LINKS, _LEFT_OUT = 16, 12  # of a node in a file, each way
 
 Cards = Callable[[FeatureId], FeatureView | None]
@@ -55,17 +52,17 @@ def export_html(
 ) -> None:
     """Write the graph as one self-contained HTML file, under 3 MB for a pruned graph.
 
-    A whole graph is pruned first (80 % of the influence, 98 % of the edges'), unless `pruned` is false; its own scores
-    are shown beside. With the kit that it was traced with, the cards of its features are in the file. What has no room
-    is left out, and the file says how much: cards first, then the weakest edges, then nodes. Of a whole graph at most
-    100,000 edges are written, the most influential ones.
+    A whole graph is pruned first (to 80 % of the influence of nodes, 98 % of that of edges) unless `pruned` is false;
+    the scores of the whole graph are shown too. With the kit that traced it, the file has the cards of its features.
+    What has no room is left out, and the file counts it: cards first, then the weakest edges, then nodes. Of a whole
+    graph at most 100,000 edges are written, the most influential ones. FileError when the file cannot be written.
     """
-    with told_by(kit) as known:
-        files.write_text(path, render_html(graph, pruned=pruned, title=title, **known))
+    with page_options(kit) as options:
+        files.write_text(path, render_html(graph, pruned=pruned, title=title, **options))
 
 
 def render_html(graph: Graph, **options: Any) -> str:
-    """The page that `export_html` writes; options are those of `embedded`."""
+    """The page that `export_html` writes, as text; options are those of `embedded`."""
     return page_of(embedded(graph, **options))
 
 
@@ -79,19 +76,19 @@ def embedded(
     naming: Naming | None = None,
     arrangement: Arrangement | None = None,
 ) -> Embedded:
-    """What the file of a graph carries; `card` says what is known of a feature, `naming` what features are called."""
+    """The data in the file of a graph; `card` gives the view of a feature, `naming` the names of features."""
     node, edge = thresholds if pruned and is_whole(graph) else (1.0, 1.0)
-    held, naming, title = Held(graph), naming or _own_names, title or f"{graph.prompt or 'Graph'} · Clew"
-    asked = graph_view("", held, Thresholds(node=node, edge=edge), naming, of_kit=False)
+    open_graph, naming, title = OpenGraph(graph), naming or _graph_names, title or f"{graph.prompt or 'Graph'} · Clew"
+    wanted = graph_view("", open_graph, Thresholds(node=node, edge=edge), naming, of_kit=False)
     room = (MOST_BYTES if pruned else 1 << 40) - len(_page(title, "").encode()) - _size(arrangement) - _REST_BYTES
-    view = _within(held, asked, naming, room - NODE_BYTES - (FEW_CARD_BYTES if card else 0))
+    view = _fitted(open_graph, wanted, naming, room - NODE_BYTES - (FEW_CARD_BYTES if card else 0))
     room -= _size(view)
-    details = _details(held, view, naming, NODE_BYTES)
+    details = _details(open_graph, view, naming, NODE_BYTES)
     features = _features(view)
     cards = _cards(features, card, min(CARD_BYTES, room - _sizes(details))) if card else {}
     return Embedded(
         title=title,
-        version=_version(),
+        version=__version__,
         graph=view,
         nodes=details,
         cards=cards,
@@ -100,21 +97,21 @@ def embedded(
             cards=len(features) - len(cards) if card else 0,
             details=len(view.nodes) - len(details),
             edges=view.counts.shown.edges - len(view.edges.weight),
-            nodes=len(asked.nodes) - len(view.nodes),
+            nodes=len(wanted.nodes) - len(view.nodes),
         ),
     )
 
 
-def page_of(carried: Embedded) -> str:
-    """The file that carries this."""
-    return _page(carried.title, _written(carried))
+def page_of(content: Embedded) -> str:
+    """The HTML file with this data."""
+    return _page(content.title, _script_json(content))
 
 
 def _page(title: str, data: str) -> str:
     script, style = _built()
     parts = {
         "policy": _policy(script, style),
-        "version": _version(),
+        "version": __version__,
         "title": html.escape(title),
         "style": style,
         "script": script,
@@ -153,47 +150,47 @@ _PAGE = """<!doctype html>
 def _built() -> tuple[str, str]:
     """The built page's script and style, as its own index names them."""
     index = files.read_text(STATIC / "index.html")
-    found = []
+    texts = []
     for pattern in (r'src="\./(assets/[\w.-]+\.js)"', r'href="\./(assets/[\w.-]+\.css)"'):
         match = re.search(pattern, index)
         assert match, "the built page names no script or no style: run make page"
-        found.append(files.read_text(STATIC / match[1]))
-    script, style = found
+        texts.append(files.read_text(STATIC / match[1]))
+    script, style = texts
     assert not re.search("</script|<!--", script, re.IGNORECASE)
     assert not re.search("</style", style, re.IGNORECASE)
     return script, style
 
 
-def _within(held: Held, view: GraphView, naming: Naming, room: int) -> GraphView:
-    """A view that has room: with fewer of its weakest edges, and where the nodes alone are too many, of fewer nodes."""
-    none = EdgeColumns(source=[], target=[], weight=[], held=[])
+def _fitted(open_graph: OpenGraph, view: GraphView, naming: Naming, room: int) -> GraphView:
+    """A view that fits: without its weakest edges and, when the nodes alone take too much, of fewer nodes."""
+    no_edges = EdgeColumns(source=[], target=[], weight=[], held=[])
     while (size := _size(view)) > room:
-        bare = _size(view.model_copy(update={"edges": none}))
-        if bare < _MOST_NODES * room or view.thresholds.node < _LEAST_NODES:
+        bare = _size(view.model_copy(update={"edges": no_edges}))
+        if bare < _MOST_NODES * room or view.thresholds.node < _LEAST_THRESHOLD:
             share = (room - bare) / (size - bare)
-            kept = max(0, min(len(view.edges.weight) - 1, int(0.99 * share * len(view.edges.weight))))
-            edges = {name: values[:kept] for name, values in view.edges.model_dump().items()}
+            count = max(0, min(len(view.edges.weight) - 1, int(0.99 * share * len(view.edges.weight))))
+            edges = {name: values[:count] for name, values in view.edges.model_dump().items()}
             view = view.model_copy(update={"edges": EdgeColumns(**edges)})
-            if not kept:
+            if not count:
                 break
         else:
-            at = view.thresholds.model_copy(update={"node": view.thresholds.node * _CLOSER})
-            view = graph_view("", held, at, naming, of_kit=False)
+            closer = view.thresholds.model_copy(update={"node": view.thresholds.node * _THRESHOLD_STEP})
+            view = graph_view("", open_graph, closer, naming, of_kit=False)
     return view
 
 
-def _details(held: Held, view: GraphView, naming: Naming, room: int) -> dict[str, NodeDetail]:
-    """What goes into nodes and out of them in the whole graph: of the most influential, as many as have room."""
+def _details(open_graph: OpenGraph, view: GraphView, naming: Naming, room: int) -> dict[str, NodeDetail]:
+    """Inputs and outputs of targets and then of the most influential nodes, as many as have room."""
     ranked = sorted(view.nodes, key=lambda node: (node.kind != "target", -node.influence))
-    found: dict[str, NodeDetail] = {}
+    details: dict[str, NodeDetail] = {}
     for node in ranked:
-        detail = node_view(held, held.graph.index(node.id), view.thresholds, naming, _LINKS)
+        detail = node_view(open_graph, open_graph.graph.index(node.id), view.thresholds, naming, _LINKS)
         detail = detail.model_copy(update={"left_out": detail.left_out[:_LEFT_OUT], "paths": detail.paths[:4]})
         room -= _sizes({node.id: detail})
         if room < 0:
             break
-        found[node.id] = detail
-    return found
+        details[node.id] = detail
+    return details
 
 
 def _features(view: GraphView) -> list[str]:
@@ -203,23 +200,22 @@ def _features(view: GraphView) -> list[str]:
 
 
 def _cards(features: Sequence[str], card: Cards, room: int) -> dict[str, FeatureView]:
-    """The cards of the first of these features, as many as have room."""
-    found: dict[str, FeatureView] = {}
+    """The cards of the first features, as many as have room."""
+    views: dict[str, FeatureView] = {}
     for feature in features:
-        known = card(FeatureId.parse(feature))
-        if known is None:
+        view = card(FeatureId.parse(feature))
+        if view is None:
             continue
-        room -= _sizes({feature: known})
+        room -= _sizes({feature: view})
         if room < 0:
             break
-        found[feature] = known
-    return found
+        views[feature] = view
+    return views
 
 
 @contextmanager
-def told_by(kit: Kit | None) -> Iterator[dict[str, Any]]:
-    """What a kit can tell `render_html`: the cards of features with their labels, and what features are called; nothing
-    without one."""
+def page_options(kit: Kit | None) -> Iterator[dict[str, Any]]:
+    """The options `card` and `naming` of `embedded` from a kit's atlas and labels; none without a kit."""
     if kit is None:
         yield {}
         return
@@ -231,32 +227,32 @@ def told_by(kit: Kit | None) -> Iterator[dict[str, Any]]:
         names = Names(kit.subject, kit.dictionary, store, atlas)
 
         def card(feature: FeatureId) -> FeatureView:
-            known = None if atlas is None else atlas[feature]
-            named = names.of([feature, *([] if known is None else related(known))])
+            facts = None if atlas is None else atlas[feature]
+            listed = names.of([feature, *([] if facts is None else related_features(facts))])
             labels = [] if store is None else [label_view(label) for label in store.of(feature)]
-            return feature_view(feature, named[feature], kit.dictionary, known, labels, named)
+            return feature_view(feature, listed[feature], kit.dictionary, facts, labels, listed)
 
         def naming(graph: Graph, features: Sequence[FeatureId]) -> Mapping[FeatureId, Name]:
-            """The graph's own names; who gave one is known where it is still the feature's."""
-            known, own = names.of(features), _own_names(graph, features)
-            return known | {f: name for f, name in own.items() if name.text != known[f].text}
+            """The names in the graph; the kit knows who gave a name, where the name has not changed since."""
+            kit_names, graph_names = names.of(features), _graph_names(graph, features)
+            return kit_names | {f: name for f, name in graph_names.items() if name.text != kit_names[f].text}
 
         yield {"card": card, "naming": naming}
 
 
-def _own_names(graph: Graph, features: Sequence[FeatureId]) -> dict[FeatureId, Name]:
+def _graph_names(graph: Graph, features: Sequence[FeatureId]) -> dict[FeatureId, Name]:
     return {feature: Name(graph.labels[feature], "") for feature in features if feature in graph.labels}
 
 
-def _written(view: BaseModel) -> str:
-    """A view as it stands in the file: nothing in it ends the element that it stands in."""
-    plain = view.model_dump_json(exclude_none=True)
-    return plain.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+def _script_json(view: BaseModel) -> str:
+    """A view as JSON that is safe inside a script element: no text in it can end the element."""
+    text = view.model_dump_json(exclude_none=True)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def _size(view: BaseModel | None) -> int:
     """Bytes of a view in the file."""
-    return 0 if view is None else len(_written(view).encode())
+    return 0 if view is None else len(_script_json(view).encode())
 
 
 def _sizes(views: Mapping[str, BaseModel]) -> int:
@@ -265,13 +261,7 @@ def _sizes(views: Mapping[str, BaseModel]) -> int:
 
 
 def _policy(script: str, style: str) -> str:
-    """A Content-Security-Policy that runs this script and this style and nothing else."""
+    """A Content-Security-Policy that allows this script, this style and nothing else."""
     hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (script, style)]
     rules = f"default-src 'none'; script-src 'sha256-{hashes[0]}'; style-src 'sha256-{hashes[1]}'"
     return f"{rules}; base-uri 'none'; form-action 'none'"
-
-
-def _version() -> str:
-    from clew.version import __version__
-
-    return __version__

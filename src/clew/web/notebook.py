@@ -1,8 +1,8 @@
 """Rich displays in notebooks: a graph, a card, an effect and an audit as small pieces of HTML without script.
 
-Styles stand in the elements, because a notebook may show a piece alone; colours follow the notebook's own text, so that
-light and dark both work. Every text from prompts, tokens and labels is escaped. `show` puts the whole page of a graph
-into a frame, in which its script runs with no access to the notebook.
+Styles are attributes of the elements, because a notebook may show a piece alone. Colours follow the text colour of the
+notebook, so that light and dark themes both work. Every text from prompts, tokens and labels is escaped. `show` puts
+the whole page of a graph into a frame, whose script has no access to the notebook.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from clew.labels.rules import heuristic_label
 if TYPE_CHECKING:
     from clew.kit import Kit
 
-_SHOWN = 6  # contexts, features and the like; the whole is a page
-_CHANGES = 12  # rows of an effect; texts of tokens are known for as many
+_SHOWN = 6  # contexts, features, tokens
+_CHANGES = 12  # rows of an effect; it has the texts of at least as many tokens
 _TOKEN = "font-family:ui-monospace,monospace;white-space:pre-wrap"
 _CELL = "padding:2px 12px 2px 0;text-align:left;vertical-align:top;border:0;background:none"
 _NUMBER = _CELL.replace("text-align:left", "text-align:right")
@@ -33,7 +33,7 @@ _NUMBER = _CELL.replace("text-align:left", "text-align:right")
 
 @dataclass(frozen=True)
 class Frame:
-    """A page in a frame of a notebook: it can run its script and reaches nothing outside."""
+    """A page in a frame of a notebook: its script can run, but has no access to anything outside the frame."""
 
     page: str
     title: str
@@ -48,31 +48,31 @@ class Frame:
 
 def show(graph: Graph, *, kit: Kit | None = None, height: int = 760) -> Frame:
     """The graph's page, the same as `export_html` writes, without a server."""
-    from clew.web.export import render_html, told_by
+    from clew.web.export import page_options, render_html
 
-    with told_by(kit) as known:
-        return Frame(render_html(graph, **known), graph.prompt, height)
+    with page_options(kit) as options:
+        return Frame(render_html(graph, **options), graph.prompt, height)
 
 
 def graph_html(graph: Graph) -> str:
-    """Prompt, outputs, scores, the strongest features, and how to see more."""
-    told = summarise(graph, features=_SHOWN, paths=3)
-    outputs = _table(("next token", ">probability"), ((_token(t), _percent(p)) for t, p in told.outputs[:_SHOWN]))
+    """Prompt, outputs, scores, the strongest features and paths, and how to see more."""
+    summary = summarise(graph, features=_SHOWN, paths=3)
+    outputs = _table(("next token", ">probability"), ((_token(t), _percent(p)) for t, p in summary.outputs[:_SHOWN]))
     scores = (
-        f"replacement <b>{told.replacement:.3f}</b>, completeness <b>{told.completeness:.3f}</b>; errors give "
-        f"{_percent(told.error_share)} of the input"
+        f"replacement <b>{summary.replacement:.3f}</b>, completeness <b>{summary.completeness:.3f}</b>; errors give "
+        f"{_percent(summary.error_share)} of the input"
     )
     paths = "".join(
         f'<div style="{_TOKEN}">{_text(" → ".join(path.words))} <small>{path.weight:+.3f}</small></div>'
-        for path in told.paths
+        for path in summary.paths
     )
     return _box(
-        f'<div style="{_TOKEN};font-size:1.1em">{_text(told.prompt)}</div>',
-        f"<div>{_count(len(graph.targets), 'target')}, {told.n_features:,} features; {scores}</div>",
+        f'<div style="{_TOKEN};font-size:1.1em">{_text(summary.prompt)}</div>',
+        f"<div>{_count(len(graph.targets), 'target')}, {summary.n_features:,} features; {scores}</div>",
         _columns(
             outputs,
-            _features("Input features", told.input_features),
-            _features("Output features", told.output_features),
+            _features("Input features", summary.input_features),
+            _features("Output features", summary.output_features),
         ),
         f"<div><b>Strongest paths</b></div>{paths}" if paths else "",
         "<small>graph.show() opens it here; clew.export_html(graph, 'graph.html') writes it as a page</small>",
@@ -95,13 +95,12 @@ def card_html(card: Card) -> str:
 
 
 def effect_html(effect: Effect) -> str:
-    """What edits did: next tokens and features, before, as predicted, as measured."""
+    """What edits changed: next tokens and features, before, as predicted, as measured."""
     rows = []
     for token, before, predicted, measured in effect.top_tokens(count=_CHANGES):
-        said = "–" if predicted is None else _percent(predicted)
-        rows.append(
-            (_token(effect.likely.get(token, f"token {token}")), _percent(before), said, f"<b>{_percent(measured)}</b>")
-        )
+        prediction = "–" if predicted is None else _percent(predicted)
+        text = effect.likely.get(token, f"token {token}")
+        rows.append((_token(text), _percent(before), prediction, f"<b>{_percent(measured)}</b>"))
     changes = (
         (
             _text(str(change.node)),
@@ -125,8 +124,8 @@ def audit_html(audit: Audit) -> str:
 
     rows = []
     for name, line in audit.lines.items():
-        found = [getattr(line, kind) for kind in KINDS]
-        rows.append((_text(name), *(_text(str(each.spearman)) for each in found)))
+        agreements = [getattr(line, kind) for kind in KINDS]
+        rows.append((_text(name), *(_text(str(agreement.spearman)) for agreement in agreements)))
     picture = base64.b64encode(draw(audit)).decode()
     figure = (
         f'<img alt="predicted against measured effects" style="max-width:100%" src="data:image/png;base64,{picture}">'
@@ -135,7 +134,7 @@ def audit_html(audit: Audit) -> str:
     return _box(f"<div><b>{_text(audit.verdict)}</b></div>", table, figure)
 
 
-# Parts
+# --- parts ----------------------------------------------------------------------------------------------------------
 
 
 def _features(title: str, features: Sequence[FeatureSummary]) -> str:
@@ -152,16 +151,16 @@ def _tokens(title: str, weights: Sequence[TokenWeight]) -> str:
 
 
 def _near(related: Sequence[Related]) -> str:
-    said = ", ".join(f"{_text(str(each.feature))} {each.value:+.2f}" for each in related)
-    return f"<div>writes like {said}</div>" if said else ""
+    texts = ", ".join(f"{_text(str(each.feature))} {each.value:+.2f}" for each in related)
+    return f"<div>writes like {texts}</div>" if texts else ""
 
 
 def _context(context: Context, most: float) -> str:
     spans = []
-    for at, (token, value) in enumerate(zip(context.tokens, context.activations, strict=True)):
+    for place, (token, value) in enumerate(zip(context.tokens, context.activations, strict=True)):
         share = max(0.0, min(1.0, value / most)) if most > 0 else 0.0
         shade = f"background:rgba(255,150,0,{0.75 * share:.2f})" if share else ""
-        line = ";text-decoration:underline" if at == context.at else ""
+        line = ";text-decoration:underline" if place == context.at else ""
         spans.append(f'<span style="{shade}{line}" title="{value:.4g}">{_text(token)}</span>')
     return f'<div style="{_TOKEN}"><small>{context.activation:.3g}</small> {"".join(spans)}</div>'
 
@@ -179,7 +178,7 @@ def _bars(histogram: Histogram) -> str:
 
 
 def _table(columns: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
-    """Cells are HTML; a column whose name begins with `>` holds numbers."""
+    """A table of HTML cells; a column whose name begins with `>` holds numbers."""
     columns = tuple(columns)
     styles = [_NUMBER if name.startswith(">") else _CELL for name in columns]
     head = "".join(f'<th style="{s}">{_text(n.removeprefix(">"))}</th>' for s, n in zip(styles, columns, strict=True))

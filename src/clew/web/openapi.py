@@ -1,6 +1,6 @@
-"""The page's contract as one document; `clew.web.write_openapi` writes it.
+"""The OpenAPI document of the server, which `clew.web.write_openapi` writes.
 
-The page's types are made from it. A test fails when it is not what the server declares.
+The page's types are generated from it. A test fails when the written document is not what the server declares.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from clew.web.schema.export import Embedded
 from clew.web.schema.features import FeatureView
 from clew.web.schema.jobs import JobEvents
 
-_BESIDE = (JobEvents, FeatureView, Embedded)  # sent, but not as the whole answer of any address
+_MORE_VIEWS = (JobEvents, FeatureView, Embedded)  # sent, but not as the whole answer of any address
 
 
 def document(app: FastAPI) -> dict[str, Any]:
     """The OpenAPI document of the server, with the views that travel in events."""
-    made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-    schemas = made["components"]["schemas"]
-    _, beside = models_json_schema(
-        [(model, "serialization") for model in _BESIDE], ref_template="#/components/schemas/{model}"
+    openapi = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    schemas = openapi["components"]["schemas"]
+    _, more = models_json_schema(
+        [(model, "serialization") for model in _MORE_VIEWS], ref_template="#/components/schemas/{model}"
     )
-    for name, schema in beside["$defs"].items():
+    for name, schema in more["$defs"].items():
         schemas.setdefault(name, schema)
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
-    made["components"]["schemas"] = dict(sorted(schemas.items()))
-    return made
+    openapi["components"]["schemas"] = dict(sorted(schemas.items()))
+    return openapi

@@ -1,12 +1,12 @@
-"""Who may ask: this machine's own pages, and whoever has the token where one is set.
+"""Which requests are answered: those of this machine's own pages and, where a token is set, of whoever has it.
 
-1. *Host*: a page elsewhere can have its name point here (DNS rebinding), but cannot change what the browser says it
-   asked for. Only this machine's names and, on other interfaces, plain addresses are answered.
-2. *Writes*: `Origin` must be this server's, `Sec-Fetch-Site` this page's own, and a body JSON, which a form of another
-   site cannot send without asking first.
-3. *Sizes*: a body is read whole up to a limit, and refused beyond it.
-4. *Token*: on other interfaces everything needs it: as a cookie, set by opening /?token=..., or as a bearer.
-5. Every answer says that it runs no script but its own, is no other type than it says, and is shown in no frame.
+1. *Host*: another site can make its name point here (DNS rebinding), but the browser still sends that name. Only this
+   machine's names and, on other interfaces, plain addresses are answered.
+2. *Writes*: `Origin` must be this server, `Sec-Fetch-Site` this page, and the body JSON, which a form of another site
+   cannot send without a preflight request.
+3. *Sizes*: a body is read up to a limit, and refused beyond it.
+4. *Token*: on other interfaces every request needs it: as a cookie, set by opening /?token=..., or as a bearer.
+5. Headers of every answer forbid foreign scripts, type sniffing and frames.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _HEAD = {
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach what listens there."""
+    """Whether only this machine can reach a server that listens at this host."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -49,7 +49,7 @@ def is_loopback(host: str) -> bool:
 
 
 class Guard:
-    """An ASGI application that answers for another one what it should not be asked."""
+    """An ASGI application around another one, which refuses what the other one should not answer."""
 
     def __init__(self, app: ASGIApp, *, host: str = "127.0.0.1", token: str | None = None) -> None:
         self.app, self.token, self.open = app, token, not is_loopback(host)
@@ -60,14 +60,14 @@ class Guard:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        answer = self._refused(scope, headers) or self._stranger(scope, headers)
+        answer = self._refusal(scope, headers) or self._token_answer(scope, headers)
         if answer is None:
             limit = MOST_IMPORTED if scope["path"] == IMPORT else MOST_BYTES
             body = await _read(receive, headers, limit)
             if body is None:
                 answer = problem(413, f"the body is larger than {limit >> 20} MB")
             else:
-                receive = _again(body, receive)
+                receive = _replay(body, receive)
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -76,7 +76,7 @@ class Guard:
 
         await (answer or self.app)(scope, receive, guarded)
 
-    def _refused(self, scope: Scope, headers: Headers) -> ASGIApp | None:
+    def _refusal(self, scope: Scope, headers: Headers) -> ASGIApp | None:
         host = headers.get("host", "")
         if not self._is_ours(host):
             return problem(403, f"this server is not {host[:100]!r}: open it by the address that it printed")
@@ -101,31 +101,32 @@ class Guard:
         name = match[1].strip("[]").lower().removesuffix(".")
         return name in self.names or (self.open and _is_address(name))
 
-    def _stranger(self, scope: Scope, headers: Headers) -> ASGIApp | None:
-        """An answer to whoever lacks the token; to whoever brings it in the address, a cookie."""
+    def _token_answer(self, scope: Scope, headers: Headers) -> ASGIApp | None:
+        """A refusal without the token, a redirect that sets the cookie when the address has the token, else None."""
         if self.token is None:
             return None
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        given = dict(query).get("token") if scope["path"] == "/" else None
-        if given is not None and _same(given, self.token):
+        token = dict(query).get("token") if scope["path"] == "/" else None
+        if token is not None and _same(token, self.token):
             rest = urlencode([(name, value) for name, value in query if name != "token"])
-            back = RedirectResponse("/" + (f"?{rest}" if rest else ""), 303)
-            back.set_cookie(COOKIE, self.token, httponly=True, samesite="strict", max_age=30 * 86400)
-            return back
+            redirect = RedirectResponse("/" + (f"?{rest}" if rest else ""), 303)
+            redirect.set_cookie(COOKIE, self.token, httponly=True, samesite="strict", max_age=30 * 86400)
+            return redirect
         bearer = headers.get("authorization", "").partition(" ")
         if bearer[0].lower() == "bearer" and _same(bearer[2].strip(), self.token):
             return None
         try:
-            kept = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
         except CookieError:
-            kept = None
-        if kept is not None and _same(kept.value, self.token):
+            cookie = None
+        if cookie is not None and _same(cookie.value, self.token):
             return None
         return problem(401, "this server asks for a token: open the address that it printed")
 
 
-def _same(given: str, token: str) -> bool:
-    return hmac.compare_digest(given.encode("utf-8", "replace"), token.encode())
+def _same(text: str, token: str) -> bool:
+    """Compare in constant time, so that answers do not tell how much of a guess was right."""
+    return hmac.compare_digest(text.encode("utf-8", "replace"), token.encode())
 
 
 def _is_address(name: str) -> bool:
@@ -138,8 +139,8 @@ def _is_address(name: str) -> bool:
 
 async def _read(receive: Receive, headers: Headers, limit: int) -> bytes | None:
     """The whole body; None when it is larger than the limit."""
-    told = headers.get("content-length", "")
-    if told.isascii() and told.isdecimal() and (len(told) > 12 or int(told) > limit):
+    length = headers.get("content-length", "")
+    if length.isascii() and length.isdecimal() and (len(length) > 12 or int(length) > limit):
         return None
     parts, size = [], 0
     while True:
@@ -155,15 +156,15 @@ async def _read(receive: Receive, headers: Headers, limit: int) -> bytes | None:
     return b"".join(parts)
 
 
-def _again(body: bytes, receive: Receive) -> Receive:
-    """Gives the body once, then what else comes: that the reader is gone."""
-    given = False
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """A receiver that gives the body once, then the later messages, such as a disconnect."""
+    is_sent = False
 
-    async def receiving() -> Message:
-        nonlocal given
-        if given:
+    async def replayed() -> Message:
+        nonlocal is_sent
+        if is_sent:
             return await receive()
-        given = True
+        is_sent = True
         return {"type": "http.request", "body": body, "more_body": False}
 
-    return receiving
+    return replayed

@@ -1,4 +1,4 @@
-"""What a request got wrong as one line for a person: which field, and what it must be."""
+"""Validation errors of pydantic as one line for a person: which field is wrong, and what it must be."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PATTERNS = {
     GRAPH: "must be the id of a graph, as the history has it",
     "^L[0-9]{1,4}$": "must be written like L3",
 }
-_SAID = {
+_TEXTS = {
     "missing": "is missing",
     "extra_forbidden": "is not known here",
     "less_than_equal": "must be at most {le:g}",
@@ -43,21 +43,21 @@ _KINDS = {
 
 
 def plain_line(errors: Sequence[Mapping[str, Any]]) -> str:
-    """The first thing that is wrong, of what pydantic found."""
+    """The first error, in one line."""
     first = next((e for e in errors if not _is_other_form(e)), errors[0])
-    said = f"{_where(first)} {_what(first)}"
+    line = f"{_field(first)} {_problem(first)}"
     if any("literal[" in str(part) for part in first["loc"]):
-        said += ", or a list of numbers"
-    return " ".join(said.split())
+        line += ", or a list of numbers"
+    return " ".join(line.split())
 
 
 def _is_other_form(error: Mapping[str, Any]) -> bool:
-    """Whether it only says that a list is none of some words, where a list may stand too."""
+    """Whether a list failed the word form of a field that takes words or a list: the list's own error says more."""
     return error["type"] == "literal_error" and isinstance(error.get("input"), list)
 
 
-def _where(error: Mapping[str, Any]) -> str:
-    """The field: `strength of edit 1`, not the way through the types that lead to it."""
+def _field(error: Mapping[str, Any]) -> str:
+    """The field in words, such as `strength of edit 1`, without the names of types on the path to it."""
     place = [part for part in error["loc"][1:] if isinstance(part, int) or re.fullmatch(r"[a-z_A-Z]\w*", part)]
     place = [part for part in place if part not in _TAGS or len(place) == 1]
     if error["type"].startswith("union_tag"):
@@ -76,14 +76,14 @@ def _where(error: Mapping[str, Any]) -> str:
 _TAGS = ("trace", "edit", "generate", "audit", "harvest", "function", "tuple")
 
 
-def _what(error: Mapping[str, Any]) -> str:
-    kind, known = error["type"], error.get("ctx") or {}
+def _problem(error: Mapping[str, Any]) -> str:
+    kind, context = error["type"], error.get("ctx") or {}
     if kind == "string_pattern_mismatch":
-        return _PATTERNS.get(known["pattern"], "holds what may not stand there")
+        return _PATTERNS.get(context["pattern"], "holds what may not stand there")
     if kind in ("string_too_short", "too_short"):
-        return "is empty" if known["min_length"] == 1 else f"has fewer than {known['min_length']} entries"
-    if kind in _SAID:
-        return _SAID[kind].format(**known)
+        return "is empty" if context["min_length"] == 1 else f"has fewer than {context['min_length']} entries"
+    if kind in _TEXTS:
+        return _TEXTS[kind].format(**context)
     name, _, rest = kind.partition("_")
     if name in _KINDS and rest in ("type", "parsing", "from_float", "parsing_size", "attributes_type"):
         return f"must be {_KINDS[name]}"

@@ -1,1 +1,1 @@
-"""HTTP routes: each reads a request and returns a view of the workbench."""
+"""HTTP routes: each reads a request and answers with a view of the workbench."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 
 from clew.web.responses import LEFT_OUT, send, send_file
-from clew.web.routes.dependencies import Open
+from clew.web.routes.dependencies import OpenWorkbench, ShownAt
 from clew.web.schema.bodies import NODE, ArrangementBody, CompareBody
 from clew.web.schema.graphs import (
     Arrangement,
@@ -23,8 +24,6 @@ from clew.web.schema.graphs import (
 )
 
 routes = APIRouter(prefix="/api", tags=["graphs"])
-NodeShare = Annotated[float, Query(gt=0, le=1, allow_inf_nan=False, description="Share of the influence kept in nodes")]
-EdgeShare = Annotated[float, Query(gt=0, le=1, allow_inf_nan=False, description="Share of theirs kept in edges")]
 _FILE = {
     200: {
         "description": "The graph as a file",
@@ -54,84 +53,82 @@ _IMPORT = {
 
 @routes.get("/graphs", response_model=GraphList)
 def graphs(
-    bench: Open,
+    workbench: OpenWorkbench,
     offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> Response:
     """Graphs in the workspace, the latest first."""
-    return send(bench.history(offset, limit))
+    return send(workbench.graphs.history(offset, limit))
 
 
 @routes.post("/graphs/import", response_model=GraphMade, status_code=201, openapi_extra=_IMPORT)
-async def import_graph(bench: Open, request: Request) -> Response:
+async def import_graph(workbench: OpenWorkbench, request: Request) -> Response:
     """Keep a graph: graph JSON as Neuronpedia and circuit-tracer write it, or Clew's own file."""
-    return send(await bench.take_in(await request.body()), status=201)
+    return send(await run_in_threadpool(workbench.graphs.take_in, await request.body()), status=201)
 
 
 @routes.get("/graphs/{graph}", response_model=GraphView)
-def graph(bench: Open, graph: str, node: NodeShare = 0.8, edge: EdgeShare = 0.98) -> Response:
+def graph(workbench: OpenWorkbench, graph: str, thresholds: ShownAt) -> Response:
     """A graph pruned at these thresholds; 1 and 1 is the whole."""
-    return send(bench.graph_view(graph, node, edge), short=True)
+    return send(workbench.graphs.view(graph, thresholds), short=True)
 
 
 @routes.delete("/graphs/{graph}", status_code=204)
-def remove(bench: Open, graph: str) -> Response:
+def remove(workbench: OpenWorkbench, graph: str) -> Response:
     """Remove a graph and what was made of it; `restore` brings the last twenty back while the server runs."""
-    bench.remove(graph)
+    workbench.graphs.remove(graph)
     return Response(status_code=204)
 
 
 @routes.post("/graphs/{graph}/restore", response_model=GraphEntry)
-def restore(bench: Open, graph: str) -> Response:
+def restore(workbench: OpenWorkbench, graph: str) -> Response:
     """Bring back a graph that was removed, with its arrangement and what was made of it."""
-    return send(bench.restored(graph))
+    return send(workbench.graphs.restore(graph))
 
 
 @routes.get("/graphs/{graph}/scores", response_model=ScoresView)
-def scores(bench: Open, graph: str, node: NodeShare = 0.8, edge: EdgeShare = 0.98) -> Response:
+def scores(workbench: OpenWorkbench, graph: str, thresholds: ShownAt) -> Response:
     """Scores and counts at these thresholds."""
-    return send(bench.scores(graph, node, edge))
+    return send(workbench.graphs.scores(graph, thresholds))
 
 
 @routes.get("/graphs/{graph}/node", response_model=NodeDetail)
 def node_detail(
-    bench: Open,
+    workbench: OpenWorkbench,
     graph: str,
     id: Annotated[str, Query(pattern=NODE)],
-    node: NodeShare = 0.8,
-    edge: EdgeShare = 0.98,
+    thresholds: ShownAt,
     limit: Annotated[int, Query(ge=1, le=5000, description="Most inputs, and most outputs")] = 200,
 ) -> Response:
     """What goes into a node and out of it in the whole graph, and what of it is shown at these thresholds."""
-    return send(bench.node_detail(graph, id, node, edge, limit), short=True)
+    return send(workbench.graphs.node(graph, id, thresholds, limit), short=True)
 
 
 @routes.get("/graphs/{graph}/export", response_class=Response, responses=_FILE)  # type: ignore[arg-type]
 def export(
-    bench: Open,
+    workbench: OpenWorkbench,
     graph: str,
+    thresholds: ShownAt,
     as_: Annotated[Literal["html", "json", "graph"], Query(alias="as")] = "html",
-    node: NodeShare = 0.8,
-    edge: EdgeShare = 0.98,
 ) -> Response:
     """A graph as a file: a page that opens anywhere, graph JSON for other tools, or Clew's own (whole).
 
     The page stays under 3 MB: cards, then the weakest edges, then nodes that have no room are left out.
     """
-    return send_file(bench.exported(graph, as_, node, edge))
+    return send_file(workbench.graphs.export(graph, as_, thresholds))
 
 
 @routes.get("/graphs/{graph}/arrangement", response_model=Arrangement)
-def arrangement(bench: Open, graph: str) -> Response:
+def arrangement(workbench: OpenWorkbench, graph: str) -> Response:
     """What a person did to a graph."""
-    return send(bench.arrangement(graph))
+    return send(workbench.graphs.arrangement(graph))
 
 
 @routes.put("/graphs/{graph}/arrangement", response_model=Arrangement, responses={409: {"model": Conflict}})
-def arrange(bench: Open, graph: str, body: ArrangementBody) -> Response:
+def arrange(workbench: OpenWorkbench, graph: str, body: ArrangementBody) -> Response:
     """Keep what a person did, unless it has been changed since: then the newest comes back with 409."""
-    kept, newest = bench.arrange(graph, body)
-    if kept:
+    is_kept, newest = workbench.graphs.arrange(graph, body)
+    if is_kept:
         return send(newest)
     line = f"the arrangement has been changed elsewhere: revision {newest.revision} is the newest, not {body.revision}"
     return send(Conflict(error=line, newest=newest), status=409)
@@ -139,17 +136,16 @@ def arrange(bench: Open, graph: str, body: ArrangementBody) -> Response:
 
 @routes.post("/graphs/{graph}/groups/suggest", response_model=Suggestions)
 def suggest(
-    bench: Open,
+    workbench: OpenWorkbench,
     graph: str,
+    thresholds: ShownAt,
     by: Literal["token", "label"] = "label",
-    node: NodeShare = 0.8,
-    edge: EdgeShare = 0.98,
 ) -> Response:
     """Groups of shown features at one position that go by the same label, or promote the same token most."""
-    return send(bench.suggested(graph, by, node, edge))
+    return send(workbench.graphs.suggest(graph, by, thresholds))
 
 
 @routes.post("/compare", response_model=CompareView)
-def compare(bench: Open, body: CompareBody) -> Response:
+def compare(workbench: OpenWorkbench, body: CompareBody) -> Response:
     """Two graphs side by side, aligned by position and by feature."""
-    return send(bench.compared(body.a, body.b), short=True)
+    return send(workbench.graphs.compare(body.a, body.b), short=True)

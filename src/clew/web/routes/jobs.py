@@ -1,4 +1,4 @@
-"""Long work: asked for, watched as it goes, cancelled."""
+"""Long work: started, watched by its events, cancelled."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Response
 from fastapi.responses import StreamingResponse
 
 from clew.web.responses import send
-from clew.web.routes.dependencies import Open
+from clew.web.routes.dependencies import OpenWorkbench
 from clew.web.schema.bodies import JobBody
 from clew.web.schema.jobs import Job, JobList
 
@@ -16,14 +16,14 @@ routes = APIRouter(prefix="/api/jobs", tags=["jobs"])
 
 
 def _event(name: str, model: str) -> dict[str, Any]:
-    """One kind of server-sent event as its readers take it apart: the data is a view, written as JSON."""
+    """The schema of one kind of server-sent event, whose data is a view as JSON."""
     view = {"$ref": f"#/components/schemas/{model}"}
     data = {"type": "string", "contentMediaType": "application/json", "contentSchema": view}
     fields = {"id": {"type": "string", "pattern": "^[0-9]+$"}, "event": {"const": name}, "data": data}
     return {"type": "object", "properties": fields, "required": [*fields], "additionalProperties": False}
 
 
-_EVENT = {"oneOf": [_event("progress", "Progress"), _event("step", "StepPair"), _event("end", "Job")]}
+_EVENT = {"oneOf": [_event("progress", "JobProgress"), _event("step", "StepPair"), _event("end", "Job")]}
 _EVENTS = {
     200: {
         "description": "Server-sent events `progress`, `step` and `end`: see JobEvents",
@@ -33,34 +33,34 @@ _EVENTS = {
 
 
 @routes.post("", response_model=Job, status_code=202)
-def start(bench: Open, body: JobBody) -> Response:
+def start(workbench: OpenWorkbench, body: JobBody) -> Response:
     """Ask for long work; it waits until what was asked for before is done."""
-    return send(bench.start(body), status=202)
+    return send(workbench.start(body), status=202)
 
 
 @routes.get("", response_model=JobList)
-def jobs(bench: Open) -> Response:
+def jobs(workbench: OpenWorkbench) -> Response:
     """Jobs of this server, the latest first."""
-    return send(JobList(jobs=bench.jobs.all()))
+    return send(JobList(jobs=workbench.jobs.all()))
 
 
 @routes.get("/{job}", response_model=Job)
-def job(bench: Open, job: str) -> Response:
+def job(workbench: OpenWorkbench, job: str) -> Response:
     """One job; what it came to is kept in the workspace."""
-    return send(bench.job(job))
+    return send(workbench.job(job))
 
 
 @routes.get("/{job}/events", response_class=StreamingResponse, responses=_EVENTS)  # type: ignore[arg-type]
 async def events(
-    bench: Open, job: str, last_event_id: Annotated[str | None, Header(max_length=20)] = None
+    workbench: OpenWorkbench, job: str, last_event_id: Annotated[str | None, Header(max_length=20)] = None
 ) -> StreamingResponse:
     """What happens to a job, from the event after `Last-Event-ID`; ends with the job."""
     after = int(last_event_id) if last_event_id and last_event_id.isascii() and last_event_id.isdecimal() else 0
-    stream = bench.jobs.events(job, after)
+    stream = workbench.jobs.events(job, after)
     return StreamingResponse(stream, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
 
 @routes.delete("/{job}", response_model=Job)
-def cancel(bench: Open, job: str) -> Response:
+def cancel(workbench: OpenWorkbench, job: str) -> Response:
     """Cancel: at once while it waits, at its next progress report while it runs."""
-    return send(bench.jobs.cancel(job))
+    return send(workbench.jobs.cancel(job))

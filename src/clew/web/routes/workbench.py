@@ -1,24 +1,24 @@
-"""What is open here, a text as tokens, and the page itself."""
+"""The workbench that is open, and a text as tokens."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
 from clew.web.responses import send
-from clew.web.routes.dependencies import Open
+from clew.web.routes.dependencies import OpenWorkbench
 from clew.web.schema.bodies import TokensBody
-from clew.web.schema.workbench import Tokens, Workbench
+from clew.web.schema.workbench import Tokens, WorkbenchView
 
 routes = APIRouter(prefix="/api", tags=["workbench"])
 
 
-@routes.get("/workbench", response_model=Workbench)
-def workbench(bench: Open) -> Response:
+@routes.get("/workbench", response_model=WorkbenchView)
+def workbench(workbench: OpenWorkbench) -> Response:
     """The kit that is open, examples to try, and limits."""
-    return send(bench.about())
+    return send(workbench.view())
 
 
 @routes.post("/tokens", response_model=Tokens)
-def tokens(bench: Open, body: TokensBody) -> Response:
+def tokens(workbench: OpenWorkbench, body: TokensBody) -> Response:
     """A text as the model reads it."""
-    return send(bench.tokens(body.prompt))
+    return send(workbench.open_kit.tokens(body.prompt))

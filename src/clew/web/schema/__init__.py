@@ -1,1 +1,1 @@
-"""Pydantic models of what the page sends and receives."""
+"""Pydantic models of what the page sends and receives; the page's own types are generated from them."""

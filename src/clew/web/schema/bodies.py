@@ -1,4 +1,4 @@
-"""What the page may send: every body a typed model with bounds. Anything else is refused before it is looked at."""
+"""What the page may send: every body a typed model with bounds, so that anything else is refused before it is used."""
 
 from __future__ import annotations
 
@@ -28,6 +28,23 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True, use_attribute_docstrings=True)
 
 
+class FeatureQuery(BaseModel):
+    """Which features are listed, in which order, and which page of them: the query of an address."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    how: Literal["browse", "words", "meaning", "promotes", "fires", "alike"] = "browse"
+    query: str = Field(default="", max_length=2000, description="Words, a meaning, a token, a text, or a feature")
+    layer: int | None = Field(default=None, ge=0, le=9999)
+    min_density: float = Field(default=0.0, ge=0, le=1)
+    max_density: float = Field(default=1.0, ge=0, le=1)
+    dead: Literal["hide", "show", "only"] = "hide"
+    sort: Literal["feature", "density", "max_activation"] = "feature"
+    descending: bool = False
+    offset: int = Field(default=0, ge=0, le=10**9)
+    limit: int = Field(default=50, ge=1, le=500)
+
+
 class TokensBody(Body):
     prompt: PromptText
 
@@ -52,7 +69,7 @@ class TraceBody(Body):
     kind: Literal["trace"]
     prompt: PromptText
     max_features: int | None = Field(default=None, ge=1, le=MOST_FEATURES)
-    """The most influential ones get rows; left out, as many as the memory for a graph allows."""
+    """The most influential features get rows; left out, as many as the memory for a graph allows."""
 
 
 class EffectBody(Body):
@@ -81,10 +98,10 @@ class AuditBody(Body):
 
 
 class HarvestBody(Body):
-    """An atlas of the kit's features, from texts that are given or from the small world's.
+    """An atlas of the kit's features, made from the given texts or from the small world's.
 
-    It is kept in the workspace, and from then on cards, densities and searches are from the latest that is, unless the
-    kit's own was made from more text.
+    The workspace keeps it. Cards, densities and searches then use the latest atlas of the workspace, unless the kit's
+    own was made from more text.
     """
 
     kind: Literal["harvest"]
@@ -111,7 +128,7 @@ class ThresholdsBody(Body):
 
 
 class ArrangementBody(Body):
-    """`revision` is that of the arrangement which was changed."""
+    """A changed arrangement; `revision` is that of the arrangement which was changed."""
 
     revision: int = Field(ge=0, le=2**53)
     pins: list[NodeText] = Field(default_factory=list, max_length=10_000)
@@ -121,7 +138,7 @@ class ArrangementBody(Body):
 
     @field_validator("positions")
     @classmethod
-    def _of_nodes(cls, positions: dict[str, Point]) -> dict[str, Point]:
+    def _keys_are_nodes(cls, positions: dict[str, Point]) -> dict[str, Point]:
         for name in positions:
             if re.fullmatch(NODE, name) is None:
                 raise ValueError("positions are of nodes: write L3/1207@4")
@@ -137,7 +154,7 @@ class FiresBody(Body):
     text: PromptText
     max_density: float = Field(default=1.0, ge=0, le=1)
     top: int = Field(default=5, ge=1, le=50)
-    """How many features a token."""
+    """How many features are listed for each token."""
 
 
 class ProbeBody(Body):
@@ -149,5 +166,5 @@ class LabelBody(Body):
     author: str = Field(min_length=1, max_length=200)
     note: str = Field(default="", max_length=10_000)
     after: int | None = Field(default=None, ge=0, le=2**53)
-    """The id of the author's label as it was when this one was begun, 0 for none: where it is another one now, nothing
-    is kept and 409 says so. Left out, this one stands in for whatever there is."""
+    """The id of the author's label when this one was begun, 0 for none. If the author's label is another one now,
+    nothing is kept and the answer is 409. Left out, this label replaces whatever there is."""

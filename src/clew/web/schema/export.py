@@ -1,4 +1,4 @@
-"""What an exported file carries in place of a server. See `models`."""
+"""What an exported file carries in place of a server."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from clew.web.schema.graphs import Arrangement, GraphView, NodeDetail
 
 
 class LeftOut(View):
-    """What a file had no room for; all 0 where it holds everything that its graph shows."""
+    """What a file had no room for; all counts are 0 when it holds everything that its graph shows."""
 
     cards: int
-    """Features of the graph whose cards are not there."""
+    """Features of the graph whose cards are left out."""
     details: int
-    """Nodes of the graph whose inputs and outputs in the whole graph are not there."""
+    """Nodes of the graph whose inputs and outputs are left out."""
     edges: int
-    """The weakest edges of the graph."""
+    """Edges of the graph that are left out, the weakest."""
     nodes: int
-    """The least influential nodes that were asked for; the graph's thresholds say which."""
+    """Nodes at the requested thresholds that are left out, the least influential; the graph has its own thresholds."""
 
 
 class Embedded(View):
@@ -25,8 +25,8 @@ class Embedded(View):
     version: str
     graph: GraphView
     nodes: dict[str, NodeDetail]
-    """Of the most influential nodes, by their ids."""
+    """Details of the most influential nodes, by their ids."""
     cards: dict[str, FeatureView]
-    """Of the features of the most influential nodes, by their ids."""
+    """Cards of the features of the most influential nodes, by their ids."""
     arrangement: Arrangement | None
     left_out: LeftOut

@@ -1,4 +1,4 @@
-"""What the page is sent of features: cards, labels, lists, activations on a text. See `models`."""
+"""What the page is sent of features: cards, labels, lists, activations on a text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LabelKind = Literal["person", "model", "heuristic"]
 
 
 class ScoreView(View):
-    """How well a label tells where its feature fires: balanced accuracy and its interval, beside a null."""
+    """How well a label predicts where its feature fires: balanced accuracy and its interval, beside a null."""
 
     test: str
     judge: str
@@ -33,26 +33,26 @@ class LabelView(View):
     current: bool
     """Neither withdrawn nor replaced by its author."""
     replaced: bool
-    """An earlier one of an author who has said something else since."""
+    """Its author has replaced it by a newer label."""
     scores: list[ScoreView]
 
 
 class LabelConflict(View):
-    """The author has said something else since, in another tab perhaps: nothing was kept."""
+    """The author has written another label since, perhaps in another tab: nothing was kept."""
 
     error: str
     newest: LabelView | None
-    """What the author says now; null where it was withdrawn."""
+    """The author's label now; null when it was withdrawn."""
 
 
-class Name(View):
+class FeatureName(View):
     feature: str
     text: str
     kind: NameKind
 
 
-class Names(View):
-    names: list[Name]
+class FeatureNames(View):
+    names: list[FeatureName]
 
 
 # --- cards ----------------------------------------------------------------------------------------------------------
@@ -62,7 +62,7 @@ class ContextView(View):
     document: int
     position: int
     at: int
-    """Where that position is in `tokens`."""
+    """The index of that position in `tokens`."""
     token_ids: list[int]
     tokens: list[str]
     activations: list[float]
@@ -138,7 +138,7 @@ class FeatureView(View):
     card: CardView | None
     """Null when there is no atlas."""
     labels: list[LabelView]
-    """The one to show first, then other current ones, then those replaced or withdrawn."""
+    """The label to show first, then other current ones, then those replaced or withdrawn."""
 
 
 class ProbeView(View):
@@ -163,14 +163,14 @@ class FeatureRow(View):
     dead: bool | None
     max_activation: float | None
     why: str = ""
-    """What was found of it, in words, where it was searched for."""
+    """Why a search found it, in words."""
     strength: float | None = None
     """A cosine, an activation, a PMI: as `why` says."""
 
 
 class FeatureList(View):
     total: int
-    """Features that fit; of a search, features found."""
+    """All features that fit, or that a search found."""
     features: list[FeatureRow]
 
 

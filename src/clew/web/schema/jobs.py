@@ -1,4 +1,4 @@
-"""What the page is sent of long work: jobs, their events, and what they come to. See `models`."""
+"""What the page is sent of long work: jobs, their events, and their results."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ class EffectView(View):
     tokens: list[str]
     edits: list[str]
     idle: list[str]
-    """Those of the edits that act on generated tokens alone: nothing is generated here, so they changed nothing."""
+    """Edits that act on generated tokens only, so that they changed nothing here, where nothing is generated."""
     through: int | None
     """The last layer whose MLP output was clamped."""
     prediction: str | None
     outputs: list[EffectOutput]
     """Probabilities of the likeliest next tokens before or after."""
     n_outputs: int
-    """Next tokens in all."""
+    """How many next tokens there are."""
     edited: list[EffectChange]
-    """What the edits gave to their own features."""
+    """Activations of the edited features themselves."""
     changes: list[EffectChange]
     """Other features, the largest measured change first."""
     n_changes: int
-    """Other features in all, those that have no room in `changes` too."""
+    """All other features that changed, those that `changes` has no room for included."""
 
 
 class GeneratedView(View):
@@ -113,7 +113,7 @@ class HarvestMade(View):
     dead: int
     positions: int
     used: bool
-    """Whether cards are from it now: the kit's own stays where it was made from more text."""
+    """Whether cards are taken from it now; the kit's own atlas stays when it was made from more text."""
 
 
 Result = Annotated[GraphMade | EffectView | GeneratedView | AuditView | HarvestMade, Field(discriminator="kind")]
@@ -121,7 +121,7 @@ Result = Annotated[GraphMade | EffectView | GeneratedView | AuditView | HarvestM
 # --- jobs -----------------------------------------------------------------------------------------------------------
 
 
-class Progress(View):
+class JobProgress(View):
     done: int
     total: int
     note: str
@@ -132,9 +132,9 @@ class Job(View):
     kind: JobKind
     state: JobState
     title: str
-    """What is worked on, for a person."""
+    """For a person: the prompt that is worked on."""
     date: str
-    progress: Progress
+    progress: JobProgress
     error: str | None
     result: Result | None
 
@@ -163,6 +163,6 @@ class StepPair(View):
 class JobEvents(View):
     """The data of server-sent events, by the event's name."""
 
-    progress: Progress
+    progress: JobProgress
     step: StepPair
     end: Job

@@ -39,7 +39,7 @@ class Limits(View):
     import_bytes: int
 
 
-class Workbench(View):
+class WorkbenchView(View):
     version: str
     kit: KitView
     examples: list[Example]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -15,54 +14,39 @@ from clew.features.label import Label
 from clew.ids import FeatureId
 from clew.labels.display_names import Name
 from clew.search.queries import Firing
+from clew.web.schema.bodies import FeatureQuery
 from clew.web.schema.features import CardView, FeatureRow, FeatureView, Fire, LabelView, ScoreView
 
 _RELATED = ("nearest_decoder", "nearest_encoder", "together", "inputs", "outputs")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Search:
-    """What features are looked for, and which part of them is wanted."""
-
-    how: Literal["browse", "words", "meaning", "promotes", "fires", "alike"]
-    query: str
-    layer: int | None
-    min_density: float
-    max_density: float
-    dead: Literal["hide", "show", "only"]
-    sort: Literal["feature", "density", "max_activation"]
-    descending: bool
-    offset: int
-    limit: int
-
-
-def browsed(atlas: Atlas | None, dictionary: Dictionary, search: Search) -> list[FeatureId]:
-    """Every feature that fits, in the order asked for."""
+def browse(atlas: Atlas | None, dictionary: Dictionary, query: FeatureQuery) -> list[FeatureId]:
+    """Every feature that passes the filters, in the order of the query; all features of a layer without an atlas."""
     if atlas is None:
-        layers = [layer for layer in sorted(dictionary.layers) if search.layer in (None, layer)]
+        layers = [layer for layer in sorted(dictionary.layers) if query.layer in (None, layer)]
         return [FeatureId(layer, index) for layer in layers for index in range(dictionary.d_features(layer))]
-    keep = fitting(atlas, search)
-    order = np.nonzero(keep)[0]
-    if search.sort != "feature":
-        values = getattr(atlas.summary, search.sort)[order]
-        order = order[np.argsort(-values if search.descending else values, kind="stable")]
-    elif search.descending:
+    passes = passes_filters(atlas, query)
+    order = np.nonzero(passes)[0]
+    if query.sort != "feature":
+        values = getattr(atlas.summary, query.sort)[order]
+        order = order[np.argsort(-values if query.descending else values, kind="stable")]
+    elif query.descending:
         order = order[::-1]
     return [atlas.feature(number) for number in order.tolist()]
 
 
-def fitting(atlas: Atlas, search: Search) -> np.ndarray:
-    """Which features of an atlas the filters let through."""
+def passes_filters(atlas: Atlas, query: FeatureQuery) -> np.ndarray:
+    """Which features of an atlas pass the filters of a query, by their number in the atlas."""
     summary = atlas.summary
-    keep = (summary.density >= search.min_density) & (summary.density <= search.max_density)
-    if search.layer is not None:
-        keep &= summary.layer == search.layer
-    if search.dead != "show":
-        keep &= (summary.density == 0) == (search.dead == "only")
-    return keep
+    passes = (summary.density >= query.min_density) & (summary.density <= query.max_density)
+    if query.layer is not None:
+        passes &= summary.layer == query.layer
+    if query.dead != "show":
+        passes &= (summary.density == 0) == (query.dead == "only")
+    return passes
 
 
-def row(
+def feature_row(
     feature: FeatureId, name: Name, atlas: Atlas | None, why: str = "", strength: float | None = None
 ) -> FeatureRow:
     """One line of a list."""
@@ -75,16 +59,16 @@ def row(
     return FeatureRow(feature=str(feature), label=name.text, label_kind=kind, why=why, strength=strength, **known)
 
 
-def fire(one: Firing, name: Name, atlas: Atlas | None) -> Fire:
+def fire_view(firing: Firing, name: Name, atlas: Atlas | None) -> Fire:
     kind: Any = name.kind
-    density = None if atlas is None else float(atlas.summary.density[atlas.number(one.feature)])
+    density = None if atlas is None else float(atlas.summary.density[atlas.number(firing.feature)])
     return Fire(
-        feature=str(one.feature),
+        feature=str(firing.feature),
         label=name.text,
         label_kind=kind,
-        position=one.position,
-        activation=one.activation,
-        share=one.share,
+        position=firing.position,
+        activation=firing.activation,
+        share=firing.share,
         density=density,
     )
 
@@ -97,7 +81,7 @@ def feature_view(
     labels: Sequence[LabelView],
     names: Mapping[FeatureId, Name],
 ) -> FeatureView:
-    """All that is known of a feature; `names` are those of related ones."""
+    """All that is known of a feature; `names` has those of the related features."""
     kind: Any = name.kind
     return FeatureView(
         feature=str(feature),
@@ -111,17 +95,17 @@ def feature_view(
 
 
 def card_view(card: Card, names: Mapping[FeatureId, Name]) -> CardView:
-    """A card with the names of the features it speaks of."""
-    plain = card.to_json()
+    """A card with the names of its related features."""
+    fields = card.to_json()
     for kind in _RELATED:
-        for one in plain[kind]:
-            one["label"] = names[FeatureId.parse(one["feature"])].text
-    return CardView.model_validate(plain)
+        for related in fields[kind]:
+            related["label"] = names[FeatureId.parse(related["feature"])].text
+    return CardView.model_validate(fields)
 
 
-def related(card: Card) -> list[FeatureId]:
-    """The features that a card speaks of."""
-    return [one.feature for kind in _RELATED for one in getattr(card, kind)]
+def related_features(card: Card) -> list[FeatureId]:
+    """The other features that a card lists."""
+    return [related.feature for kind in _RELATED for related in getattr(card, kind)]
 
 
 def label_view(label: Label, *, replaced: bool = False) -> LabelView:
@@ -143,10 +127,10 @@ def label_view(label: Label, *, replaced: bool = False) -> LabelView:
 
 
 def label_views(labels: Sequence[Label]) -> list[LabelView]:
-    """Labels of one feature with their history."""
-    newest = {_said_by(label): label.id for label in sorted(labels, key=lambda label: (label.date, label.id or 0))}
-    return [label_view(one, replaced=not one.current and newest[_said_by(one)] != one.id) for one in labels]
+    """Labels of one feature with their history: which of them its author has replaced."""
+    newest = {_author(label): label.id for label in sorted(labels, key=lambda label: (label.date, label.id or 0))}
+    return [label_view(label, replaced=not label.current and newest[_author(label)] != label.id) for label in labels]
 
 
-def _said_by(label: Label) -> tuple[str, str, str]:
+def _author(label: Label) -> tuple[str, str, str]:
     return label.kind, label.author, label.method

@@ -1,4 +1,4 @@
-"""What long work came to, as the page shows it."""
+"""Results of long work, as the page shows them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MOST_OUTPUTS, MOST_CHANGES, MOST_POINTS = 20, 500, 4000
 
 
 def edit_of(body: EditBody) -> Edit:
-    """The edit that was asked for; InputError when it is impossible."""
+    """The edit that a request describes; InputError when it is impossible."""
     return Edit.from_json(body.model_dump(exclude_none=True))
 
 
@@ -45,10 +45,10 @@ def effect_view(
     names: Callable[[Iterable[FeatureId]], Mapping[FeatureId, Name]],
     idle: Sequence[Edit] = (),
 ) -> EffectView:
-    """What edits did, and which did nothing. InputError when they made the model answer in no numbers."""
-    own = _own_nodes(effect)
-    edited = [change for change in effect.changes if change.node in own]
-    others = [change for change in effect.changes if change.node not in own]
+    """What edits did, and which did nothing. InputError when the model's output is no longer finite."""
+    edited_nodes = _edited_nodes(effect)
+    edited = [change for change in effect.changes if change.node in edited_nodes]
+    others = [change for change in effect.changes if change.node not in edited_nodes]
     named = names([change.node.feature for change in [*edited[:MOST_CHANGES], *others[:MOST_CHANGES]]])
 
     def views(changes: list[Change]) -> list[EffectChange]:
@@ -69,12 +69,12 @@ def effect_view(
 
 
 def unedited_view(subject: Subject, prompt: str, idle: Sequence[Edit], predict: str | None) -> EffectView:
-    """What edits did of which none acts on the prompt: nothing, beside the model's own next tokens."""
+    """The effect of edits that act on generated tokens only: none, beside the model's next tokens."""
     ids = subject.encode(prompt)
     with torch.no_grad():
-        chances = subject.probabilities(subject.unembed(subject.run(ids[None]).final[0, -1]))
-    found = chances.topk(min(MOST_OUTPUTS, len(chances)))
-    pairs = zip(found.indices.tolist(), found.values.tolist(), strict=True)
+        probabilities = subject.probabilities(subject.unembed(subject.run(ids[None]).final[0, -1]))
+    likeliest = probabilities.topk(min(MOST_OUTPUTS, len(probabilities)))
+    pairs = zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True)
     return EffectView(
         tokens=list(subject.token_strings(ids.tolist())),
         edits=[str(edit) for edit in idle],
@@ -82,21 +82,21 @@ def unedited_view(subject: Subject, prompt: str, idle: Sequence[Edit], predict: 
         through=None,
         prediction=predict,
         outputs=_outputs([(id, p, None if predict is None else p, p) for id, p in pairs], subject),
-        n_outputs=len(chances),
+        n_outputs=len(probabilities),
         edited=[],
         changes=[],
         n_changes=0,
     )
 
 
-def _own_nodes(effect: Effect) -> set[NodeId]:
-    """The features whose activations edits set, where they do."""
-    n, own = len(effect.tokens), set[NodeId]()
+def _edited_nodes(effect: Effect) -> set[NodeId]:
+    """Features at the positions where edits set their activations."""
+    n, nodes = len(effect.tokens), set[NodeId]()
     for edit in effect.edits:
         if edit.feature is not None and edit.verb != "steer":
             for position in edit.mask(0, n, n_prompt=n, first=0).nonzero()[:, 0].tolist():
-                own.add(NodeId("feature", position, edit.feature.layer, edit.feature.index))
-    return own
+                nodes.add(NodeId("feature", position, edit.feature.layer, edit.feature.index))
+    return nodes
 
 
 def _change(change: Change, name: Name) -> EffectChange:
@@ -111,11 +111,11 @@ def _change(change: Change, name: Name) -> EffectChange:
     )
 
 
-def _outputs(found: Sequence[tuple[int, float, float | None, float]], subject: Subject) -> list[EffectOutput]:
-    """Next tokens with their probabilities: before, as predicted, as measured. InputError for what is no number."""
-    if not all(math.isfinite(value) for _, *values in found for value in values if value is not None):
+def _outputs(rows: Sequence[tuple[int, float, float | None, float]], subject: Subject) -> list[EffectOutput]:
+    """Next tokens with their probabilities before, as predicted, as measured; InputError when one is not finite."""
+    if not all(math.isfinite(value) for _, *values in rows for value in values if value is not None):
         raise InputError("these edits push the model's numbers beyond their range: give smaller strengths")
-    tokens = subject.token_strings([token for token, *_ in found])
+    tokens = subject.token_strings([token for token, *_ in rows])
     return [
         EffectOutput(
             token_id=id,
@@ -124,11 +124,12 @@ def _outputs(found: Sequence[tuple[int, float, float | None, float]], subject: S
             predicted=None if predicted is None else short(predicted),
             measured=short(measured),
         )
-        for (id, before, predicted, measured), token in zip(found, tokens, strict=True)
+        for (id, before, predicted, measured), token in zip(rows, tokens, strict=True)
     ]
 
 
 def step_view(step: Step | None) -> StepView | None:
+    """One generated token; None for a text that has ended."""
     if step is None:
         return None
     return StepView(
@@ -141,7 +142,7 @@ def step_view(step: Step | None) -> StepView | None:
 
 
 def audit_view(graph: str, audit: Audit) -> AuditView:
-    """An audit with as many of its pairs as a picture needs, drawn evenly."""
+    """An audit with a random sample of its pairs, as many as a scatter plot needs."""
     n = len(audit.pairs)
     chosen = torch.randperm(n, generator=torch.Generator().manual_seed(0))[:MOST_POINTS].sort().values
     pairs = audit.pairs[chosen]
@@ -161,12 +162,12 @@ def audit_view(graph: str, audit: Audit) -> AuditView:
 
 
 def _points(predicted: Tensor, pairs: Tensor) -> AuditPoints:
-    known = predicted.isfinite() & pairs.isfinite().all(1)
+    finite = predicted.isfinite() & pairs.isfinite().all(1)
     return AuditPoints(
-        predicted=[short(value) for value in predicted[known].tolist()],
-        measured=[short(value) for value in pairs[known, 1].tolist()],
-        layers=pairs[known, 2].long().tolist(),
-        is_output=(pairs[known, 3] != 0).tolist(),
+        predicted=[short(value) for value in predicted[finite].tolist()],
+        measured=[short(value) for value in pairs[finite, 1].tolist()],
+        layers=pairs[finite, 2].long().tolist(),
+        is_output=(pairs[finite, 3] != 0).tolist(),
     )
 
 

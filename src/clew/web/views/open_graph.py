@@ -1,4 +1,4 @@
-"""A graph that is looked at, with what every view of it needs worked out once."""
+"""A graph that the page shows, with what every view of it needs computed once."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _PRUNINGS = 6  # thresholds of one graph that are kept
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownGraph:
     """A graph pruned at thresholds."""
 
     graph: Graph
-    place: list[int]
-    """Where each of its nodes is in the whole graph."""
+    places: list[int]
+    """The index of each of its nodes in the whole graph."""
     mask: Bool[Tensor, " node"]
-    """Which nodes of the whole graph it has."""
+    """Which nodes of the whole graph are in it."""
 
     @cached_property
     def scores(self) -> Scores:
@@ -37,11 +37,11 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Held:
-    """A whole graph and what every view of it needs."""
+class OpenGraph:
+    """A whole graph and what every view of it needs. Several threads may share it."""
 
     graph: Graph
-    _prunings: OrderedDict[tuple[float, float], Shown] = field(default_factory=OrderedDict)
+    _prunings: OrderedDict[tuple[float, float], ShownGraph] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @cached_property
@@ -49,11 +49,12 @@ class Held:
         return influence(self.graph)
 
     @cached_property
-    def held(self) -> Float[Tensor, " node"]:
+    def node_thresholds(self) -> Float[Tensor, " node"]:
+        """The node threshold from which each node is shown."""
         return cumulative_share(self.influence)
 
     @cached_property
-    def entering(self) -> Inflow:
+    def inflow(self) -> Inflow:
         return inflow(self.graph)
 
     @cached_property
@@ -63,15 +64,15 @@ class Held:
     @cached_property
     def mass(self) -> Float[Tensor, " node"]:
         """The absolute input of every node; 0 for those that have none."""
-        whole = self.graph.rows.new_zeros(self.graph.n_nodes)
-        whole[self.graph.row_nodes] = self.graph.input_mass
-        return whole
+        mass = self.graph.rows.new_zeros(self.graph.n_nodes)
+        mass[self.graph.row_nodes] = self.graph.input_mass
+        return mass
 
     @cached_property
     def has_row(self) -> Bool[Tensor, " node"]:
-        whole = torch.zeros(self.graph.n_nodes, dtype=torch.bool)
-        whole[self.graph.row_nodes] = True
-        return whole
+        mask = torch.zeros(self.graph.n_nodes, dtype=torch.bool)
+        mask[self.graph.row_nodes] = True
+        return mask
 
     @cached_property
     def scores(self) -> Scores:
@@ -81,32 +82,33 @@ class Held:
     def n_edges(self) -> int:
         return int((self.graph.rows != 0).sum())
 
-    def shown(self, node: float, edge: float) -> Shown:
-        """The graph at these thresholds; one thread at a time prunes."""
+    def shown(self, node: float, edge: float) -> ShownGraph:
+        """The graph at these thresholds. One thread at a time prunes: several would do the same work side by side."""
         key = node, edge
         with self._lock:
             if key in self._prunings:
                 self._prunings.move_to_end(key)
                 return self._prunings[key]
-            self._prunings[key] = found = _located(self.graph, self.graph.prune(node, edge))
+            self._prunings[key] = shown = _located(self.graph, self.graph.prune(node, edge))
             while len(self._prunings) > _PRUNINGS:
                 self._prunings.popitem(last=False)
-            return found
+            return shown
 
 
-def _located(whole: Graph, part: Graph) -> Shown:
+def _located(whole: Graph, part: Graph) -> ShownGraph:
+    """A pruned graph with the places of its nodes in the whole one; both have their keys in order."""
     mask = torch.zeros(whole.n_nodes, dtype=torch.bool)
     mask[whole.token_range.start :] = True
     most = int(whole.feature_keys[:, 2].max()) + 1 if whole.n_features else 1
-    for start, ours, theirs in (
+    for start, whole_keys, part_keys in (
         (0, whole.feature_keys, part.feature_keys),
         (whole.n_features, whole.error_keys, part.error_keys),
     ):
-        mask[start + torch.searchsorted(_ordered(ours, whole, most), _ordered(theirs, whole, most))] = True
-    return Shown(part, mask.nonzero()[:, 0].tolist(), mask)
+        mask[start + torch.searchsorted(_ordered(whole_keys, whole, most), _ordered(part_keys, whole, most))] = True
+    return ShownGraph(part, mask.nonzero()[:, 0].tolist(), mask)
 
 
 def _ordered(keys: Tensor, whole: Graph, most: int) -> Tensor:
-    """One rising number a node."""
+    """A number for each node that rises with its key."""
     place = keys[:, 0] * whole.n_tokens + keys[:, 1]
     return place * most + keys[:, 2] if keys.shape[1] == 3 else place

@@ -1,10 +1,10 @@
-"""Prompts to try: those of the small world for its own kit, a few that any model knows something of for others."""
+"""Prompts to try: prompts of the small world for its own kit, a few general ones for other kits."""
 
 from __future__ import annotations
 
 from clew.web.schema.workbench import Example
 
-_WORLD = (
+_SMALL_WORLD = (
     ("A capital", "The capital of France is", "One hop: from a country to its capital."),
     ("Two hops", "The capital of the country that contains Lyon is", "From a city to its country to its capital."),
     ("A language", "People in Turkey speak", "From a country to its language."),
@@ -26,7 +26,7 @@ _WORLD = (
     ("Odd or even", "Question: is 54 odd or even? Answer: it is", "Parity of a number."),
     ("A trait", "People who call many friends are", "From what people do to what they are like."),
 )
-_ANY = (
+_GENERAL = (
     ("A capital", "The capital of France is", "One hop: from a country to its capital."),
     ("Greater than", "The war lasted from the year 1711 to 17", "Only years after the first one make sense."),
     ("Indirect object", "When John and Mary went to the store, John gave a drink to", "Who is spoken of."),
@@ -34,6 +34,6 @@ _ANY = (
 
 
 def examples(kit: str) -> list[Example]:
-    """Examples for a kit by name."""
-    chosen = _WORLD if kit == "minnow" else _ANY
-    return [Example(title=title, prompt=prompt, note=note) for title, prompt, note in chosen]
+    """Examples for the kit of this name."""
+    prompts = _SMALL_WORLD if kit == "minnow" else _GENERAL
+    return [Example(title=title, prompt=prompt, note=note) for title, prompt, note in prompts]

@@ -1,218 +1,200 @@
-"""What is asked of features: lists and searches, cards, activations on a text, labels."""
+"""Features of the open kit: lists and searches, cards, activations on a text, labels."""
 
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from clew.errors import ClewError, InputError
+from clew.errors import InputError
 from clew.features.label import Label
 from clew.ids import FeatureId
-from clew.search import queries as by
+from clew.search import queries
 from clew.search.finder import Finder
-from clew.web.errors import BusyError, NotFoundError
-from clew.web.schema.bodies import FiresBody, LabelBody
+from clew.web.errors import NotFoundError
+from clew.web.schema.bodies import FeatureQuery, FiresBody, LabelBody
 from clew.web.schema.features import (
     FeatureList,
-    FeatureRow,
+    FeatureName,
+    FeatureNames,
     FeatureView,
+    Fire,
     FiresAt,
     FiresView,
     LabelConflict,
     LabelView,
     ProbeView,
 )
-from clew.web.schema.features import Name as NameView
-from clew.web.schema.features import Names as NamesView
-from clew.web.views.features import Search, browsed, feature_view, fire, fitting, label_views, related, row
+from clew.web.views.features import (
+    browse,
+    feature_row,
+    feature_view,
+    fire_view,
+    label_views,
+    passes_filters,
+    related_features,
+)
 from clew.web.views.graphs import NAMELESS
+from clew.web.workbench.meaning_search import MeaningSearch
+from clew.web.workbench.open_kit import OpenKit
 
-if TYPE_CHECKING:
-    from clew.web.workbench.workbench import Bench
-
-_MOST_FOUND = 1000  # of a search; nobody turns more pages
+_MOST_HITS = 1000  # of a search; nobody turns more pages
 _MOST_NAMES = 500
 _MOST_FIRES = 200
-_PATIENCE = 5.0  # seconds that a search waits for labels that are read for the first time
+
+Hit = tuple[FeatureId, str, float | None]
+"""A feature that a search found, why in words, and how strongly."""
 
 
-class Cards:
-    """The features of the kit on the bench."""
+class Features:
+    """The features of an open kit. Methods that take a feature raise NotFoundError when the dictionary lacks it."""
 
-    def __init__(self, bench: Bench) -> None:
-        self.bench = bench
-        self._meanings, self._starting = threading.Lock(), threading.Lock()
-        self._encoder: by.Encoder | None = None
-        self._prepared: threading.Thread | None = None
-        self._failed: ClewError | None = None
+    def __init__(self, open_kit: OpenKit) -> None:
+        self.open_kit = open_kit
+        self._meanings = MeaningSearch(open_kit)
         self._labelling = threading.Lock()
 
-    def found(self, search: Search) -> FeatureList:
-        """Features browsed or searched, a page of them."""
-        bench, atlas = self.bench, self.bench.atlas
-        if search.how == "browse":
-            every = browsed(atlas, bench.dictionary, search)
-            page = every[search.offset : search.offset + search.limit]
-            names = bench.names_of.of(page)
-            return FeatureList(total=len(every), features=[row(f, names[f], atlas) for f in page])
-        if not search.query.strip():
+    # --- lists --------------------------------------------------------------------------------------------------
+
+    def search(self, query: FeatureQuery) -> FeatureList:
+        """A page of the features that a query browses or finds.
+
+        InputError for an empty search or a kit that cannot be searched so, BusyError while labels are being read.
+        """
+        atlas = self.open_kit.atlas
+        page = slice(query.offset, query.offset + query.limit)
+        if query.how == "browse":
+            features = browse(atlas, self.open_kit.dictionary, query)
+            names = self.open_kit.names.of(features[page])
+            rows = [feature_row(feature, names[feature], atlas) for feature in features[page]]
+            return FeatureList(total=len(features), features=rows)
+        if not query.query.strip():
             raise InputError("the search is empty: say what to look for")
-        hits = self._searched(search)
+        hits = self._hits(query)
         if atlas is not None:
-            keep = fitting(atlas, search)
-            hits = [hit for hit in hits if keep[atlas.number(hit[0])]]
-        part = hits[search.offset : search.offset + search.limit]
-        names = bench.names_of.of([feature for feature, _, _ in part])
-        rows: list[FeatureRow] = [row(f, names[f], atlas, why, strength) for f, why, strength in part]
+            passes = passes_filters(atlas, query)
+            hits = [hit for hit in hits if passes[atlas.number(hit[0])]]
+        names = self.open_kit.names.of([feature for feature, _, _ in hits[page]])
+        rows = [feature_row(feature, names[feature], atlas, why, strength) for feature, why, strength in hits[page]]
         return FeatureList(total=len(hits), features=rows)
 
-    def _searched(self, search: Search) -> list[tuple[FeatureId, str, float | None]]:
-        """Features, what was found of them in words, and how strongly."""
-        bench, query = self.bench, search.query
-        if search.how == "words" and bench.atlas is None:
-            labels = bench.workspace.labels.matching(query, limit=_MOST_FOUND)
-            return [(label.feature, f"label: {label.text}", None) for label in labels]
-        if search.how == "fires":
-            with bench.gate.short():
-                fired = by.by_feature(self._fired(query, search.max_density))
-            tokens = bench.tokens(query).tokens
-            return [(one.feature, f"fires at {tokens[one.position].text!r}", one.activation) for one in fired]
-        if bench.atlas is None:
-            raise InputError(f"{bench.kit.name or 'this kit'} has no atlas: harvest one to search in")
-        if search.how == "meaning":
-            return self._by_meaning(query)
-        way: dict[str, Any] = {{"words": "words", "promotes": "token", "alike": "like"}[search.how]: query}
-        if search.how == "alike":
-            self.bench.feature_id(*_parted(query))
+    def _hits(self, query: FeatureQuery) -> list[Hit]:
+        open_kit, text = self.open_kit, query.query
+        labels = open_kit.workspace.labels
+        if query.how == "words" and open_kit.atlas is None:
+            matches = labels.matching(text, limit=_MOST_HITS)
+            return [(label.feature, f"label: {label.text}", None) for label in matches]
+        if query.how == "fires":
+            with open_kit.model_lock.short():
+                firings = queries.by_feature(self._firings(text, query.max_density))
+            tokens = open_kit.tokens(text).tokens
+            return [(f.feature, f"fires at {tokens[f.position].text!r}", f.activation) for f in firings]
+        if open_kit.atlas is None:
+            raise InputError(f"{open_kit.kit.name or 'this kit'} has no atlas: harvest one to search in")
+        if query.how == "meaning":
+            return self._meanings.nearest(text, _MOST_HITS)
+        if query.how == "alike":
+            open_kit.feature_id(*_layer_and_index(text))
         finder = Finder(
-            atlas=bench.atlas, labels=bench.workspace.labels.path, subject=bench.subject, dictionary=bench.dictionary
+            atlas=open_kit.atlas, labels=labels.path, subject=open_kit.subject, dictionary=open_kit.dictionary
         )
-        hits = finder.find(**way, limit=_MOST_FOUND)
-        why = {"words": "label: {0.label}", "promotes": "promotes it", "alike": "{0.how}"}[search.how]
-        return [(hit.feature, why.format(hit), hit.value) for hit in hits]
+        options: dict[str, Any] = {{"words": "words", "promotes": "token", "alike": "like"}[query.how]: text}
+        why = {"words": "label: {0.label}", "promotes": "promotes it", "alike": "{0.how}"}[query.how]
+        return [(hit.feature, why.format(hit), hit.value) for hit in finder.find(**options, limit=_MOST_HITS)]
 
-    def _by_meaning(self, query: str) -> list[tuple[FeatureId, str, float | None]]:
-        with self._starting:
-            if self._prepared is None:
-                self._prepared = threading.Thread(target=self._prepare, name="clew-meanings", daemon=True)
-                self._prepared.start()
-        self._prepared.join(_PATIENCE)
-        if self._prepared.is_alive():
-            raise BusyError("the labels are being read for their meaning, once: ask again in a moment")
-        if self._failed is not None:
-            raise self._failed
-        found = self._index().nearest(query, limit=_MOST_FOUND)
-        first: dict[FeatureId, tuple[str, float]] = {}
-        for label, cosine in found:
-            first.setdefault(label.feature, (f"label: {label.text}", cosine))
-        return [(feature, why, cosine) for feature, (why, cosine) in first.items()]
-
-    def _prepare(self) -> None:
-        """Read all labels for their meaning; the vectors are kept in the workspace."""
-        try:
-            self._index()
-        except ClewError as error:
-            self._failed = error
-
-    def _index(self) -> by.Meanings:
-        """Labels by meaning; only new ones are read."""
-        with self._meanings:
-            if self._encoder is None:
-                from clew.labels.sentence_encoder import Encoder
-
-                self._encoder = Encoder()
-            return by.meanings(self.bench.workspace.labels, self._encoder, atlas=self.bench.atlas)
-
-    def _fired(self, text: str, max_density: float) -> list[by.Firing]:
-        bench = self.bench
-        known: dict[str, Any] = {} if bench.atlas is None else bench.atlas.levels()
-        return by.firing(bench.subject, bench.dictionary, text, at_most=max_density, **known)
-
-    def fires(self, body: FiresBody) -> FiresView:
-        """What fires on a text."""
-        bench = self.bench
-        told = bench.tokens(body.text)
-        with bench.gate.short():
-            found = self._fired(body.text, body.max_density)
-        places, features = by.by_token(found, body.top), by.by_feature(found)[:_MOST_FIRES]
-        every = [*features, *(one for here in places.values() for one in here)]
-        names = bench.names_of.of([one.feature for one in every])
-
-        def fires(some: list[by.Firing]) -> list[Any]:
-            return [fire(one, names[one.feature], bench.atlas) for one in some]
-
-        return FiresView(
-            tokens=[token.text for token in told.tokens],
-            first_position=told.first_position,
-            by_token=[FiresAt(position=position, features=fires(here)) for position, here in places.items()],
-            by_feature=fires(features),
-        )
-
-    def names(self, ids: str) -> NamesView:
-        """Names of features with commas between them."""
+    def names(self, ids: str) -> FeatureNames:
+        """Names of features, whose ids are given with commas between them; InputError for too many, or no ids."""
         parts = [part for part in ids.split(",") if part.strip()]
         if len(parts) > _MOST_NAMES:
             raise InputError(f"{len(parts)} features are asked for: at most {_MOST_NAMES} at once")
-        features = list(dict.fromkeys(self.bench.feature_id(*_parted(part)) for part in parts))
-        found = self.bench.names_of.of(features)
-        kinds: dict[FeatureId, Any] = {feature: found.get(feature, NAMELESS).kind for feature in features}
-        return NamesView(names=[NameView(feature=str(f), text=found[f].text, kind=kinds[f]) for f in features])
+        features = list(dict.fromkeys(self.open_kit.feature_id(*_layer_and_index(part)) for part in parts))
+        names = self.open_kit.names.of(features)
+        kinds: dict[FeatureId, Any] = {feature: names.get(feature, NAMELESS).kind for feature in features}
+        return FeatureNames(names=[FeatureName(feature=str(f), text=names[f].text, kind=kinds[f]) for f in features])
 
-    def feature(self, layer: str, index: int) -> FeatureView:
-        """All that is known of a feature."""
-        bench, feature = self.bench, self.bench.feature_id(layer, index)
-        card = None if bench.atlas is None else bench.atlas[feature]
-        names = bench.names_of.of([feature, *([] if card is None else related(card))])
-        return feature_view(feature, names[feature], bench.dictionary, card, self._labels(feature), names)
+    # --- activations on a text ----------------------------------------------------------------------------------
 
-    def _labels(self, feature: FeatureId) -> list[LabelView]:
-        return label_views(self.bench.workspace.labels.of(feature, history=True))
+    def fires(self, body: FiresBody) -> FiresView:
+        """Which features fire on a text, by token and by feature; InputError for a text that cannot be read."""
+        atlas = self.open_kit.atlas
+        tokens = self.open_kit.tokens(body.text)
+        with self.open_kit.model_lock.short():
+            firings = self._firings(body.text, body.max_density)
+        by_token, by_feature = queries.by_token(firings, body.top), queries.by_feature(firings)[:_MOST_FIRES]
+        shown = [*by_feature, *(firing for at_token in by_token.values() for firing in at_token)]
+        names = self.open_kit.names.of([firing.feature for firing in shown])
+
+        def views(firings: list[queries.Firing]) -> list[Fire]:
+            return [fire_view(firing, names[firing.feature], atlas) for firing in firings]
+
+        return FiresView(
+            tokens=[token.text for token in tokens.tokens],
+            first_position=tokens.first_position,
+            by_token=[FiresAt(position=position, features=views(at_token)) for position, at_token in by_token.items()],
+            by_feature=views(by_feature),
+        )
+
+    def _firings(self, text: str, max_density: float) -> list[queries.Firing]:
+        open_kit = self.open_kit
+        levels: dict[str, Any] = {} if open_kit.atlas is None else open_kit.atlas.levels()
+        return queries.firing(open_kit.subject, open_kit.dictionary, text, at_most=max_density, **levels)
 
     def probe(self, layer: str, index: int, text: str) -> ProbeView:
         """A feature's activation at every token of a text."""
-        bench, feature = self.bench, self.bench.feature_id(layer, index)
-        with bench.gate.short():
-            tokens, values, first = by.activations_on(bench.subject, bench.dictionary, feature, text)
-        known = None
-        if bench.atlas is not None:
-            known = float(bench.atlas.summary.max_activation[bench.atlas.number(feature)])
+        open_kit, feature = self.open_kit, self.open_kit.feature_id(layer, index)
+        with open_kit.model_lock.short():
+            tokens, activations, first = queries.activations_on(open_kit.subject, open_kit.dictionary, feature, text)
+        highest = None
+        if open_kit.atlas is not None:
+            highest = float(open_kit.atlas.summary.max_activation[open_kit.atlas.number(feature)])
         return ProbeView(
             feature=str(feature),
             tokens=list(tokens),
-            activations=values.tolist(),
+            activations=activations.tolist(),
             first_position=first,
-            max_activation=known,
+            max_activation=highest,
         )
 
+    # --- one feature --------------------------------------------------------------------------------------------
+
+    def view(self, layer: str, index: int) -> FeatureView:
+        """All that is known of a feature: its card, its labels, the names of related features."""
+        open_kit, feature = self.open_kit, self.open_kit.feature_id(layer, index)
+        card = None if open_kit.atlas is None else open_kit.atlas[feature]
+        names = open_kit.names.of([feature, *([] if card is None else related_features(card))])
+        return feature_view(feature, names[feature], open_kit.dictionary, card, self._labels(feature), names)
+
+    def _labels(self, feature: FeatureId) -> list[LabelView]:
+        return label_views(self.open_kit.workspace.labels.of(feature, history=True))
+
     def add_label(self, layer: str, index: int, body: LabelBody) -> LabelView | LabelConflict:
-        """Keep a person's label, on the disk when this returns; or say what its author has said since."""
-        feature = self.bench.feature_id(layer, index)
+        """Keep a person's label, on the disk when this returns; or report what its author has written since."""
+        feature = self.open_kit.feature_id(layer, index)
         label = Label(feature=feature, text=body.text, kind="person", author=body.author, note=body.note)
         with self._labelling:
-            now = next((one for one in self._labels(feature) if one.current and _same_voice(one, label)), None)
-            if body.after is not None and body.after != (0 if now is None else now.id):
-                says = "nothing any more" if now is None else repr(now.text)
+            newest = next((v for v in self._labels(feature) if v.current and _same_author(v, label)), None)
+            if body.after is not None and body.after != (0 if newest is None else newest.id):
+                says = "nothing any more" if newest is None else repr(newest.text)
                 line = f"{body.author} has labelled {feature} elsewhere since, and says {says}: nothing was kept"
-                return LabelConflict(error=line, newest=now)
-            (number,) = self.bench.workspace.labels.add([label])
+                return LabelConflict(error=line, newest=newest)
+            (number,) = self.open_kit.workspace.labels.add([label])
         return next(view for view in self._labels(feature) if view.id == number)
 
-    def withdraw(self, label: int) -> None:
+    def withdraw_label(self, label: int) -> None:
         """NotFoundError when there is no such label."""
         try:
-            self.bench.workspace.labels.withdraw(label)
+            self.open_kit.workspace.labels.withdraw(label)
         except InputError as error:
             raise NotFoundError(f"there is no label {label}") from error
 
 
-def _same_voice(view: LabelView, label: Label) -> bool:
+def _same_author(view: LabelView, label: Label) -> bool:
     return (view.kind, view.author, view.method) == (label.kind, label.author, label.method)
 
 
-def _parted(feature: str) -> tuple[str, int]:
-    """Layer and index of a written feature; InputError when it is none that anything could have."""
+def _layer_and_index(feature: str) -> tuple[str, int]:
+    """The two parts of a written feature; InputError when no dictionary can have it."""
     text = feature.strip()
     if len(text) > 20:
         raise InputError(f"{text[:20]!r} is not a feature: write L<layer>/<index>, for example L3/1207")
-    found = FeatureId.parse(text)
-    return f"L{found.layer}", found.index
+    parsed = FeatureId.parse(text)
+    return f"L{parsed.layer}", parsed.index

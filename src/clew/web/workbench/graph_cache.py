@@ -1,4 +1,4 @@
-"""Graphs at hand: those looked at last, with what is worked out of them once, within a bound of memory."""
+"""The graphs looked at last, with what views have worked out of them, within a bound of memory."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from clew.attribution.graph import Graph
-from clew.web.views.open_graph import Held
+from clew.web.views.open_graph import OpenGraph
 
 MOST_BYTES = 512 << 20
 
 
-class Shelf:
-    """The graphs looked at last. Several threads may share it."""
+class GraphCache:
+    """Open graphs by their ids. Several threads may share it."""
 
     def __init__(self, load: Callable[[str], Graph]) -> None:
         self._load = load
-        self._graphs: OrderedDict[str, Held] = OrderedDict()
+        self._graphs: OrderedDict[str, OpenGraph] = OrderedDict()
         self._lock = threading.Lock()
 
-    def __getitem__(self, graph: str) -> Held:
+    def __getitem__(self, graph: str) -> OpenGraph:
         with self._lock:
             if graph in self._graphs:
                 self._graphs.move_to_end(graph)
                 return self._graphs[graph]
-        held = Held(self._load(graph))
+        loaded = OpenGraph(self._load(graph))  # outside the lock: a large graph takes seconds
         with self._lock:
-            held = self._graphs.setdefault(graph, held)
-            while len(self._graphs) > 1 and sum(h.graph.rows.nbytes for h in self._graphs.values()) > MOST_BYTES:
+            open_graph = self._graphs.setdefault(graph, loaded)
+            while len(self._graphs) > 1 and sum(g.graph.rows.nbytes for g in self._graphs.values()) > MOST_BYTES:
                 self._graphs.popitem(last=False)
-        return held
+        return open_graph
 
     def drop(self, graph: str) -> None:
         """Forget a graph that was removed."""

@@ -1,95 +1,83 @@
-"""Long work as the queue runs it: what is asked for becomes a function that reports as it goes."""
+"""Requests for long work as functions that the queue runs: each reports its progress and returns a view."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from clew.attribution.influence import top_features
-from clew.attribution.trace import trace
+from clew.attribution.local_model import check_traceable
 from clew.errors import InputError
 from clew.features.atlas import Atlas
-from clew.ids import FeatureId
 from clew.intervention.edit import Edit, check
 from clew.intervention.generate import side_by_side
 from clew.intervention.run import first_of
+from clew.progress import Progress
 from clew.web.errors import RefusedError
 from clew.web.schema.bodies import MOST_FEATURES, AuditBody, EffectBody, GenerateBody, HarvestBody, JobBody, TraceBody
 from clew.web.schema.graphs import GraphMade
 from clew.web.schema.jobs import AuditView, EffectView, GeneratedView, HarvestMade, StepPair
 from clew.web.views.jobs import audit_view, edit_of, effect_view, step_view, unedited_view
-from clew.web.workbench.job_queue import Report, Work
+from clew.web.workbench.job_queue import JobReport, Work
+from clew.web.workbench.open_kit import OpenKit
 
 if TYPE_CHECKING:
     from clew.training.corpus import Documents
-    from clew.web.workbench.workbench import Bench
-
-_NAMED = 400  # features of a kept graph that get names for those who open its file elsewhere
 
 
-def work_of(bench: Bench, body: JobBody) -> tuple[str, Work]:
-    """A title and the work; InputError for what is impossible from the start."""
+def job_function(open_kit: OpenKit, body: JobBody) -> tuple[str, Work]:
+    """A title and the work of a job; InputError or RefusedError for work that cannot be done."""
     match body:
         case TraceBody():
-            return _trace(bench, body)
+            return _trace(open_kit, body)
         case EffectBody():
-            return _edit(bench, body)
+            return _edit(open_kit, body)
         case GenerateBody():
-            return _generate(bench, body)
+            return _generate(open_kit, body)
         case AuditBody():
-            return _audit(bench, body)
+            return _audit(open_kit, body)
         case HarvestBody():
-            return _harvest(bench, body)
+            return _harvest(open_kit, body)
 
 
-def _trace(bench: Bench, body: TraceBody) -> tuple[str, Work]:
-    bench.subject.encode(body.prompt)
-    if bench.dictionary.kind == "sae":
-        raise InputError("an SAE has no linear path through an MLP and cannot be traced: use a transcoder (PLT or CLT)")
+def _trace(open_kit: OpenKit, body: TraceBody) -> tuple[str, Work]:
+    open_kit.subject.encode(body.prompt)
+    check_traceable(open_kit.subject, open_kit.dictionary)
 
-    def work(report: Report) -> GraphMade:
-        graph = trace(
-            bench.subject,
-            bench.dictionary,
-            body.prompt,
-            max_features=body.max_features or MOST_FEATURES,
-            report=lambda stage: report(stage.done, stage.of),
-        )
-        keys = graph.feature_keys[top_features(graph, _NAMED)].tolist()
-        names = bench.names_of.of([FeatureId(layer, index) for layer, _, index in keys])
-        named = graph.with_labels({feature: name.text for feature, name in names.items() if name.text})
-        return GraphMade(graph=bench.workspace.keep(named, "trace"))
+    def work(report: JobReport) -> GraphMade:
+        limit = body.max_features or MOST_FEATURES
+        graph = open_kit.labelled_kit.trace(body.prompt, max_features=limit, report=report)
+        return GraphMade(graph=open_kit.workspace.keep(graph, "trace"))
 
     return body.prompt, work
 
 
-def _edit(bench: Bench, body: EffectBody) -> tuple[str, Work]:
-    edits = [edit_of(one) for one in body.edits]
+def _edit(open_kit: OpenKit, body: EffectBody) -> tuple[str, Work]:
+    edits = [edit_of(edit_body) for edit_body in body.edits]
     acting = [edit for edit in edits if edit.positions != "generated"]
     idle = [edit for edit in edits if edit.positions == "generated"]
     if idle:
-        _possible(bench, body, edits, growing=1)  # of these everything but where they act
+        _check_edits(open_kit, body, edits, growing=1)  # as if one token was generated, so that idle edits act
     if acting:
-        _possible(bench, body, acting, growing=0)
+        _check_edits(open_kit, body, acting, growing=0)
 
-    def work(report: Report) -> EffectView:
-        report(0, 1)
+    def work(report: JobReport) -> EffectView:
+        report(Progress(what="edit", done=0, of=1))
         if not acting:
-            return unedited_view(bench.subject, body.prompt, idle, body.predict)
-        found = bench.kit.edit(body.prompt, acting, through=body.through, predict=body.predict)
-        return effect_view(found, bench.subject, bench.names_of.of, idle)
+            return unedited_view(open_kit.subject, body.prompt, idle, body.predict)
+        effect = open_kit.kit.edit(body.prompt, acting, through=body.through, predict=body.predict)
+        return effect_view(effect, open_kit.subject, open_kit.names.of, idle)
 
     return body.prompt, work
 
 
-def _generate(bench: Bench, body: GenerateBody) -> tuple[str, Work]:
-    edits = [edit_of(one) for one in body.edits]
-    _possible(bench, body, edits, growing=body.tokens)
+def _generate(open_kit: OpenKit, body: GenerateBody) -> tuple[str, Work]:
+    edits = [edit_of(edit_body) for edit_body in body.edits]
+    _check_edits(open_kit, body, edits, growing=body.tokens)
 
-    def work(report: Report) -> GeneratedView:
+    def work(report: JobReport) -> GeneratedView:
         steps = side_by_side(
-            bench.subject,
-            bench.dictionary,
+            open_kit.subject,
+            open_kit.dictionary,
             body.prompt,
             edits,
             tokens=body.tokens,
@@ -99,67 +87,68 @@ def _generate(bench: Bench, body: GenerateBody) -> tuple[str, Work]:
             through=body.through,
         )
         default, edited = "", ""
-        for number, (one, other) in enumerate(steps):
-            report.step(StepPair(default=step_view(one), edited=step_view(other)))
-            default += one.text if one is not None else ""
-            edited += other.text if other is not None else ""
-            report(number + 1, body.tokens)
+        for number, (default_step, edited_step) in enumerate(steps):
+            report.step(StepPair(default=step_view(default_step), edited=step_view(edited_step)))
+            default += default_step.text if default_step is not None else ""
+            edited += edited_step.text if edited_step is not None else ""
+            report(Progress(what="generate", done=number + 1, of=body.tokens, unit="tokens"))
         return GeneratedView(prompt=body.prompt, default=default, edited=edited)
 
     return body.prompt, work
 
 
-def _possible(bench: Bench, body: EffectBody | GenerateBody, edits: Sequence[Edit], growing: int) -> None:
-    """InputError where an edit is impossible, before it waits for its turn."""
-    ids = bench.subject.encode(body.prompt)
-    first = first_of(bench.subject, ids)
-    check(edits, bench.dictionary, n_positions=len(ids), first=first, through=body.through, growing=growing)
+def _check_edits(open_kit: OpenKit, body: EffectBody | GenerateBody, edits: Sequence[Edit], growing: int) -> None:
+    """InputError when an edit is impossible, before it waits in the queue."""
+    ids = open_kit.subject.encode(body.prompt)
+    first = first_of(open_kit.subject, ids)
+    check(edits, open_kit.dictionary, n_positions=len(ids), first=first, through=body.through, growing=growing)
 
 
-def _audit(bench: Bench, body: AuditBody) -> tuple[str, Work]:
-    held, of_kit = bench.held(body.graph)
+def _audit(open_kit: OpenKit, body: AuditBody) -> tuple[str, Work]:
+    open_graph, of_kit = open_kit.graph(body.graph)
     if not of_kit:
-        raise RefusedError(f"graph {body.graph} was not traced with {bench.dictionary.name!r}: open its own kit")
+        raise RefusedError(f"graph {body.graph} was not traced with {open_kit.dictionary.name!r}: open its own kit")
 
-    def work(report: Report) -> AuditView:
-        found = bench.kit.audit(held.graph, nodes=body.nodes, report=lambda stage: report(stage.done, stage.of))
-        return audit_view(body.graph, found)
+    def work(report: JobReport) -> AuditView:
+        audit = open_kit.kit.audit(open_graph.graph, nodes=body.nodes, report=report)
+        return audit_view(body.graph, audit)
 
-    return held.graph.prompt, work
+    return open_graph.graph.prompt, work
 
 
-def _harvest(bench: Bench, body: HarvestBody) -> tuple[str, Work]:
-    if body.texts is None and bench.kit.name != "minnow":
+def _harvest(open_kit: OpenKit, body: HarvestBody) -> tuple[str, Work]:
+    if body.texts is None and open_kit.kit.name != "minnow":
         raise InputError("say what to read: the small world's text is only minnow's, give texts")
 
-    def work(report: Report) -> HarvestMade:
+    def work(report: JobReport) -> HarvestMade:
         from clew.harvest.write_atlas import harvest
 
-        report(0, body.tokens, "reading text")
-        documents = _documents(bench, body)
-        made, path = bench.workspace.new_atlas()
+        report(Progress(what="harvest", done=0, of=body.tokens, note="reading text"))
+        documents = _documents(open_kit, body)
+        id, path = open_kit.workspace.new_atlas()
         try:
-            for step in harvest(bench.subject, bench.dictionary, documents, path, tokens=body.tokens):
-                report(step.done, step.total, step.stage)
+            for step in harvest(open_kit.subject, open_kit.dictionary, documents, path, tokens=body.tokens):
+                report(Progress(what="harvest", done=step.done, of=step.total, note=step.stage))
         except BaseException:
-            bench.workspace.drop_atlas(made)
+            open_kit.workspace.drop_atlas(id)
             raise
-        bench.workspace.keep_atlas(made)
-        bench.look_for_atlas()
+        open_kit.workspace.keep_atlas(id)
+        open_kit.choose_atlas()
         with Atlas.load(path) as atlas:
             dead = int((atlas.summary.density == 0).sum())
-            used = bench.atlas is not None and bench.atlas.path == atlas.path
-            return HarvestMade(atlas=made, features=len(atlas), dead=dead, positions=atlas.positions, used=used)
+            used = open_kit.atlas is not None and open_kit.atlas.path == atlas.path
+            return HarvestMade(atlas=id, features=len(atlas), dead=dead, positions=atlas.positions, used=used)
 
     return "harvest", work
 
 
-def _documents(bench: Bench, body: HarvestBody) -> Documents:
+def _documents(open_kit: OpenKit, body: HarvestBody) -> Documents:
+    """The texts of a request, else as much of the small world's text as was asked for."""
     from clew.organism.world import World
     from clew.training.corpus import encode_documents
 
     if body.texts is not None:
-        return encode_documents(bench.subject, body.texts, positions=body.tokens)
+        return encode_documents(open_kit.subject, body.texts, positions=body.tokens)
     world = World(seed=0)
-    texts = world.corpus(min(world.n_statements, body.tokens // 8 + 100)).documents
-    return encode_documents(bench.subject, texts, positions=body.tokens)
+    statements = min(world.n_statements, body.tokens // 8 + 100)  # at least eight tokens each
+    return encode_documents(open_kit.subject, world.corpus(statements).documents, positions=body.tokens)

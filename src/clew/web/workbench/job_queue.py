@@ -1,8 +1,8 @@
-"""Long work in a queue: one worker runs what was asked for in turn, and says as it goes how far it is.
+"""Long work in a queue: one worker thread runs the jobs in turn and publishes their progress as events.
 
-A job is work that is given a `report` to call. The report is where it can be cancelled: it raises there, the model's
-hooks are gone by then, and the next job begins. Events are numbered from 1 on for each job, so that a reader who was
-cut off goes on where it was; of progress only the latest is kept.
+A job is a function that is given a `report` to call. A cancelled job ends where it reports: the report raises, at a
+point where the model has no hooks, and the next job begins. The events of each job are numbered from 1, so that a
+reader whose connection broke goes on where it was. Of progress events only the latest is kept.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from pydantic import BaseModel
 
 from clew.errors import ClewError
 from clew.features.label import now
+from clew.progress import Progress
 from clew.web.errors import BusyError, NotFoundError, disk_is_full, line_of
-from clew.web.schema.jobs import Job, JobKind, JobState, Progress, Result
-from clew.web.workbench.model_lock import Gate
+from clew.web.schema.jobs import Job, JobKind, JobProgress, JobState, Result
+from clew.web.workbench.model_lock import ModelLock
 
 MOST_WAITING = 64
-MOST_KEPT = 200  # jobs that are over
-HEARTBEAT = 15.0  # seconds without an event after which a reader is told that the line is alive
+MOST_KEPT = 200  # jobs that have ended
+HEARTBEAT = 15.0  # seconds without an event after which a comment shows the reader that the connection is alive
 ENDED: tuple[JobState, ...] = ("done", "failed", "cancelled")
 
 
@@ -33,27 +34,27 @@ class CancelledError(Exception):
     """Raised in the work where it reports, once it is cancelled."""
 
 
-class Report:
-    """What work calls as it goes."""
+class JobReport:
+    """What a job calls as it goes: a `clew.progress.Report` that can also send parts of the result."""
 
-    def __init__(self, queue: Queue, task: Task) -> None:
+    def __init__(self, queue: JobQueue, task: Task) -> None:
         self._queue, self._task = queue, task
 
-    def __call__(self, done: int, total: int, note: str = "") -> None:
-        """So much is done of so much; raises when the job was cancelled."""
-        self._queue._progress(self._task, Progress(done=done, total=total, note=note))
+    def __call__(self, progress: Progress) -> None:
+        """Publish progress, and let short work on the model go first; CancelledError when the job was cancelled."""
+        self._queue._report(self._task, JobProgress(done=progress.done, total=progress.of, note=progress.note))
 
     def step(self, view: BaseModel) -> None:
-        """A part of the result is there already."""
+        """Publish a part of the result."""
         self._queue._step(self._task, view)
 
 
-Work = Callable[[Report], Result]
+Work = Callable[[JobReport], Result]
 
 
 @dataclass(eq=False)
 class Task:
-    """One job as the queue knows it."""
+    """One job as the queue holds it; `Job` is what the page sees of it."""
 
     id: str
     kind: JobKind
@@ -61,7 +62,7 @@ class Task:
     work: Work
     date: str = field(default_factory=now)
     state: JobState = "queued"
-    progress: Progress = field(default_factory=lambda: Progress(done=0, total=0, note=""))
+    progress: JobProgress = field(default_factory=lambda: JobProgress(done=0, total=0, note=""))
     error: str | None = None
     result: Result | None = None
     cancelled: bool = False
@@ -86,16 +87,17 @@ class Task:
         )
 
     def since(self, after: int) -> list[tuple[int, str, str]]:
-        found = [*self.events, *([self.latest] if self.latest else [])]
-        return sorted(event for event in found if event[0] > after)
+        """Events with a number above `after`, in order."""
+        events = [*self.events, *([self.latest] if self.latest else [])]
+        return sorted(event for event in events if event[0] > after)
 
 
-class Queue:
+class JobQueue:
     """The jobs of one model."""
 
-    def __init__(self, gate: Gate, keep: Callable[[Job], None] | None = None) -> None:
-        """`keep` is given every job that is done, before anybody hears that it is."""
-        self.gate, self._keep = gate, keep
+    def __init__(self, model_lock: ModelLock, keep: Callable[[Job], None] | None = None) -> None:
+        """`keep` is called with every job that is done, before its end is published."""
+        self.model_lock, self._keep = model_lock, keep
         self._tasks: OrderedDict[str, Task] = OrderedDict()
         self._waiting: deque[Task] = deque()
         self._changed = threading.Condition()
@@ -103,22 +105,22 @@ class Queue:
         self._worker = threading.Thread(target=self._run, name="clew-jobs", daemon=True)
         self._worker.start()
 
-    # --- asked from outside -------------------------------------------------------------------------------------
+    # --- for routes ---------------------------------------------------------------------------------------------
 
     def start(self, kind: JobKind, title: str, work: Work) -> Job:
-        """Put work into the queue; BusyError when too much waits there."""
+        """Put work into the queue; BusyError when too much waits already."""
         task = Task(id=secrets.token_hex(8), kind=kind, title=title, work=work)
         with self._changed:
             if len(self._waiting) >= MOST_WAITING:
                 raise BusyError(f"{MOST_WAITING} jobs wait already: cancel some, or ask again later")
             self._tasks[task.id] = task
             self._waiting.append(task)
-            self._forget()
+            self._drop_oldest()
             self._changed.notify_all()
             return task.view()
 
     def all(self) -> list[Job]:
-        """The latest first."""
+        """All jobs, the latest first."""
         with self._changed:
             return [task.view() for task in reversed(self._tasks.values())]
 
@@ -128,7 +130,7 @@ class Queue:
             return self._task(job).view()
 
     def cancel(self, job: str) -> Job:
-        """End a job that waits at once, a running one at its next report; one that is over stays as it is."""
+        """End a waiting job at once, a running one at its next report; NotFoundError when there is no such job."""
         with self._changed:
             task = self._task(job)
             task.cancelled = True
@@ -138,7 +140,7 @@ class Queue:
             return task.view()
 
     def events(self, job: str, after: int = 0) -> AsyncIterator[str]:
-        """Server-sent events of a job behind number `after`; NotFoundError at once when there is no such job."""
+        """Server-sent events of a job after number `after`; NotFoundError at once when there is no such job."""
         with self._changed:
             task = self._task(job)
         return self._stream(task, after)
@@ -151,10 +153,10 @@ class Queue:
             while True:
                 reader[1].clear()
                 with self._changed:
-                    found, over = task.since(after), task.state in ENDED
-                for after, name, data in found:
+                    events, ended = task.since(after), task.state in ENDED
+                for after, name, data in events:
                     yield f"id: {after}\nevent: {name}\ndata: {data}\n\n"
-                if over:
+                if ended:
                     return
                 try:
                     await asyncio.wait_for(reader[1].wait(), HEARTBEAT)
@@ -165,7 +167,7 @@ class Queue:
                 task.readers.discard(reader)
 
     def close(self) -> None:
-        """Cancel everything and wait for the worker; nothing is asked of it afterwards."""
+        """Cancel every job and wait for the worker to end."""
         with self._changed:
             self._closed = True
             for task in list(self._waiting):
@@ -174,7 +176,7 @@ class Queue:
             for task in self._tasks.values():
                 task.cancelled = True
             self._changed.notify_all()
-        self._worker.join(timeout=5)  # a run of the model that does not report is left behind
+        self._worker.join(timeout=5)  # a job that never reports is left to its daemon thread
 
     # --- the worker ---------------------------------------------------------------------------------------------
 
@@ -186,14 +188,14 @@ class Queue:
                     return
                 task = self._waiting.popleft()
                 task.state = "running"
-                self._tell(task, "progress", task.progress.model_dump_json())
-            self._work(task)
+                self._publish(task, "progress", task.progress.model_dump_json())
+            self._run_task(task)
 
-    def _work(self, task: Task) -> None:
+    def _run_task(self, task: Task) -> None:
         state: JobState = "failed"
         try:
-            with self.gate.long():
-                result = task.work(Report(self, task))
+            with self.model_lock.long():
+                result = task.work(JobReport(self, task))
             if self._keep is not None:
                 self._keep(task.view().model_copy(update={"state": "done", "result": result}))
             state, task.result = "done", result
@@ -203,51 +205,47 @@ class Queue:
             task.error = line_of(error)
         except MemoryError:
             task.error = "there is not enough memory for this: give a shorter prompt, or max_features"
-        except Exception as error:  # the worker must live on; what went wrong is ours, and told as such
+        except Exception as error:  # a defect of ours: report it and keep the worker alive
             full = disk_is_full(error)
             task.error = "the disk is full: nothing was kept" if full else f"{type(error).__name__}: {_line(error)}"
         with self._changed:
             self._end(task, state)
 
-    def _progress(self, task: Task, progress: Progress) -> None:
-        self._check(task)
+    def _report(self, task: Task, progress: JobProgress) -> None:
+        if task.cancelled:
+            raise CancelledError
         with self._changed:
             task.progress = progress
-            self._tell(task, "progress", progress.model_dump_json())
-        self.gate.breathe()
+            self._publish(task, "progress", progress.model_dump_json())
+        self.model_lock.give_way()
 
     def _step(self, task: Task, view: BaseModel) -> None:
         with self._changed:
-            self._tell(task, "step", view.model_dump_json())
-
-    @staticmethod
-    def _check(task: Task) -> None:
-        if task.cancelled:
-            raise CancelledError
+            self._publish(task, "step", view.model_dump_json())
 
     def _end(self, task: Task, state: JobState) -> None:
         task.state = state
-        self._tell(task, "end", task.view().model_dump_json())
+        self._publish(task, "end", task.view().model_dump_json())
 
-    def _tell(self, task: Task, name: str, data: str) -> None:
+    def _publish(self, task: Task, name: str, data: str) -> None:
         task.last += 1
         event = task.last, name, data
         if name == "progress":
             task.latest = event
         else:
             task.events.append(event)
-        for loop, heard in task.readers:
+        for loop, new_event in task.readers:
             with suppress(RuntimeError):  # the loop has ended with its server
-                loop.call_soon_threadsafe(heard.set)
+                loop.call_soon_threadsafe(new_event.set)
 
     def _task(self, job: str) -> Task:
         if job not in self._tasks:
             raise NotFoundError(f"there is no job {job[:60]!r}")
         return self._tasks[job]
 
-    def _forget(self) -> None:
-        over = [task.id for task in self._tasks.values() if task.state in ENDED]
-        for job in over[: max(0, len(over) - MOST_KEPT)]:
+    def _drop_oldest(self) -> None:
+        ended = [task.id for task in self._tasks.values() if task.state in ENDED]
+        for job in ended[: max(0, len(ended) - MOST_KEPT)]:
             del self._tasks[job]
 
 

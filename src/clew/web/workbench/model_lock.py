@@ -1,7 +1,7 @@
-"""One run of the model at a time: long work holds the gate, and opens it for short work whenever it reports.
+"""One run of the model at a time: long work holds the lock, and opens it for short work whenever it reports.
 
 The model is watched and changed by hooks while it runs, so two threads must never run it at once. Long work calls
-`breathe` where it holds no hooks; whoever waits goes first then.
+`give_way` at points where it holds no hooks; threads that wait for short work then go first.
 """
 
 from __future__ import annotations
@@ -13,33 +13,34 @@ from typing import TypeVar, TypeVarTuple
 
 from anyio import CapacityLimiter, to_thread
 
-_ASKING = 4  # requests that may wait for the model at a time, each in a thread
+_WAITING_THREADS = 4  # requests that may wait for the model at a time, each in a thread
+_LONGEST_PAUSE = 5  # seconds for which long work gives way
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
-class Gate:
+class ModelLock:
     """A lock that its holder can open for a moment."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting = 0
         self._changed = threading.Condition()
-        self._asking = CapacityLimiter(_ASKING)
+        self._limiter = CapacityLimiter(_WAITING_THREADS)
 
-    async def ask(self, function: Callable[[*Ts], T], *arguments: *Ts) -> T:
-        """Call what may wait long, in threads kept for this: those who only read need not queue behind it."""
-        return await to_thread.run_sync(function, *arguments, limiter=self._asking)
+    async def in_thread(self, function: Callable[[*Ts], T], *arguments: *Ts) -> T:
+        """Call a function that may wait long, in threads of its own, so that plain reads do not queue behind it."""
+        return await to_thread.run_sync(function, *arguments, limiter=self._limiter)
 
     @contextmanager
     def long(self) -> Iterator[None]:
-        """Hold the gate for long work; it should `breathe`."""
+        """Hold the lock for long work, which should call `give_way`."""
         with self._lock:
             yield
 
     @contextmanager
     def short(self) -> Iterator[None]:
-        """Hold the gate for work of well under a second."""
+        """Hold the lock for work of well under a second."""
         with self._changed:
             self._waiting += 1
         try:
@@ -50,14 +51,14 @@ class Gate:
                 self._waiting -= 1
                 self._changed.notify_all()
 
-    def breathe(self) -> None:
-        """Let those who wait for short work go first; by the holder of the gate alone."""
+    def give_way(self) -> None:
+        """Let threads that wait for short work go first. Only the holder of the lock may call it."""
         with self._changed:
             if not self._waiting:
                 return
         self._lock.release()
         try:
             with self._changed:
-                self._changed.wait_for(lambda: not self._waiting, timeout=5)
+                self._changed.wait_for(lambda: not self._waiting, timeout=_LONGEST_PAUSE)
         finally:
             self._lock.acquire()

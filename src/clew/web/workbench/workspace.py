@@ -1,14 +1,14 @@
 """A folder that keeps what a person has made: graphs, arrangements, results, labels.
 
-labels.sqlite    labels and lists (`features.labels`), of any dictionary
+labels.sqlite    labels and lists (`labels.store`), of any dictionary
 bench.sqlite     the index of graphs, arrangements, results of jobs, atlases that were harvested here
 graphs/          a file a graph, under its id
 atlases/         harvested atlases
 removed/         graphs that were removed, until the server ends
 
-Ids are made here and looked up in the index; nothing that is asked for ever becomes part of a path. A file is written
-whole before the index names it, and leaves the index before it is removed, so that a kill leaves a file too many at
-worst. Several servers may use one workspace: all that changes is in SQLite, and graphs never change.
+Ids are made here and looked up in the index, so that no text of a request ever becomes part of a path. A file is
+written whole before the index names it, and leaves the index before it is removed: a server that is killed leaves at
+worst a file too many. Several servers may use one workspace: all that changes is in SQLite, and graphs never change.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from clew.labels.store import LabelStore
 from clew.web.errors import NotFoundError
 from clew.web.schema.graphs import Arrangement, GraphEntry, Output, ScorePair, Thresholds
 from clew.web.schema.jobs import Job
-from clew.web.workbench.trash import Bin, Removed, Rows
+from clew.web.workbench.trash import RemovedGraph, TableRows, Trash
 
 LABELS, INDEX = "labels.sqlite", "bench.sqlite"
 ENVELOPE = files.Envelope(format="clew.workbench", schema=1, what="a workbench", mark=b"ClWb")
@@ -46,14 +46,25 @@ CREATE TABLE results (id TEXT PRIMARY KEY, kind TEXT NOT NULL, date TEXT NOT NUL
 CREATE TABLE atlases (id TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, date TEXT NOT NULL);
 """
 _ENTRY = "id, date, origin, prompt, tokens, top, n_nodes, replacement, completeness, subject, dictionary, fingerprint"
-_OF_GRAPH = {"graphs": "id", "arrangements": "graph", "results": "graph"}  # tables, and which column names a graph
+_OF_GRAPH = {
+    "graphs": "id",
+    "arrangements": "graph",
+    "results": "graph",
+}
+"""Tables that hold something of a graph, and their column with its id."""
 
 
 class Workspace:
-    """An open folder; several threads may share it. FileError when it cannot be written."""
+    """An open folder. Several threads may share it.
+
+    Methods that take the id of a graph raise NotFoundError when there is none; FileError tells of a damaged file.
+    """
 
     def __init__(self, folder: Path | str, fingerprint: str, *, name: str = "") -> None:
-        """Open it, or make it; labels are those of the dictionary with this fingerprint."""
+        """Open the folder, or make it; labels are those of the dictionary with this fingerprint.
+
+        FileError when it cannot be written.
+        """
         self.folder, self.fingerprint = Path(folder), fingerprint
         self._lock = threading.RLock()
         if self.folder.exists() and not self.folder.is_dir():
@@ -62,53 +73,53 @@ class Workspace:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise FileError(f"cannot make the workspace {self.folder}: {error.strerror or error}") from error
-        self._bin = Bin(self.folder / "removed")
-        self._opened = files.open_database(self.folder / INDEX, ENVELOPE, tables=_TABLES)
+        self._trash = Trash(self.folder / "removed")
+        self._database = files.open_database(self.folder / INDEX, ENVELOPE, tables=_TABLES)
         try:
-            with self._write():  # a folder that can only be read is refused now, and not when something is lost
+            with self._write():  # refuse a read-only folder now, before work is lost
                 pass
             self.labels = LabelStore(self.folder / LABELS, fingerprint, name=name)
         except BaseException:
-            self._opened.close()
+            self._database.close()
             raise
 
     def close(self) -> None:
-        self._bin.close()
+        self._trash.close()
         self.labels.close()
         with self._lock:
-            self._opened.close()
+            self._database.close()
 
     # --- graphs -------------------------------------------------------------------------------------------------
 
     def keep(self, graph: Graph, origin: str) -> str:
-        """Keep a graph; returns its id once it is on the disk."""
-        found, scores = secrets.token_hex(8), graph.scores()
+        """Keep a graph; returns its id once it is on the disk. FileError when it cannot be written."""
+        id, scores = secrets.token_hex(8), graph.scores()
         top = [[t.label, t.probability] for t in graph.targets[:1]]
         row = (
-            found, now(), origin, graph.prompt, json.dumps(graph.tokens), json.dumps(top[0]) if top else None,
+            id, now(), origin, graph.prompt, json.dumps(graph.tokens), json.dumps(top[0]) if top else None,
             graph.n_nodes, scores.replacement, scores.completeness, graph.subject, graph.dictionary,
             graph.dictionary_fingerprint,
         )  # fmt: skip
-        graph.save(self._graph_path(found))
+        graph.save(self._graph_path(id))
         try:
             with self._write() as write:
                 write(f"INSERT INTO graphs ({_ENTRY}) VALUES ({', '.join('?' * len(row))})", row)
         except BaseException:
-            self._graph_path(found).unlink(missing_ok=True)
+            self._graph_path(id).unlink(missing_ok=True)
             raise
-        return found
+        return id
 
     def load(self, graph: str) -> Graph:
-        """NotFoundError when there is none of this id."""
+        """The whole graph."""
         return Graph.load(self._graph_path(self._known(graph)))
 
     def content(self, graph: str) -> bytes:
-        """A graph's file as it is."""
+        """The bytes of a graph's file."""
         return files.read_bytes(self._graph_path(self._known(graph)))
 
     @contextmanager
-    def taken_in(self, content: bytes) -> Iterator[Path]:
-        """What came from elsewhere as a file, for as long as it is looked at."""
+    def incoming(self, content: bytes) -> Iterator[Path]:
+        """Bytes from elsewhere as a file, for as long as they are read."""
         path = self.folder / "graphs" / f".{secrets.token_hex(8)}.incoming"
         files.write_bytes(path, content)
         try:
@@ -117,21 +128,21 @@ class Workspace:
             path.unlink(missing_ok=True)
 
     def remove(self, graph: str) -> None:
-        """A graph, its arrangement, and results made of it; `restore` brings them back while this server runs."""
-        known, rows = self._known(graph), dict[str, Rows]()
+        """Remove a graph, its arrangement, and its results; `restore` brings them back while this server runs."""
+        known, rows = self._known(graph), dict[str, TableRows]()
         with self._write() as write:
             for table, key in _OF_GRAPH.items():
                 rows[table] = write(f"SELECT * FROM {table} WHERE {key} = ?", (known,)).fetchall()
                 write(f"DELETE FROM {table} WHERE {key} = ?", (known,))
         path = self._graph_path(known)
         try:
-            self._bin.put(known, Removed(path, rows))
-        except OSError:  # a disk on which nothing can be moved: the graph is gone all the same
+            self._trash.put(known, RemovedGraph(path, rows))
+        except OSError:  # nothing can be moved on this disk: delete it for good
             path.unlink(missing_ok=True)
 
     def restore(self, graph: str) -> GraphEntry:
-        """Bring back a graph that this server has removed; NotFoundError when there is none of this id."""
-        removed = self._bin.take(graph)
+        """Bring back a graph that this server has removed; NotFoundError when the trash has none of this id."""
+        removed = self._trash.take(graph)
         if removed is None:
             raise NotFoundError(f"no graph {graph[:60]!r} was removed here lately: nothing to bring back")
         try:
@@ -140,19 +151,19 @@ class Workspace:
                     for row in rows:
                         write(f"INSERT OR REPLACE INTO {table} VALUES ({', '.join('?' * len(row))})", tuple(row))
         except BaseException:
-            self._bin.put(graph, removed)
+            self._trash.put(graph, removed)
             raise
         return self.entry(graph)
 
     def entry(self, graph: str) -> GraphEntry:
-        """What the index says of a graph."""
+        """What the index holds of a graph."""
         rows = self._read(f"SELECT {_ENTRY} FROM graphs WHERE id = ?", (graph,))
         if not rows:
             raise NotFoundError(f"there is no graph {graph[:60]!r} in this workspace")
         return self._entry(rows[0])
 
     def history(self, offset: int, limit: int) -> tuple[int, list[GraphEntry]]:
-        """How many graphs there are, and some of them, the latest first."""
+        """How many graphs there are, and a part of them, the latest first."""
         query = f"SELECT {_ENTRY} FROM graphs ORDER BY date DESC, id LIMIT ? OFFSET ?"
         (total,) = self._read("SELECT count(*) FROM graphs", ())[0]
         return total, [self._entry(row) for row in self._read(query, (limit, offset))]
@@ -175,7 +186,7 @@ class Workspace:
         )
 
     def _known(self, graph: str) -> str:
-        """The id as the index has it, which alone is ever part of a path."""
+        """The id as the index has it: only this one becomes part of a path."""
         return self.entry(graph).id
 
     def _graph_path(self, known: str) -> Path:
@@ -184,7 +195,7 @@ class Workspace:
     # --- arrangements -------------------------------------------------------------------------------------------
 
     def arrangement(self, graph: str) -> Arrangement:
-        """The newest; an empty one of revision 0 when nobody has arranged anything."""
+        """The newest arrangement; an empty one of revision 0 when there is none."""
         known = self._known(graph)
         rows = self._read("SELECT revision, value FROM arrangements WHERE graph = ?", (known,))
         if not rows:
@@ -194,28 +205,28 @@ class Workspace:
         return Arrangement.model_validate_json(value).model_copy(update={"revision": revision})
 
     def arrange(self, graph: str, changed: Arrangement) -> tuple[bool, Arrangement]:
-        """Keep an arrangement made of the newest one; whether it was kept, and what is the newest now."""
+        """Keep an arrangement if it was made from the newest one; whether it was kept, and the newest one now."""
         known = self._known(graph)
         with self._write() as write:
-            found = write("SELECT revision FROM arrangements WHERE graph = ?", (known,)).fetchone()
-            kept = (found[0] if found else 0) == changed.revision
-            if kept:
+            newest = write("SELECT revision FROM arrangements WHERE graph = ?", (known,)).fetchone()
+            is_newest = (newest[0] if newest else 0) == changed.revision
+            if is_newest:
                 changed = changed.model_copy(update={"revision": changed.revision + 1})
                 row = (known, changed.revision, changed.model_dump_json(), now())
                 write("INSERT OR REPLACE INTO arrangements (graph, revision, value, date) VALUES (?, ?, ?, ?)", row)
-        return kept, changed if kept else self.arrangement(known)
+        return is_newest, changed if is_newest else self.arrangement(known)
 
     # --- results ------------------------------------------------------------------------------------------------
 
     def keep_result(self, job: Job) -> None:
-        """Keep what a job came to."""
+        """Keep a job that is done, with its result."""
         graph = getattr(job.result, "graph", None)
         with self._write() as write:
             row = (job.id, job.kind, job.date, graph, job.model_dump_json())
             write("INSERT OR REPLACE INTO results (id, kind, date, graph, job) VALUES (?, ?, ?, ?, ?)", row)
 
     def result(self, job: str) -> Job:
-        """A job that was done some time; NotFoundError when there is none."""
+        """A job that was kept; NotFoundError when there is none, or it is of a version with other fields."""
         rows = self._read("SELECT job FROM results WHERE id = ?", (job,))
         if not rows:
             raise NotFoundError(f"there is no job {job[:60]!r}")
@@ -227,39 +238,39 @@ class Workspace:
     # --- atlases ------------------------------------------------------------------------------------------------
 
     def new_atlas(self) -> tuple[str, Path]:
-        """An id, and where the atlas may be written."""
-        found = secrets.token_hex(8)
-        return found, self._atlas_path(found)
+        """A new id, and the path to which the atlas is to be written."""
+        id = secrets.token_hex(8)
+        return id, self._atlas_path(id)
 
-    def keep_atlas(self, made: str) -> None:
-        """An atlas of this dictionary is written."""
+    def keep_atlas(self, id: str) -> None:
+        """Enter a written atlas of this dictionary into the index."""
         with self._write() as write:
-            row = (made, self.fingerprint, now())
+            row = (id, self.fingerprint, now())
             write("INSERT INTO atlases (id, fingerprint, date) VALUES (?, ?, ?)", row)
 
-    def drop_atlas(self, made: str) -> None:
-        """Remove what a harvest that was ended has left."""
-        for left in (self.folder / "atlases").glob(f"*{made}*"):
-            left.unlink(missing_ok=True)
+    def drop_atlas(self, id: str) -> None:
+        """Remove the files that a harvest has left which did not end well."""
+        for path in (self.folder / "atlases").glob(f"*{id}*"):
+            path.unlink(missing_ok=True)
 
     def atlas(self) -> Path | None:
-        """The latest atlas of this dictionary that was harvested here."""
+        """The file of the latest atlas of this dictionary that was harvested here."""
         query = "SELECT id FROM atlases WHERE fingerprint = ? ORDER BY date DESC LIMIT 1"
         rows = self._read(query, (self.fingerprint,))
         path = self._atlas_path(rows[0][0]) if rows else None
         return path if path is not None and path.is_file() else None
 
-    def _atlas_path(self, known: str) -> Path:
-        return self.folder / "atlases" / f"{known}.sqlite"
+    def _atlas_path(self, id: str) -> Path:
+        return self.folder / "atlases" / f"{id}.sqlite"
 
     # --- the index ----------------------------------------------------------------------------------------------
 
     def _read(self, query: str, values: tuple[Any, ...]) -> list[Any]:
         with self._lock, files.database_errors(self.folder / INDEX):
-            return self._opened.execute(query, values).fetchall()
+            return self._database.execute(query, values).fetchall()
 
     @contextmanager
     def _write(self) -> Iterator[Any]:
-        """One transaction: all of the block is kept, or nothing."""
-        with self._lock, files.transaction(self._opened, self.folder / INDEX) as write:
+        """One transaction: all that the block writes is kept, or nothing."""
+        with self._lock, files.transaction(self._database, self.folder / INDEX) as write:
             yield write

@@ -1,0 +1,69 @@
+"""A kit that the server has open, with its workspace: what graphs, features and jobs of the workbench share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from clew.attribution.graph import Graph
+from clew.features.atlas import Atlas
+from clew.ids import FeatureId
+from clew.kit import Kit
+from clew.labels.display_names import Name, Names
+from clew.web.errors import NotFoundError
+from clew.web.schema.workbench import Token, Tokens
+from clew.web.views.open_graph import OpenGraph
+from clew.web.workbench.graph_cache import GraphCache
+from clew.web.workbench.model_lock import ModelLock
+from clew.web.workbench.workspace import Workspace
+
+
+class OpenKit:
+    """A kit, its workspace, its atlas, and the lock of its model. Several threads may share it."""
+
+    def __init__(self, kit: Kit, workspace: Path | str) -> None:
+        """FileError when the workspace cannot be written."""
+        self.kit, self.subject, self.dictionary = kit, kit.subject, kit.dictionary
+        self.workspace = Workspace(workspace, self.dictionary.fingerprint, name=kit.name)
+        self.model_lock = ModelLock()
+        self.graph_cache = GraphCache(self.workspace.load)
+        self.choose_atlas()
+
+    def choose_atlas(self) -> None:
+        """Take the latest atlas harvested into this workspace, unless the kit's was made from more text."""
+        chosen = self.kit.atlas_path
+        if (path := self.workspace.atlas()) is not None:
+            with Atlas.load(path) as harvested:
+                harvested.check_fits(self.dictionary)
+                if chosen is None or harvested.positions >= self.kit.atlas.positions:
+                    chosen = path
+        self.labelled_kit = replace(self.kit, labels=self.workspace.labels.path, atlas_path=chosen)
+        """The kit with the labels and the atlas of the workspace, by which traced graphs are named."""
+        self.atlas: Atlas | None = None if chosen is None else self.labelled_kit.atlas
+        self.names = Names(self.subject, self.dictionary, self.workspace.labels, self.atlas)
+
+    def tokens(self, text: str) -> Tokens:
+        """A text as the model reads it; InputError when it cannot."""
+        ids = self.subject.encode(text).tolist()
+        pairs = zip(ids, self.subject.token_strings(ids), strict=True)
+        tokens = [Token(id=id, text=token) for id, token in pairs]
+        return Tokens(tokens=tokens, first_position=int(ids[0] in self.subject.special_ids))
+
+    def feature_id(self, layer: str, index: int) -> FeatureId:
+        """NotFoundError when the dictionary has no such feature."""
+        feature = FeatureId.parse(f"{layer}/{index}")
+        if feature.layer not in self.dictionary.layers or index >= self.dictionary.d_features(feature.layer):
+            raise NotFoundError(f"there is no feature {feature} in {self.dictionary.name!r}")
+        return feature
+
+    def graph(self, graph: str) -> tuple[OpenGraph, bool]:
+        """A graph by its id, and whether this kit traced it; NotFoundError when there is none."""
+        entry = self.workspace.entry(graph)
+        return self.graph_cache[entry.id], entry.of_kit
+
+    def names_in(self, graph: Graph, features: Sequence[FeatureId]) -> Mapping[FeatureId, Name]:
+        """Today's names for a graph of this kit; for another kit's, the names that the graph came with."""
+        if graph.dictionary_fingerprint == self.dictionary.fingerprint:
+            return self.names.of(features)
+        return {f: Name(graph.labels[f], "imported") for f in features if f in graph.labels}
