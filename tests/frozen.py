@@ -92,8 +92,8 @@ class Frozen:
                 self.body.wpe.forward = self._positions(self.body.wpe.forward, run)
             yield
         finally:
-            for one in changed:
-                one.__dict__.pop("forward", None)
+            for module in changed:
+                module.__dict__.pop("forward", None)
             module.eager_attention_forward = eager
             self.model.set_attn_implementation(before)
 
@@ -156,17 +156,17 @@ class Frozen:
 
     def _embedding(self, real: Any, run: Run, tokens: Tensor | None) -> Any:
         def forward(ids: Tensor) -> Tensor:
-            made = real(ids) if tokens is None else tokens[None]
-            run.tokens = made[0]
-            return made
+            embedded = real(ids) if tokens is None else tokens[None]
+            run.tokens = embedded[0]
+            return embedded
 
         return forward
 
     def _positions(self, real: Any, run: Run) -> Any:
         def forward(ids: Tensor) -> Tensor:
-            made = real(ids)
-            run.positions = made[0]
-            return made
+            embedded = real(ids)
+            run.positions = embedded[0]
+            return embedded
 
         return forward
 
@@ -182,19 +182,19 @@ class Replacement:
 
 def replacement(frozen: Frozen, dictionary: Any, first: int) -> Replacement:
     """Encode and decode densely; features and errors before position `first` are zero."""
-    activations, preactivations, made = {}, {}, {}
-    for layer, own in dictionary.layers.items():
+    activations, preactivations, outputs = {}, {}, {}
+    for layer, tensors in dictionary.layers.items():
         x = frozen.base.reads[layer]
-        pre = x @ own.encoder.T + own.bias
-        cut = getattr(own.nonlinearity, "threshold", torch.zeros(()))
+        pre = x @ tensors.encoder.T + tensors.bias
+        cut = getattr(tensors.nonlinearity, "threshold", torch.zeros(()))
         act = torch.where(pre > cut, pre, 0.0)
         act[:first] = 0
         activations[layer], preactivations[layer] = act, pre
-        made[layer] = own.decoder_bias + (x @ own.skip.T if own.skip is not None else 0 * x)
-    for layer, own in dictionary.layers.items():
+        outputs[layer] = tensors.decoder_bias + (x @ tensors.skip.T if tensors.skip is not None else 0 * x)
+    for layer, tensors in dictionary.layers.items():
         for slot, written in enumerate(dictionary.writes[layer]):
-            made[written] = made[written] + activations[layer] @ own.decoder[:, slot]
-    errors = {layer: frozen.base.writes[layer] - out for layer, out in made.items()}
+            outputs[written] = outputs[written] + activations[layer] @ tensors.decoder[:, slot]
+    errors = {layer: frozen.base.writes[layer] - out for layer, out in outputs.items()}
     for error in errors.values():
         error[:first] = 0
     return Replacement(activations, preactivations, errors)

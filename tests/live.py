@@ -63,15 +63,15 @@ def edited_logits(plain: Plain, dictionary: Any, ids: Sequence[int], changes: Se
     _, reads, writes = plain.run(ids)
     moved = {layer: torch.zeros_like(writes[layer]) for layer in range(len(plain.blocks))}
     for layer, feature, positions, new in changes:
-        own = dictionary.layers[layer]
-        pre = reads[layer] @ own.encoder[feature] + own.bias[feature]
-        threshold = getattr(own.nonlinearity, "threshold", torch.zeros(len(own.bias), dtype=pre.dtype))
+        tensors = dictionary.layers[layer]
+        pre = reads[layer] @ tensors.encoder[feature] + tensors.bias[feature]
+        threshold = getattr(tensors.nonlinearity, "threshold", torch.zeros(len(tensors.bias), dtype=pre.dtype))
         before = torch.where(pre > threshold[feature], pre, 0.0)
-        at = torch.zeros(len(ids), dtype=pre.dtype)
-        at[list(positions)] = 1
-        difference = (new(before) - before) * at
+        edited = torch.zeros(len(ids), dtype=pre.dtype)
+        edited[list(positions)] = 1
+        difference = (new(before) - before) * edited
         for slot, out in enumerate(dictionary.writes[layer]):
             if out <= e:
-                moved[out] += difference[:, None] * own.decoder[feature, slot]
+                moved[out] += difference[:, None] * tensors.decoder[feature, slot]
     first = min(layer for layer, *_ in changes)
     return plain.run(ids, {layer: writes[layer] + moved[layer] for layer in range(first, e + 1)})[0]

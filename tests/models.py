@@ -57,24 +57,24 @@ def model(architecture: str, dtype: torch.dtype = torch.float64, *, seed: int = 
     match architecture:
         case "gpt2":
             sizes = {"n_embd": WIDTH, "n_layer": 3, "n_head": 4, "n_positions": CONTEXT, "activation_function": "relu"}
-            made: PreTrainedModel = GPT2LMHeadModel(GPT2Config(**{**common, **sizes, **changes}))
+            built: PreTrainedModel = GPT2LMHeadModel(GPT2Config(**{**common, **sizes, **changes}))
         case "llama":
-            made = LlamaForCausalLM(LlamaConfig(**{**common, **shape, **grouped, **changes}))
+            built = LlamaForCausalLM(LlamaConfig(**{**common, **shape, **grouped, **changes}))
         case "neox" | "neox_serial":
             rest = {"hidden_act": "relu", "use_parallel_residual": architecture == "neox"}
-            made = GPTNeoXForCausalLM(GPTNeoXConfig(**{**common, **shape, **rest, **changes}))
+            built = GPTNeoXForCausalLM(GPTNeoXConfig(**{**common, **shape, **rest, **changes}))
         case "gemma2":
             rest = {"num_hidden_layers": 4, "sliding_window": 4, "query_pre_attn_scalar": 8}
             grouped["tie_word_embeddings"] = True
             caps = {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0}
-            made = Gemma2ForCausalLM(Gemma2Config(**{**common, **shape, **grouped, **rest, **caps, **changes}))
+            built = Gemma2ForCausalLM(Gemma2Config(**{**common, **shape, **grouped, **rest, **caps, **changes}))
         case _:
             raise AssertionError(architecture)
-    redraw(made)
+    redraw(built)
     if dtype == torch.float64:
-        for module in made.modules():
+        for module in built.modules():
             module.__class__ = _EXACT.get(type(module), type(module))
-    return made.to(dtype).eval()
+    return built.to(dtype).eval()
 
 
 class _LlamaNorm(LlamaRMSNorm):
@@ -94,10 +94,10 @@ class _GemmaNorm(Gemma2RMSNorm):
 _EXACT: dict[type, type] = {LlamaRMSNorm: _LlamaNorm, Gemma2RMSNorm: _GemmaNorm}
 
 
-def redraw(made: PreTrainedModel) -> None:
+def redraw(model: PreTrainedModel) -> None:
     """Matrices at unit gain, norm weights and biases away from their neutral values."""
-    centre = 0.0 if "Gemma" in type(made).__name__ else 1.0
-    for name, parameter in made.named_parameters():
+    centre = 0.0 if "Gemma" in type(model).__name__ else 1.0
+    for name, parameter in model.named_parameters():
         if parameter.ndim == 2:
             torch.nn.init.normal_(parameter, std=parameter.shape[-1] ** -0.5)
         else:
@@ -107,19 +107,19 @@ def redraw(made: PreTrainedModel) -> None:
 def tokenizer() -> PreTrainedTokenizerFast:
     """Words `w1` to `w96`; `<bos>` is id 0 and special."""
     words = {"<bos>": BOS} | {f"w{i}": i for i in range(1, VOCAB)}
-    made = Tokenizer(tokenizer_models.WordLevel(words, unk_token="w1"))
-    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<bos>")
+    pipeline = Tokenizer(tokenizer_models.WordLevel(words, unk_token="w1"))
+    pipeline.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=pipeline, bos_token="<bos>")
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:
     """Bytes as tokens, as a byte-level tokenizer without merges has them: 256 of them and `<bos>`."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     words = {"<bos>": BOS} | {byte: i + 1 for i, byte in enumerate(alphabet)}
-    made = Tokenizer(tokenizer_models.BPE(words, []))
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<bos>")
+    pipeline = Tokenizer(tokenizer_models.BPE(words, []))
+    pipeline.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    pipeline.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=pipeline, bos_token="<bos>")
 
 
 def subject(

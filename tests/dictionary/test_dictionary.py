@@ -31,7 +31,7 @@ def build(
     layers, writes = {}, {}
     for i in range(L):
         writes[i] = tuple(range(i, L)) if kind == "clt" else (i,)
-        made = {
+        nonlinearities = {
             "relu": ReLU(),
             "jumprelu": JumpReLU(threshold=draw(F).abs()),
             "topk": TopK(k=3),
@@ -40,7 +40,7 @@ def build(
         layers[i] = Layer(
             encoder=draw(F, D),
             bias=draw(F),
-            nonlinearity=made[nonlinearity],
+            nonlinearity=nonlinearities[nonlinearity],
             decoder=draw(F, len(writes[i]), D),
             decoder_bias=draw(D),
             skip=draw(D, D) if skip else None,
@@ -81,17 +81,17 @@ def naive_activation(row: list[float], layer: Layer) -> list[float]:
 @pytest.mark.parametrize("nonlinearity", ["relu", "jumprelu", "topk", "batchtopk"])
 @pytest.mark.parametrize(("kind", "skip"), [("clt", False), ("plt", False), ("plt", True), ("sae", False)])
 def test_encode_and_reconstruct_equal_a_naive_loop(kind: str, skip: bool, nonlinearity: str) -> None:
-    made, x = build(kind, nonlinearity, skip), inputs()
-    active = {i: made.encode(i, x[i]) for i in range(L)}
-    expected = {i: made.layers[i].decoder_bias.expand(P, D).clone() for i in range(L)}
-    for i, layer in made.layers.items():
+    dictionary, x = build(kind, nonlinearity, skip), inputs()
+    active = {i: dictionary.encode(i, x[i]) for i in range(L)}
+    expected = {i: dictionary.layers[i].decoder_bias.expand(P, D).clone() for i in range(L)}
+    for i, layer in dictionary.layers.items():
         seen = []
         for p in range(P):
             row = [float(w @ x[i][p] + b) for w, b in zip(layer.encoder, layer.bias, strict=True)]
             for f, a in enumerate(naive_activation(row, layer)):
                 if a != 0:
                     seen.append((p, f, a, row[f]))
-                    for slot, out in enumerate(made.written_layers(i)):
+                    for slot, out in enumerate(dictionary.written_layers(i)):
                         expected[out][p] += a * layer.decoder[f, slot]
             if layer.skip is not None:
                 expected[i][p] += layer.skip @ x[i][p]
@@ -99,7 +99,7 @@ def test_encode_and_reconstruct_equal_a_naive_loop(kind: str, skip: bool, nonlin
         assert list(zip(got.position.tolist(), got.index.tolist(), strict=True)) == [(p, f) for p, f, *_ in seen]
         torch.testing.assert_close(got.activation.tolist(), [a for *_, a, _ in seen], rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(got.preactivation.tolist(), [v for *_, v in seen], rtol=1e-12, atol=1e-12)
-    out = made.reconstruct(active, x, P)
+    out = dictionary.reconstruct(active, x, P)
     assert sorted(out) == list(range(L))
     for i in range(L):
         torch.testing.assert_close(out[i], expected[i], rtol=1e-12, atol=1e-12)
@@ -118,22 +118,22 @@ def test_sparse_decode_equals_dense(seed: int, n_pos: int, n_features: int, stor
 
 
 def test_rows_are_the_rows_of_the_whole() -> None:
-    made, ids = build(dtype=torch.float16), torch.tensor([5, 0, 23, 5])
-    for i, layer in made.layers.items():
-        assert torch.equal(made.encoder_rows(i, ids), layer.encoder.float()[ids])
-        assert torch.equal(made.encoder_bias(i, ids), layer.bias.float()[ids])
-        assert torch.equal(made.decoder_rows(i, ids), layer.decoder.float()[ids])
-        assert made.decoder_rows(i, ids).dtype == torch.float32
+    dictionary, ids = build(dtype=torch.float16), torch.tensor([5, 0, 23, 5])
+    for i, layer in dictionary.layers.items():
+        assert torch.equal(dictionary.encoder_rows(i, ids), layer.encoder.float()[ids])
+        assert torch.equal(dictionary.encoder_bias(i, ids), layer.bias.float()[ids])
+        assert torch.equal(dictionary.decoder_rows(i, ids), layer.decoder.float()[ids])
+        assert dictionary.decoder_rows(i, ids).dtype == torch.float32
 
 
 def test_no_active_feature_leaves_the_bias() -> None:
-    made = build()
-    quiet = replace(made, layers={i: replace(v, bias=v.bias - 1e6) for i, v in made.layers.items()})
+    dictionary = build()
+    quiet = replace(dictionary, layers={i: replace(v, bias=v.bias - 1e6) for i, v in dictionary.layers.items()})
     x = inputs()
     active = {i: quiet.encode(i, x[i]) for i in range(L)}
     assert all(len(a) == 0 for a in active.values())
     for i, out in quiet.reconstruct(active, x, P).items():
-        assert torch.equal(out, made.layers[i].decoder_bias.expand(P, D))
+        assert torch.equal(out, dictionary.layers[i].decoder_bias.expand(P, D))
 
 
 @settings(max_examples=60, deadline=None)
@@ -151,32 +151,32 @@ def test_batch_topk_shares_its_budget_over_the_batch() -> None:
 
 
 def test_permuting_features_permutes_ids_and_leaves_the_reconstruction() -> None:
-    made, x = build(), inputs()
+    dictionary, x = build(), inputs()
     order = torch.randperm(F, generator=torch.Generator().manual_seed(3))
     layers = {
         i: v.with_tensors(
             {n: t[order] if n in ("encoder", "bias", "threshold", "decoder") else t for n, t in v.tensors().items()}
         )
-        for i, v in made.layers.items()
+        for i, v in dictionary.layers.items()
     }
-    moved = replace(made, layers=layers)
-    before, after = ({i: d.encode(i, x[i]) for i in range(L)} for d in (made, moved))
+    moved = replace(dictionary, layers=layers)
+    before, after = ({i: d.encode(i, x[i]) for i in range(L)} for d in (dictionary, moved))
     for i in range(L):
         names = sorted(zip(after[i].position.tolist(), order[after[i].index].tolist(), strict=True))
         assert names == list(zip(before[i].position.tolist(), before[i].index.tolist(), strict=True))
-    one, two = made.reconstruct(before, x, P), moved.reconstruct(after, x, P)
+    first, second = dictionary.reconstruct(before, x, P), moved.reconstruct(after, x, P)
     for i in range(L):
-        torch.testing.assert_close(one[i], two[i], rtol=1e-12, atol=1e-12)
-    assert moved.fingerprint != made.fingerprint
+        torch.testing.assert_close(first[i], second[i], rtol=1e-12, atol=1e-12)
+    assert moved.fingerprint != dictionary.fingerprint
 
 
 def test_sixteen_bit_storage_computes_in_float32() -> None:
     half = build("clt", "jumprelu", dtype=torch.float16)
     wide, x = half.to(dtype=torch.float32), {i: v.float() for i, v in inputs().items()}
     for i in range(L):
-        one, two = half.encode(i, x[i]), wide.encode(i, x[i])
-        assert torch.equal(one.index, two.index)
-        torch.testing.assert_close(one.activation, two.activation)
+        stored, computed = half.encode(i, x[i]), wide.encode(i, x[i])
+        assert torch.equal(stored.index, computed.index)
+        torch.testing.assert_close(stored.activation, computed.activation)
 
 
 @dataclass
@@ -212,41 +212,41 @@ class ReluSubject:
 
 def test_neurons_reproduce_the_mlp() -> None:
     subject, x = ReluSubject(), inputs()
-    made = Dictionary.from_neurons(subject)  # type: ignore[arg-type]
-    out = made.reconstruct({i: made.encode(i, x[i]) for i in range(L)}, {}, P)
+    neurons = Dictionary.from_neurons(subject)  # type: ignore[arg-type]
+    out = neurons.reconstruct({i: neurons.encode(i, x[i]) for i in range(L)}, {}, P)
     for i, n in subject.neurons.items():
         mlp = (x[i] @ n.w_in.T + n.b_in).relu() @ n.w_out + n.b_out
         torch.testing.assert_close(out[i], mlp, rtol=1e-12, atol=1e-12)
-    made.check_fits(subject)  # type: ignore[arg-type]
+    neurons.check_fits(subject)  # type: ignore[arg-type]
 
 
 def test_a_dictionary_of_another_width_or_depth_is_refused() -> None:
-    subject, made = ReluSubject(), build()
+    subject, dictionary = ReluSubject(), build()
     subject.d_model = 16
     with pytest.raises(MismatchError, match="d_model 8 against 16"):
-        made.check_fits(subject)  # type: ignore[arg-type]
+        dictionary.check_fits(subject)  # type: ignore[arg-type]
     subject.d_model, subject.n_layers = D, 12
     with pytest.raises(MismatchError, match="layers 3 against 12"):
-        made.check_fits(subject)  # type: ignore[arg-type]
+        dictionary.check_fits(subject)  # type: ignore[arg-type]
 
 
 def test_nan_weights_are_named_where_they_are_used() -> None:
-    made = build()
-    made.layers[1].encoder[4, 2] = float("nan")
-    made.layers[2].decoder[6, 0, 1] = float("inf")
+    dictionary = build()
+    dictionary.layers[1].encoder[4, 2] = float("nan")
+    dictionary.layers[2].decoder[6, 0, 1] = float("inf")
     with pytest.raises(InputError, match=r"encoder.*layer 1, row 4"):
-        made.encoder_rows(1, torch.tensor([3, 4]))
+        dictionary.encoder_rows(1, torch.tensor([3, 4]))
     with pytest.raises(InputError, match=r"decoder.*layer 2, row 6"):
-        made.decoder_rows(2, torch.tensor([6]))
+        dictionary.decoder_rows(2, torch.tensor([6]))
     with pytest.raises(InputError, match=r"encoder or bias.*layer 1, row 4"):
-        made.encode(1, inputs()[1])
+        dictionary.encode(1, inputs()[1])
     with pytest.raises(InputError, match=r"layer 1, row 4"):
-        made.validate()
+        dictionary.validate()
     x = inputs()[0]
     x[0, 0] = float("nan")
     with pytest.raises(InputError, match="activations at mlp_in of layer 0"):
-        made.encode(0, x)
-    assert len(made.decoder_rows(2, torch.tensor([5, 7]))) == 2
+        dictionary.encode(0, x)
+    assert len(dictionary.decoder_rows(2, torch.tensor([5, 7]))) == 2
 
 
 @pytest.mark.parametrize(

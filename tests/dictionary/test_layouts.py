@@ -24,16 +24,16 @@ DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.float64]
 TOGETHER = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def same(one: Dictionary, two: Dictionary) -> None:
-    assert one.fingerprint == two.fingerprint
-    assert (one.kind, one.writes, one.read_site, one.write_site) == (
-        two.kind,
-        two.writes,
-        two.read_site,
-        two.write_site,
+def same(first: Dictionary, second: Dictionary) -> None:
+    assert first.fingerprint == second.fingerprint
+    assert (first.kind, first.writes, first.read_site, first.write_site) == (
+        second.kind,
+        second.writes,
+        second.read_site,
+        second.write_site,
     )
-    for i, layer in one.layers.items():
-        theirs = two.layers[i].tensors()
+    for i, layer in first.layers.items():
+        theirs = second.layers[i].tensors()
         assert layer.tensors().keys() == theirs.keys()
         assert all(torch.equal(t, theirs[n]) and t.dtype == theirs[n].dtype for n, t in layer.tensors().items())
 
@@ -47,10 +47,10 @@ def same(one: Dictionary, two: Dictionary) -> None:
     st.integers(0, 99),
 )
 def test_native_roundtrip(tmp_path: Path, kind: str, rule: str, skip: bool, dtype: torch.dtype, seed: int) -> None:
-    made = build(kind, rule, skip, dtype, seed)
-    made.save(tmp_path / "d")
+    dictionary = build(kind, rule, skip, dtype, seed)
+    dictionary.save(tmp_path / "d")
     read = Dictionary.load(tmp_path / "d")
-    same(made, read)
+    same(dictionary, read)
     assert read.name == "toy"
     assert {i: v.nonlinearity.name for i, v in read.layers.items()} == dict.fromkeys(range(L), rule)
 
@@ -60,11 +60,11 @@ def test_native_roundtrip(tmp_path: Path, kind: str, rule: str, skip: bool, dtyp
 def test_packed_weights_are_off_by_half_a_step(
     tmp_path: Path, kind: str, rule: str, dtype: torch.dtype, seed: int
 ) -> None:
-    made = build(kind, rule, kind != "sae", dtype, seed)
-    made.layers[0].decoder[3] = 0
-    made.save(tmp_path / "d", packed=True)
+    dictionary = build(kind, rule, kind != "sae", dtype, seed)
+    dictionary.layers[0].decoder[3] = 0
+    dictionary.save(tmp_path / "d", packed=True)
     read = Dictionary.load(tmp_path / "d")
-    for i, layer in made.layers.items():
+    for i, layer in dictionary.layers.items():
         theirs = read.layers[i].tensors()
         assert layer.tensors().keys() == theirs.keys()
         for name, tensor in layer.tensors().items():
@@ -79,10 +79,10 @@ def test_packed_a_dictionary_is_a_quarter_of_its_size(tmp_path: Path) -> None:
     big = build("plt", "relu")
     wide = {i: Layer(encoder=torch.randn(4000, D), bias=torch.zeros(4000), nonlinearity=ReLU(),
                      decoder=torch.randn(4000, 1, D), decoder_bias=torch.zeros(D)) for i in range(L)}  # fmt: skip
-    made = replace(big, layers=wide)
+    dictionary = replace(big, layers=wide)
     sizes = []
     for packed in (False, True):
-        made.save(tmp_path / str(packed), packed=packed)
+        dictionary.save(tmp_path / str(packed), packed=packed)
         sizes.append((tmp_path / str(packed) / "layer_0.safetensors").stat().st_size)
     assert sizes[0] == pytest.approx(4000 * (2 * D + 1) * 4, rel=0.02)
     assert sizes[1] == pytest.approx(4000 * (2 * D + 3 * 4), rel=0.02)  # with a bias and two scales a feature
@@ -93,10 +93,10 @@ def test_packed_a_dictionary_is_a_quarter_of_its_size(tmp_path: Path) -> None:
     st.sampled_from(["clt", "plt"]), st.sampled_from(["relu", "jumprelu"]), st.sampled_from(DTYPES), st.integers(0, 99)
 )
 def test_circuit_tracer_roundtrip(tmp_path: Path, kind: str, rule: str, dtype: torch.dtype, seed: int) -> None:
-    made = build(kind, rule, kind == "plt" and seed % 2 == 0, dtype, seed)
-    save_circuit_tracer(made, tmp_path / "d", model_name="tiny", scan="toy")
+    dictionary = build(kind, rule, kind == "plt" and seed % 2 == 0, dtype, seed)
+    save_circuit_tracer(dictionary, tmp_path / "d", model_name="tiny", scan="toy")
     read = Dictionary.load(tmp_path / "d")
-    same(made, read)
+    same(dictionary, read)
     assert read.name == "toy"
 
 
@@ -130,21 +130,21 @@ def test_circuit_tracer_names_are_the_published_ones(tmp_path: Path) -> None:
 
 
 def test_a_set_without_config_or_with_the_misspelt_one_is_read(tmp_path: Path) -> None:
-    made = build("plt", "relu")
-    save_circuit_tracer(made, tmp_path / "d", model_name="tiny", scan="toy")
+    dictionary = build("plt", "relu")
+    save_circuit_tracer(dictionary, tmp_path / "d", model_name="tiny", scan="toy")
     (tmp_path / "d" / "config.yaml").rename(tmp_path / "d" / "wanb-config.yaml")
     assert Dictionary.load(tmp_path / "d").name == "toy"
     (tmp_path / "d" / "wanb-config.yaml").unlink()
     bare = Dictionary.load(tmp_path / "d")
-    same(made, bare)
+    same(dictionary, bare)
     assert (bare.read_site, bare.name) == ("mlp_in", "d")
     assert "assumed" in bare.provenance["config"]
 
 
 def test_a_topk_set_is_read_as_topk(tmp_path: Path) -> None:
-    made = build("plt", "topk")
-    save_circuit_tracer(made, tmp_path / "d", model_name="tiny", scan="toy")
-    same(made, Dictionary.load(tmp_path / "d"))
+    dictionary = build("plt", "topk")
+    save_circuit_tracer(dictionary, tmp_path / "d", model_name="tiny", scan="toy")
+    same(dictionary, Dictionary.load(tmp_path / "d"))
     assert Dictionary.load(tmp_path / "d").layers[0].nonlinearity == TopK(k=3)
     config = tmp_path / "d" / "config.yaml"
     config.write_text(config.read_text().replace("topk", "gated"))
@@ -153,12 +153,12 @@ def test_a_topk_set_is_read_as_topk(tmp_path: Path) -> None:
 
 
 def test_batchtopk_becomes_the_jumprelu_it_computes(tmp_path: Path) -> None:
-    made, x = build("clt", "batchtopk"), inputs()
-    save_circuit_tracer(made, tmp_path / "d", model_name="tiny", scan="toy")
+    dictionary, x = build("clt", "batchtopk"), inputs()
+    save_circuit_tracer(dictionary, tmp_path / "d", model_name="tiny", scan="toy")
     read = Dictionary.load(tmp_path / "d")
     assert isinstance(read.layers[0].nonlinearity, JumpReLU)
     for i in range(L):
-        assert torch.equal(made.encode(i, x[i]).index, read.encode(i, x[i]).index)
+        assert torch.equal(dictionary.encode(i, x[i]).index, read.encode(i, x[i]).index)
 
 
 @pytest.mark.parametrize(
@@ -175,16 +175,16 @@ def test_hooks_are_sites(tmp_path: Path, hook: str, site: str, out: str, written
 
 
 def test_what_the_layout_cannot_say_is_refused_and_nothing_written(tmp_path: Path) -> None:
-    for made in (build("sae"), build("clt", "topk"), build("clt", skip=True)):
+    for dictionary in (build("sae"), build("clt", "topk"), build("clt", skip=True)):
         with pytest.raises(InputError):
-            save_circuit_tracer(made, tmp_path / "d", model_name="tiny", scan="toy")
+            save_circuit_tracer(dictionary, tmp_path / "d", model_name="tiny", scan="toy")
         assert list(tmp_path.iterdir()) == []
 
 
 def test_nan_is_not_saved(tmp_path: Path) -> None:
-    made = build()
-    made.layers[1].decoder[3, 0, 0] = float("nan")
-    for save in (made.save, lambda d: save_circuit_tracer(made, d, model_name="tiny", scan="toy")):
+    dictionary = build()
+    dictionary.layers[1].decoder[3, 0, 0] = float("nan")
+    for save in (dictionary.save, lambda d: save_circuit_tracer(dictionary, d, model_name="tiny", scan="toy")):
         with pytest.raises(InputError, match=r"decoder holds NaN.*layer 1, row 3"):
             save(tmp_path / "d")
     assert list(tmp_path.iterdir()) == []
@@ -319,28 +319,30 @@ def test_a_large_dictionary_is_mapped_and_only_touched_rows_are_read(tmp_path: P
 def test_the_name_is_no_part_of_the_fingerprint_and_every_weight_is() -> None:
     from dataclasses import replace
 
-    made = build()
-    assert replace(made, name="other").fingerprint == made.fingerprint
-    seen = {made.fingerprint}
-    for i, layer in made.layers.items():
+    dictionary = build()
+    assert replace(dictionary, name="other").fingerprint == dictionary.fingerprint
+    seen = {dictionary.fingerprint}
+    for i, layer in dictionary.layers.items():
         for name, tensor in layer.tensors().items():
             changed = tensor.clone()
             changed.view(-1)[-1] += 1
-            other = replace(made, layers={**made.layers, i: layer.with_tensors({**layer.tensors(), name: changed})})
+            other = replace(
+                dictionary, layers={**dictionary.layers, i: layer.with_tensors({**layer.tensors(), name: changed})}
+            )
             seen.add(other.fingerprint)
-        seen.add(replace(made, layers={**made.layers, i: replace(layer, nonlinearity=ReLU())}).fingerprint)
+        seen.add(replace(dictionary, layers={**dictionary.layers, i: replace(layer, nonlinearity=ReLU())}).fingerprint)
     assert len(seen) == 1 + 5 * L + L
 
 
 def test_a_hub_id_is_found_in_the_local_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     repository = tmp_path / "models--someone--tiny-plt"
     snapshot = repository / "snapshots" / ("0" * 40)
-    made = build("plt")
-    made.save(snapshot)
+    dictionary = build("plt")
+    dictionary.save(snapshot)
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text("0" * 40)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub._snapshot_download.constants.HF_HUB_OFFLINE", True, raising=False)
-    assert Dictionary.load("someone/tiny-plt").fingerprint == made.fingerprint
+    assert Dictionary.load("someone/tiny-plt").fingerprint == dictionary.fingerprint
     with pytest.raises(FileError, match="someone/other"):
         Dictionary.load("someone/other")

@@ -28,9 +28,9 @@ def hooks_of(model: nn.Module) -> int:
     return sum(hook.__module__.startswith("clew") for place in places for hook in place.values())
 
 
-def assert_near(mine: Tensor, real: Tensor, relative: float) -> None:
-    assert mine.shape == real.shape
-    assert float((mine - real).norm() / real.norm()) < relative
+def assert_near(replayed: Tensor, real: Tensor, relative: float) -> None:
+    assert replayed.shape == real.shape
+    assert float((replayed - real).norm() / real.norm()) < relative
 
 
 # --- the same numbers as the model ------------------------------------------------------------------------------

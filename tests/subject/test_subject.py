@@ -36,11 +36,11 @@ def test_logits_are_those_of_the_model(subject: Subject) -> None:
 def test_captured_streams_are_the_hidden_states(subject: Subject) -> None:
     with torch.no_grad():
         states = subject.model(BATCH, output_hidden_states=True).hidden_states
-    held = subject.capture(BATCH, ["resid_pre", "resid_post"])
+    captured = subject.capture(BATCH, ["resid_pre", "resid_post"])
     for layer in range(subject.n_layers):
-        assert torch.equal(held["resid_pre", layer], states[layer])
+        assert torch.equal(captured["resid_pre", layer], states[layer])
         if layer + 1 < subject.n_layers:  # the last hidden state is normed
-            assert torch.equal(held["resid_post", layer], states[layer + 1])
+            assert torch.equal(captured["resid_post", layer], states[layer + 1])
 
 
 def test_captured_mlp_sites_are_what_its_modules_get_and_give(subject: Subject) -> None:
@@ -58,22 +58,22 @@ def test_captured_mlp_sites_are_what_its_modules_get_and_give(subject: Subject) 
     subject.logits(BATCH)
     for handle in handles:
         handle.remove()
-    held = subject.capture(BATCH, SITES)
+    captured = subject.capture(BATCH, SITES)
     for site, value in seen.items():
-        assert torch.equal(held[site, layer], value)  # type: ignore[index]
+        assert torch.equal(captured[site, layer], value)  # type: ignore[index]
     if not gemma:
-        assert torch.equal(held["mlp_out", layer], held["mlp_raw_out", layer])
+        assert torch.equal(captured["mlp_out", layer], captured["mlp_raw_out", layer])
     weight = norm.weight + 1 if gemma else norm.weight
     bias = getattr(norm, "bias", None)
-    again = held["mlp_normalized", layer] * weight + (0 if bias is None else bias)
-    torch.testing.assert_close(again, held["mlp_in", layer], rtol=1e-9, atol=1e-9)
+    again = captured["mlp_normalized", layer] * weight + (0 if bias is None else bias)
+    torch.testing.assert_close(again, captured["mlp_in", layer], rtol=1e-9, atol=1e-9)
 
 
 def test_captured_sites_are_those_of_the_recordings(subject: Subject) -> None:
-    held = subject.capture(BATCH, SITES)
+    captured = subject.capture(BATCH, SITES)
     for i, ids in enumerate(BATCH.tolist()):
         recording = subject.record(ids)
-        for key, value in held.items():
+        for key, value in captured.items():
             torch.testing.assert_close(recording.sites[key], value[i], rtol=1e-5, atol=1e-5)
     assert hooks_of(subject.model) == 0
 
@@ -90,18 +90,18 @@ def test_replacing_every_mlp_by_itself_changes_nothing(subject: Subject, read: s
 
 
 def test_a_replaced_mlp_is_given_what_its_site_holds_in_the_replaced_run(subject: Subject) -> None:
-    held = subject.capture(BATCH, ["mlp_in", "mlp_out"])
+    captured = subject.capture(BATCH, ["mlp_in", "mlp_out"])
     seen: dict[int, Tensor] = {}
 
     def doubled(layer: int, x: Tensor, real: Tensor) -> Tensor:
         seen[layer] = x
         if layer == 0:
-            torch.testing.assert_close(real, held["mlp_out", 0])
+            torch.testing.assert_close(real, captured["mlp_out", 0])
         return 2 * real if layer == 0 else real
 
     logits = subject.replaced_logits(BATCH, doubled, read_site="mlp_in", write_site="mlp_out")
-    assert torch.equal(seen[0], held["mlp_in", 0])
-    assert not torch.allclose(seen[1], held["mlp_in", 1])
+    assert torch.equal(seen[0], captured["mlp_in", 0])
+    assert not torch.allclose(seen[1], captured["mlp_in", 1])
     assert not torch.allclose(logits, subject.logits(BATCH))
 
 
@@ -110,11 +110,11 @@ def test_neurons_are_the_mlp(subject: Subject) -> None:
         with pytest.raises(InputError, match="only an ungated ReLU MLP"):
             subject.mlp_neurons(0)
         return
-    held = subject.capture(BATCH, ["mlp_in", "mlp_raw_out"])
+    captured = subject.capture(BATCH, ["mlp_in", "mlp_raw_out"])
     for layer in range(subject.n_layers):
         n = subject.mlp_neurons(layer)
-        made = (held["mlp_in", layer] @ n.w_in.T + n.b_in).relu() @ n.w_out + n.b_out
-        torch.testing.assert_close(made, held["mlp_raw_out", layer], rtol=1e-10, atol=1e-10)
+        output = (captured["mlp_in", layer] @ n.w_in.T + n.b_in).relu() @ n.w_out + n.b_out
+        torch.testing.assert_close(output, captured["mlp_raw_out", layer], rtol=1e-10, atol=1e-10)
 
 
 def test_neurons_of_an_mlp_that_is_not_relu_are_refused() -> None:
@@ -240,21 +240,21 @@ def test_a_wrapped_model_keeps_its_dtype_and_leaves_training_mode() -> None:
 
 @pytest.mark.parametrize("site", SITES)
 def test_a_change_is_told_the_sites_it_reads_and_nothing_else_is_watched(subject: Subject, site: str) -> None:
-    held = subject.capture(BATCH, [site])  # type: ignore[list-item]
-    found, hooks = {}, []
+    captured = subject.capture(BATCH, [site])  # type: ignore[list-item]
+    read, hooks = {}, []
 
     def look(value: Tensor, seen: object) -> Tensor:
         hooks.append(hooks_of(subject.model))
-        found[0] = seen(site, 0)  # type: ignore[operator]
+        read[0] = seen(site, 0)  # type: ignore[operator]
         return value
 
     run = subject.run(BATCH, change={("resid_post", 1): look}, reads=[(site, 0)], keep=[(site, 0), (site, 2)])  # type: ignore[dict-item,list-item]
     assert hooks == [3]  # the change, the site read and the site kept
-    assert torch.equal(found[0], held[site, 0])  # type: ignore[index]
-    assert torch.equal(run.kept[site, 2], held[site, 2])  # type: ignore[index]
+    assert torch.equal(read[0], captured[site, 0])  # type: ignore[index]
+    assert torch.equal(run.kept[site, 2], captured[site, 2])  # type: ignore[index]
     subject.run(BATCH, change={("resid_post", 1): look})
     assert hooks[1] > 3
-    assert torch.equal(found[0], held[site, 0])  # type: ignore[index]
+    assert torch.equal(read[0], captured[site, 0])  # type: ignore[index]
 
 
 def test_a_run_without_changes_registers_no_hook(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
