@@ -111,7 +111,7 @@ class Sources:
         starts = (ends.flatten() - cells).view(n_positions, n_layers + 1)
         self._starts, self._ends = starts.tolist(), ends.tolist()
         self.position_ends: list[int] = ends[:, -1].tolist()
-        self.token_columns: list[int] = starts[:, -1].tolist()
+        self.token_columns: Int[Tensor, " pos"] = starts[:, -1]
 
     def writers(self, layer: int) -> list[int]:
         """The read layers whose features write to `layer`."""

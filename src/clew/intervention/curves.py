@@ -220,7 +220,7 @@ def _area(sizes: Sequence[int], values: Float[Tensor, " size"]) -> float:
     """The mean height of a curve over the logarithm of the size."""
     if len(sizes) == 1:
         return float(values[0])
-    x = torch.tensor(sizes, dtype=torch.float64).log()
+    x = torch.tensor(sizes, dtype=torch.float64, device=values.device).log()
     return float(torch.trapezoid(values, x) / (x[-1] - x[0]))
 
 
@@ -229,7 +229,8 @@ def _decoder_norms(dictionary: Dictionary, graph: Graph) -> Float[Tensor, " feat
     norms = torch.zeros(graph.n_features)
     for layer in torch.unique(graph.feature_keys[:, 0]).tolist():
         of_layer = graph.feature_keys[:, 0] == layer
-        norms[of_layer] = dictionary.decoder_rows(layer, graph.feature_keys[of_layer, 2]).flatten(1).norm(dim=1).float()
+        decoders = dictionary.decoder_rows(layer, graph.feature_keys[of_layer, 2])
+        norms[of_layer] = decoders.flatten(1).norm(dim=1).float().cpu()
     return norms.to(graph.activations)
 
 

@@ -222,7 +222,8 @@ class _Streams:
         changes = self.clamp.changes(self.seen, ids.shape[1])
         run = self.subject.run(ids, change=changes, reads=self.clamp.reads, cache=self.cache)
         self.seen += ids.shape[1]
-        return self.subject.unembed(run.final[self.row_of, -1])
+        rows = torch.tensor(self.row_of, device=run.final.device)
+        return self.subject.unembed(run.final[rows, -1])
 
 
 def _needs_twin(dictionary: Dictionary, edits: Sequence[Edit], through: int) -> bool:

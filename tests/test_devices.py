@@ -1,0 +1,96 @@
+"""No verb mixes devices: trace, edit, generate, audit and a training step run where the model is."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from clew.attribution.influence import influence
+from clew.attribution.local_model import LocalModel
+from clew.attribution.trace import trace
+from clew.intervention.clamp import LIVE, Regime
+from clew.intervention.curves import curves, feature_ranking
+from clew.intervention.edit import Edit
+from clew.intervention.generate import generate
+from clew.intervention.measure import measured
+from clew.intervention.run import effect
+from tests import models
+from tests.elsewhere import ELSEWHERE, Elsewhere, MixedDevicesError, moved, pretending
+
+
+def test_the_pretended_device_computes_and_refuses_a_mixture():
+    with pretending():
+        x = torch.ones(3, device=ELSEWHERE)
+        assert x.device == ELSEWHERE
+        assert (x * 2 + 1).sum().item() == 9
+        assert type((x > 0).nonzero()) is Elsewhere
+        assert x.cpu().device.type == "cpu"
+        with pytest.raises(MixedDevicesError):
+            x + torch.ones(3)
+        y = torch.zeros(4, device=ELSEWHERE)
+        y[1:3] = x[:2]
+        assert y.tolist() == [0, 1, 1, 0]
+        assert torch.arange(3, device=ELSEWHERE).to("cpu").tolist() == [0, 1, 2]
+
+
+PROMPT = [0, 5, 17, 33, 5, 60]
+
+
+@pytest.fixture(params=["clt", "skip-plt"])
+def pair(request):
+    """A Subject and a Dictionary on the CPU, and the same two elsewhere."""
+    subject, dictionary = models.subject("gpt2", torch.float32), None
+    dictionary = models.dictionary(request.param, subject, dtype=torch.float32)
+    away = models.subject("gpt2", torch.float32)
+    moved(away.model)
+    tensors = {
+        index: layer.with_tensors({name: Elsewhere(tensor) for name, tensor in layer.tensors().items()})
+        for index, layer in dictionary.layers.items()
+    }
+    return (subject, dictionary), (away, replace(dictionary, layers=tensors))
+
+
+def test_a_graph_of_a_model_elsewhere_is_the_same(pair):
+    here, away = pair
+    expected = trace(*here, PROMPT)
+    with pretending():
+        graph = trace(*away, PROMPT)
+    torch.testing.assert_close(graph.adjacency, expected.adjacency, rtol=1e-4, atol=1e-5)
+
+
+def test_an_edit_a_text_and_an_audit_elsewhere_are_the_same(pair):
+    here, away = pair
+    graph = trace(*here, PROMPT)
+    feature = str(graph.node(int((graph.feature_keys[:, 1] < 4).nonzero()[0])).id)
+    edits = [Edit.scale(feature, 2.0), Edit.steer([0.1] * here[0].d_model, 1.0, layer=1)]
+    effects = effect(*here, PROMPT, edits)
+    steps = list(generate(*here, PROMPT, edits, tokens=3, stop=False))
+    with pretending():
+        other = effect(*away, PROMPT, edits)
+        texts = list(generate(*away, PROMPT, edits, tokens=3, stop=False))
+    close = {"rtol": 1e-3, "atol": 1e-4}
+    torch.testing.assert_close(other.measured.logits.cpu(), effects.measured.logits, **close)
+    torch.testing.assert_close(other.predicted.logits.cpu(), effects.predicted.logits, **close)
+    assert [step.token_id for step in texts] == [step.token_id for step in steps]
+
+
+def test_what_an_audit_measures_elsewhere_is_the_same(pair):
+    """All but live gradient x activation: forward derivatives of a pretended tensor end torch itself."""
+    here, away = pair
+    graph = trace(*here, PROMPT)
+    sources = list(range(0, graph.n_features, 5))
+    layers = graph.feature_keys[sources, 0].tolist()
+    ranking = feature_ranking(influence(graph), graph.n_features).tolist()
+
+    def figures(subject, dictionary):
+        model = LocalModel.record(subject, dictionary, torch.tensor(PROMPT, device=subject.device), first_position=1)
+        frozen = Regime(semantics="frozen", frozen=model.frozen_parts())
+        live, held = (measured(subject, dictionary, graph, sources, layers, regime) for regime in (LIVE, frozen))
+        curve = curves(subject, dictionary, graph, ranking).faithfulness
+        return torch.cat([live.nan_to_num(), held.nan_to_num()]), torch.tensor(curve.values + curve.random)
+
+    expected = figures(*here)
+    with pretending():
+        found = figures(*away)
+    for mine, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4)
