@@ -525,6 +525,7 @@ export interface components {
             graph: string;
             /**
              * Nodes
+             * @description Features of each prompt to ablate.
              * @default 100
              */
             nodes: number;
@@ -820,10 +821,14 @@ export interface components {
             prompt: string;
             /** Edits */
             edits: components["schemas"]["EditBody"][];
-            /** Through */
+            /**
+             * Through
+             * @description Clamp MLP outputs up to this layer e; left out, the last edited one.
+             */
             through?: number | null;
             /**
              * Predict
+             * @description What the frozen model predicts stands beside: frozen, or direct (all other features held).
              * @default frozen
              */
             predict: ("frozen" | "direct") | null;
@@ -1095,25 +1100,32 @@ export interface components {
             edits: components["schemas"]["EditBody"][];
             /**
              * Tokens
+             * @description Tokens to generate, at most.
              * @default 20
              */
             tokens: number;
             /**
              * Temperature
+             * @description 0 takes the likeliest token.
              * @default 0
              */
             temperature: number;
             /**
              * Top P
+             * @description Draw from the smallest set of tokens that has this probability, at the given temperature.
              * @default 1
              */
             top_p: number;
             /**
              * Seed
+             * @description Seed of the draws: the same for texts with and without edits.
              * @default 0
              */
             seed: number;
-            /** Through */
+            /**
+             * Through
+             * @description Clamp MLP outputs up to this layer e; left out, the last edited one.
+             */
             through?: number | null;
         };
         /** GeneratedView */
@@ -1865,7 +1877,7 @@ export interface components {
             prompt: string;
             /**
              * Max Features
-             * @description The most influential features get rows; left out, as many as the memory for a graph allows.
+             * @description Rows for the most influential features only; the rest goes to the offset `left_out`. Left out, as many as memory allows.
              */
             max_features?: number | null;
         };

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from dataclasses import MISSING
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints, field_validator
+
+from clew.attribution.trace import TraceSettings
+from clew.intervention.findings import AuditSettings
+from clew.intervention.generate import GenerateSettings
+from clew.intervention.run import EditSettings
+from clew.settings import help_of, options_of
 
 FEATURE = r"^L[0-9]{1,4}/[0-9]{1,9}$"
 NODE = r"^(L[0-9]{1,4}/[0-9]{1,9}|E[0-9]{1,4}|T|O[0-9]{1,4})@[0-9]{1,6}$"
@@ -22,6 +29,28 @@ Point = Annotated[tuple[Place, Place], Strict(False)]
 MOST_EDITS = 64
 MOST_FEATURES = 8192  # of a traced graph: 300 MB of edges
 MOST_GENERATED = 512
+
+
+def _option(
+    settings: type,
+    name: str,
+    *,
+    default: Any = MISSING,
+    more: str = "",
+    ge: int | None = None,
+    le: int | None = None,
+) -> Any:
+    """An option of a verb of the Kit as a field of a body, with the option's default and help text.
+
+    The bounds are those of the page; so are a `default` and `more` help text of its own.
+    """
+    (option,) = (option for option in options_of(settings) if option.name == name)
+    return Field(
+        default=option.default if default is MISSING else default,
+        description=f"{help_of(settings)[name]}{more}",
+        ge=ge,
+        le=le,
+    )
 
 
 class Body(BaseModel):
@@ -68,33 +97,34 @@ Edits = Annotated[list[EditBody], Field(min_length=1, max_length=MOST_EDITS)]
 class TraceBody(Body):
     kind: Literal["trace"]
     prompt: PromptText
-    max_features: int | None = Field(default=None, ge=1, le=MOST_FEATURES)
-    """The most influential features get rows; left out, as many as the memory for a graph allows."""
+    max_features: int | None = _option(
+        TraceSettings, "max_features", more=" Left out, as many as memory allows.", ge=1, le=MOST_FEATURES
+    )
 
 
 class EffectBody(Body):
     kind: Literal["edit"]
     prompt: PromptText
     edits: Edits
-    through: int | None = Field(default=None, ge=0, le=9999)
-    predict: Literal["frozen", "direct"] | None = "frozen"
+    through: int | None = _option(EditSettings, "through", ge=0, le=9999)
+    predict: Literal["frozen", "direct"] | None = _option(EditSettings, "predict")
 
 
 class GenerateBody(Body):
     kind: Literal["generate"]
     prompt: PromptText
     edits: Edits
-    tokens: int = Field(default=20, ge=1, le=MOST_GENERATED)
-    temperature: float = Field(default=0.0, ge=0, le=100)
-    top_p: Share = 1.0
-    seed: int = Field(default=0, ge=0, le=2**31)
-    through: int | None = Field(default=None, ge=0, le=9999)
+    tokens: int = _option(GenerateSettings, "tokens", ge=1, le=MOST_GENERATED)
+    temperature: float = _option(GenerateSettings, "temperature", ge=0, le=100)
+    top_p: Share = _option(GenerateSettings, "top_p")
+    seed: int = _option(GenerateSettings, "seed", ge=0, le=2**31)
+    through: int | None = _option(GenerateSettings, "through", ge=0, le=9999)
 
 
 class AuditBody(Body):
     kind: Literal["audit"]
     graph: GraphText
-    nodes: int = Field(default=100, ge=1, le=2000)
+    nodes: int = _option(AuditSettings, "nodes", default=100, ge=1, le=2000)  # half of the Kit's: a person waits for it
 
 
 class HarvestBody(Body):
