@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 _EPS = ("eps", "variance_epsilon")
-_PATHS = {
+PATHS = {
     "GPT2LMHeadModel": ("transformer", "h", "ln_2", "mlp", None, "ln_f"),
     "LlamaForCausalLM": ("model", "layers", "post_attention_layernorm", "mlp", None, "norm"),
     "GPTNeoXForCausalLM": ("gpt_neox", "layers", "post_attention_layernorm", "mlp", None, "final_layer_norm"),
@@ -44,7 +44,7 @@ class Frozen:
 
     def __init__(self, model: Any, ids: list[int], read_site: str, write_site: str) -> None:
         self.model, self.ids, self.read_site, self.write_site = model, torch.tensor([ids]), read_site, write_site
-        root, blocks, mlp_norm, mlp, post_norm, final = _PATHS[type(model).__name__]
+        root, blocks, mlp_norm, mlp, post_norm, final = PATHS[type(model).__name__]
         self.body = getattr(model, root)
         self.blocks = list(getattr(self.body, blocks))
         self.mlp_norms = [getattr(b, mlp_norm) for b in self.blocks]

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tests.frozen import _PATHS
+from tests.frozen import PATHS
 
 Change = tuple[int, int, Sequence[int], Callable[[Tensor], Tensor]]  # layer, feature, positions, new activation
 
@@ -23,7 +23,7 @@ class Plain:
 
     def __init__(self, model: Any, read_site: str, write_site: str) -> None:
         self.model = model
-        root, blocks, norm, mlp, post, _ = _PATHS[type(model).__name__]
+        root, blocks, norm, mlp, post, _ = PATHS[type(model).__name__]
         self.blocks = list(getattr(getattr(model, root), blocks))
         self.mlps = [getattr(block, mlp) for block in self.blocks]
         at_post = post is not None and write_site == "mlp_out"

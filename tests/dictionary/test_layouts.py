@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from clew.dictionary import Dictionary, JumpReLU, Layer, ReLU, TopK, save_circuit_tracer
+from clew.dictionary.layouts import LAYOUTS
 from clew.errors import FileError, InputError
 from tests.dictionary.test_dictionary import D, F, L, build, inputs
 
@@ -258,12 +259,28 @@ def test_a_damaged_folder_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("native", "clt"), ("native", "plt"), ("circuit-tracer CLT", "clt"), ("circuit-tracer PLT", "plt")],
+)
+def test_the_first_layout_that_recognises_a_folder_is_the_one_that_wrote_it(
+    tmp_path: Path, name: str, kind: str
+) -> None:
+    if name == "native":
+        build(kind).save(tmp_path / "d")
+    else:
+        save_circuit_tracer(build(kind), tmp_path / "d", model_name="tiny", scan="toy")
+    names = {path.name for path in (tmp_path / "d").iterdir()}
+    assert next(layout.name for layout in LAYOUTS if layout.recognise(names)) == name
+
+
 def test_a_foreign_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="no such folder"):
         Dictionary.load(tmp_path / "nowhere")
     (tmp_path / "sae_weights.safetensors").write_bytes(b"")
-    with pytest.raises(FileError, match=r"holds sae_weights\.safetensors"):
+    with pytest.raises(FileError, match=r"holds sae_weights\.safetensors") as caught:
         Dictionary.load(tmp_path)
+    assert all(layout.name in str(caught.value) for layout in LAYOUTS)
 
 
 def test_a_folder_of_something_else_is_not_replaced(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -35,14 +35,17 @@ from clew.subject.recording import (
     advance,
 )
 
-# Largest relative difference from the model that counts as its own rounding.
 _TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-3, torch.float16: 3e-2, torch.bfloat16: 1.5e-1}
+"""The largest relative difference from the model that counts as its own rounding, by the model's dtype."""
 
 
 def record(
     model: Any, family: Family, modules: Mapping[tuple[str, int], nn.Module], ids: Int[Tensor, " pos"]
 ) -> Recording:
-    """Run the model once on `ids` and keep the run; UnsupportedModelError when the steps do not reproduce it."""
+    """Run the model once on `ids` and keep the run.
+
+    InputError when the logits are not finite, UnsupportedModelError when the steps do not reproduce the model.
+    """
     extra = {"embedding": model.get_input_embeddings(), "unembedding": model.get_output_embeddings()}
     if family.position_embedding:
         extra["positions"] = module_at(model, family.position_embedding)
@@ -119,14 +122,14 @@ class _Tape:
                     self.add(Add(source=part.source, target=part.target))
         self.check("stream", self.watch.outputs["block", layer], f"the end of block {layer}")
 
-    def norm(self, norm: nn.Module, source: str, target: str, inside: Site | None = None) -> None:
+    def norm(self, norm: Any, source: str, target: str, inside: Site | None = None) -> None:
         """Scaling, the site inside the norm if there is one, weight and bias."""
         centred = self.family.centred
         scale = normalized(self.registers[source], norm, centred)[1]
         self.add(Normalize(source=source, target=target, scale=scale, centred=centred))
         if inside is not None:
             self.add(inside)
-        weight = self.constant(cast(Tensor, norm.weight)) + (1 if self.family.one_plus_weight else 0)
+        weight = self.constant(norm.weight) + (1 if self.family.one_plus_weight else 0)
         bias = self.optional(getattr(norm, "bias", None))
         self.add(Affine(source=target, target=target, weight=weight, bias=bias))
 

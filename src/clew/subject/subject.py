@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
@@ -206,7 +206,7 @@ class Subject:
         InputError when a change names a site inside a norm.
         """
         if reads is None:
-            reads = [(site, layer) for site in get_args(SiteName) for layer in range(self.n_layers)] if change else []
+            reads = [(site, layer) for site in self.sites.places for layer in range(self.n_layers)] if change else []
         with ExitStack() as stack:
             if eager:
                 stack.enter_context(eager_attention(self.model))

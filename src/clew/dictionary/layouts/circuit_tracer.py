@@ -78,7 +78,8 @@ def save_circuit_tracer(dictionary: Dictionary, folder: Path | str, *, model_nam
 
 
 def _write_clt_layer(folder: Path, i: int, dictionary: Dictionary) -> None:
-    layer, threshold = dictionary.layers[i], _threshold(dictionary.layers[i])
+    layer = dictionary.layers[i]
+    threshold = _threshold(layer)
     if dictionary.writes[i] != tuple(range(i, dictionary.n_layers)) or layer.skip is not None:
         raise InputError(f"layer {i} has a skip or does not write to all later layers: this layout cannot say it")
     tensors = {f"W_enc_{i}": layer.encoder, f"b_enc_{i}": layer.bias, f"b_dec_{i}": layer.decoder_bias}
@@ -88,7 +89,8 @@ def _write_clt_layer(folder: Path, i: int, dictionary: Dictionary) -> None:
 
 
 def _write_plt_layer(folder: Path, i: int, dictionary: Dictionary) -> None:
-    layer, threshold = dictionary.layers[i], _threshold(dictionary.layers[i])
+    layer = dictionary.layers[i]
+    threshold = _threshold(layer)
     tensors = {"W_enc": layer.encoder, "b_enc": layer.bias, "b_dec": layer.decoder_bias}
     tensors |= {"W_dec": layer.decoder[:, 0]} | ({} if layer.skip is None else {"W_skip": layer.skip})
     tensors |= {} if threshold is None else {"activation_function.threshold": threshold}
