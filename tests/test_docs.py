@@ -127,10 +127,12 @@ def test_the_architecture_page_has_the_order_that_imports_are_held_to():
 
 def test_the_rooms_of_the_architecture_page_exist():
     page = (ROOT / "docs" / "architecture.md").read_text()
-    table = page.split("## Find the room")[1].split("## Rules")[0]
-    for room in re.findall(r"`([a-z_]+(?:/[a-z_]*)?)`", table):
-        path = ROOT / "src" / "clew" / room
-        assert path.is_dir() or path.with_suffix(".py").is_file(), room
+    rooms, places = page.split("## The rooms")[1].split("## Rules")[0].split("## Find the room")
+    for room, inside in re.findall(r"^\| `([a-z]+/)` \| (.+?) \|", rooms, flags=re.MULTILINE):
+        places += "".join(f" `{room}{name}`" for name in re.findall(r"`([a-z_]+)`", inside))
+    for place in re.findall(r"`([a-z_]+(?:/[a-z_]+)*)/?`", places):
+        path = ROOT / "src" / "clew" / place
+        assert path.is_dir() or path.with_suffix(".py").is_file(), place
 
 
 def test_the_reference_has_every_public_name():
