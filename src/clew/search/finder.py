@@ -6,7 +6,7 @@ kit.atlas.search(text="The capital of France is") # what fires on it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,22 +19,21 @@ from clew.features.promoted_tokens import label_of
 from clew.ids import FeatureId
 from clew.labels.display_names import named
 from clew.labels.store import LabelStore
-from clew.search import queries as by
+from clew.search import queries
+from clew.search.query import Query, takes_query
 
 if TYPE_CHECKING:
     from clew.dictionary.dictionary import Dictionary
     from clew.subject.subject import Subject
 
-WAYS = ("words", "meaning", "token", "text", "like")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Hit:
-    """One feature that was found, and why."""
+    """A feature that a search returns, and why."""
 
     feature: FeatureId
     label: str
-    """What it is called: the label that was found by, else its own, else what it promotes."""
+    """The label that the search matched, else the feature's own label, else the tokens that it promotes."""
     by: str
     """The author of the label; empty where the feature has none."""
     value: float | None = None
@@ -54,56 +53,41 @@ class Finder:
     subject: Subject | None = None
     dictionary: Dictionary | None = None
 
-    def find(
-        self,
-        words: str | None = None,
-        *,
-        meaning: str | None = None,
-        token: str | None = None,
-        text: str | None = None,
-        like: FeatureId | str | None = None,
-        by_token: bool = False,
-        max_density: float = 1.0,
-        order: by.Order = "activation",
-        within: Collection[FeatureId] | None = None,
-        limit: int = 20,
-        report: Callable[[int, int], None] | None = None,
-    ) -> list[Hit]:
-        """Features found in one way, the best first. InputError unless exactly one way is given.
+    @takes_query(Query)
+    def find(self, query: Query) -> list[Hit]:
+        """The hits of a search, whose fields are the arguments: `find(text="...", limit=5)`. See `answer`."""
+        return self.answer(query)
 
-        `words` stand in labels, or words that begin with them do; `meaning` needs the extra minilm; `token` is one of
-        the five that a feature promotes most; `text` makes features fire, the strongest by `order` (`by_token`: at each
-        token; denser ones than `max_density` are left out); `like` is a feature. Only features `within` are found.
+    def answer(self, query: Query) -> list[Hit]:
+        """The hits of a search, the best first.
+
+        InputError where what the search needs is missing: a model, a dictionary, a file of labels, the feature.
         """
-        given = dict(zip(WAYS, (words, meaning, token, text, like), strict=True))
-        if sum(way is not None for way in given.values()) != 1:
-            raise InputError(f"search in one way: {', '.join(WAYS)}")
-        if limit < 1:
-            raise InputError(f"the limit is {limit}: give at least one")
-        if not 0 <= max_density <= 1:
-            raise InputError(f"the largest density is {max_density:g}: it is a share between 0 and 1")
-        wide = limit if within is None else len(self.atlas)  # of all of which those within are kept
-        with self._store(make=meaning is not None) as store:
-            if words is not None:
-                found = self._by_words(store, words, wide)
-            elif meaning is not None:
-                assert store is not None
-                found = self._by_meaning(store, meaning, within, limit, report)
-            elif token is not None:
-                found = [Hit(feature=each, label="", by="") for each in self._promoting(token, wide)]
-            elif text is not None:
-                found = self._firing(text, by_token, max_density, order, within, limit)
-            else:
-                found = self._alike(like if isinstance(like, FeatureId) else FeatureId.parse(str(like)), wide)
-            if within is not None and not by_token:
-                found = [hit for hit in found if hit.feature in within][:limit]
-            return self._named(found, store)
+        with self._store(create=query.meaning is not None) as store:
+            hits = self._hits(query, store)
+            if query.within is not None and not query.by_token:
+                hits = [hit for hit in hits if hit.feature in query.within][: query.limit]
+            return self._with_labels(hits, store)
+
+    def _hits(self, query: Query, store: LabelStore | None) -> list[Hit]:
+        limit = query.limit if query.within is None else len(self.atlas)  # `find` keeps those within
+        if query.words is not None:
+            return self._by_words(store, query.words, limit)
+        if query.meaning is not None:
+            assert store is not None
+            return self._by_meaning(store, query.meaning, query)
+        if query.token is not None:
+            return [Hit(feature=feature, label="", by="") for feature in self._promoting(query.token, limit)]
+        if query.text is not None:
+            return self._firing(query.text, query)
+        return self._alike(query.like if isinstance(query.like, FeatureId) else FeatureId.parse(str(query.like)), limit)
 
     @contextmanager
-    def _store(self, *, make: bool) -> Iterator[LabelStore | None]:
-        if self.labels is None and make:
+    def _store(self, *, create: bool) -> Iterator[LabelStore | None]:
+        """The file of labels; None where there is none yet and none is created."""
+        if self.labels is None and create:
             raise InputError("a search by meaning keeps vectors beside a file of labels: open the kit with labels=")
-        if self.labels is None or not (make or self.labels.is_file()):
+        if self.labels is None or not (create or self.labels.is_file()):
             yield None
             return
         with LabelStore(self.labels, self.atlas.dictionary, name=self.atlas.model) as store:
@@ -111,69 +95,62 @@ class Finder:
 
     def _by_words(self, store: LabelStore | None, words: str, limit: int) -> list[Hit]:
         """Labels of the store, then those by rule; a feature once."""
-        found = [] if store is None else store.matching(words, limit=limit)
-        hits = {label.feature: _hit(label) for label in found}
-        for text in by.matching(self.atlas.said_by_rule, words):
+        labels = [] if store is None else store.matching(words, limit=limit)
+        hits = {label.feature: _hit(label) for label in labels}
+        for text in queries.matching(self.atlas.said_by_rule, words):
             if len(hits) >= limit:
                 break
             rest = [feature for feature in self.atlas.said_by_rule[text] if feature not in hits]
             hits |= {feature: _hit(label) for feature, label in self.atlas.rules(rest).items()}
         return list(hits.values())[:limit]
 
-    def _by_meaning(
-        self,
-        store: LabelStore,
-        meaning: str,
-        within: Collection[FeatureId] | None,
-        limit: int,
-        report: Callable[[int, int], None] | None,
-    ) -> list[Hit]:
+    def _by_meaning(self, store: LabelStore, meaning: str, query: Query) -> list[Hit]:
         if (encoder := self.atlas.kept.get("encoder")) is None:
             encoder = self.atlas.kept["encoder"] = _encoder()
-        index = by.meanings(store, encoder, report, atlas=self.atlas)
-        if within is None:
-            found = index.nearest(meaning, limit=limit)
+        index = queries.meanings(store, encoder, query.report, atlas=self.atlas)
+        if query.within is None:
+            nearest = index.nearest(meaning, limit=query.limit)
         else:
-            found = index.nearest_among(meaning, within, limit=limit)
-        return [_hit(label, cosine) for label, cosine in found]
+            nearest = index.nearest_among(meaning, query.within, limit=query.limit)
+        return [_hit(label, cosine) for label, cosine in nearest]
 
     def _promoting(self, token: str, limit: int) -> list[FeatureId]:
         subject = self._model()[0]
-        ids = {found[0] for form in (token, " " + token) if len(found := subject.token_ids(form)) == 1}
+        spellings = [subject.token_ids(text) for text in (token, " " + token)]
+        ids = {spelling[0] for spelling in spellings if len(spelling) == 1}
         if not ids:
             raise InputError(f"{token!r} is not one token of {subject.name}: give a shorter word")
-        return by.promoting(self.atlas, self.atlas.summary.promoted, ids, limit)
+        return queries.promoting(self.atlas, self.atlas.summary.promoted, ids, limit)
 
-    def _firing(
-        self,
-        text: str,
-        by_token: bool,
-        max_density: float,
-        order: by.Order,
-        within: Collection[FeatureId] | None,
-        limit: int,
-    ) -> list[Hit]:
+    def _firing(self, text: str, query: Query) -> list[Hit]:
         subject, dictionary = self._model()
-        found = by.firing(subject, dictionary, text, at_most=max_density, order=order, **self.atlas.levels())
-        if within is not None:
-            found = [one for one in found if one.feature in within]
-        tokens = subject.token_strings(subject.encode(text).tolist())
-        if by_token:
-            chosen = [one for here in by.by_token(found, limit).values() for one in here]
+        firings = queries.firing(
+            subject, dictionary, text, at_most=query.max_density, order=query.order, **self.atlas.levels()
+        )
+        if query.within is not None:
+            firings = [firing for firing in firings if firing.feature in query.within]
+        if query.by_token:
+            firings = [firing for group in queries.by_token(firings, query.limit).values() for firing in group]
         else:
-            chosen = by.by_feature(found)[:limit]
-        places = [(one, tokens[one.position]) for one in chosen]
+            firings = queries.by_feature(firings)[: query.limit]
+        tokens = subject.token_strings(subject.encode(text).tolist())
         return [
-            Hit(feature=one.feature, label="", by="", value=one.activation, share=one.share, how=token)
-            for one, token in places
+            Hit(
+                feature=firing.feature,
+                label="",
+                by="",
+                value=firing.activation,
+                share=firing.share,
+                how=tokens[firing.position],
+            )
+            for firing in firings
         ]
 
     def _alike(self, feature: FeatureId, limit: int) -> list[Hit]:
-        found = by.alike(self.atlas[feature])
         return [
-            Hit(feature=near.feature, label="", by="", value=near.value, how=how)
-            for how, some in found.items()
-            for near in some[:limit]
+            Hit(feature=related.feature, label="", by="", value=related.value, how=relation)
+            for relation, relatives in queries.alike(self.atlas[feature]).items()
+            for related in relatives[:limit]
         ]
 
     def _model(self) -> tuple[Subject, Dictionary]:
@@ -182,26 +159,27 @@ class Finder:
         self.atlas.check_fits(self.dictionary)
         return self.subject, self.dictionary
 
-    def _named(self, found: list[Hit], store: LabelStore | None) -> list[Hit]:
-        """With labels for those that were not found by theirs."""
-        wanted = {hit.feature for hit in found if not hit.label}
-        labels = named(wanted, labels=store, atlas=self.atlas)
-        made = []
-        for hit in found:
-            label = labels.get(hit.feature)
-            if label is not None:
-                hit = replace(hit, label=label.text, by=label.author)
-            elif hit.feature in wanted:
-                hit = replace(hit, label=label_of(each.token for each in self.atlas[hit.feature].promoted[:3]))
-            made.append(hit)
-        return made
+    def _with_labels(self, hits: list[Hit], store: LabelStore | None) -> list[Hit]:
+        """The hits, with labels for those that were not matched by a label."""
+        unnamed = {hit.feature for hit in hits if not hit.label}
+        names = named(unnamed, labels=store, atlas=self.atlas)
+        labelled = []
+        for hit in hits:
+            name = names.get(hit.feature)
+            if name is not None:
+                hit = replace(hit, label=name.text, by=name.author)
+            elif hit.feature in unnamed:
+                promoted = self.atlas[hit.feature].promoted[:3]
+                hit = replace(hit, label=label_of(weight.token for weight in promoted))
+            labelled.append(hit)
+        return labelled
 
 
 def _hit(label: Label, value: float | None = None) -> Hit:
     return Hit(feature=label.feature, label=label.text, by=label.author, value=value)
 
 
-def _encoder() -> by.Encoder:
+def _encoder() -> queries.Encoder:
     from clew.labels.sentence_encoder import Encoder
 
     return Encoder()

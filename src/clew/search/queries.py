@@ -1,21 +1,22 @@
-"""Finding features: by the words of their labels, by meaning, by the text they fire on, by token, by example.
+"""The five ways of searching for features: words of labels, meaning, the text they fire on, token, example.
 
-Words are `LabelStore.matching`. For meaning, every text that is a label has a unit vector, stored as 16-bit floats in a
-file beside the labels and made anew from them if it is lost:
+Words of stored labels are `LabelStore.matching`; `matching` here does the same for labels by rule. For a search by
+meaning, the text of every label has a unit vector, stored as 16-bit floats in a file beside the labels and computed
+again from them if it is lost:
 
 1. All cosines with the query are computed in 16 bits, which reads half as much memory.
-2. Those within `_SLACK` of the last place are computed again in 32 bits, so that the order is that of exact cosines of
-   the stored vectors.
+2. Those within `_SLACK` of the last one returned are computed again in 32 bits, so that the order is that of exact
+   cosines of the stored vectors.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -30,11 +31,13 @@ from clew.features.card import Card, Related
 from clew.features.label import UNCLEAR, Label
 from clew.ids import FeatureId
 from clew.labels.store import LabelStore
+from clew.progress import Progress, Report, silent
+from clew.search.query import Order
 from clew.subject.subject import Prompt, Subject
 
-Order = Literal["activation", "share"]
 ENVELOPE = files.Envelope(format="clew.meanings", schema=1, what="vectors of labels")
 _SLACK = 4e-3  # a cosine of 384 products rounded to 16 bits is off by less than half of it
+_BATCH = 256  # texts that are encoded at once
 _SAVE_EVERY = 20_000  # new vectors after which the file is written, so that a long first run can be interrupted
 
 
@@ -44,14 +47,14 @@ class Encoder(Protocol):
 
     @property
     def name(self) -> str:
-        """In the name of the file."""
+        """The encoder's name, which is part of the name of the file of vectors."""
 
     def __call__(self, texts: Sequence[str]) -> Float[np.ndarray, "text d"]: ...
 
 
 @dataclass(frozen=True)
 class Meanings:
-    """The labels of a Dictionary by meaning."""
+    """An index of the labels of a Dictionary by meaning."""
 
     store: LabelStore
     encoder: Encoder
@@ -59,54 +62,57 @@ class Meanings:
     vectors: Float[Tensor, "text d"]
     """In 16 bits, a row a text."""
     atlas: Atlas | None = None
-    """What its rules say is found too, of features that the store does not say the same of."""
+    """Its labels by rule are searched too, except where the store has the same text for the same feature."""
     state: tuple[int, int] = (0, 0)
-    """Of the store when they were put together."""
+    """Of the store when the index was built."""
 
     def nearest(self, query: str, *, limit: int = 20) -> list[tuple[Label, float]]:
-        """Labels by the cosine of their text with the query, the closest first."""
-        if not query.strip():
-            raise InputError("the search is empty: say what a label should mean")
-        found: list[tuple[Label, float]] = []
-        rows, cosines = nearest_rows(self.vectors, torch.from_numpy(self.encoder([query])[0]), limit)
+        """Labels by the cosine of their text with the query, the closest first; InputError when the query is blank."""
+        direction = self._direction(query)
+        nearest: list[tuple[Label, float]] = []
+        rows, cosines = nearest_rows(self.vectors, direction, limit)
         for row, cosine in zip(rows.tolist(), cosines.tolist(), strict=True):
-            if len(found) < limit:
-                found += [(label, cosine) for label in self._with_text(self.texts[row], limit - len(found))]
-        return found
+            if len(nearest) < limit:
+                nearest += [(label, cosine) for label in self._with_text(self.texts[row], limit - len(nearest))]
+        return nearest
 
     def nearest_among(
         self, query: str, features: Collection[FeatureId], *, limit: int = 20
     ) -> list[tuple[Label, float]]:
-        """The same among some features alone."""
-        if not query.strip():
-            raise InputError("the search is empty: say what a label should mean")
+        """The same among some features alone; InputError when the query is blank."""
+        direction = self._direction(query)
         rules = {} if self.atlas is None else self.atlas.rules(features)
-        said: dict[str, dict[FeatureId, Label]] = {}
+        labels_of: dict[str, dict[FeatureId, Label]] = {}
         for feature in sorted(features):
             for label in (*self.store.of(feature), *([rules[feature]] if feature in rules else [])):
                 if label.text != UNCLEAR:
-                    said.setdefault(label.text, {}).setdefault(feature, label)
-        rows = [row for row, text in enumerate(self.texts) if text in said]
-        direction = torch.from_numpy(self.encoder([query])[0])
-        places, cosines = nearest_rows(self.vectors[rows], direction, limit)
+                    labels_of.setdefault(label.text, {}).setdefault(feature, label)
+        candidates = [row for row, text in enumerate(self.texts) if text in labels_of]
+        rows, cosines = nearest_rows(self.vectors[candidates], direction, limit)
         return [
             (label, cosine)
-            for place, cosine in zip(places.tolist(), cosines.tolist(), strict=True)
-            for label in said[self.texts[rows[place]]].values()
+            for row, cosine in zip(rows.tolist(), cosines.tolist(), strict=True)
+            for label in labels_of[self.texts[candidates[row]]].values()
         ][:limit]
 
+    def _direction(self, query: str) -> Float[Tensor, " d"]:
+        if not query.strip():
+            raise InputError("the search is empty: say what a label should mean")
+        return torch.from_numpy(self.encoder([query])[0])
+
     def _with_text(self, text: str, limit: int) -> list[Label]:
-        same = self.store.with_text(text, limit=limit)
-        if self.atlas is None or len(same) >= limit:
-            return same
-        known = {label.feature for label in same}
+        """Labels of this text: those of the store, then those by rule of other features."""
+        labels = self.store.with_text(text, limit=limit)
+        if self.atlas is None or len(labels) >= limit:
+            return labels
+        known = {label.feature for label in labels}
         rest = [feature for feature in self.atlas.said_by_rule.get(text, ()) if feature not in known]
-        return same + list(self.atlas.rules(rest[: limit - len(same)]).values())
+        return labels + list(self.atlas.rules(rest[: limit - len(labels)]).values())
 
 
 def nearest_rows(
     vectors: Float[Tensor, "text d"], query: Float[Tensor, " d"], limit: int
-) -> tuple[Int[Tensor, " found"], Float[Tensor, " found"]]:
+) -> tuple[Int[Tensor, " nearest"], Float[Tensor, " nearest"]]:
     """The rows with the largest products with the query, equal ones in order, and these products in float32."""
     limit = min(limit, len(vectors))
     if limit == 0:
@@ -122,28 +128,27 @@ def nearest_rows(
 def meanings(
     store: LabelStore,
     encoder: Encoder,
-    report: Callable[[int, int], None] | None = None,
+    report: Report = silent,
     *,
     atlas: Atlas | None = None,
 ) -> Meanings:
     """The labels of a store, and those by rule of an atlas, with their vectors.
 
-    Vectors are made for texts that have none yet, and kept beside the store's file. What was put together stays in
-    memory, with the atlas or else with the store, for as long as no label is added or withdrawn.
+    Vectors are computed for texts that have none yet, and stored beside the store's file. The index stays in memory,
+    with the atlas or else with the store, for as long as no label is added or withdrawn.
     """
-    kept, key = (store.kept if atlas is None else atlas.kept), (str(store.path), encoder.name)
+    cache, key = (store.kept if atlas is None else atlas.kept), (str(store.path), encoder.name)
     state = store.state()
-    if isinstance(found := kept.get(key), Meanings) and found.state == state:
-        return replace(found, store=store, encoder=encoder)
-    made = _put_together(store, encoder, report, atlas, state)
-    kept[key] = made
-    return made
+    if isinstance(cached := cache.get(key), Meanings) and cached.state == state:
+        return replace(cached, store=store, encoder=encoder)
+    index = cache[key] = _indexed(store, encoder, report, atlas, state)
+    return index
 
 
-def _put_together(
+def _indexed(
     store: LabelStore,
     encoder: Encoder,
-    report: Callable[[int, int], None] | None,
+    report: Report,
     atlas: Atlas | None,
     state: tuple[int, int],
 ) -> Meanings:
@@ -151,21 +156,21 @@ def _put_together(
     keys, vectors = _load(path)
     rules = () if atlas is None else atlas.said_by_rule
     texts = tuple(text for text in sorted({*store.texts(), *rules}) if text != UNCLEAR)
-    wanted = torch.tensor([_key(text) for text in texts], dtype=torch.long)
+    text_keys = [_key(text) for text in texts]
     row_of = dict(zip(keys.tolist(), range(len(keys)), strict=True))
-    new = [text for text, key in zip(texts, wanted.tolist(), strict=True) if key not in row_of]
+    new = [text for text, key in zip(texts, text_keys, strict=True) if key not in row_of]
     for start in range(0, len(new), _SAVE_EVERY):
         part = new[start : start + _SAVE_EVERY]
-        made = [torch.from_numpy(encoder(part[at : at + 256])).half() for at in range(0, len(part), 256)]
-        vectors = torch.cat([vectors, *made] if len(vectors) else made)
+        batches = (part[first : first + _BATCH] for first in range(0, len(part), _BATCH))
+        encoded = [torch.from_numpy(encoder(batch)).half() for batch in batches]
+        vectors = torch.cat([vectors, *encoded] if len(vectors) else encoded)
         row_of.update({_key(text): len(row_of) + n for n, text in enumerate(part)})
         keys = torch.tensor(list(row_of), dtype=torch.long)
         files.save_tensors(path, {"keys": keys, "vectors": vectors}, ENVELOPE.note())
-        if report is not None:
-            report(start + len(part), len(new))
-    rows = torch.tensor([row_of[key] for key in wanted.tolist()], dtype=torch.long)
-    every = len(rows) == len(vectors) and bool((rows == torch.arange(len(rows))).all())
-    return Meanings(store, encoder, texts, vectors if every else vectors[rows], atlas, state)
+        report(Progress(what="reading labels", done=start + len(part), of=len(new), unit="labels"))
+    rows = torch.tensor([row_of[key] for key in text_keys], dtype=torch.long)
+    in_order = len(rows) == len(vectors) and bool((rows == torch.arange(len(rows))).all())  # then no copy is needed
+    return Meanings(store, encoder, texts, vectors if in_order else vectors[rows], atlas, state)
 
 
 def _key(text: str) -> int:
@@ -173,15 +178,15 @@ def _key(text: str) -> int:
 
 
 def _load(path: Path) -> tuple[Tensor, Tensor]:
-    """What was kept; nothing when there is no file, or one that is damaged, which the labels make anew."""
+    """Keys of texts and their vectors; none where the file is missing or damaged, as it is computed again."""
     nothing = torch.zeros(0, dtype=torch.long), torch.zeros(0, 0, dtype=torch.half)
     try:
         if not path.is_file() or files.load_note(path).get("schema") != str(ENVELOPE.schema):
             return nothing
-        found = files.load_tensors(path, ("keys", "vectors"))
+        tensors = files.load_tensors(path, ("keys", "vectors"))
     except FileError:
         return nothing
-    keys, vectors = found["keys"], found["vectors"]
+    keys, vectors = tensors["keys"], tensors["vectors"]
     return (keys, vectors) if keys.shape == vectors.shape[:1] == torch.unique(keys).shape else nothing
 
 
@@ -194,15 +199,15 @@ def matching(texts: Iterable[str], words: str) -> list[str]:
         raise InputError("the search is empty: give words that a label holds")
     terms = re.findall(r"\w+", words.casefold())
     if not terms:
-        found = [text for text in texts if words.strip() in text]
+        matches = [text for text in texts if words.strip() in text]
     else:
         begins = [re.compile(rf"\b{re.escape(term)}").search for term in terms]
-        found = [
+        matches = [
             text
             for text in texts
             if all(term in (low := text.casefold()) for term in terms) and all(begin(low) for begin in begins)
         ]
-    return sorted(found, key=lambda text: (len(text), text))
+    return sorted(matches, key=lambda text: (len(text), text))
 
 
 # --- by token, by example -------------------------------------------------------------------------------------------
@@ -215,15 +220,15 @@ def promoting(
 
     A row of `promoted` holds the tokens that a feature promotes most, as an Atlas' summary does.
     """
-    hit = np.isin(promoted, list(tokens))
-    rank = np.where(hit.any(1), hit.argmax(1), promoted.shape[1])
+    wanted = np.isin(promoted, list(tokens))
+    rank = np.where(wanted.any(1), wanted.argmax(1), promoted.shape[1])
     order = np.argsort(rank, kind="stable")[:limit]
     names = list(features)
     return [names[row] for row in order.tolist() if rank[row] < promoted.shape[1]]
 
 
 def alike(card: Card) -> dict[str, tuple[Related, ...]]:
-    """Features like one: that write alike, that read alike, that fire with it."""
+    """Features like that of a card: by decoder, by encoder, and those that fire with it."""
     return {"writes alike": card.nearest_decoder, "reads alike": card.nearest_encoder, "fires with": card.together}
 
 
@@ -254,17 +259,16 @@ def firing(
 ) -> list[Firing]:
     """Every feature that fires on a text, the strongest first: by share of its largest activation, if known.
 
-    With `order` activation by that alone, in each feature's own units.
-
-    `largest` and `density` hold an array a layer, from an atlas; features denser than `at_most` are left out. A first
-    position that holds a special token is, too.
+    With `order` activation by that alone, in each feature's own units. `largest` and `density` hold an array a layer,
+    from an atlas; features denser than `at_most` are left out, and so is a first position that holds a special token.
+    MismatchError when the dictionary does not fit the subject, or the arrays do not fit the dictionary.
     """
     dictionary.check_fits(subject)
     ids = subject.encode(prompt)
     first = 1 if int(ids[0]) in subject.special_ids else 0
     site = dictionary.read_site
     captured = subject.capture(ids[None], [site])
-    found = []
+    firings = []
     for layer in sorted(dictionary.layers):
         active = dictionary.encode(layer, captured[site, layer][0])
         peaks, dense = _of_layer(largest, layer, dictionary), _of_layer(density, layer, dictionary)
@@ -272,20 +276,20 @@ def firing(
         for position, index, value in rows:
             if position >= first and (dense is None or dense[index] <= at_most):
                 share = float(value / peaks[index]) if peaks is not None and peaks[index] > 0 else None
-                found.append(
+                firings.append(
                     Firing(feature=FeatureId(layer, index), position=position, activation=float(value), share=share)
                 )
     by_share = order == "share"
-    return sorted(found, key=lambda f: (-(f.share or 0.0) * by_share, -f.activation, f.feature, f.position))
+    return sorted(firings, key=lambda f: (-(f.share or 0.0) * by_share, -f.activation, f.feature, f.position))
 
 
 @torch.no_grad()
 def activations_on(
     subject: Subject, dictionary: Dictionary, feature: FeatureId, prompt: Prompt
 ) -> tuple[tuple[str, ...], Float[Tensor, " pos"], int]:
-    """The tokens of a text, one feature's activation at each, and the first position that counts: 0 stands before it.
+    """The tokens of a text, a feature's activation at each, and the first position that counts: 0 stands before it.
 
-    InputError for a feature that the Dictionary does not have.
+    InputError when the Dictionary does not have the feature, MismatchError when it does not fit the subject.
     """
     dictionary.check_fits(subject)
     if feature.layer not in dictionary.layers or feature.index >= dictionary.d_features(feature.layer):
@@ -294,35 +298,35 @@ def activations_on(
     first = 1 if int(ids[0]) in subject.special_ids else 0
     site = dictionary.read_site
     active = dictionary.encode(feature.layer, subject.capture(ids[None], [site])[site, feature.layer][0])
-    own = active.index == feature.index
-    found = torch.zeros(len(ids))
-    found[active.position[own].cpu()] = active.activation[own].float().cpu()
-    found[:first] = 0
-    return subject.token_strings(ids.tolist()), found, first
+    fires = active.index == feature.index
+    activations = torch.zeros(len(ids))
+    activations[active.position[fires].cpu()] = active.activation[fires].float().cpu()
+    activations[:first] = 0
+    return subject.token_strings(ids.tolist()), activations, first
 
 
 def _of_layer(values: Mapping[int, np.ndarray] | None, layer: int, dictionary: Dictionary) -> np.ndarray | None:
     if values is None:
         return None
-    own = values.get(layer)
-    if own is None or len(own) != dictionary.d_features(layer):
+    column = values.get(layer)
+    if column is None or len(column) != dictionary.d_features(layer):
         raise MismatchError(f"the atlas does not describe the {dictionary.d_features(layer)} features of layer {layer}")
-    return own
+    return column
 
 
-def by_token(found: Sequence[Firing], top: int = 5) -> dict[int, list[Firing]]:
-    """The strongest features at every position, in the order of the text."""
-    places: dict[int, list[Firing]] = {}
-    for one in found:
-        here = places.setdefault(one.position, [])
-        if len(here) < top:
-            here.append(one)
-    return dict(sorted(places.items()))
+def by_token(firings: Sequence[Firing], top: int = 5) -> dict[int, list[Firing]]:
+    """The strongest features at every position, in the order of the text; the firings come strongest first."""
+    strongest: dict[int, list[Firing]] = {}
+    for firing in firings:
+        group = strongest.setdefault(firing.position, [])
+        if len(group) < top:
+            group.append(firing)
+    return dict(sorted(strongest.items()))
 
 
-def by_feature(found: Sequence[Firing]) -> list[Firing]:
-    """Each feature once, where it is strongest."""
+def by_feature(firings: Sequence[Firing]) -> list[Firing]:
+    """Each feature once, where it is strongest; the firings come strongest first."""
     strongest: dict[FeatureId, Firing] = {}
-    for one in found:
-        strongest.setdefault(one.feature, one)
+    for firing in firings:
+        strongest.setdefault(firing.feature, firing)
     return list(strongest.values())

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from clew.dictionary.dictionary import Dictionary
 from clew.features.atlas import Atlas
 from clew.search.finder import Finder, Hit
+from clew.search.query import Query, takes_query
 from clew.subject.subject import Subject
 
 
@@ -27,7 +27,12 @@ class SearchableAtlas(Atlas):
     loaded_dictionary: Dictionary | None = None
     """The dictionary itself, of which `dictionary` is the fingerprint; searches by text need it."""
 
-    def search(self, words: str | None = None, **ways: Any) -> list[Hit]:
-        """Features by words of their labels, or by `meaning=`, `token=`, `text=` or `like=`; see `Finder.find`."""
+    @takes_query(Query)
+    def search(self, query: Query) -> list[Hit]:
+        """Features by words of their labels, or by `meaning=`, `token=`, `text=` or `like=`, the best first.
+
+        InputError unless exactly one of these is given, and where the search needs what this atlas was not opened with:
+        a model, a file of labels.
+        """
         finder = Finder(atlas=self, labels=self.labels, subject=self.subject, dictionary=self.loaded_dictionary)
-        return finder.find(words, **ways)
+        return finder.answer(query)

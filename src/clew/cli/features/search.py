@@ -63,7 +63,9 @@ def search(
             dictionary=None if loaded is None else loaded.dictionary,
         )
         members = _members(within, labels, opened)
-        hits = finder.find(**given, within=members, limit=limit, report=report)
+        hits = finder.find(
+            **given, within=members, limit=limit, report=lambda progress: report(progress.done, progress.of)
+        )
     rows = [_row(hit, next(iter(given))) for hit in hits]
     if as_json:
         print(json.dumps(rows, ensure_ascii=False, indent=1))
