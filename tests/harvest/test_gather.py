@@ -256,7 +256,7 @@ def test_a_harvest_that_was_stopped_goes_on_to_the_same_content(tiny, tmp_path):
     part = Tally.load(tmp_path / "a.sqlite.part")
     assert part.ranges == [(0, 2 * reading.CHUNK)]
     reports = list(harvest(*tiny, tmp_path / "a.sqlite", config=SMALL, resume=True))
-    assert sum(report.stage == "reading" for report in reports) == 1
+    assert sum(report.what == "reading" for report in reports) == 1
     assert Atlas.load(tmp_path / "a.sqlite").content == whole.content
     assert not (tmp_path / "a.sqlite.part").exists()
 
@@ -285,7 +285,7 @@ dictionary = models.dictionary("clt", subject, dtype=torch.float32, threshold=No
 documents = encode_documents(subject, rows_of_words(3 * reading.CHUNK - 50))
 print("ready", flush=True)
 for report in harvest(subject, dictionary, documents, sys.argv[1], config=SMALL, resume=True, every=1):
-    print(report.stage, flush=True)
+    print(report.what, flush=True)
 print("done", flush=True)
 """
 

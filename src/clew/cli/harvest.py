@@ -19,7 +19,7 @@ from clew.errors import FileError, InputError
 
 if TYPE_CHECKING:
     from clew.features.atlas import Atlas
-    from clew.harvest.gather import Progress
+    from clew.harvest.gather import HarvestProgress
     from clew.kit import Kit
     from clew.training.corpus import Documents
 
@@ -136,7 +136,7 @@ class _Job:
 
     def reports(
         self, loaded: Kit, documents: Documents, target: Path, config: Any, facts: dict[str, Any]
-    ) -> Iterator[Progress]:
+    ) -> Iterator[HarvestProgress]:
         """Does the work, and tells how far it has come."""
         from clew.harvest.gather import gather, part_of
         from clew.harvest.write_atlas import finish
@@ -160,18 +160,18 @@ def _numbers(part: str | None) -> tuple[int, int] | None:
     return int(found[1]), int(found[2])
 
 
-def _watched(reports: Iterator[Progress], job: _Job) -> float:
+def _watched(reports: Iterator[HarvestProgress], job: _Job) -> float:
     """Draw the work's progress and end it at Ctrl-C, whatever it is at; returns tokens a second."""
     rate = 0.0
     with interrupts() as stop, bar("harvest") as progress:
         for report in reports:
             rate = report.tokens_per_second or rate
-            progress(report.done, report.total, f"{report.stage}  {rate:,.0f} tokens/s")
+            progress(report.done, report.of, f"{report.what}  {rate:,.0f} tokens/s")
             if stop():
                 reports.close()  # type: ignore[attr-defined]
-                at = f"{report.done:,} of {report.total:,} {'tokens' if report.stage == 'reading' else 'features'}"
+                at = f"{report.done:,} of {report.of:,} {report.unit}"
                 what = "the parts are as they were" if job.merge else "what was read is kept; go on with --resume"
-                print(f"stopped at {report.stage}, {at}: {what}")
+                print(f"stopped at {report.what}, {at}: {what}")
                 raise typer.Exit(_STOPPED)
     return rate
 

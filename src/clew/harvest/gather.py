@@ -32,6 +32,8 @@ from clew.features.config import HarvestConfig
 from clew.features.tables import BOUNDS
 from clew.harvest.counting import At, Seen, mark_positions, observe
 from clew.harvest.feature_tables import Harvested, Tally, check_part
+from clew.progress import Progress
+from clew.settings import accepts
 from clew.subject.subject import Subject
 from clew.training.activations import parts_of
 from clew.training.corpus import Documents
@@ -42,16 +44,28 @@ LARGEST = 65504.0  # of float16, in which activations around a position are kept
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
-    """How far a harvest has come."""
+class HarvestProgress(Progress):
+    """How far a stage of a harvest has come: tokens while text is read, features afterwards."""
 
-    stage: str
-    """What is being done: reading text, or finishing."""
-    done: int
-    """Positions, or features."""
-    total: int
-    tokens_per_second: float
-    """Since this process began, over positions that count."""
+    unit: str = "features"
+    tokens_per_second: float = 0.0
+    """Since this process began, over positions that count; 0 where no text is read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartSettings:
+    """Which documents of a corpus go into a part of a harvest, and how the work on it goes on."""
+
+    config: HarvestConfig | None = None
+    """What is kept of every feature; the defaults if left out."""
+    start: int = 0
+    """The first document, a multiple of CHUNK."""
+    stop: int | None = None
+    """The document after the last one: a multiple of CHUNK, or the number of documents, which is the default."""
+    resume: bool = False
+    """Go on from what the file holds."""
+    every: int = EVERY
+    """Positions after which the file is written."""
 
 
 def features_before(dictionary: Dictionary) -> dict[int, int]:
@@ -86,32 +100,24 @@ def part_of(documents: Documents, number: int, of: int) -> tuple[int, int]:
     return first * CHUNK, min(last * CHUNK, len(documents))
 
 
+@accepts(PartSettings)
 def gather(
-    subject: Subject,
-    dictionary: Dictionary,
-    documents: Documents,
-    part: Path | str,
-    *,
-    config: HarvestConfig | None = None,
-    start: int = 0,
-    stop: int | None = None,
-    resume: bool = False,
-    every: int = EVERY,
-) -> Iterator[Progress]:
-    """Tally documents [start, stop) into a file; `start` is a multiple of CHUNK, `stop` too or the number of documents.
+    subject: Subject, dictionary: Dictionary, documents: Documents, part: Path | str, settings: PartSettings
+) -> Iterator[HarvestProgress]:
+    """Tally documents [start, stop) into a file.
 
-    With `resume`, what the file holds is kept and gone on with. InputError at NaN, MismatchError when the dictionary
-    does not fit, or the file is of another dictionary, corpus or settings; FileError when it is no part of a harvest.
+    InputError at NaN and when the documents are no part of the corpus, MismatchError when the dictionary does not fit,
+    or the file is of another dictionary, corpus or settings; FileError when it is no part of a harvest.
     """
     dictionary.check_fits(subject)
-    stop = len(documents) if stop is None else stop
+    start, stop = settings.start, len(documents) if settings.stop is None else settings.stop
     if start % CHUNK or not 0 <= start < stop <= len(documents) or (stop % CHUNK and stop != len(documents)):
         raise InputError(f"documents {start} to {stop} are no part of {len(documents)} cut at multiples of {CHUNK}")
-    of = harvested(dictionary, documents, config or HarvestConfig())
+    of = harvested(dictionary, documents, settings.config or HarvestConfig())
     files.clear_temporaries(part)
     if Path(part).exists():
         check_part(part)
-    if resume and Path(part).exists():
+    if settings.resume and Path(part).exists():
         tally = Tally.load(part)
         of.check(tally.of, str(part))
     else:
@@ -125,12 +131,14 @@ def gather(
             if any(a <= first and last <= b for a, b in tally.ranges):
                 continue
             reader.read(first, last)
-            if tally.positions - saved >= every and last < stop:
+            if tally.positions - saved >= settings.every and last < stop:
                 tally.save(part)
                 saved = tally.positions
             rate = (tally.positions - before) / max(time.monotonic() - begun, 1e-9)
             try:
-                yield Progress(stage="reading", done=tally.positions, total=wanted, tokens_per_second=rate)
+                yield HarvestProgress(
+                    what="reading", done=tally.positions, of=wanted, unit="tokens", tokens_per_second=rate
+                )
             except GeneratorExit:  # whoever asks for no more wants to go on later
                 tally.save(part)
                 raise

@@ -24,7 +24,7 @@ from torch import Tensor
 from clew.dictionary.dictionary import Dictionary
 from clew.features.promoted_tokens import direct_logits, norm_weight, ranked, written_rows
 from clew.features.tables import LOGIT_BINS, Relations, Strongest
-from clew.harvest.gather import Progress, features_before
+from clew.harvest.gather import HarvestProgress, features_before
 from clew.subject.subject import Subject
 
 BLOCK = 4096  # features compared with as many at once
@@ -61,7 +61,9 @@ class _Best:
 
 
 @torch.no_grad()
-def relate(subject: Subject, dictionary: Dictionary, *, promoted: int, related: int) -> Iterator[Progress | Relations]:
+def relate(
+    subject: Subject, dictionary: Dictionary, *, promoted: int, related: int
+) -> Iterator[HarvestProgress | Relations]:
     """Progress, and at the end the relations."""
     offsets = features_before(dictionary)
     n = sum(dictionary.d_features(layer) for layer in offsets)
@@ -77,14 +79,14 @@ def relate(subject: Subject, dictionary: Dictionary, *, promoted: int, related: 
             top = ranked(sign * logits, count)
             side.feature[own], side.value[own] = top.cpu().numpy(), logits.gather(1, top).cpu().numpy()
         ends[own], bins[own] = histograms(logits)
-        yield Progress(stage="tokens promoted", done=own.stop, total=n, tokens_per_second=0.0)
+        yield HarvestProgress(what="tokens promoted", done=own.stop, of=n)
     nearest = {name: _Best(n, related, signed=True) for name in ("decoder", "encoder")}
     for name, best in nearest.items() if related else ():
         for done in work.compare(name, best):
-            yield Progress(stage=f"nearest by {name}", done=done, total=n, tokens_per_second=0.0)
+            yield HarvestProgress(what=f"nearest by {name}", done=done, of=n)
     inputs, outputs = (_Best(n, related, signed=False) for _ in range(2))
     for done in work.connect(inputs, outputs) if related else ():
-        yield Progress(stage="virtual weights", done=done, total=n, tokens_per_second=0.0)
+        yield HarvestProgress(what="virtual weights", done=done, of=n)
     yield Relations(
         promoted=up,
         suppressed=down,

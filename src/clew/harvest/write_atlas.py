@@ -42,7 +42,7 @@ from clew.features.packing import (
 from clew.features.tables import Relations
 from clew.harvest.counting import settle
 from clew.harvest.feature_tables import Tally, merged
-from clew.harvest.gather import EVERY, Progress, gather
+from clew.harvest.gather import EVERY, HarvestProgress, gather
 from clew.harvest.relations import relate
 from clew.harvest.sampled_positions import silent, together
 from clew.labels.rules import NEVER_FIRED, heuristic_label
@@ -72,7 +72,7 @@ def harvest(
     resume: bool = False,
     every: int = EVERY,
     **facts: Any,
-) -> Iterator[Progress]:
+) -> Iterator[HarvestProgress]:
     """Catalogue a dictionary on some documents into an atlas; what is done is kept beside it until it is written.
 
     With `resume`, a harvest that was stopped goes on. `facts` go into the provenance. FileError when another file than
@@ -93,7 +93,7 @@ def finish(
     parts: list[Path | str] | list[Path],
     path: Path | str,
     **facts: Any,
-) -> Iterator[Progress]:
+) -> Iterator[HarvestProgress]:
     """Add up parts, in any order, and write the atlas.
 
     MismatchError when a part is of something else, InputError when some documents are in none or in two, FileError when
@@ -145,7 +145,7 @@ def write_atlas(
     subject: Subject,
     layers: list[tuple[int, int]],
     **facts: Any,
-) -> Iterator[Progress]:
+) -> Iterator[HarvestProgress]:
     """Write what was found, and what rules say of it; the tally's slots are put in order on the way."""
     settle(tally.top)
     settle(tally.bands)
@@ -187,7 +187,7 @@ def write_atlas(
 
 def _write_rules(
     made: sqlite3.Connection, packer: Packer, atlas: Atlas, fired: np.ndarray, wanted: bool
-) -> Iterator[Progress]:
+) -> Iterator[HarvestProgress]:
     """Label every feature by rule, from its card as it was written; those that never fired need none."""
     for block, begin in enumerate(range(0, len(fired), RULES)):
         some = fired[begin : begin + RULES]
@@ -197,7 +197,7 @@ def _write_rules(
             label = heuristic_label(card)
             said[number - begin] = [label.text, label.note]
         made.execute("INSERT INTO rules VALUES (?, ?)", (block, packer.pack_json(said)))
-        yield Progress(stage="labels by rule", done=begin + len(said), total=len(fired), tokens_per_second=0.0)
+        yield HarvestProgress(what="labels by rule", done=begin + len(said), of=len(fired))
 
 
 def _write_cards(made: sqlite3.Connection, packer: Packer, found: Found) -> None:

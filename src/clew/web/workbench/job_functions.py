@@ -128,7 +128,7 @@ def _harvest(open_kit: OpenKit, body: HarvestBody) -> tuple[str, Work]:
         id, path = open_kit.workspace.new_atlas()
         try:
             for step in harvest(open_kit.subject, open_kit.dictionary, documents, path, tokens=body.tokens):
-                report(Progress(what="harvest", done=step.done, of=step.total, note=step.stage))
+                report(Progress(what="harvest", done=step.done, of=step.of, note=step.what))
         except BaseException:
             open_kit.workspace.drop_atlas(id)
             raise
