@@ -21,8 +21,8 @@ from clew.features.atlas import Atlas
 from clew.features.config import HarvestConfig
 from clew.features.tables import LOGIT_BINS, Relations, Strongest
 from clew.harvest import gather as reading
-from clew.harvest.counting import Seen
-from clew.harvest.feature_tables import Harvested, Tally
+from clew.harvest.counting import LayerActivations
+from clew.harvest.feature_tables import FeatureTables, HarvestOrigin
 from clew.harvest.write_atlas import write_atlas
 from clew.training.corpus import Documents
 
@@ -39,7 +39,7 @@ class Words:
         return tuple(f" word{i}" for i in ids)
 
 
-def generated(n_features: int) -> tuple[Tally, Documents]:
+def generated(n_features: int) -> tuple[FeatureTables, Documents]:
     """Features that fire at random places with activations of many sizes, some two positions in a row."""
     rng = np.random.default_rng(0)
     a_layer = -(-n_features // LAYERS)
@@ -50,37 +50,37 @@ def generated(n_features: int) -> tuple[Tally, Documents]:
         starts=torch.arange(n_documents + 1) * LENGTH,
         first=torch.zeros(n_documents, dtype=torch.long),
     )
-    of = Harvested(
+    origin = HarvestOrigin(
         dictionary="0" * 64, corpus=documents.mark, n_features=a_layer * LAYERS, n_documents=n_documents,
         config=HarvestConfig(rules=False),
     )  # fmt: skip
-    tally = Tally.empty(of)
-    reader = reading._Reader(
-        subject=None, dictionary=None, documents=documents, tally=tally,  # type: ignore[arg-type]
+    tables = FeatureTables.empty(origin)
+    corpus_pass = reading._CorpusPass(
+        subject=None, dictionary=None, documents=documents, tables=tables,  # type: ignore[arg-type]
         offsets={layer: layer * a_layer for layer in range(LAYERS)}, tokens=documents.tokens.numpy(),
-        starts=documents.starts.numpy(), sampled=reading._threshold(of.config.pairs, n_documents * LENGTH),
-        pooled=reading._threshold(of.config.pool, n_documents * LENGTH), threads=None,  # type: ignore[arg-type]
+        starts=documents.starts.numpy(), sampled=reading._threshold(origin.config.pairs, n_documents * LENGTH),
+        pooled=reading._threshold(origin.config.pool, n_documents * LENGTH), threads=None,  # type: ignore[arg-type]
     )  # fmt: skip
     active = max(1, round(n_features * FIRINGS / (n_documents * LENGTH * LAYERS)))
     for first in range(0, n_documents, 16):
         rows = torch.arange(first, min(n_documents, first + 16))
-        at = reader._at(rows, torch.ones(len(rows), LENGTH, dtype=torch.bool))
-        seen = {layer: drawn(rng, len(at.document), a_layer, active) for layer in range(LAYERS)}
-        for layer, own in seen.items():
-            reader._observe(layer, own, at)
-        reader._sample(seen, at)
-        tally.saw(first, int(rows[-1]) + 1)
-    return tally, documents
+        positions = corpus_pass._positions(rows, torch.ones(len(rows), LENGTH, dtype=torch.bool))
+        layers = {layer: drawn(rng, len(positions.document), a_layer, active) for layer in range(LAYERS)}
+        for layer, activations in layers.items():
+            corpus_pass._count(layer, activations, positions)
+        corpus_pass._sample(layers, positions)
+        tables.add_range(first, int(rows[-1]) + 1)
+    return tables, documents
 
 
-def drawn(rng: np.random.Generator, n: int, features: int, active: int) -> Seen:
+def drawn(rng: np.random.Generator, n: int, features: int, active: int) -> LayerActivations:
     """Some features at every position, now and then those of the position before."""
     index = rng.integers(0, features, (n, active))
     again = rng.random(n) < 0.3
     index[1:][again[1:]] = index[:-1][again[1:]]
     index.sort(axis=1)
     value = torch.from_numpy(np.exp(rng.normal(1, 1, n * active)).astype(np.float32))
-    return Seen(
+    return LayerActivations(
         starts=np.arange(n + 1) * active,
         feature=index.reshape(-1),
         value=value.numpy(),
@@ -109,24 +109,24 @@ def random_relations(n: int, config: HarvestConfig) -> Relations:
 def size(n_features: int) -> None:
     """Print what an atlas of so many features takes."""
     begun, before = time.perf_counter(), resident()
-    tally, documents = generated(n_features)
-    tables = sum(a.nbytes for a in tally._arrays().values())
+    tables, documents = generated(n_features)
+    n_bytes = sum(array.nbytes for array in tables._arrays().values())
     observed, at_most = time.perf_counter() - begun, resident()
-    layers = [(layer, tally.of.n_features // LAYERS) for layer in range(LAYERS)]
+    layers = [(layer, tables.origin.n_features // LAYERS) for layer in range(LAYERS)]
     with tempfile.TemporaryDirectory() as folder:
         begun, path = time.perf_counter(), Path(folder) / "a.sqlite"
-        relations = random_relations(tally.of.n_features, tally.of.config)
-        for _ in write_atlas(path, tally, relations, documents, Words(), layers):  # type: ignore[arg-type]
+        relations = random_relations(tables.origin.n_features, tables.origin.config)
+        for _ in write_atlas(path, tables, relations, documents, Words(), layers):  # type: ignore[arg-type]
             pass
         written = time.perf_counter() - begun
         print(
-            f"  {tally.of.n_features:,} features, {int(tally.counts.fired.sum()):,} activations on "
-            f"{tally.positions:,} positions\n"
-            f"    tables {tables / 1e9:.2f} GB, {tables / tally.of.n_features:,.0f} bytes a feature; resident at most "
-            f"{before:.2f} GB before, {at_most:.2f} while observing, {resident():.2f} while writing\n"
+            f"  {tables.origin.n_features:,} features, {int(tables.counts.fired.sum()):,} activations on "
+            f"{tables.positions:,} positions\n"
+            f"    tables {n_bytes / 1e9:.2f} GB, {n_bytes / tables.origin.n_features:,.0f} bytes a feature; resident "
+            f"at most {before:.2f} GB before, {at_most:.2f} while observing, {resident():.2f} while writing\n"
             f"    observed in {observed:.0f} s, written in {written:.0f} s, {path.stat().st_size / 1e6:,.0f} MB"
         )
-        del tally, relations
+        del tables, relations
         (clock, slowest), (busy, busiest) = cards(path, 500)
         print(f"    a card opens in {clock:.2f} ms ({busy:.2f} CPU); the slowest of 500: {slowest:.2f} ({busiest:.2f})")
 

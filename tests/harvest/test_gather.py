@@ -21,7 +21,7 @@ from clew.errors import FileError, InputError, MismatchError
 from clew.features.atlas import Atlas
 from clew.features.config import HarvestConfig
 from clew.harvest import gather as reading
-from clew.harvest.feature_tables import Tally, merged
+from clew.harvest.feature_tables import FeatureTables, merged
 from clew.harvest.gather import gather
 from clew.harvest.write_atlas import finish, harvest
 from clew.subject.subject import Subject
@@ -253,7 +253,7 @@ def test_a_harvest_that_was_stopped_goes_on_to_the_same_content(tiny, tmp_path):
     next(stopped)
     next(stopped)
     stopped.close()
-    part = Tally.load(tmp_path / "a.sqlite.part")
+    part = FeatureTables.load(tmp_path / "a.sqlite.part")
     assert part.ranges == [(0, 2 * reading.CHUNK)]
     reports = list(harvest(*tiny, tmp_path / "a.sqlite", config=SMALL, resume=True))
     assert sum(report.what == "reading" for report in reports) == 1
@@ -312,7 +312,7 @@ def kill_and_resume(tiny, folder, kills, seed):
         # what was said to be read is kept, but for the last chunk, which is written with the end
         wanted = min(kept + reading.CHUNK * said.count("reading\n"), 2 * reading.CHUNK)
         if part.exists():
-            ((begin, kept),) = Tally.load(part).ranges or [(0, 0)]
+            ((begin, kept),) = FeatureTables.load(part).ranges or [(0, 0)]
             assert begin == 0
             assert kept >= wanted
             survived += kept > 0
@@ -371,10 +371,10 @@ def test_a_part_that_is_cut_or_foreign_or_newer_is_refused(tiny, tmp_path):
         list(gather(*tiny, part, config=SMALL, resume=True))
     files.save_tensors(part, {"a": torch.zeros(1)}, {"format": "clew.harvest", "schema": "99"})
     with pytest.raises(FileError, match="schema 99"):
-        Tally.load(part)
+        FeatureTables.load(part)
     files.save_tensors(part, {"a": torch.zeros(1)})
     with pytest.raises(FileError, match="no part of a harvest"):
-        Tally.load(part)
+        FeatureTables.load(part)
 
 
 def test_a_dictionary_of_another_model_is_refused(tiny, tmp_path):

@@ -1,13 +1,13 @@
-"""How an atlas keeps numbers: arrays behind one another, their bytes sorted by weight, compressed.
+"""How an atlas stores numbers: arrays behind one another, their bytes sorted by significance, compressed.
 
 A blob holds the arrays of a list of fields. Of every array come its size (four bytes), then the lowest byte of all its
-numbers, then the next, so that leading zeros and like exponents lie together; all of it is compressed with zlib.
+numbers, then the next, so that leading zeros and equal exponents stand together; all of it is compressed with zlib.
 
-A block of cards holds 32 features in a row, each field for all of them: numbers of a fixed count a feature lie behind
-one another, the others have a field of counts beside them. Contexts are those of `top`, then of the bands from the
-strongest octave down, feature by feature: document, position, a bit for every token around that fires (`mask`), and
-the activations of these alone (`around`, float16). Token ids of contexts are in blocks of texts, once however many
-cards show them: lengths of the documents, a bit for every token that is kept, and the ids of those.
+A block of cards holds 32 features in a row, field by field. A field with a fixed count of numbers a feature stands
+alone, the others have a field of counts beside them. Contexts are those of `top`, then of the bands from the strongest
+octave down, feature by feature: document, position, a bit for every token around at which the feature fires (`mask`),
+and the activations at these tokens (`around`, float16). Token ids of contexts are in blocks of texts, once however many
+cards show them: lengths of the documents, a bit for every token that is stored, and the ids of those.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ SUMMARY = {"fired": "u4", "most": "f4", "mean": "f4", "promoted": "i4"}
 
 @dataclass(frozen=True)
 class Packer:
-    """Packs blobs, and keeps a hash of what was in them, which no compression changes."""
+    """Packs blobs, and hashes their contents before compression, which differs between versions of zlib."""
 
     digest: Any = field(default_factory=hashlib.sha256)
 
@@ -74,23 +74,23 @@ class Packer:
         """The arrays of these fields, compressed."""
         parts = []
         for name, kind in fields.items():
-            plain = np.ascontiguousarray(arrays[name], dtype="<" + kind).reshape(-1)
-            planes = plain.view(np.uint8).reshape(len(plain), plain.itemsize).T
-            parts += [len(plain).to_bytes(4, "little"), planes.tobytes()]
-        return self._pressed(b"".join(parts))
+            numbers = np.ascontiguousarray(arrays[name], dtype="<" + kind).reshape(-1)
+            planes = numbers.view(np.uint8).reshape(len(numbers), numbers.itemsize).T
+            parts += [len(numbers).to_bytes(4, "little"), planes.tobytes()]
+        return self._compressed(b"".join(parts))
 
     def pack_json(self, value: Any) -> bytes:
-        """A value as JSON has it, compressed."""
-        return self._pressed(json.dumps(value, ensure_ascii=False).encode())
+        """A value as JSON, compressed."""
+        return self._compressed(json.dumps(value, ensure_ascii=False).encode())
 
-    def _pressed(self, raw: bytes) -> bytes:
+    def _compressed(self, raw: bytes) -> bytes:
         self.digest.update(raw)
         return zlib.compress(raw, 9)
 
 
 def unpack_json(blob: bytes | memoryview, where: str, digest: Any = None) -> Any:
     """The value of a blob of JSON; FileError, naming where it comes from, when it is damaged."""
-    raw = _plain(blob, where, digest)
+    raw = _decompressed(blob, where, digest)
     try:
         return json.loads(raw)
     except ValueError as error:
@@ -101,20 +101,20 @@ def unpack(
     fields: Mapping[str, str], blob: bytes | memoryview, where: str, digest: Any = None
 ) -> dict[str, np.ndarray]:
     """The arrays of a blob, flat; FileError, naming where it comes from, when it is damaged."""
-    raw = _plain(blob, where, digest)
-    found, begin = {}, 0
+    raw = _decompressed(blob, where, digest)
+    arrays, begin = {}, 0
     for name, kind in fields.items():
         n, size = int.from_bytes(raw[begin : begin + 4], "little"), int(kind[1])
         begin += 4
         if begin + n * size > len(raw):
             raise FileError(f"{where} is damaged: {name} is not whole")
         planes = np.frombuffer(raw, np.uint8, n * size, begin).reshape(size, n)
-        found[name] = np.ascontiguousarray(planes.T).view("<" + kind).reshape(n)
+        arrays[name] = np.ascontiguousarray(planes.T).view("<" + kind).reshape(n)
         begin += n * size
-    return found
+    return arrays
 
 
-def _plain(blob: bytes | memoryview, where: str, digest: Any) -> bytes:
+def _decompressed(blob: bytes | memoryview, where: str, digest: Any) -> bytes:
     try:
         raw = zlib.decompress(blob)
     except zlib.error as error:
@@ -125,53 +125,54 @@ def _plain(blob: bytes | memoryview, where: str, digest: Any) -> bytes:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-    """Everything that an atlas holds of features, a row each."""
+class AtlasTables:
+    """Everything that an atlas stores of features, a row each."""
 
     counts: Counts
     top: Slots
-    """In order."""
+    """Sorted."""
     bands: Slots
-    """In order."""
+    """Sorted."""
     relations: Relations
     together: Strongest
     silent: np.ndarray
+    """Rows of the pool."""
 
     def means(self) -> np.ndarray:
-        """Of activations at which features fire."""
+        """Mean activations over the positions at which features fire."""
         return (self.counts.whole + self.counts.rest / 2.0**40) / np.maximum(self.counts.fired, 1)
 
     def block(self, begin: int, end: int) -> dict[str, np.ndarray]:
         """The fields of CARDS for some features in a row."""
-        counts, own = self.counts, slice(begin, end)
-        made = {
-            "fired": counts.fired[own],
-            "documents": counts.documents[own],
-            "most": counts.most[own],
-            "mean": self.means()[own],
-            "at_end": counts.at_end[own],
-            "places": counts.places[own],
-            "scale": counts.scale[own],
-            "silent": self.silent[own],
-            "logit_range": self.relations.logit_range[own],
-            "logits": self.relations.logits[own],
+        counts, rows = self.counts, slice(begin, end)
+        arrays = {
+            "fired": counts.fired[rows],
+            "documents": counts.documents[rows],
+            "most": counts.most[rows],
+            "mean": self.means()[rows],
+            "at_end": counts.at_end[rows],
+            "places": counts.places[rows],
+            "scale": counts.scale[rows],
+            "silent": self.silent[rows],
+            "logit_range": self.relations.logit_range[rows],
+            "logits": self.relations.logits[rows],
         }
-        made |= _trimmed(counts.log[own], counts.linear[own]) | self._contexts(begin, end)
+        arrays |= _trimmed(counts.log[rows], counts.linear[rows]) | self._contexts(begin, end)
         for name in ("promoted", "suppressed", *RELATIONS):
             strongest: Strongest = self.together if name == "together" else getattr(self.relations, name)
-            made |= {name: strongest.feature[own], f"{name}_value": strongest.value[own]}
-        return made
+            arrays |= {name: strongest.feature[rows], f"{name}_value": strongest.value[rows]}
+        return arrays
 
     def _contexts(self, begin: int, end: int) -> dict[str, np.ndarray]:
         rows, counts, documents, positions, around = band_rows(self.counts.scale[begin:end]), [], [], [], []
         for i, f in enumerate(range(begin, end)):
             bands = np.where(rows[i] < 0, 0, rows[i]) + f * BANDS
-            held = (self.bands.document[bands] >= 0) & (rows[i] >= 0)[:, None]
-            first = self.top.document[f] >= 0
-            counts.append((first.sum(), held.sum(1)))
-            documents += [self.top.document[f][first], self.bands.document[bands][held]]
-            positions += [self.top.position[f][first], self.bands.position[bands][held]]
-            around += [self.top.around[f][first], self.bands.around[bands][held]]
+            in_bands = (self.bands.document[bands] >= 0) & (rows[i] >= 0)[:, None]
+            in_top = self.top.document[f] >= 0
+            counts.append((in_top.sum(), in_bands.sum(1)))
+            documents += [self.top.document[f][in_top], self.bands.document[bands][in_bands]]
+            positions += [self.top.position[f][in_top], self.bands.position[bands][in_bands]]
+            around += [self.top.around[f][in_top], self.bands.around[bands][in_bands]]
         near = np.concatenate(around)
         return {
             "top_n": np.array([n for n, _ in counts]),

@@ -1,13 +1,13 @@
-"""What a harvest does with every activation, as loops that numba compiles.
+"""How a harvest counts every activation, in loops that numba compiles.
 
-All of it is independent of the order in which documents come, and of how they are dealt out to workers:
+The result does not depend on the order of the documents, nor on how they are split among workers:
 
-1. Counts are integers. The sum of activations is kept in units of 2^-40: whole ones apart.
+1. Counts are integers. The sum of activations is a number of whole units and one of units of 2^-40.
 2. A feature's slots hold the contexts that come first by a key: the activation, largest first, or a hash of feature,
-   document and position. Equal keys go by document, then position. Of contexts with the same tokens the first alone is
-   kept. A context that was pushed out can come back only with an earlier key, so that one pass is exact.
-3. Bands are octaves of activation. The eight below a feature's largest activation have slots; when that grows, the
-   lowest fall out, and would never have come in had it been known from the start.
+   document and position. Equal keys go by document, then position. Of contexts with the same tokens only the first is
+   kept. A context that was replaced can come back only with an earlier key, so that one pass is exact.
+3. Bands are octaves of activation. The eight below a feature's largest activation have slots. When that grows, the
+   lowest bands are emptied; they would never have been filled had the largest activation been known from the start.
 4. The linear histogram has 64 bins of width 2^e, as narrow as the largest activation allows: when that grows, e rises
    and pairs of bins are added up.
 """
@@ -23,35 +23,37 @@ from clew.features.tables import BANDS, LOW, OCTAVES, STEPS, WIDTH, Counts, Slot
 from clew.kernels.numba_loops import exact
 
 BINS = 64  # of the linear histogram
-NEVER = -1000  # the exponent of a feature that never fired
+NEVER = -1000  # the scale of a feature that never fired
 UNITS = 40  # binary digits of the sum of activations behind the point
 UNKNOWN = np.uint64(0xFFFFFFFFFFFFFFFF)
 octave_of = exact(tables.octave_of)
 _QUARTERS = np.array([np.float32(2.0 ** (q / 4)).view(np.int32) & 0x7FFFFF for q in (1, 2, 3)])
 
 
-class Seen(NamedTuple):
-    """The activations of one layer at some positions, those of a document behind one another."""
+class LayerActivations(NamedTuple):
+    """The active features of one layer at some positions, in the order of the positions."""
 
     starts: np.ndarray
     """Where every position's activations begin."""
     feature: np.ndarray
     value: np.ndarray
     bits: np.ndarray
-    """The same as integers."""
+    """The bits of `value`, as integers."""
     half: np.ndarray
-    """The same as the bits of float16."""
+    """The bits of `value` as float16."""
 
 
-class At(NamedTuple):
-    """Where these positions are, and what is around them."""
+class Positions(NamedTuple):
+    """Positions of documents, those of a document behind one another, and what is around them."""
 
     document: np.ndarray
     position: np.ndarray
     place: np.ndarray
-    """Bin of its position."""
+    """The bin of BOUNDS in which the position lies."""
     at_end: np.ndarray
+    """Whether it is the document's last."""
     window: np.ndarray
+    """A hash of the tokens around."""
     draw: np.ndarray
     """A hash of document and position, evenly spread."""
 
@@ -71,22 +73,24 @@ def of_pair(a: np.uint64, b: np.uint64) -> np.uint64:
 
 
 @exact
-def mark_positions(tokens: np.ndarray, starts: np.ndarray, before: int, after: int, bounds: np.ndarray, at: At) -> None:
-    """Fill in place, end, window and draw of positions whose document and position are given."""
-    for i in range(at.document.shape[0]):
-        begin, end = starts[at.document[i]], starts[at.document[i] + 1]
-        here = begin + at.position[i]
-        first = max(begin, here - before)
-        h = np.uint64(here - first)
-        for t in range(first, min(end, here + after + 1)):
+def mark_positions(
+    tokens: np.ndarray, starts: np.ndarray, before: int, after: int, bounds: np.ndarray, positions: Positions
+) -> None:
+    """Compute place, at_end, window and draw of positions whose document and position are set."""
+    for i in range(positions.document.shape[0]):
+        begin, end = starts[positions.document[i]], starts[positions.document[i] + 1]
+        token = begin + positions.position[i]
+        first = max(begin, token - before)
+        h = np.uint64(token - first)
+        for t in range(first, min(end, token + after + 1)):
             h = mix(h ^ (np.uint64(tokens[t]) + np.uint64(0x9E3779B97F4A7C15)))
-        at.window[i] = h
-        at.draw[i] = of_pair(np.uint64(at.document[i]), np.uint64(at.position[i]))
-        at.at_end[i] = here + 1 == end
+        positions.window[i] = h
+        positions.draw[i] = of_pair(np.uint64(positions.document[i]), np.uint64(positions.position[i]))
+        positions.at_end[i] = token + 1 == end
         place = 0
-        while place + 1 < bounds.shape[0] and bounds[place + 1] <= at.position[i]:
+        while place + 1 < bounds.shape[0] and bounds[place + 1] <= positions.position[i]:
             place += 1
-        at.place[i] = place
+        positions.place[i] = place
 
 
 @exact
@@ -100,11 +104,11 @@ def _comes_first(key: np.uint64, document: int, position: int, slots: Slots, row
 
 @exact
 def offer(slots: Slots, row: int, key: np.uint64, document: int, position: int, window: np.uint64) -> int:
-    """Put a context into a row if it belongs there; its slot, or -1. The caller fills in what is around."""
+    """Put a context into a row if it is among the first; its slot, or -1. The caller fills in `around`."""
     n, chosen, last = slots.key.shape[1], -1, 0
     for s in range(n):
         if slots.document[row, s] < 0:
-            chosen = s  # empty ones are at the end
+            chosen = s  # empty slots are at the end
             break
         if slots.window[row, s] == window:
             if not _comes_first(key, document, position, slots, row, s):
@@ -130,22 +134,24 @@ def offer(slots: Slots, row: int, key: np.uint64, document: int, position: int, 
 
 
 @exact
-def _look_around(seen: Seen, at: At, i: int, feature: int, before: int, around: np.ndarray) -> None:
+def _look_around(
+    active: LayerActivations, positions: Positions, i: int, feature: int, before: int, around: np.ndarray
+) -> None:
     """The activations of one feature at the positions around the i-th, in its document."""
     for d in range(around.shape[0]):
         j = i + d - before
         around[d] = 0
-        if j < 0 or j >= at.document.shape[0] or at.document[j] != at.document[i]:
+        if j < 0 or j >= positions.document.shape[0] or positions.document[j] != positions.document[i]:
             continue
-        low, high = seen.starts[j], seen.starts[j + 1]
+        low, high = active.starts[j], active.starts[j + 1]
         while low < high:
             middle = (low + high) // 2
-            if seen.feature[middle] < feature:
+            if active.feature[middle] < feature:
                 low = middle + 1
             else:
                 high = middle
-        if low < seen.starts[j + 1] and seen.feature[low] == feature:
-            around[d] = seen.half[low]
+        if low < active.starts[j + 1] and active.feature[low] == feature:
+            around[d] = active.half[low]
 
 
 @exact
@@ -164,7 +170,7 @@ def _widen(counts: Counts, f: int, exponent: int) -> None:
 
 @exact
 def _raise_bands(bands: Slots, f: int, old: int, new: int) -> None:
-    """Empty the rows of octaves that a larger activation leaves out; the row of an octave is its number modulo 8."""
+    """Empty the rows of octaves that fall below the bands; the row of an octave is its number modulo 8."""
     for octave in range(max(old + 1, new - BANDS + 1), new + 1):
         row = f * BANDS + octave % BANDS
         bands.document[row] = -1
@@ -172,15 +178,16 @@ def _raise_bands(bands: Slots, f: int, old: int, new: int) -> None:
 
 
 @exact
-def _count(counts: Counts, f: int, value: float, bits: int, at: At, i: int) -> None:
+def _count(counts: Counts, f: int, value: float, bits: int, positions: Positions, i: int) -> None:
+    """Count one activation of a feature at the i-th position."""
     exponent, mantissa = (bits >> 23) - 127, bits & 0x7FFFFF
     counts.fired[f] += 1
     whole = np.int64(np.floor(value))
     rest = counts.rest[f] + np.int64(np.rint((np.float64(value) - whole) * np.float64(1 << UNITS)))
     counts.whole[f] += whole + (rest >> UNITS)
     counts.rest[f] = rest & ((1 << UNITS) - 1)
-    if counts.last[f] != at.document[i]:
-        counts.last[f] = at.document[i]
+    if counts.last[f] != positions.document[i]:
+        counts.last[f] = positions.document[i]
         counts.documents[f] += 1
     counts.most[f] = max(counts.most[f], value)
     quarter = 0
@@ -189,20 +196,22 @@ def _count(counts: Counts, f: int, value: float, bits: int, at: At, i: int) -> N
     step = (exponent - LOW) * STEPS + quarter
     counts.log[f, min(max(step, 0), OCTAVES * STEPS - 1)] += 1
     counts.linear[f, (mantissa | 0x800000) >> min(23 - exponent + counts.scale[f], 62)] += 1
-    counts.places[f, at.place[i]] += 1
-    counts.at_end[f] += at.at_end[i]
+    counts.places[f, positions.place[i]] += 1
+    counts.at_end[f] += positions.at_end[i]
 
 
 @exact
-def observe(seen: Seen, at: At, offset: int, before: int, counts: Counts, top: Slots, bands: Slots) -> None:
-    """Take in the activations of one layer, whose features are numbered from `offset`."""
-    for i in range(at.document.shape[0]):
-        document, position, window = at.document[i], at.position[i], at.window[i]
-        for j in range(seen.starts[i], seen.starts[i + 1]):
-            value, bits = seen.value[j], seen.bits[j]
+def count_activations(
+    active: LayerActivations, positions: Positions, offset: int, before: int, counts: Counts, top: Slots, bands: Slots
+) -> None:
+    """Count the activations of one layer, whose features are numbered from `offset`, and offer their contexts."""
+    for i in range(positions.document.shape[0]):
+        document, position, window = positions.document[i], positions.position[i], positions.window[i]
+        for j in range(active.starts[i], active.starts[i + 1]):
+            value, bits = active.value[j], active.bits[j]
             if not value > 0:
                 continue
-            f = offset + seen.feature[j]
+            f = offset + active.feature[j]
             exponent = (bits >> 23) - 127
             old = counts.scale[f]
             octave = octave_of(exponent)
@@ -210,19 +219,19 @@ def observe(seen: Seen, at: At, offset: int, before: int, counts: Counts, top: S
                 _widen(counts, f, exponent)
                 if old != NEVER:
                     _raise_bands(bands, f, octave_of(old + WIDTH), octave)
-            _count(counts, f, value, bits, at, i)
+            _count(counts, f, value, bits, positions, i)
             key = np.uint64(0xFFFFFFFF) - np.uint64(bits)
             if key <= top.limit[f]:
                 slot = offer(top, f, key, document, position, window)
                 if slot >= 0:
-                    _look_around(seen, at, i, seen.feature[j], before, top.around[f, slot])
+                    _look_around(active, positions, i, active.feature[j], before, top.around[f, slot])
             if octave > octave_of(counts.scale[f] + WIDTH) - BANDS:
                 row = f * BANDS + octave % BANDS
-                key = mix(at.draw[i] ^ (np.uint64(f) * np.uint64(0x9E3779B97F4A7C15)))
+                key = mix(positions.draw[i] ^ (np.uint64(f) * np.uint64(0x9E3779B97F4A7C15)))
                 if key <= bands.limit[row]:
                     slot = offer(bands, row, key, document, position, window)
                     if slot >= 0:
-                        _look_around(seen, at, i, seen.feature[j], before, bands.around[row, slot])
+                        _look_around(active, positions, i, active.feature[j], before, bands.around[row, slot])
 
 
 @exact
@@ -239,16 +248,16 @@ def _merge_row(into: Slots, row: int, other: Slots, theirs: int) -> None:
 
 @exact
 def merge(counts: Counts, top: Slots, bands: Slots, their_counts: Counts, their_top: Slots, their_bands: Slots) -> None:
-    """Add what was observed in other documents."""
+    """Add the counts and contexts of other documents."""
     for f in range(counts.fired.shape[0]):
         theirs = their_counts.scale[f]
         if theirs == NEVER:
             continue
-        mine = counts.scale[f]
-        highest = octave_of(max(mine, theirs) + WIDTH)
-        if mine != NEVER and theirs > mine:
-            _raise_bands(bands, f, octave_of(mine + WIDTH), highest)
-        if theirs > mine:
+        ours = counts.scale[f]
+        highest = octave_of(max(ours, theirs) + WIDTH)
+        if ours != NEVER and theirs > ours:
+            _raise_bands(bands, f, octave_of(ours + WIDTH), highest)
+        if theirs > ours:
             _widen(counts, f, theirs + WIDTH)
         for b in range(BINS):
             counts.linear[f, b >> min(counts.scale[f] - theirs, 32)] += their_counts.linear[f, b]
@@ -277,7 +286,7 @@ def _add(counts: Counts, theirs: Counts, f: int) -> None:
 
 @exact
 def settle(slots: Slots) -> None:
-    """Put every row in order, the first context first."""
+    """Sort every row, the first context first."""
     for row in range(slots.key.shape[0]):
         n = 0
         while n < slots.key.shape[1] and slots.document[row, n] >= 0:
@@ -293,12 +302,12 @@ def settle(slots: Slots) -> None:
 
 @exact
 def _swap(slots: Slots, row: int, s: int) -> None:
-    """A slot and the one before it."""
+    """Swap a slot and the one before it."""
     slots.key[row, s - 1], slots.key[row, s] = slots.key[row, s], slots.key[row, s - 1]
     slots.document[row, s - 1], slots.document[row, s] = slots.document[row, s], slots.document[row, s - 1]
     slots.position[row, s - 1], slots.position[row, s] = slots.position[row, s], slots.position[row, s - 1]
     slots.window[row, s - 1], slots.window[row, s] = slots.window[row, s], slots.window[row, s - 1]
     for d in range(slots.around.shape[2]):
-        before = slots.around[row, s, d]
+        swapped = slots.around[row, s, d]
         slots.around[row, s, d] = slots.around[row, s - 1, d]
-        slots.around[row, s - 1, d] = before
+        slots.around[row, s - 1, d] = swapped

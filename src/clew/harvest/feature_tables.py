@@ -1,7 +1,7 @@
-"""What a harvest has seen of some documents: tables of fixed size that can be saved, read back and added up.
+"""What a harvest has counted on some documents: tables of fixed size that can be saved, read back and added up.
 
-Two tallies of different documents add up to the tally of both, to the bit and in any order. A tally is changed in
-place as documents are seen; it belongs to whoever made it.
+Tables of different documents add up to the tables of all of them, to the bit and in any order. They are changed in
+place as documents are counted: copies would cost more than the counting.
 """
 
 from __future__ import annotations
@@ -19,26 +19,25 @@ from clew import files
 from clew.errors import FileError, InputError, MismatchError
 from clew.features.config import HarvestConfig
 from clew.features.tables import BANDS, BOUNDS, OCTAVES, STEPS, Counts, Slots
-from clew.harvest import counting as observe
-from clew.harvest.counting import BINS, NEVER, UNKNOWN
+from clew.harvest.counting import BINS, NEVER, UNKNOWN, merge
 
 ENVELOPE = files.Envelope(format="clew.harvest", schema=1, what="part of a harvest")
 _SIGNED: dict[str, Any] = {"uint16": np.int16, "uint32": np.int32, "uint64": np.int64}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Harvested:
-    """What must agree between tallies that are added up, and with what finishes them."""
+class HarvestOrigin:
+    """What tables were counted from: it must agree between tables that are added up, and with the atlas' sources."""
 
     dictionary: str
     """Fingerprint."""
     corpus: str
-    """Mark of the documents, all of them."""
+    """A hash of all documents of the corpus."""
     n_features: int
     n_documents: int
     config: HarvestConfig
 
-    def check(self, other: Harvested, where: str) -> None:
+    def check(self, other: HarvestOrigin, where: str) -> None:
         """MismatchError when the other is of another dictionary, corpus or settings."""
         if self.dictionary != other.dictionary:
             raise MismatchError(
@@ -51,10 +50,10 @@ class Harvested:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tally:
-    """Everything seen so far. `ranges` are the documents: disjoint runs [start, stop), in order."""
+class FeatureTables:
+    """Everything counted so far. `ranges` are the documents: disjoint runs [start, stop), in order."""
 
-    of: Harvested
+    origin: HarvestOrigin
     counts: Counts
     top: Slots
     bands: Slots
@@ -67,11 +66,11 @@ class Tally:
     ranges: list[tuple[int, int]] = field(default_factory=list)
 
     @classmethod
-    def empty(cls, of: Harvested) -> Tally:
-        """Nothing seen."""
-        n, config = of.n_features, of.config
+    def empty(cls, origin: HarvestOrigin) -> FeatureTables:
+        """Tables of no documents."""
+        n, config = origin.n_features, origin.config
         return cls(
-            of=of,
+            origin=origin,
             counts=Counts(
                 fired=np.zeros(n, np.int64),
                 whole=np.zeros(n, np.int64),
@@ -92,46 +91,49 @@ class Tally:
 
     @property
     def positions(self) -> int:
-        """Positions seen."""
+        """Positions counted."""
         return int(self.everything[: len(BOUNDS)].sum())
 
     @property
     def documents(self) -> int:
-        """Documents seen that have a position that counts."""
+        """Documents counted that have a position that counts."""
         return int(self.everything[-1])
 
     @property
-    def whole(self) -> bool:
-        """Whether every document was seen."""
-        return self.ranges == [(0, self.of.n_documents)]
+    def complete(self) -> bool:
+        """Whether every document of the corpus was counted."""
+        return self.ranges == [(0, self.origin.n_documents)]
 
     def joined(self, name: str) -> dict[str, np.ndarray]:
-        """The parts of `samples` or `pool` behind one another, as they came."""
+        """The parts of `samples` or `pool`, concatenated in their order."""
         parts: Sequence[dict[str, np.ndarray]] = getattr(self, name)
         blank = dict(_BLANK[name])
         if name == "pool":
-            blank["fired"] = np.zeros((0, -(-self.of.n_features // 8)), np.uint8)
+            blank["fired"] = np.zeros((0, -(-self.origin.n_features // 8)), np.uint8)
         return {key: np.concatenate([empty, *(part[key] for part in parts)]) for key, empty in blank.items()}
 
-    def saw(self, start: int, stop: int) -> None:
-        """Note that documents were seen; InputError when some had been."""
-        for a, b in self.ranges:
-            if start < b and a < stop:
-                raise InputError(f"documents {max(a, start)} to {min(b, stop) - 1} are in both parts")
+    def add_range(self, start: int, stop: int) -> None:
+        """Note that documents were counted; InputError when some of them had been."""
+        for first, end in self.ranges:
+            if start < end and first < stop:
+                raise InputError(f"documents {max(first, start)} to {min(end, stop) - 1} are in both parts")
         joined: list[tuple[int, int]] = []
-        for a, b in sorted([*self.ranges, (start, stop)]):
-            if joined and joined[-1][1] == a:
-                joined[-1] = (joined[-1][0], b)
+        for first, end in sorted([*self.ranges, (start, stop)]):
+            if joined and joined[-1][1] == first:
+                joined[-1] = (joined[-1][0], end)
             else:
-                joined.append((a, b))
+                joined.append((first, end))
         self.ranges[:] = joined
 
-    def add(self, other: Tally) -> None:
-        """Take in what another tally has seen, which stays as it is."""
-        self.of.check(other.of, "the other part")
+    def add(self, other: FeatureTables) -> None:
+        """Add the tables of other documents, which stay as they are.
+
+        MismatchError when they are of something else, InputError when some documents are in both.
+        """
+        self.origin.check(other.origin, "the other part")
         for start, stop in other.ranges:
-            self.saw(start, stop)
-        observe.merge(self.counts, self.top, self.bands, other.counts, other.top, other.bands)
+            self.add_range(start, stop)
+        merge(self.counts, self.top, self.bands, other.counts, other.top, other.bands)
         self.everything[:] += other.everything
         self.samples.extend(other.samples)
         self.pool.extend(other.pool)
@@ -139,35 +141,33 @@ class Tally:
     # Files
 
     def save(self, path: Path | str) -> None:
-        """Write it whole, or leave what was there."""
-        about = {"ranges": self.ranges, "of": asdict(self.of)}
+        """Write a part of a harvest, atomically."""
+        about = {"ranges": self.ranges, "of": asdict(self.origin)}
         note = ENVELOPE.note(about=json.dumps(about))
         files.save_tensors(path, {name: _tensor(array) for name, array in self._arrays().items()}, note)
 
     def _arrays(self) -> dict[str, np.ndarray]:
         tables: dict[str, Any] = {"counts": self.counts, "top": self.top, "bands": self.bands}
-        found = {f"{name}.{key}": a for name, table in tables.items() for key, a in table._asdict().items()}
+        arrays = {f"{name}.{key}": array for name, table in tables.items() for key, array in table._asdict().items()}
         for name in ("samples", "pool"):
-            found |= {f"{name}.{key}": array for key, array in self.joined(name).items()}
-        return found | {"everything": self.everything}
+            arrays |= {f"{name}.{key}": array for key, array in self.joined(name).items()}
+        return arrays | {"everything": self.everything}
 
     @classmethod
-    def load(cls, path: Path | str) -> Tally:
+    def load(cls, path: Path | str) -> FeatureTables:
         """Read a part; FileError when it is none, truncated or of a newer schema."""
         note = check_part(path)
         ENVELOPE.check_note(note, path)
         about = json.loads(note["about"])
-        of = Harvested(**(about["of"] | {"config": HarvestConfig(**about["of"]["config"])}))
-        made, tensors = cls.empty(of), files.load_tensors(path)
-        for name, array in made._arrays().items():
-            read = tensors[name].numpy().view(array.dtype)
-            if name.startswith(("samples", "pool")):
-                continue
-            array[...] = read
-        made.samples.append({key: _array(tensors[f"samples.{key}"], a) for key, a in made.joined("samples").items()})
-        made.pool.append({key: _array(tensors[f"pool.{key}"], a) for key, a in made.joined("pool").items()})
-        made.ranges.extend((start, stop) for start, stop in about["ranges"])
-        return made
+        origin = HarvestOrigin(**(about["of"] | {"config": HarvestConfig(**about["of"]["config"])}))
+        tables, tensors = cls.empty(origin), files.load_tensors(path)
+        for name, array in tables._arrays().items():
+            if not name.startswith(("samples", "pool")):
+                array[...] = tensors[name].numpy().view(array.dtype)
+        for name, parts in (("samples", tables.samples), ("pool", tables.pool)):
+            parts.append({key: _array(tensors[f"{name}.{key}"], a) for key, a in tables.joined(name).items()})
+        tables.ranges.extend((start, stop) for start, stop in about["ranges"])
+        return tables
 
 
 _BLANK: dict[str, dict[str, np.ndarray]] = {
@@ -187,22 +187,25 @@ _BLANK: dict[str, dict[str, np.ndarray]] = {
 
 
 def check_part(path: Path | str) -> dict[str, str]:
-    """What a part says of itself; FileError when it is none."""
+    """The metadata of a part of a harvest; FileError when the file is none."""
     note = files.load_note(path)
     if note.get("format") != "clew.harvest":
         raise FileError(f"{path} is no part of a harvest")
     return note
 
 
-def merged(parts: Iterable[Path | str]) -> Tally:
-    """The sum of parts on disk, one of them in memory at a time."""
-    total: Tally | None = None
+def merged(parts: Iterable[Path | str]) -> FeatureTables:
+    """The sum of parts on disk, read one after the other.
+
+    InputError without parts and when some documents are in two, MismatchError when a part is of something else.
+    """
+    total: FeatureTables | None = None
     for path in parts:
-        part = Tally.load(path)
+        part = FeatureTables.load(path)
         if total is None:
             total = part
         else:
-            total.of.check(part.of, str(path))
+            total.origin.check(part.origin, str(path))
             total.add(part)
     if total is None:
         raise InputError("give at least one part of a harvest")

@@ -1,12 +1,12 @@
-"""Catalogue a Dictionary: one pass of a corpus through model and encoder, and what every feature did on it.
+"""Count what every feature of a Dictionary does: one pass of a corpus through model and encoder.
 
 1. Documents go through the model in chunks of a fixed number, rows of like length together, so that an activation has
-   the same bits whatever part of the corpus is seen, and whenever.
-2. Every layer's active features are tallied as they come (`observe`); nothing is decoded, no activation is kept.
-   Layers have rows of their own, and are tallied at once by as many threads as torch uses.
-3. A tally is saved every so often. A harvest that was stopped goes on from there; parts made by several workers are
-   added up. The catalogue is the same to the bit.
-4. What follows from the weights alone (tokens promoted, relatives) is computed at the end, in blocks.
+   the same bits whatever part of the corpus is read, and in whatever order.
+2. Every layer's active features are counted at once (`counting`); nothing is decoded, no activation is stored. Layers
+   have rows of their own, so that as many threads as torch uses count them side by side.
+3. The tables are saved every so often. A harvest that was stopped goes on from there; parts by several workers are
+   added up. The sum is the same to the bit.
+4. What follows from the weights alone (tokens promoted, relatives) is computed at the end, in blocks (`relations`).
 
 Positions that count are those of training: a special token at the beginning is left out.
 """
@@ -30,8 +30,8 @@ from clew.dictionary.layer import ActiveFeatures
 from clew.errors import InputError
 from clew.features.config import HarvestConfig
 from clew.features.tables import BOUNDS
-from clew.harvest.counting import At, Seen, mark_positions, observe
-from clew.harvest.feature_tables import Harvested, Tally, check_part
+from clew.harvest.counting import LayerActivations, Positions, count_activations, mark_positions
+from clew.harvest.feature_tables import FeatureTables, HarvestOrigin, check_part
 from clew.progress import Progress
 from clew.settings import accepts
 from clew.subject.subject import Subject
@@ -39,7 +39,7 @@ from clew.training.activations import parts_of
 from clew.training.corpus import Documents
 
 CHUNK = 256  # documents that are batched among themselves
-EVERY = 1 << 18  # positions after which the tally is saved
+EVERY = 1 << 18  # positions after which the tables are saved
 LARGEST = 65504.0  # of float16, in which activations around a position are kept
 
 
@@ -69,15 +69,15 @@ class PartSettings:
 
 
 def features_before(dictionary: Dictionary) -> dict[int, int]:
-    """The number of the first feature of every layer, when features are numbered through."""
+    """The number of the first feature of every layer; features are numbered through all layers."""
     layers = sorted(dictionary.layers)
     sizes = [dictionary.d_features(layer) for layer in layers]
     return dict(zip(layers, accumulate([0, *sizes[:-1]]), strict=True))
 
 
-def harvested(dictionary: Dictionary, documents: Documents, config: HarvestConfig) -> Harvested:
-    """What tallies of this dictionary on these documents say of themselves."""
-    return Harvested(
+def origin_of(dictionary: Dictionary, documents: Documents, config: HarvestConfig) -> HarvestOrigin:
+    """The origin of tables of this dictionary on these documents."""
+    return HarvestOrigin(
         dictionary=dictionary.fingerprint,
         corpus=documents.mark,
         n_features=sum(dictionary.d_features(layer) for layer in dictionary.layers),
@@ -87,7 +87,7 @@ def harvested(dictionary: Dictionary, documents: Documents, config: HarvestConfi
 
 
 def part_of(documents: Documents, number: int, of: int) -> tuple[int, int]:
-    """The documents [start, stop) of one of so many parts, counted from 1, that are about alike in documents.
+    """The documents [start, stop) of one of `of` parts of about equal size; parts are numbered from 1.
 
     InputError when there is no such part, or it would be empty.
     """
@@ -104,7 +104,7 @@ def part_of(documents: Documents, number: int, of: int) -> tuple[int, int]:
 def gather(
     subject: Subject, dictionary: Dictionary, documents: Documents, part: Path | str, settings: PartSettings
 ) -> Iterator[HarvestProgress]:
-    """Tally documents [start, stop) into a file.
+    """Count the features on documents [start, stop) into a file.
 
     InputError at NaN and when the documents are no part of the corpus, MismatchError when the dictionary does not fit,
     or the file is of another dictionary, corpus or settings; FileError when it is no part of a harvest.
@@ -113,64 +113,66 @@ def gather(
     start, stop = settings.start, len(documents) if settings.stop is None else settings.stop
     if start % CHUNK or not 0 <= start < stop <= len(documents) or (stop % CHUNK and stop != len(documents)):
         raise InputError(f"documents {start} to {stop} are no part of {len(documents)} cut at multiples of {CHUNK}")
-    of = harvested(dictionary, documents, settings.config or HarvestConfig())
+    origin = origin_of(dictionary, documents, settings.config or HarvestConfig())
     files.clear_temporaries(part)
     if Path(part).exists():
         check_part(part)
     if settings.resume and Path(part).exists():
-        tally = Tally.load(part)
-        of.check(tally.of, str(part))
+        tables = FeatureTables.load(part)
+        origin.check(tables.origin, str(part))
     else:
-        tally = Tally.empty(of)
-    wanted = int(documents.counts[start:stop].sum())
-    begun, before, saved = time.monotonic(), tally.positions, tally.positions
+        tables = FeatureTables.empty(origin)
+    n_positions = int(documents.counts[start:stop].sum())
+    started, before, saved = time.monotonic(), tables.positions, tables.positions
     with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as threads:
-        reader = _Reader.of(subject, dictionary, documents, tally, threads)
+        corpus_pass = _CorpusPass.of(subject, dictionary, documents, tables, threads)
         for first in range(start, stop, CHUNK):
             last = min(first + CHUNK, stop)
-            if any(a <= first and last <= b for a, b in tally.ranges):
+            if any(begin <= first and last <= end for begin, end in tables.ranges):
                 continue
-            reader.read(first, last)
-            if tally.positions - saved >= settings.every and last < stop:
-                tally.save(part)
-                saved = tally.positions
-            rate = (tally.positions - before) / max(time.monotonic() - begun, 1e-9)
+            corpus_pass.read(first, last)
+            if tables.positions - saved >= settings.every and last < stop:
+                tables.save(part)
+                saved = tables.positions
+            rate = (tables.positions - before) / max(time.monotonic() - started, 1e-9)
             try:
                 yield HarvestProgress(
-                    what="reading", done=tally.positions, of=wanted, unit="tokens", tokens_per_second=rate
+                    what="reading", done=tables.positions, of=n_positions, unit="tokens", tokens_per_second=rate
                 )
-            except GeneratorExit:  # whoever asks for no more wants to go on later
-                tally.save(part)
+            except GeneratorExit:  # the caller stops the harvest; it can go on later from what was counted
+                tables.save(part)
                 raise
-    tally.save(part)
+    tables.save(part)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Reader:
-    """Puts documents through the model and tallies what fires."""
+class _CorpusPass:
+    """Puts documents through the model and counts the features that fire."""
 
     subject: Subject
     dictionary: Dictionary
     documents: Documents
-    tally: Tally
+    tables: FeatureTables
     offsets: dict[int, int]
+    """The number of every layer's first feature."""
     tokens: np.ndarray
     starts: np.ndarray
     sampled: np.uint64
-    """Positions whose hash lies below are sampled for what fires together."""
+    """Positions whose hash lies below are sampled for features that fire together."""
     pooled: np.uint64
+    """Positions whose hash lies below are in the pool of silent contexts."""
     threads: Executor
 
     @classmethod
     def of(
-        cls, subject: Subject, dictionary: Dictionary, documents: Documents, tally: Tally, threads: Executor
-    ) -> _Reader:
-        total, config = int(documents.counts.sum()), tally.of.config
+        cls, subject: Subject, dictionary: Dictionary, documents: Documents, tables: FeatureTables, threads: Executor
+    ) -> _CorpusPass:
+        total, config = int(documents.counts.sum()), tables.origin.config
         return cls(
             subject=subject,
             dictionary=dictionary,
             documents=documents,
-            tally=tally,
+            tables=tables,
             offsets=features_before(dictionary),
             tokens=documents.tokens.int().numpy(),
             starts=documents.starts.long().numpy(),
@@ -181,29 +183,29 @@ class _Reader:
 
     @torch.no_grad()
     def read(self, first: int, last: int) -> None:
-        """Some documents, all or none of which are in the tally afterwards."""
+        """Count some documents, all or none of which are in the tables afterwards."""
         site = self.dictionary.read_site
         for rows in parts_of(self.documents, torch.arange(first, last)):
             ids, counted = self.documents.padded(rows)
-            at = self._at(rows, counted)
-            if not len(at.document):
+            positions = self._positions(rows, counted)
+            if not len(positions.document):
                 continue
-            held = self.subject.capture(ids, [site])
+            captured = self.subject.capture(ids, [site])
             counted = counted.to(self.subject.device)
-            seen = {}
+            layers = {}
             for layer in self.offsets:
-                active = self.dictionary.encode(layer, held[site, layer][counted])
-                seen[layer] = _seen(active, len(at.document))
-            tallied = [self.threads.submit(self._observe, layer, own, at) for layer, own in seen.items()]
-            self._sample(seen, at)
-            for each in tallied:
-                each.result()
-        self.tally.saw(first, last)
+                active = self.dictionary.encode(layer, captured[site, layer][counted])
+                layers[layer] = _layer_activations(active, len(positions.document))
+            counting = [self.threads.submit(self._count, layer, active, positions) for layer, active in layers.items()]
+            self._sample(layers, positions)
+            for future in counting:
+                future.result()
+        self.tables.add_range(first, last)
 
-    def _at(self, rows: Tensor, counted: Tensor) -> At:
+    def _positions(self, rows: Tensor, counted: Tensor) -> Positions:
         row, position = (a.numpy().astype(np.int32) for a in counted.nonzero(as_tuple=True))
-        n, config = len(row), self.tally.of.config
-        at = At(
+        n, config = len(row), self.tables.origin.config
+        positions = Positions(
             document=rows.numpy().astype(np.int32)[row],
             position=position,
             place=np.zeros(n, np.int8),
@@ -211,71 +213,78 @@ class _Reader:
             window=np.zeros(n, np.uint64),
             draw=np.zeros(n, np.uint64),
         )
-        mark_positions(self.tokens, self.starts, config.before, config.after, np.array(BOUNDS), at)
-        return at
+        mark_positions(self.tokens, self.starts, config.before, config.after, np.array(BOUNDS), positions)
+        return positions
 
-    def _observe(self, layer: int, seen: Seen, at: At) -> None:
-        tally = self.tally
-        observe(seen, at, self.offsets[layer], tally.of.config.before, tally.counts, tally.top, tally.bands)
+    def _count(self, layer: int, active: LayerActivations, positions: Positions) -> None:
+        tables, offset = self.tables, self.offsets[layer]
+        before = tables.origin.config.before
+        count_activations(active, positions, offset, before, tables.counts, tables.top, tables.bands)
 
-    def _sample(self, seen: dict[int, Seen], at: At) -> None:
-        tally = self.tally
-        tally.everything[: len(BOUNDS)] += np.bincount(at.place, minlength=len(BOUNDS))
-        tally.everything[-2:] += (int(at.at_end.sum()), len(np.unique(at.document)))
-        if (drawn := (at.draw <= self.sampled).nonzero()[0]).size:
-            tally.samples.append(self._fired_at(seen, at, drawn))
-        if (drawn := (at.draw <= self.pooled).nonzero()[0]).size:
-            tally.pool.append(self._fired_near(seen, at, drawn))
+    def _sample(self, layers: dict[int, LayerActivations], positions: Positions) -> None:
+        tables = self.tables
+        tables.everything[: len(BOUNDS)] += np.bincount(positions.place, minlength=len(BOUNDS))
+        tables.everything[-2:] += (int(positions.at_end.sum()), len(np.unique(positions.document)))
+        if (drawn := (positions.draw <= self.sampled).nonzero()[0]).size:
+            tables.samples.append(self._fired_at(layers, positions, drawn))
+        if (drawn := (positions.draw <= self.pooled).nonzero()[0]).size:
+            tables.pool.append(self._fired_near(layers, positions, drawn))
 
-    def _fired_at(self, seen: dict[int, Seen], at: At, drawn: np.ndarray) -> dict[str, np.ndarray]:
+    def _fired_at(
+        self, layers: dict[int, LayerActivations], positions: Positions, drawn: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """The features that fire at each of some positions."""
         rank, feature = [], []  # of every firing: which of the drawn positions it is at, and the feature
         for layer, offset in self.offsets.items():
-            own = seen[layer]
-            counts = own.starts[drawn + 1] - own.starts[drawn]
-            where = np.repeat(own.starts[drawn] - counts.cumsum() + counts, counts) + np.arange(counts.sum())
-            on = own.value[where] > 0
-            rank.append(np.repeat(np.arange(len(drawn)), counts)[on])
-            feature.append(offset + own.feature[where][on])
+            active = layers[layer]
+            counts = active.starts[drawn + 1] - active.starts[drawn]
+            entries = np.repeat(active.starts[drawn] - counts.cumsum() + counts, counts) + np.arange(counts.sum())
+            fires = active.value[entries] > 0
+            rank.append(np.repeat(np.arange(len(drawn)), counts)[fires])
+            feature.append(offset + active.feature[entries][fires])
         ranks = np.concatenate(rank)
         order = np.argsort(ranks, kind="stable")
         return {
-            "document": at.document[drawn],
-            "position": at.position[drawn],
+            "document": positions.document[drawn],
+            "position": positions.position[drawn],
             "count": np.bincount(ranks, minlength=len(drawn)).astype(np.int32),
             "feature": np.concatenate(feature)[order].astype(np.int32),
         }
 
-    def _fired_near(self, seen: dict[int, Seen], at: At, drawn: np.ndarray) -> dict[str, np.ndarray]:
-        fired = np.zeros((len(drawn), self.tally.of.n_features), np.bool_)
-        config = self.tally.of.config
+    def _fired_near(
+        self, layers: dict[int, LayerActivations], positions: Positions, drawn: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """The features that fire anywhere in the context of each of some positions, in bits."""
+        fired = np.zeros((len(drawn), self.tables.origin.n_features), np.bool_)
+        config = self.tables.origin.config
         for row, i in zip(fired, drawn.tolist(), strict=True):
-            ahead = np.where(
-                at.document == at.document[i], at.position - at.position[i], at.position.max() + config.width
-            )
+            same_document = positions.document == positions.document[i]
+            distance = positions.position - positions.position[i]
+            ahead = np.where(same_document, distance, positions.position.max() + config.width)
             first, last = ((ahead >= -config.before) & (ahead <= config.after)).nonzero()[0][[0, -1]].tolist()
-            row[np.concatenate(self._fired(seen, first, last + 1))] = True
-        kept = {name: getattr(at, name)[drawn] for name in ("document", "position", "window", "draw")}
-        return kept | {"fired": np.packbits(fired, axis=1)}
+            row[np.concatenate(self._fired(layers, first, last + 1))] = True
+        columns = {name: getattr(positions, name)[drawn] for name in ("document", "position", "window", "draw")}
+        return columns | {"fired": np.packbits(fired, axis=1)}
 
-    def _fired(self, seen: dict[int, Seen], begin: int, end: int) -> list[np.ndarray]:
-        """Numbers of the features that fire at some positions, layer by layer."""
-        found = []
+    def _fired(self, layers: dict[int, LayerActivations], begin: int, end: int) -> list[np.ndarray]:
+        """Numbers of the features that fire at positions [begin, end), layer by layer."""
+        features = []
         for layer, offset in self.offsets.items():
-            own = seen[layer]
-            part = slice(own.starts[begin], own.starts[end])
-            found.append(offset + own.feature[part][own.value[part] > 0])
-        return found
+            active = layers[layer]
+            entries = slice(active.starts[begin], active.starts[end])
+            features.append(offset + active.feature[entries][active.value[entries] > 0])
+        return features
 
 
-def _threshold(wanted: int, total: int) -> np.uint64:
-    """The hash below which about so many of all positions lie."""
-    return np.uint64(min(2**64 - 1, wanted * 2**64 // max(total, 1)))
+def _threshold(count: int, total: int) -> np.uint64:
+    """The hash below which about `count` of all positions lie."""
+    return np.uint64(min(2**64 - 1, count * 2**64 // max(total, 1)))
 
 
-def _seen(active: ActiveFeatures, n: int) -> Seen:
+def _layer_activations(active: ActiveFeatures, n: int) -> LayerActivations:
     value = active.activation.float().cpu()
     counts = torch.bincount(active.position.cpu(), minlength=n)
-    return Seen(
+    return LayerActivations(
         starts=np.concatenate([[0], counts.cumsum(0).numpy()]),
         feature=active.index.cpu().numpy(),
         value=value.numpy(),

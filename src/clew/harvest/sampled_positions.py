@@ -1,4 +1,4 @@
-"""What is made of positions drawn by hash: which features fire together, and contexts in which one is silent."""
+"""What follows from positions drawn by hash: features that fire together, and contexts without a feature."""
 
 from __future__ import annotations
 
@@ -6,52 +6,62 @@ import numpy as np
 
 from clew.features.tables import Strongest
 from clew.harvest.counting import mix
-from clew.harvest.feature_tables import Tally
+from clew.harvest.feature_tables import FeatureTables
 from clew.kernels.numba_loops import exact
 
-LEAST = 5  # positions at which two features must fire together before that is said of them
+LEAST = 5  # positions at which two features must fire together: of fewer, the PMI is chance
 
 
-def together(tally: Tally, count: int) -> Strongest:
+def together(tables: FeatureTables, count: int) -> Strongest:
     """Features that fire at the same positions more often than by chance, by pointwise mutual information in nats.
 
-    It is counted on the sampled positions; pairs seen at fewer than LEAST of them are left out.
+    Estimated on the sampled positions; pairs that fire together at fewer than LEAST of them are left out.
     """
-    drawn = tally.joined("samples")
+    drawn = tables.joined("samples")
     starts = np.concatenate([[0], drawn["count"].cumsum(dtype=np.int64)])
     feature = drawn["feature"]
-    n = tally.of.n_features
-    found = Strongest(feature=np.full((n, count), -1, np.int32), value=np.zeros((n, count), np.float32))
-    at = np.repeat(np.arange(len(drawn["count"])), drawn["count"])[np.argsort(feature, kind="stable")]
+    n = tables.origin.n_features
+    strongest = Strongest(feature=np.full((n, count), -1, np.int32), value=np.zeros((n, count), np.float32))
+    position = np.repeat(np.arange(len(drawn["count"])), drawn["count"])[np.argsort(feature, kind="stable")]
     bounds = np.concatenate([[0], np.bincount(feature, minlength=n).cumsum()])
     if count:
-        _together(starts, feature, at, bounds, found.feature, found.value)
-    return found
+        _together(starts, feature, position, bounds, strongest.feature, strongest.value)
+    return strongest
 
 
 @exact
 def _together(
-    starts: np.ndarray, feature: np.ndarray, at: np.ndarray, bounds: np.ndarray, best: np.ndarray, value: np.ndarray
+    starts: np.ndarray,
+    feature: np.ndarray,
+    position: np.ndarray,
+    bounds: np.ndarray,
+    best: np.ndarray,
+    value: np.ndarray,
 ) -> None:
+    """Fill in `best` and `value`, a row a feature.
+
+    `feature` holds what fires at each position from its entry of `starts` on; `position` holds where each feature
+    fires, from its entry of `bounds` on.
+    """
     n, count = best.shape
     joint, touched = np.zeros(n, np.int32), np.zeros(n, np.int32)
     for f in range(n):
-        own, m = bounds[f + 1] - bounds[f], 0
-        if own < LEAST:
+        fired, m = bounds[f + 1] - bounds[f], 0
+        if fired < LEAST:
             continue
-        for p in at[bounds[f] : bounds[f + 1]]:
+        for p in position[bounds[f] : bounds[f + 1]]:
             for g in feature[starts[p] : starts[p + 1]]:
                 if joint[g] == 0:
                     touched[m] = g
                     m += 1
                 joint[g] += 1
         for g in touched[:m]:
-            seen = joint[g]
+            both = joint[g]
             joint[g] = 0
-            if g == f or seen < LEAST:
+            if g == f or both < LEAST:
                 continue
-            theirs = bounds[g + 1] - bounds[g]
-            pmi = np.float32(np.log(np.float64(seen) * (starts.shape[0] - 1) / (np.float64(own) * theirs)))
+            other_fired = bounds[g + 1] - bounds[g]
+            pmi = np.float32(np.log(np.float64(both) * (starts.shape[0] - 1) / (np.float64(fired) * other_fired)))
             if pmi <= 0:
                 continue
             s = count
@@ -65,16 +75,16 @@ def _together(
                 best[f, s], value[f, s] = g, pmi
 
 
-def silent(tally: Tally, count: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """The pool in order of hash, no two windows of the same tokens, and for every feature places in it, or -1.
+def silent(tables: FeatureTables, count: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """The pool in order of hash, no two contexts of the same tokens, and for every feature rows of it, or -1.
 
-    A feature fires nowhere in the windows that it is given.
+    A feature fires nowhere in its contexts.
     """
-    drawn = tally.joined("pool")
+    drawn = tables.joined("pool")
     order = np.lexsort((drawn["position"], drawn["document"], drawn["draw"]))
     _, first = np.unique(drawn["window"][order], return_index=True)
     pool = {name: array[order][np.sort(first)] for name, array in drawn.items()}
-    chosen = np.full((tally.of.n_features, count), -1, np.int32)
+    chosen = np.full((tables.origin.n_features, count), -1, np.int32)
     if count:
         _silent(pool["fired"], pool["draw"], chosen)
     return pool, chosen
@@ -82,20 +92,21 @@ def silent(tally: Tally, count: int) -> tuple[dict[str, np.ndarray], np.ndarray]
 
 @exact
 def _silent(fired: np.ndarray, draw: np.ndarray, chosen: np.ndarray) -> None:
+    """Fill in the rows of the pool that come first by a hash of row and feature, of those where it does not fire."""
     n, count = chosen.shape
     keys = np.zeros(count, np.uint64)
     for f in range(n):
-        held = 0
+        filled = 0
         for p in range(draw.shape[0]):
             if fired[p, f >> 3] >> (7 - (f & 7)) & 1:
                 continue
             key = mix(draw[p] ^ (np.uint64(f) * np.uint64(0xD1B54A32D192ED03)))
-            s = held
+            s = filled
             while s > 0 and key < keys[s - 1]:
                 s -= 1
             if s >= count:
                 continue
-            held = min(held + 1, count)
-            for t in range(held - 1, s, -1):
+            filled = min(filled + 1, count)
+            for t in range(filled - 1, s, -1):
                 keys[t], chosen[f, t] = keys[t - 1], chosen[f, t - 1]
             keys[s], chosen[f, s] = key, p

@@ -1,13 +1,12 @@
-"""Write an atlas: everything that was found, into one SQLite file that is whole or not there.
+"""Harvest an atlas, and write it: one SQLite file, replaced atomically.
 
-meta      what it is of: dictionary, corpus, layers, settings, versions; `content` is a hash of all that follows
+meta      its dictionary, corpus, layers, settings, versions; `content` is a hash of all that follows
 cards     blocks of 32 features (`packing`), by the number of the block
 texts     blocks of documents that contexts are taken from, by the first document's number
 pool      the contexts in which features may be silent
 summary   density, largest activation and promoted tokens of all features, to search in
 tokens    texts of the tokens that occur
-rules     what the rules say of every feature (`heuristic`): blocks of 512 labels, text and what it rests on, by the
-          number of the block
+rules     the label by rule of every feature: blocks of 512 labels, text and evidence, by the number of the block
 """
 
 from __future__ import annotations
@@ -36,13 +35,13 @@ from clew.features.packing import (
     SUMMARY,
     SUMMARY_TOKENS,
     TEXTS,
-    Found,
+    AtlasTables,
     Packer,
 )
 from clew.features.tables import Relations
 from clew.harvest.counting import settle
-from clew.harvest.feature_tables import Tally, merged
-from clew.harvest.gather import EVERY, HarvestProgress, gather
+from clew.harvest.feature_tables import FeatureTables, merged
+from clew.harvest.gather import EVERY, HarvestProgress, gather, origin_of
 from clew.harvest.relations import relate
 from clew.harvest.sampled_positions import silent, together
 from clew.labels.rules import NEVER_FIRED, heuristic_label
@@ -73,10 +72,10 @@ def harvest(
     every: int = EVERY,
     **facts: Any,
 ) -> Iterator[HarvestProgress]:
-    """Catalogue a dictionary on some documents into an atlas; what is done is kept beside it until it is written.
+    """Harvest a dictionary on some documents into an atlas; tables are kept in a file beside it until it is written.
 
-    With `resume`, a harvest that was stopped goes on. `facts` go into the provenance. FileError when another file than
-    an atlas is in the way.
+    With `resume`, a harvest that was stopped goes on. `facts` go into the provenance. FileError when a file that is no
+    atlas stands at the path; other errors are those of `gather` and `finish`.
     """
     path = Path(path)
     check_target(path)
@@ -96,17 +95,17 @@ def finish(
 ) -> Iterator[HarvestProgress]:
     """Add up parts, in any order, and write the atlas.
 
-    MismatchError when a part is of something else, InputError when some documents are in none or in two, FileError when
-    another file than an atlas is in the way.
+    MismatchError when a part is of another dictionary, corpus or settings, InputError when some documents are in no
+    part or in two, FileError when a file that is no atlas stands at the path.
     """
     check_target(path)
-    tally = merged(parts)
-    harvested_here(tally, dictionary, documents)
-    if not tally.whole:
-        raise InputError(f"the parts hold documents {tally.ranges}, not all of 0 to {len(documents)}")
+    tables = merged(parts)
+    check_origin(tables, dictionary, documents)
+    if not tables.complete:
+        raise InputError(f"the parts hold documents {tables.ranges}, not all of 0 to {len(documents)}")
     relations: Relations | None = None
-    settings = tally.of.config
-    for report in relate(subject, dictionary, promoted=settings.promoted, related=settings.related):
+    config = tables.origin.config
+    for report in relate(subject, dictionary, promoted=config.promoted, related=config.related):
         if isinstance(report, Relations):
             relations = report
         else:
@@ -114,11 +113,11 @@ def finish(
     assert relations is not None
     layers = [(layer, dictionary.d_features(layer)) for layer in sorted(dictionary.layers)]
     files.clear_temporaries(path)
-    yield from write_atlas(path, tally, relations, documents, subject, layers, **facts)
+    yield from write_atlas(path, tables, relations, documents, subject, layers, **facts)
 
 
 def check_target(path: Path | str, *, replace: bool = True) -> None:
-    """FileError when an atlas cannot be written there: a file that is none is never replaced, an atlas if allowed."""
+    """FileError when no atlas can be written there: a file of another kind is never replaced, an atlas if allowed."""
     path = Path(path)
     if not path.exists():
         return
@@ -130,116 +129,116 @@ def check_target(path: Path | str, *, replace: bool = True) -> None:
         raise FileError(f"{path} is an atlas already: give another name, or --replace to harvest it anew")
 
 
-def harvested_here(tally: Tally, dictionary: Dictionary, documents: Documents) -> None:
-    """MismatchError unless a tally is of this dictionary and these documents."""
-    from clew.harvest.gather import harvested
-
-    harvested(dictionary, documents, tally.of.config).check(tally.of, "the part")
+def check_origin(tables: FeatureTables, dictionary: Dictionary, documents: Documents) -> None:
+    """MismatchError unless tables are of this dictionary and these documents."""
+    origin_of(dictionary, documents, tables.origin.config).check(tables.origin, "the part")
 
 
 def write_atlas(
     path: Path | str,
-    tally: Tally,
+    tables: FeatureTables,
     relations: Relations,
     documents: Documents,
     subject: Subject,
     layers: list[tuple[int, int]],
     **facts: Any,
 ) -> Iterator[HarvestProgress]:
-    """Write what was found, and what rules say of it; the tally's slots are put in order on the way."""
-    settle(tally.top)
-    settle(tally.bands)
-    config = tally.of.config
-    pool, chosen = silent(tally, config.silent)
-    found = Found(
-        counts=tally.counts,
-        top=tally.top,
-        bands=tally.bands,
+    """Write the atlas, labels by rule last; the slots of the tables are sorted in place."""
+    settle(tables.top)
+    settle(tables.bands)
+    config = tables.origin.config
+    pool, chosen = silent(tables, config.silent)
+    rows = AtlasTables(
+        counts=tables.counts,
+        top=tables.top,
+        bands=tables.bands,
         relations=relations,
-        together=together(tally, config.related),
+        together=together(tables, config.related),
         silent=chosen,
     )
     about = {
-        "dictionary": tally.of.dictionary,
-        "corpus": tally.of.corpus,
+        "dictionary": tables.origin.dictionary,
+        "corpus": tables.origin.corpus,
         "model": subject.name,
         "layers": layers,
-        "n_documents": tally.of.n_documents,
-        "everything": tally.everything.tolist(),
+        "n_documents": tables.origin.n_documents,
+        "everything": tables.everything.tolist(),
         "config": asdict(config),
     }
-    with files.new_database(path, ENVELOPE, tables=TABLES) as made:
+    with files.new_database(path, ENVELOPE, tables=TABLES) as database:
         packer = Packer()
         packer.digest.update(json.dumps(about, sort_keys=True).encode())
-        _write_cards(made, packer, found)
-        used = _write_texts(made, packer, _kept(tally, pool, documents), documents)
-        made.execute("INSERT INTO pool VALUES (?)", (packer.pack(POOL, pool),))
-        made.execute("INSERT INTO summary VALUES (?)", (packer.pack(SUMMARY, _summary(found)),))
+        _write_cards(database, packer, rows)
+        used = _write_texts(database, packer, _shown(tables, pool, documents), documents)
+        database.execute("INSERT INTO pool VALUES (?)", (packer.pack(POOL, pool),))
+        database.execute("INSERT INTO summary VALUES (?)", (packer.pack(SUMMARY, _summary(rows)),))
         tokens = np.unique(np.concatenate([used, relations.promoted.feature, relations.suppressed.feature], None))
-        rows = list(zip(tokens.tolist(), subject.token_strings(tokens.tolist()), strict=True))
-        packer.digest.update(json.dumps(rows).encode())
-        made.executemany("INSERT INTO tokens VALUES (?, ?)", rows)
+        texts = list(zip(tokens.tolist(), subject.token_strings(tokens.tolist()), strict=True))
+        packer.digest.update(json.dumps(texts).encode())
+        database.executemany("INSERT INTO tokens VALUES (?, ?)", texts)
         meta: dict[str, Any] = {"about": about, "content": "", "date": now(), "provenance": files.provenance(**facts)}
-        yield from _write_rules(made, packer, Atlas.reading(Path(path), made, meta), found.counts.fired, config.rules)
+        yield from _write_rules(
+            database, packer, Atlas.reading(Path(path), database, meta), tables.counts.fired, config.rules
+        )
         meta["content"] = packer.digest.hexdigest()
-        made.executemany("INSERT INTO meta VALUES (?, ?)", [(k, json.dumps(v)) for k, v in meta.items()])
+        database.executemany("INSERT INTO meta VALUES (?, ?)", [(k, json.dumps(v)) for k, v in meta.items()])
 
 
 def _write_rules(
-    made: sqlite3.Connection, packer: Packer, atlas: Atlas, fired: np.ndarray, wanted: bool
+    database: sqlite3.Connection, packer: Packer, atlas: Atlas, fired: np.ndarray, wanted: bool
 ) -> Iterator[HarvestProgress]:
-    """Label every feature by rule, from its card as it was written; those that never fired need none."""
+    """Label every feature by rule, from its card as it was written; features that never fired are unclear."""
     for block, begin in enumerate(range(0, len(fired), RULES)):
-        some = fired[begin : begin + RULES]
-        said = [[UNCLEAR, NOT_ASKED if n else NEVER_FIRED] for n in some]
-        alive = begin + some.nonzero()[0] if wanted else np.zeros(0, np.int64)
+        counts = fired[begin : begin + RULES]
+        labels = [[UNCLEAR, NOT_ASKED if count else NEVER_FIRED] for count in counts]
+        alive = begin + counts.nonzero()[0] if wanted else np.zeros(0, np.int64)
         for number, card in zip(alive.tolist(), atlas.cards(alive.tolist()), strict=True):
             label = heuristic_label(card)
-            said[number - begin] = [label.text, label.note]
-        made.execute("INSERT INTO rules VALUES (?, ?)", (block, packer.pack_json(said)))
-        yield HarvestProgress(what="labels by rule", done=begin + len(said), of=len(fired))
+            labels[number - begin] = [label.text, label.note]
+        database.execute("INSERT INTO rules VALUES (?, ?)", (block, packer.pack_json(labels)))
+        yield HarvestProgress(what="labels by rule", done=begin + len(labels), of=len(fired))
 
 
-def _write_cards(made: sqlite3.Connection, packer: Packer, found: Found) -> None:
-    n = len(found.counts.fired)
+def _write_cards(database: sqlite3.Connection, packer: Packer, rows: AtlasTables) -> None:
+    n = len(rows.counts.fired)
     for block, begin in enumerate(range(0, n, GROUP)):
-        content = packer.pack(CARDS, found.block(begin, min(begin + GROUP, n)))
-        made.execute("INSERT INTO cards VALUES (?, ?)", (block, content))
+        content = packer.pack(CARDS, rows.block(begin, min(begin + GROUP, n)))
+        database.execute("INSERT INTO cards VALUES (?, ?)", (block, content))
 
 
-def _summary(found: Found) -> dict[str, np.ndarray]:
-    promoted = found.relations.promoted.feature[:, :SUMMARY_TOKENS]
-    return {"fired": found.counts.fired, "most": found.counts.most, "mean": found.means(), "promoted": promoted}
+def _summary(rows: AtlasTables) -> dict[str, np.ndarray]:
+    promoted = rows.relations.promoted.feature[:, :SUMMARY_TOKENS]
+    return {"fired": rows.counts.fired, "most": rows.counts.most, "mean": rows.means(), "promoted": promoted}
 
 
-def _kept(tally: Tally, pool: dict[str, np.ndarray], documents: Documents) -> np.ndarray:
+def _shown(tables: FeatureTables, pool: dict[str, np.ndarray], documents: Documents) -> np.ndarray:
     """Which tokens of the corpus lie in a context that some card shows."""
-    tables = [(slots.document, slots.position) for slots in (tally.top, tally.bands)]
-    tables.append((pool["document"], pool["position"]))
+    contexts = [(slots.document, slots.position) for slots in (tables.top, tables.bands)]
+    contexts.append((pool["document"], pool["position"]))
     edges = np.zeros(len(documents.tokens) + 1, np.int32)
-    starts = documents.starts.numpy()
-    for document, position in tables:
-        own = document >= 0
-        begin, end = starts[document[own]], starts[document[own] + 1]
-        here = begin + position[own]
-        np.add.at(edges, np.maximum(begin, here - tally.of.config.before), 1)
-        np.add.at(edges, np.minimum(end, here + tally.of.config.after + 1), -1)
+    starts, config = documents.starts.numpy(), tables.origin.config
+    for document, position in contexts:
+        filled = document >= 0
+        begin, end = starts[document[filled]], starts[document[filled] + 1]
+        token = begin + position[filled]
+        np.add.at(edges, np.maximum(begin, token - config.before), 1)
+        np.add.at(edges, np.minimum(end, token + config.after + 1), -1)
     return edges.cumsum()[:-1] > 0
 
 
-def _write_texts(made: sqlite3.Connection, packer: Packer, kept: np.ndarray, documents: Documents) -> np.ndarray:
-    """Write the tokens of contexts; returns which there are."""
+def _write_texts(database: sqlite3.Connection, packer: Packer, shown: np.ndarray, documents: Documents) -> np.ndarray:
+    """Write the tokens that are shown; returns their ids, each once."""
     tokens, starts = documents.tokens.numpy(), documents.starts.numpy()
-    used = np.unique(tokens[kept])
+    used = np.unique(tokens[shown])
     first = 0
     while first < len(documents):
         stop = max(first + 1, int(np.searchsorted(starts, starts[first] + TEXT_TOKENS, side="right")) - 1)
-        own = slice(starts[first], starts[stop])
+        block_tokens = slice(starts[first], starts[stop])
         block = {
             "length": np.diff(starts[first : stop + 1]),
-            "kept": np.packbits(kept[own]),
-            "token": tokens[own][kept[own]],
+            "kept": np.packbits(shown[block_tokens]),
+            "token": tokens[block_tokens][shown[block_tokens]],
         }
-        made.execute("INSERT INTO texts VALUES (?, ?)", (first, packer.pack(TEXTS, block)))
+        database.execute("INSERT INTO texts VALUES (?, ?)", (first, packer.pack(TEXTS, block)))
         first = stop
     return used
