@@ -45,8 +45,10 @@ def test_an_atlas_holds_what_the_rules_say_of_its_cards(minnow: Kit) -> None:
         assert (label.text, label.note, label.kind, label.author) == (made.text, made.note, made.kind, made.author)
     rules = atlas.rules()
     assert list(rules) == list(atlas)
-    assert {f for found in atlas.said_by_rule.values() for f in found} == {f for f, each in rules.items() if each.clear}
-    assert UNCLEAR not in atlas.said_by_rule
+    assert {f for found in atlas.features_by_rule.values() for f in found} == {
+        f for f, each in rules.items() if each.clear
+    }
+    assert UNCLEAR not in atlas.features_by_rule
     cards = [card for _, card in zip(range(40), atlas.cards(), strict=False)]
     assert cards == [atlas[card.feature] for card in cards]
 
@@ -56,7 +58,7 @@ def test_rules_can_be_left_out(tmp_path: Path) -> None:
     dictionary = models.dictionary("clt", subject, dtype=torch.float32)
     documents, without = encode_documents(subject, rows_of_words(300)), replace(SMALL, rules=False)
     with made(subject, dictionary, documents, tmp_path / "a.sqlite", without) as atlas:
-        assert atlas.said_by_rule == {}
+        assert atlas.features_by_rule == {}
         assert {label.note for label in atlas.rules().values()} <= {"no rule was asked for", "it never fired"}
         atlas.check_whole()
 

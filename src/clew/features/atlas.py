@@ -1,4 +1,4 @@
-"""An Atlas: what a harvest found of every feature of a Dictionary, a card each, read from one file that never changes.
+"""An Atlas: a card for every feature of a Dictionary, read from one file that never changes.
 
 atlas = Atlas.load("atlas.sqlite")
 card = atlas["L3/1207"]
@@ -10,9 +10,9 @@ import hashlib
 import json
 import sqlite3
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +25,7 @@ from clew.dictionary.dictionary import Dictionary
 from clew.errors import FileError, InputError, MismatchError
 from clew.features.card import Card
 from clew.features.config import HarvestConfig
+from clew.features.contexts import ContextTexts, blob
 from clew.features.label import RULE_AUTHOR, RULE_METHOD, Label
 from clew.features.packing import (
     CARDS,
@@ -38,17 +39,15 @@ from clew.features.packing import (
     unpack,
     unpack_json,
 )
-from clew.features.tables import BOUNDS
-from clew.features.unpack_card import Row
+from clew.features.unpack_card import CardReader, CorpusCounts
 from clew.ids import FeatureId
 
 A = TypeVar("A", bound="Atlas")
-_BLOCKS_KEPT = 1024  # blocks of texts, of some kilobytes each
 
 
 @dataclass(frozen=True, kw_only=True)
-class Summary:
-    """A row for every feature of an atlas, in the atlas' order: what can be searched without opening a card."""
+class SummaryTable:
+    """Columns with a row for every feature, in the order of the atlas: they can be searched without reading a card."""
 
     layer: np.ndarray
     index: np.ndarray
@@ -57,7 +56,7 @@ class Summary:
     mean_activation: np.ndarray
     """Over the positions at which a feature fires."""
     promoted: np.ndarray
-    """The five output tokens promoted most."""
+    """The five output tokens that the feature promotes most, `[feature, rank]`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,17 +67,17 @@ class Atlas:
     dictionary: str
     """Fingerprint of the dictionary."""
     corpus: str
-    """Mark of the documents."""
+    """A hash of the documents."""
     model: str
     layers: tuple[tuple[int, int], ...]
-    """Every layer that is read, and how many features read it."""
+    """Every layer that the dictionary reads, with its number of features."""
     config: HarvestConfig
     content: str
-    """A hash of everything it says, whatever its file looks like."""
+    """A hash of all that the file says, whatever its bytes."""
     provenance: dict[str, Any]
     date: str
     """When it was written."""
-    everything: tuple[int, ...]
+    counts: CorpusCounts
     opened: sqlite3.Connection
     shared: bool = False
     """A kit reads the same connection: `close` leaves it open."""
@@ -101,7 +100,7 @@ class Atlas:
 
     @classmethod
     def reading(cls: type[A], path: Path, opened: sqlite3.Connection, meta: dict[str, Any]) -> A:
-        """From an open file; KeyError, TypeError or ValueError when what it says of itself is not whole."""
+        """From an open file and its metadata; KeyError, TypeError or ValueError when these are not whole."""
         about = meta["about"]
         return cls(
             path=path,
@@ -113,7 +112,7 @@ class Atlas:
             content=meta["content"],
             provenance=meta["provenance"],
             date=meta["date"],
-            everything=tuple(about["everything"]),
+            counts=CorpusCounts.of(about["everything"]),
             opened=opened,
         )
 
@@ -157,57 +156,60 @@ class Atlas:
 
     def number(self, feature: FeatureId | str) -> int:
         """The feature's place in the order; InputError when there is no such feature."""
-        own = FeatureId.parse(feature) if isinstance(feature, str) else feature
+        wanted = FeatureId.parse(feature) if isinstance(feature, str) else feature
         for (layer, n), begin in zip(self.layers, self._bounds, strict=False):
-            if layer == own.layer:
-                if own.index < n:
-                    return begin + own.index
-                raise InputError(f"there is no feature {own}: layer {layer} has L{layer}/0 to L{layer}/{n - 1}")
-        there = ", ".join(str(layer) for layer, _ in self.layers)
-        raise InputError(f"there is no feature {own}: the atlas has layers {there}")
+            if layer == wanted.layer:
+                if wanted.index < n:
+                    return begin + wanted.index
+                raise InputError(f"there is no feature {wanted}: layer {layer} has L{layer}/0 to L{layer}/{n - 1}")
+        layers = ", ".join(str(layer) for layer, _ in self.layers)
+        raise InputError(f"there is no feature {wanted}: the atlas has layers {layers}")
 
     def feature(self, number: int) -> FeatureId:
         """The feature at a place in the order."""
-        at = bisect_right(self._bounds, number) - 1
-        return FeatureId(self.layers[at][0], number - self._bounds[at])
+        i = bisect_right(self._bounds, number) - 1
+        return FeatureId(self.layers[i][0], number - self._bounds[i])
 
     def __getitem__(self, feature: FeatureId | str) -> Card:
-        """A feature's card; InputError when there is no such feature, FileError when its row is damaged."""
+        """A feature's card; InputError when there is no such feature, FileError when its block is damaged."""
         number = self.number(feature)
         return self._card(self._block(number // GROUP), number)
 
     def cards(self, numbers: Iterable[int] | None = None) -> Iterator[Card]:
-        """The cards at some places in the order, or all; those of neighbours faster than one by one."""
-        block, held = dict[str, np.ndarray](), -1
+        """The cards at some places in the order, or all; a block that neighbours share is read once."""
+        block, block_number = dict[str, np.ndarray](), -1
         for number in range(len(self)) if numbers is None else numbers:
-            if number // GROUP != held:
-                held = number // GROUP
-                block = self._block(held)
+            if number // GROUP != block_number:
+                block_number = number // GROUP
+                block = self._block(block_number)
             yield self._card(block, number)
 
     def _block(self, number: int) -> dict[str, np.ndarray]:
-        blob = self._blob("SELECT content FROM cards WHERE block = ?", number)
-        return unpack(CARDS, blob, f"{self.path}, block {number} of cards,")
+        content = self._blob("SELECT content FROM cards WHERE block = ?", number)
+        return unpack(CARDS, content, f"{self.path}, block {number} of cards,")
 
     def _card(self, block: dict[str, np.ndarray], number: int) -> Card:
+        reader = CardReader(
+            block=block, number=number, corpus=self.counts, texts=self._contexts, feature_of=self.feature
+        )
         try:
-            return Row(self, block, number).card()
+            return reader.card()
         except (KeyError, IndexError, ValueError, TypeError) as error:
             raise FileError(
                 f"{self.path} is a damaged atlas: the card of {self.feature(number)} cannot be read ({error})"
             ) from error
 
     def rules(self, features: Iterable[FeatureId] | None = None) -> dict[FeatureId, Label]:
-        """What the rules say of some features, or of all; `unclear` where none holds."""
+        """The labels by rule of some features, or of all; `unclear` where no rule holds."""
         numbers = range(len(self)) if features is None else sorted({self.number(feature) for feature in features})
-        found, blocks = {}, dict[int, Any]()
+        labels, blocks = {}, dict[int, Any]()
         for number in numbers:
             if (block := number // RULES) not in blocks:
-                blob = self._blob("SELECT content FROM rules WHERE block = ?", block)
-                blocks[block] = unpack_json(blob, f"{self.path}, labels by rule,")
+                content = self._blob("SELECT content FROM rules WHERE block = ?", block)
+                blocks[block] = unpack_json(content, f"{self.path}, labels by rule,")
             text, note = blocks[block][number % RULES]
             feature = self.feature(number)
-            found[feature] = Label(
+            labels[feature] = Label(
                 feature=feature,
                 text=text,
                 note=note,
@@ -216,22 +218,22 @@ class Atlas:
                 method=RULE_METHOD,
                 date=self.date,
             )
-        return found
+        return labels
 
     @cached_property
-    def said_by_rule(self) -> dict[str, list[FeatureId]]:
-        """Every clear label by rule, with the features that have it; read once."""
-        found: dict[str, list[FeatureId]] = {}
+    def features_by_rule(self) -> dict[str, list[FeatureId]]:
+        """Every clear text of a label by rule, with the features that have it; read once."""
+        features: dict[str, list[FeatureId]] = {}
         for feature, label in self.rules().items():
             if label.clear:
-                found.setdefault(label.text, []).append(feature)
-        return found
+                features.setdefault(label.text, []).append(feature)
+        return features
 
     @cached_property
-    def summary(self) -> Summary:
+    def summary(self) -> SummaryTable:
         """The columns that searches look through, read once."""
         columns = unpack(SUMMARY, self._blob("SELECT content FROM summary"), f"{self.path}, summary,")
-        return Summary(
+        return SummaryTable(
             layer=np.repeat([layer for layer, _ in self.layers], [n for _, n in self.layers]),
             index=np.concatenate([np.arange(n) for _, n in self.layers]),
             density=columns["fired"] / max(1, self.positions),
@@ -243,12 +245,12 @@ class Atlas:
     @property
     def positions(self) -> int:
         """Positions of the corpus that count."""
-        return sum(self.everything[: len(BOUNDS)])
+        return self.counts.positions
 
     @property
     def documents(self) -> int:
         """Documents of the corpus with a position that counts."""
-        return self.everything[-1]
+        return self.counts.documents
 
     def means(self) -> dict[int, np.ndarray]:
         """Every feature's mean activation over all positions of the corpus, by layer."""
@@ -256,7 +258,7 @@ class Atlas:
         return {layer: means[self.summary.layer == layer] for layer, _ in self.layers}
 
     def levels(self) -> dict[str, dict[int, np.ndarray]]:
-        """Every feature's largest activation and density, by layer, as `search.firing` takes them."""
+        """Every feature's largest activation and density, by layer, as `search.queries.firing` takes them."""
         summary, columns = self.summary, {"largest": self.summary.max_activation, "density": self.summary.density}
         return {
             name: {layer: column[summary.layer == layer] for layer, _ in self.layers}
@@ -264,12 +266,12 @@ class Atlas:
         }
 
     def check_whole(self) -> None:
-        """Read everything; FileError when it is not what the harvest wrote."""
+        """Read the whole file; FileError when it is not what the harvest wrote."""
         try:
-            whole = self._digest() == self.content
+            matches = self._digest() == self.content
         except (TypeError, ValueError) as error:
             raise FileError(f"{self.path} is a damaged atlas ({error})") from error
-        if not whole:
+        if not matches:
             raise FileError(f"{self.path} is damaged: it does not hold what the harvest wrote")
 
     def _digest(self) -> str:
@@ -291,64 +293,16 @@ class Atlas:
                 unpack_json(memoryview(content), str(self.path), digest)
         return digest.hexdigest()
 
-    # Rows
+    # Parts of the file
 
     def _blob(self, query: str, *values: int) -> bytes:
-        with files.database_errors(self.path):
-            row = self.opened.execute(query, values).fetchone()
-        if row is None or not isinstance(row[0], bytes):
-            raise FileError(f"{self.path} is a damaged atlas: a row is missing")
-        return row[0]
+        return blob(self.path, self.opened, query, *values)
 
     @cached_property
-    def _text_blocks(self) -> list[int]:
-        with files.database_errors(self.path):
-            return [first for (first,) in self.opened.execute("SELECT first FROM texts ORDER BY first")]
+    def _contexts(self) -> ContextTexts:
+        return ContextTexts(self.path, self.opened, self.config)
 
     @cached_property
-    def _pool(self) -> dict[str, np.ndarray]:
-        return unpack(POOL, self._blob("SELECT content FROM pool"), f"{self.path}, pool,")
-
-    def windows(self, places: list[tuple[int, int]]) -> list[tuple[int, list[int]]]:
-        """For positions of documents: where the position is in the tokens around it, and these tokens."""
-        found = []
-        for document, position in places:
-            first = self._text_blocks[bisect_right(self._text_blocks, document) - 1]
-            starts, tokens = self._documents(first)
-            begin, end = int(starts[document - first]), int(starts[document - first + 1])
-            low = max(begin, begin + position - self.config.before)
-            ids = tokens[low : min(end, begin + position + self.config.after + 1)]
-            found.append((begin + position - low, ids.tolist()))
-        return found
-
-    @cached_property
-    def _documents(self) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
-        """Where documents of a block begin, and their tokens; the blocks asked for last are kept."""
-
-        def read(first: int) -> tuple[np.ndarray, np.ndarray]:
-            blob = self._blob("SELECT content FROM texts WHERE first = ?", first)
-            block = unpack(TEXTS, blob, f"{self.path}, texts,")
-            starts = np.append(0, block["length"].cumsum(dtype=np.int64))
-            tokens = np.full(starts[-1], -1, np.int32)
-            tokens[np.unpackbits(block["kept"], count=starts[-1]).astype(bool)] = block["token"]
-            return starts, tokens
-
-        return lru_cache(maxsize=_BLOCKS_KEPT)(read)
-
-    def texts(self, tokens: set[int]) -> dict[int, str]:
-        """Texts of tokens."""
-        if new := tokens - self._known_texts.keys():
-            marks = ",".join(str(int(token)) for token in new)
-            with files.database_errors(self.path):
-                query = f"SELECT id, text FROM tokens WHERE id IN ({marks})"
-                self._known_texts.update(self.opened.execute(query).fetchall())
-        return {token: self._known_texts[token] for token in tokens if token in self._known_texts}
-
-    @cached_property
-    def kept(self) -> dict[Any, Any]:
-        """What searches keep in memory between two of them."""
-        return {}
-
-    @cached_property
-    def _known_texts(self) -> dict[int, str]:
+    def cache(self) -> dict[Any, Any]:
+        """What searches keep in memory from one to the next."""
         return {}

@@ -1,68 +1,116 @@
-"""How a card is read out of its block: slices of what belongs to one feature, put together with texts of tokens."""
+"""How a card is read out of its block: the slices that belong to one feature, with the texts of their tokens."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from clew.features.card import Band, Card, Context, Histogram, Places, Related, TokenWeight
+from clew.features.contexts import ContextTexts
 from clew.features.packing import GROUP, highest_octaves
-from clew.features.tables import BANDS, BOUNDS, LOGIT_BINS, LOW, STEPS
-
-if TYPE_CHECKING:
-    from clew.features.atlas import Atlas
-
-_FIXED = {"places": len(BOUNDS), "bands_n": BANDS, "logit_range": 2, "logits": LOGIT_BINS}
-_RAGGED = {"log_n": "log", "linear_n": "linear"}
+from clew.features.tables import BANDS, BOUNDS, LOW, STEPS
+from clew.ids import FeatureId
 
 
-class Row:
-    """One feature of an unpacked block."""
+@dataclass(frozen=True, kw_only=True)
+class CorpusCounts:
+    """What an atlas counts of its corpus, features aside."""
 
-    def __init__(self, atlas: Atlas, block: dict[str, np.ndarray], number: int) -> None:
-        self.atlas, self.block, self.number = atlas, block, number
-        self.at, self.n = number % GROUP, len(block["fired"])
+    by_place: tuple[int, ...]
+    """Positions that count, by bin of BOUNDS."""
+    at_end: int
+    """Of these the last ones of documents."""
+    documents: int
+    """Documents with a position that counts."""
 
-    def one(self, name: str) -> Any:
+    @classmethod
+    def of(cls, everything: list[int]) -> CorpusCounts:
+        """From the list in an atlas; ValueError when it is not whole."""
+        if len(everything) != len(BOUNDS) + 2:
+            raise ValueError("counts of the corpus are missing")
+        *by_place, at_end, documents = everything
+        return cls(by_place=tuple(by_place), at_end=at_end, documents=documents)
+
+    @property
+    def positions(self) -> int:
+        """Positions that count."""
+        return sum(self.by_place)
+
+
+@dataclass(frozen=True)
+class _Window:
+    """A context before its tokens have texts."""
+
+    document: int
+    position: int
+    at: int
+    token_ids: list[int]
+    activations: list[float]
+
+    def context(self, texts: dict[int, str]) -> Context:
+        return Context(
+            document=self.document,
+            position=self.position,
+            at=self.at,
+            token_ids=tuple(self.token_ids),
+            tokens=tuple(texts[token] for token in self.token_ids),
+            activations=tuple(self.activations),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardReader:
+    """Reads the card of one feature of an unpacked block."""
+
+    block: dict[str, np.ndarray]
+    number: int
+    """The feature's place in the order of the atlas."""
+    corpus: CorpusCounts
+    texts: ContextTexts
+    feature_of: Callable[[int], FeatureId]
+    """The feature at a place in the order."""
+
+    @property
+    def index(self) -> int:
+        """The feature's place in the block."""
+        return self.number % GROUP
+
+    def row(self, name: str) -> Any:
         """A field's numbers for this feature, when all features have as many."""
-        return self.block[name].reshape(self.n, -1)[self.at].tolist()
+        return self.block[name].reshape(len(self.block["fired"]), -1)[self.index].tolist()
 
-    def some(self, name: str, counts: str) -> list[int]:
+    def ragged_row(self, name: str, counts: str) -> list[int]:
         """A field's numbers for this feature, when their count is in another field."""
         ends = self.block[counts].cumsum(dtype=np.int64)
-        return self.block[name][ends[self.at] - self.block[counts][self.at] : ends[self.at]].tolist()
+        return self.block[name][ends[self.index] - self.block[counts][self.index] : ends[self.index]].tolist()
 
     def card(self) -> Card:
-        atlas, b = self.atlas, self.block
-        (fired,), (at_end,), everything = self.one("fired"), self.one("at_end"), atlas.everything
-        positions = max(1, atlas.positions)
-        contexts = self.contexts()
-        shown = {t for found in contexts for each in found for t in each[2]}
-        texts = atlas.texts(shown | {t for name in ("promoted", "suppressed") for t in self.one(name) if t >= 0})
-        made = [tuple(_context(each, texts) for each in found) for found in contexts]
-        n_top = int(b["top_n"][self.at])
+        """KeyError, IndexError, ValueError or TypeError when the block is damaged."""
+        (fired,), (at_end,) = self.row("fired"), self.row("at_end")
+        firing, silent = self.windows()
+        shown = {token for window in (*firing, *silent) for token in window.token_ids}
+        named = {token for name in ("promoted", "suppressed") for token in self.row(name) if token >= 0}
+        texts = self.texts.texts(shown | named)
+        contexts = tuple(window.context(texts) for window in firing)
+        n_top = int(self.block["top_n"][self.index])
         log, linear, logits = self.histograms()
         return Card(
-            feature=atlas.feature(self.number),
-            positions=atlas.positions,
-            documents=atlas.documents,
+            feature=self.feature_of(self.number),
+            positions=self.corpus.positions,
+            documents=self.corpus.documents,
             fired=fired,
-            fired_documents=self.one("documents")[0],
-            max_activation=self.one("most")[0],
-            mean_activation=self.one("mean")[0],
+            fired_documents=self.row("documents")[0],
+            max_activation=self.row("most")[0],
+            mean_activation=self.row("mean")[0],
             log_histogram=log,
             linear_histogram=linear,
-            places=Places(
-                bounds=BOUNDS,
-                fired=tuple(n / max(1, fired) for n in self.one("places")),
-                everything=tuple(n / positions for n in everything[: len(BOUNDS)]),
-                at_last=at_end / max(1, fired),
-                everything_at_last=everything[-2] / positions,
-            ),
-            top=made[0][:n_top],
-            bands=self.bands(made[0][n_top:]),
-            silent=made[1],
+            places=self.places(fired, at_end),
+            top=contexts[:n_top],
+            bands=self.bands(contexts[n_top:]),
+            silent=tuple(window.context(texts) for window in silent),
             promoted=self.tokens("promoted", texts),
             suppressed=self.tokens("suppressed", texts),
             logits=logits,
@@ -73,46 +121,58 @@ class Row:
             outputs=self.related("outputs"),
         )
 
-    def contexts(self) -> tuple[list[Any], list[Any]]:
-        """Document, position, tokens, where the position is in them, activations: where it fires, and in silence."""
-        b, atlas, config = self.block, self.atlas, self.atlas.config
-        counts = b["top_n"].astype(np.int64) + b["bands_n"].reshape(self.n, BANDS).sum(1)
-        own = slice(int(counts[: self.at].sum()), int(counts[: self.at + 1].sum()))
-        mask = np.unpackbits(b["mask"].reshape(-1, -(-config.width // 8)), axis=1, count=config.width).astype(bool)
-        near = np.zeros((own.stop - own.start, config.width))
-        begin = int(mask[: own.start].sum())
-        near[mask[own]] = b["around"].view(np.float16)[begin : begin + int(mask[own].sum())]
-        places = list(zip(b["document"][own].tolist(), b["position"][own].tolist(), strict=True))
-        chosen = [i for i in self.one("silent") if i >= 0] if config.silent else []
-        silent = [(int(atlas._pool["document"][i]), int(atlas._pool["position"][i])) for i in chosen]
-        windows = atlas.windows(places + silent)
-        found = []
-        for i, (place, (at, ids)) in enumerate(zip(places + silent, windows, strict=True)):
+    def places(self, fired: int, at_end: int) -> Places:
+        """Where in documents it fires, beside where all positions are."""
+        positions = max(1, self.corpus.positions)
+        return Places(
+            bounds=BOUNDS,
+            fired=tuple(n / max(1, fired) for n in self.row("places")),
+            everything=tuple(n / positions for n in self.corpus.by_place),
+            at_last=at_end / max(1, fired),
+            everything_at_last=self.corpus.at_end / positions,
+        )
+
+    def windows(self) -> tuple[list[_Window], list[_Window]]:
+        """The contexts in which it fires, those of `top` first, and those in which it is silent."""
+        block, config = self.block, self.texts.config
+        counts = block["top_n"].astype(np.int64) + block["bands_n"].reshape(-1, BANDS).sum(1)
+        rows = slice(int(counts[: self.index].sum()), int(counts[: self.index + 1].sum()))
+        mask = np.unpackbits(block["mask"].reshape(-1, -(-config.width // 8)), axis=1, count=config.width).astype(bool)
+        activations = np.zeros((rows.stop - rows.start, config.width))
+        begin = int(mask[: rows.start].sum())
+        activations[mask[rows]] = block["around"].view(np.float16)[begin : begin + int(mask[rows].sum())]
+        firing = list(zip(block["document"][rows].tolist(), block["position"][rows].tolist(), strict=True))
+        chosen = [i for i in self.row("silent") if i >= 0] if config.silent else []
+        silent = [(int(self.texts.pool["document"][i]), int(self.texts.pool["position"][i])) for i in chosen]
+        windows = []
+        for i, (place, (at, ids)) in enumerate(zip(firing + silent, self.texts.windows(firing + silent), strict=True)):
             skip = config.before - at
-            values = near[i, skip : skip + len(ids)].tolist() if i < len(places) else [0.0] * len(ids)
-            found.append((place, at, ids, values))
-        return found[: len(places)], found[len(places) :]
+            values = activations[i, skip : skip + len(ids)].tolist() if i < len(firing) else [0.0] * len(ids)
+            windows.append(_Window(*place, at, ids, values))
+        return windows[: len(firing)], windows[len(firing) :]
 
     def bands(self, contexts: tuple[Context, ...]) -> tuple[Band, ...]:
-        counts, first = self.some("log", "log_n"), int(self.block["log_first"][self.at])
-        octave = int(highest_octaves(self.block["scale"][self.at : self.at + 1])[0])
-        made, begin = [], 0
-        for i, n in enumerate(self.one("bands_n")):
+        """The octaves in which it fires, the strongest first, with the contexts of each."""
+        counts, first = self.ragged_row("log", "log_n"), int(self.block["log_first"][self.index])
+        octave = int(highest_octaves(self.block["scale"][self.index : self.index + 1])[0])
+        bands, begin = [], 0
+        for i, n in enumerate(self.row("bands_n")):
             steps = range((octave - i) * STEPS - first, (octave - i + 1) * STEPS - first)
-            fired = sum(counts[s] for s in steps if 0 <= s < len(counts))
+            fired = sum(counts[step] for step in steps if 0 <= step < len(counts))
             if fired:
                 low = octave - i + LOW
-                own = contexts[begin : begin + n]
-                made.append(Band(low=2.0**low, high=2.0 ** (low + 1), fired=fired, contexts=own))
+                bands.append(
+                    Band(low=2.0**low, high=2.0 ** (low + 1), fired=fired, contexts=contexts[begin : begin + n])
+                )
             begin += n
-        return tuple(made)
+        return tuple(bands)
 
     def histograms(self) -> tuple[Histogram, Histogram, Histogram]:
-        """Of activations in bins of equal ratio and of equal width, of weights on tokens."""
-        log, first = self.some("log", "log_n"), int(self.block["log_first"][self.at])
-        linear, width = self.some("linear", "linear_n"), 2.0 ** int(self.block["scale"][self.at])
-        low, high = self.one("logit_range")
-        logits = self.one("logits")
+        """Of activations in bins of equal ratio and of equal width, and of the weights on tokens."""
+        log, first = self.ragged_row("log", "log_n"), int(self.block["log_first"][self.index])
+        linear, width = self.ragged_row("linear", "linear_n"), 2.0 ** int(self.block["scale"][self.index])
+        low, high = self.row("logit_range")
+        logits = self.row("logits")
         return (
             Histogram(edges=tuple(2.0 ** (LOW + (first + i) / STEPS) for i in range(len(log) + 1)), counts=tuple(log)),
             Histogram(edges=tuple(width * i for i in range(len(linear) + 1)), counts=tuple(linear)),
@@ -122,23 +182,13 @@ class Row:
         )
 
     def tokens(self, name: str, texts: dict[int, str]) -> tuple[TokenWeight, ...]:
-        both = zip(self.one(name), self.one(f"{name}_value"), strict=True)
-        return tuple(TokenWeight(token_id=t, token=texts[t], weight=w) for t, w in both if t >= 0)
+        """The tokens of a field, with the feature's weight on each."""
+        pairs = zip(self.row(name), self.row(f"{name}_value"), strict=True)
+        return tuple(TokenWeight(token_id=token, token=texts[token], weight=w) for token, w in pairs if token >= 0)
 
     def related(self, name: str) -> tuple[Related, ...]:
+        """The features of a relation, with the strength of each."""
         if not self.block[name].size:
             return ()
-        both = zip(self.one(name), self.one(f"{name}_value"), strict=True)
-        return tuple(Related(feature=self.atlas.feature(n), value=value) for n, value in both if n >= 0)
-
-
-def _context(found: tuple[tuple[int, int], int, list[int], list[float]], texts: dict[int, str]) -> Context:
-    (document, position), at, ids, values = found
-    return Context(
-        document=document,
-        position=position,
-        at=at,
-        token_ids=tuple(ids),
-        tokens=tuple(texts[t] for t in ids),
-        activations=tuple(values),
-    )
+        pairs = zip(self.row(name), self.row(f"{name}_value"), strict=True)
+        return tuple(Related(feature=self.feature_of(number), value=value) for number, value in pairs if number >= 0)

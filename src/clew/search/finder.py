@@ -97,16 +97,16 @@ class Finder:
         """Labels of the store, then those by rule; a feature once."""
         labels = [] if store is None else store.matching(words, limit=limit)
         hits = {label.feature: _hit(label) for label in labels}
-        for text in queries.matching(self.atlas.said_by_rule, words):
+        for text in queries.matching(self.atlas.features_by_rule, words):
             if len(hits) >= limit:
                 break
-            rest = [feature for feature in self.atlas.said_by_rule[text] if feature not in hits]
+            rest = [feature for feature in self.atlas.features_by_rule[text] if feature not in hits]
             hits |= {feature: _hit(label) for feature, label in self.atlas.rules(rest).items()}
         return list(hits.values())[:limit]
 
     def _by_meaning(self, store: LabelStore, meaning: str, query: Query) -> list[Hit]:
-        if (encoder := self.atlas.kept.get("encoder")) is None:
-            encoder = self.atlas.kept["encoder"] = _encoder()
+        if (encoder := self.atlas.cache.get("encoder")) is None:
+            encoder = self.atlas.cache["encoder"] = _encoder()
         index = queries.meanings(store, encoder, query.report, atlas=self.atlas)
         if query.within is None:
             nearest = index.nearest(meaning, limit=query.limit)

@@ -106,7 +106,7 @@ class Meanings:
         if self.atlas is None or len(labels) >= limit:
             return labels
         known = {label.feature for label in labels}
-        rest = [feature for feature in self.atlas.said_by_rule.get(text, ()) if feature not in known]
+        rest = [feature for feature in self.atlas.features_by_rule.get(text, ()) if feature not in known]
         return labels + list(self.atlas.rules(rest[: limit - len(labels)]).values())
 
 
@@ -137,7 +137,7 @@ def meanings(
     Vectors are computed for texts that have none yet, and stored beside the store's file. The index stays in memory,
     with the atlas or else with the store, for as long as no label is added or withdrawn.
     """
-    cache, key = (store.kept if atlas is None else atlas.kept), (str(store.path), encoder.name)
+    cache, key = (store.kept if atlas is None else atlas.cache), (str(store.path), encoder.name)
     state = store.state()
     if isinstance(cached := cache.get(key), Meanings) and cached.state == state:
         return replace(cached, store=store, encoder=encoder)
@@ -154,7 +154,7 @@ def _indexed(
 ) -> Meanings:
     path = store.path.with_name(f"{store.path.stem}.{encoder.name}.safetensors")
     keys, vectors = _load(path)
-    rules = () if atlas is None else atlas.said_by_rule
+    rules = () if atlas is None else atlas.features_by_rule
     texts = tuple(text for text in sorted({*store.texts(), *rules}) if text != UNCLEAR)
     text_keys = [_key(text) for text in texts]
     row_of = dict(zip(keys.tolist(), range(len(keys)), strict=True))

@@ -52,7 +52,7 @@ def local_judge(name: str) -> Judge | None:
 
 def null_pool(atlas: Atlas, store: LabelStore) -> list[str]:
     """Texts that say something, of which nulls are drawn: all labels in the file, and what the rules say."""
-    return sorted({*store.texts(), *atlas.said_by_rule} - {UNCLEAR})
+    return sorted({*store.texts(), *atlas.features_by_rule} - {UNCLEAR})
 
 
 def own_texts(atlas: Atlas, store: LabelStore, features: Iterable[FeatureId]) -> dict[FeatureId, set[str]]:
