@@ -6,8 +6,8 @@ from itertools import pairwise
 import pytest
 
 from clew.errors import InputError
-from clew.features.config import EndpointConfig
 from clew.labels.endpoint import CallError
+from clew.labels.endpoint_config import EndpointConfig
 from tests.chat_server import chat_server, failed, said, slowly
 from tests.labels.test_model_labeller import GOOD, endpoint
 

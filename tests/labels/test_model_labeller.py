@@ -11,11 +11,11 @@ from dataclasses import replace
 import pytest
 
 from clew.errors import InputError
-from clew.features.config import EndpointConfig
 from clew.ids import FeatureId
 from clew.labels.context_split import split
 from clew.labels.cost import estimate, labelling
 from clew.labels.endpoint import BudgetError, CallError, Endpoint
+from clew.labels.endpoint_config import EndpointConfig
 from clew.labels.judges import Question
 from clew.labels.model_labeller import (
     Asker,
@@ -272,7 +272,7 @@ def test_a_mark_is_shown_to_the_judge_and_the_task_is_another(store):
 LABELLER = """
 import sys
 from tests.labels.test_model_labeller import distinct, missing
-from clew.features.config import EndpointConfig
+from clew.labels.endpoint_config import EndpointConfig
 from clew.labels.cost import estimate, labelling
 from clew.labels.endpoint import Endpoint
 from clew.labels.store import LabelStore

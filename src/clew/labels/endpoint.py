@@ -18,7 +18,7 @@ from typing import Any
 import httpx2
 
 from clew.errors import InputError
-from clew.features.config import EndpointConfig
+from clew.labels.endpoint_config import EndpointConfig
 from clew.labels.store import Answer
 
 Messages = Sequence[dict[str, str]]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _TOGETHER = 500  # features between two writes
 
 
-@with_settings("clew.features.config:EndpointConfig")
+@with_settings("clew.labels.endpoint_config:EndpointConfig")
 def label(
     features: Annotated[
         list[str] | None,

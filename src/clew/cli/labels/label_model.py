@@ -18,11 +18,11 @@ from clew.errors import InputError
 
 if TYPE_CHECKING:
     from clew.features.atlas import Atlas
-    from clew.features.config import EndpointConfig
     from clew.features.label import Label
     from clew.ids import FeatureId
     from clew.labels.cost import Estimate
     from clew.labels.endpoint import Endpoint, Spent
+    from clew.labels.endpoint_config import EndpointConfig
     from clew.labels.judges import Judge
     from clew.labels.model_labeller import Asker
     from clew.labels.store import LabelStore
@@ -42,7 +42,7 @@ class ModelRun:
 
 def model_run(settings: dict[str, Any], key_env: str | None, judge: str) -> ModelRun | None:
     """None when no endpoint is named; InputError when the options do not go together or a judge is not there."""
-    from clew.features.config import EndpointConfig
+    from clew.labels.endpoint_config import EndpointConfig
 
     if "endpoint" not in settings:
         if settings or key_env is not None or judge == "model":
