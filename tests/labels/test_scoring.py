@@ -114,7 +114,7 @@ def test_others_say_something_else_and_are_the_same_in_every_run():
     assert drawn == [other_labels(FeatureId(0, n), "a", pool) for n in range(50)]
     assert all("a" not in others and len(set(others)) == 3 for others in drawn)
     assert {other for others in drawn for other in others} == {"b", "c", "d", "e"}
-    assert {*other_labels(FeatureId(0, 0), "a", pool, own=("b", "c"))} == {"d", "e"}
+    assert {*other_labels(FeatureId(0, 0), "a", pool, excluded=("b", "c"))} == {"d", "e"}
     assert other_labels(FeatureId(0, 0), "a", ["a"]) == other_labels(FeatureId(0, 0), "a", []) == []
 
 

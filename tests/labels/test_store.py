@@ -127,7 +127,7 @@ def test_words_and_their_beginnings_find_current_labels_one_a_feature(store):
 
 
 def test_what_another_dictionary_or_the_history_holds_does_not_push_a_label_out(store, path, monkeypatch):
-    monkeypatch.setattr("clew.labels.store._LOOKED_AT", 2)
+    monkeypatch.setattr("clew.labels.store._MATCHES_READ", 2)
     store.add(label(f"token {n}", feature=FeatureId(0, n)) for n in range(10))
     with LabelStore(path, "bbbb") as other:
         other.add([label(f"token {n}") for n in range(10)])

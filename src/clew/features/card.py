@@ -1,7 +1,7 @@
-"""What is known of one feature: a value, made by a harvest, shown by the page and the command line.
+"""What is known of one feature: a value that a harvest computes and the page and the command line show.
 
-A card holds nothing that must be looked up elsewhere: texts of tokens are in it. Activations are in the Dictionary's
-own units. A card of a feature that never fired has no contexts, and says so (`dead`).
+A card is complete: it holds the texts of its tokens. Activations are in the Dictionary's own units. A feature that
+never fired has a card without contexts (`dead`).
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from clew.ids import FeatureId
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """A stretch of one document around the position at which a feature was recorded."""
+    """The tokens of a document around a position at which a feature was recorded."""
 
     document: int
     """Number of the document in the corpus."""
     position: int
     """Position in the document, in tokens."""
     at: int
-    """Where that position is in `tokens`."""
+    """The index of that position in `tokens`."""
     token_ids: tuple[int, ...]
     tokens: tuple[str, ...]
-    """Texts of the tokens, as the tokenizer writes each alone, with its leading space."""
+    """Texts of the tokens, each as the tokenizer decodes it alone, with its leading space."""
     activations: tuple[float, ...]
     """The feature's activation at every one of these tokens; 0 where it is silent."""
 
     @property
     def activation(self) -> float:
-        """At the recorded position."""
+        """The activation at the recorded position."""
         return self.activations[self.at]
 
 
@@ -56,7 +56,7 @@ class Histogram:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenWeight:
-    """What a feature adds to a token's logit over the direct path through every layer it writes to, at activation 1."""
+    """What one unit of activation adds to a token's logit over the direct path, through every layer written to."""
 
     token_id: int
     token: str
@@ -73,7 +73,7 @@ class Related:
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """Where in documents a feature fires, beside where all tokens are: shares that sum to one."""
+    """Where in documents a feature fires, beside where all positions are: shares that sum to one."""
 
     bounds: tuple[int, ...]
     """The first position of every bin; the last bin is open."""
@@ -99,7 +99,7 @@ class Card(Displayed):
     mean_activation: float
     """Over the positions at which it fires."""
     log_histogram: Histogram
-    """Of activations at which it fires, in quarter octaves; what lies outside 2^-10 to 2^14 is in the end bins."""
+    """Counts of activations in quarter octaves; the end bins hold those outside 2^-10 to 2^14."""
     linear_histogram: Histogram
     places: Places
     top: tuple[Context, ...]
@@ -111,7 +111,7 @@ class Card(Displayed):
     promoted: tuple[TokenWeight, ...]
     suppressed: tuple[TokenWeight, ...]
     logits: Histogram
-    """Of the weights on all tokens of the vocabulary."""
+    """Counts of the weights on all tokens of the vocabulary."""
     nearest_decoder: tuple[Related, ...]
     nearest_encoder: tuple[Related, ...]
     together: tuple[Related, ...]
@@ -123,7 +123,7 @@ class Card(Displayed):
 
     @property
     def dead(self) -> bool:
-        """It never fired on this corpus."""
+        """Whether it never fired on this corpus."""
         return self.fired == 0
 
     @property
@@ -137,14 +137,14 @@ class Card(Displayed):
         return self.fired_documents / self.documents if self.documents else 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """The card as JSON has it: fields by name, features by their written names; what is derived stands beside."""
+        """The card as JSON: fields by name, features by their ids, and the derived shares beside them."""
         derived = {"dead": self.dead, "density": self.density, "document_density": self.document_density}
-        return _plain(self) | derived
+        return _as_json(self) | derived
 
 
-def _plain(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
     if isinstance(value, FeatureId):
         return str(value)
     if is_dataclass(value):
-        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
-    return [_plain(each) for each in value] if isinstance(value, tuple) else value
+        return {field.name: _as_json(getattr(value, field.name)) for field in fields(value)}
+    return [_as_json(element) for element in value] if isinstance(value, tuple) else value

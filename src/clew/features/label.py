@@ -1,4 +1,4 @@
-"""A label of a feature as a value: its text, who gave it, how and when, and how well it was found to hold."""
+"""A label of a feature as a value: its text, author, method and date, and its scores."""
 
 from __future__ import annotations
 
@@ -10,45 +10,48 @@ from clew.errors import InputError
 from clew.ids import FeatureId
 
 KINDS = ("person", "model", "heuristic")
-"""Who gives labels, in the order in which theirs are shown: what a person says stands over what a model says."""
+"""Who gives labels, in the order in which they are shown: a person's label stands before a model's."""
 TESTS = ("detection", "fuzzing")
 UNCLEAR = "unclear"
 RULE_AUTHOR, RULE_METHOD = "clew", "agreement"  # of labels by rule (`labels.rules`), which an atlas carries
-LONGEST = 2000  # characters: a label is a line, not a text
+LONGEST = 2000  # characters of a label
 
 
 def now() -> str:
-    """This moment in UTC; such texts sort by time."""
+    """The time in UTC as text, which sorts by time."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def date_of(text: str) -> str:
-    """A written date as `now` writes it; one without a zone is taken for UTC. InputError when it is none."""
+    """A date in the form of `now`; without a zone it is taken as UTC. InputError when the text is no date."""
     try:
-        found = datetime.fromisoformat(text)
+        date = datetime.fromisoformat(text)
         if len(text) == 32 and text[10] == "T" and text.endswith("+00:00"):
             return text
-        found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
-        return found.isoformat(timespec="microseconds")
+        date = date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
+        return date.isoformat(timespec="microseconds")
     except (ValueError, OverflowError) as error:
         raise InputError(f"{text!r} is not a date: write it like 2025-01-31T12:00:00") from error
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """How well a label tells where its feature fires, on contexts that the labeller did not see."""
+    """How well a label predicts where its feature fires, on contexts that the labeller did not see.
+
+    InputError when the test is unknown or a share is none.
+    """
 
     test: str
     """One of TESTS."""
     judge: str
-    """Who read label and contexts."""
+    """The judge that read label and contexts."""
     value: float
-    """Balanced accuracy: the mean of the shares judged right among those that fire and those that do not."""
+    """Balanced accuracy: the mean of the shares judged right among contexts that fire and that do not."""
     low: float
     high: float
     """Ends of its 95 % interval."""
     null: float | None
-    """The same for labels of other features; None when there were none."""
+    """The mean score of labels of other features; None when there were none."""
     contexts: int
     """How many were judged."""
 
@@ -62,7 +65,10 @@ class Score:
 
 @dataclass(frozen=True, kw_only=True)
 class Label:
-    """What somebody or something says a feature means. InputError when it says nothing, or of an unknown kind."""
+    """What a person, a model or a rule says that a feature means.
+
+    InputError when the text is empty or too long, the kind unknown, the author missing, or the date none.
+    """
 
     feature: FeatureId
     text: str
@@ -71,17 +77,16 @@ class Label:
     author: str
     """A person's name, a program's, or a model's."""
     method: str = ""
-    """How it was made, where an author has several ways: a new label by the same author and method stands in for the
-    old one."""
+    """Tells an author's ways of labelling apart: a new label by the same author and method replaces the old one."""
     note: str = ""
-    """What it rests on."""
+    """The evidence for it."""
     date: str = ""
     scores: tuple[Score, ...] = ()
-    """The latest of every test and judge."""
+    """The latest score of every test and judge."""
     current: bool = True
-    """False where a newer one stands in for it, or it was withdrawn."""
+    """False when a newer label has replaced it, or it was withdrawn."""
     id: int | None = None
-    """In the store it came from; None until it is in one."""
+    """Its number in the store; None until it is stored."""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -102,10 +107,10 @@ class Label:
 
     @property
     def clear(self) -> bool:
-        """It says something that can be right or wrong."""
+        """Whether it says something that can be right or wrong."""
         return self.text != UNCLEAR
 
     def score(self, test: str, judge: str | None = None) -> Score | None:
-        """The score of one test, by one judge or the last one; None when there is none."""
-        found = [s for s in self.scores if s.test == test and judge in (None, s.judge)]
-        return found[-1] if found else None
+        """The score of a test, by a given judge or the last one; None when there is none."""
+        scores = [score for score in self.scores if score.test == test and judge in (None, score.judge)]
+        return scores[-1] if scores else None

@@ -1,12 +1,12 @@
-"""Cards and labels in the layouts of others: Neuronpedia's bulk files, and the feature JSON of attribution pages.
+"""Cards and labels in published layouts: Neuronpedia's bulk files, and the feature JSON of attribution pages.
 
     {model}/{layer}-{source}/release.jsonl, model.jsonl, sourceset.jsonl, source.jsonl
     {model}/{layer}-{source}/features/batch-0.jsonl.gz        one line a feature: figures and promoted tokens
     {model}/{layer}-{source}/activations/batch-0.jsonl.gz     one line a context
     {model}/{layer}-{source}/explanations/batch-0.jsonl.gz    one line a label
 
-Keys and layout are as its public files have them; Neuronpedia's own importer was not run on ours. `maxValue` is the
-largest activation in sight, which in a context of a band may be another token's than the one it was drawn for
+Keys and layout are those of its public files; its importer was not run on ours. `maxValue` is the largest activation
+in the context, which in a band may stand at another token than the one for which the context was drawn
 (`qualifyingTokenIndex`).
 """
 
@@ -49,8 +49,8 @@ def write_bulk(
 ) -> int:
     """Write cards, one layer after the other, with their labels; returns how many features.
 
-    `model` and `source` are the names under which they will be known. From the Dictionary come the hook that a feature
-    writes to first and its decoder there (of a CLT's decoders the first); both are empty where none is given.
+    `model` and `source` are the names that the files give. The Dictionary gives the hook to which a feature writes
+    first and its decoder there (of a CLT's decoders the first); both are empty without one.
     InputError when a name cannot name a folder, or the cards of a layer do not stand together.
     """
     for name in (model, source):
@@ -62,40 +62,40 @@ def write_bulk(
             raise InputError(f"the cards of layer {layer} do not stand together: sort them by feature")
         seen.add(layer)
         name = f"{layer}-{source}"
-        where = Path(folder) / model / name
-        _write_heads(where, model, source, name)
+        source_folder = Path(folder) / model / name
+        _write_heads(source_folder, model, source, name)
         rest = iter(together)
         for number in count():
             batch = list(islice(rest, _BATCH))
             if not batch:
                 break
-            _write_batch(where, number, batch, labels, {"modelId": model, "layer": name}, dictionary)
+            _write_batch(source_folder, number, batch, labels, {"modelId": model, "layer": name}, dictionary)
             written += len(batch)
     return written
 
 
-def _write_heads(where: Path, model: str, source: str, name: str) -> None:
-    made = "written by clew"
+def _write_heads(folder: Path, model: str, source: str, name: str) -> None:
+    description = "written by clew"
     heads = {
-        "release": {"name": source, "description": made},
+        "release": {"name": source, "description": description},
         "model": {"id": model, "displayName": model},
-        "sourceset": {"modelId": model, "name": source, "description": made, "releaseName": source},
+        "sourceset": {"modelId": model, "name": source, "description": description, "releaseName": source},
         "source": {"modelId": model, "id": name, "setName": source},
     }
     for kind, head in heads.items():
-        files.write_text(where / f"{kind}.jsonl", json.dumps(head, ensure_ascii=False) + "\n")
+        files.write_text(folder / f"{kind}.jsonl", json.dumps(head, ensure_ascii=False) + "\n")
 
 
 def _write_batch(
-    where: Path,
+    folder: Path,
     number: int,
     cards: Sequence[Card],
     labels: Mapping[FeatureId, Sequence[Label]],
-    of: Mapping[str, str],
+    head: Mapping[str, str],
     dictionary: Dictionary | None,
 ) -> None:
     def about(card: Card) -> dict[str, Any]:
-        return {**of, "index": str(card.feature.index)}
+        return {**head, "index": str(card.feature.index)}
 
     written = _written(dictionary, cards)
     tables = {
@@ -105,7 +105,7 @@ def _write_batch(
     }
     for kind, lines in tables.items():
         text = "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines)
-        files.write_bytes(where / kind / f"batch-{number}.jsonl.gz", gzip.compress(text.encode(), mtime=0))
+        files.write_bytes(folder / kind / f"batch-{number}.jsonl.gz", gzip.compress(text.encode(), mtime=0))
 
 
 def _neuron(card: Card) -> dict[str, Any]:
@@ -125,7 +125,7 @@ def _neuron(card: Card) -> dict[str, Any]:
 
 
 def _written(dictionary: Dictionary | None, cards: Sequence[Card]) -> list[dict[str, Any]]:
-    """Where features of one layer write, and what."""
+    """The hook and the decoder of every feature of one layer."""
     if dictionary is None:
         return [{"hookName": "", "vector": []} for _ in cards]
     layer = cards[0].feature.layer
@@ -150,7 +150,7 @@ def _activations(card: Card) -> Iterator[dict[str, Any]]:
 
 
 def _activation(context: Context, card: Card, band: Band | None = None) -> dict[str, Any]:
-    """A context, whose 16-bit activations are kept within the 32-bit bounds that they are shown beside."""
+    """A context, its 16-bit activations clipped to the 32-bit bounds that stand beside them."""
     rounded = float(np.float16(min(card.max_activation, _LARGEST)))
     values = [card.max_activation if value >= rounded > 0 else value for value in context.activations]
     if band is not None:

@@ -1,4 +1,4 @@
-"""Which output tokens a feature promotes by the direct path: decoder, final norm, unembedding."""
+"""The output tokens that a feature promotes over the direct path: decoder, final norm, unembedding."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from clew.subject.subject import Subject
 
 
 def norm_weight(subject: Subject, norm: Any, like: Tensor) -> Float[Tensor, " d_model"]:
-    """What a norm multiplies by, beside its scale."""
+    """The factors of a norm apart from its scale 1/sigma."""
     weight = norm.weight.detach().to(like)
     return weight + 1 if subject.family.one_plus_weight else weight
 
@@ -25,9 +25,9 @@ def norm_weight(subject: Subject, norm: Any, like: Tensor) -> Float[Tensor, " d_
 def written_rows(
     subject: Subject, dictionary: Dictionary, layer: int, ids: Int[Tensor, " feature"]
 ) -> Float[Tensor, "feature out_layer d_model"]:
-    """What one unit of activation adds to the residual stream in every layer that is written to.
+    """What one unit of activation adds to the residual stream in every layer that the features write to.
 
-    Behind a norm after the MLP with its weight and its centring, without its scale, which differs from text to text
+    A norm after the MLP is applied with its weight and its centring, without its scale, which differs from text to text
     and from layer to layer.
     """
     rows = dictionary.decoder_rows(layer, ids)
@@ -44,10 +44,10 @@ def written_rows(
 def direct_logits(
     subject: Subject, dictionary: Dictionary, layer: int, ids: Int[Tensor, " feature"]
 ) -> Float[Tensor, "feature vocab"]:
-    """What one unit of activation adds to each centred logit, all layers that the feature writes to taken together.
+    """What one unit of activation adds to each centred logit, summed over the layers that the features write to.
 
-    The final norm's scale differs from text to text and is left out, as that of a norm after the MLP is: a row is
-    comparable within itself only.
+    The scales of the final norm and of a norm after the MLP differ from text to text and are left out, so that numbers
+    can be compared within a row only.
     """
     written = written_rows(subject, dictionary, layer, ids).sum(1)
     weight = norm_weight(subject, module_at(subject.model, subject.family.final_norm), written)
@@ -57,14 +57,14 @@ def direct_logits(
     return logits - logits.mean(-1, keepdim=True)
 
 
-def ranked(values: Float[Tensor, "n other"], count: int) -> Int[Tensor, "n found"]:
+def ranked(values: Float[Tensor, "n other"], count: int) -> Int[Tensor, "n count"]:
     """The columns of every row's largest values, the largest first; of equal ones the lowest column comes first."""
     width = values.shape[1]
     if count >= width:
         return values.sort(dim=1, descending=True, stable=True).indices
     top = values.topk(count + 1, dim=1)
     columns = top.indices[:, :count].sort(dim=1).values
-    cut_in_two = top.values[:, count - 1] == top.values[:, count]  # equal values on both sides of the cut
+    cut_in_two = top.values[:, count - 1] == top.values[:, count]  # equal values inside and outside the top
     if count and bool(cut_in_two.any()):
         columns[cut_in_two] = largest(values[cut_in_two], count).nonzero()[:, 1].view(-1, count)
     order = values.gather(1, columns).sort(dim=1, descending=True, stable=True).indices
@@ -78,14 +78,14 @@ def promoted_tokens(
     by_layer: dict[int, list[int]] = {}
     for feature in features:
         by_layer.setdefault(feature.layer, []).append(feature.index)
-    found = {}
+    tokens_of = {}
     for layer, indices in sorted(by_layer.items()):
         ids = torch.tensor(sorted(set(indices)))
         for part in ids.split(256):
             top = ranked(direct_logits(subject, dictionary, layer, part), count)
             for index, tokens in zip(part.tolist(), top.tolist(), strict=True):
-                found[FeatureId(layer, index)] = subject.token_strings(tokens)
-    return found
+                tokens_of[FeatureId(layer, index)] = subject.token_strings(tokens)
+    return tokens_of
 
 
 def label_of(tokens: Iterable[str]) -> str:

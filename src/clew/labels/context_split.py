@@ -1,11 +1,11 @@
-"""Which contexts of a card a labeller may see, and which are kept to score the label.
+"""Which contexts of a card a labeller may see, and which are held out to score the label.
 
 1. Contexts of one document, or with the same tokens, form a group: a label is never scored on text that its labeller
    has read.
 2. Groups are put in the order of a hash, and each goes to the side that has fewer of the top contexts so far; then
-   those with other firing contexts to the side with fewer of them. Any program deals the same card alike.
-3. Of the silent contexts a third may be seen. A card has few of them, and every token of one tells a labeller what is
-   true of text at large, while to a score it is one answer.
+   those with other firing contexts to the side with fewer of them. The same card is always split in the same way.
+3. The labeller may see a third of the silent contexts. A card has few of them, and to a labeller every token of one is
+   an example of text at large, while for a score the whole context is one question.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ class Evidence:
     top: tuple[Context, ...]
     """Those with the largest activations, in that order."""
     firing: tuple[Context, ...]
-    """The top ones and those of all bands of activation, each once."""
+    """The top contexts and those of all bands of activation, each once."""
     silent: tuple[Context, ...]
 
 
 def split(card: Card) -> tuple[Evidence, Evidence]:
-    """What the labeller may see, and what is held out: about half of the firing and two thirds of the silent ones."""
+    """What the labeller may see, and what is held out: about half of the firing contexts, two thirds of the silent."""
     banded = tuple(context for band in card.bands for context in band.contexts)
     firing = tuple({(context.document, context.position): context for context in (*card.top, *banded)}.values())
     kinds, group_of = (card.top, firing, card.silent), _groups((*firing, *card.silent))
-    shown = _dealt(f"{card.feature}", [_counts(these, group_of) for these in kinds])
-    sides = [
-        Evidence(*(tuple(c for c in some if (group_of[c.document] in shown) == seen) for some in kinds))
-        for seen in (True, False)
-    ]
-    return sides[0], sides[1]
+    shown = _shown_groups(f"{card.feature}", [_counts(contexts, group_of) for contexts in kinds])
+    labeller, held_out = (
+        Evidence(*(tuple(c for c in contexts if (group_of[c.document] in shown) == side) for contexts in kinds))
+        for side in (True, False)
+    )
+    return labeller, held_out
 
 
 def _groups(contexts: Sequence[Context]) -> dict[int, int]:
@@ -50,8 +50,8 @@ def _groups(contexts: Sequence[Context]) -> dict[int, int]:
     first_with: dict[tuple[int, ...], int] = {}
     for context in contexts:
         same = first_with.setdefault(context.token_ids, context.document)
-        one, other = _root(parent, context.document), _root(parent, same)
-        parent[max(one, other)] = min(one, other)
+        low, high = sorted((_root(parent, context.document), _root(parent, same)))
+        parent[high] = low
     return {document: _root(parent, document) for document in parent}
 
 
@@ -66,16 +66,16 @@ def _counts(contexts: Sequence[Context], group_of: dict[int, int]) -> Counter[in
     return Counter(group_of[context.document] for context in contexts)
 
 
-def _dealt(salt: str, kinds: Sequence[Counter[int]]) -> set[int]:
+def _shown_groups(salt: str, kinds: Sequence[Counter[int]]) -> set[int]:
     """The groups that the labeller may see; the last kind is the silent contexts."""
     shown, dealt = set[int](), set[int]()
     for kind in kinds:
-        of_these = 1 / 3 if kind is kinds[-1] else 1 / 2
+        share = 1 / 3 if kind is kinds[-1] else 1 / 2
         for group in sorted(kind.keys() - dealt, key=partial(_hash, salt)):
             dealt.add(group)
-            ours = sum(kind[one] for one in shown)
-            if ours <= of_these * (sum(kind[one] for one in dealt) - kind[group]) and (
-                kind is not kinds[-1] or ours + kind[group] <= of_these * kind.total()
+            n_shown = sum(kind[member] for member in shown)
+            if n_shown <= share * (sum(kind[member] for member in dealt) - kind[group]) and (
+                kind is not kinds[-1] or n_shown + kind[group] <= share * kind.total()
             ):
                 shown.add(group)
     return shown

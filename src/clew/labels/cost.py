@@ -1,7 +1,7 @@
-"""What a language model may cost at most, before it is asked anything: every prompt is written and measured.
+"""The most that a run with a language model can cost, estimated before any call: every prompt is written and measured.
 
-1. A prompt is counted as the endpoint counts before it knows better (`Endpoint.cost`), an answer as its longest.
-2. A label that is not there yet is taken to be as long as its answer may be, a null as the longest that may be drawn.
+1. A prompt counts as many tokens as `Endpoint.cost` estimates, an answer the most that it may have.
+2. A label that does not exist yet counts as the longest answer, a null as the longest that may be drawn.
 3. Each call may be tried as often as the settings allow: a try that the server refuses costs nothing, but one that is
    lost on the way may have been billed.
 """
@@ -17,7 +17,7 @@ from clew.labels.endpoint import Endpoint, Spent, added
 from clew.labels.model_labeller import judging_prompt, naming_prompt
 from clew.labels.scoring import LEAST, detection, fuzzing
 
-_BYTES_AN_ANSWER_TOKEN = 4  # of a label: a token of English; the braces around it are as long as what this forgets
+_BYTES_AN_ANSWER_TOKEN = 4  # of a label in English; the braces of the JSON around it make up for longer ones
 
 
 @dataclass(frozen=True)
@@ -31,25 +31,28 @@ class Estimate:
 
 
 def labelling(card: Card, endpoint: Endpoint) -> Spent:
-    """One call."""
+    """The most that the call for a card's label can cost."""
     return endpoint.cost(naming_prompt(card))
 
 
 def scoring(card: Card, endpoint: Endpoint, label: str | None, null: int) -> Spent:
-    """Calls for the label (None: one that is still to be made) and for a null of so many bytes, in every test."""
+    """The most that scoring can cost: a call for the label (None: not known yet) and one for a null, in every test.
+
+    `null` is the length of the null label in bytes.
+    """
     unknown = min(LONGEST, _BYTES_AN_ANSWER_TOKEN * endpoint.config.answer_tokens)
-    own = unknown if label is None else len(label.encode())
+    label_size = unknown if label is None else len(label.encode())
     total = Spent()
-    for asked in (detection(card), fuzzing(card)):
-        if len(asked) >= 2 * LEAST:
-            questions = [question for question, _ in asked]
-            for size in (own, max(null, unknown)):
+    for test in (detection(card), fuzzing(card)):
+        if len(test) >= 2 * LEAST:
+            questions = [question for question, _ in test]
+            for size in (label_size, max(null, unknown)):
                 total = added(total, endpoint.cost(judging_prompt("x" * size, questions)))
     return total
 
 
 def estimate(costs: Iterable[Spent], endpoint: Endpoint) -> Estimate:
-    """The sum, and what retries can make of it."""
+    """The sum of costs, without retries and with all of them."""
     once = Spent()
     for cost in costs:
         once = added(once, cost)

@@ -1,7 +1,8 @@
-"""What to call a feature wherever it is shown: graphs, cards, lists, searches, edits.
+"""The names of features wherever they are shown: graphs, cards, lists, searches, edits.
 
-Its label if a store has a clear one (`LabelStore.shown`), else what the atlas' rules say, else what it promotes, which
-never changes and is kept once known. Labels are looked up each time: people write them while they look.
+A feature's name is its label if a store has a clear one (`LabelStore.shown`), else its label by rule, else the tokens
+that it promotes. These tokens never change and are cached; labels are read each time, because people write them while
+they work.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from clew.ids import FeatureId
 from clew.labels.store import LabelStore
 from clew.subject.subject import Subject
 
-_REMEMBERED = 200_000  # features
-_AT_ONCE = 400  # features whose tokens are worked out for one list where no atlas has them: a second for a large model
+_CACHED = 200_000  # features
+_MOST_COMPUTED = 400  # features of one list whose tokens are computed where no atlas has them: a second's work
 TOKENS = 3
 
 
 @dataclass(frozen=True)
 class Name:
-    """A text, and who gave it: the kind of a label's author, or `promoted`; all empty where nothing is known."""
+    """A text, and its source: the kind of a label's author, or `promoted`; all empty where nothing is known."""
 
     text: str
     kind: str
@@ -34,13 +35,13 @@ class Name:
 def named(
     features: Iterable[FeatureId], *, labels: LabelStore | None = None, atlas: Atlas | None = None
 ) -> dict[FeatureId, Name]:
-    """The clear label that stands for each feature: a store's, else by the atlas' rules; the others are left out."""
+    """The clear label of each feature, from the store, else by rule; features without one are left out."""
     wanted = list(dict.fromkeys(features))
-    found = {} if labels is None else {feature: Name(*name) for feature, name in labels.names(wanted).items()}
+    names = {} if labels is None else {feature: Name(*name) for feature, name in labels.names(wanted).items()}
     if atlas is not None:
-        rules = atlas.rules(feature for feature in wanted if feature not in found)
-        found |= {f: Name(label.text, label.kind, label.author) for f, label in rules.items() if label.clear}
-    return found
+        rules = atlas.rules(feature for feature in wanted if feature not in names)
+        names |= {f: Name(label.text, label.kind, label.author) for f, label in rules.items() if label.clear}
+    return names
 
 
 class Names:
@@ -54,32 +55,31 @@ class Names:
         self._lock = threading.Lock()
 
     def of(self, features: Iterable[FeatureId]) -> dict[FeatureId, Name]:
-        """A name for each; where no atlas helps, only the first few hundred get the tokens that they promote."""
+        """A name for each; without an atlas only the first few hundred are named by the tokens that they promote."""
         wanted = list(dict.fromkeys(features))
-        found = named(wanted, labels=self.labels, atlas=self.atlas)
-        rest = [feature for feature in wanted if feature not in found]
+        names = named(wanted, labels=self.labels, atlas=self.atlas)
+        rest = [feature for feature in wanted if feature not in names]
         tokens = self.promoted(rest)
-        return found | {f: Name(label_of(tokens[f]), "promoted") if f in tokens else Name("", "") for f in rest}
+        return names | {f: Name(label_of(tokens[f]), "promoted") if f in tokens else Name("", "") for f in rest}
 
     def promoted(self, features: Iterable[FeatureId]) -> dict[FeatureId, tuple[str, ...]]:
         """The tokens that features promote most, the strongest first."""
         wanted = list(features)
         with self._lock:
             new = [feature for feature in wanted if feature not in self._promoted]
-            if len(self._promoted) + len(new) > _REMEMBERED:
+            if len(self._promoted) + len(new) > _CACHED:
                 self._promoted.clear()
                 new = wanted
             if new:
-                self._promoted |= self._read(new) if self.atlas is not None else self._computed(new[:_AT_ONCE])
+                self._promoted |= self._read(new) if self.atlas is not None else self._computed(new[:_MOST_COMPUTED])
             return {feature: self._promoted[feature] for feature in wanted if feature in self._promoted}
 
     def _read(self, features: list[FeatureId]) -> dict[FeatureId, tuple[str, ...]]:
         assert self.atlas is not None
         ids = self.atlas.summary.promoted[[self.atlas.number(feature) for feature in features], :TOKENS].tolist()
-        texts = dict(
-            zip(seen := sorted({i for row in ids for i in row}), self.subject.token_strings(seen), strict=True)
-        )
-        return {feature: tuple(texts[i] for i in row) for feature, row in zip(features, ids, strict=True)}
+        distinct = sorted({token for row in ids for token in row})
+        texts = dict(zip(distinct, self.subject.token_strings(distinct), strict=True))
+        return {feature: tuple(texts[token] for token in row) for feature, row in zip(features, ids, strict=True)}
 
     def _computed(self, features: list[FeatureId]) -> dict[FeatureId, tuple[str, ...]]:
         return promoted_tokens(self.subject, self.dictionary, features, TOKENS)

@@ -1,8 +1,8 @@
 """One chat endpoint that speaks the OpenAI protocol: Ollama, vLLM, llama.cpp or a hosted one, by URL and model name.
 
 A call that fails is tried again where that can help (a rate limit, a server's fault, a timeout, a lost connection),
-waiting twice as long each time or as long as the server asks. What is spent is counted, and no call is begun that could
-go over the budget. Tested against a server of our own on this machine; no real endpoint was called.
+waiting twice as long each time or as long as the server asks. Tokens and money are counted, and no call is started that
+could exceed the budget. Tested against a local server; no real endpoint was called.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ _AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 _REFUSED = {401: "the key is missing or wrong", 403: "the key may not do that", 404: "no such address or model"}
 _LONGEST_WAIT = 60.0  # seconds between two tries
 _MOST_TOKENS = 10_000_000  # of one call: more than any model reads
-_BYTES_A_TOKEN = 3  # of a prompt: below the four of English, so that the count is rather too high than too low
+_BYTES_A_TOKEN = 3  # of a prompt: fewer than the four of English, so that estimates are not too low
 
 
 class CallError(Exception):
-    """One call failed for good; the message says why. The work goes on with the next."""
+    """One call failed for good; the message says why. Other calls may succeed."""
 
 
 class BudgetError(Exception):
-    """The next call could go over the budget."""
+    """The next call could exceed the budget."""
 
 
 @dataclass(frozen=True)
 class Spent:
-    """Tokens and money."""
+    """Calls, tokens and money."""
 
     calls: int = 0
     tokens_in: int = 0
@@ -52,7 +52,7 @@ class Spent:
 
 
 class Endpoint:
-    """Asks, tries again, counts. Several threads may share it; used in a `with` block."""
+    """A client that retries and counts. Several threads may share it; used in a `with` block."""
 
     def __init__(self, config: EndpointConfig, key: str = "") -> None:
         self.config = config
@@ -72,18 +72,19 @@ class Endpoint:
 
     @property
     def spent(self) -> Spent:
-        """So far; a call that was lost on the way is counted as estimated, for it may have been answered."""
+        """Spent so far; a call that was lost on the way counts as estimated, since it may have been billed."""
         return self._spent
 
     def cost(self, messages: Messages) -> Spent:
-        """What one call will spend at most, as far as the length of a text tells."""
+        """The most that one call spends, estimated from the length of its text."""
         size = sum(len(message["content"].encode()) + 12 for message in messages)
         return self._priced(1, size // _BYTES_A_TOKEN + 1, self.config.answer_tokens)
 
     def ask(self, messages: Messages) -> Answer:
-        """What the model says. CallError when it says nothing, BudgetError when it must not be asked any more.
+        """The model's answer.
 
-        InputError when the endpoint refuses every call: a wrong key, address or model.
+        CallError when there is none after all tries, BudgetError when the call could exceed the budget, InputError when
+        the endpoint refuses every call: a wrong key, address or model.
         """
         cost, failure = self.cost(messages), ""
         for number in range(self.config.retries + 1):
@@ -106,7 +107,7 @@ class Endpoint:
             return 1 + 0.25 * self._random.random()  # so that calls that failed together do not come back together
 
     def _try(self, messages: Messages, cost: Spent) -> tuple[Answer | None, str, float | None, Spent]:
-        """An answer, or why not and how long to wait at least (None: it is of no use), and what was spent."""
+        """The answer, or a failure and the seconds to wait at least (None: a retry is useless), and what was spent."""
         body = {"model": self.config.model, "messages": list(messages), "temperature": 0}
         body["max_tokens"] = self.config.answer_tokens
         address = self.config.endpoint.rstrip("/") + "/chat/completions"
@@ -146,7 +147,7 @@ class Endpoint:
         return Spent(calls, tokens_in, tokens_out, money)
 
     def _reserve(self, cost: Spent) -> None:
-        """Set aside what a call may cost; wait for calls in flight, which may cost less, before giving up."""
+        """Reserve what a call may cost. If that exceeds the budget, wait for calls in flight, which may cost less."""
         with self._settled:
             while over := self._over(cost):
                 if not self._reserved.calls:
@@ -155,12 +156,12 @@ class Endpoint:
             self._reserved = added(self._reserved, cost)
 
     def _over(self, cost: Spent) -> str:
-        """Which budget one more call could break, beside all in flight; empty if none."""
-        then = added(added(self._spent, self._reserved), cost)
+        """The budget that one more call could exceed, beside all in flight, in words; empty if none."""
+        total = added(added(self._spent, self._reserved), cost)
         tokens, money = self.config.budget_tokens, self.config.budget_money
-        if tokens is not None and then.tokens > tokens:
+        if tokens is not None and total.tokens > tokens:
             return f"{self._spent.tokens} of {tokens} tokens are spent"
-        if money is not None and then.money > money:
+        if money is not None and total.money > money:
             return f"{self._spent.money:.4g} of {money:g} are spent"
         return ""
 
@@ -172,23 +173,23 @@ class Endpoint:
 
 
 def _counted(usage: Any, name: str, estimated: int) -> int:
-    """A number of tokens as an endpoint reports it; as estimated where it reports none, or one that cannot be."""
-    found = usage.get(name) if isinstance(usage, dict) else None
-    return found if type(found) is int and 0 < found <= _MOST_TOKENS else estimated
+    """The number of tokens that an endpoint reports; the estimate where it reports none, or an impossible one."""
+    reported = usage.get(name) if isinstance(usage, dict) else None
+    return reported if type(reported) is int and 0 < reported <= _MOST_TOKENS else estimated
 
 
-def added(one: Spent, other: Spent, sign: int = 1) -> Spent:
+def added(spent: Spent, other: Spent, sign: int = 1) -> Spent:
     """The sum, or with sign -1 the difference."""
     return Spent(
-        one.calls + sign * other.calls,
-        one.tokens_in + sign * other.tokens_in,
-        one.tokens_out + sign * other.tokens_out,
-        one.money + sign * other.money,
+        spent.calls + sign * other.calls,
+        spent.tokens_in + sign * other.tokens_in,
+        spent.tokens_out + sign * other.tokens_out,
+        spent.money + sign * other.money,
     )
 
 
 def _wait(response: httpx2.Response) -> float:
-    """Seconds that the server asks to wait; 0 where it does not say."""
+    """Seconds that the server asks to wait; 0 where it gives none."""
     try:
         return max(0.0, float(response.headers.get("retry-after", 0)))
     except ValueError:

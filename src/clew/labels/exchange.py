@@ -1,4 +1,4 @@
-"""Labels and cards as files for other people: labels as JSONL that a team can share, cards as one Parquet table.
+"""Labels and cards as files to share: labels as JSONL, cards as one Parquet table.
 
 The first line of a label file names its format, schema and dictionary. Every other line is one label:
 
@@ -28,7 +28,7 @@ _NAMED = 5  # broken lines that a message names
 
 @dataclass(frozen=True)
 class Imported:
-    """What came of an import: labels read (those known already among them), and why lines were left out."""
+    """The outcome of an import: how many labels were read, known ones included, and why lines were left out."""
 
     labels: int
     broken: tuple[tuple[int, str], ...]
@@ -40,7 +40,7 @@ def export_labels(
 ) -> int:
     """Write the labels of a Dictionary as JSONL, with `history` also the old ones; returns how many.
 
-    `dictionary` is its fingerprint. FileError when a file is there, but for an export that `replace` allows to go.
+    `dictionary` is its fingerprint. FileError when the file exists, unless it is an export and `replace` is set.
     """
     if Path(path).exists():
         if not _is_export(path):
@@ -64,37 +64,37 @@ def import_labels(
     keep_rest: bool = False,
     exists: Callable[[FeatureId], bool] | None = None,
 ) -> Imported:
-    """Add the labels of a JSONL file to a store; what is there already is left as it is.
+    """Add the labels of a JSONL file to a store; labels that it has are left as they are.
 
     If a line is broken nothing is added and a FileError names the lines; with `keep_rest` they are left out instead.
     `exists` tells whether the Dictionary has a feature. MismatchError when the file belongs to another dictionary.
     """
-    found = list(_read(path, dictionary, exists))
-    broken = tuple((number, read) for number, read in found if isinstance(read, str))
+    lines = list(_read(path, dictionary, exists))
+    broken = tuple((number, reason) for number, reason in lines if isinstance(reason, str))
     if broken and not keep_rest:
         named = "; ".join(f"line {number}: {reason}" for number, reason in broken[:_NAMED])
         more = f"; and {len(broken) - _NAMED} more" if len(broken) > _NAMED else ""
         raise FileError(f"{path} has {len(broken)} broken lines, and nothing was added ({named}{more})")
-    labels = [read for _, read in found if isinstance(read, Label)]
+    labels = [label for _, label in lines if isinstance(label, Label)]
     store.add(labels)
     return Imported(len(labels), broken)
 
 
 def as_json(label: Label) -> dict[str, Any]:
-    """A label as it stands in a file."""
+    """A label as an object of JSON."""
     names = ("text", "kind", "author", "method", "note", "date")
-    whole = {"feature": str(label.feature), **{name: getattr(label, name) for name in names}}
-    return whole | {"current": label.current, "scores": [asdict(score) for score in label.scores]}
+    texts = {"feature": str(label.feature), **{name: getattr(label, name) for name in names}}
+    return texts | {"current": label.current, "scores": [asdict(score) for score in label.scores]}
 
 
 def _read(
     path: Path | str, dictionary: str, exists: Callable[[FeatureId], bool] | None
 ) -> Iterator[tuple[int, Label | str]]:
     """Every line's number with its label, or with what is wrong with it."""
-    whole = files.read_bytes(path)
-    if not whole:
+    content = files.read_bytes(path)
+    if not content:
         raise FileError(f"{path} is empty")
-    for number, line in enumerate(whole.split(b"\n"), 1):
+    for number, line in enumerate(content.split(b"\n"), 1):
         if number == 1:
             _check_head(path, line, dictionary)
         elif line.strip():
@@ -112,7 +112,7 @@ def _read(
 
 
 def from_json(value: Any) -> Label:
-    """The label that a line describes; InputError when it describes none."""
+    """The label that an object of JSON describes; InputError when it describes none."""
     if not isinstance(value, Mapping):
         raise InputError("not an object")
     texts = {name: value.get(name, "") for name in ("feature", "text", "kind", "author", "method", "note", "date")}
@@ -143,7 +143,7 @@ def _score(value: Any) -> Score:
 
 
 def _head(line: bytes | str) -> dict[str, Any] | None:
-    """What the first line of an export says; None when it is none."""
+    """The head in the first line of an export; None when it is another file."""
     try:
         head = json.loads(line)
     except (ValueError, RecursionError):
@@ -172,7 +172,10 @@ def _check_head(path: Path | str, line: bytes, dictionary: str) -> None:
 
 
 def write_parquet(path: Path | str, cards: Iterable[Card], labels: Mapping[FeatureId, Label]) -> int:
-    """One row a feature: how often it fires, what it promotes, its label and scores; returns how many rows."""
+    """One row a feature: how often it fires, what it promotes, its label and scores; returns how many rows.
+
+    InputError when there are no cards.
+    """
     columns: dict[str, list[Any]] = {}
     for card in cards:
         for name, value in _row(card, labels.get(card.feature)).items():

@@ -1,7 +1,8 @@
-"""Who reads a label and says whether it fits a text: the questions, and two judges that need no language model.
+"""Judges, which read a label and decide whether it fits a text; the two here need no language model.
 
-`TokenJudge` takes a label by its words: those in quotes stand where the label says (`says "x"` next, `after "x"` right
-before, `the token "x"` at the place), those of a free text anywhere. `MeaningJudge` compares sentence embeddings.
+`TokenJudge` searches a text for the words of a label: quoted words where the label places them (`says "x"` next,
+`after "x"` right before, `the token "x"` at the token), words of a label without quotes anywhere near. `MeaningJudge`
+compares sentence embeddings.
 """
 
 from __future__ import annotations
@@ -28,18 +29,18 @@ class Question:
 
     tokens: tuple[str, ...]
     start: int
-    """Position in the document of the first of them."""
+    """Position of the first token in the document."""
     marked: int | None = None
-    """Which of them is marked."""
+    """Index of the marked token."""
 
 
 @runtime_checkable
 class Judge(Protocol):
-    """Reads a label beside texts, and knows nothing else."""
+    """Decides by the label alone whether it fits texts."""
 
     @property
     def name(self) -> str:
-        """As it stands beside a score."""
+        """The name that a score gives."""
 
     def verdicts(self, label: str, questions: Sequence[Question]) -> list[bool | None]:
         """Yes or no to each question, of which about half are to be answered yes; None where the judge can't say."""
@@ -70,7 +71,7 @@ _NO_CONTENT = frozenset(
 
 @dataclass(frozen=True)
 class _Clause:
-    """A word or phrase and where it should stand as seen from the place."""
+    """A word or phrase, and where it should stand relative to the token that is judged."""
 
     relation: str
     phrase: str
@@ -78,7 +79,7 @@ class _Clause:
 
 
 class TokenJudge:
-    """Looks for the words of a label where the label says they stand; needs no model."""
+    """Searches a text for the words of a label, where the label places them; needs no model."""
 
     name = "tokens"
 
@@ -90,32 +91,32 @@ class TokenJudge:
 
     def _verdict(self, place: int | None, clauses: Sequence[_Clause], question: Question) -> bool:
         text = _Text(question.tokens)
-        if question.marked is None and place is None and not any(clause.phrase in text.whole for clause in clauses):
+        if question.marked is None and place is None and not any(clause.phrase in text.text for clause in clauses):
             return False
         places = range(len(question.tokens)) if question.marked is None else (question.marked,)
         if place is not None:
             wanted = place + (question.start == 0 and special(question.tokens[0])) - question.start
             return wanted in places
-        return any(text.fits(clause, at) for at in places for clause in clauses)
+        return any(text.fits(clause, token) for token in places for clause in clauses)
 
 
 def _place(label: str) -> int | None:
-    """Which token of a text a label names, counted from 0."""
+    """The index of the token of a text that a label names, from 0; None where it names none."""
     match = _ORDINAL.search(label)
     return None if match is None else 0 if match[1] else int(match[2]) - 1
 
 
 def _clauses(label: str) -> list[_Clause]:
-    """The quoted words with the relation named last before them; of a label without quotes, its words of content."""
-    found, relation, soon, at = [], "near", False, 0
+    """The quoted words with the relation named last before them; of a label without quotes, its content words."""
+    clauses, relation, soon, end = [], "near", False, 0
     for quoted in _QUOTED.finditer(label):
-        between = label[at : quoted.start()]
+        between = label[end : quoted.start()]
         for match in _RELATION.finditer(between):
             relation, soon = str(match.lastgroup), "soon" in between.casefold()
-        found.append(_Clause(relation, plain(_unquoted(quoted[0])), soon))
-        at = quoted.end()
-    if found:
-        return found
+        clauses.append(_Clause(relation, plain(_unquoted(quoted[0])), soon))
+        end = quoted.end()
+    if clauses:
+        return clauses
     words = re.findall(r"[\w'’-]*\w", label.casefold())
     return [_Clause("near", word) for word in dict.fromkeys(words) if word not in _NO_CONTENT]
 
@@ -128,32 +129,32 @@ def _unquoted(quoted: str) -> str:
 
 
 class _Text:
-    """Tokens as one text without case, and where each begins in it."""
+    """Tokens as one text in lower case, and where each begins in it."""
 
     def __init__(self, tokens: Sequence[str]) -> None:
         folded = [token.casefold() for token in tokens]
         self.bounds = list(accumulate(map(len, folded), initial=0))
         self._edges = frozenset(self.bounds)
-        self.whole = "".join(folded)
+        self.text = "".join(folded)
 
-    def fits(self, clause: _Clause, at: int) -> bool:
-        """The phrase stands where it should, as whole words, as seen from the token `at`."""
-        first, end, phrase = self.bounds[at], self.bounds[at + 1], clause.phrase
+    def fits(self, clause: _Clause, token: int) -> bool:
+        """Whether the phrase stands, as whole words, where the clause places it relative to a token."""
+        first, end, phrase = self.bounds[token], self.bounds[token + 1], clause.phrase
         match clause.relation:
             case "at":
                 return self._overlaps(phrase, first, end)
             case "next" if clause.soon:
-                return self._within(phrase, end, self._bound(at + 1 + NEAR))
+                return self._within(phrase, end, self._bound(token + 1 + NEAR))
             case "next":
-                start = end + len(self.whole[end:]) - len(self.whole[end:].lstrip()) if phrase.strip() else end
-                return self.whole.startswith(phrase, start) and self._whole_words(start, start + len(phrase))
+                start = end + len(self.text[end:]) - len(self.text[end:].lstrip()) if phrase.strip() else end
+                return self.text.startswith(phrase, start) and self._whole_words(start, start + len(phrase))
             case "previous" if clause.soon:
-                return self._within(phrase, self._bound(at - NEAR), first)
+                return self._within(phrase, self._bound(token - NEAR), first)
             case "previous":
-                before = self.whole[:first].rstrip() if phrase.strip() else self.whole[:first]
+                before = self.text[:first].rstrip() if phrase.strip() else self.text[:first]
                 return before.endswith(phrase) and self._whole_words(len(before) - len(phrase), len(before))
             case _:
-                return self._within(phrase, self._bound(at - NEAR), self._bound(at + 1 + NEAR))
+                return self._within(phrase, self._bound(token - NEAR), self._bound(token + 1 + NEAR))
 
     def _bound(self, token: int) -> int:
         return self.bounds[min(max(token, 0), len(self.bounds) - 1)]
@@ -162,7 +163,7 @@ class _Text:
         return any(self._whole_words(start, start + len(phrase)) for start in self._finds(phrase, low, high))
 
     def _overlaps(self, phrase: str, first: int, end: int) -> bool:
-        """The phrase is the word or run of words that the token is a part of, or it."""
+        """Whether the phrase is the token, or a word or run of words that the token is part of."""
         around = range(max(0, first - len(phrase)), end)
         return any(
             start < end and start + len(phrase) > first and self._whole_words(start, start + len(phrase))
@@ -170,29 +171,29 @@ class _Text:
         )
 
     def _finds(self, phrase: str, low: int, high: int) -> list[int]:
-        found, start = [], self.whole.find(phrase, low, high)
+        starts, start = [], self.text.find(phrase, low, high)
         while start >= 0:
-            found.append(start)
-            start = self.whole.find(phrase, start + 1, high)
-        return found
+            starts.append(start)
+            start = self.text.find(phrase, start + 1, high)
+        return starts
 
     def _whole_words(self, start: int, end: int) -> bool:
-        """No word goes on beyond either end, unless a token ends there."""
+        """Whether both ends are boundaries of words, or of tokens."""
 
-        def parts(at: int) -> bool:
-            inside = 0 < at < len(self.whole)
-            return not inside or at in self._edges or not (self.whole[at - 1].isalnum() and self.whole[at].isalnum())
+        def boundary(i: int) -> bool:
+            inside = 0 < i < len(self.text)
+            return not inside or i in self._edges or not (self.text[i - 1].isalnum() and self.text[i].isalnum())
 
-        return parts(start) and parts(end)
+        return boundary(start) and boundary(end)
 
 
 # --- by meaning -----------------------------------------------------------------------------------------------------
 
 
 class MeaningJudge:
-    """Calls the half of the texts that lie closest to the label the fitting ones.
+    """Says yes to the half of the texts whose embeddings are closest to that of the label.
 
-    Of a marked text it reads the marked token and the one before.
+    Of a text with a mark it reads the marked token and the one before.
     """
 
     name = "minilm"
@@ -205,8 +206,8 @@ class MeaningJudge:
         if label.strip() == UNCLEAR or not questions:
             return [None] * len(questions)
         vectors = self._embed([label, *map(_around, questions)])
-        close = vectors[1:] @ vectors[0]
-        return [bool(value > np.median(close)) for value in close]
+        cosines = vectors[1:] @ vectors[0]
+        return [bool(cosine > np.median(cosines)) for cosine in cosines]
 
 
 def _around(question: Question) -> str:

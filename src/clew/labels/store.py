@@ -1,9 +1,9 @@
 """The label store: what people, models and heuristics call the features of a Dictionary, in one SQLite file.
 
-The file is the user's own, and belongs to no atlas: rows are keyed by the Dictionary's fingerprint, so that a harvest
-can be made anew without touching a label, and one file serves many dictionaries. A label is a row whose text never
-changes: a new one by the same author and method is another row, and the old one stays as history. Several processes
-may write at once; what `add` has returned is on the disk.
+The file belongs to the user, not to an atlas: rows are keyed by the Dictionary's fingerprint, so that a new harvest
+leaves every label as it is, and one file serves many dictionaries. A label is a row whose text never changes: a new one
+by the same author and method is another row, and the old one stays as history. Several processes may write at once;
+when `add` returns, its labels are on the disk.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from clew.features.label import KINDS, UNCLEAR, Label, Score, now
 from clew.ids import FeatureId
 
 ENVELOPE = files.Envelope(format="clew.labels.sqlite", schema=1, what="labels", mark=b"ClLb")
-_AT_ONCE = 1000  # labels a transaction: it is over in milliseconds, so that others can write
-_LABELS_A_FEATURE = 8  # as many as a search looks at; a feature with more of them that match may push others out
-_LOOKED_AT = 20_000  # labels that hold the words, of which a search gives the closest: more is a word that says nothing
+_BATCH = 1000  # labels a transaction: it takes milliseconds, so that other processes can write
+_LABELS_A_FEATURE = 8  # that a search reads for every hit: a feature with more that match may displace others
+_MATCHES_READ = 20_000  # labels that hold the words, of which a search returns the closest: words in more are no query
 _TABLES = """
 CREATE TABLE dictionaries (id INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL UNIQUE, name TEXT NOT NULL);
 CREATE TABLE labels (
@@ -54,7 +54,7 @@ CREATE TRIGGER index_words AFTER INSERT ON labels BEGIN
     INSERT INTO words (rowid, text) VALUES (new.id, new.text); END;
 """
 _RANK = f"""(kind <> 'person' AND text = '{UNCLEAR}'), instr('{" ".join(KINDS)}', kind)"""
-# the earlier a kind's name stands there, the sooner it is shown; only a person's word hides a label that says something
+# kinds are shown in the order of KINDS, but `unclear` stands before a clear label only where a person wrote it
 _SHOWN_FIRST = f"{_RANK}, date DESC, author, method, id DESC"
 _COLUMNS = "layer, feature, text, kind, author, method, note, date, current, id"
 _SCORES = 'SELECT test, judge, value, low, high, "null", contexts FROM scores WHERE label = ? ORDER BY id'
@@ -62,7 +62,7 @@ _SCORES = 'SELECT test, judge, value, low, high, "null", contexts FROM scores WH
 
 @dataclass(frozen=True)
 class Answer:
-    """What a language model said to one prompt, and how many tokens that took."""
+    """The reply of a language model to one prompt, and how many tokens it cost."""
 
     text: str
     tokens_in: int
@@ -76,17 +76,17 @@ class LabelStore:
     """
 
     def __init__(self, path: Path | str, dictionary: str, *, name: str = "") -> None:
-        """Open the file, or make it; `dictionary` is a fingerprint. FileError when it is damaged, foreign or newer."""
+        """Open or create the file; `dictionary` is a fingerprint. FileError when it is damaged, foreign or newer."""
         self.path = Path(path)
-        self.kept: dict[Any, Any] = {}
-        """What searches keep of it in memory between two of them."""
+        self.cache: dict[Any, Any] = {}
+        """What searches keep in memory from one to the next."""
         self._lock = threading.RLock()
         self._opened = self._connect()
         try:
             with self._write() as write:
                 write("INSERT OR IGNORE INTO dictionaries (fingerprint, name) VALUES (?, ?)", (dictionary, name))
-                found = write("SELECT id FROM dictionaries WHERE fingerprint = ?", (dictionary,))
-                self._dictionary: int = found.fetchone()[0]
+                row = write("SELECT id FROM dictionaries WHERE fingerprint = ?", (dictionary,)).fetchone()
+                self._dictionary: int = row[0]
         except BaseException:
             self._opened.close()
             raise
@@ -104,13 +104,13 @@ class LabelStore:
     # --- labels -----------------------------------------------------------------------------------------------
 
     def add(self, labels: Iterable[Label]) -> list[int]:
-        """Keep labels, in transactions of a thousand; returns their numbers.
+        """Store labels, in transactions of a thousand; returns their numbers.
 
-        What the same author and method has already said of the feature in the same words is not kept twice, but new
-        scores of it are.
+        A label that the same author and method gave the feature before in the same words is not stored twice, but its
+        new scores are.
         """
         rest, numbers = iter(labels), list[int]()
-        while part := list(islice(rest, _AT_ONCE)):
+        while part := list(islice(rest, _BATCH)):
             with self._write() as write:
                 numbers += [self._add(write, label) for label in part]
         return numbers
@@ -119,8 +119,10 @@ class LabelStore:
         where = "dictionary = ? AND layer = ? AND feature = ? AND kind = ? AND author = ? AND method = ?"
         group = (self._dictionary, label.feature.layer, label.feature.index, label.kind, label.author, label.method)
         same = f"SELECT id FROM labels WHERE {where} AND text = ? AND (current OR date = ?) ORDER BY current DESC"
-        found = write(same, (*group, label.text, label.date)).fetchone()
-        if found is None:
+        existing = write(same, (*group, label.text, label.date)).fetchone()
+        if existing is not None:
+            number = existing[0]
+        else:
             newer = f"SELECT 1 FROM labels WHERE {where} AND current AND date > ?"
             current = label.current and write(newer, (*group, label.date)).fetchone() is None
             if current:
@@ -128,14 +130,14 @@ class LabelStore:
             row = (*group, label.text, label.note, label.date, current)
             added = """INSERT INTO labels (dictionary, layer, feature, kind, author, method, text, note, date, current)
                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-            found = (write(added, row).lastrowid,)
-        self._score(write, found[0], label.scores)
-        return found[0]
+            number = write(added, row).lastrowid
+        self._score(write, number, label.scores)
+        return int(number)
 
-    def score(self, found: Mapping[int, Sequence[Score]]) -> None:
-        """Keep scores of labels, by their numbers, beside those they have; InputError when there is no such label."""
+    def score(self, scores_of: Mapping[int, Sequence[Score]]) -> None:
+        """Add scores to labels, which are given by number; InputError when there is no such label."""
         with self._write() as write:
-            for label, scores in found.items():
+            for label, scores in scores_of.items():
                 known = write("SELECT 1 FROM labels WHERE id = ? AND dictionary = ?", (label, self._dictionary))
                 if known.fetchone() is None:
                     raise InputError(f"{self.path} has no label {label} of this dictionary")
@@ -152,14 +154,14 @@ class LabelStore:
                 )
 
     def withdraw(self, label: int) -> None:
-        """Show a label no more; it stays in the history. InputError when there is no such label."""
+        """Stop showing a label, which stays in the history; InputError when there is no such label."""
         with self._write() as write:
-            gone = write("UPDATE labels SET current = 0 WHERE id = ? AND dictionary = ?", (label, self._dictionary))
-        if gone.rowcount == 0:
+            updated = write("UPDATE labels SET current = 0 WHERE id = ? AND dictionary = ?", (label, self._dictionary))
+        if updated.rowcount == 0:
             raise InputError(f"{self.path} has no label {label} of this dictionary")
 
     def of(self, feature: FeatureId, *, history: bool = False) -> tuple[Label, ...]:
-        """The labels of a feature, the one to show first; with `history` also those that newer ones stand in for."""
+        """The labels of a feature, the one to show first; with `history` also those that newer ones replaced."""
         where = "dictionary = ? AND layer = ? AND feature = ?" + ("" if history else " AND current")
         values = (self._dictionary, feature.layer, feature.index)
         return tuple(self._labels(where, values, f"current DESC, {_SHOWN_FIRST}"))
@@ -167,36 +169,36 @@ class LabelStore:
     def shown(self, features: Iterable[FeatureId] | None = None) -> dict[FeatureId, Label]:
         """The label to show of every feature that has one: a person's over a model's over a heuristic's, the latest."""
         if features is not None:
-            found = ((feature, self.of(feature)) for feature in dict.fromkeys(features))
-            return {feature: labels[0] for feature, labels in found if labels}
+            labels_of = ((feature, self.of(feature)) for feature in dict.fromkeys(features))
+            return {feature: labels[0] for feature, labels in labels_of if labels}
         grouped = groupby(self.all(), key=lambda label: label.feature)
         return {feature: next(labels) for feature, labels in grouped}
 
     def names(self, features: Iterable[FeatureId]) -> dict[FeatureId, tuple[str, str, str]]:
-        """Text, kind and author of the label to show, of those features that have one which says something."""
-        found: dict[FeatureId, tuple[str, str, str]] = {}
+        """Text, kind and author of the label to show, for features whose label is clear."""
+        names: dict[FeatureId, tuple[str, str, str]] = {}
         rest = iter(dict.fromkeys(features))
-        while part := list(islice(rest, _AT_ONCE)):
+        while part := list(islice(rest, _BATCH)):
             pairs = ", ".join(f"({int(f.layer)}, {int(f.index)})" for f in part)
             query = f"""SELECT layer, feature, text, kind, author FROM labels WHERE dictionary = ? AND current
                 AND (layer, feature) IN (VALUES {pairs}) ORDER BY {_SHOWN_FIRST}"""
             for layer, index, *name in self._read(query, (self._dictionary,)):
-                found.setdefault(FeatureId(layer, index), tuple(name))
-        return {feature: name for feature, name in found.items() if name[0] != UNCLEAR}
+                names.setdefault(FeatureId(layer, index), tuple(name))
+        return {feature: name for feature, name in names.items() if name[0] != UNCLEAR}
 
     def all(self, *, history: bool = False) -> Iterator[Label]:
         """Every label, by feature, the one to show first; with `history` the oldest of each feature first."""
         where, order = ("1", "date, id") if history else ("current", _SHOWN_FIRST)
         query = f"SELECT {_COLUMNS} FROM labels WHERE dictionary = ? AND {where} ORDER BY layer, feature, {order}"
         with files.database_errors(self.path), closing(self._connect()) as reader:
-            # a connection of its own: one that reads on from an old state could not write after another process
+            # its own connection: one that still reads an old state could not write after another process has
             for row in reader.execute(query, (self._dictionary,)):
                 yield _label(reader.execute, row)
 
     def matching(self, words: str, *, limit: int = 50) -> list[Label]:
-        """Labels that hold every one of some words or their beginnings, the closest first, one a feature.
+        """Labels that hold all of some words, or words that begin with them, the closest first, one a feature.
 
-        A query without a letter or digit is looked for as it stands. InputError when it is blank.
+        Words without a letter or digit are searched for literally. InputError when they are blank.
         """
         terms = re.findall(r"\w+", words)
         if not words.strip():
@@ -206,28 +208,28 @@ class LabelStore:
             hits = "words CROSS JOIN labels ON labels.id = words.rowid WHERE words MATCH ?"
         else:
             query, hits = words.strip(), "labels WHERE instr(text, ?)"
-        near = f"length(text), {_SHOWN_FIRST}"  # of labels that hold all words, the one with the fewest others
+        order = f"length(text), {_SHOWN_FIRST}"  # the closest label has the fewest other words
         some = f"SELECT labels.id FROM {hits} AND dictionary = ? AND current LIMIT ?"
-        first = f"SELECT id FROM labels WHERE id IN ({some}) ORDER BY {near} LIMIT ?"
-        values = (query, self._dictionary, _LOOKED_AT, _LABELS_A_FEATURE * limit)
-        found: dict[FeatureId, Label] = {}
-        for label in self._labels(f"id IN ({first})", values, near):
-            found.setdefault(label.feature, label)
-        return list(found.values())[:limit]
+        first = f"SELECT id FROM labels WHERE id IN ({some}) ORDER BY {order} LIMIT ?"
+        values = (query, self._dictionary, _MATCHES_READ, _LABELS_A_FEATURE * limit)
+        matches: dict[FeatureId, Label] = {}
+        for label in self._labels(f"id IN ({first})", values, order):
+            matches.setdefault(label.feature, label)
+        return list(matches.values())[:limit]
 
     def texts(self) -> list[str]:
-        """Every text that is a label now, once."""
+        """The texts of all current labels, each once."""
         query = "SELECT DISTINCT text FROM labels WHERE dictionary = ? AND current ORDER BY text"
         return [text for (text,) in self._read(query, (self._dictionary,))]
 
     def state(self) -> tuple[int, int]:
-        """Two numbers that are others as soon as a label was added or withdrawn, by whatever process."""
+        """Two numbers that change when a label is added or withdrawn, by whatever process."""
         query = "SELECT (SELECT max(id) FROM labels), count(*) FROM labels WHERE dictionary = ? AND current"
         ((last, count),) = self._read(query, (self._dictionary,))
         return last or 0, count
 
     def with_text(self, text: str, *, limit: int = 50) -> list[Label]:
-        """Labels that say exactly this."""
+        """The current labels with exactly this text."""
         where = "id IN (SELECT id FROM labels WHERE dictionary = ? AND text = ? AND current LIMIT ?)"
         return self._labels(where, (self._dictionary, text, limit), "layer, feature")
 
@@ -240,7 +242,7 @@ class LabelStore:
     # --- lists ------------------------------------------------------------------------------------------------
 
     def put_in_list(self, name: str, features: Iterable[FeatureId]) -> None:
-        """Put features into a named list, which is there as soon as it holds one."""
+        """Put features into a named list, which exists once it holds a feature; InputError when the name is blank."""
         if not name.strip():
             raise InputError("a list needs a name")
         rows = [(self._dictionary, name, feature.layer, feature.index, now()) for feature in features]
@@ -249,7 +251,7 @@ class LabelStore:
                 write("INSERT OR IGNORE INTO members VALUES (?, ?, ?, ?, ?)", row)
 
     def take_from_list(self, name: str, features: Iterable[FeatureId]) -> None:
-        """Take features out of a list; it is gone when it holds none."""
+        """Take features out of a list, which is gone when it holds none."""
         rows = [(self._dictionary, name, feature.layer, feature.index) for feature in features]
         with self._write() as write:
             for row in rows:
@@ -265,12 +267,12 @@ class LabelStore:
     # --- answers of language models -----------------------------------------------------------------------------
 
     def answer(self, key: str) -> Answer | None:
-        """What was said to a prompt before; None when it was never asked."""
+        """The stored answer to a prompt; None when it was never asked."""
         rows = self._read("SELECT text, tokens_in, tokens_out FROM answers WHERE key = ?", (key,))
         return Answer(*rows[0]) if rows else None
 
     def keep_answer(self, key: str, model: str, answer: Answer) -> None:
-        """Keep what a model said, so that the same prompt need not be paid for twice."""
+        """Store what a model said, so that the same prompt is not paid for twice."""
         row = (key, model, answer.text, answer.tokens_in, answer.tokens_out, now())
         with self._write() as write:
             write("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?)", row)
@@ -286,7 +288,7 @@ class LabelStore:
 
     @contextmanager
     def _write(self) -> Iterator[Any]:
-        """One transaction: all of the block is kept, or nothing."""
+        """One transaction: all of the block is written, or nothing."""
         with self._lock, files.transaction(self._opened, self.path) as write:
             yield write
 

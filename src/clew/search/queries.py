@@ -137,7 +137,7 @@ def meanings(
     Vectors are computed for texts that have none yet, and stored beside the store's file. The index stays in memory,
     with the atlas or else with the store, for as long as no label is added or withdrawn.
     """
-    cache, key = (store.kept if atlas is None else atlas.cache), (str(store.path), encoder.name)
+    cache, key = (store.cache if atlas is None else atlas.cache), (str(store.path), encoder.name)
     state = store.state()
     if isinstance(cached := cache.get(key), Meanings) and cached.state == state:
         return replace(cached, store=store, encoder=encoder)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from clew.ids import FeatureId
     from clew.labels.endpoint import Spent
     from clew.labels.judges import Judge
-    from clew.labels.scoring import Summary
+    from clew.labels.scoring import ScoreSummary
     from clew.labels.store import LabelStore
 
 _NAMED = 5  # failures that are printed
@@ -130,7 +130,7 @@ def say(outcome: Outcome, labels: Path, as_json: bool) -> None:
         console.print(outcome.stopped[0].upper() + outcome.stopped[1:] + ".")
 
 
-def _score_table(summaries: Sequence[Summary]) -> Table:
+def _score_table(summaries: Sequence[ScoreSummary]) -> Table:
     shown = table("test", "judge", ">labels", ">score", "95 %", ">null", ">above null")
     for one in summaries:
         between = f"{one.low:.3f} to {one.high:.3f}" if one.labels > 1 else ""
