@@ -174,16 +174,16 @@ def ids_by_name(value: Mapping[str, Any]) -> dict[str, str]:
 
     A name of a feature and an error at once is the feature's.
     """
-    reader, found = _Reader(value), dict[str, str]()
+    reader, ids = _Reader(value), dict[str, str]()
     for rank, node in enumerate(reader.outputs):
-        found[node["node_id"]] = str(NodeId("target", int(node["ctx_idx"]), None, rank))
+        ids[node["node_id"]] = str(NodeId("target", int(node["ctx_idx"]), None, rank))
     for node in reader.embeddings:
-        found[node["node_id"]] = str(NodeId("token", int(node["ctx_idx"])))
+        ids[node["node_id"]] = str(NodeId("token", int(node["ctx_idx"])))
     for node, (layer, position) in zip(reader.errors, reader.error_keys, strict=True):
-        found[node["node_id"]] = str(NodeId("error", position, layer))
+        ids[node["node_id"]] = str(NodeId("error", position, layer))
     for node, (layer, position, index) in zip(reader.features, reader.keys, strict=True):
-        found[node["node_id"]] = str(NodeId("feature", position, layer, index))
-    return found
+        ids[node["node_id"]] = str(NodeId("feature", position, layer, index))
+    return ids
 
 
 class _Reader:
@@ -215,13 +215,13 @@ class _Reader:
         readers = [i for i, node in enumerate(self.features) if not self.ours or "input_mass" in node]
         readers += range(n_free, n_free + len(self.outputs))
         rows = self._rows(readers, n_free, dtype)
-        found = [self.features[i] if i < n_free else self.outputs[i - n_free] for i in readers]
-        given = rows.sum(1).tolist()
-        flows = dict(zip(readers, given, strict=True))
+        row_nodes = [self.features[i] if i < n_free else self.outputs[i - n_free] for i in readers]
+        row_sums = rows.sum(1).tolist()
+        flows = dict(zip(readers, row_sums, strict=True))
         preactivations = [n.get("preactivation", flows.get(i, 0.0)) for i, n in enumerate(self.features)]
         activations = [node.get("activation") or 0.0 for node in self.features]
-        masses = [n.get("input_mass", m) for n, m in zip(found, rows.abs().sum(1).tolist(), strict=True)]
-        offsets = [node.get("offsets", [0.0] * len(OFFSETS)) for node in found]
+        masses = [n.get("input_mass", m) for n, m in zip(row_nodes, rows.abs().sum(1).tolist(), strict=True)]
+        offsets = [node.get("offsets", [0.0] * len(OFFSETS)) for node in row_nodes]
         labels = {FeatureId(k[0], k[2]): n["clerp"] for k, n in zip(self.keys, self.features, strict=True)}
         return Graph(
             prompt=str(self.metadata["prompt"]),

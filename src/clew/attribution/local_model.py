@@ -63,18 +63,18 @@ class LocalModel:
     def _sweep(self) -> Sweep:
         return Sweep(self.sources)
 
-    def rows(self, block: Block) -> tuple[Float[Tensor, "target col"], Float[Tensor, "target 4"]]:
-        """Rows and offsets of a block of readers, outputs first, then features from the last layer to the first.
+    def rows(self, block: Block) -> tuple[Float[Tensor, "reader col"], Float[Tensor, "reader 4"]]:
+        """Rows and offsets of a block of readers, targets first, then features from the last layer to the first.
 
         Columns are those of `sources`.
         """
         sources = self.sources
-        rows = torch.zeros(block.n_targets, sources.n_nodes, dtype=sources.dtype, device=sources.device)
-        offsets = rows.new_zeros(block.n_targets, len(OFFSETS))
+        rows = torch.zeros(block.n_readers, sources.n_nodes, dtype=sources.dtype, device=sources.device)
+        offsets = rows.new_zeros(block.n_readers, len(OFFSETS))
         self.fill(block, rows, offsets)
         return rows, offsets
 
-    def fill(self, block: Block, rows: Float[Tensor, "target col"], offsets: Float[Tensor, "target 4"]) -> None:
+    def fill(self, block: Block, rows: Float[Tensor, "reader col"], offsets: Float[Tensor, "reader 4"]) -> None:
         """`rows` into tensors that are there already and zero."""
         self._sweep.run(block, rows, offsets)
 
@@ -88,9 +88,9 @@ class LocalModel:
         )
 
     def block(
-        self, features: Int[Tensor, " feature"], outputs: Readers | None = None
+        self, features: Int[Tensor, " feature"], targets: Readers | None = None
     ) -> tuple[Block, Int[Tensor, " feature"]]:
-        """Readers of active features, and of outputs before them; also the features in the order of their rows."""
+        """Readers of active features, with targets before them; also the features in the order of their rows."""
         keys = self.sources.feature_keys[features]
         order = torch.argsort(keys[:, 0], descending=True, stable=True)
         keys = keys[order]
@@ -100,7 +100,7 @@ class LocalModel:
             directions = self.dictionary.encoder_rows(layer, ids).to(self.sources.dtype)
             biases = self.dictionary.encoder_bias(layer, ids).to(self.sources.dtype)
             readers.append((layer, Readers(directions, positions, biases)))
-        return Block(outputs, readers), features[order]
+        return Block(targets, readers), features[order]
 
     def target_values(self, targets: Sequence[Target]) -> list[float]:
         """The targets' centred logits, from the recorded stream and not from rows."""

@@ -1,4 +1,4 @@
-"""What a person should hear of a graph first, as values: the command line prints them, the page may draw them."""
+"""A graph in short, as values: outputs, scores, strongest paths, input and output features."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class FeatureSummary:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Summary:
-    """The first things to know of a graph.
+class GraphSummary:
+    """The scores, paths and features that a reader of a graph wants first.
 
     `error_share` is the share of errors in the absolute edges into features and targets, `offset_share` that of offsets
     in edges and offsets together; both weighted by influence.
@@ -61,12 +61,12 @@ class Summary:
         return dataclasses.asdict(self)
 
 
-def summarise(graph: Graph, *, paths: int = 6, features: int = 6) -> Summary:
-    """Describe a whole graph; paths are sought in its pruned form."""
+def summarise(graph: Graph, *, paths: int = 6, features: int = 6) -> GraphSummary:
+    """Describe a whole graph; paths are those of its pruned form."""
     through = influence(graph)
-    whole = float(graph.target_weights.sum())
+    weight = float(graph.target_weights.sum())
     role, scores = roles(graph), graph.scores()
-    entering = inflow(graph)
+    shares = inflow(graph)
 
     def described(index: int) -> FeatureSummary:
         node = graph.node(index)
@@ -76,11 +76,11 @@ def summarise(graph: Graph, *, paths: int = 6, features: int = 6) -> Summary:
             token=graph.tokens[node.position],
             label=graph.labels.get(node.id.feature, ""),
             activation=node.activation,
-            share=float(through[index]) / whole if whole > 0 else 0.0,
+            share=float(through[index]) / weight if weight > 0 else 0.0,
         )
 
     pruned = graph.prune()
-    return Summary(
+    return GraphSummary(
         prompt=graph.prompt,
         tokens=graph.tokens,
         outputs=graph.next_tokens,
@@ -91,8 +91,8 @@ def summarise(graph: Graph, *, paths: int = 6, features: int = 6) -> Summary:
         n_left_out=int(graph.settings.get("n_active", graph.n_features)) - graph.n_features,
         replacement=scores.replacement,
         completeness=scores.completeness,
-        error_share=entering.mean_error,
-        offset_share=entering.mean_offset,
+        error_share=shares.mean_error,
+        offset_share=shares.mean_offset,
         paths=tuple(
             PathSummary(
                 nodes=tuple(str(pruned.node(i).id) for i in path.nodes),

@@ -1,19 +1,20 @@
 """The adjoint sweep: rows of the attribution matrix, without autograd and without another forward pass.
 
-A block of targets is walked backwards through the Recording's steps. `gradient[register]` is [pos, d_model, target]:
-how much each target would gain from each entry of the register. Targets come sorted from the last layer to the first,
-so that those in play are always the first n.
+A *reader* is what a row belongs to: the encoder of an active feature, or the direction of a target. A block of readers
+is walked backwards through the Recording's steps. `gradient[register]` is [pos, d_model, reader]: how much each reader
+would gain from each entry of the register. Readers come sorted from the last layer to the first, so that those in play
+are always the first n.
 
-1. Where a target reads, its encoder joins the gradient at its own position.
+1. Where a reader reads, its direction joins the gradient at the reader's position.
 2. Where the Dictionary writes, the gradient is contracted with everything written there, one matrix product a position.
    Behind the write lies nothing linear but a skip connection, whose gradient waits for the read site.
-3. At every other step the gradient goes through the transpose; what the step adds by itself goes to the offset `bias`.
+3. At every other step the gradient goes through the transpose. What the step adds by itself goes to the offset `bias`.
 4. At the start the tokens and the learned positions are contracted, and the rows are complete.
 
-Three things save work. A norm that only an attention reads is drawn into its weights, so that the walk passes it for
-nothing. A target that has just joined has a gradient at one position only, up to its first attention. And before the
-first site of the Dictionary the stream holds nothing but tokens, positions and biases: in a short prompt these are
-pushed forward to there once, so that no target need be walked back through the first attention.
+Three things save work. A norm that only an attention reads is folded into that attention's weights, so that the walk
+passes it at no cost. A reader that has just joined has a gradient at one position only, up to its first attention. And
+before the first site of the Dictionary the stream holds nothing but tokens, positions and biases: in a short prompt
+these are pushed forward to there once, so that no reader need be walked back through the first attention.
 """
 
 from __future__ import annotations
@@ -35,11 +36,11 @@ _BIAS, _POSITION, _SINK = OFFSETS.index("bias"), OFFSETS.index("position"), OFFS
 
 @dataclass(frozen=True)
 class Readers:
-    """Targets of the sweep that read at one place: directions acting there, positions, constant parts."""
+    """Readers at one site: directions that act there, positions, constant parts."""
 
-    directions: Float[Tensor, "target d_model"]
-    positions: Int[Tensor, " target"]
-    biases: Float[Tensor, " target"]
+    directions: Float[Tensor, "reader d_model"]
+    positions: Int[Tensor, " reader"]
+    biases: Float[Tensor, " reader"]
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -47,32 +48,32 @@ class Readers:
 
 @dataclass(frozen=True)
 class Block:
-    """Targets to sweep together: outputs first, then the features that read each layer, from the last to the first."""
+    """Readers to sweep together: targets first, then the features that read each layer, from the last to the first."""
 
-    outputs: Readers | None
+    targets: Readers | None
     features: Sequence[tuple[int, Readers]]
 
     @property
-    def n_targets(self) -> int:
-        return sum(len(readers) for _, readers in self.features) + (0 if self.outputs is None else len(self.outputs))
+    def n_readers(self) -> int:
+        return sum(len(readers) for _, readers in self.features) + (0 if self.targets is None else len(self.targets))
 
     @property
     def last_position(self) -> int:
-        readers = [r for _, r in self.features] + ([] if self.outputs is None else [self.outputs])
+        readers = [r for _, r in self.features] + ([] if self.targets is None else [self.targets])
         return max(int(r.positions.max()) for r in readers)
 
 
 @dataclass(frozen=True)
 class _Points:
-    """A gradient with one position a target: that of targets which have just joined."""
+    """A gradient with one position a reader: that of readers which have just joined."""
 
     first: int
-    positions: Int[Tensor, " target"]
-    vectors: Float[Tensor, "target d_model"]
+    positions: Int[Tensor, " reader"]
+    vectors: Float[Tensor, "reader d_model"]
 
 
 def program(recording: Recording) -> list[Step]:
-    """The steps to walk: those of the Recording, with a norm drawn into the attention that alone reads it."""
+    """The steps to walk: those of the Recording, with a norm folded into the attention that alone reads it."""
     steps: list[Step] = []
     for step in recording.steps:
         match step, steps[-2:]:
@@ -125,7 +126,7 @@ def shortened(steps: Sequence[Step], sites: Container[tuple[str, int]]) -> list[
 
 
 class Sweep:
-    """Fills rows of the attribution matrix for blocks of targets of one prompt."""
+    """Fills rows of the attribution matrix for blocks of readers of one prompt."""
 
     def __init__(self, sources: Sources) -> None:
         self.sources = sources
@@ -135,13 +136,13 @@ class Sweep:
         self.attended = {step.target for step in self.steps if isinstance(step, Attend)}
         self.constants = [step.constant() if isinstance(step, Attend | Affine) else None for step in self.steps]
 
-    def run(self, block: Block, rows: Float[Tensor, "target col"], offsets: Float[Tensor, "target 4"]) -> None:
-        """Sweep one block; `rows` and `offsets` must be zero and are filled in place, targets in the block's order."""
+    def run(self, block: Block, rows: Float[Tensor, "reader col"], offsets: Float[Tensor, "reader 4"]) -> None:
+        """Sweep one block; `rows` and `offsets` must be zero and are filled in place, readers in the block's order."""
         _Walk(self, block, rows, offsets).walk()
 
 
 class _Walk:
-    """The state of one block on its way from the outputs to the embedding."""
+    """The state of one block on its way from the unembedding to the embedding."""
 
     def __init__(self, sweep: Sweep, block: Block, rows: Tensor, offsets: Tensor) -> None:
         self.sweep, self.sources, self.block = sweep, sweep.sources, block
@@ -159,8 +160,8 @@ class _Walk:
         for step, constant in zip(reversed(self.sweep.steps), reversed(self.sweep.constants), strict=True):
             match step:
                 case Unembed():
-                    if self.block.outputs is not None:
-                        self._join(step.source, self.block.outputs)
+                    if self.block.targets is not None:
+                        self._join(step.source, self.block.targets)
                 case Site():
                     self._site(step)
                 case Add():
@@ -208,8 +209,8 @@ class _Walk:
         if gradient is not None:
             wide[:, :, :n_old] = gradient
         wide[:, :, points.first :] = 0 if moved is None else moved
-        targets = torch.arange(points.first, points.first + n_new, device=wide.device)
-        wide[points.positions, :, targets] += points.vectors
+        members = torch.arange(points.first, points.first + n_new, device=wide.device)
+        wide[points.positions, :, members] += points.vectors
         self.dense[register] = wide
 
     # --- steps ------------------------------------------------------------------------------------------------
@@ -247,20 +248,20 @@ class _Walk:
         gradient[:, :, : moved.shape[2]] += moved
 
     def _points_through(self, step: Normalize | Affine, points: _Points, constant: Tensor | None) -> None:
-        """A norm moves a joined target as it moves any gradient, only at that target's own position."""
-        targets = slice(points.first, points.first + len(points.positions))
+        """A norm maps a joined reader as it maps any gradient, only at that reader's position."""
+        members = slice(points.first, points.first + len(points.positions))
         match step:
             case Affine():
                 vectors = points.vectors * step.weight
                 if constant is not None:
-                    self.offsets[targets, _BIAS] += points.vectors @ constant
+                    self.offsets[members, _BIAS] += points.vectors @ constant
             case Normalize():
                 vectors = points.vectors * step.scale[points.positions, None]
                 vectors = vectors - vectors.mean(-1, keepdim=True) if step.centred else vectors
         self._hold(step.source, _Points(points.first, points.positions, vectors))
 
     def _points_attend(self, step: Attend, points: _Points, constant: Tensor | None) -> None:
-        """The first attention of targets spreads them over the positions, where they join the stream's gradient."""
+        """The first attention behind readers spreads them over the positions, where they join the stream's gradient."""
         if constant is not None:
             offsets = (points.vectors * constant[points.positions]).sum(1)
             self.offsets[points.first : points.first + len(offsets), _BIAS] += offsets
@@ -269,9 +270,9 @@ class _Walk:
         self._settle(step.source, moved)
 
     def _add_offset(self, which: int, gradient: Tensor, constant: Tensor) -> None:
-        n_pos, _, n_targets = gradient.shape
+        n_pos, _, n_readers = gradient.shape
         constant = constant[:n_pos] if constant.ndim == 2 else constant.expand(n_pos, -1)
-        self.offsets[:n_targets, which] += torch.bmm(constant[:, None], gradient).sum((0, 1))
+        self.offsets[:n_readers, which] += torch.bmm(constant[:, None], gradient).sum((0, 1))
 
     # --- sources ----------------------------------------------------------------------------------------------
 
@@ -280,14 +281,14 @@ class _Walk:
         if gradient is None:
             return
         sources, layer, first = self.sources, site.layer, self.sources.first_position
-        n_targets = gradient.shape[2]
+        n_readers = gradient.shape[2]
         written = sources.written(layer)
         for position, span in enumerate(sources.spans(layer)[: self.n_positions]):
             if span.last_row > span.first_row and position >= first:
-                out = self.rows[:n_targets, span.first_column : span.last_column]
+                out = self.rows[:n_readers, span.first_column : span.last_column]
                 out.addmm_(gradient[position].T, written[span.first_row : span.last_row].T)
         if first:
-            self.offsets[:n_targets, _SINK] += sources.sink[layer] @ gradient[0]
+            self.offsets[:n_readers, _SINK] += sources.sink[layer] @ gradient[0]
         rest = gradient[first:]
         bias = sources.bias(layer)
         if len(rest) and bool(bias.any()):
@@ -319,8 +320,8 @@ class _Walk:
         gradient = self.dense.pop(step.target, None)
         if gradient is None:
             return
-        n_pos, _, n_targets = gradient.shape
+        n_pos, _, n_readers = gradient.shape
         columns = self.sources.token_columns[:n_pos]
-        self.rows[:n_targets, columns] += torch.bmm(step.tokens[:n_pos, None], gradient)[:, 0].T
+        self.rows[:n_readers, columns] += torch.bmm(step.tokens[:n_pos, None], gradient)[:, 0].T
         if step.positions is not None:
             self._add_offset(_POSITION, gradient, step.positions)

@@ -205,10 +205,10 @@ class _Rows:
                 yield features[start:end]
                 start = end
 
-    def _run(self, features: Int[Tensor, " feature"], outputs: Readers | None = None) -> None:
-        """Sweep one block: outputs, then features."""
-        block, features = self.model.block(features, outputs)
-        part = slice(self.n_filled, self.n_filled + block.n_targets)
+    def _run(self, features: Int[Tensor, " feature"], targets: Readers | None = None) -> None:
+        """Sweep one block: targets, then features."""
+        block, features = self.model.block(features, targets)
+        part = slice(self.n_filled, self.n_filled + block.n_readers)
         self.model.fill(block, self.rows[part], self.offsets[part])
         reached = self.sources.position_ends[block.last_position]
         self.mass[part] = torch.linalg.vector_norm(self.rows[part, :reached], ord=1, dim=1)

@@ -27,7 +27,7 @@ from clew.cli.kits import (
 
 if TYPE_CHECKING:
     from clew.attribution.graph import Graph
-    from clew.attribution.summary import FeatureSummary, Summary
+    from clew.attribution.summary import FeatureSummary, GraphSummary
     from clew.kit import Kit
 
 
@@ -109,7 +109,7 @@ def _peak_megabytes() -> float:
     return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
-def _print_summary(summary: Summary, *, seconds: float, megabytes: float) -> None:
+def _print_summary(summary: GraphSummary, *, seconds: float, megabytes: float) -> None:
     """Print one traced prompt: tokens, outputs, scores, paths, features."""
     console = Console(highlight=False)
     console.print(Text(summary.prompt, style="bold"))
