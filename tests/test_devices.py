@@ -8,11 +8,11 @@ import torch
 from clew.attribution.influence import influence
 from clew.attribution.local_model import LocalModel
 from clew.attribution.trace import trace
+from clew.intervention.ablation_effects import measured
 from clew.intervention.clamp import LIVE, Regime
 from clew.intervention.curves import curves, feature_ranking
 from clew.intervention.edit import Edit
 from clew.intervention.generate import generate
-from clew.intervention.measure import measured
 from clew.intervention.run import effect
 from tests import models
 from tests.elsewhere import ELSEWHERE, Elsewhere, MixedDevicesError, moved, pretending

@@ -106,7 +106,7 @@ def test_imports_that_only_serve_typing_make_few_circles():
     assert len(circles(typing=True)) <= TYPING_CIRCLES
 
 
-TYPING_CIRCLES = 9
+TYPING_CIRCLES = 4
 
 
 def calls(path):

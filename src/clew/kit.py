@@ -24,8 +24,8 @@ from clew.errors import FileError
 from clew.ids import FeatureId
 from clew.intervention.audit import Audit, audit_with
 from clew.intervention.edit import Edit
-from clew.intervention.findings import AuditSettings
 from clew.intervention.generate import GenerateSettings, Step, generate_with
+from clew.intervention.measurements import AuditSettings
 from clew.intervention.run import EditSettings, Effect, effects_with
 from clew.labels.display_names import Names
 from clew.labels.store import LabelStore

@@ -17,13 +17,13 @@ from clew.attribution.influence import influence
 from clew.attribution.trace import trace
 from clew.dictionary import Dictionary
 from clew.errors import FileError, InputError, MismatchError
+from clew.intervention.ablation_effects import measured, predicted, shuffled
 from clew.intervention.agreement import agreement
 from clew.intervention.audit import Audit, audit, audit_all
 from clew.intervention.clamp import Regime
 from clew.intervention.curves import Removed, curves, feature_ranking, matched_set
 from clew.intervention.edit import Edit
-from clew.intervention.findings import STEPS, AuditSettings, beside_neurons, examine
-from clew.intervention.measure import measured, predicted, shuffled
+from clew.intervention.measurements import STEPS, AuditSettings, beside_neurons, examine
 from clew.intervention.run import effect
 from clew.progress import Progress
 from clew.subject.frozen import freeze

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clew.attribution.algebra import paths_through, roles, strongest_paths
-from clew.attribution.checks import check_whole
 from clew.attribution.compare import compare
 from clew.attribution.graph import Graph
+from clew.attribution.graph_checks import check_whole
 from clew.attribution.influence import cumulative_share, edge_influence, inflow, influence, over_left_out
 from clew.errors import FileError
 from clew.labels.display_names import Name

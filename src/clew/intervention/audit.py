@@ -1,6 +1,6 @@
 """How far to trust a graph: predicted effects beside measured ones, with every baseline, in one value.
 
-`audit` ablates features of one graph, `audit_all` those of many; `clew.intervention.findings` says what is measured.
+`audit` ablates features of one graph, `audit_all` those of many; what is measured, `clew.intervention.measurements` says.
 Intervals resample sources for one prompt, prompts for several.
 """
 
@@ -25,7 +25,7 @@ from clew.displays import Displayed
 from clew.errors import FileError, InputError
 from clew.intervention.agreement import Agreement, agreement
 from clew.intervention.curves import Curve, Curves, Removal
-from clew.intervention.findings import SHUFFLES, STEPS, AuditSettings, Findings, examine
+from clew.intervention.measurements import SHUFFLES, STEPS, AuditSettings, Findings, examine
 from clew.settings import accepts
 from clew.stats import Interval
 from clew.subject.subject import Subject
@@ -132,7 +132,7 @@ class Audit(Displayed):
         head = self.to_json() | {"provenance": files.provenance(**self.provenance)}
         note = ENVELOPE.note(head=json.dumps(head, ensure_ascii=False))
         files.save_tensors(path, {"pairs": self.pairs, "shuffled": self.shuffled}, note)
-        from clew.intervention.figure import draw
+        from clew.intervention.audit_figure import draw
 
         files.write_bytes(Path(path).with_suffix(".png"), draw(self))
 

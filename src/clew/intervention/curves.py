@@ -24,7 +24,7 @@ from torch import Tensor
 from clew.attribution.graph import Graph
 from clew.dictionary.dictionary import Dictionary
 from clew.dictionary.layer import ActiveFeatures
-from clew.intervention.measure import target_directions
+from clew.intervention.ablation_effects import target_directions
 from clew.subject.recording import SiteAt
 from clew.subject.subject import Change, Seen, Subject
 

@@ -120,7 +120,7 @@ def effect_html(effect: Effect) -> str:
 
 def audit_html(audit: Audit) -> str:
     """The verdict, the table of agreements, and the figure."""
-    from clew.intervention.figure import draw
+    from clew.intervention.audit_figure import draw
 
     rows = []
     for name, line in audit.lines.items():

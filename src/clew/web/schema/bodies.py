@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints, field_validator
 
 from clew.attribution.trace import TraceSettings
-from clew.intervention.findings import AuditSettings
 from clew.intervention.generate import GenerateSettings
+from clew.intervention.measurements import AuditSettings
 from clew.intervention.run import EditSettings
 from clew.settings import help_of, options_of
 

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from clew.attribution.checks import MOST_ENTRIES
 from clew.attribution.graph import Graph
+from clew.attribution.graph_checks import MOST_ENTRIES
 from clew.errors import FileError
 from clew.web.errors import RefusedError, TooLargeError, disk_is_full
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from clew.attribution.algebra import same_name_groups
-from clew.attribution.checks import check_whole
+from clew.attribution.graph_checks import check_whole
 from clew.errors import InputError
 from clew.features.label import UNCLEAR
 from clew.ids import FeatureId

@@ -24,9 +24,9 @@ from clew.attribution.local_model import LocalModel
 from clew.attribution.trace import trace
 from clew.dictionary.dictionary import Dictionary
 from clew.errors import InputError, MismatchError
+from clew.intervention.ablation_effects import Effects, measured, predicted, shuffled
 from clew.intervention.clamp import LIVE, Regime, Semantics
 from clew.intervention.curves import Curves, curves, feature_ranking
-from clew.intervention.measure import Effects, measured, predicted, shuffled
 from clew.progress import Progress
 from clew.settings import HIDDEN, Settings
 from clew.subject.frozen import FrozenParts

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clew.intervention.findings import STEPS
+from clew.intervention.measurements import STEPS
 
 if TYPE_CHECKING:
     from clew.intervention.audit import Audit
