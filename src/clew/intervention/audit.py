@@ -1,6 +1,6 @@
 """How far to trust a graph: predicted effects beside measured ones, with every baseline, in one value.
 
-`audit` ablates features of one graph, `audit_all` those of many; what is measured, `clew.intervention.measurements` says.
+`audit` ablates features of one graph, `audit_all` those of many. `clew.intervention.measurements` says what is measured.
 Intervals resample sources for one prompt, prompts for several.
 """
 
