@@ -21,6 +21,12 @@ from tests.live import Plain, edited_logits
 from tests.models import ARCHITECTURES, KINDS, PROMPT
 
 EXACT = {"rtol": 1e-9, "atol": 1e-10}
+ROUNDED = {"rtol": 1e-4, "atol": 1e-6}
+
+
+def beside(subject: Subject) -> dict[str, float]:
+    """How near two batches of another shape come: Gemma's softmax rounds to float32, and so tips single bits."""
+    return ROUNDED if "Gemma" in subject.family.architecture else EXACT
 
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)
@@ -187,8 +193,8 @@ def test_prompts_of_different_length_in_one_batch_are_as_each_alone(subject: Sub
     for prompt, mine in zip(prompts, together, strict=True):
         alone = effect(subject, dictionary, prompt, edits, through=2)
         assert mine.measured.logits.shape[0] == len(prompt)
-        torch.testing.assert_close(mine.measured.logits, alone.measured.logits, **EXACT)
-        torch.testing.assert_close(mine.predicted.logits, alone.predicted.logits, **EXACT)  # type: ignore[union-attr]
+        torch.testing.assert_close(mine.measured.logits, alone.measured.logits, **beside(subject))
+        torch.testing.assert_close(mine.predicted.logits, alone.predicted.logits, **beside(subject))  # type: ignore[union-attr]
         assert [c.node for c in mine.changes] == [c.node for c in alone.changes]
 
 
@@ -208,9 +214,9 @@ def test_many_cases_behind_a_shared_prefix_are_as_each_alone(subject: Subject, k
             seen.add(case)
             alone = effect(subject, dictionary, PROMPT, edits[case], through=through[case], predict=None)
             logits = subject.unembed(part.run.final[row])
-            torch.testing.assert_close(logits, alone.measured.logits[part.start :], **EXACT)
+            torch.testing.assert_close(logits, alone.measured.logits[part.start :], **beside(subject))
             for (_, layer), kept in part.run.kept.items():
-                torch.testing.assert_close(kept[row], alone.measured.reads[layer][part.start :], **EXACT)
+                torch.testing.assert_close(kept[row], alone.measured.reads[layer][part.start :], **beside(subject))
     assert seen == set(range(len(edits)))
     assert max(starts) > 0
 

@@ -1,7 +1,7 @@
 """How far to trust a graph: predicted effects beside measured ones, with every baseline, in one value.
 
-`audit` ablates features of one graph, `audit_all` those of many. `clew.intervention.measurements` says what is measured.
-Intervals resample sources for one prompt, prompts for several.
+`audit` ablates features of one graph, `audit_all` those of many; what is measured stands in
+`clew.intervention.measurements`. Intervals resample sources for one prompt, prompts for several.
 """
 
 from __future__ import annotations
