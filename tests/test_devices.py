@@ -8,14 +8,17 @@ import torch
 from clew.attribution.influence import influence
 from clew.attribution.local_model import LocalModel
 from clew.attribution.trace import trace
+from clew.dictionary import Dictionary
 from clew.intervention.ablation_effects import measured
 from clew.intervention.clamp import LIVE, Regime
 from clew.intervention.curves import curves, feature_ranking
 from clew.intervention.edit import Edit
 from clew.intervention.generate import generate
 from clew.intervention.run import effect
+from clew.training import train_dictionary
 from tests import models
 from tests.elsewhere import ELSEWHERE, Elsewhere, MixedDevicesError, moved, pretending
+from tests.toy import BUFFER, SMALL, documents_of, trained_subject
 
 
 def test_the_pretended_device_computes_and_refuses_a_mixture():
@@ -94,3 +97,20 @@ def test_what_an_audit_measures_elsewhere_is_the_same(pair):
         found = figures(*away)
     for mine, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("nonlinearity", ["topk", "batchtopk", "jumprelu"])
+def test_two_training_steps_elsewhere_give_the_same_dictionary(nonlinearity, tmp_path):
+    subject = trained_subject()
+    documents = documents_of(subject)
+    config = replace(SMALL, steps=2, nonlinearity=nonlinearity, kind="clt")
+    list(train_dictionary(subject, documents, config, tmp_path / "here", buffer=BUFFER))
+    away = trained_subject()
+    moved(away.model)
+    with pretending():
+        list(train_dictionary(away, documents, config, tmp_path / "away", buffer=BUFFER))
+    expected, dictionary = (Dictionary.load(tmp_path / place / "dictionary") for place in ("here", "away"))
+    for layer in expected.layers:
+        tensors = dictionary.layers[layer].tensors()
+        for name, tensor in expected.layers[layer].tensors().items():
+            torch.testing.assert_close(tensors[name], tensor, rtol=1e-3, atol=1e-4)

@@ -92,7 +92,6 @@ class Audit(Displayed):
             f"The graph's predictions {_word(total)}: Spearman {correlations}; slope {slopes}; "
             f"{signs} of the effect with the wrong sign."
             + (f" What parts them from the model most: {', '.join(parts)}." if parts else "")
-            + (f" What parts them from the model most: {', '.join(parts)}." if parts else "")
         )
 
     def culprit(self, kind: str) -> str | None:

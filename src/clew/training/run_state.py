@@ -206,7 +206,8 @@ def finished(
 def _folded(run: RunState, i: int, fitted: float | None, keep: Tensor | None) -> Layer:
     s, config, features = run.scales, run.config, run.layers[i]
     alive = torch.arange(len(features.norm), device=run.device) if keep is None else keep.nonzero().flatten()
-    scale = s["output_scale"][list(run.written(i))]
+    written = run.written(i)
+    scale = s["output_scale"][written.start : written.stop]
     decoder = features.decoder.weight[alive].view(len(alive), len(scale), -1).mul_(scale[:, None])
     size = decoder.flatten(1).norm(dim=1).clamp_min(1e-12)
     if config.nonlinearity == "topk":
