@@ -29,6 +29,11 @@ HIDDEN = {"option": False}
 """Metadata of a field that is an argument in Python only: no option of the command line, no field of a request."""
 
 
+def option(*flags: str, kind: Any) -> dict[str, Any]:
+    """Metadata of a field whose option on the command line has other flags than its name, and takes another type."""
+    return {"flags": flags, "type": kind}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """What the settings of every verb have."""

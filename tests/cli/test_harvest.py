@@ -192,7 +192,7 @@ def test_the_first_ctrl_c_stops_a_harvest_whatever_it_is_at_and_it_goes_on_later
 
     @contextmanager
     def bar(what, of=None):
-        yield lambda done, total, note="": asked.append(stage) if note.startswith(stage) else None
+        yield lambda progress: asked.append(stage) if progress.what == stage else None
 
     @contextmanager
     def interrupts():

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -27,7 +27,7 @@ from clew.dictionary.dictionary import Dictionary
 from clew.errors import InputError
 from clew.kernels.buffers import untouched
 from clew.progress import Progress
-from clew.settings import Settings, accepts
+from clew.settings import Settings, accepts, option
 from clew.subject.recording import Recording
 from clew.subject.subject import Prompt, Subject
 
@@ -40,7 +40,9 @@ _HASHED_BYTES = 256 << 20  # larger dictionaries are not hashed: it would take l
 class TraceSettings(Settings):
     """What to explain, and how much of it."""
 
-    targets: Spec | Sequence[Spec] | None = None
+    targets: Spec | Sequence[Spec] | None = field(
+        default=None, metadata=option("--target", "-t", kind=list[str] | None)
+    )
     """Output to explain: a token, or a difference such as "Paris - Berlin"; left out, the likeliest tokens."""
     position: int = -1
     """Position whose next token is explained; -1 is the last."""

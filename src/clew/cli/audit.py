@@ -6,48 +6,64 @@ import json
 import math
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from clew.cli.kits import (
-    DictionaryOption,
-    JsonOption,
-    KitOption,
-    ModelOption,
-    bar,
-    lines_of,
-    on_few_threads,
-    open_kit,
-    table,
-)
+from clew.attribution.graph import Graph
+from clew.attribution.trace import TraceSettings
+from clew.cli.kits import KitOptions, on_few_threads
+from clew.cli.options import JsonOption, Only, keywords, with_settings
+from clew.cli.progress_bar import bar
+from clew.cli.prompts import lines_of
+from clew.cli.tables import table
+from clew.dictionary.dictionary import Dictionary
 from clew.errors import InputError
-
-if TYPE_CHECKING:
-    from clew.attribution.graph import Graph
-    from clew.intervention.agreement import Agreement
-    from clew.intervention.audit import Audit
-    from clew.intervention.curves import Curves
-    from clew.kit import Kit
+from clew.intervention.agreement import Agreement
+from clew.intervention.audit import Audit, audit_all
+from clew.intervention.curves import Curves
+from clew.intervention.measurements import AuditSettings
+from clew.kit import Kit
 
 
+@dataclass(frozen=True, kw_only=True)
+class GraphChoice:
+    """The graphs to test: one of a prompt, one that was saved, or one for every line of a file."""
+
+    prompt: Annotated[str | None, typer.Argument(help="The text whose graph is tested.", show_default=False)] = None
+    graph: Annotated[Path | None, typer.Option("--graph", help="A saved graph in place of a prompt.")] = None
+    prompts: Annotated[Path | None, typer.Option("--prompts", help="A file with one prompt a line.")] = None
+
+    def __post_init__(self) -> None:
+        if sum(choice is not None for choice in (self.prompt, self.graph, self.prompts)) != 1:
+            raise InputError(
+                'give one prompt, or --prompts, or --graph; for example: clew audit "The capital of France is"'
+            )
+
+    def texts(self) -> list[str]:
+        """The prompts to trace; none for a saved graph."""
+        if self.graph is not None:
+            return []
+        return [self.prompt or ""] if self.prompts is None else lines_of(self.prompts)
+
+    def load(self, kit: Kit, texts: list[str], settings: TraceSettings) -> Iterator[Graph]:
+        """The graphs one after the other."""
+        if self.graph is not None:
+            yield Graph.load(self.graph)
+        for text in texts:
+            yield kit.trace(text, **keywords(settings))
+
+
+@with_settings()
 def audit(
-    prompt: Annotated[str | None, typer.Argument(help="The text whose graph is tested.", show_default=False)] = None,
-    kit: KitOption = "minnow",
-    model: ModelOption = None,
-    dictionary: DictionaryOption = None,
-    graph: Annotated[Path | None, typer.Option("--graph", help="A saved graph in place of a prompt.")] = None,
-    prompts: Annotated[Path | None, typer.Option("--prompts", help="A file with one prompt a line.")] = None,
-    target: Annotated[
-        list[str] | None, typer.Option("--target", "-t", help="What the graph explains. May be repeated.")
-    ] = None,
-    nodes: Annotated[
-        int, typer.Option(help="Features of each graph to ablate, half of them the most influential.")
-    ] = 200,
-    seed: Annotated[int, typer.Option(help="Seed of what is drawn at random.")] = 0,
+    choice: GraphChoice,
+    source: KitOptions,
+    tracing: Annotated[TraceSettings, Only("targets")],
+    settings: Annotated[AuditSettings, Only("nodes", "seed")],
     neurons: Annotated[bool, typer.Option("--neurons", help="Audit the model's own neurons as a dictionary.")] = False,
     save: Annotated[
         Path | None,
@@ -59,50 +75,26 @@ def audit(
 
     Example: `clew audit "The capital of France is" --save paris.audit`
     """
-    from clew.intervention.audit import audit_all
-
-    if sum(given is not None for given in (prompt, graph, prompts)) != 1:
-        raise InputError(
-            'give one prompt, or --prompts, or --graph; for example: clew audit "The capital of France is"'
-        )
-    loaded = open_kit(kit, model, dictionary)
-    on_few_threads(loaded)
-    loaded = _with_neurons(loaded) if neurons else loaded
-    texts = [] if graph is not None else [prompt or ""] if prompts is None else lines_of(prompts)
-    with bar("auditing", of=max(1, len(texts))) as progress:
-        done = audit_all(
-            loaded.subject,
-            loaded.dictionary,
-            _graphs(loaded, graph, texts, target),
-            nodes=nodes,
-            seed=seed,
-            means=loaded.mean_activations(),
-            report=lambda stage: progress(stage.done, stage.of),
-        )
+    kit = source.load()
+    on_few_threads(kit)
+    kit = _with_neurons(kit) if neurons else kit
+    texts = choice.texts()
+    with bar("auditing", of=max(1, len(texts))) as report:
+        settings = replace(settings, means=kit.mean_activations(), report=report)
+        graphs = choice.load(kit, texts, tracing)
+        measured = audit_all(kit.subject, kit.dictionary, graphs, **keywords(settings))
     if as_json:
-        print(json.dumps(done.to_json(), ensure_ascii=False, indent=1))
+        print(json.dumps(measured.to_json(), ensure_ascii=False, indent=1))
     else:
-        _print(done)
-    place = save if save is not None or graph is None else graph.with_suffix(".audit")
-    if place is not None:
-        done.save(place)
-        print(f"wrote {place} and {place.with_suffix('.png')}", file=sys.stderr)
+        _print(measured)
+    path = save if save is not None or choice.graph is None else choice.graph.with_suffix(".audit")
+    if path is not None:
+        measured.save(path)
+        print(f"wrote {path} and {path.with_suffix('.png')}", file=sys.stderr)
 
 
 def _with_neurons(kit: Kit) -> Kit:
-    from clew.dictionary.dictionary import Dictionary
-    from clew.kit import Kit
-
     return Kit(kit.subject, Dictionary.from_neurons(kit.subject), kit.name, kit.provenance)
-
-
-def _graphs(kit: Kit, graph: Path | None, texts: list[str], target: list[str] | None) -> Iterator[Graph]:
-    from clew.attribution.graph import Graph
-
-    if graph is not None:
-        yield Graph.load(graph)
-    for text in texts:
-        yield kit.trace(text, targets=target or None)
 
 
 _LINES = {
@@ -134,18 +126,23 @@ def _print(audit: Audit) -> None:
     reach = {name: name.replace("e", "l") for name in audit.lines if name.startswith("e+")}
     _print_lines(console, audit, {"total": "l"} | reach, "By the last clamped layer e")
     _print_steps(console, audit)
-    for one in audit.curves:
-        _print_curves(console, one)
+    for curves in audit.curves:
+        _print_curves(console, curves)
     if audit.tokens:
         beside = ", ".join(f"{name} {value.spearman}" for name, value in audit.tokens.items())
         console.print(f"tokens on targets, beside the exact graph of the neurons: Spearman of {beside}", markup=False)
 
 
-def _cells(one: Agreement) -> tuple[str, ...]:
-    if one.pairs == 0 or math.isnan(one.spearman.value):
+def _cells(agreement: Agreement) -> tuple[str, ...]:
+    if agreement.pairs == 0 or math.isnan(agreement.spearman.value):
         return "", "", "", ""
-    low, high = (f"{end:.2f}" for end in (one.spearman.low, one.spearman.high))
-    return f"{one.spearman.value:.2f}", f"{low}…{high}", f"{one.slope.value:.2f}", f"{one.sign_errors.value:.0%}"
+    low, high = (f"{end:.2f}" for end in (agreement.spearman.low, agreement.spearman.high))
+    return (
+        f"{agreement.spearman.value:.2f}",
+        f"{low}…{high}",
+        f"{agreement.slope.value:.2f}",
+        f"{agreement.sign_errors.value:.0%}",
+    )
 
 
 def _print_lines(console: Console, audit: Audit, names: dict[str, str], title: str) -> None:
@@ -166,9 +163,9 @@ def _print_steps(console: Console, audit: Audit) -> None:
     shown.add_row("", *("outputs", "features") * 2, style="dim")
     for step in steps:
         lines = [audit.lines[f"{state}.{step}"] for state in ("released", "frozen")]
-        shown.add_row(step, *(f"{one.spearman.value:.2f}" for line in lines for one in (line.outputs, line.features)))
+        shown.add_row(step, *(f"{part.spearman.value:.2f}" for line in lines for part in (line.outputs, line.features)))
     total = audit.lines["total"]
-    shown.add_row("nothing frozen", "", "", *(f"{one.spearman.value:.2f}" for one in (total.outputs, total.features)))
+    shown.add_row("nothing frozen", "", "", *(f"{part.spearman.value:.2f}" for part in (total.outputs, total.features)))
     console.print(shown, "")
 
 

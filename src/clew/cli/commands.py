@@ -51,12 +51,12 @@ COMMANDS = Group(
         "labels": Group(
             help="Labels: look at them, share them.",
             commands={
-                "show": Command("labels.lists:show", "Show the labels of a feature, the one that stands for it first."),
+                "show": Command("labels.show:show", "Show the labels of a feature, the one that stands for it first."),
                 "export": Command(
-                    "labels.lists:export",
+                    "labels.export:export",
                     "Write labels to a file that others can import; a file that is no such export is never replaced.",
                 ),
-                "import": Command("labels.lists:import_", "Add the labels of a file; yours stay as they are."),
+                "import": Command("labels.import_:import_", "Add the labels of a file; yours stay as they are."),
                 "list": Command(
                     "labels.lists:list_",
                     "Keep features in lists of your own: show them, put features in, take them out.",
@@ -66,9 +66,9 @@ COMMANDS = Group(
         "organism": Group(
             help="The small world: look at it, train its model, examine it.",
             commands={
-                "show": Command("organism.exam:show", "Draw statements of the small world."),
+                "show": Command("organism.show:show", "Draw statements of the small world."),
                 "train": Command(
-                    "organism.exam:train",
+                    "organism.train:train",
                     "Train the small world's model from nothing; stop it at any time, it resumes.",
                 ),
                 "exam": Command(
@@ -81,7 +81,7 @@ COMMANDS = Group(
         "kit": Group(
             help="Kits: a model, its dictionary and where they came from.",
             commands={
-                "show": Command("kit.build:show", "Say what a kit holds."),
+                "show": Command("kit.show:show", "Say what a kit holds."),
                 "build": Command("kit.build:build", "Put a model, a dictionary and an atlas together."),
             },
         ),

@@ -4,34 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from clew.cli.kits import (
-    DictionaryOption,
-    JsonOption,
-    KitOption,
-    ModelOption,
-    on_few_threads,
-    open_kit,
-    table,
-    tokens_line,
-)
+from clew.cli.kits import KitOptions, on_few_threads
+from clew.cli.options import JsonOption, Only, keywords, with_settings
+from clew.cli.tables import table, tokens_line
 from clew.errors import InputError
+from clew.intervention.edit import Edit, last_clamped, load_edits, on_prompt
+from clew.intervention.edit import save_edits as write_edits
+from clew.intervention.generate import GenerateSettings, Step, side_by_side
+from clew.intervention.run import EditSettings, Effect
+from clew.kit import Kit
 
-if TYPE_CHECKING:
-    from clew.intervention.edit import Edit
-    from clew.intervention.generate import Step
-    from clew.intervention.run import Effect
-    from clew.kit import Kit
-
-    Pairs = Iterator[tuple[Step | None, Step | None]]
-
+Pairs = Iterator[tuple[Step | None, Step | None]]
 _TOKENS, _FEATURES, _LISTED = 6, 10, 100  # next tokens and features that are shown, features in the JSON
 _ENDS = {"eos": " ■", "context": " … the context is full", "tokens": " …"}
 
@@ -40,29 +32,52 @@ def _many(verb: str, meaning: str) -> Any:
     return typer.Option(f"--{verb}", help=meaning, metavar="FEATURE", show_default=False)
 
 
-def edit(
-    prompt: Annotated[str | None, typer.Argument(help="The text to edit the model on.", show_default=False)] = None,
-    ablate: Annotated[list[str] | None, _many("ablate", "Switch a feature off, for example L3/1207@4.")] = None,
-    set_: Annotated[list[str] | None, _many("set", "Give a feature an activation: L3/1207@4=2.5.")] = None,
-    scale: Annotated[list[str] | None, _many("scale", "Multiply a feature's activation: L3/1207@4=3.")] = None,
-    add: Annotated[list[str] | None, _many("add", "Add to a feature's activation: L3/1207@4=1.")] = None,
+@dataclass(frozen=True, kw_only=True)
+class EditOptions:
+    """The edits, as written on the command line or in a file."""
+
+    ablate: Annotated[list[str] | None, _many("ablate", "Switch a feature off, for example L3/1207@4.")] = None
+    set_: Annotated[list[str] | None, _many("set", "Give a feature an activation: L3/1207@4=2.5.")] = None
+    scale: Annotated[list[str] | None, _many("scale", "Multiply a feature's activation: L3/1207@4=3.")] = None
+    add: Annotated[list[str] | None, _many("add", "Add to a feature's activation: L3/1207@4=1.")] = None
     steer: Annotated[
         list[str] | None,
         _many("steer", "Add a feature's decoder to the stream, clamping nothing: L3/1207@generated=4."),
-    ] = None,
-    edits: Annotated[Path | None, typer.Option("--edits", help="Read edits from a file, besides those given.")] = None,
-    save_edits: Annotated[Path | None, typer.Option("--save-edits", help="Write the edits to a file.")] = None,
-    through: Annotated[
-        int | None, typer.Option(help="The last layer whose MLP output is clamped; left out, the last edited one.")
-    ] = None,
+    ] = None
+    edits: Annotated[Path | None, typer.Option("--edits", help="Read edits from a file, besides those given.")] = None
+    save_edits: Annotated[Path | None, typer.Option("--save-edits", help="Write the edits to a file.")] = None
+
+    def check(self) -> None:
+        """Read what is written here before a model is loaded; InputError when it is no edit, or there is none."""
+        if not self._parsed() and self.edits is None:
+            raise _no_edit()
+
+    def read(self, kit: Kit) -> tuple[Edit, ...]:
+        """All edits, those of the file first; InputError when there is none."""
+        from_file = () if self.edits is None else load_edits(self.edits, kit.dictionary)
+        edits = (*from_file, *self._parsed())
+        if not edits:
+            raise _no_edit()
+        return edits
+
+    def _parsed(self) -> tuple[Edit, ...]:
+        by_verb = {"ablate": self.ablate, "set": self.set_, "scale": self.scale, "add": self.add, "steer": self.steer}
+        return tuple(Edit.parse(verb, text) for verb, texts in by_verb.items() for text in texts or [])  # type: ignore[arg-type]
+
+
+def _no_edit() -> InputError:
+    return InputError("no edit is given: name at least one, for example --ablate L3/1207@4")
+
+
+@with_settings()
+def edit(
+    options: EditOptions,
+    settings: Annotated[EditSettings, Only("through")],
+    sampling: Annotated[GenerateSettings, Only("temperature", "top_p", "seed")],
+    source: KitOptions,
+    prompt: Annotated[str | None, typer.Argument(help="The text to edit the model on.", show_default=False)] = None,
     generate: Annotated[int | None, typer.Option(help="Go on for this many tokens, with and without.")] = None,
-    temperature: Annotated[float, typer.Option(help="Of --generate; 0 takes the likeliest token.")] = 0.0,
-    top_p: Annotated[float, typer.Option("--top-p", help="Of --generate: draw from this much probability.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Of --generate: one seed, one text.")] = 0,
     chat: Annotated[bool, typer.Option("--chat", help="Put the prompt into the model's chat template.")] = False,
-    kit: KitOption = "minnow",
-    model: ModelOption = None,
-    dictionary: DictionaryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Edit features and see what follows: predicted by the frozen model, measured in the real one.
@@ -71,61 +86,39 @@ def edit(
 
     Example: `clew edit "You find Lyon in" --set L0/447@4=12 --generate 5`
     """
-    from clew.intervention.edit import last_clamped, load_edits, on_prompt
-    from clew.intervention.edit import save_edits as save
-
     if prompt is None:
         raise InputError('give a prompt; for example: clew edit "You find Lyon in" --set L0/447@4=12')
-    if generate is None and (temperature, top_p, seed) != (0.0, 1.0, 0):
+    if generate is None and sampling != GenerateSettings():
         raise InputError("--temperature, --top-p and --seed say how to --generate: give a number of tokens to it")
-    given = _parsed(ablate=ablate, set=set_, scale=scale, add=add, steer=steer)
-    none = InputError("no edit is given: name at least one, for example --ablate L3/1207@4")
-    if not given and edits is None:
-        raise none
-    loaded = open_kit(kit, model, dictionary)
-    on_few_threads(loaded)
-    if edits is not None:
-        given = (*load_edits(edits, loaded.dictionary), *given)
-    if not given:
-        raise none
-    text: Any = [{"role": "user", "content": prompt}] if chat else prompt
-    ids = loaded.subject.encode(text)
-    pairs = None
+    options.check()
+    kit = source.load()
+    on_few_threads(kit)
+    edits = options.read(kit)
+    message: Any = [{"role": "user", "content": prompt}] if chat else prompt
+    ids = kit.subject.encode(message)
+    pairs, edits_on_prompt = None, edits
     if generate is not None:
-        options = {"tokens": generate, "temperature": temperature, "top_p": top_p, "seed": seed, "through": through}
-        pairs = _pairs(loaded, text, given, options)
-        given_here = on_prompt(given, len(ids))
-        through = last_clamped(given, loaded.dictionary, through) if _clamps(loaded, given_here) else None
-    else:
-        given_here = given
-    effect = loaded.edit(ids, given_here, through=through) if given_here else None
-    if save_edits is not None:
-        save(save_edits, given, loaded.dictionary)
+        sampling = replace(sampling, tokens=generate, through=settings.through)
+        pairs = side_by_side(kit.subject, kit.dictionary, message, edits, **keywords(sampling))
+        edits_on_prompt = on_prompt(edits, len(ids))
+        through = last_clamped(edits, kit.dictionary, settings.through) if _clamps(kit, edits_on_prompt) else None
+        settings = replace(settings, through=through)
+    effect = kit.edit(ids, edits_on_prompt, **keywords(settings)) if edits_on_prompt else None
+    if options.save_edits is not None:
+        write_edits(options.save_edits, edits, kit.dictionary)
     if as_json:
-        print(json.dumps(_as_json(loaded, prompt, given, effect, pairs), ensure_ascii=False, indent=1))
+        print(json.dumps(_as_json(kit, prompt, edits, effect, pairs), ensure_ascii=False, indent=1))
         return
     console = Console(highlight=False)
-    _print_edits(console, loaded, prompt, given, loaded.subject.token_strings(ids.tolist()))
+    _print_edits(console, kit, prompt, edits, kit.subject.token_strings(ids.tolist()))
     if effect is not None:
-        _print_effect(console, loaded, effect)
+        _print_effect(console, kit, effect)
     if pairs is not None:
         _print_texts(console, pairs)
 
 
-def _parsed(**written: list[str] | None) -> tuple[Edit, ...]:
-    from clew.intervention.edit import Edit
-
-    return tuple(Edit.parse(verb, text) for verb, texts in written.items() for text in texts or [])  # type: ignore[arg-type]
-
-
 def _clamps(kit: Kit, edits: tuple[Edit, ...]) -> bool:
     return kit.dictionary.kind != "sae" and any(edit.verb != "steer" for edit in edits)
-
-
-def _pairs(kit: Kit, prompt: Any, edits: tuple[Edit, ...], options: dict[str, Any]) -> Pairs:
-    from clew.intervention.generate import side_by_side
-
-    return side_by_side(kit.subject, kit.dictionary, prompt, edits, **options)
 
 
 # --- for people -----------------------------------------------------------------------------------------------------
@@ -155,10 +148,10 @@ def _print_effect(console: Console, kit: Kit, effect: Effect) -> None:
     title = f"Features that changed most, of {len(effect.changes):,}"
     features = table("feature", "at", ">before", ">predicted", ">measured", "", title=title)
     for change in changes:
-        at = Text(repr(effect.tokens[change.node.position]))
+        where = Text(repr(effect.tokens[change.node.position]))
         values = f"{change.before:.2f}", _value(change.predicted, 2), f"{change.measured:.2f}"
         label = Text(labels[change.node.feature], no_wrap=True, overflow="ellipsis")
-        features.add_row(str(change.node), at, *values, label)
+        features.add_row(str(change.node), where, *values, label)
     console.print(*([features, ""] if changes else ["No feature changed.\n"]))
 
 
@@ -205,18 +198,18 @@ def _print_texts(console: Console, pairs: Pairs) -> None:
 def _as_json(
     kit: Kit, prompt: str, edits: tuple[Edit, ...], effect: Effect | None, pairs: Pairs | None
 ) -> dict[str, Any]:
-    found: dict[str, Any] = {
+    value: dict[str, Any] = {
         "prompt": prompt,
         "subject": kit.subject.name,
         "dictionary": kit.dictionary.name,
         "edits": [edit.to_json() for edit in edits],
     }
     if effect is not None:
-        found |= _effect_as_json(kit, effect)
+        value |= _effect_as_json(kit, effect)
     if pairs is not None:
         streams = zip(*pairs, strict=True)
-        found["generated"] = dict(zip(("default", "edited"), map(_stream_as_json, streams), strict=True))
-    return found
+        value["generated"] = dict(zip(("default", "edited"), map(_stream_as_json, streams), strict=True))
+    return value
 
 
 def _effect_as_json(kit: Kit, effect: Effect) -> dict[str, Any]:
@@ -245,6 +238,6 @@ def _effect_as_json(kit: Kit, effect: Effect) -> dict[str, Any]:
 
 
 def _stream_as_json(steps: tuple[Step | None, ...]) -> dict[str, Any]:
-    made = [step for step in steps if step is not None]
-    tokens = [{"id": step.token_id, "text": step.text, "probability": step.probability} for step in made]
-    return {"text": "".join(step.text for step in made), "end": made[-1].end, "tokens": tokens}
+    taken = [step for step in steps if step is not None]
+    tokens = [{"id": step.token_id, "text": step.text, "probability": step.probability} for step in taken]
+    return {"text": "".join(step.text for step in taken), "end": taken[-1].end, "tokens": tokens}

@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from clew.cli.kits import JsonOption, lines_of, mean, table
-from clew.cli.options import with_settings
+from clew.cli.options import JsonOption, with_settings
+from clew.cli.prompts import lines_of
+from clew.cli.tables import mean, table
 from clew.errors import FileError, InputError
 from clew.runs.plan import load_subject, read_run, rows_of, run_of, small_world
+from clew.training.corpus_config import CorpusConfig
 
 if TYPE_CHECKING:
     from clew.dictionary import Dictionary
     from clew.runs.assess import Assessment
     from clew.subject import Subject
     from clew.training.corpus import Documents
-    from clew.training.corpus_config import CorpusConfig
 
 PROMPT_TOKENS = 24  # of held-out rows that serve as prompts
 NAMES = ("dictionary", "untrained", "shuffled weights")  # what stands beside one another, the dictionary first
@@ -31,7 +32,7 @@ ELSEWHERE = {"text", "field", "split", "cut", "bos", "context"}  # settings that
 BARS = "▁▂▃▄▅▆▇█"
 
 
-@with_settings("clew.training.corpus_config:CorpusConfig")
+@with_settings(CorpusConfig)
 def evaluate(
     dictionary: Annotated[
         str | None, typer.Argument(help="A run's folder, a dictionary folder or hub id; left out, the kit's own.")

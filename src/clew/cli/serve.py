@@ -7,25 +7,28 @@ import secrets
 import socket
 import sys
 import threading
+import webbrowser
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+import uvicorn
+from fastapi import FastAPI
 
-from clew.cli.kits import DictionaryOption, KitOption, ModelOption, on_few_threads, open_kit
+from clew.cli.kits import KitOptions, on_few_threads
+from clew.cli.options import with_settings
 from clew.errors import InputError
-
-if TYPE_CHECKING:
-    from fastapi import FastAPI
+from clew.kit import Kit
+from clew.web.app import make_app
+from clew.web.security import is_loopback
 
 PORT = 4747
 
 
+@with_settings()
 def serve(
-    kit: KitOption = "minnow",
-    model: ModelOption = None,
-    dictionary: DictionaryOption = None,
+    source: KitOptions,
     workspace: Annotated[Path, typer.Option(help="The folder that keeps graphs, labels and results.")] = Path(
         "workspace"
     ),
@@ -42,13 +45,11 @@ def serve(
 
     It listens to this machine alone unless --host says otherwise. Ctrl-C ends it.
     """
-    from clew.web.security import is_loopback
-
     listening = _listen(host, port)
     with listening:
         if token is None and not is_loopback(host):
             token = secrets.token_urlsafe(16)
-        app = _app(kit, model, dictionary, workspace, host, token)
+        app = make_app(workspace, _kit(source), host=host, token=token)
         address = f"http://{_written(host)}:{listening.getsockname()[1]}/"
         if token is not None:
             address += f"?token={token}"
@@ -73,12 +74,10 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _app(kit: str, model: str | None, dictionary: str | None, workspace: Path, host: str, token: str | None) -> FastAPI:
-    from clew.web.app import make_app
-
-    loaded = open_kit(kit, model, dictionary)
-    on_few_threads(loaded)
-    return make_app(workspace, loaded, host=host, token=token)
+def _kit(source: KitOptions) -> Kit:
+    kit = source.load()
+    on_few_threads(kit)
+    return kit
 
 
 def _written(host: str) -> str:
@@ -89,15 +88,12 @@ def _written(host: str) -> str:
 
 def _run(app: FastAPI, listening: socket.socket, address: str, *, browse: bool) -> None:
     """Say where the page is once it can be asked for, and answer until the end."""
-    import uvicorn
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             print(f"Clew is at {address}", flush=True)
             if browse:
-                import webbrowser
-
                 webbrowser.open_new_tab(address)
 
     config = uvicorn.Config(

@@ -3,108 +3,89 @@
 from __future__ import annotations
 
 import json
+import resource
 import sys
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from clew.cli.kits import (
-    DictionaryOption,
-    JsonOption,
-    KitOption,
-    ModelOption,
-    bar,
-    on_few_threads,
-    open_kit,
-    table,
-    texts_of,
-    tokens_line,
-)
-
-if TYPE_CHECKING:
-    from clew.attribution.graph import Graph
-    from clew.attribution.summary import FeatureSummary, GraphSummary
-    from clew.kit import Kit
+from clew.attribution.graph import Graph
+from clew.attribution.summary import FeatureSummary, GraphSummary, summarise
+from clew.attribution.trace import TraceSettings
+from clew.cli.kits import KitOptions, on_few_threads
+from clew.cli.options import JsonOption, Only, keywords, with_settings
+from clew.cli.progress_bar import bar
+from clew.cli.prompts import texts_of
+from clew.cli.tables import table, tokens_line
+from clew.kit import Kit
 
 
-def trace(
-    prompt: Annotated[str | None, typer.Argument(help="The text to explain.", show_default=False)] = None,
-    kit: KitOption = "minnow",
-    model: ModelOption = None,
-    dictionary: DictionaryOption = None,
-    target: Annotated[
-        list[str] | None,
-        typer.Option("--target", "-t", help='What to explain: a token, or "Paris - Berlin". May be repeated.'),
-    ] = None,
-    position: Annotated[int, typer.Option(help="Position of the targets; -1 is the last.")] = -1,
-    answer: Annotated[str | None, typer.Option(help="An answer of several tokens, traced token by token.")] = None,
-    max_features: Annotated[
-        int | None, typer.Option("--max-features", help="Keep the rows of this many features; the rest is an offset.")
-    ] = None,
-    chat: Annotated[bool, typer.Option("--chat", help="Put the prompt into the model's chat template.")] = False,
-    prompts: Annotated[Path | None, typer.Option("--prompts", help="A file with one prompt a line.")] = None,
-    html: Annotated[Path | None, typer.Option("--html", help="Write a page that draws the graph offline.")] = None,
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """The files that a traced graph is written to."""
+
+    html: Annotated[Path | None, typer.Option("--html", help="Write a page that draws the graph offline.")] = None
     save: Annotated[
         Path | None, typer.Option("--save", help="Write the graph: *.json for other tools, else Clew's own.")
-    ] = None,
+    ] = None
+
+    def write(self, graph: Graph, kit: Kit, number: int | None) -> None:
+        """Write what is asked for; of several graphs, the number is in the name."""
+        html, save = _numbered(self.html, number), _numbered(self.save, number)
+        if html is not None:
+            from clew.web.export import export_html  # the page is large, and few traces are written as one
+
+            export_html(graph, html, kit=kit)
+            print(f"wrote {html}", file=sys.stderr)
+        if save is not None:
+            graph.to_json(save) if save.suffix == ".json" else graph.save(save)
+            print(f"wrote {save}", file=sys.stderr)
+
+
+@with_settings()
+def trace(
+    settings: Annotated[TraceSettings, Only("targets", "position", "answer", "max_features")],
+    source: KitOptions,
+    output: Output,
+    prompt: Annotated[str | None, typer.Argument(help="The text to explain.", show_default=False)] = None,
+    chat: Annotated[bool, typer.Option("--chat", help="Put the prompt into the model's chat template.")] = False,
+    prompts: Annotated[Path | None, typer.Option("--prompts", help="A file with one prompt a line.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Trace how the model came to its next token.
 
     Example: `clew trace "The capital of France is" --html paris.html`
     """
-    from clew.attribution.summary import summarise
-
     texts = texts_of(prompt, prompts)
-    loaded = open_kit(kit, model, dictionary)
-    on_few_threads(loaded)
-    found = []
+    kit = source.load()
+    on_few_threads(kit)
+    summaries = []
     for number, text in enumerate(texts):
         started, memory = time.perf_counter(), _peak_megabytes()
-        given: Any = [{"role": "user", "content": text}] if chat else text
-        with bar("tracing") as progress:
-            graph = loaded.trace(
-                given,
-                targets=target or None,
-                position=position,
-                answer=answer,
-                max_features=max_features,
-                report=lambda stage: progress(stage.done, stage.of),
-            )
+        message: Any = [{"role": "user", "content": text}] if chat else text
+        with bar("tracing") as report:
+            graph = kit.trace(message, **keywords(replace(settings, report=report)))
         cost = {"seconds": time.perf_counter() - started, "megabytes": _peak_megabytes() - memory}
         summary = summarise(graph)
         if as_json:
-            found.append({**summary.to_json(), **cost})
+            summaries.append({**summary.to_json(), **cost})
         else:
             _print_summary(summary, **cost)
-        place = number if len(texts) > 1 else None
-        _write(graph, loaded, html=_numbered(html, place), save=_numbered(save, place))
+        output.write(graph, kit, number if len(texts) > 1 else None)
     if as_json:
-        print(json.dumps(found if prompts else found[0], ensure_ascii=False, indent=1))
+        print(json.dumps(summaries if prompts else summaries[0], ensure_ascii=False, indent=1))
 
 
 def _numbered(path: Path | None, number: int | None) -> Path | None:
     return path if path is None or number is None else path.with_stem(f"{path.stem}-{number + 1}")
 
 
-def _write(graph: Graph, kit: Kit, *, html: Path | None, save: Path | None) -> None:
-    if html is not None:
-        from clew.web.export import export_html
-
-        export_html(graph, html, kit=kit)
-        print(f"wrote {html}", file=sys.stderr)
-    if save is not None:
-        graph.to_json(save) if save.suffix == ".json" else graph.save(save)
-        print(f"wrote {save}", file=sys.stderr)
-
-
 def _peak_megabytes() -> float:
-    import resource
-
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 

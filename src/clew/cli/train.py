@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from clew.cli.kits import JsonOption, aside, bar, table
-from clew.cli.options import with_settings
+from clew.cli.options import JsonOption, with_settings
+from clew.cli.progress_bar import bar
+from clew.cli.tables import aside, table
 from clew.cli.train_estimate import estimated
 from clew.cli.training_display import board, interrupts, size
 from clew.errors import ClewError, InputError
+from clew.progress import Progress
 from clew.runs.plan import (
     NAME,
     TOKENS,
@@ -29,6 +31,8 @@ from clew.runs.plan import (
     small_world,
     write_run,
 )
+from clew.training.config import DictionaryConfig
+from clew.training.corpus_config import CorpusConfig
 
 if TYPE_CHECKING:
     from clew.dictionary import Dictionary
@@ -45,7 +49,7 @@ Folder = Annotated[
 ]
 
 
-@with_settings("clew.training.config:DictionaryConfig", "clew.training.corpus_config:CorpusConfig")
+@with_settings(DictionaryConfig, CorpusConfig)
 def train(
     folder: Folder = None,
     kit: Annotated[
@@ -179,7 +183,7 @@ def _cached(subject: Subject, seen: Documents, plan: Plan, folder: Path, yes: bo
     try:
         with bar("activations", of=len(seen)) as progress:
             for report in build_cache(subject, seen, where, **sites):
-                progress(report.done, report.of)
+                progress(report)
     except KeyboardInterrupt:
         print(f"stopped while writing {where}; the same command goes on")
         raise typer.Exit(130) from None
@@ -265,7 +269,12 @@ def _finish(subject: Subject, held_out: Documents, folder: Path) -> Evaluation:
     from clew.runs.evaluation import evaluate
 
     with bar("measuring", of=len(held_out)) as progress:
-        found = evaluate(subject, Dictionary.load(folder / "dictionary"), held_out, progress=progress)
+        found = evaluate(
+            subject,
+            Dictionary.load(folder / "dictionary"),
+            held_out,
+            progress=lambda done, of: progress(Progress(what="measuring", done=done, of=of, unit="documents")),
+        )
     print_evaluation(found)
     print(f"the dictionary is in {folder / 'dictionary'}, what was measured on the way in {folder / 'metrics.parquet'}")
     print(f"beside its nulls: clew eval {folder}")

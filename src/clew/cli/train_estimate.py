@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from clew.cli.kits import bar, table
+from clew.cli.progress_bar import bar
+from clew.cli.tables import table
 from clew.cli.training_display import duration, size
 from clew.errors import InputError
 from clew.runs.plan import Plan, positions_wanted, rows_to_train_on

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from clew.cli.kits import mean, table
+from clew.cli.tables import mean, table
 
 if TYPE_CHECKING:
     from clew.runs.evaluation import Evaluation

@@ -9,18 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clew.cli.kits import JsonOption, aside, bar
-from clew.cli.options import with_settings
+from clew.cli.options import JsonOption, with_settings
+from clew.cli.progress_bar import bar
+from clew.cli.tables import aside
 from clew.cli.train import print_evaluation
 from clew.cli.training_display import interrupts
 from clew.errors import FileError
+from clew.progress import Progress
 from clew.runs.plan import load_subject, read_run, rows_of
+from clew.training.config import FineTuneConfig
 
 if TYPE_CHECKING:
     from clew.training.finetune import FineTuneReport
 
 
-@with_settings("clew.training.config:FineTuneConfig")
+@with_settings(FineTuneConfig)
 def tune(
     folder: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
     as_json: JsonOption = False,
@@ -35,7 +38,6 @@ def tune(
     """
     from clew.dictionary import Dictionary
     from clew.runs.evaluation import evaluate
-    from clew.training.config import FineTuneConfig
     from clew.training.finetune import fine_tune
 
     config = FineTuneConfig(**settings)
@@ -61,7 +63,8 @@ def _tuned(reports: Iterator[FineTuneReport], steps: int) -> None:
     """Tune to the end; leaves with code 130, and nothing written, when Ctrl-C was pressed."""
     with interrupts() as stop, bar("fine-tuning", of=steps) as progress:
         for report in reports:
-            progress(report.step, report.steps, f"divergence {report.kl:.4f} nats")
+            note = f"divergence {report.kl:.4f} nats"
+            progress(Progress(what="fine-tuning", done=report.step, of=report.steps, note=note))
             if stop() and report.step < steps:
                 print(f"stopped at step {report.step} of {steps}; nothing is written, the run stays as it was")
                 raise typer.Exit(130)

@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from clew.cli.features.show import AtlasOption, open_atlas
-from clew.cli.kits import (
-    WORKSPACE,
-    DictionaryOption,
-    KitOption,
-    LabelsOption,
-    ModelOption,
-    bar,
-    check_labels,
-    open_kit,
-)
+from clew.cli.atlases import AtlasOfModelOptions
+from clew.cli.kits import open_kit
+from clew.cli.options import with_settings
+from clew.cli.progress_bar import bar
+from clew.dictionary.dictionary import Dictionary
 from clew.errors import InputError
-
-if TYPE_CHECKING:
-    from clew.dictionary.dictionary import Dictionary
-    from clew.features.atlas import Atlas
-    from clew.features.card import Card
-    from clew.features.label import Label
-    from clew.ids import FeatureId
+from clew.features import neuronpedia
+from clew.features.atlas import Atlas
+from clew.features.card import Card
+from clew.features.label import Label
+from clew.ids import FeatureId
+from clew.labels import exchange
+from clew.labels.store import LabelStore
+from clew.progress import Progress, Report
 
 Layout = Literal["parquet", "neuronpedia", "json"]
 
 
+@with_settings()
 def export(
     path: Annotated[Path, typer.Argument(help="A .parquet file, or a folder for the other layouts.")],
+    atlases: AtlasOfModelOptions,
     layout: Annotated[
         Layout,
         typer.Option(
@@ -40,69 +37,65 @@ def export(
         ),
     ] = "parquet",
     source: Annotated[str, typer.Option(help="Of neuronpedia: what the dictionary will be known as.")] = "clew",
-    kit: KitOption = "minnow",
-    atlas: AtlasOption = None,
-    model: ModelOption = None,
-    dictionary: DictionaryOption = None,
-    labels: LabelsOption = WORKSPACE,
 ) -> None:
     """Write all cards with their labels for other programs.
 
     Example: `clew features export minnow.parquet`
     """
-    from clew.features import neuronpedia
-    from clew.labels import exchange
-
-    check_labels(labels)
+    atlases.check_labels()
     if path.exists():
         raise InputError(f"{path} exists already: give another name")
     if layout == "parquet" and path.suffix != ".parquet":
         raise InputError(
             f"{path} would be a Parquet table: give a name that ends in .parquet, or another layout by --as"
         )
-    with open_atlas(kit, atlas, model, dictionary) as opened:
-        given = _labels(opened, labels)
-        with bar("features", len(opened)) as report:
-            cards = _reported(opened, report)
+    with atlases.load() as atlas:
+        labels = _labels(atlas, atlases)
+        with bar("features", len(atlas)) as report:
+            cards = _reported(atlas, report)
             if layout == "parquet":
-                written = exchange.write_parquet(path, cards, {feature: some[0] for feature, some in given.items()})
+                first = {feature: labels_of_one[0] for feature, labels_of_one in labels.items()}
+                count = exchange.write_parquet(path, cards, first)
             elif layout == "neuronpedia":
-                writes = _dictionary(opened, kit, model, dictionary)
-                name = Path(opened.model).name
-                written = neuronpedia.write_bulk(path, cards, given, model=name, source=source, dictionary=writes)
+                dictionary, name = _dictionary(atlas, atlases), Path(atlas.model).name
+                count = neuronpedia.write_bulk(path, cards, labels, model=name, source=source, dictionary=dictionary)
             else:
-                written = neuronpedia.write_features(path, cards)
-    print(f"{written:,} features in {path}")
+                count = neuronpedia.write_features(path, cards)
+    print(f"{count:,} features in {path}")
 
 
-def _dictionary(atlas: Atlas, kit: str, model: str | None, dictionary: str | None) -> Dictionary | None:
+def _dictionary(atlas: Atlas, source: AtlasOfModelOptions) -> Dictionary | None:
     """The dictionary that the atlas is of, if it is that of the kit."""
-    found = open_kit(kit, model, dictionary).dictionary
-    if found.fingerprint == atlas.dictionary:
-        return found
+    dictionary = open_kit(source.kit, source.model, source.dictionary).dictionary
+    if dictionary.fingerprint == atlas.dictionary:
+        return dictionary
     typer.echo("hookName and vector are left empty: --kit, or --model and --dictionary, would give them", err=True)
     return None
 
 
-def _labels(atlas: Atlas, labels: Path) -> dict[FeatureId, tuple[Label, ...]]:
+def _labels(atlas: Atlas, source: AtlasOfModelOptions) -> dict[FeatureId, tuple[Label, ...]]:
     """The labels of every feature, the one that stands for it first; those by rule are among them."""
-    from clew.labels.store import LabelStore
-
-    found: dict[FeatureId, tuple[Label, ...]] = {}
-    if labels.is_file():
-        with LabelStore(labels, atlas.dictionary, name=atlas.model) as store:
-            for label in store.all():
-                if label.clear:
-                    found[label.feature] = (*found.get(label.feature, ()), label)
+    labels: dict[FeatureId, tuple[Label, ...]] = {}
+    if source.labels.is_file():
+        with source.write_labels(atlas) as store:
+            labels = _clear(store)
     for feature, label in atlas.rules().items():
-        own = found.get(feature, ())
-        if label.clear and all(each.kind != "heuristic" for each in own):
-            found[feature] = (*own, label)
-    return found
+        stored = labels.get(feature, ())
+        if label.clear and all(other.kind != "heuristic" for other in stored):
+            labels[feature] = (*stored, label)
+    return labels
 
 
-def _reported(atlas: Atlas, report: Callable[..., None]) -> Iterator[Card]:
+def _clear(store: LabelStore) -> dict[FeatureId, tuple[Label, ...]]:
+    labels: dict[FeatureId, tuple[Label, ...]] = {}
+    for label in store.all():
+        if label.clear:
+            labels[label.feature] = (*labels.get(label.feature, ()), label)
+    return labels
+
+
+def _reported(atlas: Atlas, report: Report) -> Iterator[Card]:
     for done, card in enumerate(atlas.cards(), 1):
         yield card
         if done % 100 == 0 or done == len(atlas):
-            report(done, len(atlas))
+            report(Progress(what="export", done=done, of=len(atlas), unit="features"))

@@ -3,74 +3,101 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.text import Text
 
-from clew.cli.features.show import AtlasOption, console_for_cards, labels_read, open_atlas
-from clew.cli.kits import WORKSPACE, JsonOption, KitOption, LabelsOption, bar, open_kit, table
+from clew.cli.atlases import AtlasOptions
+from clew.cli.kits import open_kit
+from clew.cli.options import JsonOption, with_settings
+from clew.cli.progress_bar import bar
+from clew.cli.tables import table, wide_console
 from clew.errors import InputError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from clew.features.atlas import Atlas
-    from clew.ids import FeatureId
-    from clew.search.finder import Hit
+from clew.features.atlas import Atlas
+from clew.ids import FeatureId
+from clew.search.finder import Finder, Hit
 
 
-def search(
-    words: Annotated[str | None, typer.Argument(help="Words that a label holds.", show_default=False)] = None,
-    meaning: Annotated[str | None, typer.Option(help="What a label should mean (needs the extra minilm).")] = None,
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions:
+    """What is searched, in one of five ways. InputError when it is said in none or several, or of another way."""
+
+    words: Annotated[str | None, typer.Argument(help="Words that a label holds.", show_default=False)] = None
+    meaning: Annotated[str | None, typer.Option(help="What a label should mean (needs the extra minilm).")] = None
     token: Annotated[
         str | None, typer.Option(help="A token among the five that a feature promotes most (its card shows more).")
-    ] = None,
-    text: Annotated[str | None, typer.Option(help="A text on which a feature fires.")] = None,
-    like: Annotated[str | None, typer.Option(help="A feature; found are those like it.", metavar="FEATURE")] = None,
-    by_token: Annotated[bool, typer.Option("--by-token", help="Of --text: the strongest at every token.")] = False,
+    ] = None
+    text: Annotated[str | None, typer.Option(help="A text on which a feature fires.")] = None
+    like: Annotated[str | None, typer.Option(help="A feature; found are those like it.", metavar="FEATURE")] = None
+    by_token: Annotated[bool, typer.Option("--by-token", help="Of --text: the strongest at every token.")] = False
     max_density: Annotated[
         float | None, typer.Option(help="Of --text: leave out what fires on a larger share of all tokens.")
-    ] = None,
+    ] = None
     order: Annotated[
         Literal["activation", "share"] | None,
         typer.Option(help="Of --text: by activation (if left out), or by its share of the feature's largest."),
-    ] = None,
+    ] = None
+
+    def __post_init__(self) -> None:
+        if len(self._ways()) != 1:
+            raise InputError("say in one way what to search: words of a label, or --meaning, --token, --text or --like")
+        if (options := self._of_text()) and self.text is None:
+            name = next(iter(options)).replace("_", "-")
+            raise InputError(f"--{name} belongs to --text: give a text, or leave it out")
+        if self.max_density is not None and not 0 <= self.max_density <= 1:
+            raise InputError(f"--max-density is {self.max_density:g}: give a share between 0 and 1")
+
+    @property
+    def way(self) -> str:
+        """The name of the way that was chosen."""
+        return next(iter(self._ways()))
+
+    def arguments(self) -> dict[str, Any]:
+        """The keyword arguments of a search."""
+        return self._ways() | self._of_text()
+
+    def _ways(self) -> dict[str, str]:
+        names = ("words", "meaning", "token", "text", "like")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+    def _of_text(self) -> dict[str, Any]:
+        options = {"by_token": self.by_token or None, "max_density": self.max_density, "order": self.order}
+        return {name: value for name, value in options.items() if value is not None}
+
+
+@with_settings()
+def search(
+    query: SearchOptions,
+    source: AtlasOptions,
     within: Annotated[str | None, typer.Option("--list", help="Only in this list (clew labels list).")] = None,
     limit: Annotated[int, typer.Option(help="How many features.")] = 20,
-    kit: KitOption = "minnow",
-    atlas: AtlasOption = None,
-    labels: LabelsOption = WORKSPACE,
     as_json: JsonOption = False,
 ) -> None:
     """Find features: by words of their labels, or in one of the other ways.
 
     Example: `clew features search --text "The capital of France is" --max-density 0.05`
     """
-    from clew.search.finder import Finder
-
-    ways = {"words": words, "meaning": meaning, "token": token, "text": text, "like": like}
-    given: dict[str, Any] = {name: value for name, value in ways.items() if value is not None}
-    if len(given) != 1:
-        raise InputError("say in one way what to search: words of a label, or --meaning, --token, --text or --like")
-    given |= _of_text(text, by_token, max_density, order)
-    loaded = open_kit(kit, None, None) if token is not None or text is not None else None
-    with open_atlas(kit, atlas, None, None) as opened, bar("reading labels") as report:
+    kit = open_kit(source.kit) if query.way in ("token", "text") else None
+    with source.load() as atlas, bar("reading labels") as report:
         finder = Finder(
-            atlas=opened,
-            labels=labels,
-            subject=None if loaded is None else loaded.subject,
-            dictionary=None if loaded is None else loaded.dictionary,
+            atlas=atlas,
+            labels=source.labels,
+            subject=None if kit is None else kit.subject,
+            dictionary=None if kit is None else kit.dictionary,
         )
-        members = _members(within, labels, opened)
         hits = finder.find(
-            **given, within=members, limit=limit, report=lambda progress: report(progress.done, progress.of)
+            **query.arguments(),
+            within=_members(within, source, atlas),
+            limit=limit,
+            report=report,
         )
-    rows = [_row(hit, next(iter(given))) for hit in hits]
+    rows = [_row(hit, query.way) for hit in hits]
     if as_json:
         print(json.dumps(rows, ensure_ascii=False, indent=1))
         return
-    console = console_for_cards()
+    console = wide_console()
     if not rows:
         console.print("No feature found.")
         return
@@ -82,20 +109,9 @@ def search(
     console.print(shown)
 
 
-def _of_text(text: str | None, by_token: bool, max_density: float | None, order: str | None) -> dict[str, Any]:
-    """What only a search by text takes; InputError where it was given to another, or is no share."""
-    some = {"by_token": by_token or None, "max_density": max_density, "order": order}
-    found = {name: value for name, value in some.items() if value is not None}
-    if found and text is None:
-        raise InputError(f"--{next(iter(found)).replace('_', '-')} belongs to --text: give a text, or leave it out")
-    if max_density is not None and not 0 <= max_density <= 1:
-        raise InputError(f"--max-density is {max_density:g}: give a share between 0 and 1")
-    return found
-
-
-def _members(name: str | None, labels: Path, atlas: Atlas) -> frozenset[FeatureId] | None:
-    """The features of a list; None where none is named."""
-    with labels_read(labels, atlas) as store:
+def _members(name: str | None, source: AtlasOptions, atlas: Atlas) -> frozenset[FeatureId] | None:
+    """The features of a list; None where none is named, InputError where there is no such list."""
+    with source.read_labels(atlas) as store:
         if name is None:
             return None
         lists = {} if store is None else store.lists()

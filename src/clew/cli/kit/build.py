@@ -1,27 +1,14 @@
-"""`clew kit`: look at a kit, put one together."""
+"""`clew kit build`: a model, a dictionary and an atlas become a kit."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from clew.cli.kits import open_kit
+from clew import kit
 from clew.errors import InputError
-
-
-def show(name: Annotated[str, typer.Argument(help="A bundled kit by name, or a kit folder.")] = "minnow") -> None:
-    """Say what a kit holds.
-
-    Example: `clew kit show minnow`
-    """
-    loaded = open_kit(name, None, None)
-    print(
-        f"{loaded.name}: {loaded.subject.n_layers} layers of width {loaded.subject.d_model}, {loaded.dictionary.name}"
-    )
-    print(json.dumps(loaded.provenance, ensure_ascii=False, indent=1))
 
 
 def build(
@@ -36,8 +23,6 @@ def build(
 
     Example: `clew kit build my-kit --model runs/minnow/model --dictionary runs/clt/dictionary`
     """
-    from clew import kit
-
     if folder.exists():
         raise InputError(f"{folder} is there already: give a new folder, or remove it first")
     kit.build(folder, name=name or folder.name, model=model, dictionary=dictionary, atlas=atlas, packed=packed)

@@ -5,29 +5,30 @@ from __future__ import annotations
 import getpass
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from clew.cli.features.show import AtlasOption, open_atlas
-from clew.cli.kits import WORKSPACE, JsonOption, KitOption, LabelsOption, bar
+from clew.cli.atlases import AtlasOptions
 from clew.cli.labels.label_model import by_model, model_run
-from clew.cli.labels.label_scores import Outcome, local_judge, say, scored
-from clew.cli.labels.lists import store_of
-from clew.cli.options import with_settings
+from clew.cli.labels.label_scores import Outcome, local_judge, print_outcome, scored
+from clew.cli.options import JsonOption, with_settings
+from clew.cli.progress_bar import bar
 from clew.errors import InputError
-
-if TYPE_CHECKING:
-    from clew.features.atlas import Atlas
-    from clew.features.label import Label
-    from clew.ids import FeatureId
-    from clew.labels.store import LabelStore
+from clew.features.atlas import Atlas
+from clew.features.label import Label
+from clew.ids import FeatureId
+from clew.labels.endpoint_config import EndpointConfig
+from clew.labels.rules import heuristic_label
+from clew.labels.store import LabelStore
+from clew.progress import Progress
 
 _TOGETHER = 500  # features between two writes
 
 
-@with_settings("clew.labels.endpoint_config:EndpointConfig")
+@with_settings(EndpointConfig)
 def label(
+    source: AtlasOptions,
     features: Annotated[
         list[str] | None,
         typer.Argument(help="Features to label, for example L3/120; left out, all.", show_default=False),
@@ -40,9 +41,6 @@ def label(
     key_env: Annotated[
         str | None, typer.Option("--key-env", help="Name of the environment variable that holds the endpoint's key.")
     ] = None,
-    kit: KitOption = "minnow",
-    atlas: AtlasOption = None,
-    labels: LabelsOption = WORKSPACE,
     as_json: JsonOption = False,
     **settings: Any,
 ) -> None:
@@ -51,44 +49,38 @@ def label(
 
     Example: `clew label L3/120 --text "names of capitals"`
     """
-    from clew.ids import FeatureId
-
     if judge not in ("tokens", "minilm", "model", "none"):
         raise InputError(f"there is no judge {judge!r}: choose tokens, minilm, model or none")
     run = model_run(settings, key_env, judge)
     if text is not None and (run is not None or len(features or []) != 1):
         raise InputError('--text labels one feature: clew label L3/120 --text "names of capitals"')
-    with open_atlas(kit, atlas, None, None) as opened, store_of(labels, opened) as store:
-        wanted = [FeatureId.parse(name) for name in features] if features else list(opened)
+    with source.load() as atlas, source.write_labels(atlas) as store:
+        chosen = [FeatureId.parse(name) for name in features] if features else list(atlas)
         for feature in features or ():
-            opened.number(feature)  # an unknown one is refused before anything is written
+            atlas.number(feature)  # an unknown one is refused before anything is written
         if run is not None:
-            outcome = by_model(opened, store, wanted, run)
+            outcome = by_model(atlas, store, chosen, run)
         else:
             local = local_judge(judge)
-            made = _by_rule(opened, store, wanted) if text is None else [_by_hand(store, wanted[0], text, author)]
-            outcome = Outcome(made=made, scores=scored(opened, store, made, local))
-    say(outcome, labels, as_json)
+            labels = _by_rule(atlas, store, chosen) if text is None else [_by_hand(store, chosen[0], text, author)]
+            outcome = Outcome(labels=labels, scores=scored(atlas, store, labels, local))
+    print_outcome(outcome, source.labels, as_json)
 
 
 # --- who labels -----------------------------------------------------------------------------------------------------
 
 
 def _by_hand(store: LabelStore, feature: FeatureId, text: str, author: str | None) -> Label:
-    from clew.features.label import Label
-
-    made = Label(feature=feature, text=text, kind="person", author=author or getpass.getuser(), method="by hand")
-    (number,) = store.add([made])
-    return replace(made, id=number)
+    label = Label(feature=feature, text=text, kind="person", author=author or getpass.getuser(), method="by hand")
+    (number,) = store.add([label])
+    return replace(label, id=number)
 
 
 def _by_rule(atlas: Atlas, store: LabelStore, features: Sequence[FeatureId]) -> list[Label]:
-    from clew.labels.rules import heuristic_label
-
-    found: list[Label] = []
+    labels: list[Label] = []
     with bar("labelling", len(features)) as report:
         for start in range(0, len(features), _TOGETHER):
-            made = [heuristic_label(atlas[feature]) for feature in features[start : start + _TOGETHER]]
-            found += [replace(label, id=number) for label, number in zip(made, store.add(made), strict=True)]
-            report(len(found), len(features))
-    return found
+            batch = [heuristic_label(atlas[feature]) for feature in features[start : start + _TOGETHER]]
+            labels += [replace(label, id=number) for label, number in zip(batch, store.add(batch), strict=True)]
+            report(Progress(what="labelling", done=len(labels), of=len(features), unit="features"))
+    return labels

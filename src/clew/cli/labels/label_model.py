@@ -7,25 +7,43 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 
-from clew.cli.kits import bar
-from clew.cli.labels.label_scores import Outcome, local_judge, money, null_pool, number_of, own_texts, scored
+from clew.cli.labels.label_scores import (
+    Outcome,
+    local_judge,
+    money,
+    null_pool,
+    number_of,
+    scored,
+    texts_by_feature,
+)
+from clew.cli.progress_bar import bar
 from clew.errors import InputError
-
-if TYPE_CHECKING:
-    from clew.features.atlas import Atlas
-    from clew.features.label import Label
-    from clew.ids import FeatureId
-    from clew.labels.cost import Estimate
-    from clew.labels.endpoint import Endpoint, Spent
-    from clew.labels.endpoint_config import EndpointConfig
-    from clew.labels.judges import Judge
-    from clew.labels.model_labeller import Asker
-    from clew.labels.store import LabelStore
+from clew.features.atlas import Atlas
+from clew.features.label import Label
+from clew.ids import FeatureId
+from clew.labels import cost
+from clew.labels.cost import Estimate
+from clew.labels.endpoint import BudgetError, Endpoint, Spent
+from clew.labels.endpoint_config import EndpointConfig
+from clew.labels.judges import Judge
+from clew.labels.model_labeller import (
+    Asker,
+    label_with_model,
+    labels_by,
+    lacking,
+    readable,
+    score_with_model,
+)
+from clew.labels.scoring import lacks_score
+from clew.labels.store import LabelStore
+from clew.progress import Progress
 
 _EVERY = 5.0  # seconds between two lines where no bar can be drawn
 
@@ -42,8 +60,6 @@ class ModelRun:
 
 def model_run(settings: dict[str, Any], key_env: str | None, judge: str) -> ModelRun | None:
     """None when no endpoint is named; InputError when the options do not go together or a judge is not there."""
-    from clew.labels.endpoint_config import EndpointConfig
-
     if "endpoint" not in settings:
         if settings or key_env is not None or judge == "model":
             raise InputError("a language model needs its address and name: give --endpoint and --model")
@@ -66,9 +82,6 @@ def by_model(atlas: Atlas, store: LabelStore, features: Sequence[FeatureId], run
 
     What the budget leaves out waits for another run; a judge that costs nothing scores all that was labelled.
     """
-    from clew.labels.endpoint import BudgetError, Endpoint
-    from clew.labels.model_labeller import Asker, lacking
-
     wanted = list(lacking(features, store, run.config.model))
     outcome = Outcome()
     with Endpoint(run.config, run.key) as endpoint:
@@ -89,25 +102,21 @@ def by_model(atlas: Atlas, store: LabelStore, features: Sequence[FeatureId], run
 
 
 def _label(atlas: Atlas, store: LabelStore, wanted: Sequence[FeatureId], asker: Asker, outcome: Outcome) -> None:
-    from clew.labels.model_labeller import label_with_model
-
     with _spending("labelling", len(wanted), asker.endpoint) as report:
-        for found in label_with_model(map(atlas.__getitem__, wanted), store, asker):
-            if found.label is None:
-                outcome.failures.append(f"{found.card.feature}: {found.failure}")
+        for answer in label_with_model(map(atlas.__getitem__, wanted), store, asker):
+            if answer.label is None:
+                outcome.failures.append(f"{answer.card.feature}: {answer.failure}")
             else:
-                outcome.made.append(found.label)
+                outcome.labels.append(answer.label)
             report()
 
 
 def _judge(atlas: Atlas, store: LabelStore, features: Sequence[FeatureId], asker: Asker, outcome: Outcome) -> None:
-    from clew.labels.model_labeller import score_with_model
-
     model = asker.endpoint.config.model
     labels = {label.feature: label for label in _waiting(atlas, store, features, model, model)}
     with _spending("scoring", len(labels), asker.endpoint) as report:
-        pool, own = null_pool(atlas, store), own_texts(atlas, store, labels)
-        for label, scores in score_with_model(labels, map(atlas.__getitem__, labels), asker, pool, own):
+        pool, texts = null_pool(atlas, store), texts_by_feature(atlas, store, labels)
+        for label, scores in score_with_model(labels, map(atlas.__getitem__, labels), asker, pool, texts):
             store.score({number_of(label): scores})
             outcome.scores += scores
             report()
@@ -115,9 +124,6 @@ def _judge(atlas: Atlas, store: LabelStore, features: Sequence[FeatureId], asker
 
 def _waiting(atlas: Atlas, store: LabelStore, features: Sequence[FeatureId], model: str, judge: str) -> Iterator[Label]:
     """Labels by this model that a judge could score and did not."""
-    from clew.labels.model_labeller import labels_by
-    from clew.labels.scoring import lacks_score
-
     return (label for label in labels_by(features, store, model) if lacks_score(atlas[label.feature], label, judge))
 
 
@@ -133,9 +139,6 @@ def _estimate(
     endpoint: Endpoint,
 ) -> Estimate:
     """Of every prompt that may be sent: dead features are asked nothing."""
-    from clew.labels import cost
-    from clew.labels.model_labeller import readable
-
     null = max((len(text.encode()) for text in null_pool(atlas, store)), default=0) if run.paid else 0
 
     def costs() -> Iterator[Spent]:
@@ -145,7 +148,7 @@ def _estimate(
                     yield cost.labelling(card, endpoint)
                     if run.paid:
                         yield cost.scoring(card, endpoint, None, null)
-                report(done, len(wanted))
+                report(Progress(what="estimating", done=done, of=len(wanted), unit="features"))
         if run.paid:
             for label in _waiting(atlas, store, features, run.config.model, run.config.model):
                 yield cost.scoring(atlas[label.feature], endpoint, label.text, null)
@@ -168,8 +171,6 @@ def _budget(config: EndpointConfig) -> str:
 @contextmanager
 def _spending(what: str, of: int, endpoint: Endpoint) -> Iterator[Callable[[], None]]:
     """What is done and spent, beside the budget, on the error stream: a bar on a terminal, else a line now and then."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     console = Console(stderr=True)
     columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[spent]}")
     done, last = 0, time.monotonic()
@@ -177,7 +178,7 @@ def _spending(what: str, of: int, endpoint: Endpoint) -> Iterator[Callable[[], N
     def spent() -> str:
         return f"{money(endpoint.spent)} spent{_budget(endpoint.config)}"
 
-    with Progress(
+    with Bar(
         *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
     ) as drawn:
         task = drawn.add_task(what, total=of, spent="")

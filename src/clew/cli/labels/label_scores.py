@@ -6,22 +6,22 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from clew.cli.kits import bar, table
-from clew.features.label import UNCLEAR
-
-if TYPE_CHECKING:
-    from clew.features.atlas import Atlas
-    from clew.features.label import Label, Score
-    from clew.ids import FeatureId
-    from clew.labels.endpoint import Spent
-    from clew.labels.judges import Judge
-    from clew.labels.scoring import ScoreSummary
-    from clew.labels.store import LabelStore
+from clew.cli.progress_bar import bar
+from clew.cli.tables import table
+from clew.features.atlas import Atlas
+from clew.features.label import UNCLEAR, Label, Score
+from clew.ids import FeatureId
+from clew.labels.endpoint import Spent
+from clew.labels.judges import Judge, MeaningJudge, TokenJudge
+from clew.labels.scoring import ScoreSummary, score_labels, summarise
+from clew.labels.sentence_encoder import Encoder
+from clew.labels.store import LabelStore
+from clew.progress import Progress
 
 _NAMED = 5  # failures that are printed
 _TOGETHER = 500  # labels between two writes
@@ -32,7 +32,7 @@ _FEW = 50  # labels that are too few to be each other's null
 class Outcome:
     """What came of a command so far."""
 
-    made: list[Label] = field(default_factory=list)
+    labels: list[Label] = field(default_factory=list)
     scores: list[Score] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     stopped: str = ""
@@ -41,11 +41,7 @@ class Outcome:
 
 def local_judge(name: str) -> Judge | None:
     """A judge that needs no language model; None where nobody is to judge."""
-    from clew.labels.judges import MeaningJudge, TokenJudge
-
     if name == "minilm":
-        from clew.labels.sentence_encoder import Encoder
-
         return MeaningJudge(Encoder())
     return TokenJudge() if name == "tokens" else None
 
@@ -55,33 +51,32 @@ def null_pool(atlas: Atlas, store: LabelStore) -> list[str]:
     return sorted({*store.texts(), *atlas.features_by_rule} - {UNCLEAR})
 
 
-def own_texts(atlas: Atlas, store: LabelStore, features: Iterable[FeatureId]) -> dict[FeatureId, set[str]]:
-    """All that is said of each feature: no label of it is a null for another of its own."""
+def texts_by_feature(atlas: Atlas, store: LabelStore, features: Iterable[FeatureId]) -> dict[FeatureId, set[str]]:
+    """Every label of each feature: none of them is a null for another label of the same feature."""
     rules = {feature: {label.text} for feature, label in atlas.rules(features).items()}
-    return {feature: said | {label.text for label in store.of(feature)} for feature, said in rules.items()}
+    return {feature: texts | {label.text for label in store.of(feature)} for feature, texts in rules.items()}
 
 
-def scored(atlas: Atlas, store: LabelStore, made: Sequence[Label], judge: Judge | None) -> list[Score]:
+def scored(atlas: Atlas, store: LabelStore, labels: Sequence[Label], judge: Judge | None) -> list[Score]:
     """Score labels and keep the scores; of a few labels the nulls are drawn from all that there are."""
-    from clew.labels.scoring import score_labels
-
     if judge is None:
         return []
-    labels = {label.feature: label for label in made}
+    by_feature = {label.feature: label for label in labels}
     scores: list[tuple[Score, ...]] = []
-    few = len(made) <= _FEW
-    pool, own = (null_pool(atlas, store), own_texts(atlas, store, labels)) if few else (None, None)
+    pool, texts = None, None
+    if len(labels) <= _FEW:
+        pool, texts = null_pool(atlas, store), texts_by_feature(atlas, store, by_feature)
     waiting: dict[int, tuple[Score, ...]] = {}
-    with bar("scoring", len(labels)) as report:
-        for label, found in score_labels(labels, atlas.__getitem__, judge, pool, own):
-            waiting[number_of(label)] = found
-            scores.append(found)
+    with bar("scoring", len(by_feature)) as report:
+        for label, scores_of_label in score_labels(by_feature, atlas.__getitem__, judge, pool, texts):
+            waiting[number_of(label)] = scores_of_label
+            scores.append(scores_of_label)
             if len(waiting) == _TOGETHER:
                 store.score(waiting)
                 waiting = {}
-                report(len(scores), len(labels))
+                report(Progress(what="scoring", done=len(scores), of=len(by_feature), unit="labels"))
     store.score(waiting)
-    return [score for found in scores for score in found]
+    return [score for scores_of_label in scores for score in scores_of_label]
 
 
 def number_of(label: Label) -> int:
@@ -90,7 +85,7 @@ def number_of(label: Label) -> int:
     return label.id
 
 
-# --- what is said ---------------------------------------------------------------------------------------------------
+# --- printing -------------------------------------------------------------------------------------------------------
 
 
 def money(spent: Spent) -> str:
@@ -99,25 +94,23 @@ def money(spent: Spent) -> str:
     return f"{spent.calls} calls, {spent.tokens} tokens{money}"
 
 
-def say(outcome: Outcome, labels: Path, as_json: bool) -> None:
-    """Print it, as a person or a machine reads it."""
-    from clew.labels.scoring import summarise
-
+def print_outcome(outcome: Outcome, labels: Path, as_json: bool) -> None:
+    """Print an outcome, as text or as JSON."""
     summaries = summarise(outcome.scores)
-    clear = sum(label.clear for label in outcome.made)
+    clear = sum(label.clear for label in outcome.labels)
     if as_json:
-        value: dict[str, Any] = {"labelled": len(outcome.made), "clear": clear, "labels": str(labels)}
+        value: dict[str, Any] = {"labelled": len(outcome.labels), "clear": clear, "labels": str(labels)}
         value["scores"] = [asdict(summary) for summary in summaries]
         if outcome.spent is not None:
             value |= {"failures": outcome.failures, "stopped": outcome.stopped, "spent": asdict(outcome.spent)}
         print(json.dumps(value, ensure_ascii=False, indent=1))
         return
     console = Console(highlight=False)
-    if len(outcome.made) == 1:
-        console.print(f"{outcome.made[0].feature}: {outcome.made[0].text}", markup=False)
+    if len(outcome.labels) == 1:
+        console.print(f"{outcome.labels[0].feature}: {outcome.labels[0].text}", markup=False)
     else:
-        share = f" ({clear / len(outcome.made):.0%})" if outcome.made else ""
-        console.print(f"{len(outcome.made)} labels in {labels}, {clear} of them clear{share}.")
+        share = f" ({clear / len(outcome.labels):.0%})" if outcome.labels else ""
+        console.print(f"{len(outcome.labels)} labels in {labels}, {clear} of them clear{share}.")
     if summaries:
         console.print(_score_table(summaries))
     for failure in outcome.failures[:_NAMED]:
@@ -132,9 +125,9 @@ def say(outcome: Outcome, labels: Path, as_json: bool) -> None:
 
 def _score_table(summaries: Sequence[ScoreSummary]) -> Table:
     shown = table("test", "judge", ">labels", ">score", "95 %", ">null", ">above null")
-    for one in summaries:
-        between = f"{one.low:.3f} to {one.high:.3f}" if one.labels > 1 else ""
-        null = "–" if one.null is None else f"{one.null:.3f}"
-        above = "–" if one.above_null is None else f"{one.above_null:.0%}"
-        shown.add_row(one.test, one.judge, str(one.labels), f"{one.mean:.3f}", between, null, above)
+    for row in summaries:
+        between = f"{row.low:.3f} to {row.high:.3f}" if row.labels > 1 else ""
+        null = "–" if row.null is None else f"{row.null:.3f}"
+        above = "–" if row.above_null is None else f"{row.above_null:.0%}"
+        shown.add_row(row.test, row.judge, str(row.labels), f"{row.mean:.3f}", between, null, above)
     return shown

@@ -1,58 +1,19 @@
-"""`clew organism`: the small world."""
+"""`clew organism exam`: how much of the small world a model knows."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from clew.cli.kits import JsonOption, bar, table
-
-if TYPE_CHECKING:
-    from clew.organism.exam import ExamReport
-
-
-def show(
-    count: Annotated[int, typer.Option(help="Statements to draw.")] = 20,
-    seed: Annotated[int, typer.Option(help="The world's seed.")] = 0,
-) -> None:
-    """Draw statements of the small world.
-
-    Example: `clew organism show --count 5`
-    """
-    import random
-
-    from clew.organism.world import World
-
-    world, rng = World(seed=seed), random.Random(seed)
-    for _ in range(count):
-        statement = world.draw(rng)
-        print(f"{statement.domain:9}{statement.family:14}{statement.text}")
-
-
-def train(
-    folder: Annotated[Path, typer.Argument(help="Where checkpoints and the model go.")],
-    steps: Annotated[int | None, typer.Option(help="Optimiser steps; left out, as many as the bundled model.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the world and the weights.")] = 0,
-    resume: Annotated[bool, typer.Option(help="Go on from the folder's last checkpoint.")] = True,
-) -> None:
-    """Train the small world's model from nothing; stop it at any time, it resumes.
-
-    Example: `clew organism train runs/minnow`
-    """
-    from clew.organism.training import TrainingConfig, train
-
-    config = TrainingConfig(seed=seed) if steps is None else TrainingConfig(seed=seed, steps=steps)
-    with bar("training", of=config.steps) as progress:
-        for report in train(config, folder, resume=resume):
-            progress(report.step, report.steps)
-            print(
-                f"step {report.step}/{report.steps}  loss {report.loss:.4f}  {report.tokens_per_second:,.0f} tokens/s"
-            )
-    print(f"the model is in {folder / 'model'}; examine it with: clew organism exam {folder / 'model'}")
+from clew.cli.options import JsonOption
+from clew.cli.tables import table
+from clew.kit import BUNDLED, bundled
+from clew.organism.exam import ExamReport, exam_folder
+from clew.organism.world import World
 
 
 def exam(
@@ -64,11 +25,7 @@ def exam(
 
     Example: `clew organism exam`
     """
-    from clew import kit
-    from clew.organism.exam import exam_folder
-    from clew.organism.world import World
-
-    folder = kit.BUNDLED / model / "model" if model in kit.bundled() else Path(model)
+    folder = BUNDLED / model / "model" if model in bundled() else Path(model)
     report = exam_folder(folder, World(seed=seed))
     if as_json:
         print(json.dumps(report.to_json(), ensure_ascii=False, indent=1))

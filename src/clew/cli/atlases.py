@@ -1,0 +1,76 @@
+"""The atlas that a command reads, and the labels that lie over it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clew.cli.kits import WORKSPACE, DictionaryOption, KitOption, ModelOption, open_kit
+from clew.errors import FileError
+from clew.features.atlas import Atlas
+from clew.labels.store import LabelStore
+
+
+@dataclass(frozen=True, kw_only=True)
+class AtlasOptions:
+    """The kit's atlas, or one in a file, and a file of labels."""
+
+    kit: KitOption = "minnow"
+    atlas: Annotated[Path | None, typer.Option("--atlas", help="An atlas file, in place of the kit's.")] = None
+    labels: Annotated[Path, typer.Option("--labels", help="The file that keeps your labels.")] = WORKSPACE
+
+    @contextmanager
+    def load(self) -> Iterator[Atlas]:
+        """The atlas; FileError when there is none."""
+        atlas = open_kit(self.kit).atlas if self.atlas is None else Atlas.load(self.atlas)
+        with atlas:
+            yield atlas
+
+    @contextmanager
+    def read_labels(self, atlas: Atlas) -> Iterator[LabelStore | None]:
+        """The labels, to be read: None where the workspace has none yet, and none is made.
+
+        FileError when a file was named that is not there.
+        """
+        self.check_labels()
+        if not self.labels.is_file():
+            yield None
+            return
+        with self.write_labels(atlas) as store:
+            yield store
+
+    @contextmanager
+    def write_labels(self, atlas: Atlas) -> Iterator[LabelStore]:
+        """The labels, to be read and written; the file is made where there is none."""
+        with LabelStore(self.labels, atlas.dictionary, name=atlas.model) as store:
+            yield store
+
+    def check_labels(self) -> None:
+        """FileError when a file of labels was named that is not there; the workspace's own may be missing."""
+        if self.labels != WORKSPACE and not self.labels.is_file():
+            raise FileError(f"there is no file {self.labels}: name a file of labels, or leave --labels out")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AtlasOfModelOptions(AtlasOptions):
+    """An atlas that may be checked against the dictionary of a model."""
+
+    model: ModelOption = None
+    dictionary: DictionaryOption = None
+
+    @contextmanager
+    def load(self) -> Iterator[Atlas]:
+        """The atlas; MismatchError when it does not fit the dictionary that is named with it."""
+        if self.atlas is not None and self.model is None:
+            with super().load() as atlas:
+                yield atlas
+            return
+        kit = open_kit(self.kit, self.model, self.dictionary)
+        with kit.atlas if self.atlas is None else Atlas.load(self.atlas) as atlas:
+            atlas.check_fits(kit.dictionary)
+            yield atlas
