@@ -9,7 +9,7 @@ from typing import Annotated
 import torch
 import typer
 
-from clew.cli.options import JsonOption as JsonOption
+from clew.cli.lazy_group import without_collector
 from clew.errors import InputError
 from clew.kit import Kit, load
 
@@ -41,9 +41,8 @@ def open_kit(name: str, model: str | None = None, dictionary: str | None = None)
     if (model is None) != (dictionary is None):
         raise InputError("--model and --dictionary go together: give both, or a --kit")
     labels = WORKSPACE if WORKSPACE.is_file() else None
-    if model is None:
-        return load(name, labels=labels)
-    return load(model, dictionary=dictionary, labels=labels)
+    with without_collector():
+        return load(name if model is None else model, dictionary=dictionary, labels=labels)
 
 
 def on_few_threads(kit: Kit) -> None:
