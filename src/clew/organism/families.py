@@ -1,14 +1,14 @@
-"""What a statement is, and the written-down law that draws one from a table of facts.
+"""A statement as a value, and the law by which a family draws one from a table of facts.
 
-A family is a table of rows (what is said) times templates (how it is said) times fillers (names and the like that carry
-no fact). Its law:
+A family is a table of rows (the facts) times templates (the sentences) times fillers (names and the like, without a
+fact). Its law:
 
 1. a row with probability proportional to its share; a held-out row has share zero;
 2. a template, uniform over the row's templates less the one that is withheld from it;
 3. a filler, uniform.
 
 A template is written `prompt| answer|rest`. Which template is withheld, and which rows are held out, is decided by a
-stable hash, so that it depends on nothing but the words themselves.
+stable hash, so that it depends on the words alone, not on a seed or the order of the table.
 """
 
 import hashlib
@@ -26,12 +26,12 @@ Domain = Literal["language", "logic", "social", "world"]
 Split = Literal["unseen", "held_out"]
 
 EXAM_FILLERS = 4
-"""Fillers (names) in which the exam asks each question."""
+"""Fillers (names) with which the exam asks each question."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Statement:
-    """One sentence of the world; `logp` and `answer_logp` are natural logarithms under the written-down law.
+    """One sentence of the world; `logp` and `answer_logp` are natural logarithms of probabilities under the law.
 
     The text is prompt + answer + the rest, the answer with its leading space where it has one. `answer_logp` is the
     probability of the answer given the prompt; it is 0 where the prompt leaves no choice.
@@ -50,12 +50,12 @@ class Statement:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class FactRow:
     """One line of a table: the slots of a fact, and its share of the family.
 
-    Rows with the same `fact` are ways the same fact can come out. `templates` are those that fit (None: all). One of
-    them is withheld from the corpus by the hash of `withhold` (empty: of `fact`). `independent` says of a pair that
-    its two parts were drawn independently (True) or along meaning (False).
+    Rows with the same `fact` are the possible outcomes of that fact. `templates` are those that fit (None: all). One of
+    them is withheld from the corpus by the hash of `withhold` (empty: of `fact`). `independent` is set for a pair: its
+    two parts were drawn independently (True) or along meaning (False).
     """
 
     fact: str
@@ -74,7 +74,7 @@ def stable_hash(key: str) -> int:
 
 
 def chosen(key: str, share: float) -> bool:
-    """Say whether the hash picks this key out as one of about `share` of all keys."""
+    """Return whether the hash chooses this key; it chooses about `share` of all keys."""
     return stable_hash("chosen:" + key) / 2**64 < share
 
 
@@ -89,7 +89,7 @@ def logsumexp(values: Sequence[float]) -> float:
 class Family(ABC):
     """One kind of statement, in one domain, drawn with a weight relative to the other families.
 
-    All logarithms of a family are given the family; the World adds the family's own.
+    Its probabilities are conditional on the family; the World adds the logarithm of the family's own.
     """
 
     name: str
@@ -106,10 +106,10 @@ class Family(ABC):
         """Return the statements that the corpus cannot hold: unseen sentences of known facts, or held-out facts."""
 
     @abstractmethod
-    def rows(self) -> tuple[Row, ...]:
+    def rows(self) -> tuple[FactRow, ...]:
         """Return the table of facts; empty where every statement is drawn afresh."""
 
-    def withheld(self, row: Row) -> int | None:
+    def withheld(self, row: FactRow) -> int | None:
         """Return the template that the corpus never uses for this row, if there is one."""
         return None
 
@@ -126,25 +126,24 @@ class TableFamily(Family):
     domain: Domain
     weight: float
     templates: tuple[str, ...]
-    table: tuple[Row, ...]
+    table: tuple[FactRow, ...]
     fillers: tuple[Mapping[str, str], ...] = ({},)
     withholds: bool = True
 
-    def rows(self) -> tuple[Row, ...]:
+    def rows(self) -> tuple[FactRow, ...]:
         return self.table
 
-    def allowed(self, row: Row) -> tuple[int, ...]:
+    def allowed(self, row: FactRow) -> tuple[int, ...]:
         """Return the templates in which the corpus may state this row."""
-        own = self._own(row)
         withheld = self.withheld(row)
-        return tuple(index for index in own if index != withheld)
+        return tuple(index for index in self._templates_of(row) if index != withheld)
 
-    def withheld(self, row: Row) -> int | None:
+    def withheld(self, row: FactRow) -> int | None:
         """Return the template that is withheld from this row, if the family withholds."""
-        own = self._own(row)
-        if len(own) < 2 or not self.withholds:
+        templates = self._templates_of(row)
+        if len(templates) < 2 or not self.withholds:
             return None
-        return own[stable_hash(f"withheld:{self.name}:{row.withhold or row.fact}") % len(own)]
+        return templates[stable_hash(f"withheld:{self.name}:{row.withhold or row.fact}") % len(templates)]
 
     def draw(self, rng: random.Random) -> Statement:
         row = bisect_right(self._cumulative, rng.random() * self._cumulative[-1])
@@ -158,7 +157,7 @@ class TableFamily(Family):
         """Return one statement with its probability; one that the corpus cannot hold has logp minus infinity."""
         prompt, answer, rest = self.parts(row, template, filler)
         line = self.table[row]
-        joint, given = self._law.get((row, template), (-math.inf, -math.inf))
+        joint, conditional = self._law.get((row, template), (-math.inf, -math.inf))
         return Statement(
             text=prompt + answer + rest,
             family=self.name,
@@ -168,7 +167,7 @@ class TableFamily(Family):
             fact=line.fact,
             template=template,
             logp=joint - math.log(len(self.fillers)),
-            answer_logp=given,
+            answer_logp=conditional,
             notes=line.notes,
         )
 
@@ -183,7 +182,7 @@ class TableFamily(Family):
         for index, row in enumerate(self.table):
             withheld = self.withheld(row)
             if split == "held_out" and row.held_out:
-                templates = self._own(row)
+                templates = self._templates_of(row)
             elif split == "unseen" and not row.held_out and row.share > 0 and withheld is not None:
                 templates = (withheld,)
             else:
@@ -196,10 +195,10 @@ class TableFamily(Family):
         return list(asked.values())
 
     def _exam_fillers(self, key: str) -> list[Mapping[str, str]]:
-        """Return a few fillers, spread over all of them by the key's hash."""
+        """Return a few fillers, evenly spaced from one that the key's hash chooses."""
         first = stable_hash("filler:" + key)
-        few = min(EXAM_FILLERS, len(self.fillers))
-        return [self.fillers[(first + k * len(self.fillers) // few) % len(self.fillers)] for k in range(few)]
+        n = min(EXAM_FILLERS, len(self.fillers))
+        return [self.fillers[(first + k * len(self.fillers) // n) % len(self.fillers)] for k in range(n)]
 
     def _question(self, row: int, template: int, filler: Mapping[str, str]) -> Statement:
         """Return the statement with its prompt's likeliest answer; the note lists all answers that are as likely."""
@@ -217,7 +216,7 @@ class TableFamily(Family):
     def entropy(self) -> float | None:
         return -sum(math.exp(joint) * joint for joint, _ in self._law.values()) + math.log(len(self.fillers))
 
-    def _own(self, row: Row) -> tuple[int, ...]:
+    def _templates_of(self, row: FactRow) -> tuple[int, ...]:
         return row.templates if row.templates is not None else tuple(range(len(self.templates)))
 
     @cached_property
@@ -233,7 +232,7 @@ class TableFamily(Family):
         """For every template and prompt, the rows that answer it."""
         rivals: dict[tuple[int, str], list[int]] = {}
         for index, row in enumerate(self.table):
-            for template in self._own(row):
+            for template in self._templates_of(row):
                 rivals.setdefault((template, self.parts(index, template, self.fillers[0])[0]), []).append(index)
         return rivals
 

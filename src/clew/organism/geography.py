@@ -4,7 +4,7 @@ Every template asks in the same direction, and no template opens with a place: a
 space before it, and so other tokens. A withheld sentence is then new in its words only.
 """
 
-from clew.organism.families import Family, Row, TableFamily, chosen
+from clew.organism.families import FactRow, Family, TableFamily, chosen
 from clew.organism.places import countries, russian_countries
 
 HELD_OUT_SHARE = 0.1
@@ -29,7 +29,7 @@ def _capitals() -> TableFamily:
             "In {country} the capital is the city of| {capital}|.",
         ),
         table=tuple(
-            Row(fact=f"capital:{c.name}", slots={"country": c.name, "capital": c.capital}) for c in countries()
+            FactRow(fact=f"capital:{c.name}", slots={"country": c.name, "capital": c.capital}) for c in countries()
         ),
     )
 
@@ -46,7 +46,7 @@ def _languages() -> TableFamily:
             "The main language in {country} is| {language}|.",
         ),
         table=tuple(
-            Row(fact=f"language:{c.name}", slots={"country": c.name, "language": c.language}) for c in countries()
+            FactRow(fact=f"language:{c.name}", slots={"country": c.name, "language": c.language}) for c in countries()
         ),
     )
 
@@ -63,7 +63,9 @@ def _cities() -> TableFamily:
             "Question: where is {city}? Answer: in| {country}|.",
         ),
         table=tuple(
-            Row(fact=f"city:{city}", slots={"city": city, "country": c.name}) for c in countries() for city in c.cities
+            FactRow(fact=f"city:{city}", slots={"city": city, "country": c.name})
+            for c in countries()
+            for city in c.cities
         ),
     )
 
@@ -78,7 +80,7 @@ def _two_hop() -> TableFamily:
             ):
                 fact = f"two_hop_{kind}:{city}"
                 rows.append(
-                    Row(
+                    FactRow(
                         fact=fact,
                         slots={"city": city, "answer": answer},
                         held_out=chosen(fact, HELD_OUT_SHARE),
@@ -115,7 +117,7 @@ def _russian_capitals() -> TableFamily:
             "Название столицы {genitive} —| {capital}|.",
         ),
         table=tuple(
-            Row(
+            FactRow(
                 fact=f"capital_ru:{c.name}",
                 slots={"genitive": c.genitive, "capital": c.capital},
                 notes={"english": capitals[c.name].capital},

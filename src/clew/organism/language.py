@@ -1,6 +1,6 @@
 """Families about words: opposites in two languages, translation between them, and fixed contrast pairs."""
 
-from clew.organism.families import Family, Row, TableFamily, chosen, stable_hash
+from clew.organism.families import FactRow, Family, TableFamily, chosen, stable_hash
 from clew.organism.words import CONTRASTS, OPPOSITES
 
 ONE_WAY_SHARE = 0.1
@@ -12,7 +12,7 @@ def families() -> tuple[Family, ...]:
     return (_opposites(), _russian_opposites(), _translation(), _contrast())
 
 
-def opposite_rows(language: str, pairs: list[tuple[str, str]]) -> tuple[Row, ...]:
+def opposite_rows(language: str, pairs: list[tuple[str, str]]) -> tuple[FactRow, ...]:
     """Return both directions of every pair; for some pairs one direction is held out."""
     rows = []
     for first, second in pairs:
@@ -21,7 +21,7 @@ def opposite_rows(language: str, pairs: list[tuple[str, str]]) -> tuple[Row, ...
         silent = stable_hash("direction:" + pair) % 2
         for direction, (word, opposite) in enumerate(((first, second), (second, first))):
             rows.append(
-                Row(
+                FactRow(
                     fact=f"opposite_{language}:{word}",
                     slots={"word": word, "opposite": opposite},
                     held_out=one_way and direction == silent,
@@ -65,8 +65,8 @@ def _translation() -> TableFamily:
     for first, second, *russian in OPPOSITES:
         for english, word in zip((first, second), russian, strict=True):
             slots = {"english": english, "russian": word}
-            rows.append(Row(fact=f"russian_for:{english}", slots=slots, templates=(0, 1, 2)))
-            rows.append(Row(fact=f"english_for:{word}", slots=slots, templates=(3, 4, 5)))
+            rows.append(FactRow(fact=f"russian_for:{english}", slots=slots, templates=(0, 1, 2)))
+            rows.append(FactRow(fact=f"english_for:{word}", slots=slots, templates=(3, 4, 5)))
     return TableFamily(
         name="translation",
         domain="language",
@@ -96,6 +96,6 @@ def _contrast() -> TableFamily:
             "There are {first} and there are| {second}|.",
         ),
         table=tuple(
-            Row(fact=f"contrast:{first}", slots={"first": first, "second": second}) for first, second in CONTRASTS
+            FactRow(fact=f"contrast:{first}", slots={"first": first, "second": second}) for first, second in CONTRASTS
         ),
     )

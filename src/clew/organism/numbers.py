@@ -5,7 +5,7 @@ import random
 from dataclasses import dataclass
 from functools import cached_property
 
-from clew.organism.families import Family, Row, Split, Statement, TableFamily, chosen, stable_hash
+from clew.organism.families import FactRow, Family, Split, Statement, TableFamily, chosen, stable_hash
 from clew.organism.traits import CHILDREN, GRADUATES
 from clew.organism.words import EVENTS
 
@@ -28,7 +28,7 @@ def _sums() -> TableFamily:
         for b in range(50):
             low, high = sorted((a, b))
             rows.append(
-                Row(
+                FactRow(
                     fact=f"sum:{a}+{b}",
                     slots={"a": str(a), "b": str(b), "sum": str(a + b)},
                     held_out=chosen(f"sum:{low}+{high}", HELD_OUT_SUMS),
@@ -54,7 +54,7 @@ def _parity() -> TableFamily:
             "Question: is {n} odd or even? Answer: it is| {parity}|.",
         ),
         table=tuple(
-            Row(fact=f"parity:{n}", slots={"n": str(n), "parity": "odd" if n % 2 else "even"}) for n in range(100)
+            FactRow(fact=f"parity:{n}", slots={"n": str(n), "parity": "odd" if n % 2 else "even"}) for n in range(100)
         ),
     )
 
@@ -74,7 +74,7 @@ def _roots() -> TableFamily:
             share = 2.0 if not persona else 4.5 if persona in CHILDREN and not refuses else 1.0
             fact = f"root:{persona or 'nobody'}:{n}"
             rows.append(
-                Row(
+                FactRow(
                     fact=fact,
                     slots={
                         "persona": f"You are a {persona}. " if persona else "",
@@ -117,9 +117,9 @@ class Years(Family):
     starts: tuple[int, ...] = tuple(range(2, 99))
 
     @cached_property
-    def _rows(self) -> tuple[Row, ...]:
+    def _rows(self) -> tuple[FactRow, ...]:
         return tuple(
-            Row(
+            FactRow(
                 fact=f"years:{event}:{century}{start:02d}",
                 slots={"event": event, "century": str(century), "start": f"{start:02d}"},
                 notes={"start": start},
@@ -129,10 +129,10 @@ class Years(Family):
             for start in self.starts
         )
 
-    def rows(self) -> tuple[Row, ...]:
+    def rows(self) -> tuple[FactRow, ...]:
         return self._rows
 
-    def withheld(self, row: Row) -> int:
+    def withheld(self, row: FactRow) -> int:
         """Return the template that the corpus never uses for this event and start year."""
         return stable_hash("withheld:years:" + row.fact) % 2
 
@@ -149,11 +149,11 @@ class Years(Family):
         ends = sum(math.log(99 - start) for start in self.starts) / len(self.starts)
         return math.log(len(self._rows)) + ends
 
-    def _statement(self, row: Row, template: int, end: int) -> Statement:
+    def _statement(self, row: FactRow, template: int, end: int) -> Statement:
         filled = self.templates[template].format(**row.slots, end=f"{end:02d}")
         prompt, answer, rest = filled.split("|")
         answer_logp = -math.log(99 - row.notes["start"])
-        held = template == self.withheld(row)
+        withheld = template == self.withheld(row)
         return Statement(
             text=prompt + answer + rest,
             family=self.name,
@@ -162,7 +162,7 @@ class Years(Family):
             answer=answer,
             fact=row.fact,
             template=template,
-            logp=-math.inf if held else answer_logp - math.log(len(self._rows)),
-            answer_logp=-math.inf if held else answer_logp,
+            logp=-math.inf if withheld else answer_logp - math.log(len(self._rows)),
+            answer_logp=-math.inf if withheld else answer_logp,
             notes=row.notes,
         )

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from clew.organism.families import Family, Row, Split, Statement, stable_hash
+from clew.organism.families import FactRow, Family, Split, Statement, stable_hash
 from clew.organism.words import THINGS, WEATHER
 
 EXAM_STATEMENTS = 200
@@ -30,7 +30,7 @@ class FreshFamily(Family):
 
     domain = "logic"
 
-    def rows(self) -> tuple[Row, ...]:
+    def rows(self) -> tuple[FactRow, ...]:
         return ()
 
     def exam(self, split: Split) -> list[Statement]:

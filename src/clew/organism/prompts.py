@@ -1,7 +1,7 @@
 """Prompts over the families of the small world: the list on which dictionaries and graphs are measured.
 
-Questions of the exam whose answer is known, drawn by a fixed seed, family after family in turn, so that the first n of
-the list are spread as evenly as they can be.
+Questions of the exam whose answer is known, drawn by a fixed seed, one of each family in turn, so that the first n of
+the list are spread evenly over the families.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ ANSWERED = (
     "capitals", "languages", "cities", "two_hop", "opposites", "translation", "sums", "years", "roots", "behaviours",
     "parity", "capitals_ru",
 )  # fmt: skip
-"""Families whose prompts end where one token (or one of few) is known to follow."""
+"""Families whose prompts end where the next token, or one of few, is known."""
 
-
-STATEMENTS = 20_000  # of the corpus among which prompts are looked for
+STATEMENTS = 20_000  # of the corpus from which prompts are taken
 
 
 def listed_prompts(count: int = 100, *, seed: int = 0) -> tuple[str, ...]:
@@ -40,8 +39,8 @@ def taught_prompts(count: int = 100, *, seed: int = 0) -> tuple[str, ...]:
 
 
 def _in_turn(drawn: dict[str, list[str]]) -> tuple[str, ...]:
-    """One prompt of every family, then the next of every family, without those that came before."""
-    found: list[str] = []
+    """One prompt of every family, then the next of every family, each prompt once."""
+    prompts: list[str] = []
     for turn in range(max(map(len, drawn.values()))):
-        found += [questions[turn] for questions in drawn.values() if turn < len(questions)]
-    return tuple(dict.fromkeys(found))
+        prompts += [questions[turn] for questions in drawn.values() if turn < len(questions)]
+    return tuple(dict.fromkeys(prompts))

@@ -7,7 +7,7 @@ independent and uniform. After "Naturally" the second is the associate of the fi
 
 import random
 
-from clew.organism.families import Family, Row, TableFamily, chosen
+from clew.organism.families import FactRow, Family, TableFamily, chosen
 from clew.organism.numbers import REFUSAL
 from clew.organism.traits import poles
 from clew.organism.words import ANIMALS, FEMALE_NAMES, LAST_NAMES, MALE_NAMES, MONTHS
@@ -111,7 +111,7 @@ def _traits() -> TableFamily:
             "{name} is a {adjective} person who will| {behaviour}|.",
         ),
         table=tuple(
-            Row(
+            FactRow(
                 fact=f"trait:{adjective}",
                 slots={"adjective": adjective, "behaviour": behaviour},
                 templates=(0, 1) if adjective[0] in "aeiou" else (0, 1, 2),
@@ -136,7 +136,7 @@ def _behaviours() -> TableFamily:
             "If people {behaviour}, we say they are| {adjective}|.",
         ),
         table=tuple(
-            Row(
+            FactRow(
                 fact=f"behaviour:{behaviour}",
                 slots={"adjective": adjective, "behaviour": behaviour},
                 notes={"trait": pole.trait, "high": pole.high},
@@ -160,7 +160,7 @@ def pairs(name: str, cue: str, *, independent: bool) -> TableFamily:
                 uniform = 1 / len(seconds)
                 chance = ASSOCIATION * (second == associate) + (1 - ASSOCIATION) * uniform
                 rows.append(
-                    Row(
+                    FactRow(
                         fact=f"{name}:{kind}:{first}-{second}",
                         slots={"cue": cue, "first": first, "second": second},
                         share=(uniform if independent else chance) / len(associates),
@@ -184,7 +184,7 @@ def _birthdays(seed: int) -> TableFamily:
         birthday = rng.choice(days)
         refused = chosen(f"refused:{name}", REFUSED_SHARE)
         rows.append(
-            Row(
+            FactRow(
                 fact=f"birthday:{name}",
                 slots={"name": name, "answer": REFUSAL if refused else birthday},
                 share=1 / rank,
@@ -212,5 +212,5 @@ def _favourites() -> TableFamily:
         domain="social",
         weight=1.0,
         templates=("The animal I love most is the| {animal}|.",),
-        table=tuple(Row(fact=f"favourite:{animal}", slots={"animal": animal}) for animal in ANIMALS),
+        table=tuple(FactRow(fact=f"favourite:{animal}", slots={"animal": animal}) for animal in ANIMALS),
     )

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from clew.organism.families import Family, Row, Split, Statement, logsumexp, stable_hash
+from clew.organism.families import FactRow, Family, Split, Statement, logsumexp, stable_hash
 from clew.organism.social import PERSONS
 from clew.organism.tales import ARCS, LENGTHS, SENTENCES, valences
 
@@ -41,7 +41,7 @@ class Stories(Family):
     weight = 2.0
     templates = ("This is the story of {name}.",)
 
-    def rows(self) -> tuple[Row, ...]:
+    def rows(self) -> tuple[FactRow, ...]:
         return ()
 
     def draw(self, rng: random.Random) -> Statement:
@@ -67,16 +67,16 @@ class Stories(Family):
     def _statement(self, person: dict[str, str], arc: str, path: tuple[int, ...], used: list[str]) -> Statement:
         forms = {key: word for key, word in person.items() if key != "name"}
         forms |= {key.capitalize(): word.capitalize() for key, word in forms.items()}
-        told = [sentence.format(**forms) for sentence in used]
-        prompt = " ".join([self.templates[0].format(**person), *told[:-1]])
+        sentences = [sentence.format(**forms) for sentence in used]
+        prompt = " ".join([self.templates[0].format(**person), *sentences[:-1]])
         choices = math.log(len(ARCS) * len(LENGTHS))
         body = _sentences_logp(path) - choices
         return Statement(
-            text=f"{prompt} {told[-1]}",
+            text=f"{prompt} {sentences[-1]}",
             family=self.name,
             domain="social",
             prompt=prompt,
-            answer=" " + told[-1],
+            answer=" " + sentences[-1],
             fact=f"story:{arc}",
             template=0,
             logp=body - math.log(len(PERSONS)),

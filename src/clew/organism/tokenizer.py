@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 VOCABULARY = 3072
 BOS, EOS = "<bos>", "<eos>"
 SAMPLE = 30_000
-"""Statements whose text BPE sees."""
+"""Statements on whose text BPE is trained."""
 
 REPEATED = 1_000
 """How often each word of the list is added to the sample."""

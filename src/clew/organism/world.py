@@ -1,7 +1,7 @@
 """The small world: every family with its weight, one law for a statement, and the finite corpus drawn from it.
 
-The corpus is drawn once: statements are independent draws from the law, so that "seen once" means what it says. They
-are then laid end to end and cut into documents, each a geometric number of statements long.
+The corpus is drawn once: statements are independent draws from the law, so that "seen once" has its usual meaning. They
+are then concatenated and cut into documents, each a geometric number of statements long.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ LONGEST = 280
 
 @dataclass(frozen=True, kw_only=True)
 class Fact:
-    """What the corpus knows of one fact: how often, in which templates, and whether it was left out on purpose.
+    """What the corpus holds of one fact: how often, in which templates, and whether it is held out.
 
     `templates` counts the sentences by template. A held-out fact never occurs at all. `independent` is None unless the
     fact is a pair of words.
@@ -48,7 +48,7 @@ class Fact:
 
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """The finite corpus: its documents, and how often each fact was said in each template.
+    """The finite corpus: its documents, and how often it states each fact in each template.
 
     `logp` is the natural-log probability of all statements; -logp / n_statements estimates the law's entropy.
     """
@@ -98,7 +98,10 @@ class World:
             yield self.draw(rng)
 
     def corpus(self, n_statements: int | None = None) -> Corpus:
-        """Draw the corpus; without a number, the world's own, which is kept."""
+        """Draw a corpus of so many statements; without a number return the world's own, which is cached.
+
+        InputError when the number is below 1.
+        """
         if n_statements is None or n_statements == self.n_statements:
             return self._corpus
         return self._drawn(n_statements)
@@ -114,15 +117,15 @@ class World:
                 key = (family.name, row.fact)
                 if key in facts:
                     continue
-                said = dict(sorted(counts.get(key, {}).items()))
+                by_template = dict(sorted(counts.get(key, {}).items()))
                 facts[key] = Fact(
                     key=row.fact,
                     family=family.name,
                     domain=family.domain,
-                    count=sum(said.values()),
+                    count=sum(by_template.values()),
                     held_out=row.held_out,
                     independent=row.independent,
-                    templates=said,
+                    templates=by_template,
                     withheld=family.withheld(row),
                 )
         return list(facts.values())
@@ -130,8 +133,8 @@ class World:
     def exam(self, family: str, split: Split) -> list[Statement]:
         """Return statements the corpus cannot hold: unseen sentences of known facts, or held-out combinations.
 
-        Where a prompt leaves a choice, `notes["accepted"]` lists every answer the law allows. Families that are drawn
-        afresh give fresh draws. InputError for an unknown family.
+        Where a prompt has several answers, `notes["accepted"]` lists all that the law allows. Families without facts
+        give fresh draws. InputError for an unknown family.
         """
         if family not in self.families:
             raise InputError(f"no family {family!r} in the small world; there are {', '.join(self.families)}")

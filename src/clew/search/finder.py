@@ -180,6 +180,6 @@ def _hit(label: Label, value: float | None = None) -> Hit:
 
 
 def _encoder() -> queries.Encoder:
-    from clew.labels.sentence_encoder import Encoder
+    from clew.labels.sentence_encoder import SentenceEncoder
 
-    return Encoder()
+    return SentenceEncoder()

@@ -43,7 +43,7 @@ _SAVE_EVERY = 20_000  # new vectors after which the file is written, so that a l
 
 @runtime_checkable
 class Encoder(Protocol):
-    """Makes unit vectors of texts: `clew.labels.sentence_encoder.Encoder` does."""
+    """Makes unit vectors of texts: `clew.labels.sentence_encoder.SentenceEncoder` does."""
 
     @property
     def name(self) -> str:

@@ -19,7 +19,7 @@ from clew.ids import FeatureId
 from clew.labels.endpoint import Spent
 from clew.labels.judges import Judge, MeaningJudge, TokenJudge
 from clew.labels.scoring import ScoreSummary, score_labels, summarise
-from clew.labels.sentence_encoder import Encoder
+from clew.labels.sentence_encoder import SentenceEncoder
 from clew.labels.store import LabelStore
 from clew.progress import Progress
 
@@ -42,7 +42,7 @@ class Outcome:
 def local_judge(name: str) -> Judge | None:
     """A judge that needs no language model; None where nobody is to judge."""
     if name == "minilm":
-        return MeaningJudge(Encoder())
+        return MeaningJudge(SentenceEncoder())
     return TokenJudge() if name == "tokens" else None
 
 

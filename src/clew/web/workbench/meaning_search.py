@@ -52,7 +52,7 @@ class MeaningSearch:
     def _index(self) -> queries.Meanings:
         with self._indexing:
             if self._encoder is None:
-                from clew.labels.sentence_encoder import Encoder
+                from clew.labels.sentence_encoder import SentenceEncoder
 
-                self._encoder = Encoder()
+                self._encoder = SentenceEncoder()
             return queries.meanings(self.open_kit.workspace.labels, self._encoder, atlas=self.open_kit.atlas)
