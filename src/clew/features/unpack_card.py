@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,8 +41,7 @@ class CorpusCounts:
         return sum(self.by_place)
 
 
-@dataclass(frozen=True)
-class _Window:
+class _Window(NamedTuple):
     """A context before its tokens have texts."""
 
     document: int
@@ -73,7 +73,7 @@ class CardReader:
     feature_of: Callable[[int], FeatureId]
     """The feature at a place in the order."""
 
-    @property
+    @cached_property
     def index(self) -> int:
         """The feature's place in the block."""
         return self.number % GROUP
