@@ -28,8 +28,8 @@ from clew.cli.train import load_subject, small_world
 from clew.dictionary import Dictionary
 from clew.organism.prompts import listed_prompts
 from clew.organism.world import World
-from clew.runs.assess import assess
-from clew.runs.evaluation import evaluate
+from clew.runs.evaluate import assess
+from clew.runs.fidelity import evaluate
 from clew.training.config import DictionaryConfig
 from clew.training.corpus import encode_documents, open_corpus, split_held_out
 from clew.training.corpus_config import CorpusConfig

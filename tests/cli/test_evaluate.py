@@ -12,7 +12,7 @@ import clew
 from clew import files
 from clew.cli import evaluate as evaluation
 from clew.cli.evaluate import bars
-from clew.runs import assess as training_assess
+from clew.runs import evaluate as training_assess
 from clew.runs.plan import read_run, rows_of
 from clew.subject import Subject
 from tests import models

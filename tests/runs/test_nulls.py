@@ -11,8 +11,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from clew.dictionary import Dictionary
 from clew.errors import InputError
-from clew.runs.assess import assess, assess_nulls
-from clew.runs.evaluation import evaluate
+from clew.runs.evaluate import assess, assess_nulls
+from clew.runs.fidelity import evaluate
 from clew.runs.nulls import config_like, untrained, with_random_weights
 from clew.subject.subject import Subject
 from clew.training import DictionaryConfig, train_dictionary

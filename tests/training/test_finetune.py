@@ -11,7 +11,7 @@ from clew.dictionary import Dictionary
 from clew.errors import FileError, InputError
 from clew.kernels.decode import decode_dense
 from clew.kernels.types import Adam
-from clew.runs.evaluation import evaluate
+from clew.runs.fidelity import evaluate
 from clew.subject.subject import Subject
 from clew.training import Documents, train_dictionary
 from clew.training.activations import collect

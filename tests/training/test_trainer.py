@@ -14,7 +14,7 @@ from clew.dictionary import Dictionary
 from clew.errors import InputError
 from clew.kernels.decode import above, decode_dense, decode_sparse
 from clew.kernels.types import Pairs
-from clew.runs.evaluation import evaluate
+from clew.runs.fidelity import evaluate
 from clew.subject.subject import Subject
 from clew.training import DictionaryConfig, Documents, encode_documents, train_dictionary
 from clew.training import trainer as trainer_module
@@ -213,7 +213,7 @@ def test_a_left_out_first_position_stays_real(subject: Subject) -> None:
             i: replace(v, decoder=v.decoder * 0, decoder_bias=v.decoder_bias * 0) for i, v in neurons.layers.items()
         },
     )
-    from clew.runs.evaluation import replaced_logits
+    from clew.runs.fidelity import replaced_logits
 
     ids = sentences(5, torch.Generator().manual_seed(4))
     real = subject.logits(ids)

@@ -22,7 +22,7 @@ from clew.training.corpus_config import CorpusConfig
 
 if TYPE_CHECKING:
     from clew.dictionary import Dictionary
-    from clew.runs.assess import Assessment
+    from clew.runs.evaluate import Assessment
     from clew.subject import Subject
     from clew.training.corpus import Documents
 
@@ -63,8 +63,8 @@ def evaluate(
     A dictionary in a run's folder is measured with the run's model, on the rows that the run held out.
     """
     from clew import files
-    from clew.runs.assess import assess, assess_nulls
-    from clew.runs.figures import density_figure
+    from clew.runs.density_figure import density_figure
+    from clew.runs.evaluate import assess, assess_nulls
 
     if count < 0 or null_steps < 1:
         raise InputError(f"--count is {count}, --null-steps {null_steps}: give at least 0, and at least 1")
@@ -234,7 +234,7 @@ def _layers(found: Sequence[Assessment]) -> Any:
 
 def _densities(found: Sequence[Assessment]) -> Any:
     """How often features fire: a bar for every half decade, as high as the number of features is beside the highest."""
-    from clew.runs.evaluation import DENSITY_EDGES
+    from clew.runs.fidelity import DENSITY_EDGES
 
     low, high = DENSITY_EDGES[0], DENSITY_EDGES[-1]
     title = f"Features by the share of positions they fire at, 1e{low:g} to 1e{high:g}, two bars a decade"

@@ -36,7 +36,7 @@ from clew.training.corpus_config import CorpusConfig
 
 if TYPE_CHECKING:
     from clew.dictionary import Dictionary
-    from clew.runs.evaluation import Evaluation
+    from clew.runs.fidelity import Evaluation
     from clew.subject import Subject
     from clew.training.corpus import Documents
 
@@ -218,8 +218,8 @@ def _run(
     first: Dictionary | None,
 ) -> int:
     """Train to the end or to Ctrl-C; returns the step that was reached."""
-    from clew.runs.evaluation import evaluate
-    from clew.runs.metrics import Metrics
+    from clew.runs.fidelity import evaluate
+    from clew.runs.training_metrics import Metrics
     from clew.training.trainer import CHECKPOINT_EVERY, train_dictionary
 
     config = plan.config
@@ -266,7 +266,7 @@ def _draw(folder: Path, metrics: Any) -> None:
 
 def _finish(subject: Subject, held_out: Documents, folder: Path) -> Evaluation:
     from clew.dictionary import Dictionary
-    from clew.runs.evaluation import evaluate
+    from clew.runs.fidelity import evaluate
 
     with bar("measuring", of=len(held_out)) as progress:
         found = evaluate(

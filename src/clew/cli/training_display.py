@@ -13,7 +13,7 @@ from rich.text import Text
 from clew.cli.tables import mean, table
 
 if TYPE_CHECKING:
-    from clew.runs.evaluation import Evaluation
+    from clew.runs.fidelity import Evaluation
     from clew.training.trainer import TrainingReport
 
 

@@ -37,7 +37,7 @@ def tune(
     stops without writing anything.
     """
     from clew.dictionary import Dictionary
-    from clew.runs.evaluation import evaluate
+    from clew.runs.fidelity import evaluate
     from clew.training.finetune import fine_tune
 
     config = FineTuneConfig(**settings)

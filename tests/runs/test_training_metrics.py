@@ -11,8 +11,8 @@ from rich.console import Console
 from clew import files
 from clew.cli import training_display as live
 from clew.errors import FileError, InputError
-from clew.runs.evaluation import Evaluation, Replacement
-from clew.runs.metrics import Metrics
+from clew.runs.fidelity import Evaluation, Replacement
+from clew.runs.training_metrics import Metrics
 from clew.training import TrainingReport
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clew import files
-from clew.runs.evaluation import Evaluation
+from clew.runs.fidelity import Evaluation
 from clew.training.trainer import TrainingReport
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from clew.dictionary import Dictionary
-from clew.runs.evaluation import DENSITY_EDGES, Evaluation, evaluate, histogram, replaced_logits
+from clew.runs.fidelity import DENSITY_EDGES, Evaluation, evaluate, histogram, replaced_logits
 from clew.subject.subject import Subject
 from clew.training.activations import collect
 from clew.training.corpus import Documents, encode_documents

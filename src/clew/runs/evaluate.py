@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from clew.dictionary import Dictionary
-from clew.runs.evaluation import Evaluation, evaluate, plain
+from clew.runs.fidelity import Evaluation, evaluate, plain
 from clew.runs.nulls import config_like, untrained, with_random_weights
 from clew.subject.subject import Prompt, Subject
 from clew.training.corpus import Documents

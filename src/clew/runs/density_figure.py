@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from clew.runs.evaluation import DENSITY_EDGES, Evaluation
+from clew.runs.fidelity import DENSITY_EDGES, Evaluation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
