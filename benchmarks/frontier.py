@@ -29,7 +29,7 @@ from clew.dictionary import Dictionary
 from clew.organism.prompts import listed_prompts
 from clew.organism.world import World
 from clew.runs.evaluate import assess
-from clew.runs.fidelity import evaluate
+from clew.runs.fidelity import measure_fidelity
 from clew.training.config import DictionaryConfig
 from clew.training.corpus import encode_documents, open_corpus, split_held_out
 from clew.training.corpus_config import CorpusConfig
@@ -108,7 +108,9 @@ def by_family(dictionary: Dictionary, statements: int = 12000, few: int = 150) -
     subject, texts = load_subject("minnow"), defaultdict[str, list[str]](list)
     for statement in islice(World(seed=0).statements(), statements):
         texts[statement.family].append(statement.text)
-    found = {name: evaluate(subject, dictionary, encode_documents(subject, own[:few])) for name, own in texts.items()}
+    found = {
+        name: measure_fidelity(subject, dictionary, encode_documents(subject, own[:few])) for name, own in texts.items()
+    }
     weight = {name: e.kl * e.positions / min(few, len(texts[name])) * len(texts[name]) for name, e in found.items()}
     print("| family | statements | KL | share of all KL | agreement where sure |")
     print("|---|---|---|---|---|")

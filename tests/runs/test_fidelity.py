@@ -1,4 +1,4 @@
-"""Evaluation against plain references: dense errors, one hook a layer, the model's own loss."""
+"""Fidelity against plain references: dense errors, one hook a layer, the model's own loss."""
 
 import math
 from dataclasses import replace
@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from clew.dictionary import Dictionary
-from clew.runs.fidelity import DENSITY_EDGES, Evaluation, evaluate, histogram, replaced_logits
+from clew.runs.fidelity import DENSITY_EDGES, Fidelity, histogram, measure_fidelity, replaced_logits
 from clew.subject.subject import Subject
 from clew.training.activations import collect
 from clew.training.corpus import Documents, encode_documents
@@ -59,7 +59,7 @@ def reference(made: Subject, documents: Documents, new: list[Tensor]) -> dict[st
 def test_the_replaced_model_is_compared_with_the_real_one_at_every_position(architecture: str, kind: str) -> None:
     made = subject(architecture)
     documents, own = text(made), dictionary(kind, made)
-    found = evaluate(made, own, documents)
+    found = measure_fidelity(made, own, documents)
     new = [
         capped(made, replaced_logits(made, own, row, first[None] > 0))
         for row, first in zip(rows_of(documents), documents.first, strict=True)
@@ -80,7 +80,7 @@ def test_one_layer_at_a_time_is_a_hook_on_that_layer(kind: str) -> None:
     made = subject("gpt2")
     documents = text(made)
     own = sae(made) if kind == "sae" else dictionary(kind, made)
-    found = evaluate(made, own, documents, by_layer=True)
+    found = measure_fidelity(made, own, documents, by_layer=True)
     assert len(found.by_layer) == len(own.layers)
     everything = torch.arange(len(documents))
     held = collect(made, documents, everything, own.read_site, own.write_site)
@@ -124,13 +124,13 @@ def sae(made: Subject) -> Dictionary:
 def test_the_neurons_recover_all_of_the_loss_and_the_mean_outputs_nothing() -> None:
     made = subject("gpt2")
     documents, neurons = text(made), Dictionary.from_neurons(subject("gpt2"))
-    exact = evaluate(made, neurons, documents, by_layer=True)
+    exact = measure_fidelity(made, neurons, documents, by_layer=True)
     held = collect(made, documents, torch.arange(len(documents)), "mlp_in", "mlp_raw_out")
     silent = {
         i: replace(layer, decoder=layer.decoder * 0, decoder_bias=held.outputs[i].double().mean(0))
         for i, layer in neurons.layers.items()
     }
-    none = evaluate(made, replace(neurons, layers=silent), documents, by_layer=True)
+    none = measure_fidelity(made, replace(neurons, layers=silent), documents, by_layer=True)
     for one, other in zip((exact.replaced, *exact.by_layer), (none.replaced, *none.by_layer), strict=True):
         assert one.loss_recovered == pytest.approx(1, abs=1e-6)
         assert one.agreement == 1
@@ -143,7 +143,7 @@ def test_the_neurons_recover_all_of_the_loss_and_the_mean_outputs_nothing() -> N
 def test_errors_counts_and_densities_are_those_of_a_dense_computation() -> None:
     made = subject("gpt2")
     documents, own = text(made, 40), dictionary("clt", made, threshold=1.5)
-    found = evaluate(made, own, documents)
+    found = measure_fidelity(made, own, documents)
     held = collect(made, documents, torch.arange(len(documents)), "mlp_in", "mlp_out")
     rebuilt = [layer.decoder_bias.expand_as(held.outputs[i]).clone() for i, layer in own.layers.items()]
     for i, layer in own.layers.items():
@@ -174,7 +174,9 @@ def test_a_density_histogram_counts_every_feature_once() -> None:
 def test_progress_counts_rows() -> None:
     made = subject("gpt2", torch.float32)
     seen: list[tuple[int, int]] = []
-    found = evaluate(made, dictionary("plt", made, dtype=torch.float32), text(made), progress=lambda *a: seen.append(a))
+    found = measure_fidelity(
+        made, dictionary("plt", made, dtype=torch.float32), text(made), progress=lambda *a: seen.append(a)
+    )
     assert seen[-1] == (12, 12)
-    assert isinstance(found, Evaluation)
+    assert isinstance(found, Fidelity)
     assert found.by_layer == ()

@@ -12,7 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from clew.dictionary import Dictionary
 from clew.errors import InputError
 from clew.runs.evaluate import assess, assess_nulls
-from clew.runs.fidelity import evaluate
+from clew.runs.fidelity import measure_fidelity
 from clew.runs.nulls import config_like, untrained, with_random_weights
 from clew.subject.subject import Subject
 from clew.training import DictionaryConfig, train_dictionary
@@ -32,12 +32,12 @@ def text(made: Subject, n: int = 150) -> Documents:
 def test_an_untrained_dictionary_is_as_dense_and_explains_nothing_more_than_the_mean(kind: str) -> None:
     made = subject("gpt2", torch.float32)
     documents, own = text(made), dictionary(kind, made, dtype=torch.float32)
-    found = evaluate(made, own, documents)
+    found = measure_fidelity(made, own, documents)
     l0 = dict(zip(found.layers, found.l0, strict=True))
     null = untrained(made, own, documents, l0)
     assert null.writes == own.writes
     assert [null.d_features(i) for i in null.layers] == [own.d_features(i) for i in own.layers]
-    measured = evaluate(made, null, documents)
+    measured = measure_fidelity(made, null, documents)
     assert measured.l0 == pytest.approx(found.l0, rel=0.01)
     assert min(measured.nmse) > 0.3
     assert max(measured.nmse) <= 1.0 + 1e-6  # scaled by least squares: never worse than the mean
@@ -55,7 +55,7 @@ def test_a_dictionary_with_a_silent_layer_has_a_null_with_a_silent_layer() -> No
     made = subject("gpt2", torch.float32)
     documents, own = text(made), dictionary("plt", made, dtype=torch.float32)
     null = untrained(made, own, documents, {0: 0.0, 1: 3.0, 2: 40.0})
-    l0 = evaluate(made, null, documents).l0
+    l0 = measure_fidelity(made, null, documents).l0
     assert l0[0] == 0
     assert l0[1] == pytest.approx(3, rel=0.01)
     assert 15 < l0[2] <= 40  # a feature needs a positive pre-activation
@@ -110,10 +110,12 @@ def test_a_clt_of_a_llama_with_grouped_queries_is_better_than_both_nulls_on_held
         return Dictionary.load(folder / "dictionary")
 
     own = trained(made, tmp_path / "own")
-    found = evaluate(made, own, held_out)
-    first = evaluate(made, untrained(made, own, held_out, dict(zip(found.layers, found.l0, strict=True))), held_out)
+    found = measure_fidelity(made, own, held_out)
+    first = measure_fidelity(
+        made, untrained(made, own, held_out, dict(zip(found.layers, found.l0, strict=True))), held_out
+    )
     random = with_random_weights(made)
-    second = evaluate(random, trained(random, tmp_path / "random"), held_out)
+    second = measure_fidelity(random, trained(random, tmp_path / "random"), held_out)
     assert max(found.nmse) < 0.1 * min(first.nmse)  # the loss that was trained
     for null in (first, second):
         assert found.kl < null.kl

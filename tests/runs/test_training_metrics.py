@@ -11,7 +11,7 @@ from rich.console import Console
 from clew import files
 from clew.cli import training_display as live
 from clew.errors import FileError, InputError
-from clew.runs.fidelity import Evaluation, Replacement
+from clew.runs.fidelity import Fidelity, Replacement
 from clew.runs.training_metrics import Metrics
 from clew.training import TrainingReport
 
@@ -57,10 +57,10 @@ def test_a_report_says_speed_time_left_and_the_mean_over_layers() -> None:
     assert [live.size(n) for n in (3_000_000, 2_500_000_000)] == ["3 MB", "2.5 GB"]
 
 
-def held_out(agreement: float) -> Evaluation:
+def held_out(agreement: float) -> Fidelity:
     replaced = Replacement(kl=0.5, agreement=agreement, agreement_sure=0.875, loss=2.0, loss_recovered=0.625)
     common = {"positions": 9, "layers": (0, 1), "nmse": (0.1, 0.2), "l0": (8.0, 4.0), "dead": (0.0, 0.0), "density": ()}
-    return Evaluation(**common, sure=0.5, loss=1.0, replaced=replaced, by_layer=())  # type: ignore[arg-type]
+    return Fidelity(**common, sure=0.5, loss=1.0, replaced=replaced, by_layer=())  # type: ignore[arg-type]
 
 
 def test_the_table_of_a_run_says_what_is_known_by_layer_and_of_all(monkeypatch: pytest.MonkeyPatch) -> None:

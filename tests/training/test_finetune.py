@@ -11,7 +11,7 @@ from clew.dictionary import Dictionary
 from clew.errors import FileError, InputError
 from clew.kernels.decode import decode_dense
 from clew.kernels.types import Adam
-from clew.runs.fidelity import evaluate
+from clew.runs.fidelity import measure_fidelity
 from clew.subject.subject import Subject
 from clew.training import Documents, train_dictionary
 from clew.training.activations import collect
@@ -91,11 +91,11 @@ def test_fine_tuning_lowers_the_divergence_on_text_it_has_not_seen(
     seen, held_out = documents.slice(0, 150), documents.slice(150, 200)
     config = replace(toy.SMALL, features=32, k=3, steps=150)
     list(train_dictionary(subject, seen, config, tmp_path, buffer=toy.BUFFER))
-    before = evaluate(subject, Dictionary.load(tmp_path / "dictionary"), held_out)
+    before = measure_fidelity(subject, Dictionary.load(tmp_path / "dictionary"), held_out)
     reports = list(fine_tune(subject, seen, FineTuneConfig(steps=100, positions=500, weight=3.0), tmp_path))
-    after = evaluate(subject, Dictionary.load(tmp_path / "tuned"), held_out)
+    after = measure_fidelity(subject, Dictionary.load(tmp_path / "tuned"), held_out)
     assert reports[-1].step == 100
-    assert evaluate(subject, Dictionary.load(tmp_path / "dictionary"), held_out).kl == before.kl
+    assert measure_fidelity(subject, Dictionary.load(tmp_path / "dictionary"), held_out).kl == before.kl
     assert after.kl < 0.8 * before.kl
     assert sum(after.nmse) < 1.3 * sum(before.nmse)
     assert sum(after.l0) / toy.L == pytest.approx(3, rel=0.1)

@@ -14,7 +14,7 @@ from clew.dictionary import Dictionary
 from clew.errors import InputError
 from clew.kernels.decode import above, decode_dense, decode_sparse
 from clew.kernels.types import Pairs
-from clew.runs.fidelity import evaluate
+from clew.runs.fidelity import measure_fidelity
 from clew.subject.subject import Subject
 from clew.training import DictionaryConfig, Documents, encode_documents, train_dictionary
 from clew.training import trainer as trainer_module
@@ -179,8 +179,8 @@ def test_training_beats_an_untrained_dictionary(
 ) -> None:
     config = replace(SMALL, nonlinearity=nonlinearity, steps=200)  # type: ignore[arg-type]
     held = encode_documents(subject, list(sentences(40, torch.Generator().manual_seed(2))))
-    null = evaluate(subject, run_to_end(subject, documents, replace(config, steps=1), tmp_path / "null"), held)
-    made = evaluate(subject, run_to_end(subject, documents, config, tmp_path / "made"), held)
+    null = measure_fidelity(subject, run_to_end(subject, documents, replace(config, steps=1), tmp_path / "null"), held)
+    made = measure_fidelity(subject, run_to_end(subject, documents, config, tmp_path / "made"), held)
     assert max(made.nmse) < 0.1 < 0.5 < min(null.nmse)
     assert made.kl < 0.1 * null.kl
     if nonlinearity == "batchtopk":
@@ -198,7 +198,7 @@ def test_a_run_is_determined_by_its_seed(subject: Subject, documents: Documents,
 
 
 def test_a_models_own_neurons_replace_its_mlps_exactly(subject: Subject, documents: Documents) -> None:
-    found = evaluate(subject, Dictionary.from_neurons(subject), documents)
+    found = measure_fidelity(subject, Dictionary.from_neurons(subject), documents)
     assert max(found.nmse) < 1e-10
     assert abs(found.kl) < 1e-8
     assert found.agreement == 1.0
@@ -239,7 +239,7 @@ def test_a_layer_that_counts_more_is_explained_better_at_the_cost_of_the_others(
     assert last["last"][0] > last["same"][0]
     assert dictionaries[2].provenance["layer_weights"] == pytest.approx([0.1] * (L - 1) + [1.0])
     assert "layer_weights" not in dictionaries[1].provenance
-    raw = evaluate(subject, dictionaries[2], documents)
+    raw = measure_fidelity(subject, dictionaries[2], documents)
     assert raw.nmse[-1] == pytest.approx(last["last"][-1], rel=0.3)  # what is reported is relative to the variance
 
 

@@ -36,7 +36,7 @@ from clew.training.corpus_config import CorpusConfig
 
 if TYPE_CHECKING:
     from clew.dictionary import Dictionary
-    from clew.runs.fidelity import Evaluation
+    from clew.runs.fidelity import Fidelity
     from clew.subject import Subject
     from clew.training.corpus import Documents
 
@@ -112,7 +112,7 @@ def train(
         print(json.dumps(told, indent=1))
 
 
-def _trained(subject: Subject, plan: Plan, folder: Path, resume: bool, yes: bool, check_every: int) -> Evaluation:
+def _trained(subject: Subject, plan: Plan, folder: Path, resume: bool, yes: bool, check_every: int) -> Fidelity:
     """Train to the end, and measure what came out; leaves with code 130 when Ctrl-C was pressed."""
     from clew.training.checkpoint import NAME as CHECKPOINT
 
@@ -218,7 +218,7 @@ def _run(
     first: Dictionary | None,
 ) -> int:
     """Train to the end or to Ctrl-C; returns the step that was reached."""
-    from clew.runs.fidelity import evaluate
+    from clew.runs.fidelity import measure_fidelity
     from clew.runs.training_metrics import Metrics
     from clew.training.trainer import CHECKPOINT_EVERY, train_dictionary
 
@@ -242,7 +242,7 @@ def _run(
             due = check_every and (step < early <= report.step or _passed(step, report.step, check_every) or last)
             kept, step = _passed(step, report.step, CHECKPOINT_EVERY), report.step
             if due:
-                measured, at = evaluate(subject, report.snapshot(), probe), step
+                measured, at = measure_fidelity(subject, report.snapshot(), probe), step
             seconds = time.monotonic() - began
             metrics.add(report, batch=config.batch, seconds=seconds, held_out=measured if due else None)
             show(report, measured, at)
@@ -264,12 +264,12 @@ def _draw(folder: Path, metrics: Any) -> None:
         files.write_figure(folder / "metrics.png", metrics.figure())
 
 
-def _finish(subject: Subject, held_out: Documents, folder: Path) -> Evaluation:
+def _finish(subject: Subject, held_out: Documents, folder: Path) -> Fidelity:
     from clew.dictionary import Dictionary
-    from clew.runs.fidelity import evaluate
+    from clew.runs.fidelity import measure_fidelity
 
     with bar("measuring", of=len(held_out)) as progress:
-        found = evaluate(
+        found = measure_fidelity(
             subject,
             Dictionary.load(folder / "dictionary"),
             held_out,
@@ -281,7 +281,7 @@ def _finish(subject: Subject, held_out: Documents, folder: Path) -> Evaluation:
     return found
 
 
-def print_evaluation(evaluation: Evaluation) -> None:
+def print_evaluation(evaluation: Fidelity) -> None:
     """Print how good a Dictionary is on text that it was not trained on."""
     console = Console(highlight=False)
     shown = table("layer", ">relative error", ">active", ">never fired", title="On unseen text")

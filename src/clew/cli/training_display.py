@@ -13,7 +13,7 @@ from rich.text import Text
 from clew.cli.tables import mean, table
 
 if TYPE_CHECKING:
-    from clew.runs.fidelity import Evaluation
+    from clew.runs.fidelity import Fidelity
     from clew.training.trainer import TrainingReport
 
 
@@ -36,7 +36,7 @@ def interrupts() -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
-def board(batch: int) -> Iterator[Callable[[TrainingReport, Evaluation | None, int], None]]:
+def board(batch: int) -> Iterator[Callable[[TrainingReport, Fidelity | None, int], None]]:
     """A table that is drawn anew at every report, on the error stream; plain lines where that is no terminal.
 
     It is told the report, the last measurement on held-out text, and the step at which that was made.
@@ -53,7 +53,7 @@ def board(batch: int) -> Iterator[Callable[[TrainingReport, Evaluation | None, i
         yield lambda report, measured, at: live.update(drawn(report, measured, at, batch))
 
 
-def line(report: TrainingReport, measured: Evaluation | None, batch: int) -> str:
+def line(report: TrainingReport, measured: Fidelity | None, batch: int) -> str:
     """One report as one line."""
     held = ""
     if measured is not None:
@@ -64,7 +64,7 @@ def line(report: TrainingReport, measured: Evaluation | None, batch: int) -> str
     )
 
 
-def drawn(report: TrainingReport, measured: Evaluation | None, at: int, batch: int) -> RenderableType:
+def drawn(report: TrainingReport, measured: Fidelity | None, at: int, batch: int) -> RenderableType:
     """A report as a table by layer, with what concerns them all above and below."""
     left = (report.steps - report.step) * batch / max(report.tokens_per_second, 1e-9)
     head = Text(

@@ -37,7 +37,7 @@ def tune(
     stops without writing anything.
     """
     from clew.dictionary import Dictionary
-    from clew.runs.fidelity import evaluate
+    from clew.runs.fidelity import measure_fidelity
     from clew.training.finetune import fine_tune
 
     config = FineTuneConfig(**settings)
@@ -51,7 +51,7 @@ def tune(
         found = {}
         for name in ("dictionary", "tuned"):
             print(f"{folder / name}")
-            found[name] = evaluate(subject, Dictionary.load(folder / name), held_out)
+            found[name] = measure_fidelity(subject, Dictionary.load(folder / name), held_out)
             print_evaluation(found[name])
         print(f"beside its nulls: clew eval {folder / 'tuned'}")
     if as_json:

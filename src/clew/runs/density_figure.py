@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from clew.runs.fidelity import DENSITY_EDGES, Evaluation
+from clew.runs.fidelity import DENSITY_EDGES, Fidelity
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def density_figure(found: Sequence[tuple[str, Evaluation]]) -> Figure:
+def density_figure(found: Sequence[tuple[str, Fidelity]]) -> Figure:
     """How many features fire how often, a panel a layer, a line a Dictionary; those that never fired in the legend."""
     from matplotlib.figure import Figure
 

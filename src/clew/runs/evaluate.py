@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from clew.dictionary import Dictionary
-from clew.runs.fidelity import Evaluation, evaluate, plain
+from clew.runs.fidelity import Fidelity, measure_fidelity, plain
 from clew.runs.nulls import config_like, untrained, with_random_weights
 from clew.subject.subject import Prompt, Subject
 from clew.training.corpus import Documents
@@ -37,7 +37,7 @@ class Assessment:
     """What was measured of one Dictionary."""
 
     name: str
-    evaluation: Evaluation
+    evaluation: Fidelity
     scores: PromptScores | None
     """None for an SAE, which cannot be traced, and where there were no prompts."""
 
@@ -57,7 +57,7 @@ def assess(
     stage: Stage = lambda *_: None,
 ) -> Assessment:
     """Measure a Dictionary on text and prompts."""
-    found = evaluate(
+    found = measure_fidelity(
         subject,
         dictionary,
         documents,
@@ -81,7 +81,7 @@ def assess_nulls(
     train_on: Documents,
     prompts: Sequence[Prompt],
     score: Score,
-    evaluation: Evaluation,
+    evaluation: Fidelity,
     *,
     steps: int,
     buffer: int,

@@ -51,7 +51,7 @@ class Replacement:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluation:
+class Fidelity:
     """Quality of a Dictionary on some text; lists run over the Dictionary's layers in rising order."""
 
     positions: int
@@ -103,14 +103,14 @@ def plain(value: Any) -> Any:
 
 
 @torch.no_grad()
-def evaluate(
+def measure_fidelity(
     subject: Subject,
     dictionary: Dictionary,
     documents: Documents,
     *,
     by_layer: bool = False,
     progress: Callable[[int, int], None] | None = None,
-) -> Evaluation:
+) -> Fidelity:
     """Measure a Dictionary on every position that counts; MismatchError when it does not fit the model.
 
     `progress` is told how many rows are done, and how many there are.
@@ -131,7 +131,7 @@ def evaluate(
         for name in tallies
         if not name.startswith("mean ")
     )
-    return Evaluation(
+    return Fidelity(
         positions=int(documents.counts.sum()),
         layers=tuple(sorted(dictionary.layers)),
         **local,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clew import files
-from clew.runs.fidelity import Evaluation
+from clew.runs.fidelity import Fidelity
 from clew.training.trainer import TrainingReport
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Metrics:
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
         return cls([row for row in rows if row["step"] <= until])
 
-    def add(self, report: TrainingReport, *, batch: int, seconds: float, held_out: Evaluation | None) -> None:
+    def add(self, report: TrainingReport, *, batch: int, seconds: float, held_out: Fidelity | None) -> None:
         """Append a report; `held_out` is what was measured on text that is not trained on, if it was this time."""
         row: dict[str, Any] = {
             "step": report.step,
