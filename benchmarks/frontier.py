@@ -23,13 +23,12 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from clew.cli.evaluate import _score as score
-from clew.cli.train import load_subject, small_world
 from clew.dictionary import Dictionary
 from clew.organism.prompts import listed_prompts
 from clew.organism.world import World
-from clew.runs.evaluate import assess
+from clew.runs.evaluate import Material, assess
 from clew.runs.fidelity import measure_fidelity
+from clew.runs.sources import load_subject, small_world
 from clew.training.config import DictionaryConfig
 from clew.training.corpus import encode_documents, open_corpus, split_held_out
 from clew.training.corpus_config import CorpusConfig
@@ -85,8 +84,9 @@ def measured(name: str, features: int, steps: int) -> dict[str, Any]:
             dictionary = Dictionary.load(Path(folder) / "dictionary")
     else:
         dictionary = Dictionary.load(name)
-    found = assess(subject, dictionary, held_out, listed_prompts(100), score, by_layer=False)
-    e, scores = found.evaluation, found.scores
+    material = Material(documents=held_out, prompts=listed_prompts(100), by_layer=False)
+    assessment = assess(subject, dictionary, material)
+    e, scores = assessment.evaluation, assessment.scores
     assert scores is not None
     return {
         "name": name,
@@ -97,8 +97,8 @@ def measured(name: str, features: int, steps: int) -> dict[str, Any]:
         "sure": e.agreement_sure,
         "agreement": e.agreement,
         "never": sum(e.dead) / len(e.dead),
-        "replacement": scores.replacement,
-        "completeness": scores.completeness,
+        "replacement": scores.replacement.value,
+        "completeness": scores.completeness.value,
         "seconds": round(time.perf_counter() - began),
     }
 

@@ -23,9 +23,9 @@ import torch
 from harvest_layer import against_peer, seconds
 
 import clew
-from clew.cli.train import small_world
 from clew.harvest import gather as reading
 from clew.harvest.write_atlas import finish
+from clew.runs.sources import small_world
 from clew.training.activations import parts_of
 from clew.training.corpus import Documents, encode_documents
 

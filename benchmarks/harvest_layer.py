@@ -33,12 +33,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import clew
-from clew.cli.train import small_world
 from clew.dictionary.dictionary import Dictionary, Layer
 from clew.dictionary.nonlinearity import BatchTopK, JumpReLU
 from clew.features.atlas import Atlas
 from clew.harvest.gather import gather
 from clew.harvest.write_atlas import finish
+from clew.runs.sources import small_world
 from clew.subject.subject import Subject
 from clew.training.corpus import Documents, encode_documents
 

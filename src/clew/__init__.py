@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from clew.intervention.edit import Edit
     from clew.intervention.run import Effect
     from clew.kit import Kit, load
+    from clew.runs.evaluate import evaluate
+    from clew.runs.train import train
     from clew.search.searchable_atlas import SearchableAtlas as Atlas
     from clew.subject.recording import Recording
     from clew.subject.subject import Subject
@@ -59,9 +61,11 @@ _HOMES = {
     "Subject": "clew.subject.subject",
     "TargetNode": "clew.attribution.nodes",
     "TokenNode": "clew.attribution.nodes",
+    "evaluate": "clew.runs.evaluate",
     "export_html": "clew.web.export",
     "load": "clew.kit",
     "trace": "clew.attribution.trace",
+    "train": "clew.runs.train",
 }
 
 __all__ = [
@@ -88,9 +92,11 @@ __all__ = [
     "TokenNode",
     "UnsupportedModelError",
     "__version__",
+    "evaluate",
     "export_html",
     "load",
     "trace",
+    "train",
 ]
 
 

@@ -12,7 +12,8 @@ import clew
 from clew import files
 from clew.cli import evaluate as evaluation
 from clew.cli.evaluate import bars
-from clew.runs import evaluate as training_assess
+from clew.runs import evaluate as runs_evaluate
+from clew.runs.fidelity import measure_fidelity
 from clew.runs.plan import read_run, rows_of
 from clew.subject import Subject
 from tests import models
@@ -51,13 +52,13 @@ def run(run, trained, tmp_path):
 def measured(monkeypatch):
     """The rows that are measured, and the model."""
     seen = []
-    assess = training_assess.assess
+    assess = runs_evaluate.assess
 
-    def watched(subject, dictionary, documents, *rest, **options):
-        seen.append((subject, dictionary, documents))
-        return assess(subject, dictionary, documents, *rest, **options)
+    def watched(subject, dictionary, material):
+        seen.append((subject, dictionary, material.documents))
+        return assess(subject, dictionary, material)
 
-    monkeypatch.setattr(training_assess, "assess", watched)
+    monkeypatch.setattr(runs_evaluate, "assess", watched)
     return seen
 
 
@@ -144,7 +145,7 @@ def test_the_command_that_a_finished_run_prints_measures_it(run):
     code, out, err = run(*command, "--no-nulls", "--count", "0", "--json")
     assert code == 0, err
     assert json.loads(out)[0]["evaluation"]["nmse"] == pytest.approx(
-        clew.training.evaluate(
+        measure_fidelity(
             Subject.load("llama"), clew.Dictionary.load("M/dictionary"),
             rows_of(Path("M"), Subject.load("llama"), read_run(Path("M")))[0],
         ).nmse

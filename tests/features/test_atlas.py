@@ -17,12 +17,12 @@ from hypothesis.extra import numpy as arrays
 
 import clew
 from clew import kit as kits
-from clew.cli.train import small_world
 from clew.errors import FileError, InputError, MismatchError
 from clew.features.atlas import Atlas
 from clew.features.packing import Packer, unpack
 from clew.harvest.write_atlas import harvest
 from clew.ids import FeatureId
+from clew.runs.sources import small_world
 from clew.training.corpus import encode_documents
 from tests import models
 from tests.harvest.test_gather import SMALL, made, rows_of_words

@@ -15,7 +15,6 @@ import torch
 
 import clew
 from clew import files
-from clew.cli.train import small_world
 from clew.dictionary import Dictionary, JumpReLU, Layer
 from clew.errors import FileError, InputError, MismatchError
 from clew.features.atlas import Atlas
@@ -24,6 +23,7 @@ from clew.harvest import gather as reading
 from clew.harvest.feature_tables import FeatureTables, merged
 from clew.harvest.gather import gather
 from clew.harvest.write_atlas import finish, harvest
+from clew.runs.sources import small_world
 from clew.subject.subject import Subject
 from clew.training.corpus import encode_documents
 from tests import models, plain_atlas

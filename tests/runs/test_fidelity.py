@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from clew.dictionary import Dictionary
+from clew.progress import Progress
 from clew.runs.fidelity import DENSITY_EDGES, Fidelity, histogram, measure_fidelity, replaced_logits
 from clew.subject.subject import Subject
 from clew.training.activations import collect
@@ -173,10 +174,8 @@ def test_a_density_histogram_counts_every_feature_once() -> None:
 
 def test_progress_counts_rows() -> None:
     made = subject("gpt2", torch.float32)
-    seen: list[tuple[int, int]] = []
-    found = measure_fidelity(
-        made, dictionary("plt", made, dtype=torch.float32), text(made), progress=lambda *a: seen.append(a)
-    )
-    assert seen[-1] == (12, 12)
+    seen: list[Progress] = []
+    found = measure_fidelity(made, dictionary("plt", made, dtype=torch.float32), text(made), report=seen.append)
+    assert (seen[-1].done, seen[-1].of, seen[-1].unit) == (12, 12, "rows")
     assert isinstance(found, Fidelity)
     assert found.by_layer == ()

@@ -10,8 +10,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from clew.dictionary import Dictionary
-from clew.errors import InputError
-from clew.runs.evaluate import assess, assess_nulls
+from clew.runs.evaluate import PROMPT_TOKENS, Material, assess, assess_nulls, default_prompts, within
 from clew.runs.fidelity import measure_fidelity
 from clew.runs.nulls import config_like, untrained, with_random_weights
 from clew.subject.subject import Subject
@@ -128,24 +127,21 @@ def test_an_assessment_holds_means_with_intervals_and_plain_values() -> None:
     given = {1: (0.2, 0.9), 2: (0.4, 0.8), 3: (0.9, 0.7)}
     score = lambda subject, dictionary, prompt: given[prompt[1]]  # noqa: E731
     prompts = [[BOS, i] for i in given]
-    found = assess(made, own, documents, prompts, score)
+    found = assess(made, own, Material(documents=documents, prompts=prompts, score=score))
     assert found.scores is not None
-    assert found.scores.replacement == pytest.approx(0.5)
-    assert found.scores.completeness == pytest.approx(0.8)
+    assert found.scores.replacement.value == pytest.approx(0.5)
+    assert found.scores.completeness.value == pytest.approx(0.8)
     deviation = math.sqrt((0.3**2 + 0.1**2 + 0.4**2) / 2)
-    assert found.scores.replacement_within == pytest.approx(1.96 * deviation / math.sqrt(3))
-    nulls = list(
-        assess_nulls(
-            made, own, documents, documents, prompts, score, found.evaluation, steps=4, buffer=2048, by_layer=False
-        )
-    )
+    assert within(found.scores.replacement) == pytest.approx(1.96 * deviation / math.sqrt(3), rel=1e-4)
+    quick = Material(documents=documents, prompts=prompts, score=score, by_layer=False)
+    nulls = list(assess_nulls(made, own, quick, found.evaluation, documents, steps=4, buffer=2048))
     assert [null.name for null in nulls] == ["untrained clt", "clt of GPT2LMHeadModel with random weights"]
     plain = json.loads(json.dumps([x.to_json() for x in (found, *nulls)], allow_nan=False))
     assert len(plain[0]["evaluation"]["by_layer"]) == 3
     assert plain[1]["evaluation"]["by_layer"] == []
-    assert len(list(assess_nulls(
-        made, own, documents, documents, [], score, found.evaluation, steps=0, buffer=2048, by_layer=False
-    ))) == 1  # fmt: skip
+    assert plain[0]["scores"]["replacement_within"] == within(found.scores.replacement)
+    none = replace(quick, prompts=[])
+    assert len(list(assess_nulls(made, own, none, found.evaluation, documents, steps=0, buffer=2048))) == 1
 
 
 def test_eval_shows_the_kits_dictionary_beside_its_null(run, tmp_path):
@@ -169,16 +165,13 @@ def test_eval_shows_the_kits_dictionary_beside_its_null(run, tmp_path):
     assert len(err.splitlines()) == 1
 
 
-def test_held_out_rows_serve_as_prompts_where_there_is_no_list(tmp_path):
-    from clew.cli.evaluate import PROMPT_TOKENS, _prompts
-
+def test_held_out_rows_serve_as_prompts_where_there_is_no_list(run, tmp_path):
     made = Subject.load(subject("gpt2", torch.float32).model, tokenizer())
     rows = encode_documents(made, [[BOS, *[5] * 40], [BOS, 7]])
-    assert _prompts(None, "a.txt", rows, 5) == [[BOS, *[5] * (PROMPT_TOKENS - 1)], [BOS, 7]]
-    assert _prompts(None, "a.txt", rows, 1) == [[BOS, *[5] * (PROMPT_TOKENS - 1)]]
-    (tmp_path / "p.txt").write_text("one\n\ntwo\n")
-    assert _prompts(tmp_path / "p.txt", "world", rows, 5) == ["one", "two"]
-    assert len(set(_prompts(None, "world", rows, 100))) == 100
+    assert default_prompts("a.txt", rows, 5) == [[BOS, *[5] * (PROMPT_TOKENS - 1)], [BOS, 7]]
+    assert default_prompts("a.txt", rows, 1) == [[BOS, *[5] * (PROMPT_TOKENS - 1)]]
+    assert len(set(default_prompts("world", rows, 100))) == 100
     (tmp_path / "p.txt").write_text("\n")
-    with pytest.raises(InputError, match="holds no text"):
-        _prompts(tmp_path / "p.txt", "world", rows, 5)
+    code, _, err = run("eval", "--prompts", "p.txt")
+    assert code == 2
+    assert "holds no text" in err

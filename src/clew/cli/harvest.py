@@ -14,7 +14,6 @@ import typer
 from clew.cli.kits import KitOptions
 from clew.cli.options import JsonOption, with_settings
 from clew.cli.progress_bar import bar
-from clew.cli.train import small_world
 from clew.cli.training_display import interrupts, size
 from clew.errors import FileError, InputError
 from clew.features.atlas import Atlas
@@ -24,6 +23,7 @@ from clew.harvest.gather import HarvestProgress, gather, part_of
 from clew.harvest.write_atlas import check_target, finish
 from clew.harvest.write_atlas import harvest as harvest_atlas
 from clew.kit import Kit
+from clew.runs.sources import small_world
 from clew.training.corpus import Documents, open_corpus
 from clew.training.corpus_config import CorpusConfig
 from clew.training.presets import configured

@@ -1,20 +1,19 @@
-"""What a person sees while a dictionary is trained, and how they stop it."""
+"""What the terminal shows while a dictionary is trained, and how Ctrl-C stops it."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from clew.cli.tables import mean, table
-
-if TYPE_CHECKING:
-    from clew.runs.fidelity import Fidelity
-    from clew.training.trainer import TrainingReport
+from clew.runs.fidelity import Fidelity
+from clew.runs.train import RunReport
+from clew.training.trainer import DEAD_AFTER, TrainingReport
 
 
 @contextmanager
@@ -36,36 +35,37 @@ def interrupts() -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
-def board(batch: int) -> Iterator[Callable[[TrainingReport, Fidelity | None, int], None]]:
-    """A table that is drawn anew at every report, on the error stream; plain lines where that is no terminal.
-
-    It is told the report, the last measurement on held-out text, and the step at which that was made.
-    """
+def board(batch: int) -> Iterator[Callable[[RunReport], None]]:
+    """A table that is redrawn at every report, on the error stream; plain lines where that is no terminal."""
     from rich.live import Live
 
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal:
-        yield lambda report, measured, at: print(
-            line(report, measured if at == report.step else None, batch), flush=True
-        )
+        yield lambda report: print(line(report.training, _new(report), batch), flush=True)
         return
     with Live(console=console, transient=True, refresh_per_second=4) as live:
-        yield lambda report, measured, at: live.update(drawn(report, measured, at, batch))
+        yield lambda report: live.update(drawn(report, batch))
+
+
+def _new(report: RunReport) -> Fidelity | None:
+    """The measurement on held-out text, if it was made at this step."""
+    return report.held_out if report.held_out_step == report.training.step else None
 
 
 def line(report: TrainingReport, measured: Fidelity | None, batch: int) -> str:
     """One report as one line."""
-    held = ""
+    quality = ""
     if measured is not None:
-        held = f"  agreement {measured.agreement:.4f}  loss recovered {measured.replaced.loss_recovered:.4f}"
+        quality = f"  agreement {measured.agreement:.4f}  loss recovered {measured.replaced.loss_recovered:.4f}"
     return (
         f"step {report.step}/{report.steps}  error {mean(report.nmse):.4f}  active {mean(report.l0):.1f}  "
-        f"dead {dead(report, batch)}  {report.tokens_per_second:,.0f} tokens/s{held}"
+        f"dead {dead(report, batch)}  {report.tokens_per_second:,.0f} tokens/s{quality}"
     )
 
 
-def drawn(report: TrainingReport, measured: Fidelity | None, at: int, batch: int) -> RenderableType:
+def drawn(run_report: RunReport, batch: int) -> RenderableType:
     """A report as a table by layer, with what concerns them all above and below."""
+    report, measured = run_report.training, run_report.held_out
     left = (report.steps - report.step) * batch / max(report.tokens_per_second, 1e-9)
     head = Text(
         f"step {report.step:,} of {report.steps:,}   {report.tokens_per_second:,.0f} tokens/s   {duration(left)} left"
@@ -77,17 +77,15 @@ def drawn(report: TrainingReport, measured: Fidelity | None, at: int, batch: int
     foot = f"dead features {dead(report, batch)}"
     if measured is not None:
         foot += (
-            f"   all layers replaced, on held-out text at step {at:,}: agreement {measured.agreement:.4f} "
-            f"({measured.agreement_sure:.4f} where the model is sure), "
+            f"   all layers replaced, on held-out text at step {run_report.held_out_step:,}: "
+            f"agreement {measured.agreement:.4f} ({measured.agreement_sure:.4f} where the model is sure), "
             f"loss recovered {measured.replaced.loss_recovered:.4f}"
         )
     return Group(head, "", layers, "", Text(foot), Text("Ctrl-C saves a checkpoint and stops", style="dim"))
 
 
 def dead(report: TrainingReport, batch: int) -> str:
-    """The share of dead features; a dash until so many positions have passed that one can be."""
-    from clew.training.trainer import DEAD_AFTER
-
+    """The share of dead features; a dash until enough positions have passed for one to be dead."""
     return "-" if report.step * batch < DEAD_AFTER else f"{report.dead:.1%}"
 
 

@@ -1,35 +1,89 @@
-"""A Dictionary beside its nulls: every figure of the evaluation, and how well prompts can be traced with it."""
+"""A Dictionary beside its nulls, on text and on prompts: `clew.evaluate`."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from clew.dictionary import Dictionary
+from clew.attribution.trace import trace
+from clew.dictionary.dictionary import Dictionary
+from clew.errors import InputError
+from clew.organism.prompts import listed_prompts
+from clew.progress import Progress, Report, silent
 from clew.runs.fidelity import Fidelity, measure_fidelity, plain
 from clew.runs.nulls import config_like, untrained, with_random_weights
+from clew.runs.options import EvaluateOptions, keywords_of
+from clew.runs.plan import read_run, rows_of
+from clew.runs.sources import kit_dictionary, load_subject, run_of, small_world
+from clew.runs.train import dictionary_folder
+from clew.stats import Interval, mean_interval
 from clew.subject.subject import Prompt, Subject
-from clew.training.corpus import Documents
+from clew.training.corpus import open_corpus
+from clew.training.corpus_config import CorpusConfig
+from clew.training.documents import Documents, split_held_out
+from clew.training.presets import configured
 from clew.training.trainer import train_dictionary
 
-Score = Callable[[Subject, Dictionary, Prompt], tuple[float, float]]  # replacement and completeness of one prompt
-Stage = Callable[[str, int, int], None]  # what is being done, how much is done, how much there is
+PROMPT_TOKENS = 24  # of held-out rows that serve as prompts
+OTHER_ROWS = {"text", "field", "split", "cut", "bos", "context"}  # settings that make other rows than a run's
+SHUFFLED = "training on shuffled weights"  # what the report of the second null's training is called
+Score = Callable[[Subject, Dictionary, Prompt], tuple[float, float]]
+"""Replacement and completeness of one prompt."""
+
+
+def graph_scores(subject: Subject, dictionary: Dictionary, prompt: Prompt) -> tuple[float, float]:
+    """Replacement and completeness of a prompt's graph."""
+    scores = trace(subject, dictionary, prompt).scores()
+    return scores.replacement, scores.completeness
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings(EvaluateOptions, CorpusConfig):
+    """Every setting of an evaluation: its options and its text."""
+
+    subject: Subject | None = None
+    """A model in memory, in place of a kit or a model by name."""
+    prompts: Sequence[Prompt] | None = field(default=None, repr=False)
+    """Prompts to trace; left out, the small world's or held-out text."""
+    report: Report = field(default=silent, repr=False)
+    """Called as the work goes on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """On what Dictionaries are measured, and how."""
+
+    documents: Documents
+    prompts: Sequence[Prompt] = ()
+    score: Score = graph_scores
+    by_layer: bool = True
+    report: Report = silent
 
 
 @dataclass(frozen=True, kw_only=True)
 class PromptScores:
-    """Means over prompts, each with half the width of its 95 % interval."""
+    """Means over prompts with their 95 % intervals."""
 
     prompts: int
-    replacement: float
-    replacement_within: float
-    completeness: float
-    completeness_within: float
+    replacement: Interval
+    completeness: Interval
+
+    def to_json(self) -> dict[str, Any]:
+        """Means, and half the width of their intervals."""
+        numbers: dict[str, Any] = {"prompts": self.prompts}
+        for name in ("replacement", "completeness"):
+            interval: Interval = getattr(self, name)
+            numbers |= {name: interval.value, f"{name}_within": within(interval)}
+        return numbers
+
+
+def within(interval: Interval) -> float:
+    """Half the width of an interval that is symmetric."""
+    return interval.high - interval.value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,81 +97,164 @@ class Assessment:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; what is not a number is None."""
-        return plain(asdict(self))
+        scores = None if self.scores is None else self.scores.to_json()
+        return plain({"name": self.name, "evaluation": asdict(self.evaluation), "scores": scores})
 
 
-def assess(
-    subject: Subject,
-    dictionary: Dictionary,
-    documents: Documents,
-    prompts: Sequence[Prompt],
-    score: Score,
-    *,
-    by_layer: bool = True,
-    stage: Stage = lambda *_: None,
-) -> Assessment:
-    """Measure a Dictionary on text and prompts."""
-    found = measure_fidelity(
-        subject,
-        dictionary,
-        documents,
-        by_layer=by_layer,
-        progress=lambda done, of: stage(f"measuring {dictionary.name}", done, of),
+@keywords_of(EvaluateSettings)
+def evaluate(dictionary: str | Path | Dictionary | None, settings: dict[str, Any]) -> list[Assessment]:
+    """Measure a dictionary on text that it was not trained on, beside two nulls; the dictionary comes first.
+
+        ours, untrained, shuffled = clew.evaluate("runs/clt")
+
+    A run's folder, or a dictionary in it, is measured with the run's model on the rows that the run held out; a
+    dictionary in memory, or None (the kit's own), with `kit`, `model` or `subject`. The nulls are a dictionary of the
+    same density that was never trained, and, unless `nulls` is False, one that was trained on the model with shuffled
+    weights.
+
+    InputError for settings that do not fit, FileError for what cannot be read, MismatchError when the dictionary does
+    not fit the model.
+    """
+    settings = dict(settings)
+    subject, prompts, report = (
+        settings.pop("subject", None),
+        settings.pop("prompts", None),
+        settings.pop("report", silent),
+    )
+    options = EvaluateOptions(**{f.name: settings.pop(f.name) for f in fields(EvaluateOptions) if f.name in settings})
+    check_counts(options)
+    subject, measured, text = _inputs(dictionary, subject, options, settings)
+    if prompts is None:
+        prompts = default_prompts(text.config.text, text.held_out, options.count)
+    material = Material(
+        documents=text.held_out, prompts=prompts[: options.count], by_layer=options.by_layer, report=report
+    )
+    first = assess(subject, measured, material)
+    steps = options.null_steps * options.nulls
+    nulls = assess_nulls(
+        subject, measured, material, first.evaluation, text.rest, steps=steps, buffer=text.config.buffer
+    )
+    return [first, *nulls]
+
+
+def check_counts(options: EvaluateOptions) -> None:
+    """InputError where a count is below what it may be."""
+    if options.count < 0 or options.null_steps < 1:
+        raise InputError(
+            f"--count is {options.count}, --null-steps {options.null_steps}: give at least 0, and at least 1"
+        )
+
+
+# What is measured
+
+
+@dataclass(frozen=True)
+class _Text:
+    """Rows to measure on, rows that a null may be trained on, and where both come from."""
+
+    held_out: Documents
+    rest: Documents
+    config: CorpusConfig
+
+
+def _inputs(
+    source: str | Path | Dictionary | None,
+    subject: Subject | None,
+    options: EvaluateOptions,
+    settings: Mapping[str, Any],
+) -> tuple[Subject, Dictionary, _Text]:
+    """Model, dictionary and text; those of the run that the source belongs to where the options name no others."""
+    name = options.model or options.kit
+    folder = run_of(source) if isinstance(source, str | Path) else None
+    if folder is None or not isinstance(source, str | Path):
+        subject = subject or load_subject(name or "minnow")
+        return subject, _dictionary(source, options), _read(subject, configured(settings)[1])
+    plan = read_run(folder)
+    where = dictionary_folder(folder) if Path(source) == folder else Path(source)
+    subject, dictionary = subject or load_subject(name or plan.model), Dictionary.load(where)
+    corpus = configured(asdict(plan.corpus) | dict(settings))[1]
+    if set(settings) & OTHER_ROWS:
+        return subject, dictionary, _read(subject, corpus, plan.config.seed)
+    held_out, rest = rows_of(folder, subject, plan)
+    return subject, dictionary, _Text(_fewer(held_out, settings.get("held_out"), folder), rest, corpus)
+
+
+def _dictionary(source: str | Path | Dictionary | None, options: EvaluateOptions) -> Dictionary:
+    if isinstance(source, Dictionary):
+        return source
+    return kit_dictionary(options.kit or "minnow") if source is None else Dictionary.load(source)
+
+
+def _read(subject: Subject, corpus: CorpusConfig, seed: int = 0) -> _Text:
+    documents = open_corpus(subject, corpus, positions=corpus.reading(), seed=seed, world=small_world)
+    return _Text(*split_held_out(documents, corpus.held_out), corpus)
+
+
+def _fewer(held_out: Documents, positions: int | None, folder: Path) -> Documents:
+    """The first rows with so many positions; InputError when the run has not held out so many."""
+    available = int(held_out.counts.sum())
+    if positions is None or positions == available:
+        return held_out
+    if positions > available:
+        raise InputError(
+            f"--held-out is {positions:,}, but {folder} held out {available:,} positions: the rest was trained on"
+        )
+    return held_out.slice(0, int((held_out.counts.cumsum(0) < positions).sum()) + 1)
+
+
+def default_prompts(text: str, held_out: Documents, count: int) -> Sequence[Prompt]:
+    """The small world's prompts for its own text, the beginnings of held-out rows for any other."""
+    if text == "world":
+        return listed_prompts(count)
+    bounds = pairwise(held_out.starts.tolist())
+    return [held_out.tokens[start : min(start + PROMPT_TOKENS, stop)].tolist() for start, stop in bounds][:count]
+
+
+# Measuring
+
+
+def assess(subject: Subject, dictionary: Dictionary, material: Material) -> Assessment:
+    """Measure a Dictionary on text and prompts; MismatchError when it does not fit the model."""
+    fidelity = measure_fidelity(
+        subject, dictionary, material.documents, by_layer=material.by_layer, report=material.report
     )
     scores = None
-    if prompts and dictionary.kind != "sae":
-        each = []
-        for number, prompt in enumerate(prompts, 1):
-            each.append(score(subject, dictionary, prompt))
-            stage(f"tracing with {dictionary.name}", number, len(prompts))
-        scores = _summary(each)
-    return Assessment(name=dictionary.name, evaluation=found, scores=scores)
+    if material.prompts and dictionary.kind != "sae":
+        pairs = []
+        what, n_prompts = f"tracing with {dictionary.name}", len(material.prompts)
+        for number, prompt in enumerate(material.prompts, 1):
+            pairs.append(material.score(subject, dictionary, prompt))
+            material.report(Progress(what=what, done=number, of=n_prompts, unit="prompts"))
+        replacement, completeness = (mean_interval(values) for values in zip(*pairs, strict=True))
+        scores = PromptScores(prompts=n_prompts, replacement=replacement, completeness=completeness)
+    return Assessment(name=dictionary.name, evaluation=fidelity, scores=scores)
 
 
 def assess_nulls(
     subject: Subject,
     dictionary: Dictionary,
-    documents: Documents,
+    material: Material,
+    fidelity: Fidelity,
     train_on: Documents,
-    prompts: Sequence[Prompt],
-    score: Score,
-    evaluation: Fidelity,
     *,
     steps: int,
     buffer: int,
-    by_layer: bool = True,
-    stage: Stage = lambda *_: None,
 ) -> Iterator[Assessment]:
     """The same for an untrained Dictionary of the same density, then for one trained on a model of random weights.
 
-    `evaluation` is the Dictionary's own; `steps` bounds the training of the second null (0: leave it out). `stage` is
-    told how many steps that takes before the first.
+    `fidelity` is the Dictionary's; `steps` bounds the training of the second null, which 0 leaves out. Before its first
+    step a report says how many there are.
     """
-    l0 = dict(zip(evaluation.layers, evaluation.l0, strict=True))
-    null = untrained(subject, dictionary, documents, l0)
-    yield assess(subject, null, documents, prompts, score, by_layer=by_layer, stage=stage)
+    l0 = dict(zip(fidelity.layers, fidelity.l0, strict=True))
+    yield assess(subject, untrained(subject, dictionary, material.documents, l0), material)
     if not steps:
         return
     random = with_random_weights(subject)
     config = config_like(dictionary, sum(l0.values()) / len(l0), steps=steps)
-    same: dict[str, Any] = {"buffer": buffer, "layer_weights": dictionary.provenance.get("layer_weights")}
-    what = "training on shuffled weights"
-    stage(what, 0, config.steps)
+    weights: Any = dictionary.provenance.get("layer_weights")
+    material.report(Progress(what=SHUFFLED, done=0, of=config.steps))
     with tempfile.TemporaryDirectory() as folder:
-        for report in train_dictionary(random, train_on, config, folder, **same):
-            stage(what, report.step, report.steps)
+        for report in train_dictionary(random, train_on, config, folder, buffer=buffer, layer_weights=weights):
+            material.report(Progress(what=SHUFFLED, done=report.step, of=report.steps))
         trained = Dictionary.load(Path(folder) / "dictionary")
-        yield assess(random, trained, documents, prompts, score, by_layer=by_layer, stage=stage)
-
-
-def _summary(each: Sequence[tuple[float, float]]) -> PromptScores:
-    values = torch.tensor(each, dtype=torch.float64)
-    mean = values.mean(0).tolist()
-    within = (1.96 * values.std(0, correction=0) / max(1, len(values) - 1) ** 0.5).tolist()
-    return PromptScores(
-        prompts=len(each),
-        replacement=mean[0],
-        replacement_within=within[0],
-        completeness=mean[1],
-        completeness_within=within[1],
-    )
+        yield assess(random, trained, material)

@@ -1,4 +1,4 @@
-"""How good a Dictionary is: what it reconstructs, and how the model fares when it stands in for the MLPs.
+"""Fidelity of one Dictionary on some text: what it reconstructs, and how the model predicts when it replaces the MLPs.
 
 1. On the *real* stream: relative squared error and active features of every layer, how often each feature fires.
 2. On the *replaced* stream, where all MLPs are replaced at once and features are computed on what the replaced layers
@@ -14,7 +14,7 @@ Probabilities are taken after a final soft-cap.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -24,9 +24,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from clew.dictionary import Dictionary
+from clew.progress import Progress, Report, silent
 from clew.subject.subject import Subject
 from clew.training.activations import collect, parts_of
-from clew.training.corpus import Documents
+from clew.training.documents import Documents
 
 SURE = 0.5
 PART_ROWS = 256
@@ -36,7 +37,7 @@ DENSITY_EDGES = tuple(-6 + step / 2 for step in range(13))  # log10 of the share
 
 @dataclass(frozen=True, kw_only=True)
 class Replacement:
-    """How a model fares with MLPs replaced, over all positions that count."""
+    """How well a model predicts with MLPs replaced, over all positions that count."""
 
     kl: float
     """Divergence of the replaced model's prediction from the real one's, in nats a position."""
@@ -109,12 +110,9 @@ def measure_fidelity(
     documents: Documents,
     *,
     by_layer: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    report: Report = silent,
 ) -> Fidelity:
-    """Measure a Dictionary on every position that counts; MismatchError when it does not fit the model.
-
-    `progress` is told how many rows are done, and how many there are.
-    """
+    """Measure a Dictionary on every position that counts; MismatchError when it does not fit the model."""
     dictionary.check_fits(subject)
     local, means = _on_the_real_stream(subject, dictionary, documents)
     tallies: dict[str, Tensor] = {}
@@ -123,8 +121,7 @@ def measure_fidelity(
         for name, sums in _compared(subject, dictionary, documents, rows, means, by_layer).items():
             tallies[name] = tallies[name] + sums if name in tallies else sums
         done += len(rows)
-        if progress is not None:
-            progress(done, len(documents))
+        report(Progress(what=f"measuring {dictionary.name}", done=done, of=len(documents), unit="rows"))
     real = _Tally(tallies.pop("real"))
     replaced, *layers = (
         _summary(_Tally(tallies[name]), _Tally(tallies[f"mean {name}"]), real)
@@ -268,13 +265,13 @@ def _tallies(subject: Subject, finals: Mapping[str, Tensor], following: Tensor) 
 def _with(
     subject: Subject, dictionary: Dictionary, ids: Tensor, left_out: Tensor, outputs: Mapping[int, Tensor]
 ) -> Tensor:
-    """The final stream when some layers' outputs are given; the first position of left-out rows stays real."""
+    """The final stream with some layers' outputs replaced; the first position of left-out rows stays real."""
     keep = _kept(subject, ids, left_out)
 
-    def given(layer: int, real: Tensor, seen: Any) -> Tensor:
+    def replacement(layer: int, real: Tensor, seen: Any) -> Tensor:
         return torch.where(keep, real, outputs[layer].to(real.dtype))
 
-    return subject.run(ids, change={(dictionary.write_site, i): partial(given, i) for i in outputs}).final
+    return subject.run(ids, change={(dictionary.write_site, i): partial(replacement, i) for i in outputs}).final
 
 
 def _kept(subject: Subject, ids: Tensor, left_out: Tensor) -> Tensor:
@@ -285,8 +282,8 @@ def _kept(subject: Subject, ids: Tensor, left_out: Tensor) -> Tensor:
 
 def _rebuilt(subject: Subject, dictionary: Dictionary, ids: Tensor) -> dict[int, Tensor]:
     """Every layer's reconstruction from the real stream, `pos d_model`, the rows behind one another."""
-    held = subject.capture(ids, [dictionary.read_site])
-    inputs = {i: held[dictionary.read_site, i].flatten(0, 1).float() for i in dictionary.layers}
+    streams = subject.capture(ids, [dictionary.read_site])
+    inputs = {i: streams[dictionary.read_site, i].flatten(0, 1).float() for i in dictionary.layers}
     active = {i: dictionary.encode(i, x) for i, x in inputs.items()}
     whole = dictionary.reconstruct(active, inputs, ids.numel())
     return {i: whole[i] for i in sorted(dictionary.layers)}

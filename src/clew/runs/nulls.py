@@ -1,11 +1,11 @@
-"""What a Dictionary must be better than: one that was never trained, and one of a model that knows nothing.
+"""The nulls of a Dictionary: one that was never trained, and one of a model that has learned nothing.
 
 1. *Untrained*: random directions, thresholds fitted so that every layer has the same active features a position,
    decoders scaled to explain as much of each output as they can, and the outputs' means. It shows what a dictionary of
    this density owes to its size alone.
 2. *Random weights*: the model with the entries of every weight matrix and vector shuffled, and a dictionary trained on
-   it with the same settings, measured on that model. It shows what the training of a dictionary finds where there is
-   nothing to be found (Heap et al. 2025).
+   it with the same settings, measured on that model. It shows what training a dictionary finds where there is nothing
+   to find (Heap et al. 2025).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from clew.dictionary import Dictionary, JumpReLU, Layer
 from clew.subject.subject import Subject
 from clew.training.activations import Batch, collect
 from clew.training.config import DictionaryConfig
-from clew.training.corpus import Documents
+from clew.training.documents import Documents
 
 SAMPLE = 8192  # positions that fit thresholds and scales
 
@@ -37,10 +37,10 @@ def untrained(
     rows = torch.arange(min(len(documents), int(few.sum()) + 1))
     batch = collect(subject, documents, rows, dictionary.read_site, dictionary.write_site)
     layers = {}
-    for index, own in sorted(dictionary.layers.items()):
-        encoder = torch.randn(own.encoder.shape, generator=generator)
+    for index, layer in sorted(dictionary.layers.items()):
+        encoder = torch.randn(layer.encoder.shape, generator=generator)
         encoder /= encoder.norm(dim=1, keepdim=True)
-        decoder = torch.randn(own.decoder.shape, generator=generator)
+        decoder = torch.randn(layer.decoder.shape, generator=generator)
         bias = -encoder @ batch.inputs[index].mean(0).cpu()
         pre = batch.inputs[index].cpu() @ encoder.T + bias
         layers[index] = Layer(
@@ -69,13 +69,13 @@ def _scaled(random: Dictionary, batch: Batch) -> Dictionary:
     scale = torch.ones(random.n_layers)
     bias = {}
     for i in random.layers:
-        real, made = batch.outputs[i].cpu(), whole[i]
-        spread = made - made.mean(0)
+        real, output = batch.outputs[i].cpu(), whole[i]
+        spread = output - output.mean(0)
         scale[i] = float((spread * (real - real.mean(0))).sum() / spread.square().sum().clamp_min(1e-12))
-        bias[i] = real.mean(0) - scale[i] * made.mean(0)
+        bias[i] = real.mean(0) - scale[i] * output.mean(0)
     layers = {
-        i: replace(own, decoder=own.decoder * scale[list(random.writes[i])][:, None], decoder_bias=bias[i])
-        for i, own in random.layers.items()
+        i: replace(layer, decoder=layer.decoder * scale[list(random.writes[i])][:, None], decoder_bias=bias[i])
+        for i, layer in random.layers.items()
     }
     return replace(random, layers=layers)
 

@@ -1,26 +1,28 @@
-"""What a run's folder says of its run: the model, the settings, the rows of text."""
+"""The plan of a training run: model, settings and text; and the folder that keeps it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from clew import files
 from clew.errors import FileError, InputError
-
-if TYPE_CHECKING:
-    from clew.subject import Subject
-    from clew.training.config import DictionaryConfig
-    from clew.training.corpus import Documents
-    from clew.training.corpus_config import CorpusConfig
+from clew.runs.sources import RUN_FILE, load_subject, small_world
+from clew.subject.subject import Subject
+from clew.training.activations import check_fills
+from clew.training.config import DictionaryConfig
+from clew.training.corpus import Document, encode_documents, load_tokens, open_corpus
+from clew.training.corpus_config import CorpusConfig
+from clew.training.documents import Documents, split_held_out
+from clew.training.presets import configured, parted, preset, read_settings, typed
 
 ENVELOPE = files.Envelope(format="clew.training", schema=1, what="training run")
-NAME = "run.json"
 TOKENS = "tokens.safetensors"
-IN_FILES = ("preset", "start", "layer_weights")  # what a file of settings may say beside them
-TOLD = ("model", "cache", "start", "layer_weights")
+IN_FILES = ("preset", "start", "layer_weights")  # options that a file of settings may have
+NOT_IN_FILES = ("kit", "model", "cache", "yes", "check_every")
+FACTS = ("model", "cache", "start", "layer_weights")  # of a plan, in run.json beside its settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,78 +37,75 @@ class Plan:
     layer_weights: list[float] | None = None
 
 
-def planned(told: dict[str, Any], file: Path | None, settings: dict[str, Any]) -> Plan:
-    """What is said with options, over what a file says, over a preset; `told` is what is no setting of a config."""
-    from clew.training.presets import configured, preset, read_settings, typed
+def planned(
+    options: Mapping[str, Any], file: Path | None, settings: Mapping[str, Any], subject: Subject | None = None
+) -> Plan:
+    """The plan that options and settings make, over those of a file, over a preset.
 
-    given = {} if file is None else read_settings(file)
-    for name in ("kit", "model", "cache", "yes", "check_every"):
-        if name in given:
+    `options` are fields of RunOptions, `settings` of DictionaryConfig and CorpusConfig. The subject is loaded unless it
+    is there. InputError for a setting that is unknown or does not fit the model, FileError for what cannot be read.
+    """
+    from_file = {} if file is None else read_settings(file)
+    for name in NOT_IN_FILES:
+        if name in from_file:
             raise InputError(f"{name} stands in {file}: leave it out there, and give --{name.replace('_', '-')}")
-    told = {name: given.pop(name) for name in IN_FILES if given.get(name) is not None} | told
-    given = typed(given | settings)  # a mistake is found before the model is loaded
-    source = told.get("model") or told.get("kit") or "minnow"
-    subject = load_subject(source)
-    dictionary, corpus = configured(preset(str(told.get("preset", "small")), subject.d_model) | given)
-    dictionary.widths(subject.n_layers)  # refused now if they are of another number of layers
-    start, weights = told.get("start"), told.get("layer_weights")
+    options = {name: from_file.pop(name) for name in IN_FILES if from_file.get(name) is not None} | dict(options)
+    chosen = typed(from_file | dict(settings))  # a mistake is reported before the model is loaded
+    source = options.get("model") or options.get("kit") or "minnow"
+    if subject is None:
+        subject = load_subject(source)
+    else:
+        source = subject.name
+    dictionary, corpus = configured(preset(str(options.get("preset", "small")), subject.d_model) | chosen)
+    dictionary.widths(subject.n_layers)  # InputError when widths are given for another number of layers
+    start, weights = options.get("start"), options.get("layer_weights")
     return Plan(
         model=source,
         config=dictionary,
         corpus=corpus,
-        cache=bool(told.get("cache")),
+        cache=bool(options.get("cache")),
         start=None if start is None else str(start),
         layer_weights=None if weights is None else _weights(weights),
     )
 
 
-def _weights(given: Any) -> list[float]:
-    """`1,1,4`, or a list of numbers."""
-    if isinstance(given, list) and all(isinstance(one, int | float) for one in given):
-        return [float(one) for one in given]
-    from clew.training.presets import parted
-
-    return list(parted(str(given), float))
+def _weights(weights: Any) -> list[float]:
+    """`1,1,4`, or several numbers."""
+    if isinstance(weights, list | tuple) and all(isinstance(weight, int | float) for weight in weights):
+        return [float(weight) for weight in weights]
+    return list(parted(str(weights), float))
 
 
-def resumed(folder: Path | None, file: Path | None, given: dict[str, Any]) -> tuple[Plan, Path]:
+def resumed(folder: Path | None, file: Path | None, options: Mapping[str, Any]) -> tuple[Plan, Path]:
     """The plan of the run in a folder; InputError when something is given that the run has already."""
     if folder is None:
         raise InputError("say which run to go on with: clew train FOLDER --resume")
-    if given or file is not None:
-        named = ", ".join(f"--{name.replace('_', '-')}" for name in given) or "--config"
-        raise InputError(f"a run is resumed with its own settings: leave out {named}")
+    if options or file is not None:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in options) or "--config"
+        raise InputError(f"a run is resumed with its own settings: leave out {names}")
     return read_run(folder), folder
 
 
 def read_run(folder: Path) -> Plan:
     """The plan of the run in a folder; FileError when there is none."""
-    from clew.training.presets import configured
-
-    found = files.read_json(folder / NAME)
-    if not ENVELOPE.matches(found):
-        raise FileError(f"{folder / NAME} does not describe a training run")
+    path = folder / RUN_FILE
+    head = files.read_json(path)
+    if not ENVELOPE.matches(head):
+        raise FileError(f"{path} does not describe a training run")
     for name, kind in (("schema", int), ("model", str), ("settings", dict)):
-        if not isinstance(found.get(name), kind):
-            raise FileError(f"{folder / NAME} does not say its {name}: it is not whole, begin the run anew")
-    ENVELOPE.check(found, folder / NAME)
-    dictionary, corpus = configured(found["settings"])
-    told: dict[str, Any] = {name: found.get(name) for name in TOLD}
-    return Plan(config=dictionary, corpus=corpus, **told)
-
-
-def run_of(source: str) -> Path | None:
-    """The folder of the run that a source is, or whose dictionary it is; None for what belongs to no run."""
-    here = Path(source)
-    return next((folder for folder in (here, here.parent) if (folder / NAME).is_file()), None)
+        if not isinstance(head.get(name), kind):
+            raise FileError(f"{path} does not say its {name}: it is not whole, begin the run anew")
+    ENVELOPE.check(head, path)
+    dictionary, corpus = configured(head["settings"])
+    facts: dict[str, Any] = {name: head.get(name) for name in FACTS}
+    return Plan(config=dictionary, corpus=corpus, **facts)
 
 
 def write_run(folder: Path, plan: Plan) -> None:
-    """Say in a folder that a run has begun there; `read_run` gives the plan again."""
-
-    about: dict[str, Any] = {name: getattr(plan, name) for name in TOLD}
-    about["settings"] = asdict(plan.config) | asdict(plan.corpus)
-    files.write_json(folder / NAME, ENVELOPE.head(**files.provenance(**about)))
+    """Write run.json, which says that a run has begun in a folder; `read_run` gives the plan again."""
+    facts: dict[str, Any] = {name: getattr(plan, name) for name in FACTS}
+    facts["settings"] = asdict(plan.config) | asdict(plan.corpus)
+    files.write_json(folder / RUN_FILE, ENVELOPE.head(**files.provenance(**facts)))
 
 
 def positions_wanted(plan: Plan) -> int:
@@ -114,41 +113,20 @@ def positions_wanted(plan: Plan) -> int:
     return plan.corpus.reading(int(1.02 * plan.config.steps * plan.config.batch))
 
 
-def rows_to_train_on(subject: Subject, plan: Plan, positions: int) -> Documents:
-    """Rows with so many positions, or all that there are; InputError when those to train on do not fill the buffer."""
-    from clew.training.activations import check_fills
-    from clew.training.corpus import open_corpus, split_held_out
+def rows_to_train_on(subject: Subject, plan: Plan, positions: int, corpus: list[Document] | None = None) -> Documents:
+    """Rows with so many positions, or all that there are; InputError when those to train on do not fill the buffer.
 
-    documents = open_corpus(subject, plan.corpus, positions=positions, seed=plan.config.seed, world=small_world)
+    `corpus` are documents in memory, in place of those that the plan names.
+    """
+    if corpus is None:
+        documents = open_corpus(subject, plan.corpus, positions=positions, seed=plan.config.seed, world=small_world)
+    else:
+        bos, context = plan.corpus.bos, plan.corpus.context
+        documents = encode_documents(subject, corpus, bos=bos, context=context, positions=positions)
     check_fills(subject, split_held_out(documents, plan.corpus.held_out)[1], plan.corpus.buffer)
     return documents
 
 
 def rows_of(folder: Path, subject: Subject, plan: Plan) -> tuple[Documents, Documents]:
     """Rows that a run holds out, and rows that it trains on."""
-    from clew.training.corpus import load_tokens, split_held_out
-
     return split_held_out(load_tokens(folder / TOKENS, subject), plan.corpus.held_out)
-
-
-def load_subject(source: str) -> Subject:
-    """A kit's model, or a model by its folder or hub id."""
-    from clew import kit
-    from clew.subject import Subject
-
-    for place in (kit.BUNDLED / source, Path(source)):
-        if (place / "kit.json").is_file():
-            subject = Subject.load(place / "model")
-            subject.name = source if place.parent == kit.BUNDLED else place.name
-            return subject
-    return Subject.load(source)
-
-
-def small_world(positions: int) -> Iterable[str]:
-    """Documents of the small world with at least so many positions, if its corpus has them."""
-    from clew.organism.world import World
-
-    world = World(seed=0)
-    few = min(world.n_statements, positions // 8 + 100)  # a statement has twelve tokens
-    documents = world.corpus(few).documents
-    return documents if few == world.n_statements else documents[:-1]  # the last one may be cut short

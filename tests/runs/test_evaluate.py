@@ -1,0 +1,56 @@
+"""`clew.evaluate` gives what `clew eval` prints, for a run, a dictionary in memory, or a kit's own."""
+
+import json
+
+import pytest
+import torch
+
+import clew
+from clew.errors import FileError, InputError
+from tests import models
+from tests.runs.test_train import SETTINGS, WORDS
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with a tiny model, some text, and a finished run on them."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    models.model("llama", torch.float32).save_pretrained(folder / "llama")
+    models.tokenizer().save_pretrained(folder / "llama")
+    (folder / "text.txt").write_text("\n".join(WORDS))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(folder)
+        list(clew.train("L", model="llama", text="text.txt", **SETTINGS))
+    return folder
+
+
+def test_a_run_is_measured_as_the_command_line_does(run, trained, monkeypatch):
+    monkeypatch.chdir(trained)
+    seen = []
+    assessments = clew.evaluate("L", null_steps=5, count=2, by_layer=False, report=seen.append)
+    assert [a.name for a in assessments] == ["clt of llama", "untrained clt", "clt of llama with random weights"]
+    code, out, err = run("eval", trained / "L", "--null-steps", "5", "--count", "2", "--no-by-layer", "--json")
+    assert code == 0, err
+    assert json.loads(out) == [a.to_json() for a in assessments]
+    assert [p.of for p in seen if p.what == "training on shuffled weights" and not p.done] == [5]
+    assert {"rows", "prompts", "steps"} == {p.unit for p in seen}
+
+
+def test_a_dictionary_in_memory_is_measured_on_prompts_and_text_of_ones_own(trained, monkeypatch):
+    monkeypatch.chdir(trained)
+    subject, dictionary = clew.Subject.load("llama"), clew.Dictionary.load("L/dictionary")
+    text = {"text": "text.txt", "held_out": 300, "buffer": 1024}
+    first, untrained = clew.evaluate(dictionary, subject=subject, prompts=["w1 w2 w3"], nulls=False, **text)
+    assert first.scores.prompts == 1
+    assert first.evaluation.positions == untrained.evaluation.positions >= 300
+    assert first.evaluation.kl == clew.evaluate("L/dictionary", nulls=False, count=0, by_layer=False)[0].evaluation.kl
+
+
+def test_wrong_settings_are_refused(trained, monkeypatch):
+    monkeypatch.chdir(trained)
+    with pytest.raises(InputError, match="--count is -3"):
+        clew.evaluate("L", count=-3)
+    with pytest.raises(FileError):
+        clew.evaluate("missing", model="llama", text="text.txt")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'layers'"):
+        clew.evaluate("L", layers=True)
