@@ -66,7 +66,8 @@ def test_the_replaced_model_is_compared_with_the_real_one_at_every_position(arch
         for row, first in zip(rows_of(documents), documents.first, strict=True)
     ]
     wanted = reference(made, documents, new)
-    assert found.kl == pytest.approx(wanted["kl"], rel=1e-9)
+    rounding = 1e-7 if architecture == "gemma2" else 1e-9  # Gemma's softmax rounds to float32
+    assert found.kl == pytest.approx(wanted["kl"], rel=rounding)
     assert found.kl > 1e-3
     assert found.agreement == pytest.approx(wanted["agreement"])
     assert found.agreement_sure == pytest.approx(wanted["agreement_sure"], nan_ok=True)
