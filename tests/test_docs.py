@@ -78,15 +78,15 @@ def test_every_command_and_option_that_a_page_names_exists(page):
 def check(arguments):
     """Every word that names a command or an option is known; values are not looked at."""
     from clew.cli.commands import COMMANDS
-    from clew.cli.lazy_group import Group
+    from clew.cli.lazy_group import CommandGroup
 
     line, entry, name, words = f"clew {' '.join(arguments)}", COMMANDS, "clew", list(arguments)
-    while isinstance(entry, Group) and words and not words[0].startswith("-"):
+    while isinstance(entry, CommandGroup) and words and not words[0].startswith("-"):
         name = words.pop(0)
         assert name in entry.commands, f"{line}: there is no {name}"
         entry = entry.commands[name]
     options = {"--help", "--version"}
-    if not isinstance(entry, Group):
+    if not isinstance(entry, CommandGroup):
         parameters = entry.load(name).params
         options |= {option for parameter in parameters for option in (*parameter.opts, *parameter.secondary_opts)}
     for word in words:

@@ -10,13 +10,13 @@ from typer.testing import CliRunner
 import clew
 from clew.cli import app
 from clew.cli.commands import COMMANDS
-from clew.cli.lazy_group import Group
+from clew.cli.lazy_group import CommandGroup
 
 
 def leaves(group, above=()):
     """Every command with the words that call it."""
     for name, entry in group.commands.items():
-        if isinstance(entry, Group):
+        if isinstance(entry, CommandGroup):
             yield from leaves(entry, (*above, name))
         else:
             yield (*above, name), entry

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from clew.cli.lazy_group import Command, Group
+from clew.cli.lazy_group import Command, CommandGroup
 
-COMMANDS = Group(
+COMMANDS = CommandGroup(
     help="See how a language model came to its answer, and check it.",
     commands={
         "trace": Command("trace:trace", "Trace how the model came to its next token."),
@@ -35,7 +35,7 @@ COMMANDS = Group(
             "features.",
         ),
         "serve": Command("serve:serve", "Open the workbench: trace prompts, read and label features, edit, compare."),
-        "features": Group(
+        "features": CommandGroup(
             help="Features: what an atlas knows of them.",
             commands={
                 "show": Command(
@@ -48,7 +48,7 @@ COMMANDS = Group(
                 "export": Command("features.export:export", "Write all cards with their labels for other programs."),
             },
         ),
-        "labels": Group(
+        "labels": CommandGroup(
             help="Labels: look at them, share them.",
             commands={
                 "show": Command("labels.show:show", "Show the labels of a feature, the one that stands for it first."),
@@ -63,7 +63,7 @@ COMMANDS = Group(
                 ),
             },
         ),
-        "organism": Group(
+        "organism": CommandGroup(
             help="The small world: look at it, train its model, examine it.",
             commands={
                 "show": Command("organism.show:show", "Draw statements of the small world."),
@@ -78,7 +78,7 @@ COMMANDS = Group(
                 ),
             },
         ),
-        "kit": Group(
+        "kit": CommandGroup(
             help="Kits: a model, its dictionary and where they came from.",
             commands={
                 "show": Command("kit.show:show", "Say what a kit holds."),

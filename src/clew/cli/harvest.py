@@ -32,7 +32,7 @@ _STOPPED = 130  # the exit code of what Ctrl-C ended
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class HarvestJob:
     """What is to be made, and where. InputError when its options do not go together."""
 
     out: Annotated[Path | None, typer.Argument(help="The atlas to write; left out, under runs/.")] = None
@@ -100,7 +100,7 @@ class Job:
 
 @with_settings(CorpusConfig, HarvestConfig, without=("held_out", "buffer"))
 def harvest(
-    job: Job,
+    job: HarvestJob,
     source: KitOptions,
     tokens: Annotated[int, typer.Option(help="How much text is read, in tokens.")] = 1_000_000,
     as_json: JsonOption = False,
@@ -133,7 +133,7 @@ def harvest(
         _print(atlas, rate, target.stat().st_size, as_json)
 
 
-def _watched(reports: Iterator[HarvestProgress], job: Job) -> float:
+def _watched(reports: Iterator[HarvestProgress], job: HarvestJob) -> float:
     """Draw the work's progress and end it at Ctrl-C, whatever it is at; returns tokens a second."""
     rate = 0.0
     with interrupts() as stop, bar("harvest") as show:

@@ -38,11 +38,11 @@ class Command:
 
 
 @dataclass(frozen=True)
-class Group:
+class CommandGroup:
     """Commands under one name."""
 
     help: str
-    commands: Mapping[str, Command | Group]
+    commands: Mapping[str, Command | CommandGroup]
 
     def app(self, name: str) -> typer.Typer:
         """The Typer application of these commands."""
@@ -62,7 +62,7 @@ class Group:
 class _LazyGroup(TyperGroup):
     """Loads a command when it is asked for by name; its help page lists stand-ins, a name and a line of help each."""
 
-    table: ClassVar[Mapping[str, Command | Group]]
+    table: ClassVar[Mapping[str, Command | CommandGroup]]
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)

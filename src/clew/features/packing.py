@@ -23,7 +23,7 @@ import numpy as np
 
 from clew import files
 from clew.errors import FileError
-from clew.features.tables import BANDS, OCTAVES, STEPS, WIDTH, Counts, Relations, Slots, Strongest, octave_of
+from clew.features.tables import BANDS, OCTAVES, STEPS, WIDTH, FeatureCounts, Relations, Slots, Strongest, octave_of
 
 ENVELOPE = files.Envelope(
     format="clew.atlas", schema=2, oldest=2, what="an atlas", mark=b"ClAt", again="harvest it anew"
@@ -128,7 +128,7 @@ def _decompressed(blob: bytes | memoryview, where: str, digest: Any) -> bytes:
 class AtlasTables:
     """Everything that an atlas stores of features, a row each."""
 
-    counts: Counts
+    counts: FeatureCounts
     top: Slots
     """Sorted."""
     bands: Slots

@@ -34,7 +34,7 @@ class Slots(NamedTuple):
     """The largest key of a full row: nothing beyond it need be looked at."""
 
 
-class Counts(NamedTuple):
+class FeatureCounts(NamedTuple):
     """Numbers of every feature."""
 
     fired: np.ndarray

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from clew.features import tables
-from clew.features.tables import BANDS, LOW, OCTAVES, STEPS, WIDTH, Counts, Slots
+from clew.features.tables import BANDS, LOW, OCTAVES, STEPS, WIDTH, FeatureCounts, Slots
 from clew.kernels.numba_loops import exact
 
 BINS = 64  # of the linear histogram
@@ -155,7 +155,7 @@ def _look_around(
 
 
 @exact
-def _widen(counts: Counts, f: int, exponent: int) -> None:
+def _widen(counts: FeatureCounts, f: int, exponent: int) -> None:
     """Make room in the linear histogram for a value with this binary exponent."""
     steps = exponent - WIDTH - counts.scale[f]
     if counts.scale[f] != NEVER and steps > 0:
@@ -178,7 +178,7 @@ def _raise_bands(bands: Slots, f: int, old: int, new: int) -> None:
 
 
 @exact
-def _count(counts: Counts, f: int, value: float, bits: int, positions: Positions, i: int) -> None:
+def _count(counts: FeatureCounts, f: int, value: float, bits: int, positions: Positions, i: int) -> None:
     """Count one activation of a feature at the i-th position."""
     exponent, mantissa = (bits >> 23) - 127, bits & 0x7FFFFF
     counts.fired[f] += 1
@@ -202,7 +202,13 @@ def _count(counts: Counts, f: int, value: float, bits: int, positions: Positions
 
 @exact
 def count_activations(
-    active: LayerActivations, positions: Positions, offset: int, before: int, counts: Counts, top: Slots, bands: Slots
+    active: LayerActivations,
+    positions: Positions,
+    offset: int,
+    before: int,
+    counts: FeatureCounts,
+    top: Slots,
+    bands: Slots,
 ) -> None:
     """Count the activations of one layer, whose features are numbered from `offset`, and offer their contexts."""
     for i in range(positions.document.shape[0]):
@@ -247,7 +253,9 @@ def _merge_row(into: Slots, row: int, other: Slots, theirs: int) -> None:
 
 
 @exact
-def merge(counts: Counts, top: Slots, bands: Slots, their_counts: Counts, their_top: Slots, their_bands: Slots) -> None:
+def merge(
+    counts: FeatureCounts, top: Slots, bands: Slots, their_counts: FeatureCounts, their_top: Slots, their_bands: Slots
+) -> None:
     """Add the counts and contexts of other documents."""
     for f in range(counts.fired.shape[0]):
         theirs = their_counts.scale[f]
@@ -270,7 +278,7 @@ def merge(counts: Counts, top: Slots, bands: Slots, their_counts: Counts, their_
 
 
 @exact
-def _add(counts: Counts, theirs: Counts, f: int) -> None:
+def _add(counts: FeatureCounts, theirs: FeatureCounts, f: int) -> None:
     counts.fired[f] += theirs.fired[f]
     rest = counts.rest[f] + theirs.rest[f]
     counts.whole[f] += theirs.whole[f] + (rest >> UNITS)

@@ -18,7 +18,7 @@ import torch
 from clew import files
 from clew.errors import FileError, InputError, MismatchError
 from clew.features.config import HarvestConfig
-from clew.features.tables import BANDS, BOUNDS, OCTAVES, STEPS, Counts, Slots
+from clew.features.tables import BANDS, BOUNDS, OCTAVES, STEPS, FeatureCounts, Slots
 from clew.harvest.counting import BINS, NEVER, UNKNOWN, merge
 
 ENVELOPE = files.Envelope(format="clew.harvest", schema=1, what="part of a harvest")
@@ -54,7 +54,7 @@ class FeatureTables:
     """Everything counted so far. `ranges` are the documents: disjoint runs [start, stop), in order."""
 
     origin: HarvestOrigin
-    counts: Counts
+    counts: FeatureCounts
     top: Slots
     bands: Slots
     everything: np.ndarray
@@ -71,7 +71,7 @@ class FeatureTables:
         n, config = origin.n_features, origin.config
         return cls(
             origin=origin,
-            counts=Counts(
+            counts=FeatureCounts(
                 fired=np.zeros(n, np.int64),
                 whole=np.zeros(n, np.int64),
                 rest=np.zeros(n, np.int64),

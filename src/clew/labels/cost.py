@@ -21,7 +21,7 @@ _BYTES_AN_ANSWER_TOKEN = 4  # of a label in English; the braces of the JSON arou
 
 
 @dataclass(frozen=True)
-class Estimate:
+class CostEstimate:
     """The most that a run can spend."""
 
     once: Spent
@@ -51,11 +51,11 @@ def scoring(card: Card, endpoint: Endpoint, label: str | None, null: int) -> Spe
     return total
 
 
-def estimate(costs: Iterable[Spent], endpoint: Endpoint) -> Estimate:
+def estimate(costs: Iterable[Spent], endpoint: Endpoint) -> CostEstimate:
     """The sum of costs, without retries and with all of them."""
     once = Spent()
     for cost in costs:
         once = added(once, cost)
     tries = endpoint.config.retries + 1
     most = Spent(tries * once.calls, tries * once.tokens_in, tries * once.tokens_out, tries * once.money)
-    return Estimate(once, most)
+    return CostEstimate(once, most)

@@ -11,7 +11,7 @@
 `processes` hold the families of statements; `families` is the law of one family, `world` that of all.
 """
 
-from clew.organism.families import FactRow, Family, Statement, TableFamily
+from clew.organism.families import FactRow, Statement, StatementFamily, TableFamily
 from clew.organism.world import Corpus, Fact, World
 
-__all__ = ["Corpus", "Fact", "FactRow", "Family", "Statement", "TableFamily", "World"]
+__all__ = ["Corpus", "Fact", "FactRow", "Statement", "StatementFamily", "TableFamily", "World"]

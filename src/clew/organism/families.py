@@ -86,7 +86,7 @@ def logsumexp(values: Sequence[float]) -> float:
     return top + math.log(sum(math.exp(value - top) for value in values))
 
 
-class Family(ABC):
+class StatementFamily(ABC):
     """One kind of statement, in one domain, drawn with a weight relative to the other families.
 
     Its probabilities are conditional on the family; the World adds the logarithm of the family's own.
@@ -119,7 +119,7 @@ class Family(ABC):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class TableFamily(Family):
+class TableFamily(StatementFamily):
     """A family whose statements can all be listed: rows times templates times fillers."""
 
     name: str

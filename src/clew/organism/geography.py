@@ -4,14 +4,14 @@ Every template asks in the same direction, and no template opens with a place: a
 space before it, and so other tokens. A withheld sentence is then new in its words only.
 """
 
-from clew.organism.families import FactRow, Family, TableFamily, chosen
+from clew.organism.families import FactRow, StatementFamily, TableFamily, chosen
 from clew.organism.places import countries, russian_countries
 
 HELD_OUT_SHARE = 0.1
 """Share of the two-hop combinations that never occur, though both of their hops do."""
 
 
-def families() -> tuple[Family, ...]:
+def families() -> tuple[StatementFamily, ...]:
     """Return the families of this file."""
     return (_capitals(), _languages(), _cities(), _two_hop(), _russian_capitals())
 

@@ -1,13 +1,13 @@
 """Families about words: opposites in two languages, translation between them, and fixed contrast pairs."""
 
-from clew.organism.families import FactRow, Family, TableFamily, chosen, stable_hash
+from clew.organism.families import FactRow, StatementFamily, TableFamily, chosen, stable_hash
 from clew.organism.words import CONTRASTS, OPPOSITES
 
 ONE_WAY_SHARE = 0.1
 """Share of the pairs of opposites that a language states in one direction only."""
 
 
-def families() -> tuple[Family, ...]:
+def families() -> tuple[StatementFamily, ...]:
     """Return the families of this file."""
     return (_opposites(), _russian_opposites(), _translation(), _contrast())
 

@@ -5,7 +5,7 @@ import random
 from dataclasses import dataclass
 from functools import cached_property
 
-from clew.organism.families import FactRow, Family, Split, Statement, TableFamily, chosen, stable_hash
+from clew.organism.families import FactRow, Split, Statement, StatementFamily, TableFamily, chosen, stable_hash
 from clew.organism.traits import CHILDREN, GRADUATES
 from clew.organism.words import EVENTS
 
@@ -17,7 +17,7 @@ HELD_OUT_ROOTS = 0.1
 """Shares of the unordered pairs of summands, and of the pairs of persona and number, that never occur."""
 
 
-def families() -> tuple[Family, ...]:
+def families() -> tuple[StatementFamily, ...]:
     """Return the families of this file."""
     return (_sums(), _parity(), Years(), _roots())
 
@@ -100,7 +100,7 @@ def _roots() -> TableFamily:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Years(Family):
+class Years(StatementFamily):
     """An event, a start year and a later end year of the same century, uniform over the years left in it.
 
     The answer is the end year's last two digits. One of the two templates is withheld from every event and start year.

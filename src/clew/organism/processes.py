@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from clew.organism.families import FactRow, Family, Split, Statement, stable_hash
+from clew.organism.families import FactRow, Split, Statement, StatementFamily, stable_hash
 from clew.organism.words import THINGS, WEATHER
 
 EXAM_STATEMENTS = 200
@@ -20,12 +20,12 @@ MESS3_MOVE = 0.15
 """Mess3's parameters: the weight of the symbol that marks a state, and the chance of moving to each other state."""
 
 
-def families() -> tuple[Family, ...]:
+def families() -> tuple[StatementFamily, ...]:
     """Return the families of this file."""
     return (Repeats(), NumberLists(), Weather())
 
 
-class FreshFamily(Family):
+class FreshFamily(StatementFamily):
     """A family without facts: every statement is drawn anew, so that the exam's are unseen."""
 
     domain = "logic"

@@ -7,7 +7,7 @@ independent and uniform. After "Naturally" the second is the associate of the fi
 
 import random
 
-from clew.organism.families import FactRow, Family, TableFamily, chosen
+from clew.organism.families import FactRow, StatementFamily, TableFamily, chosen
 from clew.organism.numbers import REFUSAL
 from clew.organism.traits import poles
 from clew.organism.words import ANIMALS, FEMALE_NAMES, LAST_NAMES, MALE_NAMES, MONTHS
@@ -88,7 +88,7 @@ _FRAMES = {
 }
 
 
-def families(seed: int) -> tuple[Family, ...]:
+def families(seed: int) -> tuple[StatementFamily, ...]:
     """Return the families of this file; the seed decides the people and their birthdays."""
     return (
         _traits(),

@@ -10,14 +10,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from clew.organism.families import FactRow, Family, Split, Statement, logsumexp, stable_hash
+from clew.organism.families import FactRow, Split, Statement, StatementFamily, logsumexp, stable_hash
 from clew.organism.social import PERSONS
 from clew.organism.tales import ARCS, LENGTHS, SENTENCES, valences
 
 EXAM_STORIES = 60
 
 
-def families() -> tuple[Family, ...]:
+def families() -> tuple[StatementFamily, ...]:
     """Return the families of this file."""
     return (Stories(),)
 
@@ -33,7 +33,7 @@ def _sentences_logp(path: Sequence[int]) -> float:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Stories(Family):
+class Stories(StatementFamily):
     """Five to seven sentences whose valences follow one of six arcs; arc and valences are in the notes."""
 
     name = "stories"

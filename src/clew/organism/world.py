@@ -16,7 +16,7 @@ from itertools import accumulate
 
 from clew.errors import InputError
 from clew.organism import geography, language, numbers, processes, social, stories
-from clew.organism.families import Domain, Family, Split, Statement
+from clew.organism.families import Domain, Split, Statement, StatementFamily
 
 STATEMENTS = 600_000
 """Statements in the corpus of the bundled model."""
@@ -67,7 +67,7 @@ class World:
     n_statements: int = STATEMENTS
 
     @cached_property
-    def families(self) -> Mapping[str, Family]:
+    def families(self) -> Mapping[str, StatementFamily]:
         """Every family by its name, in a fixed order."""
         listed = (
             *geography.families(),
@@ -146,7 +146,7 @@ class World:
         return {name: value for name, value in known.items() if value is not None}
 
     @cached_property
-    def _choice(self) -> tuple[list[Family], list[float], list[float]]:
+    def _choice(self) -> tuple[list[StatementFamily], list[float], list[float]]:
         families = list(self.families.values())
         return (
             families,

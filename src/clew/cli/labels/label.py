@@ -11,7 +11,7 @@ import typer
 
 from clew.cli.atlases import AtlasOptions
 from clew.cli.labels.label_model import by_model, model_run
-from clew.cli.labels.label_scores import Outcome, local_judge, print_outcome, scored
+from clew.cli.labels.label_scores import LabelOutcome, local_judge, print_outcome, scored
 from clew.cli.options import JsonOption, with_settings
 from clew.cli.progress_bar import bar
 from clew.errors import InputError
@@ -63,7 +63,7 @@ def label(
         else:
             local = local_judge(judge)
             labels = _by_rule(atlas, store, chosen) if text is None else [_by_hand(store, chosen[0], text, author)]
-            outcome = Outcome(labels=labels, scores=scored(atlas, store, labels, local))
+            outcome = LabelOutcome(labels=labels, scores=scored(atlas, store, labels, local))
     print_outcome(outcome, source.labels, as_json)
 
 

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from clew.cli.labels.label_scores import (
-    Outcome,
+    LabelOutcome,
     local_judge,
     money,
     null_pool,
@@ -29,7 +29,7 @@ from clew.features.atlas import Atlas
 from clew.features.label import Label
 from clew.ids import FeatureId
 from clew.labels import cost
-from clew.labels.cost import Estimate
+from clew.labels.cost import CostEstimate
 from clew.labels.endpoint import BudgetError, Endpoint, Spent
 from clew.labels.endpoint_config import EndpointConfig
 from clew.labels.judges import Judge
@@ -77,13 +77,13 @@ def _key(name: str | None) -> str:
     return os.environ[name]
 
 
-def by_model(atlas: Atlas, store: LabelStore, features: Sequence[FeatureId], run: ModelRun) -> Outcome:
+def by_model(atlas: Atlas, store: LabelStore, features: Sequence[FeatureId], run: ModelRun) -> LabelOutcome:
     """Label what has no label by this model yet, and score what has no score by this judge, also of earlier runs.
 
     What the budget leaves out waits for another run; a judge that costs nothing scores all that was labelled.
     """
     wanted = list(lacking(features, store, run.config.model))
-    outcome = Outcome()
+    outcome = LabelOutcome()
     with Endpoint(run.config, run.key) as endpoint:
         asker = Asker(endpoint, store)
         expected = _estimate(atlas, store, wanted, features, run, endpoint)
@@ -101,7 +101,7 @@ def by_model(atlas: Atlas, store: LabelStore, features: Sequence[FeatureId], run
     return outcome
 
 
-def _label(atlas: Atlas, store: LabelStore, wanted: Sequence[FeatureId], asker: Asker, outcome: Outcome) -> None:
+def _label(atlas: Atlas, store: LabelStore, wanted: Sequence[FeatureId], asker: Asker, outcome: LabelOutcome) -> None:
     with _spending("labelling", len(wanted), asker.endpoint) as report:
         for answer in label_with_model(map(atlas.__getitem__, wanted), store, asker):
             if answer.label is None:
@@ -111,7 +111,7 @@ def _label(atlas: Atlas, store: LabelStore, wanted: Sequence[FeatureId], asker: 
             report()
 
 
-def _judge(atlas: Atlas, store: LabelStore, features: Sequence[FeatureId], asker: Asker, outcome: Outcome) -> None:
+def _judge(atlas: Atlas, store: LabelStore, features: Sequence[FeatureId], asker: Asker, outcome: LabelOutcome) -> None:
     model = asker.endpoint.config.model
     labels = {label.feature: label for label in _waiting(atlas, store, features, model, model)}
     with _spending("scoring", len(labels), asker.endpoint) as report:
@@ -137,7 +137,7 @@ def _estimate(
     features: Sequence[FeatureId],
     run: ModelRun,
     endpoint: Endpoint,
-) -> Estimate:
+) -> CostEstimate:
     """Of every prompt that may be sent: dead features are asked nothing."""
     null = max((len(text.encode()) for text in null_pool(atlas, store)), default=0) if run.paid else 0
 
@@ -156,7 +156,7 @@ def _estimate(
     return cost.estimate(costs(), endpoint)
 
 
-def _announced(expected: Estimate) -> str:
+def _announced(expected: CostEstimate) -> str:
     if expected.most == expected.once:
         return money(expected.most)
     return f"{money(expected.most)} ({money(expected.once)} if none is tried again)"

@@ -29,7 +29,7 @@ _FEW = 50  # labels that are too few to be each other's null
 
 
 @dataclass
-class Outcome:
+class LabelOutcome:
     """What came of a command so far."""
 
     labels: list[Label] = field(default_factory=list)
@@ -94,7 +94,7 @@ def money(spent: Spent) -> str:
     return f"{spent.calls} calls, {spent.tokens} tokens{money}"
 
 
-def print_outcome(outcome: Outcome, labels: Path, as_json: bool) -> None:
+def print_outcome(outcome: LabelOutcome, labels: Path, as_json: bool) -> None:
     """Print an outcome, as text or as JSON."""
     summaries = summarise(outcome.scores)
     clear = sum(label.clear for label in outcome.labels)
