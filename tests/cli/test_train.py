@@ -15,8 +15,9 @@ import clew
 from clew import files, kit
 from clew.cli import training_display as live
 from clew.runs.plan import planned
+from clew.settings import help_of
 from clew.subject import Subject
-from clew.training import CorpusConfig, DictionaryConfig, FineTuneConfig, cache, finetune, presets, trainer
+from clew.training import CorpusConfig, DictionaryConfig, FineTuneConfig, cache, finetune, trainer
 from clew.training.presets import PRESETS, SETTINGS, configured, preset, read_settings
 
 MODEL = kit.BUNDLED / "minnow" / "model"
@@ -332,7 +333,7 @@ def test_a_json_file_is_read_as_well(tmp_path):
     for wrong in ({"skip": 1}, {"k": True}, {"k": 4.0}, {"cut": "word"}, {"text": 3}):
         with pytest.raises(clew.InputError, match=next(iter(wrong))):
             configured(wrong)
-    assert presets.meanings(CorpusConfig)["split"] == "The part of a dataset that is read."
+    assert help_of(CorpusConfig)["split"] == "The part of a dataset that is read."
 
 
 def test_a_finished_run_is_tuned_beside_its_own_dictionary_and_an_unfinished_one_is_refused(run, tmp_path, monkeypatch):

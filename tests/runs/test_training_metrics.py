@@ -12,6 +12,7 @@ from clew import files
 from clew.cli import training_display as live
 from clew.errors import FileError, InputError
 from clew.runs.fidelity import Fidelity, Replacement
+from clew.runs.train import RunReport
 from clew.runs.training_metrics import Metrics
 from clew.training import TrainingReport
 
@@ -65,8 +66,8 @@ def held_out(agreement: float) -> Fidelity:
 
 def test_the_table_of_a_run_says_what_is_known_by_layer_and_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
     console = Console(file=io.StringIO(), width=80, highlight=False)
-    console.print(live.drawn(report(2), held_out(0.75), 1, 150_000))
-    console.print(live.drawn(report(1), None, 0, 100))
+    console.print(live.drawn(RunReport(training=report(2), held_out=held_out(0.75), held_out_step=1), 150_000))
+    console.print(live.drawn(RunReport(training=report(1), held_out=None, held_out_step=0), 100))
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert "step 2 of 9   1,000 tokens/s   18 min left" in shown
     assert [line.split() for line in shown.splitlines() if line.startswith(("L0", "L1", "mean"))][:3] == [
@@ -82,15 +83,15 @@ def test_a_board_is_a_table_where_there_is_a_terminal_and_lines_elsewhere(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with live.board(64) as show:
-        show(report(3), held_out(0.75), 2)
-        show(report(4), held_out(0.75), 4)
+        show(RunReport(training=report(3), held_out=held_out(0.75), held_out_step=2))
+        show(RunReport(training=report(4), held_out=held_out(0.75), held_out_step=4))
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[1] for line in lines] == ["3/9", "4/9"]
     assert ["agreement 0.7500" in line for line in lines] == [False, True]  # only what is new
     drawn = io.StringIO()
     monkeypatch.setattr(live, "Console", lambda **_: Console(file=drawn, force_terminal=True, width=80))
     with live.board(64) as show:
-        show(report(3), held_out(0.75), 2)
+        show(RunReport(training=report(3), held_out=held_out(0.75), held_out_step=2))
     assert capsys.readouterr().out == ""
     assert "relative error" in drawn.getvalue()
     assert "step 3 of 9" in drawn.getvalue()
