@@ -26,7 +26,7 @@ from clew.kit import Kit
 
 
 @dataclass(frozen=True, kw_only=True)
-class Output:
+class TraceOutput:
     """The files that a traced graph is written to."""
 
     html: Annotated[Path | None, typer.Option("--html", help="Write a page that draws the graph offline.")] = None
@@ -51,7 +51,7 @@ class Output:
 def trace(
     settings: Annotated[TraceSettings, Only("targets", "position", "answer", "max_features")],
     source: KitOptions,
-    output: Output,
+    output: TraceOutput,
     prompt: Annotated[str | None, typer.Argument(help="The text to explain.", show_default=False)] = None,
     chat: Annotated[bool, typer.Option("--chat", help="Put the prompt into the model's chat template.")] = False,
     prompts: Annotated[Path | None, typer.Option("--prompts", help="A file with one prompt a line.")] = None,
