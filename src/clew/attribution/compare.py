@@ -90,7 +90,7 @@ def compare(a: Graph, b: Graph) -> Comparison:
 
 
 def align(a: tuple[object, ...], b: tuple[object, ...]) -> tuple[tuple[int, int], ...]:
-    """Places of two sequences that stand for one another, in rising order: see step 1."""
+    """Places of two sequences that correspond, in rising order (step 1); InputError when they are too long."""
     n, m = len(a), len(b)
     if n * m > _MOST_CELLS:
         raise InputError(f"prompts of {n} and {m} tokens are too long to be aligned: compare shorter ones")

@@ -174,12 +174,12 @@ class Graph(Displayed, NodeOrder):
         """The same graph with more features named; a name already there stays unless given anew."""
         return replace(self, labels={**self.labels, **labels})
 
-    def show(self, **options: Any) -> Any:
+    def show(self, *, kit: Any = None, height: int = 760) -> Any:
         """The graph's page, to be shown in a notebook as the last line of a cell: no server, no request.
 
-        Options are those of `clew.web.notebook.show`: kit (for the cards of its features) and height.
+        With the Kit that traced it, the page has the cards of its features. `height` is in pixels.
         """
-        return rendered("Graph.show", self, **options)
+        return rendered("Graph.show", self, kit=kit, height=height)
 
     def to_json(self, path: Path | str | None = None, *, slug: str = "") -> dict[str, Any]:
         """The graph in the JSON that Neuronpedia and circuit-tracer's page read; written to `path` when given."""

@@ -165,7 +165,7 @@ class NodeOrder:
         return torch.cat([self.feature_keys[:, 1], self.error_keys[:, 1], torch.arange(self.n_tokens), targets])
 
     def node(self, index: int) -> Node:
-        """The node at `index` in the order features, errors, tokens, targets."""
+        """The node at `index` in the order features, errors, tokens, targets; InputError when there is none."""
         if not 0 <= index < self.n_nodes:
             raise InputError(f"node index {index} is outside 0..{self.n_nodes - 1}")
         if index in self.feature_range:

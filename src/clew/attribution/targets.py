@@ -54,7 +54,10 @@ def resolve(
     mass: float = 0.95,
     most: int = 10,
 ) -> tuple[Target, ...]:
-    """Targets at one position: as given, or the smallest top set with `mass` of the probability, at most `most`."""
+    """Targets at one position: as given, or the smallest top set with `mass` of the probability, at most `most`.
+
+    InputError for a position outside the prompt, a token that is none, or a list without targets.
+    """
     place = _place(position, len(recording))
     if specs is None:
         specs = _top(recording.probabilities[place], mass, most)

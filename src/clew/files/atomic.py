@@ -85,7 +85,7 @@ def free_bytes(path: Path | str) -> int:
 
 
 def sha256(path: Path | str) -> str:
-    """Hexadecimal SHA-256 of a file's content."""
+    """Hexadecimal SHA-256 of a file's content; FileError when it cannot be read."""
     digest = hashlib.sha256()
     try:
         with Path(path).open("rb") as opened:

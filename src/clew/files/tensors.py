@@ -10,7 +10,10 @@ from clew.files.atomic import replace_file
 
 
 def save_tensors(path: Path | str, tensors: Mapping[str, Tensor], note: Mapping[str, str] | None = None) -> None:
-    """Write one safetensors file atomically, without a copy in memory; `note` is its string metadata."""
+    """Write one safetensors file atomically, without a copy in memory; `note` is its string metadata.
+
+    FileError when it cannot be written.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
@@ -48,7 +51,7 @@ def load_tensors(path: Path | str, names: Iterable[str] | None = None) -> dict[s
 
 
 def load_note(path: Path | str) -> dict[str, str]:
-    """The string metadata of one safetensors file."""
+    """The string metadata of one safetensors file; FileError when it is missing, truncated or foreign."""
     from safetensors import SafetensorError, safe_open
 
     if not Path(path).is_file():

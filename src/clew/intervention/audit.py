@@ -183,7 +183,7 @@ def audit_all(subject: Subject, dictionary: Dictionary, graphs: Iterable[Graph],
 
 
 def audit_with(subject: Subject, dictionary: Dictionary, graphs: Iterable[Graph], settings: AuditSettings) -> Audit:
-    """`audit_all` with its settings as a value."""
+    """`audit_all` with its settings as a value; InputError when there is no graph."""
     started = time.perf_counter()
     findings = [examine(subject, dictionary, graph, settings) for graph in graphs]
     if not findings:

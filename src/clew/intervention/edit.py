@@ -101,7 +101,7 @@ class Edit:
         """Add `strength` times a direction to what `layer` gives to the residual stream; everything after is real.
 
         Along a feature it is the feature's decoder into that layer (the first that it writes to, if none is given), for
-        an SAE its decoder.
+        an SAE its decoder. InputError when positions or layer are given twice, or a strength is not finite.
         """
         if isinstance(along, FeatureId | str):
             edit = cls._of("steer", along, strength, positions)

@@ -122,7 +122,10 @@ def generate_with(
 def side_by_side(
     subject: Subject, dictionary: Dictionary, prompt: Prompt, edits: Sequence[Edit], settings: GenerateSettings
 ) -> Iterator[tuple[Step | None, Step | None]]:
-    """The default and the edited continuation in one batch, each with its own tokens; None for one that has ended."""
+    """The default and the edited continuation in one batch, each with its own tokens; None for one that has ended.
+
+    InputError when there are no edits; other errors are those of `effects`.
+    """
     if not edits:
         raise InputError("no edit is given: name at least one, for example Edit.ablate('L3/1207@4')")
     streams = _Streams(subject, dictionary, prompt, [(), edits], settings)

@@ -100,7 +100,10 @@ def build_cache(
 def open_cache(
     subject: Subject, documents: Documents, folder: Path | str, *, read_site: str, write_site: str
 ) -> Documents:
-    """The same rows with their activations read from a folder that `build_cache` has finished."""
+    """The same rows with their activations read from a folder that `build_cache` has finished.
+
+    MismatchError when it holds another model's or text's activations, FileError when a shard is missing.
+    """
     folder = Path(folder)
     if files.read_json(folder / "cache.json") != _head(subject, documents, read_site, write_site):
         raise MismatchError(f"{folder} holds the activations of another model or text: give another folder")

@@ -47,7 +47,10 @@ def restore_checkpoint(run: RunState, folder: Path, subject: Subject, buffer: in
 
 
 def open_run(folder: Path, subject: Subject) -> tuple[RunState, int]:
-    """The run whose checkpoint a folder holds, and its buffer; MismatchError when it was made on another model."""
+    """The run whose checkpoint a folder holds, and its buffer.
+
+    MismatchError when it was made on another model, FileError when it is no checkpoint of this version.
+    """
     facts = json.loads(files.load_note(folder / NAME).get("run", "{}"))
     if not ENVELOPE.matches(facts) or facts.get("version") != ENVELOPE.schema:
         raise FileError(f"{folder / NAME} is no checkpoint of this version of the trainer")

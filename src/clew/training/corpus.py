@@ -57,6 +57,7 @@ def open_corpus(
     """Rows with at least `positions` to train on, or all that the source holds.
 
     `world` gives documents of the small world with about so many positions; `seed` is that of the model's own samples.
+    InputError when the text is neither a file nor the name of a source.
     """
     path = Path(config.text)
     if path.suffix == ".safetensors" and path.is_file():

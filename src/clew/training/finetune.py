@@ -108,7 +108,10 @@ def divergence_step(
     weight: float,
     adam: Adam,
 ) -> float:
-    """Move the run's weights along the gradient of weight times the divergence on some rows; returns the divergence."""
+    """Move the run's weights along the gradient of weight times the divergence on some rows; returns the divergence.
+
+    InputError when the divergence is NaN or infinite.
+    """
     ids, counted = (tensor.to(subject.device) for tensor in documents.padded(rows))
     dense = {"decoder_bias": run.decoder_bias, "skip": run.skip}
     leaves = {name: part.weight.detach().clone().requires_grad_() for name, part in dense.items()}

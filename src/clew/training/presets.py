@@ -106,7 +106,7 @@ SETTINGS: Mapping[str, str] = help_of(DictionaryConfig) | help_of(CorpusConfig)
 
 
 def parted(text: str, kind: Callable[[str], T]) -> tuple[T, ...]:
-    """Numbers with commas between them."""
+    """Numbers with commas between them; InputError for any other text."""
     try:
         return tuple(kind(part) for part in text.split(","))
     except ValueError:

@@ -24,6 +24,7 @@ from clew.dictionary.layouts.checks import check_replaceable, check_vector
 from clew.dictionary.layouts.layout import Layout
 from clew.dictionary.nonlinearity import BatchTopK, JumpReLU, Nonlinearity, ReLU, TopK
 from clew.errors import FileError, InputError
+from clew.kernels.shares import share
 
 ENVELOPE = files.Envelope(format="clew.dictionary", schema=2, what="dictionary", keys=("schema", "version"))
 PACKED = ("encoder", "decoder")
@@ -95,7 +96,7 @@ def _pack(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         rows = tensors[name].float()
         scale = rows.abs().amax(-1) / LARGEST
         packed[f"{name}_scale"] = scale
-        packed[name] = (rows / scale.clamp_min(torch.finfo(scale.dtype).tiny)[..., None]).round().to(torch.int8)
+        packed[name] = share(rows, scale[..., None]).round().to(torch.int8)
     return packed
 
 
