@@ -116,9 +116,9 @@ def test_a_clt_of_a_llama_with_grouped_queries_is_better_than_both_nulls_on_held
     random = with_random_weights(made)
     second = measure_fidelity(random, trained(random, tmp_path / "random"), held_out)
     assert max(found.nmse) < 0.1 * min(first.nmse)  # the loss that was trained
-    for null in (first, second):
-        assert found.kl < null.kl
-        assert 1 - found.replaced.loss_recovered < 0.5 * (1 - null.replaced.loss_recovered)
+    assert found.kl < min(first.kl, second.kl)
+    # Not beside the random model: without its MLPs it predicts as badly as with them, so that a ratio of losses is noise.
+    assert 1 - found.replaced.loss_recovered < 0.5 * (1 - first.replaced.loss_recovered)
 
 
 def test_an_assessment_holds_means_with_intervals_and_plain_values() -> None:
