@@ -117,7 +117,7 @@ def test_a_clt_of_a_llama_with_grouped_queries_is_better_than_both_nulls_on_held
     second = measure_fidelity(random, trained(random, tmp_path / "random"), held_out)
     assert max(found.nmse) < 0.1 * min(first.nmse)  # the loss that was trained
     assert found.kl < min(first.kl, second.kl)
-    # Not beside the random model: without its MLPs it predicts as badly as with them, so that a ratio of losses is noise.
+    # Not beside the random model: without its MLPs it predicts as badly as with them, and a ratio of losses is noise.
     assert 1 - found.replaced.loss_recovered < 0.5 * (1 - first.replaced.loss_recovered)
 
 
