@@ -91,13 +91,13 @@ def tab(opened: Browser, **options: Any) -> Iterator[Tab]:
     context = opened.new_context(viewport={"width": 1280, "height": 720}, **options)
     context.set_default_timeout(SECONDS)
     page = context.new_page()
-    found = Tab(page)
-    page.on("console", lambda said: found.complaints.append(said.text) if said.type == "error" else None)
-    page.on("pageerror", lambda error: found.complaints.append(str(error)))
-    page.on("request", lambda request: found.asked.append(request.url))
+    opened_tab = Tab(page)
+    page.on("console", lambda message: opened_tab.complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: opened_tab.complaints.append(str(error)))
+    page.on("request", lambda request: opened_tab.asked.append(request.url))
     try:
-        yield found
-        found.check()
+        yield opened_tab
+        opened_tab.check()
     finally:
         context.close()
 

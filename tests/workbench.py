@@ -36,9 +36,9 @@ def opened(workspace: Path, **options: Any) -> Iterator[TestClient]:
 
 def done(client: TestClient, body: dict[str, Any], seconds: float = 60) -> dict[str, Any]:
     """What a job came to; fails when it does not end well."""
-    found = ended(client, asked(client, body), seconds)
-    assert found["state"] == "done", found
-    return found["result"]
+    job_view = ended(client, asked(client, body), seconds)
+    assert job_view["state"] == "done", job_view
+    return job_view["result"]
 
 
 def asked(client: TestClient, body: dict[str, Any]) -> str:
@@ -49,10 +49,10 @@ def asked(client: TestClient, body: dict[str, Any]) -> str:
 
 def ended(client: TestClient, job: str, seconds: float = 60) -> dict[str, Any]:
     until = time.monotonic() + seconds
-    while (found := client.get(f"/api/jobs/{job}").json())["state"] in ("queued", "running"):
-        assert time.monotonic() < until, found
+    while (job_view := client.get(f"/api/jobs/{job}").json())["state"] in ("queued", "running"):
+        assert time.monotonic() < until, job_view
         time.sleep(0.01)
-    return found
+    return job_view
 
 
 def traced(client: TestClient, prompt: str = FRANCE) -> str:

@@ -9,20 +9,20 @@ from tests.workbench import FRANCE, GERMANY, HERE, done, minnow, strongest, trac
 
 
 def test_the_workbench_says_what_is_open(bench):
-    kit, said = minnow(), bench.get("/api/workbench").json()
-    assert said["kit"]["name"] == "minnow"
-    assert said["kit"]["fingerprint"] == kit.dictionary.fingerprint
-    assert said["kit"]["features"] == {str(layer): kit.dictionary.d_features(layer) for layer in range(6)}
-    assert said["kit"]["has_atlas"]
-    assert said["limits"]["prompt_tokens"] == kit.subject.context_length
-    for example in said["examples"]:
+    kit, view = minnow(), bench.get("/api/workbench").json()
+    assert view["kit"]["name"] == "minnow"
+    assert view["kit"]["fingerprint"] == kit.dictionary.fingerprint
+    assert view["kit"]["features"] == {str(layer): kit.dictionary.d_features(layer) for layer in range(6)}
+    assert view["kit"]["has_atlas"]
+    assert view["limits"]["prompt_tokens"] == kit.subject.context_length
+    for example in view["examples"]:
         assert bench.post("/api/tokens", json={"prompt": example["prompt"]}).status_code == 200
 
 
 def test_tokens_are_the_models(bench):
-    said = bench.post("/api/tokens", json={"prompt": FRANCE}).json()
-    assert [token["id"] for token in said["tokens"]] == minnow().subject.encode(FRANCE).tolist()
-    assert "".join(token["text"] for token in said["tokens"][said["first_position"] :]) == FRANCE
+    view = bench.post("/api/tokens", json={"prompt": FRANCE}).json()
+    assert [token["id"] for token in view["tokens"]] == minnow().subject.encode(FRANCE).tolist()
+    assert "".join(token["text"] for token in view["tokens"][view["first_position"] :]) == FRANCE
 
 
 def test_a_traced_graph_is_the_librarys_and_comes_first_in_the_history(bench, graph):
@@ -37,8 +37,8 @@ def test_a_traced_graph_is_the_librarys_and_comes_first_in_the_history(bench, gr
 
 
 def test_as_many_features_as_asked_for_are_traced(bench):
-    made = done(bench, {"kind": "trace", "prompt": FRANCE, "max_features": 40})["graph"]
-    view = bench.get(f"/api/graphs/{made}?node=1&edge=1").json()
+    graph = done(bench, {"kind": "trace", "prompt": FRANCE, "max_features": 40})["graph"]
+    view = bench.get(f"/api/graphs/{graph}?node=1&edge=1").json()
     assert sum(node["kind"] == "feature" for node in view["nodes"]) == 40
 
 
@@ -55,17 +55,17 @@ def test_a_node_that_the_graph_has_not_is_not_found(bench, graph):
 
 
 def test_two_pages_that_arrange_at_once_are_told_apart(bench):
-    made = traced(bench)
-    address, node = f"/api/graphs/{made}/arrangement", strongest(bench, made)["id"]
-    mine = {"revision": 0, "pins": [node], "groups": [{"id": "g", "name": "x", "nodes": [node], "note": ""}]}
-    mine |= {"positions": {node: [1.5, 2]}, "thresholds": {"node": 0.7, "edge": 0.9}}
-    kept = bench.put(address, json=mine)
+    graph = traced(bench)
+    address, node = f"/api/graphs/{graph}/arrangement", strongest(bench, graph)["id"]
+    arrangement = {"revision": 0, "pins": [node], "groups": [{"id": "g", "name": "x", "nodes": [node], "note": ""}]}
+    arrangement |= {"positions": {node: [1.5, 2]}, "thresholds": {"node": 0.7, "edge": 0.9}}
+    kept = bench.put(address, json=arrangement)
     assert kept.status_code == 200
-    assert kept.json() == {**mine, "revision": 1, "positions": {node: [1.5, 2.0]}}
-    late = bench.put(address, json=mine | {"pins": []})
+    assert kept.json() == {**arrangement, "revision": 1, "positions": {node: [1.5, 2.0]}}
+    late = bench.put(address, json=arrangement | {"pins": []})
     assert late.status_code == 409
     assert late.json()["newest"] == kept.json() == bench.get(address).json()
-    assert bench.put(address, json=mine | {"positions": {"nonsense": [1, 2]}}).status_code == 422
+    assert bench.put(address, json=arrangement | {"positions": {"nonsense": [1, 2]}}).status_code == 422
 
 
 def test_suggested_groups_share_a_position_and_a_promoted_token(bench, graph):
@@ -81,26 +81,26 @@ def test_suggested_groups_share_a_position_and_a_promoted_token(bench, graph):
 def test_two_countries_are_compared_where_they_differ(bench, graph):
     other = traced(bench, GERMANY)
     view = bench.post("/api/compare", json={"a": graph, "b": other}).json()
-    found = compare(minnow().trace(FRANCE), minnow().trace(GERMANY))
+    comparison = compare(minnow().trace(FRANCE), minnow().trace(GERMANY))
     assert view["aligned"] == [[i, i] for i in range(6)]
     assert (view["n_shared"], view["n_only_a"], view["n_only_b"]) == tuple(
-        map(len, (found.shared, found.only_a, found.only_b))
+        map(len, (comparison.shared, comparison.only_a, comparison.only_b))
     )
-    outputs = {one["label"]: one for one in view["outputs"]}
+    outputs = {output["label"]: output for output in view["outputs"]}
     assert outputs[" Paris"]["probability_a"] > 0.9
     assert outputs[" Berlin"]["probability_b"] > 0.9
     assert bench.post("/api/compare", json={"a": graph, "b": "nothing"}).status_code == 404
 
 
 def test_a_removed_graph_is_not_found(bench):
-    made = traced(bench)
-    assert bench.delete(f"/api/graphs/{made}").status_code == 204
-    assert bench.get(f"/api/graphs/{made}").status_code == 404
-    assert bench.delete(f"/api/graphs/{made}").status_code == 404
-    back = bench.post(f"/api/graphs/{made}/restore", json={})
-    assert (back.status_code, back.json()["id"]) == (200, made)
-    assert bench.get(f"/api/graphs/{made}").status_code == 200
-    assert bench.post(f"/api/graphs/{made}/restore").status_code == 404
+    graph = traced(bench)
+    assert bench.delete(f"/api/graphs/{graph}").status_code == 204
+    assert bench.get(f"/api/graphs/{graph}").status_code == 404
+    assert bench.delete(f"/api/graphs/{graph}").status_code == 404
+    back = bench.post(f"/api/graphs/{graph}/restore", json={})
+    assert (back.status_code, back.json()["id"]) == (200, graph)
+    assert bench.get(f"/api/graphs/{graph}").status_code == 200
+    assert bench.post(f"/api/graphs/{graph}/restore").status_code == 404
 
 
 def test_a_workspace_alone_is_served_with_the_bundled_kit(tmp_path):

@@ -433,8 +433,8 @@ def test_markup_in_a_label_a_prompt_and_an_imported_graph_stays_text(opened: Tab
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious_in_any_view(chromium: Browser, address: str, scheme: str) -> None:
-    with tab(chromium, color_scheme=scheme, bypass_csp=True) as found:
-        page = found.page
+    with tab(chromium, color_scheme=scheme, bypass_csp=True) as opened_tab:
+        page = opened_tab.page
         page.goto(address)
         traced(page)
         node = strongest(page)

@@ -46,14 +46,14 @@ def test_results_say_which_run_they_are_of_and_are_found_again_after_a_reload(op
 def test_positions_that_say_none_are_refused_and_generated_ones_are_written_with(opened: Tab, address: str) -> None:
     page = opened.page
     page.goto(f"{address}#/edit?prompt={PROMPT}&edits=ablate L0/5@all")
-    at, run = page.get_by_label(re.compile("^Positions")), page.get_by_role("button", name="Run", exact=True)
+    positions, run = page.get_by_label(re.compile("^Positions")), page.get_by_role("button", name="Run", exact=True)
     for text in ("abc", "4,x"):
-        at.fill(text)
+        positions.fill(text)
         page.get_by_text(f"“{text}” is no position").wait_for()
         assert run.is_disabled()
     page.reload()
     page.get_by_text("“4,x” is no position").wait_for()
-    at.fill("generated")
+    positions.fill("generated")
     run.click()
     page.get_by_text("These edits act on generated tokens alone").wait_for()
     page.wait_for_function("() => document.querySelectorAll('.tok.new').length > 1")

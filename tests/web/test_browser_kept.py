@@ -25,9 +25,9 @@ def begun(page: Page, address: str, text: str) -> None:
     page.get_by_label("Your name").fill("ann")
 
 
-@pytest.mark.parametrize(("locale", "said"), [("en-GB", "says “first”"), ("ru-RU", "гласит «first»")])
+@pytest.mark.parametrize(("locale", "notice"), [("en-GB", "says “first”"), ("ru-RU", "гласит «first»")])
 def test_a_label_changed_in_another_tab_is_told_and_what_both_wrote_is_seen(
-    opened: Tab, chromium: Browser, address: str, locale: str, said: str
+    opened: Tab, chromium: Browser, address: str, locale: str, notice: str
 ) -> None:
     with tab(chromium, locale=locale) as other:
         begun(other.page, address, "second")
@@ -35,7 +35,7 @@ def test_a_label_changed_in_another_tab_is_told_and_what_both_wrote_is_seen(
         opened.page.get_by_role("button", name="Keep").click()
         opened.page.get_by_role("heading", name="first").wait_for()
         other.page.get_by_role("button", name="Keep").click()
-        other.page.get_by_role("alert").filter(has_text=said).wait_for()
+        other.page.get_by_role("alert").filter(has_text=notice).wait_for()
         assert other.page.get_by_label("Label of L0/5").input_value() == "second"
         other.complaints.clear()  # of the answer 409
         other.page.get_by_role("button", name="Keep").click()
@@ -76,11 +76,11 @@ def test_an_atlas_that_was_harvested_and_is_not_used_is_said_not_to_be(opened: T
     assert page.get_by_text("harvested last").count() == 0
     started = page.request.post(f"{address}api/jobs", data={"kind": "harvest", "tokens": 500}).json()
     page.request.get(f"{address}api/jobs/{started['id']}/events")  # which end with the job
-    made = page.request.get(f"{address}api/jobs/{started['id']}").json()["result"]
-    assert made["used"] is False
+    result = page.request.get(f"{address}api/jobs/{started['id']}").json()["result"]
+    assert result["used"] is False
     page.reload()
     line = page.get_by_role("status").filter(has_text="is kept but not used")
-    assert f"from {made['positions']:,} positions" in line.inner_text()
+    assert f"from {result['positions']:,} positions" in line.inner_text()
 
 
 def test_an_exported_page_says_what_it_had_no_room_for(
@@ -90,13 +90,13 @@ def test_an_exported_page_says_what_it_had_no_room_for(
     traced(page)
     graph = page.url.partition("#/trace/")[2].partition("?")[0]
     whole = page.request.get(f"{address}api/graphs/{graph}/export?as=html").text()
-    found = re.findall(r'"left_out": ?\{[^}]*\}', whole)
-    assert len(found) == 1
-    for left, said in ((0, None), (3, "it had no room for 3 nodes, 3 edges, 3 cards, the whole inputs of 3 nodes")):
+    counts = re.findall(r'"left_out": ?\{[^}]*\}', whole)
+    assert len(counts) == 1
+    for left, notice in ((0, None), (3, "it had no room for 3 nodes, 3 edges, 3 cards, the whole inputs of 3 nodes")):
         path = tmp_path / f"{left}.html"
-        path.write_text(whole.replace(found[0], re.sub(r"\d+", str(left), found[0])))
+        path.write_text(whole.replace(counts[0], re.sub(r"\d+", str(left), counts[0])))
         with tab(chromium, offline=True) as alone:
             alone.page.goto(path.as_uri())
             alone.page.wait_for_selector("g[role=option].target")
             head = alone.page.locator(".filehead .note").inner_text()
-            assert said in head if said else "no room" not in head
+            assert notice in head if notice else "no room" not in head

@@ -35,9 +35,9 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 
 def data_of(page: str) -> dict[str, Any]:
-    found = re.search(r'<script type="application/json" id="clew-data">(.*?)</script>', page, re.DOTALL)
-    assert found
-    return json.loads(found[1])
+    match = re.search(r'<script type="application/json" id="clew-data">(.*?)</script>', page, re.DOTALL)
+    assert match
+    return json.loads(match[1])
 
 
 def graph_of(page: str) -> dict[str, Any]:
@@ -46,8 +46,8 @@ def graph_of(page: str) -> dict[str, Any]:
 
 def view_of(graph: Graph) -> dict[str, Any]:
     """The whole graph's view."""
-    at = Thresholds(node=1, edge=1)
-    return graph_view("", OpenGraph(graph), at, lambda *_: {}, of_kit=False).model_dump(mode="json")
+    thresholds = Thresholds(node=1, edge=1)
+    return graph_view("", OpenGraph(graph), thresholds, lambda *_: {}, of_kit=False).model_dump(mode="json")
 
 
 def hostile(graph: Graph) -> Graph:
@@ -85,9 +85,9 @@ def test_the_policy_names_exactly_the_style_and_the_script() -> None:
     assert policy
     style = re.search(r"<style>(.*?)</style>", page, re.DOTALL)
     script = re.search(r'<script type="module">(.*?)</script>', page, re.DOTALL)
-    for found in (style, script):
-        assert found
-        digest = base64.b64encode(hashlib.sha256(found[1].encode()).digest()).decode()
+    for text in (style, script):
+        assert text
+        digest = base64.b64encode(hashlib.sha256(text[1].encode()).digest()).decode()
         assert f"'sha256-{digest}'" in policy[1]
     assert "default-src 'none'" in policy[1]
     assert "unsafe" not in policy[1]
@@ -111,8 +111,8 @@ def test_a_whole_graph_is_pruned_and_its_own_scores_stay() -> None:
     view, pruned = graph_of(render_html(graph)), graph.prune()
     assert [node["id"] for node in view["nodes"]] == [str(node.id) for node in pruned.nodes]
     for name, scored in (("whole", graph.scores()), ("shown", pruned.scores())):
-        found = view["scores"][name]
-        assert found == pytest.approx(vars(scored), abs=1e-4)
+        pair = view["scores"][name]
+        assert pair == pytest.approx(vars(scored), abs=1e-4)
     assert view["counts"]["whole"] == {"nodes": graph.n_nodes, "edges": int((graph.rows != 0).sum())}
     again = graph_of(render_html(pruned))
     assert [node["id"] for node in again["nodes"]] == [node["id"] for node in view["nodes"]]
@@ -138,8 +138,10 @@ def test_a_node_in_the_file_knows_its_strongest_edges_in_the_whole_graph() -> No
 def test_pins_and_groups_travel_with_the_file() -> None:
     nodes = [str(node.id) for node in capital_graph().nodes[:2]]
     groups = [GroupView(id="g1", name="</script>", nodes=nodes)]
-    at = Thresholds(node=0.8, edge=0.98)
-    arranged = Arrangement(revision=3, pins=nodes[:1], groups=groups, positions={nodes[0]: (1, 2)}, thresholds=at)
+    thresholds = Thresholds(node=0.8, edge=0.98)
+    arranged = Arrangement(
+        revision=3, pins=nodes[:1], groups=groups, positions={nodes[0]: (1, 2)}, thresholds=thresholds
+    )
     value = data_of(render_html(capital_graph(), arrangement=arranged))["arrangement"]
     assert value["pins"] == nodes[:1]
     assert value["groups"][0]["nodes"] == nodes
@@ -167,9 +169,9 @@ def test_a_file_with_its_cards_stays_under_three_megabytes(minnow: Kit, tmp_path
 
 def wordy(feature: FeatureId) -> FeatureView:
     """What is known of a feature, in many words, markup and Cyrillic letters."""
-    said = "слово <b> & " * 800
+    text = "слово <b> & " * 800
     label = LabelView(
-        id=1, feature=str(feature), text="x", kind="person", author="me", method="", note=said, date="", current=True,
+        id=1, feature=str(feature), text="x", kind="person", author="me", method="", note=text, date="", current=True,
         replaced=False, scores=[],
     )  # fmt: skip
     return FeatureView(feature=str(feature), name="", name_kind="", reads=0, writes=[], card=None, labels=[label])
@@ -205,9 +207,9 @@ def test_where_the_nodes_alone_have_no_room_the_least_influential_go(monkeypatch
     page = render_html(graph, thresholds=(1.0, 1.0))
     assert len(page.encode()) <= bare
     value = data_of(page)
-    at = value["graph"]["thresholds"]
-    assert at["node"] < 1
-    assert [node["id"] for node in value["graph"]["nodes"]] == [str(n.id) for n in graph.prune(**at).nodes]
+    thresholds = value["graph"]["thresholds"]
+    assert thresholds["node"] < 1
+    assert [node["id"] for node in value["graph"]["nodes"]] == [str(n.id) for n in graph.prune(**thresholds).nodes]
     assert value["left_out"]["nodes"] == graph.n_nodes - len(value["graph"]["nodes"])
 
 
@@ -242,13 +244,13 @@ def test_a_file_goes_by_the_users_labels_and_needs_no_atlas(minnow: Kit, tmp_pat
 def test_edges_offsets_and_influence_are_those_of_the_graph(make: Make) -> None:
     graph = make()
     view = view_of(graph)
-    found = torch.zeros_like(graph.adjacency)
+    adjacency = torch.zeros_like(graph.adjacency)
     edges = view["edges"]
     for source, target, weight in zip(edges["source"], edges["target"], edges["weight"], strict=True):
-        found[target, source] = weight
-    torch.testing.assert_close(found, graph.adjacency, rtol=1e-4, atol=1e-12)
+        adjacency[target, source] = weight
+    torch.testing.assert_close(adjacency, graph.adjacency, rtol=1e-4, atol=1e-12)
     torch.testing.assert_close(
-        torch.tensor([n["influence"] for n in view["nodes"]], dtype=found.dtype),
+        torch.tensor([n["influence"] for n in view["nodes"]], dtype=adjacency.dtype),
         influence(graph),
         rtol=1e-4,
         atol=1e-12,

@@ -24,25 +24,28 @@ def test_a_label_is_seen_everywhere_at_once_and_a_withdrawn_one_nowhere(bench, g
         yield bench.get("/api/features/names", params={"ids": feature}).json()["names"][0]["text"]
         yield next(c for c in done(bench, edit)["edited"] if c["feature"] == feature)["label"]
         fired = bench.post("/api/features/fires", json={"text": FRANCE}).json()["by_feature"]
-        yield next(one for one in fired if one["feature"] == feature)["label"]
+        yield next(entry for entry in fired if entry["feature"] == feature)["label"]
 
     assert set(everywhere()) == {text}
     assert (
         bench.get("/api/features", params={"how": "words", "query": text}).json()["features"][0]["feature"] == feature
     )
     history = bench.get(address).json()["labels"]
-    mine = [one for one in history if one["author"] == "me"]
-    assert [(one["text"], one["current"]) for one in mine] == [(text, True), ("a first thought", False)]
+    own_labels = [entry for entry in history if entry["author"] == "me"]
+    assert [(entry["text"], entry["current"]) for entry in own_labels] == [(text, True), ("a first thought", False)]
     assert bench.delete(f"/api/labels/{label['id']}").status_code == 204
     assert text not in set(everywhere())
-    assert [one["current"] for one in bench.get(address).json()["labels"] if one["author"] == "me"] == [False, False]
+    assert [entry["current"] for entry in bench.get(address).json()["labels"] if entry["author"] == "me"] == [
+        False,
+        False,
+    ]
     assert bench.delete(f"/api/labels/{first['id'] + 1000}").status_code == 404
 
 
 def test_two_tabs_of_one_author_are_told_apart_and_what_both_said_stays_in_sight(bench):
     address = "/api/features/L1/11"
     labels = lambda: bench.get(address).json()["labels"]  # noqa: E731
-    read = [one for one in labels() if one["author"] == "ann"]
+    read = [entry for entry in labels() if entry["author"] == "ann"]
     assert read == []  # as both tabs see it
     first = bench.post(f"{address}/labels", json={"text": "first", "author": "ann", "after": 0})
     late = bench.post(f"{address}/labels", json={"text": "second", "author": "ann", "after": 0})
@@ -54,11 +57,15 @@ def test_two_tabs_of_one_author_are_told_apart_and_what_both_said_stays_in_sight
     assert second.status_code == 201
     other = bench.post(f"{address}/labels", json={"text": "mine", "author": "bob", "after": 0})
     assert other.status_code == 201
-    mine = [(one["text"], one["current"], one["replaced"]) for one in labels() if one["author"] == "ann"]
-    assert mine == [("second", True, False), ("first", False, True)]
+    labels_of_ann = [
+        (entry["text"], entry["current"], entry["replaced"]) for entry in labels() if entry["author"] == "ann"
+    ]
+    assert labels_of_ann == [("second", True, False), ("first", False, True)]
     bench.delete(f"/api/labels/{second.json()['id']}")
-    mine = {one["text"]: (one["current"], one["replaced"]) for one in labels() if one["author"] == "ann"}
-    assert mine == {"second": (False, False), "first": (False, True)}
+    labels_of_ann = {
+        entry["text"]: (entry["current"], entry["replaced"]) for entry in labels() if entry["author"] == "ann"
+    }
+    assert labels_of_ann == {"second": (False, False), "first": (False, True)}
     gone = bench.post(f"{address}/labels", json=body | {"after": second.json()["id"]})
     assert (gone.status_code, gone.json()["newest"]) == (409, None)
 
@@ -77,14 +84,16 @@ def test_of_one_author_in_many_tabs_at_once_nothing_is_lost(bench):
                 after = answer.json()["newest"]["id"]
 
     tabs = [threading.Thread(target=tab, args=(name,)) for name in "abc"]
-    for one in tabs:
-        one.start()
-    for one in tabs:
-        one.join()
-    said = [(one["text"], one["replaced"]) for one in bench.get(address).json()["labels"] if one["author"] == "ann"]
-    assert len(said) == 18
-    assert {text for text, _ in said} == {*kept}
-    assert [replaced for _, replaced in said].count(False) == 1
+    for thread in tabs:
+        thread.start()
+    for thread in tabs:
+        thread.join()
+    labels = [
+        (label["text"], label["replaced"]) for label in bench.get(address).json()["labels"] if label["author"] == "ann"
+    ]
+    assert len(labels) == 18
+    assert {text for text, _ in labels} == {*kept}
+    assert [replaced for _, replaced in labels].count(False) == 1
 
 
 def test_browsing_filters_sorts_and_turns_pages(bench):
@@ -95,11 +104,11 @@ def test_browsing_filters_sorts_and_turns_pages(bench):
     assert alive["total"] == int(((summary.density > 0) & (summary.layer == 2)).sum())
     assert [row["density"] for row in alive["features"]] == sorted(summary.density[summary.layer == 2])[::-1][:5]
     narrow = {"min_density": 0.001, "max_density": 0.002, "limit": 500}
-    found = bench.get("/api/features", params=narrow).json()
-    assert found["total"] == int(((summary.density >= 0.001) & (summary.density <= 0.002)).sum())
+    rows = bench.get("/api/features", params=narrow).json()
+    assert rows["total"] == int(((summary.density >= 0.001) & (summary.density <= 0.002)).sum())
     pages = [bench.get("/api/features", params=narrow | {"limit": 7, "offset": offset}).json() for offset in (0, 7)]
     assert [row["feature"] for page in pages for row in page["features"]] == [
-        row["feature"] for row in found["features"][:14]
+        row["feature"] for row in rows["features"][:14]
     ]
 
 
@@ -107,22 +116,22 @@ def test_features_that_fire_on_a_text_are_the_librarys(bench):
     view = bench.post("/api/features/fires", json={"text": FRANCE, "top": 3}).json()
     kit = minnow()
     plain = firing(kit.subject, kit.dictionary, FRANCE)
-    assert {one["feature"] for one in view["by_feature"]} <= {str(one.feature) for one in plain}
+    assert {fire["feature"] for fire in view["by_feature"]} <= {str(firing.feature) for firing in plain}
     for here in view["by_token"]:
         assert len(here["features"]) <= 3
-        shares = [one["share"] for one in here["features"]]
+        shares = [fire["share"] for fire in here["features"]]
         assert shares == sorted(shares, reverse=True)
-        for one in here["features"]:
-            same = next(p for p in plain if str(p.feature) == one["feature"] and p.position == here["position"])
-            assert one["activation"] == pytest.approx(same.activation)
+        for fire in here["features"]:
+            same = next(p for p in plain if str(p.feature) == fire["feature"] and p.position == here["position"])
+            assert fire["activation"] == pytest.approx(same.activation)
 
 
 @pytest.mark.parametrize("how", ["promotes", "fires", "alike", "words"])
 def test_every_way_of_searching_finds_something(bench, how):
     query = {"promotes": "Paris", "fires": FRANCE, "alike": "L0/2028", "words": "says"}[how]
-    found = bench.get("/api/features", params={"how": how, "query": query, "dead": "show"}).json()
-    assert found["total"] > 0
-    assert all(row["why"] for row in found["features"])
+    matches = bench.get("/api/features", params={"how": how, "query": query, "dead": "show"}).json()
+    assert matches["total"] > 0
+    assert all(row["why"] for row in matches["features"])
     assert bench.get("/api/features", params={"how": how, "query": " "}).status_code == 400
 
 
@@ -133,24 +142,24 @@ def test_a_first_search_by_meaning_asks_for_patience_and_then_finds(bench):
     while (answer := bench.get("/api/features", params=ask)).status_code == 429:
         assert "ask again" in answer.json()["error"]
         assert time.monotonic() < until
-    found = answer.json()["features"]
-    assert len(found) == 10
-    assert [row["strength"] for row in found] == sorted((row["strength"] for row in found), reverse=True)
+    rows = answer.json()["features"]
+    assert len(rows) == 10
+    assert [row["strength"] for row in rows] == sorted((row["strength"] for row in rows), reverse=True)
 
 
 def test_a_card_is_the_atlas_with_names_for_what_it_speaks_of(bench):
     view = bench.get("/api/features/L0/2028").json()
     card = minnow().atlas["L0/2028"].to_json()
     for kind in ("nearest_decoder", "nearest_encoder", "together", "inputs", "outputs"):
-        assert all(one.pop("label") for one in view["card"][kind])
+        assert all(related.pop("label") for related in view["card"][kind])
     assert view["card"] == json.loads(json.dumps(card))
     assert view["writes"] == list(minnow().dictionary.written_layers(0))
 
 
 def test_a_probe_is_the_features_activation_at_every_token(bench):
     kit, text = minnow(), "People in France speak"
-    one = firing(kit.subject, kit.dictionary, text)[0]
-    view = bench.post(f"/api/features/{one.feature}/test", json={"text": text}).json()
-    assert view["activations"][one.position] == pytest.approx(one.activation)
+    first_firing = firing(kit.subject, kit.dictionary, text)[0]
+    view = bench.post(f"/api/features/{first_firing.feature}/test", json={"text": text}).json()
+    assert view["activations"][first_firing.position] == pytest.approx(first_firing.activation)
     assert len(view["tokens"]) == len(view["activations"])
     assert view["activations"][0] == 0

@@ -10,7 +10,7 @@ from tests.workbench import FRANCE, asked, ended, opened, traced
 JSON = {"content-type": "application/json"}
 
 
-def full(*given):
+def full(*arguments):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
@@ -67,8 +67,10 @@ def test_what_a_person_says_and_the_disk_has_no_room_for_is_refused_and_what_was
         assert "\n" not in refused.json()["error"]
         assert client.get("/api/workbench").status_code == 200
         if what == "label":
-            found = [client.get(f"/api/features/L0/{n}").json()["labels"] for n in range(kept + 1)]
-            assert [any(one["author"] == "me" for one in labels) for labels in found] == [True] * kept + [False]
+            label_lists = [client.get(f"/api/features/L0/{n}").json()["labels"] for n in range(kept + 1)]
+            assert [any(label["author"] == "me" for label in labels) for labels in label_lists] == [True] * kept + [
+                False
+            ]
         else:
             assert client.get(address).json()["revision"] == kept
         database.execute("PRAGMA max_page_count = 1000000")

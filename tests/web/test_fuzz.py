@@ -87,9 +87,9 @@ class World:
         return job
 
     def ending(self, job):
-        while (found := self.ask(f"/api/jobs/{job}"))["state"] not in OVER:
+        while (job_view := self.ask(f"/api/jobs/{job}"))["state"] not in OVER:
             time.sleep(0.01)
-        return found
+        return job_view
 
     def imported(self):
         head = {"Content-Type": "application/octet-stream"}
@@ -187,7 +187,7 @@ def _short(name, value):
 
 def _are_events(text):
     """Every event's data is the view of its name, the last one the end."""
-    events = [dict(line.split(": ", 1) for line in one.splitlines()) for one in text.strip().split("\n\n")]
+    events = [dict(line.split(": ", 1) for line in event.splitlines()) for event in text.strip().split("\n\n")]
     for event in events:
         JobEvents.model_fields[event["event"]].annotation.model_validate_json(event["data"])
     assert not text or events[-1]["event"] == "end"
@@ -198,7 +198,7 @@ def fuzzed(contract, world, path, method, cases):
     seen = Counter[int]()
     for mode in GenerationMode.POSITIVE, GenerationMode.NEGATIVE:
         try:
-            made = contract[path][method].as_strategy(generation_mode=mode)
+            strategy = contract[path][method].as_strategy(generation_mode=mode)
         except schemathesis.errors.SchemathesisError:
             continue
 
@@ -210,7 +210,7 @@ def fuzzed(contract, world, path, method, cases):
             database=None,
             derandomize=True,
         )
-        @given(case=made)
+        @given(case=strategy)
         def one(case):
             seen[called(world, case, path, method)] += 1
 

@@ -17,8 +17,8 @@ def test_events_of_a_trace_end_with_its_graph(bench):
     job = asked(bench, {"kind": "trace", "prompt": FRANCE})
     seen = events(bench, job)
     assert seen[-1][1] == "end"
-    made = seen[-1][2]["result"]["graph"]
-    assert bench.get(f"/api/graphs/{made}").status_code == 200
+    graph = seen[-1][2]["result"]["graph"]
+    assert bench.get(f"/api/graphs/{graph}").status_code == 200
     assert events(bench, job, **{"last-event-id": str(seen[-2][0])}) == seen[-1:]
     assert events(bench, job, **{"last-event-id": "nonsense"}) == seen[-2:]
 
@@ -30,16 +30,16 @@ def test_an_edit_is_the_librarys_predicted_beside_measured(bench, graph):
     )
     effect = minnow().edit(FRANCE, [Edit.scale(feature, 0.5)])
     expected = effect.top_tokens(-1, 20)
-    for one, (id, before, predicted, measured) in zip(view["outputs"], expected, strict=True):
-        assert one["token_id"] == id
-        assert [one["before"], one["predicted"], one["measured"]] == pytest.approx(
+    for row, (id, before, predicted, measured) in zip(view["outputs"], expected, strict=True):
+        assert row["token_id"] == id
+        assert [row["before"], row["predicted"], row["measured"]] == pytest.approx(
             [before, predicted, measured], rel=1e-3
         )
-    own = [str(change.node) for change in effect.changes if str(change.node.feature) == feature]
+    edited = [str(change.node) for change in effect.changes if str(change.node.feature) == feature]
     others = [str(change.node) for change in effect.changes if str(change.node.feature) != feature]
-    assert own
-    assert [one["node"] for one in view["edited"]] == own
-    assert [one["node"] for one in view["changes"]] == others[:500]
+    assert edited
+    assert [row["node"] for row in view["edited"]] == edited
+    assert [row["node"] for row in view["changes"]] == others[:500]
     assert (view["through"], view["prediction"], view["n_changes"]) == (effect.through, "frozen", len(others))
     assert view["n_outputs"] == effect.before.probabilities.shape[-1] > len(view["outputs"])
 
@@ -55,9 +55,14 @@ def test_an_edit_of_generated_tokens_changes_nothing_in_the_prompt_and_says_so(b
     alone = done(bench, {"kind": "edit", "prompt": FRANCE, "edits": [now]})
     assert both["idle"] == [f"set {feature}@generated=8"]
     assert (both["outputs"], both["changes"]) == (alone["outputs"], alone["changes"])
-    before = {one["token"]: one["before"] for one in alone["outputs"]}
-    for one in view["outputs"][:3]:
-        assert one["before"] == one["predicted"] == one["measured"] == pytest.approx(before[one["token"]], rel=1e-4)
+    before = {output["token"]: output["before"] for output in alone["outputs"]}
+    for output in view["outputs"][:3]:
+        assert (
+            output["before"]
+            == output["predicted"]
+            == output["measured"]
+            == pytest.approx(before[output["token"]], rel=1e-4)
+        )
     for broken in ({"feature": "L0/999999"}, {"feature": "L9/1"}):
         assert bench.post("/api/jobs", json={"kind": "edit", "prompt": FRANCE, "edits": [later | broken]}).is_error
 
@@ -125,17 +130,17 @@ def test_those_who_only_read_do_not_queue_behind_those_who_wait_for_the_model(be
     answers, read = [], []
     many = [threading.Thread(target=waiting) for _ in range(12)]
     with bench.app.state.workbench.open_kit.model_lock.long():
-        for one in many:
-            one.start()
+        for thread in many:
+            thread.start()
         while bench.app.state.workbench.open_kit.model_lock._waiting < 4:
             time.sleep(0.01)
         reader = threading.Thread(target=reading)
         reader.start()
         reader.join(timeout=30)
-        held = [*answers], [*read]
-    for one in (reader, *many):
-        one.join()
-    assert held == ([], [200])
+        before = [*answers], [*read]
+    for thread in (reader, *many):
+        thread.join()
+    assert before == ([], [200])
     assert answers == [200] * 12
 
 

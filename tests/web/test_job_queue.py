@@ -20,9 +20,9 @@ SECONDS = 10
 
 @pytest.fixture
 def queue():
-    made = JobQueue(ModelLock())
-    yield made
-    made.close()
+    jobs = JobQueue(ModelLock())
+    yield jobs
+    jobs.close()
 
 
 def result(name="g"):
@@ -31,13 +31,13 @@ def result(name="g"):
 
 def over(queue, job):
     until = time.monotonic() + SECONDS
-    while (found := queue.get(job)).state not in ENDED:
-        assert time.monotonic() < until, found
+    while (view := queue.get(job)).state not in ENDED:
+        assert time.monotonic() < until, view
         time.sleep(0.002)
-    return found
+    return view
 
 
-class Held:
+class BlockedWork:
     """Work that reports for as long as it is not let go."""
 
     def __init__(self):
@@ -55,8 +55,8 @@ def read(queue, job, after=0):
     async def collect():
         return [event async for event in queue.events(job, after)]
 
-    found = asyncio.run(collect())
-    parts = [dict(line.split(": ", 1) for line in event.strip().splitlines()) for event in found]
+    texts = asyncio.run(collect())
+    parts = [dict(line.split(": ", 1) for line in event.strip().splitlines()) for event in texts]
     return [(int(part["id"]), part["event"], part["data"]) for part in parts]
 
 
@@ -82,23 +82,23 @@ def test_work_is_done_in_the_order_it_was_asked_for_and_never_two_at_once(queue)
 
 
 def test_a_running_job_ends_at_its_next_report_and_the_next_one_runs(queue):
-    held = Held()
-    first, second = queue.start("trace", "a", held).id, queue.start("trace", "b", lambda report: result("second")).id
-    assert held.begun.wait(SECONDS)
+    work = BlockedWork()
+    first, second = queue.start("trace", "a", work).id, queue.start("trace", "b", lambda report: result("second")).id
+    assert work.begun.wait(SECONDS)
     assert queue.get(second).state == "queued"
     queue.cancel(first)
     assert over(queue, second).result.graph == "second"
-    found = over(queue, first)
-    assert (found.state, found.result, found.error) == ("cancelled", None, None)
-    assert not held.go.is_set()
+    view = over(queue, first)
+    assert (view.state, view.result, view.error) == ("cancelled", None, None)
+    assert not work.go.is_set()
 
 
 def test_a_waiting_job_is_cancelled_at_once_and_never_runs(queue):
-    held, ran = Held(), []
-    queue.start("trace", "a", held)
+    work, ran = BlockedWork(), []
+    queue.start("trace", "a", work)
     waiting = queue.start("trace", "b", lambda report: ran.append(1) or result()).id
     assert queue.cancel(waiting).state == "cancelled"
-    held.go.set()
+    work.go.set()
     over(queue, queue.start("trace", "c", lambda report: result()).id)
     assert ran == []
 
@@ -122,10 +122,10 @@ def test_work_that_fails_says_why_in_one_line_and_the_worker_lives_on(queue, err
     def work(report):
         raise error
 
-    found = over(queue, queue.start("trace", "a", work).id)
-    assert found.state == "failed"
-    assert line in found.error
-    assert "\n" not in found.error
+    view = over(queue, queue.start("trace", "a", work).id)
+    assert view.state == "failed"
+    assert line in view.error
+    assert "\n" not in view.error
     assert over(queue, queue.start("trace", "b", lambda report: result()).id).state == "done"
 
 
@@ -160,14 +160,14 @@ def test_a_reader_who_was_cut_off_goes_on_behind_the_last_event_it_saw(queue):
 
 
 def test_readers_hear_of_a_job_while_it_runs(queue):
-    held = Held()
-    job = queue.start("trace", "a", held).id
+    work = BlockedWork()
+    job = queue.start("trace", "a", work).id
 
     async def first():
         stream = queue.events(job)
         async for event in stream:
             if "working" in event:
-                held.go.set()
+                work.go.set()
             if "event: end" in event:
                 return event
 
@@ -191,13 +191,13 @@ def test_a_quiet_line_is_kept_alive(queue, monkeypatch):
 def test_too_much_waiting_work_is_refused_and_old_jobs_are_forgotten(queue, monkeypatch):
     monkeypatch.setattr(jobs_module, "MOST_WAITING", 3)
     monkeypatch.setattr(jobs_module, "MOST_KEPT", 2)
-    held = Held()
-    first = queue.start("trace", "a", held).id
-    assert held.begun.wait(SECONDS)
+    work = BlockedWork()
+    first = queue.start("trace", "a", work).id
+    assert work.begun.wait(SECONDS)
     jobs = [queue.start("trace", "b", lambda report: result()).id for _ in range(3)]
     with pytest.raises(BusyError, match="3 jobs wait"):
         queue.start("trace", "c", lambda report: result())
-    held.go.set()
+    work.go.set()
     over(queue, jobs[-1])
     last = queue.start("trace", "d", lambda report: result()).id
     with pytest.raises(NotFoundError):
@@ -263,8 +263,8 @@ def test_short_work_goes_between_the_reports_of_long_work_and_never_beside_it(qu
 
 
 def test_closing_ends_what_runs_and_what_waits():
-    queue, held = JobQueue(ModelLock()), Held()
-    running, waiting = queue.start("trace", "a", held).id, queue.start("trace", "b", held).id
-    assert held.begun.wait(SECONDS)
+    queue, work = JobQueue(ModelLock()), BlockedWork()
+    running, waiting = queue.start("trace", "a", work).id, queue.start("trace", "b", work).id
+    assert work.begun.wait(SECONDS)
     queue.close()
     assert [queue.get(job).state for job in (running, waiting)] == ["cancelled", "cancelled"]

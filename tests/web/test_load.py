@@ -120,7 +120,7 @@ def test_two_tabs_label_and_arrange_at_once_and_both_are_kept(tmp_path):
             thread.join()
         assert failures == []
         for number in range(30):
-            labels = {one["text"] for one in ask(address, f"/api/features/L0/{number}")["labels"]}
+            labels = {label["text"] for label in ask(address, f"/api/features/L0/{number}")["labels"]}
             assert labels >= {f"ann {number}", f"bob {number}"}
         assert len(ask(address, f"/api/graphs/{graph}/arrangement")["pins"]) == 60
 

@@ -50,23 +50,23 @@ class Balanced(HTMLParser):
 
 def shown(value: object) -> Balanced:
     page = value._repr_html_()  # type: ignore[attr-defined]
-    found = Balanced(page)
-    assert not found.tags & {"script", "style", "link", "iframe"}
-    assert not {name for name in found.attributes if name.startswith("on")}
+    parser = Balanced(page)
+    assert not parser.tags & {"script", "style", "link", "iframe"}
+    assert not {name for name in parser.attributes if name.startswith("on")}
     assert not re.search(r"https?:|//[a-z]", re.sub(r"data:image/png;base64,[^\"]*", "", page))
-    return found
+    return parser
 
 
 def test_a_graph_shows_its_prompt_outputs_scores_and_features(kit: Kit) -> None:
     graph = kit.trace(PROMPT)
-    said = shown(graph).text
+    text = shown(graph).text
     scores = graph.scores()
-    assert PROMPT in said
-    assert f"replacement {scores.replacement:.3f}, completeness {scores.completeness:.3f}" in said
+    assert PROMPT in text
+    assert f"replacement {scores.replacement:.3f}, completeness {scores.completeness:.3f}" in text
     token, probability = graph.next_tokens[0]
-    assert f"{token}{probability:.1%}" in said
+    assert f"{token}{probability:.1%}" in text
     for feature in summarise(graph).input_features[:6]:
-        assert f"{feature.id}{feature.token}{feature.label}{feature.share:.1%}" in said
+        assert f"{feature.id}{feature.token}{feature.label}{feature.share:.1%}" in text
 
 
 def test_the_page_in_a_frame_is_the_exported_one_and_cannot_reach_the_notebook(kit: Kit) -> None:
@@ -85,11 +85,11 @@ def test_the_page_in_a_frame_is_the_exported_one_and_cannot_reach_the_notebook(k
 def test_a_card_shows_where_and_how_often_a_feature_fires(kit: Kit) -> None:
     atlas = kit.atlas
     card = atlas[atlas.feature(int(atlas.summary.max_activation.argmax()))]
-    said = shown(card).text
-    assert str(card.feature) in said
-    assert f"{card.density:.3%} of {card.positions:,}" in said
-    assert "".join(card.top[0].tokens) in said
-    assert all(weight.token in said for weight in (*card.promoted[:6], *card.suppressed[:6]))
+    text = shown(card).text
+    assert str(card.feature) in text
+    assert f"{card.density:.3%} of {card.positions:,}" in text
+    assert "".join(card.top[0].tokens) in text
+    assert all(weight.token in text for weight in (*card.promoted[:6], *card.suppressed[:6]))
     assert card._repr_html_().count("text-decoration:underline") == min(6, len(card.top))  # type: ignore[union-attr]
 
 
@@ -102,20 +102,20 @@ def test_a_dead_feature_says_so(kit: Kit) -> None:
 def test_an_effect_shows_before_predicted_and_measured(kit: Kit) -> None:
     strongest = kit.atlas.search(token="Paris", limit=1)[0].feature
     effect = kit.edit(PROMPT, [clew.Edit.set(strongest, 5.0, positions=5)])
-    said = shown(effect).text
+    shown_text = shown(effect).text
     for token, before, predicted, measured in effect.top_tokens(count=12):
         text = kit.subject.token_strings([token])[0]
         assert predicted is not None
-        assert f"{text}{before:.1%}{predicted:.1%}{measured:.1%}" in said
+        assert f"{text}{before:.1%}{predicted:.1%}{measured:.1%}" in shown_text
     change = effect.changes[0]
-    assert f"{change.node}{change.before:.3g}{change.predicted:.3g}{change.measured:.3g}" in said
+    assert f"{change.node}{change.before:.3g}{change.predicted:.3g}{change.measured:.3g}" in shown_text
 
 
 def test_an_audit_shows_its_verdict_and_its_figure(kit: Kit) -> None:
     audit = kit.audit(kit.trace(PROMPT, max_features=40), nodes=6)
-    found = shown(audit)
-    assert audit.verdict in found.text
-    assert "img" in found.tags
+    parser = shown(audit)
+    assert audit.verdict in parser.text
+    assert "img" in parser.tags
 
 
 def hostile_card(kit: Kit) -> Card:

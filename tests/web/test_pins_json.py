@@ -38,16 +38,16 @@ def test_every_node_is_known_by_its_name(seed):
 def test_pins_and_groups_are_written_where_other_programs_read_them_and_come_back():
     graph = random_graph(3, n_targets=2)
     ids = [str(node.id) for node in graph.nodes]
-    one = Group(id="a", name="Страна", nodes=ids[:3], note="why")
+    country = Group(id="a", name="Страна", nodes=ids[:3], note="why")
     other = Group(id="b", name="other", nodes=ids[5:6])
-    given = arranged([ids[1], ids[-1], ids[8]], [one, other], {ids[1]: (3.5, -2.0)})
-    value = json.loads(json.dumps(with_marks(graph.to_json(), graph, given)))
+    arrangement = arranged([ids[1], ids[-1], ids[8]], [country, other], {ids[1]: (3.5, -2.0)})
+    value = json.loads(json.dumps(with_marks(graph.to_json(), graph, arrangement)))
     names = [node["node_id"] for node in value["nodes"]]
     assert value["qParams"]["supernodes"] == [["Страна", *names[:3]], ["other", names[5]]]
     last = names[ids.index(ids[-1])]
     # what a supernode holds is shown in those programs only where it is pinned
     assert value["qParams"]["pinnedIds"] == [names[1], last, names[8], names[0], names[2], names[5]]
-    assert plain(marks_of(value)) == plain(given)
+    assert plain(marks_of(value)) == plain(arrangement)
 
 
 def test_what_another_program_changed_since_counts():
@@ -57,9 +57,9 @@ def test_what_another_program_changed_since_counts():
     names = [node["node_id"] for node in value["nodes"]]
     value["qParams"]["pinnedIds"] = [names[1], names[7], names[2]]
     value["qParams"]["supernodes"] = [["y", names[2]]]
-    found = marks_of(value)
-    assert found.pins == [ids[1], ids[7]]
-    assert [(group.name, group.nodes) for group in found.groups] == [("y", [ids[2]])]
+    marks = marks_of(value)
+    assert marks.pins == [ids[1], ids[7]]
+    assert [(group.name, group.nodes) for group in marks.groups] == [("y", [ids[2]])]
 
 
 def test_marks_of_nodes_that_were_pruned_are_left_out():
@@ -67,8 +67,8 @@ def test_marks_of_nodes_that_were_pruned_are_left_out():
     part = graph.prune(0.4, 0.9)
     gone = next(str(node.id) for node in graph.nodes if str(node.id) not in {str(n.id) for n in part.nodes})
     kept = str(part.nodes[0].id)
-    given = arranged([gone, kept], [Group(id="a", name="x", nodes=[gone])], {gone: (1, 2)})
-    value = with_marks(part.to_json(), part, given)
+    arrangement = arranged([gone, kept], [Group(id="a", name="x", nodes=[gone])], {gone: (1, 2)})
+    value = with_marks(part.to_json(), part, arrangement)
     assert len(value["qParams"]["pinnedIds"]) == 1
     assert plain(marks_of(value)) == ([kept], [], {})
 
@@ -101,11 +101,11 @@ def test_a_graph_that_was_exported_is_imported_with_its_pins_and_groups(tmp_path
         body = {"revision": 0, "pins": nodes[:2], "groups": [{"id": "g", "name": "a\nb", "nodes": nodes[3:6]}]}
         client.put(f"/api/graphs/{graph}/arrangement", json=body | {"positions": {nodes[0]: [1, 2]}})
         content = client.get(f"/api/graphs/{graph}/export?as=json").content
-        made = client.post(IMPORT, content=content, headers=JSON).json()["graph"]
-        found = client.get(f"/api/graphs/{made}/arrangement").json()
-        assert found["pins"] == nodes[:2]
-        assert [(group["name"], group["nodes"]) for group in found["groups"]] == [("a\nb", nodes[3:6])]
-        assert found["positions"] == {nodes[0]: [1, 2]}
-        assert client.put(f"/api/graphs/{made}/arrangement", json=found).status_code == 200
-        page = client.get(f"/api/graphs/{made}/export?as=html")
+        imported = client.post(IMPORT, content=content, headers=JSON).json()["graph"]
+        arrangement = client.get(f"/api/graphs/{imported}/arrangement").json()
+        assert arrangement["pins"] == nodes[:2]
+        assert [(group["name"], group["nodes"]) for group in arrangement["groups"]] == [("a\nb", nodes[3:6])]
+        assert arrangement["positions"] == {nodes[0]: [1, 2]}
+        assert client.put(f"/api/graphs/{imported}/arrangement", json=arrangement).status_code == 200
+        page = client.get(f"/api/graphs/{imported}/export?as=html")
         assert page.status_code == 200

@@ -153,8 +153,8 @@ def test_every_answer_runs_nothing_but_its_own(tmp_path):
 def test_no_asset_names_another_machine():
     for path in sorted(STATIC.rglob("*")):
         if path.suffix in (".html", ".css", ".js", ".svg"):
-            found = set(re.findall(r"(?:https?:)?//[a-z0-9-]+(?:\.[a-z0-9-]+)+", path.read_text()))
-            assert found <= {"http://www.w3.org"}, path
+            addresses = set(re.findall(r"(?:https?:)?//[a-z0-9-]+(?:\.[a-z0-9-]+)+", path.read_text()))
+            assert addresses <= {"http://www.w3.org"}, path
 
 
 @pytest.mark.parametrize(
@@ -271,12 +271,12 @@ def test_text_from_outside_stays_data(bench):
 
 
 def changed(value, path, new):
-    made = json.loads(json.dumps(value))
-    at = made
+    copy = json.loads(json.dumps(value))
+    place = copy
     for key in path[:-1]:
-        at = at[key]
-    at[path[-1]] = new
-    return made
+        place = place[key]
+    place[path[-1]] = new
+    return copy
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ def near(value):
 @given(st.lists(st.floats(-1e15, 1e15).filter(lambda x: x == 0 or abs(x) > 1e-15), max_size=20))
 def test_many_numbers_are_rounded_to_five_digits_as_one_by_one(values):
     many = shorts(torch.tensor(values, dtype=torch.float64))
-    assert all(one == float(f"{one:.5g}") for one in many)
+    assert all(number == float(f"{number:.5g}") for number in many)
     assert many == pytest.approx([short(value) for value in values], rel=2e-5, abs=0)
 
 
@@ -52,19 +52,19 @@ def seen(graph, node, edge):
 def test_a_view_holds_the_pruned_graphs_nodes_with_the_whole_graphs_influence(seed, node, edge):
     whole = capital_graph(seed)
     part, view = whole.prune(node, edge), seen(whole, node, edge)
-    assert [one.id for one in view.nodes] == [str(one.id) for one in part.nodes]
-    through, held = influence(whole), cumulative_share(influence(whole))
+    assert [node.id for node in view.nodes] == [str(node.id) for node in part.nodes]
+    through, thresholds = influence(whole), cumulative_share(influence(whole))
     entering = inflow(part)
-    for i, one in enumerate(view.nodes):
-        place = whole.index(one.id)
-        assert one.influence == near(float(through[place]))
-        assert one.held == near(float(held[place]))
-        assert (one.error, one.lost) == (near(float(entering.error[i])), near(float(entering.lost[i])))
-        assert one.offsets == near(whole.offsets[place].tolist())
-        if one.kind == "feature":
-            assert one.activation == near(float(whole.activations[place]))
-            assert one.value == near(float(whole.preactivations[place]))
-            assert one.label == naming(whole, [whole.node(place).id.feature])[whole.node(place).id.feature].text
+    for i, node in enumerate(view.nodes):
+        place = whole.index(node.id)
+        assert node.influence == near(float(through[place]))
+        assert node.held == near(float(thresholds[place]))
+        assert (node.error, node.lost) == (near(float(entering.error[i])), near(float(entering.lost[i])))
+        assert node.offsets == near(whole.offsets[place].tolist())
+        if node.kind == "feature":
+            assert node.activation == near(float(whole.activations[place]))
+            assert node.value == near(float(whole.preactivations[place]))
+            assert node.label == naming(whole, [whole.node(place).id.feature])[whole.node(place).id.feature].text
     assert view.scores.whole.replacement == near(whole.scores().replacement)
     assert view.scores.shown.completeness == near(part.scores().completeness)
     assert (view.counts.shown.nodes, view.counts.shown.edges) == (part.n_nodes, int((part.rows != 0).sum()))
@@ -93,10 +93,10 @@ def test_edges_are_the_pruned_graphs_the_most_influential_first(node, edge):
 def test_paths_and_roles_are_the_pruned_graphs():
     whole = capital_graph()
     part, view = whole.prune(), seen(whole, 0.8, 0.98)
-    ids = [one.id for one in view.nodes]
-    found = strongest_paths(part, 24)
-    assert [path.nodes for path in view.paths] == [[ids[node] for node in path.nodes] for path in found]
-    assert [path.weight for path in view.paths] == [near(path.weight) for path in found]
+    ids = [node.id for node in view.nodes]
+    paths = strongest_paths(part, 24)
+    assert [path.nodes for path in view.paths] == [[ids[node] for node in path.nodes] for path in paths]
+    assert [path.weight for path in view.paths] == [near(path.weight) for path in paths]
     assert view.roles.inputs == [ids[node] for node in roles(part).inputs[:30]]
 
 
@@ -111,7 +111,7 @@ def test_scores_alone_are_those_of_the_view(node, edge):
 def test_a_nodes_links_are_its_row_and_column_in_the_whole_graph_by_absolute_weight(seed):
     whole = random_graph(seed, n_features=25)
     open_graph, thresholds = OpenGraph(whole), Thresholds(node=0.6, edge=0.9)
-    shown = {str(one.id) for one in whole.prune(0.6, 0.9).nodes}
+    shown = {str(node.id) for node in whole.prune(0.6, 0.9).nodes}
     matrix, mass = whole.adjacency, whole.adjacency.abs().sum(1)
     for index in range(whole.n_nodes):
         view = node_view(open_graph, index, thresholds, naming, 1000)
@@ -121,7 +121,7 @@ def test_a_nodes_links_are_its_row_and_column_in_the_whole_graph_by_absolute_wei
             (view.outputs, matrix[:, index], lambda other: other),
         ):
             assert {link.id for link in links} == {str(whole.node(i).id) for i in weights.nonzero()[:, 0].tolist()}
-            assert [abs(link.weight) for link in links] == sorted((abs(one.weight) for one in links), reverse=True)
+            assert [abs(link.weight) for link in links] == sorted((abs(link.weight) for link in links), reverse=True)
             for link in links:
                 other = whole.index(link.id)
                 assert link.weight == near(float(weights[other]))
@@ -144,7 +144,9 @@ def test_what_flows_over_left_out_nodes_comes_from_shown_ones_alone(seed):
         assert bool(mask[other])
         assert link.through == near(float(expected[other]))
         assert link.direct == near(float(whole.adjacency[index, other]))
-    assert [abs(one.through) for one in view.left_out] == sorted((abs(o.through) for o in view.left_out), reverse=True)
+    assert [abs(link.through) for link in view.left_out] == sorted(
+        (abs(o.through) for o in view.left_out), reverse=True
+    )
 
 
 def test_paths_through_a_node_are_found_among_the_nodes_shown():
@@ -155,22 +157,27 @@ def test_paths_through_a_node_are_found_among_the_nodes_shown():
         node = part.node(place)
         view = node_view(open_graph, whole.index(node), thresholds, naming, 10)
         expected = paths_through(part, place, 10)
-        assert [path.nodes for path in view.paths] == [[str(part.node(i).id) for i in one.nodes] for one in expected]
+        assert [path.nodes for path in view.paths] == [[str(part.node(i).id) for i in path.nodes] for path in expected]
 
 
 def test_a_comparison_says_where_each_feature_is_and_what_it_weighs_there():
     a, b = random_graph(1, n_features=40, d_features=6), random_graph(2, n_features=40, d_features=6)
-    view, found = compare_view(("a", "b"), OpenGraph(a), OpenGraph(b), naming, (True, False)), compare(a, b)
-    assert (view.n_shared, view.n_only_a, view.n_only_b) == tuple(map(len, (found.shared, found.only_a, found.only_b)))
-    for one, pair in zip(view.features, found.pairs, strict=True):
-        assert one.feature == str(pair.feature)
-        assert one.where == ("only_b" if pair.a is None else "only_a" if pair.b is None else "shared")
+    view, comparison = compare_view(("a", "b"), OpenGraph(a), OpenGraph(b), naming, (True, False)), compare(a, b)
+    assert (view.n_shared, view.n_only_a, view.n_only_b) == tuple(
+        map(len, (comparison.shared, comparison.only_a, comparison.only_b))
+    )
+    for feature, pair in zip(view.features, comparison.pairs, strict=True):
+        assert feature.feature == str(pair.feature)
+        assert feature.where == ("only_b" if pair.a is None else "only_a" if pair.b is None else "shared")
         if pair.a is not None:
-            assert one.position_a == int(a.feature_keys[pair.a, 1])
-            assert (one.influence_a, one.activation_a) == (near(pair.influence_a), near(float(a.activations[pair.a])))
+            assert feature.position_a == int(a.feature_keys[pair.a, 1])
+            assert (feature.influence_a, feature.activation_a) == (
+                near(pair.influence_a),
+                near(float(a.activations[pair.a])),
+            )
         else:
-            assert one.position_a is one.influence_a is one.activation_a is None
-    assert view.aligned == list(found.positions)
+            assert feature.position_a is feature.influence_a is feature.activation_a is None
+    assert view.aligned == list(comparison.positions)
 
 
 def test_a_graph_without_features_has_every_view():

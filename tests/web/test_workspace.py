@@ -26,9 +26,9 @@ MINE = "a" * 64
 
 @pytest.fixture
 def workspace(tmp_path):
-    made = Workspace(tmp_path / "w", MINE)
-    yield made
-    made.close()
+    opened = Workspace(tmp_path / "w", MINE)
+    yield opened
+    opened.close()
 
 
 def arranged(revision, name="Paris"):
@@ -78,7 +78,7 @@ def test_a_removed_graph_is_gone_with_its_file_its_arrangement_and_its_results(w
 def test_a_removed_graph_comes_back_as_it_was_while_the_server_runs(workspace):
     kept, other = workspace.keep(capital_graph(), "trace"), workspace.keep(random_graph(1), "import")
     workspace.arrange(kept, arranged(0))
-    workspace.keep_result(made := job("j1", GraphMade(graph=kept)))
+    workspace.keep_result(result := job("j1", GraphMade(graph=kept)))
     entry, arrangement, content = workspace.entry(kept), workspace.arrangement(kept), workspace.content(kept)
     workspace.remove(kept)
     with pytest.raises(NotFoundError):
@@ -87,7 +87,7 @@ def test_a_removed_graph_comes_back_as_it_was_while_the_server_runs(workspace):
     assert (workspace.arrangement(kept), workspace.content(kept), workspace.result("j1")) == (
         arrangement,
         content,
-        made,
+        result,
     )
     for id in (kept, other, "../secret", "nothing"):
         with pytest.raises(NotFoundError):
@@ -126,10 +126,10 @@ def test_an_arrangement_made_of_an_old_one_is_not_kept_and_the_newest_is_told(wo
     kept = workspace.keep(capital_graph(), "trace")
     assert workspace.arrangement(kept).revision == 0
     assert workspace.arrange(kept, arranged(0, "first"))[0]
-    said, newest = workspace.arrange(kept, arranged(0, "second"))
-    assert (said, newest.revision, newest.groups[0].name) == (False, 1, "first")
-    said, newest = workspace.arrange(kept, arranged(1, "third"))
-    assert (said, newest.revision, newest.groups[0].name) == (True, 2, "third")
+    is_kept, newest = workspace.arrange(kept, arranged(0, "second"))
+    assert (is_kept, newest.revision, newest.groups[0].name) == (False, 1, "first")
+    is_kept, newest = workspace.arrange(kept, arranged(1, "third"))
+    assert (is_kept, newest.revision, newest.groups[0].name) == (True, 2, "third")
     assert workspace.arrangement(kept) == newest
 
 
@@ -137,19 +137,19 @@ def test_of_many_who_arrange_at_once_each_revision_has_one_winner(workspace, tmp
     kept, others = workspace.keep(capital_graph(), "trace"), [Workspace(tmp_path / "w", MINE) for _ in range(3)]
     won = []
 
-    def arrange(own, name):
+    def arrange(server, name):
         for _ in range(20):
-            revision = own.arrangement(kept).revision
-            if own.arrange(kept, arranged(revision, name))[0]:
+            revision = server.arrangement(kept).revision
+            if server.arrange(kept, arranged(revision, name))[0]:
                 won.append(revision)
 
-    threads = [threading.Thread(target=arrange, args=(own, str(n))) for n, own in enumerate([workspace, *others])]
+    threads = [threading.Thread(target=arrange, args=(server, str(n))) for n, server in enumerate([workspace, *others])]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    for own in others:
-        own.close()
+    for server in others:
+        server.close()
     assert sorted(won) == list(range(workspace.arrangement(kept).revision))
 
 
@@ -165,11 +165,11 @@ def test_two_servers_on_one_workspace_see_each_others_graphs(workspace, tmp_path
 
 def test_results_of_jobs_outlive_the_server(tmp_path):
     first = Workspace(tmp_path / "w", MINE)
-    made = job("j1", GeneratedView(prompt="p", default="a", edited="b"))
-    first.keep_result(made)
+    result = job("j1", GeneratedView(prompt="p", default="a", edited="b"))
+    first.keep_result(result)
     first.close()
     second = Workspace(tmp_path / "w", MINE)
-    assert second.result("j1") == made
+    assert second.result("j1") == result
     second.close()
 
 
@@ -195,7 +195,7 @@ def test_a_workspace_that_cannot_be_is_refused_in_one_line(tmp_path):
 # --- a full disk ----------------------------------------------------------------------------------------------------
 
 
-def full(*given, **options):
+def full(*arguments, **options):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
@@ -272,7 +272,7 @@ while True:
 
 @pytest.mark.long
 def test_a_kill_at_any_moment_loses_nothing_that_was_acknowledged(tmp_path):
-    rng, said = random.Random(0), []
+    rng, lines = random.Random(0), []
     for round in range(12):
         writer = subprocess.Popen(
             [sys.executable, "-c", WRITER, tmp_path / "w", str(round * 100_000)],
@@ -284,11 +284,11 @@ def test_a_kill_at_any_moment_loses_nothing_that_was_acknowledged(tmp_path):
         assert writer.stdout.readline() == "ready\n"
         time.sleep(0.05 + 0.5 * rng.random())
         writer.send_signal(signal.SIGKILL)
-        said += [line.split() for line in writer.communicate()[0].splitlines(keepends=True) if line.endswith("\n")]
+        lines += [line.split() for line in writer.communicate()[0].splitlines(keepends=True) if line.endswith("\n")]
     workspace = Workspace(tmp_path / "w", MINE)
-    labels = {label.text for found in workspace.labels.shown().values() for label in [found]}
-    assert len(said) > 100
-    for kind, *what in said:
+    labels = {label.text for label in workspace.labels.shown().values()}
+    assert len(lines) > 100
+    for kind, *what in lines:
         if kind == "graph":
             assert isinstance(workspace.load(what[0]), Graph)
         elif kind == "arranged":
