@@ -24,8 +24,7 @@ from clew.labels.store import LabelStore
 from clew.web.export import STATIC, embedded, export_html, is_whole, page_of, render_html
 from clew.web.schema.export import Embedded
 from clew.web.schema.features import FeatureView, LabelView
-from clew.web.schema.graphs import Arrangement, Thresholds
-from clew.web.schema.graphs import Group as GroupView
+from clew.web.schema.graphs import Arrangement, NodeGroup, Thresholds
 from clew.web.views.graphs import MOST_EDGES, graph_view
 from clew.web.views.open_graph import OpenGraph
 from tests.graphs import MAKES, Make, capital_graph, random_graph
@@ -137,7 +136,7 @@ def test_a_node_in_the_file_knows_its_strongest_edges_in_the_whole_graph() -> No
 
 def test_pins_and_groups_travel_with_the_file() -> None:
     nodes = [str(node.id) for node in capital_graph().nodes[:2]]
-    groups = [GroupView(id="g1", name="</script>", nodes=nodes)]
+    groups = [NodeGroup(id="g1", name="</script>", nodes=nodes)]
     thresholds = Thresholds(node=0.8, edge=0.98)
     arranged = Arrangement(
         revision=3, pins=nodes[:1], groups=groups, positions={nodes[0]: (1, 2)}, thresholds=thresholds

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from clew.attribution.graph_json import ids_by_name
-from clew.web.schema.graphs import Arrangement, Group, Thresholds
+from clew.web.schema.graphs import Arrangement, NodeGroup, Thresholds
 from clew.web.security import IMPORT
 from clew.web.workbench.pins_json import marks_of, with_marks
 from tests.graphs import capital_graph, random_graph
@@ -38,8 +38,8 @@ def test_every_node_is_known_by_its_name(seed):
 def test_pins_and_groups_are_written_where_other_programs_read_them_and_come_back():
     graph = random_graph(3, n_targets=2)
     ids = [str(node.id) for node in graph.nodes]
-    country = Group(id="a", name="Страна", nodes=ids[:3], note="why")
-    other = Group(id="b", name="other", nodes=ids[5:6])
+    country = NodeGroup(id="a", name="Страна", nodes=ids[:3], note="why")
+    other = NodeGroup(id="b", name="other", nodes=ids[5:6])
     arrangement = arranged([ids[1], ids[-1], ids[8]], [country, other], {ids[1]: (3.5, -2.0)})
     value = json.loads(json.dumps(with_marks(graph.to_json(), graph, arrangement)))
     names = [node["node_id"] for node in value["nodes"]]
@@ -53,7 +53,7 @@ def test_pins_and_groups_are_written_where_other_programs_read_them_and_come_bac
 def test_what_another_program_changed_since_counts():
     graph = random_graph(3)
     ids = [str(node.id) for node in graph.nodes]
-    value = with_marks(graph.to_json(), graph, arranged(ids[:2], [Group(id="a", name="x", nodes=ids[2:4])]))
+    value = with_marks(graph.to_json(), graph, arranged(ids[:2], [NodeGroup(id="a", name="x", nodes=ids[2:4])]))
     names = [node["node_id"] for node in value["nodes"]]
     value["qParams"]["pinnedIds"] = [names[1], names[7], names[2]]
     value["qParams"]["supernodes"] = [["y", names[2]]]
@@ -67,7 +67,7 @@ def test_marks_of_nodes_that_were_pruned_are_left_out():
     part = graph.prune(0.4, 0.9)
     gone = next(str(node.id) for node in graph.nodes if str(node.id) not in {str(n.id) for n in part.nodes})
     kept = str(part.nodes[0].id)
-    arrangement = arranged([gone, kept], [Group(id="a", name="x", nodes=[gone])], {gone: (1, 2)})
+    arrangement = arranged([gone, kept], [NodeGroup(id="a", name="x", nodes=[gone])], {gone: (1, 2)})
     value = with_marks(part.to_json(), part, arrangement)
     assert len(value["qParams"]["pinnedIds"]) == 1
     assert plain(marks_of(value)) == ([kept], [], {})

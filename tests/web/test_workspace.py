@@ -16,7 +16,7 @@ from clew import files
 from clew.attribution.graph import Graph
 from clew.errors import FileError
 from clew.web.errors import NotFoundError, disk_is_full, line_of, status_of
-from clew.web.schema.graphs import Arrangement, GraphMade, Group, Thresholds
+from clew.web.schema.graphs import Arrangement, GraphMade, NodeGroup, Thresholds
 from clew.web.schema.jobs import GeneratedView, Job, JobProgress
 from clew.web.workbench.workspace import Workspace
 from tests.graphs import capital_graph, random_graph
@@ -32,7 +32,7 @@ def workspace(tmp_path):
 
 
 def arranged(revision, name="Paris"):
-    group = Group(id="1", name=name, nodes=["L0/1@2"], note="")
+    group = NodeGroup(id="1", name=name, nodes=["L0/1@2"], note="")
     thresholds = Thresholds(node=0.5, edge=0.9)
     return Arrangement(
         revision=revision, pins=["T@1"], groups=[group], positions={"T@1": (1.5, 2)}, thresholds=thresholds

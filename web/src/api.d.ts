@@ -484,7 +484,7 @@ export interface components {
             /** Pins */
             pins: string[];
             /** Groups */
-            groups: components["schemas"]["Group"][];
+            groups: components["schemas"]["NodeGroup"][];
             /** Positions */
             positions: {
                 [key: string]: [
@@ -761,8 +761,8 @@ export interface components {
             /** Edges */
             edges: number;
         };
-        /** Counts */
-        Counts: {
+        /** CountsView */
+        CountsView: {
             shown: components["schemas"]["Count"];
             whole: components["schemas"]["Count"];
         };
@@ -1273,7 +1273,7 @@ export interface components {
             thresholds: components["schemas"]["Thresholds"];
             scores: components["schemas"]["WholeAndShown"];
             shares: components["schemas"]["Shares"];
-            counts: components["schemas"]["Counts"];
+            counts: components["schemas"]["CountsView"];
             /** Offset Names */
             offset_names: string[];
             /** Next Tokens */
@@ -1284,20 +1284,6 @@ export interface components {
             /** Paths */
             paths: components["schemas"]["PathView"][];
             roles: components["schemas"]["RolesView"];
-        };
-        /** Group */
-        Group: {
-            /** Id */
-            id: string;
-            /** Name */
-            name: string;
-            /** Nodes */
-            nodes: string[];
-            /**
-             * Note
-             * @default
-             */
-            note: string;
         };
         /** GroupBody */
         GroupBody: {
@@ -1647,6 +1633,20 @@ export interface components {
             /** Left Out */
             left_out: components["schemas"]["LeftOutLink"][];
         };
+        /** NodeGroup */
+        NodeGroup: {
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            /** Nodes */
+            nodes: string[];
+            /**
+             * Note
+             * @default
+             */
+            note: string;
+        };
         /** Output */
         Output: {
             /** Label */
@@ -1765,7 +1765,7 @@ export interface components {
         ScoresView: {
             thresholds: components["schemas"]["Thresholds"];
             scores: components["schemas"]["WholeAndShown"];
-            counts: components["schemas"]["Counts"];
+            counts: components["schemas"]["CountsView"];
         };
         /** Shares */
         Shares: {
@@ -1813,7 +1813,7 @@ export interface components {
         /** Suggestions */
         Suggestions: {
             /** Groups */
-            groups: components["schemas"]["Group"][];
+            groups: components["schemas"]["NodeGroup"][];
         };
         /** Thresholds */
         Thresholds: {

@@ -95,7 +95,7 @@ class Count(View):
     edges: int
 
 
-class Counts(View):
+class CountsView(View):
     shown: Count
     whole: Count
 
@@ -131,7 +131,7 @@ class GraphView(View):
     thresholds: Thresholds
     scores: WholeAndShown
     shares: Shares
-    counts: Counts
+    counts: CountsView
     offset_names: list[str]
     next_tokens: list[Output]
     nodes: list[GraphNode]
@@ -143,7 +143,7 @@ class GraphView(View):
 class ScoresView(View):
     thresholds: Thresholds
     scores: WholeAndShown
-    counts: Counts
+    counts: CountsView
 
 
 class Link(View):
@@ -185,7 +185,7 @@ class NodeDetail(View):
     left_out: list[LeftOutLink]
 
 
-class Group(View):
+class NodeGroup(View):
     id: str
     name: str
     nodes: list[str]
@@ -197,7 +197,7 @@ class Arrangement(View):
 
     revision: int
     pins: list[str]
-    groups: list[Group]
+    groups: list[NodeGroup]
     positions: dict[str, tuple[float, float]]
     thresholds: Thresholds
 
@@ -210,7 +210,7 @@ class Conflict(View):
 
 
 class Suggestions(View):
-    groups: list[Group]
+    groups: list[NodeGroup]
 
 
 class GraphMade(View):

@@ -21,7 +21,7 @@ from clew.web.schema.graphs import (
     ComparedOutput,
     CompareView,
     Count,
-    Counts,
+    CountsView,
     EdgeColumns,
     GraphNode,
     GraphView,
@@ -254,8 +254,8 @@ def score_pair(scores: Scores) -> ScorePair:
     return ScorePair(replacement=short(scores.replacement), completeness=short(scores.completeness))
 
 
-def _counts(open_graph: OpenGraph, shown: ShownGraph) -> Counts:
-    return Counts(
+def _counts(open_graph: OpenGraph, shown: ShownGraph) -> CountsView:
+    return CountsView(
         shown=Count(nodes=shown.graph.n_nodes, edges=shown.n_edges),
         whole=Count(nodes=open_graph.graph.n_nodes, edges=open_graph.n_edges),
     )

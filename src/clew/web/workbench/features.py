@@ -41,11 +41,11 @@ _MOST_HITS = 1000  # of a search; nobody turns more pages
 _MOST_NAMES = 500
 _MOST_FIRES = 200
 
-Hit = tuple[FeatureId, str, float | None]
+ScoredFeature = tuple[FeatureId, str, float | None]
 """A feature that a search found, why in words, and how strongly."""
 
 
-class Features:
+class WorkbenchFeatures:
     """The features of an open kit. Methods that take a feature raise NotFoundError when the dictionary lacks it."""
 
     def __init__(self, open_kit: OpenKit) -> None:
@@ -77,7 +77,7 @@ class Features:
         rows = [feature_row(feature, names[feature], atlas, why, strength) for feature, why, strength in hits[page]]
         return FeatureList(total=len(hits), features=rows)
 
-    def _hits(self, query: FeatureQuery) -> list[Hit]:
+    def _hits(self, query: FeatureQuery) -> list[ScoredFeature]:
         open_kit, text = self.open_kit, query.query
         labels = open_kit.workspace.labels
         if query.how == "words" and open_kit.atlas is None:
@@ -92,14 +92,20 @@ class Features:
             raise InputError(f"{open_kit.kit.name or 'this kit'} has no atlas: harvest one to search in")
         if query.how == "meaning":
             return self._meanings.nearest(text, _MOST_HITS)
-        if query.how == "alike":
-            open_kit.feature_id(*_layer_and_index(text))
         finder = Finder(
             atlas=open_kit.atlas, labels=labels.path, subject=open_kit.subject, dictionary=open_kit.dictionary
         )
-        options: dict[str, Any] = {{"words": "words", "promotes": "token", "alike": "like"}[query.how]: text}
-        why = {"words": "label: {0.label}", "promotes": "promotes it", "alike": "{0.how}"}[query.how]
-        return [(hit.feature, why.format(hit), hit.value) for hit in finder.find(**options, limit=_MOST_HITS)]
+        match query.how:
+            case "words":
+                hits = finder.find(words=text, limit=_MOST_HITS)
+                return [(hit.feature, f"label: {hit.label}", hit.value) for hit in hits]
+            case "promotes":
+                hits = finder.find(token=text, limit=_MOST_HITS)
+                return [(hit.feature, "promotes it", hit.value) for hit in hits]
+            case _:  # alike
+                open_kit.feature_id(*_layer_and_index(text))
+                hits = finder.find(like=text, limit=_MOST_HITS)
+                return [(hit.feature, hit.how, hit.value) for hit in hits]
 
     def names(self, ids: str) -> FeatureNames:
         """Names of features, whose ids are given with commas between them; InputError for too many, or no ids."""

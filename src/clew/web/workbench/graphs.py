@@ -20,15 +20,15 @@ from clew.web.schema.graphs import (
     GraphList,
     GraphMade,
     GraphView,
-    Group,
     NodeDetail,
+    NodeGroup,
     ScoresView,
     Suggestions,
     Thresholds,
 )
 from clew.web.views.graphs import compare_view, graph_view, node_view, scores_view
 from clew.web.views.open_graph import OpenGraph
-from clew.web.workbench.features import Features
+from clew.web.workbench.features import WorkbenchFeatures
 from clew.web.workbench.graph_import import read_graph_file, read_graph_json
 from clew.web.workbench.open_kit import OpenKit
 from clew.web.workbench.pins_json import marks_of, with_marks
@@ -36,10 +36,10 @@ from clew.web.workbench.pins_json import marks_of, with_marks
 _TITLE_WORDS, _LONGEST_TITLE = 4, 60  # of a prompt, in the name of an exported file
 
 
-class Graphs:
+class WorkbenchGraphs:
     """The graphs of an open kit. Every method that takes an id raises NotFoundError when there is no such graph."""
 
-    def __init__(self, open_kit: OpenKit, features: Features) -> None:
+    def __init__(self, open_kit: OpenKit, features: WorkbenchFeatures) -> None:
         self.open_kit, self.workspace, self.features = open_kit, open_kit.workspace, features
 
     def history(self, offset: int, limit: int) -> GraphList:
@@ -102,7 +102,7 @@ class Graphs:
             texts = {f: name.text for f, name in names.items() if name.kind != "promoted" and name.text != UNCLEAR}
         return Suggestions(
             groups=[
-                Group(
+                NodeGroup(
                     id=f"{by}-{position}-{number}",
                     name=text.strip(),
                     nodes=[str(part.node(node).id) for node in nodes],

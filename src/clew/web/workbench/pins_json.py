@@ -13,7 +13,7 @@ from typing import Any
 
 from clew.attribution.graph import Graph
 from clew.attribution.graph_json import ids_by_name
-from clew.web.schema.graphs import Arrangement, Group, Thresholds
+from clew.web.schema.graphs import Arrangement, NodeGroup, Thresholds
 
 _MOST_MARKED, _MOST_GROUPS, _LONGEST, _FARTHEST = 10_000, 1000, 300, 1e7  # the bounds of an ArrangementBody
 
@@ -47,14 +47,14 @@ def marks_of(value: Mapping[str, Any]) -> Arrangement | None:
     ids, q_params = ids_by_name(value), _mapping(value.get("qParams"))
     marks = _mapping(_mapping(_mapping(value["metadata"].get("info")).get("clew")).get("marks"))
     notes, places = _mapping(marks.get("notes")), _mapping(marks.get("positions"))
-    groups: list[Group] = []
+    groups: list[NodeGroup] = []
     grouped: set[str] = set()
     for supernode in _list(q_params.get("supernodes"))[:_MOST_GROUPS]:
         name, *members = _list(supernode) or [""]
         nodes = [node for node in _node_ids(members, ids) if node not in grouped]
         if nodes:
             note = _text(notes.get(name) if isinstance(name, str) else None, _MOST_MARKED)
-            groups.append(Group(id=f"supernode-{len(groups)}", name=_text(name, _LONGEST), nodes=nodes, note=note))
+            groups.append(NodeGroup(id=f"supernode-{len(groups)}", name=_text(name, _LONGEST), nodes=nodes, note=note))
             grouped.update(nodes)
     pinned_by_person = {*_node_ids(_list(marks.get("pins")), ids)}
     pinned = _node_ids(_list(q_params.get("pinnedIds")), ids)

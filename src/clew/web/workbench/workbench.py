@@ -14,8 +14,8 @@ from clew.web.schema.jobs import Job
 from clew.web.schema.workbench import KitView, Limits, WorkbenchView
 from clew.web.security import MOST_BYTES, MOST_IMPORTED
 from clew.web.workbench.example_prompts import examples
-from clew.web.workbench.features import Features
-from clew.web.workbench.graphs import Graphs
+from clew.web.workbench.features import WorkbenchFeatures
+from clew.web.workbench.graphs import WorkbenchGraphs
 from clew.web.workbench.job_functions import job_function
 from clew.web.workbench.job_queue import JobQueue
 from clew.web.workbench.open_kit import OpenKit
@@ -29,8 +29,8 @@ class Workbench:
     def __init__(self, kit: Kit, workspace: Path | str) -> None:
         """FileError when the workspace cannot be written."""
         self.open_kit = OpenKit(kit, workspace)
-        self.features = Features(self.open_kit)
-        self.graphs = Graphs(self.open_kit, self.features)
+        self.features = WorkbenchFeatures(self.open_kit)
+        self.graphs = WorkbenchGraphs(self.open_kit, self.features)
         self.jobs = JobQueue(self.open_kit.model_lock, self.open_kit.workspace.keep_result)
 
     def close(self) -> None:
