@@ -92,8 +92,8 @@ class Frozen:
                 self.body.wpe.forward = self._positions(self.body.wpe.forward, run)
             yield
         finally:
-            for module in changed:
-                module.__dict__.pop("forward", None)
+            for replaced in changed:
+                replaced.__dict__.pop("forward", None)
             module.eager_attention_forward = eager
             self.model.set_attn_implementation(before)
 
