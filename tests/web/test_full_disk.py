@@ -58,7 +58,7 @@ def test_what_a_person_says_and_the_disk_has_no_room_for_is_refused_and_what_was
 
         ask, database = {
             "label": (label, workspace.labels._opened),
-            "arrangement": (arrange, workspace._opened),
+            "arrangement": (arrange, workspace._database),
         }[what]
         filled(database)
         refused, kept = until_refused(ask)
