@@ -22,6 +22,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from clew.attribution.graph import Graph
+from clew.attribution.local_model import LocalModel
 from clew.dictionary.dictionary import Dictionary
 from clew.dictionary.layer import ActiveFeatures
 from clew.intervention.ablation_effects import target_directions
@@ -85,21 +86,8 @@ class Removed:
             mean = [float(means[i][j]) for i, j in zip(layer.tolist(), index.tolist(), strict=True)]
             self.amounts = self.amounts - self.amounts.new_tensor(mean)
         self.site = dictionary.write_site
-        self.errors = self._errors()
-
-    @torch.no_grad()
-    def _errors(self) -> dict[int, Float[Tensor, "pos d_model"]]:
-        """What the Dictionary misses of every MLP output; zero at a left-out first position."""
-        reads = [(self.dictionary.read_site, layer) for layer in sorted(self.dictionary.layers)]
-        writes: list[SiteAt] = [(self.site, layer) for layer in range(self.subject.n_layers)]
-        site_values = self.subject.run(self.ids[None], keep=[*reads, *writes]).kept
-        inputs = {layer: site_values[site, layer][0] for site, layer in reads}
-        active = {layer: self.dictionary.encode(layer, x) for layer, x in inputs.items()}
-        rebuilt = self.dictionary.reconstruct(active, inputs, len(self.ids))
-        errors = {layer: site_values[site, layer][0] - rebuilt.get(layer, 0) for site, layer in writes}
-        for error in errors.values():
-            error[: self.graph.first_position] = 0
-        return errors
+        model = LocalModel.record(subject, dictionary, self.ids, first_position=graph.first_position)
+        self.errors = dict(enumerate(model.errors))
 
     @torch.no_grad()
     def run(
