@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from clew.errors import InputError
 from clew.subject.hooks import FrozenParts, eager_attention, freezing, named_modules
+from clew.subject.identity import weights_hash
 from clew.subject.loading import family_of, read_model
 from clew.subject.parts import Block, places
 from clew.subject.recorder import record
@@ -106,6 +107,10 @@ class Subject:
     @property
     def context_length(self) -> int:
         return self.config.max_position_embeddings
+
+    def weights_hash(self) -> str:
+        """What tells this model from others of its name (`clew.subject.identity`); read anew at every call."""
+        return weights_hash(self.model)
 
     @cached_property
     def special_ids(self) -> frozenset[int]:

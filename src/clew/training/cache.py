@@ -8,7 +8,6 @@ read. Existing shards are kept, so that an interrupted build continues. Rounding
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -123,19 +122,10 @@ def _path(folder: Path, shard: int) -> Path:
 def _head(subject: Subject, documents: Documents, read_site: str, write_site: str) -> dict[str, object]:
     """What must agree between a cache and its use."""
     return ENVELOPE.head(
-        model=[subject.n_layers, subject.d_model, _weights_mark(subject)],
+        model=[subject.n_layers, subject.d_model, subject.weights_hash()],
         text=documents.mark,
         sites=[read_site, write_site],
     )
-
-
-def _weights_mark(subject: Subject) -> str:
-    """SHA-256 of every parameter and of the order in which they come."""
-    digest = hashlib.sha256()
-    for name, parameter in subject.model.named_parameters():
-        digest.update(name.encode())
-        digest.update(parameter.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 def _shards(subject: Subject, documents: Documents) -> Int[Tensor, " bound"]:
