@@ -1,19 +1,27 @@
-"""Read a model and its tokenizer from a folder or the hub. transformers is imported here only, when it is needed."""
+"""Read a model and its tokenizer from a folder or the hub. transformers is imported here only, when it is needed.
+
+What a folder holds must be the whole model: weights that are missing, superfluous or of another size are refused, and
+so is code of its own. Nothing is asked on the terminal.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING
 
 import torch
 
-from clew.errors import FileError, UnsupportedModelError
+from clew.errors import ClewError, FileError, InputError, UnsupportedModelError
 from clew.subject.families import FAMILIES, Family
+from clew.subject.model_folder import check_config, check_folder, check_loaded
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
 def family_of(architecture: str) -> Family:
@@ -24,42 +32,106 @@ def family_of(architecture: str) -> Family:
     return FAMILIES[architecture]
 
 
+def check_dtype(dtype: torch.dtype) -> None:
+    """InputError for numbers in which no model can be computed here."""
+    if dtype not in DTYPES:
+        raise InputError(f"a model in {dtype} cannot be run: choose from {', '.join(str(known) for known in DTYPES)}")
+
+
+def check_in_memory(model: PreTrainedModel) -> None:
+    """UnsupportedModelError for a model in memory that is quantised, or whose weights are in several dtypes."""
+    family_of(type(model).__name__)
+    kinds = {parameter.dtype for parameter in model.parameters()}
+    if getattr(model, "is_quantized", False) or not kinds <= set(DTYPES):
+        raise UnsupportedModelError(
+            f"{type(model).__name__} is quantised: give the model in float32, bfloat16 or float16"
+        )
+    if len(kinds) > 1:
+        names = ", ".join(sorted(str(kind) for kind in kinds))
+        raise UnsupportedModelError(f"the model's weights are in {names}: give one with dtype=")
+
+
 def read_model(
     where: str, tokenizer: PreTrainedTokenizerBase | None, dtype: torch.dtype
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A model on the CPU, and its tokenizer unless one is passed in.
 
-    FileError when nothing can be read there, UnsupportedModelError before any weight is read when the architecture is
-    not in the table.
+    FileError when nothing can be read there or it is not whole, UnsupportedModelError before any weight is read when
+    the architecture is not in the table or the model is quantised.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    if Path(where).exists():
+        check_folder(Path(where))
+    with _reading(f"cannot load a model from {where}"), _quiet():
+        from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
-    if Path(where).exists() and not (Path(where) / "config.json").is_file():
-        raise FileError(f"{where} holds no config.json: give a model folder in Hugging Face layout")
-    try:
-        config = AutoConfig.from_pretrained(where)
-        family_of((getattr(config, "architectures", None) or [type(config).__name__])[0])
-        with _without_progress_bars():
-            model = AutoModelForCausalLM.from_pretrained(where, dtype=dtype)
-            return model, tokenizer or AutoTokenizer.from_pretrained(where)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise FileError(f"cannot load a model from {where}: {str(error).splitlines()[0]}") from error
-    except Exception as error:
-        # safetensors' error has no public base class that could be caught by type.
-        if "safetensors" not in type(error).__module__ and type(error).__name__ != "SafetensorError":
-            raise
-        raise FileError(f"the weights in {where} are not whole safetensors files ({error})") from error
+        try:
+            settings = PretrainedConfig.get_config_dict(where)[0]
+        except OSError as error:
+            if Path(where).exists():
+                raise
+            raise FileError(f"{where} is no model folder here, and the hub gave no answer: check the name") from error
+        architecture = check_config(where, settings)
+        family_of(architecture)
+        AutoConfig.from_pretrained(where, trust_remote_code=False)  # a fault in it is none of the tokenizer's
+        tokenizer = tokenizer or _read_tokenizer(where)
+        # Sizes that differ do not raise, so that `check_loaded` can say which.
+        options = {"dtype": dtype, "trust_remote_code": False, "ignore_mismatched_sizes": True}
+        model, report = AutoModelForCausalLM.from_pretrained(where, output_loading_info=True, **options)
+    if type(model).__name__ != architecture:
+        raise UnsupportedModelError(
+            f"{where} calls itself {architecture}, but its config.json describes {type(model).__name__}"
+        )
+    check_loaded(where, report)
+    return model, tokenizer
+
+
+def _read_tokenizer(where: str) -> PreTrainedTokenizerBase:
+    from transformers import AutoTokenizer
+
+    with _reading(f"{where} has no tokenizer that can be read (put its tokenizer.json into the folder)"):
+        return AutoTokenizer.from_pretrained(where, trust_remote_code=False)
 
 
 @contextmanager
-def _without_progress_bars() -> Iterator[None]:
-    """Silence the bars that transformers draws, and bring them back as they were."""
+def _reading(message: str) -> Iterator[None]:
+    """FileError for whatever transformers raises at a folder that it cannot read.
+
+    A faulty configuration can raise anything there: errors of validation, of arithmetic, of pickle, of safetensors.
+    """
+    try:
+        yield
+    except (ClewError, MemoryError):
+        raise
+    except Exception as error:
+        raise FileError(f"{message}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """What an error of transformers says, unless it speaks of options that nobody here has given."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    reason = " ".join(lines[:2]) if lines and lines[0].endswith(":") else "".join(lines[:1])
+    if isinstance(error, KeyError):
+        return f"{reason} is not known"
+    if isinstance(error, UnpicklingError):
+        return "its .bin file is damaged, or holds more than weights (nothing in it was run)"
+    if "custom code" in reason:
+        return "it needs code of its own, which is never run"
+    if not reason or "`" in reason or "one of:" in reason:
+        return "files are missing or damaged"
+    return reason
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the bars and reports that transformers writes, and bring them back as they were."""
     from transformers.utils import logging
 
-    enabled = logging.is_progress_bar_enabled()
+    bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
-        if enabled:
+        logging.set_verbosity(verbosity)
+        if bars:
             logging.enable_progress_bar()

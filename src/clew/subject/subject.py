@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from clew.errors import InputError
 from clew.subject.hooks import FrozenParts, eager_attention, freezing, named_modules
 from clew.subject.identity import weights_hash
-from clew.subject.loading import family_of, read_model
+from clew.subject.loading import check_dtype, check_in_memory, family_of, read_model
 from clew.subject.parts import Block, places
 from clew.subject.recorder import record
 from clew.subject.recording import Recording, SiteAt, SiteName
@@ -73,10 +73,15 @@ class Subject:
     ) -> Subject:
         """Load from a folder or hub id (float32 unless `dtype` says otherwise), or wrap a model that is loaded already.
 
-        FileError when nothing can be read there, UnsupportedModelError when the architecture is not in the table.
+        FileError when nothing can be read there or it is not the whole model, UnsupportedModelError when the
+        architecture is not in the table or the model is quantised, InputError for a dtype that is no 16, 32 or 64 bits.
         """
+        if dtype is not None:
+            check_dtype(dtype)
         if not isinstance(source, str | Path):
-            model = source.to(device) if dtype is None else source.to(device, dtype)
+            model = source if dtype is None else source.to(dtype)
+            check_in_memory(model)
+            model = model.to(device)
             return cls(model, tokenizer, getattr(source, "name_or_path", "") or type(source).__name__)
         where = str(source)
         model, tokenizer = read_model(where, tokenizer, dtype or torch.float32)
