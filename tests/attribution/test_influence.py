@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from clew.attribution.graph import Graph
-from clew.attribution.influence import influence
+from clew.attribution.influence import inflow, influence
 from clew.attribution.nodes import TargetInfo
 from clew.errors import InputError
 from clew.files import load_tensors
@@ -146,6 +146,22 @@ def test_float32_agrees_with_float64() -> None:
     single, double = (random_graph(5, n_features=200, n_tokens=8, dtype=d) for d in (torch.float32, torch.float64))
     assert single.scores().replacement == pytest.approx(double.scores().replacement, abs=1e-6)
     assert single.scores().completeness == pytest.approx(double.scores().completeness, abs=1e-6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(MAKES)
+def test_the_mean_shares_of_errors_and_offsets_weigh_nodes_by_influence(make: Make) -> None:
+    graph = make()
+    entering, mass = inflow(graph), graph.adjacency.abs().sum(1)
+    reach = dense_influence(normalised(graph.adjacency), start(graph)) + start(graph)
+    beside, errors = graph.offsets.abs().sum(1), graph.adjacency[:, list(graph.error_range)].abs().sum(1)
+    readers = torch.tensor([*graph.feature_range, *graph.target_range])
+    offset = torch.where(mass + beside > 0, beside / (mass + beside), 0.0)
+    error = torch.where(mass > 0, errors / mass, 0.0)
+    torch.testing.assert_close(entering.offset, offset)
+    torch.testing.assert_close(entering.error, error)
+    for mean, part in ((entering.mean_offset, offset), (entering.mean_error, error)):
+        assert mean == pytest.approx(float((part * reach)[readers].sum() / reach[readers].sum()), abs=1e-12)
 
 
 # --- pruning ------------------------------------------------------------------------------------------------------

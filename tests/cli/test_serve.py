@@ -110,6 +110,7 @@ def test_a_server_killed_while_many_label_loses_nothing_acknowledged(tmp_path):
     assert {author for author, _ in said} == {"ann", "bob"}
 
 
+@pytest.mark.alone
 def test_a_kept_connection_is_answered_without_delay(tmp_path):
     with serving(tmp_path) as (_, address):
         place = urlsplit(address)

@@ -21,7 +21,7 @@ from clew.labels.scoring import (
     score_labels,
     summarise,
 )
-from tests.cards import DULL, card
+from tests.cards import DULL, NAMES, card
 from tests.labels.test_rules import AFTER, BEFORE, CITIES, LATER, SAYS, SOON, TOKEN
 
 PLANTED = {
@@ -73,6 +73,20 @@ def test_the_questions_are_held_out_and_half_of_the_answers_are_yes():
     for context in held_out.firing:
         for at, value in enumerate(context.activations):
             assert marks.get((context.tokens, at), value > 0) == (value > 0)
+
+
+def test_a_mark_that_is_to_be_silent_never_stands_where_the_feature_fires():
+    """Nor beside the place of a context, where it may fire as well; a context that fires everywhere asks nothing."""
+    often = card([f"[{a}] and [{b}] see [{a}] or [{b}]" for a, b in zip(NAMES, NAMES[::-1], strict=True)], DULL)
+    _, held_out = split(often)
+    values = {context.tokens: context.activations for context in held_out.firing}
+    asked = fuzzing(often)
+    assert len(asked) >= 8
+    for question, truth in asked:
+        assert (values[question.tokens][question.marked] > 0) == truth
+    assert len({question.marked for question, truth in asked if not truth}) > 1
+    everywhere = card([f"[{a}] [{b}]" for a, b in zip(NAMES, NAMES[::-1], strict=True)], DULL)
+    assert list(fuzzing(everywhere)) == []
 
 
 def test_no_score_where_there_are_too_few_contexts_or_nothing_is_said():

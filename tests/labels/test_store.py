@@ -355,3 +355,24 @@ def test_a_kill_while_labelling_loses_no_label_that_was_said_to_be_kept(path):
 @pytest.mark.long
 def test_fifty_kills_while_labelling_lose_no_label(path):
     kill_while_labelling(path, 50, random.Random(1))
+
+
+@given(st.permutations(range(5)))
+def test_every_view_shows_a_person_over_a_model_over_a_rule(tmp_path_factory, order):
+    """Whatever was written last, in whatever order; `unclear` comes last unless a person wrote it."""
+    given = [
+        label("by a person", author="Ann", date=DAY.format(2)),
+        label("unclear", author="Bob", date=DAY.format(1)),
+        label("unclear", kind="model", author="a", date=DAY.format(9)),
+        label("by a model", kind="model", author="z", date=DAY.format(3)),
+        label("by rule", kind="heuristic", author="clew", date=DAY.format(8)),
+    ]
+    with LabelStore(tmp_path_factory.mktemp("labels") / "l.sqlite", "aaaa") as store:
+        numbers = dict(zip(order, store.add(given[place] for place in order), strict=True))
+        for shown in (given[0], given[1], given[3], given[4], given[2]):
+            assert store.of(F)[0].text == shown.text
+            assert store.shown()[F].text == store.shown([F])[F].text == next(iter(store.all())).text == shown.text
+            name = {} if shown.text == "unclear" else {F: (shown.text, shown.kind, shown.author)}
+            assert store.names([F]) == name
+            store.withdraw(numbers[given.index(shown)])
+        assert store.of(F) == ()

@@ -11,7 +11,7 @@ from torch import Tensor
 from clew.kernels import compiled
 from clew.kernels.types import Pairs
 from clew.training.run_state import RunState
-from clew.training.selection import candidate, narrowed, selecting
+from clew.training.selection import UNIT_16, candidate, narrowed, selecting
 from tests.toy import SMALL
 
 F, D, POS, K = 512, 48, 40, 6
@@ -102,3 +102,29 @@ def test_the_strongest_are_positive_and_the_first_of_equals(rows: list[list[floa
     got = [pairs.index[pairs.starts[p] : pairs.starts[p + 1]].tolist() for p in range(len(rows))]
     assert got == wanted
     assert values.tolist() == [rows[p][i] for p, ids in enumerate(wanted) for i in ids]
+
+
+def test_the_bound_holds_where_rounding_moves_every_product_the_same_way() -> None:
+    """The second largest is rounded down in every term, the third up: in 16 bits their order is turned.
+
+    The largest is such that the bisection for the second ends at it, so that nothing but the bound keeps the list long.
+    """
+    u, half = UNIT_16, 31
+    config = replace(SMALL, features=64, k=2, nonlinearity="topk", precision="float32")
+    run = RunState(1, 2 * half + 1, config, kernels=compiled)
+    features, x = run.layers[0], torch.ones(1, 2 * half + 1)
+    down, up = 1 + 0.999 * u, 1 + 3.001 * u  # one is rounded to 1, the other to 1 + 4 u
+    x[0, :half], x[0, half : 2 * half] = down, up
+    features.encoder.weight.zero_()
+    features.encoder.weight[0, :half] = down
+    features.encoder.weight[1, half : 2 * half], features.encoder.weight[1, -1] = up, -0.5
+    features.encoder.weight[2] = 130 / 256
+    features.encoder.weight[3:] = -0.5
+    features.bias.weight.zero_()
+    exact, rough = selecting(run, 0, x)[0].clone(), selecting(run, 0, x, torch.bfloat16)[0].float()
+    assert exact[2] > exact[0] > exact[1] > 0 > exact[3:].max()
+    assert rough[1] > rough[0] * (1 + 3 * u)
+    strongest = narrowed(run, 0, x, 2)
+    assert strongest is not None
+    assert strongest.pairs.index.tolist() == [0, 2]
+    assert strongest.value.tolist() == pytest.approx(exact[[0, 2]].tolist(), rel=1e-6)

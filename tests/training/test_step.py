@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn.functional import linear
 
 from clew.kernels import compiled, torch_rows
 from clew.kernels.decode import largest
@@ -185,3 +186,22 @@ def test_moments_in_16_bits_are_right_on_average(monkeypatch: pytest.MonkeyPatch
             assert float(error.abs().max()) <= 2**-7
             assert abs(float(error.mean())) < 4 * float(error.std()) / len(error) ** 0.5
             assert float(error.std()) > 2**-10
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
+@pytest.mark.parametrize("nonlinearity", ["topk", "batchtopk", "jumprelu", "relu"])
+def test_a_feature_is_quiet_for_as_many_positions_as_have_passed_since_it_fired(
+    kernels: str, nonlinearity: str
+) -> None:
+    run, batch = planted(KERNELS[kernels], "all", nonlinearity)
+    before = [layer.quiet.clone() for layer in run.layers]
+    leaves = dense.weights(run)
+    pre = [linear(batch.inputs[i], leaves[f"{i}.encoder"], leaves[f"{i}.bias"][:, 0]) for i in range(L)]
+    norms = [layer.norm * len(run.written(i)) ** -0.5 for i, layer in enumerate(run.layers)]
+    active = dense.activate(nonlinearity, leaves, pre, norms, 4)
+    losses = take_step(run, batch, 4.0, 0.3, 1e-3, 1000)
+    for layer, old, values, l0 in zip(run.layers, before, active, losses.l0, strict=True):
+        fired = (values > 0).any(0)
+        assert 0 < int(fired.sum()) < F
+        assert layer.quiet.tolist() == torch.where(fired, 0.0, old + POS).tolist()
+        assert l0 == int((values > 0).sum()) / POS

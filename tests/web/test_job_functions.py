@@ -93,6 +93,7 @@ def test_an_audit_shows_pairs_beside_those_of_a_shuffled_graph(bench, graph):
     assert {*view["points"]["is_output"]} == {True, False}
 
 
+@pytest.mark.alone
 def test_cancelling_an_audit_frees_the_model_long_before_it_would_have_ended(bench, graph):
     body = {"kind": "audit", "graph": graph, "nodes": 40}
     began = time.monotonic()

@@ -1,0 +1,53 @@
+"""An edge leads from an earlier layer to a later one: a graph from elsewhere with any other has no end of influence."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+
+from clew.attribution.graph import Graph
+from clew.attribution.graph_checks import check_whole
+from clew.attribution.graph_json import from_json, to_json
+from clew.errors import FileError
+from tests.graphs import random_graph
+
+GRAPH = random_graph(3, n_features=30, density=1.0, scramble=False)
+
+
+def within_a_layer(graph: Graph) -> tuple[int, int]:
+    """Two features of the same layer, and the later of the same position or after."""
+    layers = graph.feature_keys[:, 0].tolist()
+    source = next(i for i in range(graph.n_features - 1) if layers[i] == layers[i + 1])
+    return source, source + 1
+
+
+def with_edge(graph: Graph, target: int, source: int) -> Graph:
+    rows = graph.rows.clone()
+    rows[graph.row_nodes == target, graph.col_nodes == source] = 0.5
+    return replace(graph, rows=rows, input_mass=rows.abs().sum(1))
+
+
+def test_an_edge_within_a_layer_is_refused() -> None:
+    source, target = within_a_layer(GRAPH)
+    for a, b in ((source, target), (target, source), (source, source)):
+        with pytest.raises(FileError, match="an edge runs backwards"):
+            check_whole(with_edge(GRAPH, a, b))
+
+
+def test_an_errors_edge_into_its_own_layer_is_refused_and_into_the_next_is_not() -> None:
+    layers = GRAPH.node_layers.tolist()
+    target = next(i for i in GRAPH.feature_range if layers[i] == 1)
+    first, second = (next(i for i in GRAPH.error_range if layers[i] == layer) for layer in (0, 1))
+    check_whole(with_edge(GRAPH, target, first))
+    with pytest.raises(FileError, match="an edge runs backwards"):
+        check_whole(with_edge(GRAPH, target, second))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_link_within_a_layer_is_refused_when_graph_json_is_read(turned: bool) -> None:
+    value = copy.deepcopy(to_json(GRAPH))
+    names = [value["nodes"][i]["node_id"] for i in within_a_layer(GRAPH)]
+    source, target = reversed(names) if turned else names
+    value["links"].append({"source": source, "target": target, "weight": 0.5})
+    with pytest.raises(FileError, match=f"the link from {source} to {target} runs backwards"):
+        from_json(value)
