@@ -10,7 +10,7 @@ export TOKENIZERS_PARALLELISM = false
 export OMP_WAIT_POLICY = PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: install page page-check demo test quick docs check-long lint types format bench-trace bench-generate bench-audit bench-train bench-frontier bench-harvest bench-page clean
+.PHONY: install page page-check demo test quick docs check-long lint types format mutants bench-trace bench-generate bench-audit bench-train bench-frontier bench-harvest bench-page clean
 
 install: .venv/installed
 
@@ -34,7 +34,8 @@ demo: install
 	$(BIN)/clew trace "$(PROMPT)" --html demo.html
 
 test: install lint types
-	$(PYTEST) -m "not long and not peer"
+	$(PYTEST) -m "not long and not peer and not alone"
+	$(BIN)/python -m pytest -m "alone and not long"
 
 # Before a commit: what the change touches, stopped after a minute. What it had no time for, make test runs.
 quick: install lint types
@@ -52,8 +53,12 @@ docs: install
 
 check-long: install
 	$(PYTEST) -m "long and not alone"
-	$(BIN)/python -m pytest -m alone
+	$(BIN)/python -m pytest -m "alone and long"
 	$(BIN)/clew organism exam minnow
+
+# How much would the tests notice? Small wrong versions of the source; see tests/mutants.py. Not part of CI: it takes hours.
+mutants: install
+	nice -n 19 $(BIN)/python -m tests.mutants --count $(or $(COUNT),150) --seed $(or $(SEED),0)
 
 lint: install
 	$(BIN)/ruff format --check $(LINTED)
