@@ -11,7 +11,7 @@ import warnings
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers import models as tokenizer_models
 from torch import Tensor
 from transformers import (
@@ -120,6 +120,31 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
     pipeline.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     pipeline.decoder = decoders.ByteLevel()
     return PreTrainedTokenizerFast(tokenizer_object=pipeline, bos_token="<bos>")
+
+
+def marked_tokenizer(*, legacy: bool = False) -> PreTrainedTokenizerFast:
+    """Pieces with a mark for the space and one at the front of every text, bytes for what they lack, as in Llama 2.
+
+    `legacy` puts the mark in front by a normaliser, as files of the first Llamas do.
+    """
+    letters = ["▁", *"Paris", "e", "t", "h", "A", "#", "1", "<", "0", "x", "4", ">", "-"]
+    pieces = ["Pa", "Par", "ar", "is", "aris", "Paris", "▁Paris", "▁P", "th", "the", "▁the", "▁-", "#1", "#11"]
+    merges = [("P", "a"), ("Pa", "r"), ("i", "s"), ("Par", "is"), ("▁", "Paris"), ("t", "h"), ("th", "e")]
+    merges += [("▁", "the"), ("▁", "-"), ("#", "1"), ("#1", "1")]
+    words = ["<unk>", "<s>", "</s>", *(f"<0x{i:02X}>" for i in range(256)), *dict.fromkeys([*letters, *pieces])]
+    ids = {word: i for i, word in enumerate(words)}
+    pipeline = Tokenizer(tokenizer_models.BPE(ids, merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    if legacy:
+        replace, prepend = normalizers.Replace(" ", "▁"), normalizers.Prepend("▁")
+        pipeline.normalizer = normalizers.Sequence([prepend, replace])
+    else:
+        pipeline.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    pipeline.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    start = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", ids["<s>"])])
+    pipeline.post_processor = start
+    return PreTrainedTokenizerFast(tokenizer_object=pipeline, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
 
 
 def subject(

@@ -1,5 +1,8 @@
 """Targets: which outputs a graph explains by default, and how a person names others."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, pre_tokenizers
@@ -171,3 +174,99 @@ def test_a_mass_or_number_that_selects_nothing_is_refused(
 def test_a_direction_with_nan_is_refused(subject: Subject, recording: Recording, value: float) -> None:
     with pytest.raises(InputError, match="NaN or infinity"):
         resolve(subject, recording, torch.full((models.WIDTH,), value))
+
+
+# --- names, ids, and targets that are nothing -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spec", ["#5", 5, np.int64(5), np.uint8(5), torch.tensor(5), np.array(5), "w5"])
+def test_a_token_is_named_by_id_in_every_form(subject: Subject, recording: Recording, spec: object) -> None:
+    (target,) = resolve(subject, recording, spec)  # type: ignore[arg-type]
+    assert (target.label, target.token) == ("w5", 5)
+
+
+@pytest.mark.parametrize("specs", [np.array([5, 9]), torch.tensor([5, 9]), (np.int32(5), "#9"), {"w5": 1, 9: 2}.keys()])
+def test_several_ids_come_as_any_sequence(subject: Subject, recording: Recording, specs: object) -> None:
+    assert [target.token for target in resolve(subject, recording, specs)] == [5, 9]  # type: ignore[arg-type]
+
+
+def test_a_direction_may_be_an_array(subject: Subject, recording: Recording) -> None:
+    values = np.linspace(-1, 1, models.WIDTH, dtype=np.float32)
+    (target,) = resolve(subject, recording, values)
+    assert torch.equal(target.direction, torch.from_numpy(values).double())
+
+
+@pytest.mark.parametrize(
+    ("specs", "message"),
+    [
+        ("w5 - w5", "is zero"),
+        ("w5 - #5", "is zero"),
+        (torch.zeros(models.WIDTH), "zero everywhere"),
+        (np.full(models.WIDTH, 1e-200, dtype=np.longdouble) ** 2, "zero everywhere"),
+        (5.0, "not 5.0"),
+        (True, "not True"),
+        ([5, None], "not None"),
+        (torch.tensor(5.0), "32 entries"),
+        (torch.ones(models.WIDTH, dtype=torch.bool), "made of floats"),
+        (torch.ones(models.WIDTH, dtype=torch.long), "array of whole numbers"),
+        ("#97", "outside the vocabulary"),
+        ("w5 - #97", "outside the vocabulary"),
+        ("zanzibar", "not one token"),
+        ("w5\ud800", "half a character"),
+    ],
+)
+def test_targets_that_are_nothing_are_refused(
+    subject: Subject, recording: Recording, specs: object, message: str
+) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        resolve(subject, recording, specs)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+
+
+def test_tokens_of_one_direction_cancel_and_a_mean_token_is_zero() -> None:
+    model = models.model("gpt2")
+    with torch.no_grad():
+        model.lm_head.weight[7] = model.lm_head.weight[8]
+    subject = Subject.load(model, models.tokenizer())
+    recording = subject.record(PROMPT)
+    with pytest.raises(InputError, match="its two tokens have one direction"):
+        resolve(subject, recording, "w7 - w8")
+    with torch.no_grad():
+        model.lm_head.weight.copy_(model.lm_head.weight[7].expand(models.VOCAB, -1))
+    with pytest.raises(InputError, match="its unembedding is the mean of all"):
+        resolve(subject, subject.record(PROMPT), "w7")
+
+
+def test_targets_that_weigh_nothing_are_refused(subject: Subject, recording: Recording) -> None:
+    impossible = replace(recording, probabilities=torch.zeros_like(recording.probabilities))
+    with pytest.raises(InputError, match="every target has probability 0"):
+        resolve(subject, impossible, ["w5", "w9"])
+    assert resolve(subject, impossible, "w5")[0].weight == 1
+
+
+def test_a_difference_may_have_the_sign_inside_a_token() -> None:
+    tokenizer = models.marked_tokenizer()
+    tokenizer.add_tokens(["the - Paris", "x - x"])
+    subject = Subject(models.model("llama", vocab_size=len(tokenizer)), tokenizer, "marked")
+    recording, ids = subject.record(list(PROMPT)), tokenizer.get_vocab()
+
+    def direction(plus: str, minus: str) -> torch.Tensor:
+        return subject.unembedding[ids[plus]] - subject.unembedding[ids[minus]]
+
+    assert resolve(subject, recording, "the - Paris")[0].token == ids["the - Paris"]
+    assert torch.equal(resolve(subject, recording, "A - Paris")[0].direction, direction("A", "Paris"))
+    assert torch.equal(resolve(subject, recording, "A -  Paris")[0].direction, direction("A", "▁Paris"))
+    assert torch.equal(resolve(subject, recording, "x - x - A")[0].direction, direction("x - x", "A"))
+    tokenizer.add_tokens(["x - A"])
+    with pytest.raises(InputError, match="can be divided in 2 ways"):
+        resolve(Subject(subject.model, tokenizer, "marked"), recording, "x - x - A")
+
+
+def test_a_target_of_marked_pieces_is_the_piece_that_continues_the_text() -> None:
+    tokenizer = models.marked_tokenizer()
+    subject = Subject(models.model("llama", vocab_size=len(tokenizer)), tokenizer, "marked")
+    ids = tokenizer.get_vocab()
+    assert token_of(subject, "Paris") == ids["Paris"]
+    assert token_of(subject, " Paris") == ids["▁Paris"]
+    assert token_of(subject, "\n") == ids["<0x0A>"]
+    assert token_of(subject, "<0xD0>") == ids["<0xD0>"]

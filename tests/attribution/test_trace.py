@@ -255,7 +255,7 @@ def test_a_subject_without_tokenizer_takes_ids() -> None:
     subject = models.subject("gpt2", with_tokenizer=False)
     graph = trace(subject, models.dictionary("clt", subject), PROMPT)
     assert graph.first_position == 0
-    assert graph.tokens[:2] == ("<0>", "<5>")
+    assert graph.tokens[:2] == ("#0", "#5")
     assert_identity(graph)
     with pytest.raises(InputError, match="without a tokenizer"):
         trace(subject, models.dictionary("clt", subject), "w1 w2")

@@ -338,7 +338,7 @@ def test_a_character_of_several_tokens_comes_whole(by_bytes: Subject, text: str)
 def test_words_come_with_the_spaces_between_them(gpt2: Subject) -> None:
     assert pieces(gpt2, [BOS, 5], [7, BOS, 8, 9]) == [" w7", "", " w8", " w9"]
     with_none = models.subject("gpt2", with_tokenizer=False)
-    assert pieces(with_none, [BOS, 5], [7, 8]) == ["<7>", "<8>"]
+    assert pieces(with_none, [BOS, 5], [7, 8]) == ["#7", "#8"]
 
 
 def test_streamed_text_of_minnow_is_its_decoded_text_in_two_languages() -> None:

@@ -6,9 +6,11 @@ soft-cap). A difference of two tokens, or any direction, may stand for it, at an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -17,8 +19,14 @@ from clew.attribution.nodes import TargetInfo
 from clew.errors import InputError
 from clew.subject.recording import Recording, Unembed
 from clew.subject.subject import Subject
+from clew.subject.text import as_id, is_whole
 
-Spec = str | int | Tensor  # a token's text, "Paris - Berlin", a token id, or a direction [d_model]
+if TYPE_CHECKING:
+    Spec = str | int | Tensor | np.ndarray
+    """A token's name (its text, or `#1234`), "Paris - Berlin", a token id, or a direction [d_model]."""
+else:
+    Spec = object  # what is none of these is refused by `resolve`, in words
+_MINUS = " - "
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,15 +64,15 @@ def resolve(
 ) -> tuple[Target, ...]:
     """Targets at one position: as given, or the smallest top set with `mass` of the probability, at most `most`.
 
-    InputError for a position outside the prompt, a token that is none, or a list without targets.
+    InputError for a position outside the prompt, a token that is none, a target that is zero, or a list without any.
     """
     place = _place(position, len(recording))
     if specs is None:
         specs = _top(recording.probabilities[place], mass, most)
-    listed = [specs] if isinstance(specs, str | int | Tensor) else list(specs)
-    if not listed:
-        raise InputError("the list of targets is empty: name at least one token, or leave it out")
-    return _weighted([_target(subject, recording, spec, place) for spec in listed])
+    targets = _weighted([_target(subject, recording, spec, place) for spec in _listed(specs, subject.d_model)])
+    if not any(target.weight for target in targets):
+        raise InputError("every target has probability 0, so that none weighs anything: trace one target alone")
+    return targets
 
 
 def targets_of_answer(subject: Subject, recording: Recording, ids: Sequence[int]) -> tuple[Target, ...]:
@@ -74,15 +82,61 @@ def targets_of_answer(subject: Subject, recording: Recording, ids: Sequence[int]
 
 
 def token_of(subject: Subject, text: str) -> int:
-    """The token that `text` is, with a leading space added if only that makes it one token; InputError when none is."""
-    for candidate in (text, " " + text):
-        ids = subject.token_ids(candidate)
-        if len(ids) == 1:
-            return ids[0]
-    pieces = ", ".join(repr(piece) for piece in subject.token_strings(subject.token_ids(text)))
-    raise InputError(
-        f"target {text!r} is not one token but {pieces}: name one of them, or trace the whole as an answer"
-    )
+    """The token that has this name or is this text, with a leading space added if only that makes it one token.
+
+    InputError when none is; ids are not compared with the vocabulary.
+    """
+    token = _token(subject, text)
+    if token is None:
+        pieces = ", ".join(repr(piece) for piece in subject.token_strings(subject.token_ids(text)))
+        raise InputError(
+            f"target {text!r} is not one token but {pieces or 'none'}: name one of them, give an id as '#1234', or "
+            "trace the whole as an answer"
+        )
+    return token
+
+
+def _token(subject: Subject, text: str) -> int | None:
+    tokens = (subject.token_names.single(spelling) for spelling in (text, " " + text))
+    return next((token for token in tokens if token is not None), None)
+
+
+def difference(subject: Subject, text: str) -> tuple[int, int] | None:
+    """The two tokens of "Paris - Berlin"; None for a text that is a token itself or is divided nowhere.
+
+    InputError when neither side is a token, or when the text can be divided in two ways.
+    """
+    parts = text.split(_MINUS)
+    pairs = [(_MINUS.join(parts[:i]), _MINUS.join(parts[i:])) for i in range(1, len(parts))]
+    pairs = [pair for pair in pairs if all(pair)]
+    if not pairs or subject.token_names.token(text) is not None:
+        return None
+    sides = [(_token(subject, plus), _token(subject, minus)) for plus, minus in pairs]
+    tokens = [(plus, minus) for plus, minus in sides if plus is not None and minus is not None]
+    if not tokens:
+        plus, minus = pairs[0]
+        return token_of(subject, plus), token_of(subject, minus)  # says which of them is none
+    if len(tokens) > 1:
+        raise InputError(f"target {text!r} can be divided in {len(tokens)} ways: give the tokens' ids, '#12 - #34'")
+    return tokens[0]
+
+
+def _listed(specs: Any, d_model: int) -> list[Any]:
+    """Targets one by one; an array of whole numbers holds ids."""
+    if isinstance(specs, Tensor | np.ndarray):
+        if specs.ndim == 1 and len(specs) and is_whole(specs):
+            if len(specs) == d_model:
+                raise InputError(
+                    "the target is an array of whole numbers: give ids in a list, or a direction as floats"
+                )
+            return specs.tolist()
+        return [specs]
+    if isinstance(specs, str | Mapping) or not isinstance(specs, Iterable):
+        return [specs]
+    specs = list(specs)
+    if not specs:
+        raise InputError("the list of targets is empty: name at least one token, or leave it out")
+    return specs
 
 
 def _place(position: int, length: int) -> int:
@@ -112,32 +166,60 @@ def _head(recording: Recording) -> Unembed:
 
 
 def _target(subject: Subject, recording: Recording, spec: Spec, position: int) -> Target:
+    token = as_id(spec)
+    if token is not None:
+        return _of_token(subject, recording, token, position)
+    if isinstance(spec, Tensor | np.ndarray):
+        return _of_direction(subject, recording, spec, position)
+    if not isinstance(spec, str):
+        raise InputError(f"a target is a token, an id, a difference or a direction, not {spec!r:.60}")
+    pair = difference(subject, spec)
+    if pair is None:
+        return _of_token(subject, recording, token_of(subject, spec), position)
     head, dtype = _head(recording), recording.logits.dtype
-    if isinstance(spec, Tensor):
-        if spec.shape != (subject.d_model,):
-            raise InputError(
-                f"a target direction must have {subject.d_model} entries, this one has shape {tuple(spec.shape)}"
-            )
-        if not bool(torch.isfinite(spec).all()):
-            raise InputError("the target direction holds NaN or infinity")
-        return Target(label="direction", position=position, direction=spec.to(dtype), bias=0.0, weight=1.0)
-    if isinstance(spec, str):
-        parts = spec.split(" - ")
-        if len(parts) == 2 and all(part.strip() for part in parts):
-            plus, minus = (token_of(subject, part) for part in parts)
-            direction = head.weight[plus].to(dtype) - head.weight[minus].to(dtype)
-            bias = 0.0 if head.bias is None else float(head.bias[plus] - head.bias[minus])
-            return Target(label=spec, position=position, direction=direction, bias=bias, weight=1.0)
-        spec = token_of(subject, spec)
-    if not 0 <= spec < len(head.weight):
-        raise InputError(f"target id {spec} is outside the vocabulary 0..{len(head.weight) - 1}")
-    probability = float(recording.probabilities[position, spec])
+    plus, minus = (_in_vocabulary(token, head) for token in pair)
+    direction = head.weight[plus].to(dtype) - head.weight[minus].to(dtype)
+    if not bool(direction.any()):
+        raise InputError(f"target {spec!r} is zero: its two tokens have one direction, name two that differ")
+    bias = 0.0 if head.bias is None else float(head.bias[plus] - head.bias[minus])
+    return Target(label=spec, position=position, direction=direction, bias=bias, weight=1.0)
+
+
+def _of_direction(subject: Subject, recording: Recording, values: Tensor | np.ndarray, position: int) -> Target:
+    if "float" not in str(values.dtype) and not is_whole(values):
+        raise InputError(f"a target direction is made of floats, this one of {values.dtype}")
+    direction = torch.as_tensor(values.astype(np.float64) if isinstance(values, np.ndarray) else values)
+    if direction.shape != (subject.d_model,):
+        raise InputError(
+            f"a target direction must have {subject.d_model} entries, this one has shape {tuple(direction.shape)}"
+        )
+    direction = direction.detach().to(recording.final)
+    if not bool(torch.isfinite(direction).all()):
+        raise InputError("the target direction holds NaN or infinity")
+    if not bool(direction.any()):
+        raise InputError("the target direction is zero everywhere: there is nothing to explain")
+    return Target(label="direction", position=position, direction=direction, bias=0.0, weight=1.0)
+
+
+def _of_token(subject: Subject, recording: Recording, token: int, position: int) -> Target:
+    head, dtype = _head(recording), recording.logits.dtype
+    direction = head.weight[_in_vocabulary(token, head)].to(dtype) - head.weight.mean(0, dtype=dtype)
+    label = subject.token_strings([token])[0]
+    if not bool(direction.any()):
+        raise InputError(f"target {label!r} is zero: its unembedding is the mean of all, name another token")
+    probability = float(recording.probabilities[position, token])
     return Target(
-        label=subject.token_strings([spec])[0],
+        label=label,
         position=position,
-        direction=head.weight[spec].to(dtype) - head.weight.mean(0, dtype=dtype),
-        bias=0.0 if head.bias is None else float(head.bias[spec] - head.bias.mean()),
+        direction=direction,
+        bias=0.0 if head.bias is None else float(head.bias[token] - head.bias.mean()),
         weight=probability,
-        token=spec,
+        token=token,
         probability=probability,
     )
+
+
+def _in_vocabulary(token: int, head: Unembed) -> int:
+    if not 0 <= token < len(head.weight):
+        raise InputError(f"target id {token} is outside the vocabulary 0..{len(head.weight) - 1}")
+    return token

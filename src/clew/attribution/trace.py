@@ -57,7 +57,7 @@ class TraceSettings(Settings):
     leave_out_first: bool = True
     """Leave the first position out when its token is a special one."""
     add_bos: bool = True
-    """Put the tokenizer's first token before a text that lacks it."""
+    """Begin a text with what the tokenizer puts there, or its BOS."""
     budget: int = 512 << 20
     """Bytes of gradients held at once, and of decoder rows kept."""
 
@@ -98,7 +98,7 @@ def trace_with(subject: Subject, dictionary: Dictionary, prompt: Prompt, setting
     rows.fill()
     tokens = subject.token_strings(ids.tolist())
     return rows.graph(
-        prompt=prompt if isinstance(prompt, str) else "".join(tokens),
+        prompt=prompt if isinstance(prompt, str) else subject.text_of(ids.tolist()),
         next_tokens=_likely(subject, recording, targets[-1].position),
         tokens=tokens,
         token_ids=tuple(ids.tolist()),

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from clew.attribution.graph import Graph
 from clew.attribution.influence import total_effect
-from clew.attribution.targets import token_of
+from clew.attribution.targets import difference
 from clew.dictionary.dictionary import Dictionary
 from clew.errors import InputError
 from clew.intervention.clamp import LIVE, Regime
@@ -35,12 +35,12 @@ def target_directions(subject: Subject, graph: Graph) -> Float[Tensor, "target d
         if target.token is not None:
             directions.append(unembedding[target.token] - unembedding.mean(0))
             continue
-        parts = target.label.split(" - ")
-        if len(parts) != 2:
+        tokens = difference(subject, target.label)
+        if tokens is None:
             raise InputError(
                 f"target {target.label!r} is a direction that the graph does not keep: it can't be measured"
             )
-        plus, minus = (token_of(subject, part) for part in parts)
+        plus, minus = tokens
         directions.append(unembedding[plus] - unembedding[minus])
     return torch.stack(directions)
 

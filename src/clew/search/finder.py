@@ -116,10 +116,10 @@ class Finder:
 
     def _promoting(self, token: str, limit: int) -> list[FeatureId]:
         subject = self._model()[0]
-        spellings = [subject.token_ids(text) for text in (token, " " + token)]
-        ids = {spelling[0] for spelling in spellings if len(spelling) == 1}
+        spellings = {subject.token_names.single(text) for text in (token, " " + token)}
+        ids = {i for i in spellings if i is not None and i < len(subject.unembedding)}
         if not ids:
-            raise InputError(f"{token!r} is not one token of {subject.name}: give a shorter word")
+            raise InputError(f"{token!r} is not one token of {subject.name}: give a shorter word, or an id as '#1234'")
         return queries.promoting(self.atlas, self.atlas.summary.promoted, ids, limit)
 
     def _firing(self, text: str, query: Query) -> list[Hit]:

@@ -25,7 +25,8 @@ from clew.subject.parts import Block, places
 from clew.subject.recorder import record
 from clew.subject.recording import Recording, SiteAt, SiteName
 from clew.subject.sites import Change, ModelSites, Seen
-from clew.subject.text import Prompt, needed, prompt_ids, token_strings
+from clew.subject.text import Prompt, needed, prompt_ids, start_ids, text_ids
+from clew.subject.token_names import TokenNames
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -142,33 +143,52 @@ class Subject:
 
     # --- text -------------------------------------------------------------------------------------------------
 
+    @cached_property
+    def start_ids(self) -> tuple[int, ...]:
+        """The tokens at the front of every text: what the tokenizer puts there, else its BOS unless it opens turns."""
+        return start_ids(self.tokenizer)
+
+    @cached_property
+    def token_names(self) -> TokenNames:
+        """Names of tokens and the tokens that names mean."""
+        return TokenNames(self.tokenizer)
+
     def encode(self, prompt: Prompt, *, add_bos: bool = True) -> Int[Tensor, " pos"]:
         """Token ids of a text or of chat messages; ids are taken as they are.
 
-        A text begins with a BOS token if the tokenizer has one, unless `add_bos` is off.
+        A text begins with `start_ids` once, unless `add_bos` is off; nothing is put behind it.
 
-        InputError when the prompt is empty, longer than the context, or holds an id outside the vocabulary.
+        InputError when the prompt is empty, longer than the context, holds an id outside the vocabulary, or is several.
         """
-        prompt_tokens = prompt_ids(prompt, self.tokenizer, self.name, add_bos=add_bos)
-        ids = torch.tensor(prompt_tokens, dtype=torch.long, device=self.device)
-        if len(ids) == 0:
+        prompt_tokens = prompt_ids(prompt, self.tokenizer, self.name, self.start_ids, add_bos=add_bos)
+        if not prompt_tokens:
             raise InputError("the prompt is empty: give at least one token")
-        if len(ids) > self.context_length:
+        if len(prompt_tokens) > self.context_length:
             raise InputError(
-                f"the prompt has {len(ids)} tokens, the model's context holds {self.context_length}: shorten it"
+                f"the prompt has {len(prompt_tokens)} tokens, the model's context holds {self.context_length}: "
+                "shorten it"
             )
         n_vocab = len(self.unembedding)
-        if int(ids.min()) < 0 or int(ids.max()) >= n_vocab:
+        if min(prompt_tokens) < 0 or max(prompt_tokens) >= n_vocab:
             raise InputError(f"a token id of the prompt is outside 0..{n_vocab - 1}")
-        return ids
+        return torch.tensor(prompt_tokens, dtype=torch.long, device=self.device)
+
+    def encode_texts(self, texts: Sequence[str], *, add_bos: bool = True) -> list[list[int]]:
+        """The ids of many texts of any length, each as `encode` reads it; none for an empty one."""
+        return text_ids(texts, needed(self.tokenizer, self.name), self.start_ids if add_bos else ())
 
     def token_ids(self, text: str) -> list[int]:
-        """The ids of a piece of text inside a longer one: no special token is added."""
-        return needed(self.tokenizer, self.name)(text, add_special_tokens=False)["input_ids"]
+        """The ids of a piece of text inside a longer one: no special token and no mark at its front is added."""
+        needed(self.tokenizer, self.name)
+        return self.token_names.ids(text)
 
     def token_strings(self, ids: Iterable[int]) -> tuple[str, ...]:
-        """Each token as text; a token that is part of a character shows as the tokenizer writes it."""
-        return token_strings([int(i) for i in ids], self.tokenizer)
+        """Each token's name: the text it adds to a longer one, `<0xD0>` for half a character, else `#1234`."""
+        return self.token_names.names(int(i) for i in ids)
+
+    def text_of(self, ids: Iterable[int]) -> str:
+        """Tokens as one text, special ones included."""
+        return self.token_names.text(int(i) for i in ids)
 
     # --- runs -------------------------------------------------------------------------------------------------
 
