@@ -1,11 +1,11 @@
 """Attribution graphs: ours against circuit-tracer, interleaved, one thread, each run in a process of its own.
 
+    make bench-trace                                    # sets up the peer's environment in .peer first
     .venv/bin/python benchmarks/trace.py [--pairs 7]
 
-Sets up the peer's environment in `.peer` when it is missing (this alone needs the network), builds the inputs, and
-runs peer and ours by turns on the same model, dictionary and prompt. Prints medians of CPU seconds and memory growth,
-each ratio beside its bar, the machine's one-thread GEMM rate, the sweep's floating-point operations, how far the sweep
-is from that rate, and where the rest goes. Exit code 1 when a bar is missed.
+Builds the inputs and runs peer and ours by turns on the same model, dictionary and prompt. Prints medians of CPU
+seconds and memory growth, each ratio beside its bar, the machine's one-thread GEMM rate, the sweep's floating-point
+operations, how far the sweep is from that rate, and where the rest goes. Exit code 1 when a bar is missed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ ROOT = Path(__file__).parents[1]
 PEER = ROOT / ".peer"
 INPUTS = PEER / "llama"
 PEER_SCRIPT = Path(__file__).with_name("peer_trace.py")
-PACKAGES = ("torch==2.13.0", "circuit-tracer==0.5.0")
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
@@ -60,14 +59,11 @@ CASES = (
 
 
 def prepare() -> None:
-    """The peer's environment and the inputs, made once."""
-    python = PEER / "bin/python"
-    if not python.exists():
-        print(f"setting up {', '.join(PACKAGES)} in .peer", flush=True)
-        subprocess.run([sys.executable, "-m", "venv", PEER], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
+    """The inputs, made once in the peer's environment."""
+    if not (PEER / "installed").exists():
+        raise SystemExit("the peer's environment is missing: run make bench-trace")
     if not (INPUTS / "clt/config.yaml").exists():
-        subprocess.run([python, PEER_SCRIPT, "build", INPUTS], check=True)
+        subprocess.run([PEER / "bin/python", PEER_SCRIPT, "build", INPUTS], check=True)
 
 
 def peer_run(case: Case) -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,8 +20,8 @@ from clew.files import load_tensors, read_json, write_json
 from clew.ids import FeatureId
 from tests.attribution.test_graph import assert_same
 from tests.graphs import MAKES, Make, build, capital_graph, random_graph
+from tests.peer import KINDS, needs_peer, peer_inputs, run_peer
 
-PEER = Path(__file__).parents[2] / ".peer"
 NODE_KEYS = {"node_id", "feature", "layer", "ctx_idx", "feature_type", "jsNodeId", "clerp"}
 TYPES = {"cross layer transcoder", "mlp reconstruction error", "embedding", "logit"}
 
@@ -262,17 +261,13 @@ def test_a_link_that_runs_backwards_or_twice_is_refused() -> None:
 
 
 @pytest.mark.peer
+@needs_peer
 def test_the_peers_own_schema_takes_our_json(tmp_path: Path) -> None:
-    python = PEER / "bin" / "python"
-    if not python.exists():
-        pytest.skip("no circuit-tracer environment in .peer")
     write_json(tmp_path / "x.json", to_json(capital_graph().prune()))
     code = "import sys; from circuit_tracer.frontend.graph_models import Model, Node; "
     code += "m = Model.model_validate_json(open(sys.argv[1]).read()); "
     code += "print(len(m.nodes), Node.feature_node(3, 4, 5).model_dump_json())"
-    command = [str(python), "-c", code, str(tmp_path / "x.json")]
-    answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    count, _, theirs = answer.partition(" ")
+    count, _, theirs = run_peer("-c", code, tmp_path / "x.json").strip().partition(" ")
     assert int(count) == len(read_json(tmp_path / "x.json")["nodes"])
     node = json.loads(theirs)
     assert (node["node_id"], node["feature"], node["jsNodeId"]) == ("3_5_4", cantor(3, 5), "3_5-0")
@@ -301,13 +296,11 @@ open(sys.argv[2], "w").write(model.model_dump_json())
 
 
 @pytest.mark.peer
-@pytest.mark.parametrize("kind", ["plt", "clt"])
+@needs_peer
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_graph_that_the_peer_wrote_reads_with_all_its_edges(tmp_path: Path, kind: str) -> None:
-    python, matrix = PEER / "bin" / "python", PEER / "bench" / f"circuit_tracer_{kind}.safetensors"
-    if not python.exists() or not matrix.exists():
-        pytest.skip("no circuit-tracer environment or graph in .peer")
-    command = [str(python), "-c", _PEER_WRITES, str(matrix), str(tmp_path / "x.json")]
-    subprocess.run(command, capture_output=True, text=True, check=True)
+    matrix = peer_inputs("llama") / f"{kind}.safetensors"
+    run_peer("-c", _PEER_WRITES, matrix, tmp_path / "x.json")
     written = read_json(tmp_path / "x.json")
     graph = Graph.from_json(tmp_path / "x.json")
     assert len(written["nodes"]) == graph.n_nodes

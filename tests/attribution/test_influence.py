@@ -1,9 +1,7 @@
 """Influence, scores and pruning against a dense reference that repeats matrix powers."""
 
 import json
-import subprocess
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,9 +15,8 @@ from clew.attribution.nodes import TargetInfo
 from clew.errors import InputError
 from clew.files import load_tensors
 from tests.graphs import MAKES, Make, build, capital_graph, random_graph
+from tests.peer import KINDS, needs_peer, peer_inputs, run_peer
 
-ROOT = Path(__file__).parents[2]
-PEER = ROOT / ".peer"
 SHARES = st.floats(0.3, 1.0)
 
 
@@ -271,18 +268,15 @@ print(json.dumps({"scores": scores, "nodes": nodes.nonzero()[:, 0].tolist(), "ed
 
 
 @pytest.mark.peer
-@pytest.mark.parametrize("kind", ["plt", "clt"])
+@needs_peer
+@pytest.mark.parametrize("kind", KINDS)
 def test_scores_and_pruning_on_the_peers_own_matrix_agree(kind: str) -> None:
-    path = PEER / "bench" / f"circuit_tracer_{kind}.safetensors"
-    python = PEER / "bin" / "python"
-    if not python.exists() or not path.exists():
-        pytest.skip("no circuit-tracer environment or graph in .peer")
+    path = peer_inputs("llama") / f"{kind}.safetensors"
     tensors = load_tensors(path)
     n_tokens, n_targets = 16, len(tensors["logit_tokens"])
     weights = torch.softmax(torch.arange(n_targets, 0.0, -1), 0).tolist()
-    command = [str(python), "-c", _PEER_SCORES, str(path), json.dumps(weights), str(n_tokens)]
-    answer = subprocess.run(command, capture_output=True, text=True, check=True)
-    theirs = json.loads(answer.stdout.splitlines()[-1])
+    answer = run_peer("-c", _PEER_SCORES, path, json.dumps(weights), str(n_tokens))
+    theirs = json.loads(answer.splitlines()[-1])
     keys, matrix = tensors["active_features"].long(), tensors["adjacency"]
     n_layers = (len(matrix) - len(keys) - n_targets - n_tokens) // n_tokens
     error_keys = torch.cartesian_prod(torch.arange(n_layers), torch.arange(n_tokens))

@@ -1,10 +1,9 @@
 """Parity with circuit-tracer: edges between nodes that both graphs have are the same.
 
-It runs in an environment of its own, `.peer` (`make bench-trace` sets it up). It leaves out features and errors of the
-first position, as our graphs do for a BOS, and has no offsets.
+It runs in an environment of its own (`tests.peer`), which `make check-long` sets up. It leaves out features and errors
+of the first position, as our graphs do for a BOS, and has no offsets.
 """
 
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -16,33 +15,14 @@ from clew.attribution.trace import trace
 from clew.dictionary import Dictionary
 from clew.files import load_tensors
 from clew.subject.subject import Subject
+from tests.peer import KINDS, needs_peer, peer_inputs
 
-ROOT = Path(__file__).parents[2]
-PEER = ROOT / ".peer"
-BENCHMARKS = ROOT / "benchmarks"
-
-pytestmark = [
-    pytest.mark.peer,
-    pytest.mark.skipif(not (PEER / "bin/python").exists(), reason="no circuit-tracer environment in .peer"),
-]
-
-
-def peer(script: str, *arguments: str | Path) -> None:
-    subprocess.run([PEER / "bin/python", BENCHMARKS / script, *map(str, arguments)], check=True, capture_output=True)
+pytestmark = [pytest.mark.peer, needs_peer]
 
 
 @pytest.fixture(scope="module", params=["llama", "gemma2"])
 def folder(request: pytest.FixtureRequest) -> Path:
-    """Inputs and the peer's matrices of one model, made once."""
-    folder = PEER / request.param
-    if request.param == "gemma2" and not (folder / "clt.safetensors").exists():
-        peer("peer_gemma.py", folder)
-    if request.param == "llama" and not (folder / "model/config.json").exists():
-        peer("peer_trace.py", "build", folder)
-    for kind in ("plt", "clt"):
-        if not (folder / f"{kind}.safetensors").exists():
-            peer("peer_trace.py", "trace", folder, kind, "--keep", folder / f"{kind}.safetensors")
-    return folder
+    return peer_inputs(request.param)
 
 
 def peer_order(graph: Graph, theirs: dict[str, Tensor], n_layers: int) -> tuple[Tensor, Tensor]:
@@ -63,7 +43,7 @@ def peer_order(graph: Graph, theirs: dict[str, Tensor], n_layers: int) -> tuple[
     return ours, other
 
 
-@pytest.mark.parametrize("kind", ["plt", "clt"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_edges_between_common_nodes_equal_circuit_tracers(folder: Path, kind: str) -> None:
     subject, dictionary = Subject.load(folder / "model"), Dictionary.load(folder / kind)
     theirs = load_tensors(folder / f"{kind}.safetensors")
