@@ -13,13 +13,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
-
-import httpx2
+from typing import TYPE_CHECKING, Any
 
 from clew.errors import InputError
+from clew.extras import needed_module
 from clew.labels.endpoint_config import EndpointConfig
 from clew.labels.store import Answer
+
+if TYPE_CHECKING:
+    import httpx2
 
 Messages = Sequence[dict[str, str]]
 _AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
@@ -61,8 +63,9 @@ class Endpoint:
         self._spent, self._reserved = Spent(), Spent()
         self._random = random.Random(0)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        limits = httpx2.Limits(max_connections=config.concurrency)
-        self._client = httpx2.Client(timeout=config.timeout, headers=headers, limits=limits)
+        self._http = needed_module("httpx2", "labeller", "labelling by a language model")
+        limits = self._http.Limits(max_connections=config.concurrency)
+        self._client = self._http.Client(timeout=config.timeout, headers=headers, limits=limits)
 
     def __enter__(self) -> Endpoint:
         return self
@@ -113,10 +116,10 @@ class Endpoint:
         address = self.config.endpoint.rstrip("/") + "/chat/completions"
         try:
             response = self._client.post(address, json=body)
-        except httpx2.TimeoutException:
+        except self._http.TimeoutException:
             return None, f"no answer in {self.config.timeout:g} s", 0.0, cost
-        except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
-            lost = isinstance(error, httpx2.ReadError | httpx2.RemoteProtocolError)
+        except (self._http.HTTPError, self._http.InvalidURL, self._http.StreamError) as error:
+            lost = isinstance(error, (self._http.ReadError, self._http.RemoteProtocolError))
             return None, f"no connection ({error or type(error).__name__})", 0.0, cost if lost else Spent()
         if reason := _REFUSED.get(response.status_code):
             raise InputError(f"{address} refuses model {self.config.model!r}: {response.status_code}, {reason}")

