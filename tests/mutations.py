@@ -80,10 +80,6 @@ def mutations(source: str, path: str) -> list[Mutation]:
     result = []
     for function, start, end, text in sorted(collector.places, key=lambda place: place[1:]):
         mutated = source[:start] + text + source[end:]
-        try:
-            ast.parse(mutated)
-        except SyntaxError:
-            continue
         before, after = (_line(whole, start) for whole in (source, mutated))
         name = f"{path} {function or 'module'}: {before} => {after}"
         counts[name] += 1
@@ -309,7 +305,8 @@ class _Collector(ast.NodeVisitor):
 
     def visit_UnaryOp(self, node: ast.UnaryOp) -> None:
         if not (isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant)):
-            self.note(self.span(node)[0], self.span(node.operand)[0], "")
+            start = self.span(node)[0]
+            self.note(start, start + (3 if isinstance(node.op, ast.Not) else 1), "")
         self.generic_visit(node)
 
     def visit_Slice(self, node: ast.Slice) -> None:
