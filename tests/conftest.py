@@ -5,8 +5,11 @@ import sys
 
 import pytest
 import torch
+from hypothesis import settings
 
 torch.set_num_threads(1)
+settings.register_profile("clew", deadline=None)  # how long a test takes is not what it claims
+settings.load_profile("clew")
 
 
 @pytest.fixture

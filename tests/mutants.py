@@ -2,7 +2,8 @@
 
     make mutants                                                          # 150 of them, drawn from seed 0
     make mutants COUNT=400 SEED=3
-    .venv/bin/python -m tests.mutants --only attribution/influence.py     # all of one file
+    .venv/bin/python -m tests.mutants --only attribution/influence.py     # of one file
+    .venv/bin/python -m tests.mutants --match over_left_out               # of one function
     .venv/bin/python -m tests.mutants --only kernels --list               # only say what they would be
 
 1. `tests/mutations.py` finds every mutation of PACKAGES. The first COUNT by a hash of seed and name are drawn, so that
@@ -189,8 +190,9 @@ class Shadow:
             "TMPDIR": str(self.folder),
         }
         tempfile.tempdir = None
+        # a failure need not be made small
         phases = [phase for phase in hypothesis.Phase if phase.name in ("explicit", "generate")]
-        hypothesis.settings.register_profile("mutants", phases=phases)  # a failure need not be made small
+        hypothesis.settings.register_profile("mutants", phases=phases, deadline=None)
         options: tuple[str, ...] = (
             "--hypothesis-profile=mutants",
             "-x",
@@ -288,7 +290,8 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Run the tests on small wrong versions of the source.")
     parser.add_argument("--count", type=int, default=150, help="mutants to draw")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", help="a package or file below src/clew: all its mutants, unless --count is given")
+    parser.add_argument("--only", help="a package or file below src/clew")
+    parser.add_argument("--match", default="", help="only mutants whose name holds this")
     parser.add_argument("--list", action="store_true", help="name the mutants and run none")
     parser.add_argument("--results", type=Path, help="a file of outcomes, read and continued")
     parser.add_argument("--stop-after", type=int, help="new outcomes after which to end")
@@ -299,6 +302,7 @@ def main() -> None:
     options = arguments()
     parts = (options.only.removesuffix(".py"),) if options.only else PACKAGES
     every = [m for path in files_of(SOURCE, parts) for m in mutations((SOURCE / path).read_text(), path)]
+    every = [mutation for mutation in every if options.match in mutation.name]
     chosen = drawn(every, options.count, options.seed)
     print(f"{len(chosen)} of {len(every)} mutants, seed {options.seed}")
     if options.list:

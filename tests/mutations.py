@@ -15,7 +15,7 @@ Left out by rule, because no behaviour that is promised hangs on it, or because 
 - reports of progress;
 - `strict=` of zip, `stable=` of sorts whose order among equals nobody reads, `dim=` and `device=`;
 - numbers of the module in capitals that say how much work is done at a time, how much is kept in memory or how wide a
-  limit is (`WORK`): any other value gives the same results.
+  limit is (`WORK`), sums with them, and amounts of memory such as `512 << 20`: any other value gives the same results.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SQL_WORDS = {
     "IGNORE": "REPLACE", "REPLACE": "IGNORE", "NOT": "", "DISTINCT": "", "FULL": "OFF",
 }  # fmt: skip
 WORK = re.compile(
-    r"^_?(CHUNKS?|BATCH|WIDE|REACH|GROUP|BLOCK|TILE|HALVINGS|ROOM|[A-Z_]*(BYTES|CACHED|IMAGES|MOST)[A-Z_]*)$"
+    r"^_?(CHUNKS?|BATCH|WIDE|REACH|GROUP|BLOCK|PART|TILE|HALVINGS|ROOM|[A-Z_]*(BYTES|CACHED|IMAGES|MOST)[A-Z_]*)$"
 )
 SILENT_KEYWORDS = {"strict", "stable", "dim", "device", "metadata"}
 REPORTS = {"report", "Progress", "option"}
@@ -293,6 +293,10 @@ class _Collector(ast.NodeVisitor):
         last = ast.unparse(node.right).rpartition(".")[2]
         if isinstance(node.op, ast.BitOr) and (last[:1].isupper() or last in ("int", "float", "str")):
             return  # a union of types, or one with None
+        if isinstance(node.op, ast.LShift) and isinstance(node.left, ast.Constant):
+            return  # an amount of memory
+        if any(isinstance(child, ast.Name) and WORK.match(child.id) for child in ast.walk(node)):
+            return
         if type(node.op) in SUMS:
             self.between(node.left, node.right, *SUMS[type(node.op)])
         self.generic_visit(node)

@@ -1,15 +1,17 @@
-"""An edge leads from an earlier layer to a later one: a graph from elsewhere with any other has no end of influence."""
+"""What a graph from elsewhere must keep: edges lead from earlier layers to later ones, names mean what they say."""
 
 import copy
 from dataclasses import replace
 
 import pytest
+import torch
 
 from clew.attribution.graph import Graph
 from clew.attribution.graph_checks import check_whole
-from clew.attribution.graph_json import from_json, to_json
+from clew.attribution.graph_json import cantor, from_json, to_json
+from clew.attribution.nodes import TargetInfo
 from clew.errors import FileError
-from tests.graphs import random_graph
+from tests.graphs import build, random_graph
 
 GRAPH = random_graph(3, n_features=30, density=1.0, scramble=False)
 
@@ -51,3 +53,26 @@ def test_a_link_within_a_layer_is_refused_when_graph_json_is_read(turned: bool) 
     value["links"].append({"source": source, "target": target, "weight": 0.5})
     with pytest.raises(FileError, match=f"the link from {source} to {target} runs backwards"):
         from_json(value)
+
+
+def test_a_graph_without_a_target_explains_nothing() -> None:
+    with pytest.raises(FileError, match="it explains nothing"):
+        check_whole(random_graph(3, n_targets=0))
+
+
+def test_a_link_to_a_node_that_is_not_there_is_counted_and_hides_none_of_the_others() -> None:
+    value = to_json(GRAPH)
+    strays = [{"source": "gone", "target": "gone too", "weight": 1.0}, {"source": "gone", "target": "x", "weight": 2.0}]
+    back = from_json({**value, "links": [strays[0], *value["links"], strays[1]]})
+    assert torch.equal(back.adjacency, GRAPH.adjacency)
+    assert back.settings["links_without_nodes"] == 2
+
+
+def test_a_features_index_is_the_one_in_its_name_even_where_its_number_could_be_a_pair() -> None:
+    """Other programs give the plain index as the number, which for some is the pair of the layer and another index."""
+    index = cantor(1, 5)
+    keys, errors = torch.tensor([[1, 0, index]]), torch.zeros(0, 2, dtype=torch.long)
+    target = TargetInfo(label="x", position=0, weight=1.0, value=0.0, token=3, probability=0.5)
+    value = to_json(build(torch.zeros(3, 3), keys, errors, ("a",), (target,), 2))
+    value["nodes"][0]["feature"] = index
+    assert from_json(value).feature_keys.tolist() == [[1, 0, index]]
