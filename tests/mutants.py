@@ -227,8 +227,8 @@ def first_failure(output: str) -> str:
 class Judge:
     """Runs mutants, and knows how long the tests take on the right source; keeps both in a file, if there is one."""
 
-    def __init__(self, shadow: Shadow, results: Path | None) -> None:
-        self.shadow, self.results = shadow, results
+    def __init__(self, shadow: Shadow, results: Path | None, known_limit: float | None) -> None:
+        self.shadow, self.results, self.known_limit = shadow, results, known_limit
         self.outcomes = read_outcomes(results)
 
     def keep(self, outcome: Outcome) -> Outcome:
@@ -241,6 +241,8 @@ class Judge:
 
     def limit(self, tests: tuple[str, ...]) -> float:
         name = " ".join(tests)
+        if self.known_limit is not None:
+            return self.known_limit
         if name not in self.outcomes:
             code, seconds, output = self.shadow.run(tests, 1200)
             if code != 0:
@@ -294,6 +296,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--match", default="", help="only mutants whose name holds this")
     parser.add_argument("--list", action="store_true", help="name the mutants and run none")
     parser.add_argument("--results", type=Path, help="a file of outcomes, read and continued")
+    parser.add_argument(
+        "--limit", type=float, help="CPU seconds a mutant may take; else the right source is timed first"
+    )
     parser.add_argument("--stop-after", type=int, help="new outcomes after which to end")
     return parser.parse_args()
 
@@ -311,9 +316,9 @@ def main() -> None:
     known = json.loads(SURVIVORS.read_text()) if SURVIVORS.exists() else {}
     import_what_is_slow()
     with tempfile.TemporaryDirectory(prefix="clew-mutants-") as folder:
-        judge = Judge(Shadow(Path(folder)), options.results)
+        judge = Judge(Shadow(Path(folder)), options.results, options.limit)
         todo = [mutation for mutation in chosen if mutation.name not in judge.outcomes][: options.stop_after]
-        for mutation in sorted(todo, key=lambda mutation: mutation.path):
+        for mutation in todo:  # in the order of the draw: what was run until it is stopped is a draw too
             judge.judge(mutation)
     lines, good = summary([judge.outcomes[m.name] for m in chosen if m.name in judge.outcomes], known)
     print("\n".join(lines))

@@ -116,6 +116,16 @@ def test_usage_that_is_missing_or_cannot_be_is_estimated_and_never_lowers_what_i
             assert opened.spent.money == pytest.approx(calls * opened.cost(HELLO).money)
 
 
+@pytest.mark.parametrize("count", [1, 10_000_000])
+def test_usage_that_can_be_is_taken_as_it_is_reported(count):
+    usage = f'{{"prompt_tokens": {count}, "completion_tokens": {count}}}'
+    reply = '{"choices": [{"message": {"content": "x"}}], "usage": ' + usage + "}"
+    with chat_server(lambda n, body: (200, reply, {})) as chat, endpoint(chat, price_in=1.0, price_out=2.0) as opened:
+        answer = opened.ask(HELLO)
+        assert (answer.tokens_in, answer.tokens_out) == (count, count)
+        assert (opened.spent.tokens, opened.spent.money) == (2 * count, pytest.approx(3 * count / 1e6))
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
