@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import islice, pairwise
 from pathlib import Path
@@ -19,7 +20,7 @@ from clew import files
 from clew.errors import FileError, InputError, MismatchError
 from clew.subject.subject import Subject
 from clew.training import activations
-from clew.training.activations import Batch, buffer_positions, collect, stream
+from clew.training.activations import Batch, collect, stream
 from clew.training.corpus import (
     CorpusConfig,
     Documents,
@@ -317,18 +318,29 @@ def test_an_infinite_activation_names_its_layer_and_batch(small: Subject, docume
     assert len(made) <= first  # later positions of the row are infinite too, and may come sooner
 
 
-def test_the_buffers_bytes_are_bounded(small: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
-    documents = encode_documents(small, [[BOS, *range(1, 11)]] * 100)
-    asked: list[int] = []
-    gather = activations._gather
+def test_a_buffer_too_large_for_memory_lies_in_a_file_and_gives_the_same_batches(
+    small: Subject, documents: Documents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many positions are shuffled together whatever the model's width; nothing is left of the file."""
+    in_memory = list(islice(batches(small, documents, buffer=200), 30))
+    shapes: list[tuple[int, ...]] = []
+    scratch = files.scratch_tensor
 
-    def watched(subject: Subject, documents: Documents, rows: Tensor, *sites: str) -> Batch:
-        asked.append(int(documents.counts[rows].sum()))
-        return gather(subject, documents, rows, *sites)
+    def watched(shape: tuple[int, ...]) -> AbstractContextManager[Tensor]:
+        shapes.append(shape)
+        return scratch(shape)
 
-    monkeypatch.setattr(activations, "_gather", watched)
-    next(batches(small, documents, buffer=500))
     monkeypatch.setattr(activations, "BUFFER_BYTES", 100 * 8 * 3 * 32)
-    assert buffer_positions(small, 500) == 100
-    next(batches(small, documents, buffer=500))
-    assert asked == [500, 100]
+    monkeypatch.setattr(files, "scratch_tensor", watched)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    running = batches(small, documents, buffer=200)
+    for expected, batch in zip(in_memory, islice(running, 30), strict=True):
+        assert torch.equal(batch.inputs, expected.inputs)
+        assert torch.equal(batch.outputs, expected.outputs)
+    longest = int(documents.lengths.max())
+    assert shapes == [(200 + longest, 2, 3, 32)]
+    running.close()  # type: ignore[attr-defined]
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr("clew.files.tensors.SPARE", 1 << 60)
+    with pytest.raises(FileError, match=r"are needed in .*: name another folder with TMPDIR, or take less at once"):
+        next(batches(small, documents, buffer=200))

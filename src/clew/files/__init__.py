@@ -22,7 +22,7 @@ from clew.files.atomic import (
 from clew.files.database import database_errors, new_database, open_database, read_database, transaction
 from clew.files.envelope import Envelope, provenance
 from clew.files.tables import parquet_column, read_table, write_figure, write_table
-from clew.files.tensors import load_note, load_tensors, save_tensors
+from clew.files.tensors import load_note, load_tensors, save_tensors, scratch_tensor
 
 __all__ = [
     "Envelope",
@@ -44,6 +44,7 @@ __all__ = [
     "read_table",
     "read_text",
     "save_tensors",
+    "scratch_tensor",
     "sha256",
     "transaction",
     "write_bytes",

@@ -1,12 +1,19 @@
 """Tensors as safetensors files: written atomically, mapped into memory when they are read."""
 
-from collections.abc import Iterable, Mapping
+import math
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from clew.errors import FileError
-from clew.files.atomic import replace_file
+from clew.files.atomic import free_bytes, replace_file
+
+SPARE = 1 << 30  # bytes of a disk that scratch files leave free
 
 
 def save_tensors(path: Path | str, tensors: Mapping[str, Tensor], note: Mapping[str, str] | None = None) -> None:
@@ -61,3 +68,37 @@ def load_note(path: Path | str) -> dict[str, str]:
             return dict(opened.metadata() or {})
     except (SafetensorError, OSError, ValueError) as error:
         raise FileError(f"{path} is not a whole safetensors file ({error})") from error
+
+
+@contextmanager
+def scratch_tensor(shape: tuple[int, ...]) -> Iterator[Tensor]:
+    """A float32 tensor in a file that is mapped into memory and gone when the block ends.
+
+    It lies where TMPDIR says, else in /var/tmp, which is a disk where /tmp may be memory. FileError without room.
+    """
+    folder = os.environ.get("TMPDIR") or ("/var/tmp" if os.access("/var/tmp", os.W_OK) else tempfile.gettempdir())
+    size = math.prod(shape)
+    if 4 * size + SPARE > free_bytes(folder):
+        raise FileError(
+            f"{4 * size / 1e9:.1f} GB are needed in {folder}, {free_bytes(folder) / 1e9:.1f} GB are free there: name "
+            "another folder with TMPDIR, or take less at once"
+        )
+    with tempfile.TemporaryDirectory(dir=folder, prefix="clew-", ignore_cleanup_errors=True) as place:
+        path = Path(place) / "scratch"
+        try:
+            _reserve(path, 4 * size)
+        except OSError as error:
+            raise FileError(f"cannot write {4 * size / 1e9:.1f} GB in {folder} ({error.strerror or error})") from error
+        tensor = torch.from_file(str(path), shared=True, size=size, dtype=torch.float32).view(shape)
+        if os.name == "posix":
+            path.unlink()  # the pages stay until the tensor goes, and a process that is killed leaves nothing
+        yield tensor
+
+
+def _reserve(path: Path, size: int) -> None:
+    """A file of zeros whose blocks are taken at once: a disk that is full when a page is written kills the process."""
+    with path.open("wb") as opened:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(opened.fileno(), 0, size)
+        else:
+            opened.truncate(size)

@@ -23,7 +23,7 @@ from clew import files
 from clew.errors import FileError
 from clew.runs.plan import Plan, positions_wanted, rows_to_train_on
 from clew.subject.subject import Subject
-from clew.training.activations import buffer_positions, stream
+from clew.training.activations import buffer_bytes, buffer_positions, stream
 from clew.training.cache import bytes_a_position
 from clew.training.config import DictionaryConfig
 from clew.training.documents import Documents, split_held_out
@@ -102,9 +102,10 @@ def estimate(
         "available_bytes": free,
         "disk_bytes": 2 * state + 4 * parameters + text,
     }
-    buffer_bytes = 8 * subject.n_layers * subject.d_model * max(config.batch, buffer_positions(subject, buffer))
-    if state + buffer_bytes > free:
-        return RunEstimate(memory_bytes=state + buffer_bytes, tokens_per_second=None, hours=None, **facts)
+    needed = state + buffer_bytes(subject, max(config.batch, buffer_positions(subject, buffer)))
+    facts["disk_bytes"] += 0 if buffer_positions(subject, buffer) else buffer_bytes(subject, buffer)
+    if needed > free:
+        return RunEstimate(memory_bytes=needed, tokens_per_second=None, hours=None, **facts)
     step, fill = _seconds(subject, documents, config, buffer)
     if not cached:
         step += fill * config.batch
@@ -116,7 +117,7 @@ def _seconds(subject: Subject, documents: Documents, config: DictionaryConfig, b
     """Seconds of a step without the model, and seconds of one position in the model."""
     read_site, write_site = config.sites()
     sizes = {"batch": config.batch, "buffer": buffer, "seed": config.seed}
-    size = max(config.batch, buffer_positions(subject, buffer))
+    size = min(max(config.batch, buffer), int(documents.counts.sum()))
     began = time.perf_counter()
     next(stream(subject, documents, read_site=read_site, write_site=write_site, **sizes))
     fill = (time.perf_counter() - began) / size

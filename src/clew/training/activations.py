@@ -1,40 +1,54 @@
 """Activations for training: rows in, shuffled batches of what every layer reads and writes out.
 
 1. An epoch takes the rows in a random order. They fill a buffer of a given number of positions, whose activations are
-   computed (or read from a cache), shuffled and handed out in batches. The buffer's bytes are bounded.
+   computed (or read from a cache), shuffled and handed out in batches. How many positions are shuffled together does
+   not depend on the model's width: a buffer that is too large for memory lies in a file.
 2. A row keeps its own positions and sees nothing but itself, so that the activations are those of a prompt that stands
    alone. Rows of like length go through the model together.
 3. What a batch holds depends on seed and step alone, so that a resumed run sees the same batches.
 
-The first position is left out when it is a special token: its MLP outputs are huge, the same for every prompt, and left
-real when a prompt is traced.
+Special tokens are left out, and a first position that is an attention sink: its MLP outputs are huge, the same for
+every prompt, and left real when a prompt is traced.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from clew import files
 from clew.errors import InputError
 from clew.subject.subject import Subject
 from clew.training.documents import Batch, Documents
 
-__all__ = ["Batch", "Documents", "buffer_positions", "check_fills", "collect", "parts_of", "stream"]
+__all__ = ["Batch", "Documents", "buffer_bytes", "buffer_positions", "check_fills", "collect", "parts_of", "stream"]
 
 PART = 2048  # padded positions in one run of the model; what fits a CPU's cache is fastest
-BUFFER_BYTES = 192 << 20
+BUFFER_BYTES = 1 << 30  # of a buffer in memory; a larger one lies in a file
+LEAST_BYTES = 192 << 20  # of the activations that a corpus must have
+
+
+def buffer_bytes(subject: Subject, positions: int) -> int:
+    """Bytes of a buffer of so many positions: what every layer reads and writes, in float32."""
+    return 2 * 4 * subject.n_layers * subject.d_model * positions
 
 
 def buffer_positions(subject: Subject, wanted: int) -> int:
-    """Positions that a buffer holds: `wanted`, or as many as BUFFER_BYTES allow."""
-    return min(wanted, max(1, BUFFER_BYTES // (2 * 4 * subject.n_layers * subject.d_model)))
+    """How many of a buffer's positions are kept in memory: all, or none where it is too large and lies in a file."""
+    return wanted if buffer_bytes(subject, wanted) <= BUFFER_BYTES else 0
 
 
 def check_fills(subject: Subject, documents: Documents, buffer: int) -> None:
-    """InputError when the corpus is smaller than the buffer: training would repeat it unnoticed."""
-    size, available = buffer_positions(subject, buffer), int(documents.counts.sum())
+    """InputError when the corpus is smaller than the buffer: training would repeat it unnoticed.
+
+    Of a wide model's buffer LEAST_BYTES must be filled.
+    """
+    size = min(buffer, max(1, LEAST_BYTES // buffer_bytes(subject, 1)))
+    available = int(documents.counts.sum())
     if available < size:
         raise InputError(
             f"the corpus has {available:,} positions to train on, fewer than the buffer's {size:,}: give more text, or "
@@ -55,28 +69,55 @@ def collect(
 
 
 def _gather(subject: Subject, documents: Documents, rows: Tensor, read_site: str, write_site: str) -> Batch:
-    parts = list(parts_of(documents, rows))
     if documents.cache is not None:
-        stored = documents.cache.read(torch.cat(parts), read_site, write_site)
+        stored = documents.cache.read(torch.cat(list(parts_of(documents, rows))), read_site, write_site)
         return Batch(inputs=stored.inputs.to(subject.device), outputs=stored.outputs.to(subject.device))
     shape = subject.n_layers, int(documents.counts[rows].sum()), subject.d_model
     inputs, outputs = (torch.empty(shape, dtype=torch.float32, device=subject.device) for _ in range(2))
-    start = 0
-    for part in parts:
-        ids, counted = documents.padded(part)
-        streams = subject.capture(ids, [read_site, write_site])  # type: ignore[list-item]
-        counted = counted.to(subject.device)
-        stop = start + int(counted.sum())
-        for layer in range(subject.n_layers):
-            inputs[layer, start:stop] = streams[read_site, layer][counted]  # type: ignore[index]
-            outputs[layer, start:stop] = streams[write_site, layer][counted]  # type: ignore[index]
-        start = stop
+    _run_into(inputs, outputs, subject, documents, rows, read_site, write_site)
     return Batch(inputs=inputs, outputs=outputs)
 
 
-def _finite(buffered: Batch, part: Int[Tensor, " pos"], read_site: str, write_site: str, number: int) -> Batch:
+def _run_into(
+    inputs: Tensor, outputs: Tensor, subject: Subject, documents: Documents, rows: Tensor, read: str, write: str
+) -> None:
+    """Run the model over some rows, part by part, into tensors `layer pos d_model`."""
+    start = 0
+    for part in parts_of(documents, rows):
+        ids, counted = documents.padded(part)
+        streams = subject.capture(ids, [read, write])  # type: ignore[list-item]
+        counted = counted.to(subject.device)
+        stop = start + int(counted.sum())
+        for layer in range(subject.n_layers):
+            inputs[layer, start:stop] = streams[read, layer][counted]  # type: ignore[index]
+            outputs[layer, start:stop] = streams[write, layer][counted]  # type: ignore[index]
+        start = stop
+
+
+def _gather_into(
+    scratch: Float[Tensor, "pos side layer d_model"], subject: Subject, documents: Documents, rows: Tensor, read: str,
+    write: str,
+) -> Batch:  # fmt: skip
+    """`_gather` into a file, in which all that belongs to a position is adjacent."""
+    whole = scratch[: int(documents.counts[rows].sum())].permute(1, 2, 0, 3)
+    if documents.cache is None:
+        _run_into(whole[0], whole[1], subject, documents, rows, read, write)
+        return Batch(inputs=whole[0], outputs=whole[1])
+    start = 0
+    for part in parts_of(documents, rows):
+        stored = documents.cache.read(part, read, write)
+        stop = start + stored.inputs.shape[1]
+        whole[0, :, start:stop], whole[1, :, start:stop] = stored.inputs, stored.outputs
+        start = stop
+    return Batch(inputs=whole[0], outputs=whole[1])
+
+
+def _finite(
+    subject: Subject, buffered: Batch, part: Int[Tensor, " pos"], read_site: str, write_site: str, number: int
+) -> Batch:
     """One batch of a buffer; InputError at NaN."""
-    batch = Batch(inputs=buffered.inputs[:, part], outputs=buffered.outputs[:, part])
+    inputs, outputs = (side[:, part].contiguous().to(subject.device) for side in (buffered.inputs, buffered.outputs))
+    batch = Batch(inputs=inputs, outputs=outputs)
     _check_finite(batch, read_site, write_site, f" in batch {number}")
     return batch
 
@@ -125,18 +166,31 @@ def stream(
             f"the corpus has {int(documents.counts.sum())} positions, a batch needs {batch}: give more text"
         )
     n_before = 0  # batches of earlier buffers, and of this one so far
-    for number, rows in enumerate(_buffers(documents, max(buffer_positions(subject, buffer), batch), seed)):
-        ready = int(documents.counts[rows].sum()) // batch
-        if n_before + ready <= start:
-            n_before += ready
-            continue
-        buffered = _gather(subject, documents, rows, read_site, write_site)
-        order = _permutation(buffered.inputs.shape[1], seed, 2 * number).to(buffered.inputs.device)
-        for part in order[: ready * batch].view(ready, batch):
-            if n_before >= start:
-                yield _finite(buffered, part, read_site, write_site, n_before)  # no name, which would keep it alive
-            n_before += 1
-        del buffered  # before the next buffer is filled, so that there is never more than one
+    size = max(buffer, batch)
+    with _place(subject, documents, size) as gather:
+        for number, rows in enumerate(_buffers(documents, size, seed)):
+            ready = int(documents.counts[rows].sum()) // batch
+            if n_before + ready <= start:
+                n_before += ready
+                continue
+            buffered = gather(subject, documents, rows, read_site, write_site)
+            order = _permutation(buffered.inputs.shape[1], seed, 2 * number).to(buffered.inputs.device)
+            for part in order[: ready * batch].view(ready, batch):
+                if n_before >= start:  # a batch gets no name, which would keep it alive
+                    yield _finite(subject, buffered, part, read_site, write_site, n_before)
+                n_before += 1
+            del buffered  # before the next buffer is filled, so that there is never more than one
+
+
+@contextmanager
+def _place(subject: Subject, documents: Documents, size: int) -> Iterator[Callable[..., Batch]]:
+    """What fills buffers of about `size` positions: in memory, or in a file where they are too large."""
+    if buffer_positions(subject, size):
+        yield _gather
+        return
+    room = min(size + int(documents.counts.max()), int(documents.counts.sum()))  # a row is not cut in two
+    with files.scratch_tensor((room, 2, subject.n_layers, subject.d_model)) as scratch:
+        yield partial(_gather_into, scratch)
 
 
 def _buffers(documents: Documents, size: int, seed: int) -> Iterator[Tensor]:

@@ -31,7 +31,7 @@ class CorpusConfig:
     held_out: int = 32768
     """Positions at the beginning that are kept for measuring; at most a tenth of the corpus."""
     buffer: int = 32768
-    """Positions whose activations are shuffled together; fewer when they would take more than 201 MB."""
+    """Positions whose activations are shuffled together, in a temporary file where they take more than 1.1 GB."""
 
     def __post_init__(self) -> None:
         if self.context < 0 or self.held_out < 1 or self.buffer < 1:

@@ -30,7 +30,7 @@ from clew.errors import InputError
 from clew.progress import Progress
 from clew.settings import accepts
 from clew.subject.subject import Subject
-from clew.training.activations import Batch, Documents, buffer_positions, stream
+from clew.training.activations import Batch, Documents, stream
 from clew.training.checkpoint import NAME, restore_checkpoint, save_checkpoint
 from clew.training.config import DictionaryConfig
 from clew.training.objective import terms
@@ -117,7 +117,7 @@ def train_dictionary(
     if settings.resume:
         restore_checkpoint(run, folder, subject, buffer)
     if not run.scales:
-        n_batches = max(1, buffer_positions(subject, buffer) // config.batch)
+        n_batches = max(1, buffer // config.batch)
         run.fit_scales(islice(_batches(subject, documents, config, 0, buffer), n_batches), settings.layer_weights)
         if start is not None:
             begin_with(run, start)
