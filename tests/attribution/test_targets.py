@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from clew.attribution.targets import resolve, targets_of_answer, token_of
 from clew.errors import InputError
-from clew.subject.recording import Recording
+from clew.subject.recording import Recording, Unembed
 from clew.subject.subject import Subject
 from tests import models
 from tests.models import PROMPT
@@ -38,6 +38,19 @@ def test_default_targets_are_the_smallest_top_set_with_the_mass(subject: Subject
         assert sum(chances[: len(found)]) >= mass > sum(chances[: len(found) - 1])
     assert len(resolve(subject, recording)) == 10  # random logits are broad: the limit is what counts
     assert len(resolve(subject, recording, most=3)) == 3
+
+
+def test_the_mean_row_of_the_unembedding_is_taken_once_for_all_targets(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording, mean = subject.record(PROMPT), vars(Unembed)["mean"]
+    taken: list[Unembed] = []
+    whole = mean.func
+    monkeypatch.setattr(mean, "func", lambda head: taken.append(head) or whole(head))
+    targets = resolve(subject, recording, [3, 17, 40])
+    assert len(taken) == 1
+    for target, token in zip(targets, (3, 17, 40), strict=True):
+        torch.testing.assert_close(target.direction, subject.unembedding[token] - subject.unembedding.mean(0))
 
 
 def test_all_the_mass_is_all_the_vocabulary(subject: Subject, recording: Recording) -> None:

@@ -9,6 +9,7 @@ import clew
 from clew import files
 from clew.features.atlas import Atlas
 from clew.harvest import gather as reading
+from clew.harvest import relations
 from clew.training.corpus import encode_documents, save_tokens
 from tests import models
 from tests.cli.test_train import refused
@@ -57,6 +58,21 @@ def test_a_harvest_of_a_text_gives_an_atlas_whose_cards_can_be_read(run, tmp_pat
     assert code == 0
     assert "a dead feature" in out
     assert "Strongest" not in out
+
+
+def test_a_harvest_of_a_dictionary_too_large_to_compare_says_how_much_of_it_was_compared(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(relations, "WORK", 3 * (128 + relations.OVERHEAD) * 1000**2)
+    few = (*TEXT, "--tokens", "300", "--contexts", "1", "--a-band", "1", "--no-rules")
+    code, out, err = run("harvest", "a.sqlite", *few)
+    assert code == 0, err
+    with Atlas.load(tmp_path / "a.sqlite") as atlas:
+        n = len(atlas)
+        assert atlas.provenance["related_features"] == {"compared": 1000, "of": n}
+        dead = (atlas.summary.density == 0).nonzero()[0]
+        assert atlas[atlas.feature(int(dead[-1]))].nearest_encoder == ()
+    assert f"relations over 1,000 of {n:,} features, those that fire most: comparing all would take too long" in out
+    code, out, _ = run("harvest", "b.sqlite", *few, "--related", "0", "--json")
+    assert json.loads(out)["related_features"] is None
 
 
 def test_contexts_are_coloured_by_activation_on_a_terminal(run, monkeypatch):

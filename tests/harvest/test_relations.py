@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from clew.attribution.trace import trace
-from clew.features.promoted_tokens import direct_logits, promoted_tokens, ranked
+from clew.features.promoted_tokens import direct_logits, promoted_tokens, ranked, unembedding_for
 from clew.features.tables import Relations
 from clew.harvest import relations
 from clew.harvest.relations import relate
 from clew.ids import FeatureId
+from clew.subject.subject import Subject
 from tests import models
 
 MODELS = [("gpt2", "mlp_out"), ("llama", "mlp_out"), ("gemma2", "mlp_out"), ("gemma2", "mlp_raw_out")]
@@ -45,7 +47,7 @@ def test_tokens_that_the_last_layer_promotes_are_those_of_its_edges_to_them(arch
     keys = graph.feature_keys
     own = ((keys[:, 0] == subject.n_layers - 1) & (keys[:, 1] == last)).nonzero()[:, 0]
     assert len(own) > 5
-    said = direct_logits(subject, dictionary, subject.n_layers - 1, keys[own, 2])
+    said = direct_logits(subject, dictionary, subject.n_layers - 1, keys[own, 2], unembedding_for(subject, dictionary))
     found = edges[-models.VOCAB :, own].T
     assert cosine(said, found) > 1 - 1e-6
 
@@ -111,3 +113,39 @@ def test_of_equal_tokens_and_relatives_the_lowest_number_comes_first_whatever_th
     assert promoted_tokens(subject, dictionary, [FeatureId(0, 1)], 3) == {
         FeatureId(0, 1): subject.token_strings([1, 5, 9])
     }
+
+
+def test_a_large_dictionary_is_compared_as_far_as_the_work_allows_those_that_fire_most_first(monkeypatch):
+    subject = models.subject("gpt2", torch.float32)
+    dictionary = models.dictionary("clt", subject, dtype=torch.float32)
+    fired = np.random.default_rng(0).permutation(120)
+    (whole,) = (r for r in relate(subject, dictionary, promoted=3, related=119) if isinstance(r, Relations))
+    monkeypatch.setattr(relations, "WORK", 3 * (models.WIDTH + relations.OVERHEAD) * 30**2)
+    chosen = relations.compared(dictionary, fired)
+    assert chosen.tolist() == sorted(np.flatnonzero(fired >= 90).tolist())
+    *reports, part = relate(subject, dictionary, promoted=3, related=119, fired=fired)
+    assert {(r.done, r.of) for r in reports if r.what.startswith(("nearest", "virtual"))} >= {(30, 30)}
+    assert part.promoted.feature.tolist() == whole.promoted.feature.tolist()
+    for name in ("nearest_decoder", "nearest_encoder", "inputs", "outputs"):
+        few, all_of_them = getattr(part, name), getattr(whole, name)
+        for number in range(120):
+            expected = [f for f in all_of_them.feature[number].tolist() if f in chosen] if number in chosen else []
+            assert [f for f in few.feature[number].tolist() if f >= 0] == expected
+
+
+def test_the_unembedding_is_converted_once_for_all_layers(monkeypatch):
+    """In half precision a copy in float32 is made, which is large."""
+    subject = models.subject("gpt2", torch.bfloat16)
+    dictionary = models.dictionary("plt", subject, dtype=torch.float32)
+    taken = []
+    monkeypatch.setattr(Subject, "unembedding", property(lambda s: taken.append(1) or s.model.lm_head.weight.detach()))
+    features = [FeatureId(layer, index) for layer in range(3) for index in range(5)]
+    tokens = promoted_tokens(subject, dictionary, features, 3)
+    assert len(taken) == 1
+    float32 = models.subject("gpt2", torch.bfloat16)
+    float32.model.float()
+    assert promoted_tokens(float32, dictionary, features, 3) == tokens
+    taken.clear()
+    monkeypatch.setattr(relations, "LOGITS", 5 * models.VOCAB)
+    list(relate(subject, dictionary, promoted=1, related=0))
+    assert len(taken) == 2  # how many tokens there are, and the copy

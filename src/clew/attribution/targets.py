@@ -203,7 +203,7 @@ def _of_direction(subject: Subject, recording: Recording, values: Tensor | np.nd
 
 def _of_token(subject: Subject, recording: Recording, token: int, position: int) -> Target:
     head, dtype = _head(recording), recording.logits.dtype
-    direction = head.weight[_in_vocabulary(token, head)].to(dtype) - head.weight.mean(0, dtype=dtype)
+    direction = head.weight[_in_vocabulary(token, head)].to(dtype) - head.mean.to(dtype)
     label = subject.token_strings([token])[0]
     if not bool(direction.any()):
         raise InputError(f"target {label!r} is zero: its unembedding is the mean of all, name another token")

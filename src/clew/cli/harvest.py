@@ -165,11 +165,12 @@ def _print_part(target: Path, documents: Documents, rate: float, part: tuple[int
 
 
 def _print(atlas: Atlas, rate: float, on_disk: int, as_json: bool) -> None:
-    alive = int((atlas.summary.density > 0).sum())
+    alive, relations = int((atlas.summary.density > 0).sum()), atlas.provenance.get("related_features")
     if as_json:
         about = {
             "atlas": str(atlas.path), "features": len(atlas), "fired": alive, "positions": atlas.positions,
             "documents": atlas.documents, "tokens_per_second": rate, "bytes": on_disk, "content": atlas.content,
+            "related_features": relations,
         }  # fmt: skip
         print(json.dumps(about, ensure_ascii=False, indent=1))
         return
@@ -177,3 +178,8 @@ def _print(atlas: Atlas, rate: float, on_disk: int, as_json: bool) -> None:
         f"{atlas.path}: {len(atlas):,} features, {len(atlas) - alive:,} of which never fired, on {atlas.positions:,} "
         f"positions of {atlas.documents:,} documents; {size(on_disk)}; {rate:,.0f} tokens/s"
     )
+    if relations:
+        print(
+            f"relations over {relations['compared']:,} of {relations['of']:,} features, those that fire most: "
+            "comparing all would take too long"
+        )

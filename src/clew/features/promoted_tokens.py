@@ -40,20 +40,29 @@ def written_rows(
     return rows * torch.stack(norms)
 
 
+def unembedding_for(subject: Subject, dictionary: Dictionary) -> Float[Tensor, "vocab d_model"]:
+    """The unembedding in the dtype of a Dictionary's rows: where they differ a copy, to be made once for all."""
+    return subject.unembedding.to(dictionary.decoder_rows(min(dictionary.layers), torch.zeros(1, dtype=torch.long)))
+
+
 @torch.no_grad()
 def direct_logits(
-    subject: Subject, dictionary: Dictionary, layer: int, ids: Int[Tensor, " feature"]
+    subject: Subject,
+    dictionary: Dictionary,
+    layer: int,
+    ids: Int[Tensor, " feature"],
+    unembedding: Float[Tensor, "vocab d_model"],
 ) -> Float[Tensor, "feature vocab"]:
     """What one unit of activation adds to each centred logit, summed over the layers that the features write to.
 
-    The scales of the final norm and of a norm after the MLP differ from text to text and are left out, so that numbers
-    can be compared within a row only.
+    The unembedding is that of `unembedding_for`. The scales of the final norm and of a norm after the MLP differ from
+    text to text and are left out, so that numbers can be compared within a row only.
     """
     written = written_rows(subject, dictionary, layer, ids).sum(1)
     weight = norm_weight(subject, module_at(subject.model, subject.family.final_norm), written)
     if subject.family.centred:
         written = written - written.mean(-1, keepdim=True)
-    logits = (written * weight) @ subject.unembedding.to(written).T
+    logits = (written * weight) @ unembedding.to(written).T
     return logits - logits.mean(-1, keepdim=True)
 
 
@@ -78,11 +87,13 @@ def promoted_tokens(
     by_layer: dict[int, list[int]] = {}
     for feature in features:
         by_layer.setdefault(feature.layer, []).append(feature.index)
-    tokens_of = {}
+    if not by_layer:
+        return {}
+    tokens_of, unembedding = {}, unembedding_for(subject, dictionary)
     for layer, indices in sorted(by_layer.items()):
         ids = torch.tensor(sorted(set(indices)))
         for part in ids.split(256):
-            top = ranked(direct_logits(subject, dictionary, layer, part), count)
+            top = ranked(direct_logits(subject, dictionary, layer, part, unembedding), count)
             for index, tokens in zip(part.tolist(), top.tolist(), strict=True):
                 tokens_of[FeatureId(layer, index)] = subject.token_strings(tokens)
     return tokens_of

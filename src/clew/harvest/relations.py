@@ -8,27 +8,32 @@
    skip connections are no part of it. An SAE has none: it writes what it reads.
 
 Of equal values the lowest number comes first. Everything is computed in blocks of rows: a matrix of all features by
-all features, or by the vocabulary, would not fit in memory.
+all features, or by the vocabulary, would not fit in memory. Comparing all with all takes time that grows with the
+square of their number: in a large dictionary as many features are compared as WORK allows, those that fire most often
+first; the others have no relatives and are nobody's (`compared`). Tokens are computed for all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from clew.dictionary.dictionary import Dictionary
-from clew.features.promoted_tokens import direct_logits, norm_weight, ranked, written_rows
+from clew.features.promoted_tokens import direct_logits, norm_weight, ranked, unembedding_for, written_rows
 from clew.features.tables import LOGIT_BINS, Relations, Strongest
 from clew.harvest.gather import HarvestProgress, features_before
 from clew.subject.subject import Subject
 
 BLOCK = 4096  # features that are compared with as many others at once
 LOGITS = 1 << 23  # logits in memory at once
+WORK = 10**14  # multiplications in all comparisons together: an hour or two on two cores, minutes on a GPU
+OVERHEAD = 64  # multiplications that the ranking of one pair is worth
 
 
 class _Leaders:
@@ -42,18 +47,17 @@ class _Leaders:
         self.feature = torch.full((n, count), -1)
         self.signed = signed
 
-    def offer(self, start: int, values: Float[Tensor, "n other"], first: int) -> None:
-        """Offer rows from `start` on the features from `first` on; -inf offers nothing."""
+    def offer(self, rows: Int[Tensor, " n"], values: Float[Tensor, "n other"], others: Int[Tensor, " other"]) -> None:
+        """Offer some features others, both by their numbers; -inf offers nothing."""
         count = self.feature.shape[1]
-        rows = slice(start, start + len(values))
         size = self._size(values)
         top = ranked(size, count)
         value = torch.cat([self.value[rows], values.gather(1, top).cpu()], 1)
-        feature = torch.cat([self.feature[rows], (top + first).cpu()], 1)
+        feature = torch.cat([self.feature[rows], others[top.cpu()]], 1)
         size = self._size(value).masked_fill((feature < 0) | value.isneginf(), -torch.inf)
         order = size.sort(dim=1, descending=True, stable=True).indices[:, :count]
         exists = size.gather(1, order) > -torch.inf
-        self.value[rows] = value.gather(1, order).where(exists, torch.zeros(()))
+        self.value[rows] = value.gather(1, order).where(exists, torch.zeros(())).float()
         self.feature[rows] = feature.gather(1, order).where(exists, torch.tensor(-1))
 
     def _size(self, values: Tensor) -> Tensor:
@@ -63,14 +67,21 @@ class _Leaders:
         return Strongest(feature=self.feature.int().numpy(), value=self.value.numpy())
 
 
+def compared(dictionary: Dictionary, fired: Sequence[int] | np.ndarray) -> np.ndarray:
+    """The numbers of the features that are compared with one another, rising; `fired` says how often each one fires."""
+    most = math.isqrt(WORK // (3 * (dictionary.d_model + OVERHEAD)))  # by encoder, by decoder, by virtual weight
+    return np.sort(np.argsort(-np.asarray(fired, np.int64), kind="stable")[:most])
+
+
 @torch.no_grad()
 def relate(
-    subject: Subject, dictionary: Dictionary, *, promoted: int, related: int
+    subject: Subject, dictionary: Dictionary, *, promoted: int, related: int, fired: np.ndarray | None = None
 ) -> Iterator[HarvestProgress | Relations]:
-    """Compute the relations: yields progress, and the relations last."""
+    """Compute the relations: yields progress, and the relations last. `fired` says how often each feature fires."""
     offsets = features_before(dictionary)
     n = sum(dictionary.d_features(layer) for layer in offsets)
-    weights = _WeightBlocks(subject=subject, dictionary=dictionary, offsets=offsets, n=n)
+    chosen = torch.from_numpy(compared(dictionary, np.zeros(n) if fired is None else fired))
+    weights = _WeightBlocks(subject=subject, dictionary=dictionary, offsets=offsets, chosen=chosen)
     count = min(promoted, len(subject.unembedding))
     promotes, suppresses = (
         Strongest(feature=np.full((n, count), -1, np.int32), value=np.zeros((n, count), np.float32)) for _ in "ab"
@@ -86,10 +97,10 @@ def relate(
     nearest = {name: _Leaders(n, related, signed=True) for name in ("decoder", "encoder")}
     for name, best in nearest.items() if related else ():
         for done in weights.compare(name, best):
-            yield HarvestProgress(what=f"nearest by {name}", done=done, of=n)
+            yield HarvestProgress(what=f"nearest by {name}", done=done, of=len(chosen))
     inputs, outputs = (_Leaders(n, related, signed=False) for _ in range(2))
     for done in weights.connect(inputs, outputs) if related else ():
-        yield HarvestProgress(what="virtual weights", done=done, of=n)
+        yield HarvestProgress(what="virtual weights", done=done, of=len(chosen))
     yield Relations(
         promoted=promotes,
         suppressed=suppresses,
@@ -119,55 +130,64 @@ class _WeightBlocks:
     subject: Subject
     dictionary: Dictionary
     offsets: dict[int, int]
-    n: int
+    chosen: Int[Tensor, " feature"]
+    """The numbers of the features that are compared."""
 
-    def blocks(self, layer: int, size: int = BLOCK) -> Iterator[tuple[int, Tensor]]:
-        """The number of a block's first feature, and its features' indices in the layer."""
-        for ids in torch.arange(self.dictionary.d_features(layer)).split(size):
-            yield self.offsets[layer] + int(ids[0]), ids
+    def blocks(self, layer: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The numbers of a block of features that are compared, and their indices in the layer."""
+        first = self.offsets[layer]
+        inside = (self.chosen >= first) & (self.chosen < first + self.dictionary.d_features(layer))
+        for numbers in self.chosen[inside].split(BLOCK):
+            if len(numbers):
+                yield numbers, numbers - first
 
     def logits(self) -> Iterator[tuple[int, Tensor]]:
-        for layer in self.offsets:
-            for start, ids in self.blocks(layer, max(1, LOGITS // len(self.subject.unembedding))):
-                yield start, direct_logits(self.subject, self.dictionary, layer, ids)
+        unembedding = unembedding_for(self.subject, self.dictionary)
+        for layer, first in self.offsets.items():
+            for ids in torch.arange(self.dictionary.d_features(layer)).split(max(1, LOGITS // len(unembedding))):
+                yield first + int(ids[0]), direct_logits(self.subject, self.dictionary, layer, ids, unembedding)
 
-    def directions(self, name: str) -> Iterator[tuple[int, Tensor]]:
+    def directions(self, name: str) -> Iterator[tuple[Tensor, Tensor]]:
         """Encoders, or decoders summed over the layers written, as unit vectors; a zero row stays zero."""
         for layer in self.offsets:
-            for start, ids in self.blocks(layer):
+            for numbers, ids in self.blocks(layer):
                 if name == "encoder":
                     rows = self.dictionary.encoder_rows(layer, ids)
                 else:
                     rows = self.dictionary.decoder_rows(layer, ids).sum(1)
-                yield start, rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-30)
+                yield numbers, rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-30)
 
     def compare(self, name: str, best: _Leaders) -> Iterator[int]:
         """Offer every feature the cosines with all others; yields how many features are done."""
-        for start, rows in self.directions(name):
-            for first, others in self.directions(name):
+        done = 0
+        for numbers, rows in self.directions(name):
+            for other_numbers, others in self.directions(name):
                 cosines = rows @ others.T
                 cosines.masked_fill_((~others.any(1))[None] | (~rows.any(1))[:, None], -torch.inf)
-                if start == first:
+                if torch.equal(numbers, other_numbers):
                     cosines.fill_diagonal_(-torch.inf)
-                best.offer(start, cosines, first)
-            yield start + len(rows)
+                best.offer(numbers, cosines, other_numbers)
+            done += len(rows)
+            yield done
 
     def connect(self, inputs: _Leaders, outputs: _Leaders) -> Iterator[int]:
         """Offer every feature its virtual weights; yields how many features are done."""
         if self.dictionary.kind == "sae":
             return
-        for layer, offset in self.offsets.items():
+        done = 0
+        for layer in self.offsets:
             for later in self.offsets:
                 slots = [i for i, out in enumerate(self.dictionary.written_layers(layer)) if self._reaches(out, later)]
                 if not slots:
                     continue
-                for start, ids in self.blocks(layer):
+                for numbers, ids in self.blocks(layer):
                     written = written_rows(self.subject, self.dictionary, layer, ids)[:, slots].sum(1)
-                    for first, others in self.blocks(later):
+                    for later_numbers, others in self.blocks(later):
                         weights = written @ self._read(later, others).T
-                        outputs.offer(start, weights, first)
-                        inputs.offer(first, weights.T, start)
-            yield offset + self.dictionary.d_features(layer)
+                        outputs.offer(numbers, weights, later_numbers)
+                        inputs.offer(later_numbers, weights.T, numbers)
+            done += sum(len(numbers) for numbers, _ in self.blocks(layer))
+            yield done
 
     def _reaches(self, out: int, layer: int) -> bool:
         """Whether a write into the stream by layer `out` comes before the read site of `layer`."""

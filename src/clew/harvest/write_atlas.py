@@ -42,7 +42,7 @@ from clew.features.tables import Relations
 from clew.harvest.counting import settle
 from clew.harvest.feature_tables import FeatureTables, merged
 from clew.harvest.gather import EVERY, HarvestProgress, gather, origin_of
-from clew.harvest.relations import relate
+from clew.harvest.relations import compared, relate
 from clew.harvest.sampled_positions import silent, together
 from clew.labels.rules import NEVER_FIRED, heuristic_label
 from clew.subject.subject import Subject
@@ -95,6 +95,7 @@ def finish(
 ) -> Iterator[HarvestProgress]:
     """Add up parts, in any order, and write the atlas.
 
+    Where not all features were compared with one another, the provenance says how many were, under `related_features`.
     MismatchError when a part is of another dictionary, corpus or settings, InputError when some documents are in no
     part or in two, FileError when a file that is no atlas stands at the path.
     """
@@ -104,8 +105,11 @@ def finish(
     if not tables.complete:
         raise InputError(f"the parts hold documents {tables.ranges}, not all of 0 to {len(documents)}")
     relations: Relations | None = None
-    config = tables.origin.config
-    for report in relate(subject, dictionary, promoted=config.promoted, related=config.related):
+    config, fired = tables.origin.config, tables.counts.fired
+    n_compared = len(compared(dictionary, fired))
+    if config.related and n_compared < len(fired):
+        facts["related_features"] = {"compared": n_compared, "of": len(fired)}
+    for report in relate(subject, dictionary, promoted=config.promoted, related=config.related, fired=fired):
         if isinstance(report, Relations):
             relations = report
         else:

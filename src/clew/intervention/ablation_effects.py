@@ -29,11 +29,12 @@ Effects = Float[Tensor, "node source"]
 
 def target_directions(subject: Subject, graph: Graph) -> Float[Tensor, "target d_model"]:
     """What every target reads of the final normed stream; InputError for a direction that the graph does not keep."""
-    unembedding = subject.unembedding.to(torch.promote_types(subject.dtype, torch.float32))
+    dtype = torch.promote_types(subject.dtype, torch.float32)
+    mean = subject.unembedding.mean(0, dtype=dtype)
     directions = []
     for target in graph.targets:
         if target.token is not None:
-            directions.append(unembedding[target.token] - unembedding.mean(0))
+            directions.append(subject.unembedding[target.token].to(dtype) - mean)
             continue
         tokens = difference(subject, target.label)
         if tokens is None:
@@ -41,7 +42,7 @@ def target_directions(subject: Subject, graph: Graph) -> Float[Tensor, "target d
                 f"target {target.label!r} is a direction that the graph does not keep: it can't be measured"
             )
         plus, minus = tokens
-        directions.append(unembedding[plus] - unembedding[minus])
+        directions.append(subject.unembedding[plus].to(dtype) - subject.unembedding[minus].to(dtype))
     return torch.stack(directions)
 
 

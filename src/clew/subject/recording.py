@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
@@ -210,6 +211,11 @@ class Unembed:
     target: str
     weight: Float[Tensor, "vocab d_model"]  # in the model's own dtype
     bias: Float[Tensor, " vocab"] | None
+
+    @cached_property
+    def mean(self) -> Float[Tensor, " d_model"]:
+        """The mean row, in float32 at least: taken once for all targets, since it reads the whole matrix."""
+        return self.weight.mean(0, dtype=torch.promote_types(self.weight.dtype, torch.float32))
 
     def forward(self, x: Float[Tensor, "pos d_model"]) -> Float[Tensor, "pos vocab"]:
         logits = torch.nn.functional.linear(x.to(self.weight.dtype), self.weight).to(x.dtype)
