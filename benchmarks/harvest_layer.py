@@ -167,7 +167,7 @@ def as_documents(tokens: Tensor) -> Documents:
     """Rows of one length, every position of which counts."""
     rows, length = tokens.shape
     starts = torch.arange(rows + 1) * length
-    return Documents(tokens=tokens.flatten().int(), starts=starts, first=torch.zeros(rows, dtype=torch.long))
+    return Documents(tokens=tokens.flatten().int(), starts=starts, counted=torch.ones(tokens.numel(), dtype=torch.bool))
 
 
 def export(folder: Path, subject: Subject, dictionary: Dictionary, layer: int, tokens: Tensor) -> None:

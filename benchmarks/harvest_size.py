@@ -48,7 +48,7 @@ def generated(n_features: int) -> tuple[FeatureTables, Documents]:
     documents = Documents(
         tokens=torch.from_numpy(tokens.astype(np.int32)),
         starts=torch.arange(n_documents + 1) * LENGTH,
-        first=torch.zeros(n_documents, dtype=torch.long),
+        counted=torch.ones(len(tokens), dtype=torch.bool),
     )
     origin = HarvestOrigin(
         dictionary="0" * 64, corpus=documents.mark, n_features=a_layer * LAYERS, n_documents=n_documents,

@@ -156,6 +156,27 @@ def subject(
         return Subject.load(model(architecture, dtype, **changes), tokenizer() if with_tokenizer else None)
 
 
+def with_sink(architecture: str, dtype: torch.dtype = torch.float64, *, token: int | None = None) -> Subject:
+    """A Subject without a tokenizer, the MLP of whose second layer writes a huge vector at the first position.
+
+    GPT-2: by its position embedding, whatever the token. Llama: where the text begins with `token`.
+    """
+    built = model(architecture, dtype)
+    direction = torch.zeros(WIDTH, dtype=dtype)
+    direction[0], direction[1] = 1, -1
+    with torch.no_grad():
+        if architecture == "gpt2":
+            mlp, place = built.transformer.h[1].mlp, built.transformer.wpe.weight[0]
+            mlp.c_fc.weight[:, 0], mlp.c_fc.bias[0] = direction, -4
+            mlp.c_proj.weight[0] = 1000
+        else:
+            mlp, place = built.model.layers[1].mlp, built.model.embed_tokens.weight[token]
+            mlp.gate_proj.weight[0] = mlp.up_proj.weight[0] = direction
+            mlp.down_proj.weight[:, 0] = 1000
+        place += 100 * direction
+    return Subject(built, None, f"{architecture} with a sink")
+
+
 def dictionary(
     kind: str,
     subject: Subject,

@@ -39,8 +39,10 @@ class Plain:
 
     def places(self):
         for document in range(len(self.documents)):
-            for position in range(int(self.documents.first[document]), len(self.tokens(document))):
-                yield document, position
+            start = int(self.documents.starts[document])
+            for position in range(len(self.tokens(document))):
+                if self.documents.counted[start + position]:
+                    yield document, position
 
     def window(self, document, position):
         low = max(0, position - self.config.before)

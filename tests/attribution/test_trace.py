@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from clew.attribution.graph import Graph
 from clew.attribution.influence import influence
 from clew.attribution.nodes import OFFSETS
+from clew.attribution.summary import summarise
 from clew.attribution.trace import trace
 from clew.dictionary import BatchTopK, Dictionary, Layer, TopK
 from clew.errors import ClewError, InputError, MismatchError
@@ -48,6 +50,32 @@ def test_inputs_and_offsets_add_up_to_every_preactivation_and_logit(subject: Sub
             assert_identity(graph)
             left_out = graph.row_offsets[:, OFFSETS.index("left_out")].abs().max()
             assert bool(left_out > 0) == (limit is not None)
+
+
+@pytest.mark.parametrize(("architecture", "kind"), [("gpt2", "skip-clt"), ("llama", "plt")])
+def test_a_first_position_without_a_special_token_is_left_out_when_it_is_a_sink(
+    architecture: str, kind: str, tmp_path: Path
+) -> None:
+    sink = models.with_sink(architecture, token=5)
+    dictionary = models.dictionary(kind, sink)
+    graph = trace(sink, dictionary, PROMPT[1:])
+    assert graph.first_position == 1
+    assert int(graph.feature_keys[:, 1].min()) == int(graph.error_keys[:, 1].min()) == 1
+    assert float(graph.row_offsets[:, OFFSETS.index("sink")].abs().max()) > 0
+    assert_identity(graph)
+    outputs = sink.capture(torch.tensor([PROMPT[1:]]), ["mlp_out"])["mlp_out", 1][0].norm(dim=-1)
+    ratio = float(outputs[0] / outputs[1:].median())
+    assert graph.first_ratio == pytest.approx(ratio, rel=1e-6)
+    words = f"left out (an attention sink: its MLP output in layer 1 is {ratio:,.3g} times the row's median)"
+    assert summarise(graph).first == f"the first position is {words}"
+    graph.save(tmp_path / "a.graph")
+    for again in (Graph.load(tmp_path / "a.graph"), Graph.from_json(graph.to_json())):
+        assert (again.first_reason, again.first_ratio) == (graph.first_reason, graph.first_ratio)
+    kept = trace(sink, dictionary, PROMPT[1:], leave_out_first=False)
+    assert (kept.first_position, kept.first_ratio) == (0, graph.first_ratio)
+    assert_identity(kept)
+    special = trace(models.subject(architecture), models.dictionary(kind, models.subject(architecture)), PROMPT)
+    assert special.first_reason.startswith("its token is special; ")
 
 
 @pytest.mark.parametrize("kind", KINDS)

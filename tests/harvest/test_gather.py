@@ -185,6 +185,28 @@ def test_tiny_models_of_other_kinds_agree_with_brute_force(architecture, kind, w
         weights.check(card, atlas, number, SMALL.related)
 
 
+def test_cards_of_packed_rows_are_what_brute_force_finds_at_positions_that_are_text(tmp_path):
+    subject = models.subject("gpt2", torch.float32)
+    dictionary = models.dictionary("plt", subject, dtype=torch.float32)
+    rows = rows_of_words(60, longest=12)
+    documents = encode_documents(subject, [[*a, *b, models.BOS] for a, b in zip(rows[::2], rows[1::2], strict=True)])
+    atlas = made(subject, dictionary, documents, tmp_path / "a.sqlite")
+    plain = plain_atlas.activations(subject, dictionary, documents, SMALL, reading.CHUNK)
+    assert atlas.positions == sum(map(len, rows)) - 60
+    drawn, pool = plain.below(SMALL.pairs), plain.distinct(plain.below(SMALL.pool))
+    at_bos = 0
+    for number in range(0, len(atlas), 7):
+        card = atlas[atlas.feature(number)]
+        plain_atlas.check_card(card, plain, subject, number, drawn, pool)
+        plain_atlas.check_together(card, atlas, plain, number, drawn)
+        for context in card.top:
+            assert plain.tokens(context.document)[context.position] != models.BOS
+            at_bos += (
+                models.BOS in plain.tokens(context.document)[context.position - context.at :][: len(context.tokens)]
+            )
+    assert at_bos > 10  # contexts show the markers between which a feature fires
+
+
 def test_bands_lie_within_eight_octaves_of_the_largest_activation(tmp_path):
     subject = models.subject("gpt2", torch.float32)
     dictionary = models.dictionary("plt", subject, dtype=torch.float32, threshold=None)

@@ -394,3 +394,19 @@ def test_with_everything_held_the_frozen_model_can_be_solved(subject: Subject) -
     )
     torch.testing.assert_close(both - base, (a - base) + (b - base), rtol=1e-7, atol=1e-9)
     torch.testing.assert_close(twice - base, 2 * (a - base), rtol=1e-7, atol=1e-9)
+
+
+# --- the first position -----------------------------------------------------------------------------------------
+
+
+def test_a_first_position_that_is_a_sink_is_not_edited_as_a_graph_leaves_it_out() -> None:
+    sink, prompt = models.with_sink("gpt2"), PROMPT[1:]
+    dictionary = models.dictionary("plt", sink)
+    graph = trace(sink, dictionary, prompt)
+    index = int(graph.feature_keys[0, 2])
+    with pytest.raises(InputError, match="position 0 is left out, it is a special token or an attention sink"):
+        effect(sink, dictionary, prompt, [Edit.ablate(f"L0/{index}@0")])
+    everywhere = effect(sink, dictionary, prompt, [Edit.ablate(f"L0/{index}")])
+    assert {c.node.position for c in everywhere.changes} <= set(range(1, len(prompt)))
+    kept = effect(sink, dictionary, prompt, [Edit.ablate(f"L0/{index}@0")], leave_out_first=False)
+    assert kept.before.logits.equal(everywhere.before.logits)

@@ -62,8 +62,8 @@ def test_the_replaced_model_is_compared_with_the_real_one_at_every_position(arch
     documents, own = text(made), dictionary(kind, made)
     found = measure_fidelity(made, own, documents)
     new = [
-        capped(made, replaced_logits(made, own, row, first[None] > 0))
-        for row, first in zip(rows_of(documents), documents.first, strict=True)
+        capped(made, replaced_logits(made, own, row, documents.left_out(torch.tensor([i]))))
+        for i, row in enumerate(rows_of(documents))
     ]
     wanted = reference(made, documents, new)
     rounding = 1e-7 if architecture == "gemma2" else 1e-9  # Gemma's softmax rounds to float32
@@ -75,6 +75,34 @@ def test_the_replaced_model_is_compared_with_the_real_one_at_every_position(arch
     real = reference(made, documents, [made.logits(row) for row in rows_of(documents)])
     assert found.loss == pytest.approx(real["loss"])
     assert real["kl"] == 0
+
+
+def test_markers_inside_rows_stay_real_and_are_neither_compared_nor_predicted() -> None:
+    """Packed rows: each position beside the real model's, with the MLPs of positions that are text replaced by hand."""
+    made = subject("gpt2")
+    generator = torch.Generator().manual_seed(0)
+    rows = [[BOS, *torch.randint(1, 97, (7,), generator=generator).tolist()] * 2 for _ in range(4)]
+    own = dictionary("plt", made)
+    fidelity = measure_fidelity(made, own, encode_documents(made, rows))
+    kl, loss, active = [], [], []
+    for row in torch.tensor(rows):
+        is_text = row != BOS
+
+        def stand_in(layer: int, read: Tensor, real: Tensor, is_text: Tensor = is_text) -> Tensor:
+            new = own.reconstruct({layer: own.encode(layer, read[0])}, {layer: read[0]}, len(read[0]))[layer]
+            return torch.where(is_text[None, :, None], new, real)
+
+        real = made.logits(row[None])[0].log_softmax(-1)
+        new = made.replaced_logits(row[None], stand_in, read_site="mlp_in", write_site="mlp_out")[0].log_softmax(-1)
+        kl += (real.exp() * (real - new)).sum(-1)[is_text].tolist()
+        both = is_text[:-1] & is_text[1:]
+        loss += cross_entropy(real[:-1][both], row[1:][both], reduction="none").tolist()
+        inputs = made.capture(row[None], ["mlp_in"])
+        active.append([len(own.encode(i, inputs["mlp_in", i][0][is_text]).index) for i in range(made.n_layers)])
+    assert (fidelity.positions, len(loss)) == (4 * 14, 4 * 12)
+    assert fidelity.kl == pytest.approx(sum(kl) / len(kl), rel=1e-9)
+    assert fidelity.loss == pytest.approx(sum(loss) / len(loss), rel=1e-9)
+    assert fidelity.l0 == pytest.approx([sum(column) / 56 for column in zip(*active, strict=True)])
 
 
 @pytest.mark.parametrize("kind", ["clt", "skip-plt", "sae"])

@@ -217,8 +217,9 @@ def test_a_left_out_first_position_stays_real(subject: Subject) -> None:
 
     ids = sentences(5, torch.Generator().manual_seed(4))
     real = subject.logits(ids)
-    kept = replaced_logits(subject, empty, ids, torch.ones(5, dtype=torch.bool))
-    lost = replaced_logits(subject, empty, ids, torch.zeros(5, dtype=torch.bool))
+    none = torch.zeros(ids.shape, dtype=torch.bool)
+    kept = replaced_logits(subject, empty, ids, none.index_fill(1, torch.tensor([0]), True))
+    lost = replaced_logits(subject, empty, ids, none)
     torch.testing.assert_close(kept[:, 0], real[:, 0])
     assert float((kept[:, 1:] - real[:, 1:]).abs().min(-1).values.max()) > 1e-4
     assert float((lost[:, 0] - real[:, 0]).abs().max()) > 1e-2

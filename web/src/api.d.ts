@@ -1262,6 +1262,11 @@ export interface components {
             n_layers: number;
             /** First Position */
             first_position: number;
+            /**
+             * First Reason
+             * @description Why the first position is left out, or is not; empty in graphs from before it was measured.
+             */
+            first_reason: string;
             /** Subject */
             subject: string;
             /** Dictionary */

@@ -50,7 +50,7 @@ class Graph(Displayed, NodeOrder):
     tokens: tuple[str, ...]
     token_ids: tuple[int, ...]
     n_layers: int
-    first_position: int  # positions before it carry no features or errors: 1 when a special first token is left out
+    first_position: int  # positions before it carry no features or errors: 1 when the first one is left out
     feature_keys: Int[Tensor, "feature 3"]  # layer, position, index
     activations: Float[Tensor, " feature"]
     preactivations: Float[Tensor, " feature"]
@@ -66,6 +66,8 @@ class Graph(Displayed, NodeOrder):
     dictionary: str = ""
     dictionary_kind: str = ""
     dictionary_fingerprint: str = ""
+    first_reason: str = ""  # what speaks for or against the first position, in words; "" when it was not measured
+    first_ratio: float = 0.0  # the norm of its largest MLP output beside the prompt's median in that layer
     settings: Mapping[str, Any] = field(default_factory=dict)
     labels: Mapping[FeatureId, str] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)

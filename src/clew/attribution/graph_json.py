@@ -28,6 +28,7 @@ _THREE = re.compile(r"(\w+)_(\d+)_(\d+)")
 _OUTPUT = re.compile(r'"(.*)" \(p=', re.DOTALL)
 _PROBABILITY = re.compile(r"\(p=([0-9.eE+-]+)\)")
 _OF_GRAPH = ("n_layers", "first_position", "subject", "dictionary", "dictionary_kind", "dictionary_fingerprint")
+_OF_FIRST = {"first_reason": str, "first_ratio": float}  # not in graphs from before it was measured
 
 
 # --- writing ------------------------------------------------------------------------------------------------------
@@ -67,7 +68,7 @@ def _metadata(graph: Graph, slug: str) -> dict[str, Any]:
 
     words = re.sub(r"[^a-z0-9]+", "-", graph.prompt.lower()).strip("-")
     ours = {"schema": SCHEMA, "dtype": str(graph.rows.dtype).removeprefix("torch."), "token_ids": list(graph.token_ids)}
-    ours |= {name: getattr(graph, name) for name in _OF_GRAPH}
+    ours |= {name: getattr(graph, name) for name in (*_OF_GRAPH, *_OF_FIRST)}
     ours |= {"settings": dict(graph.settings), "provenance": dict(graph.provenance)}
     return {
         "slug": slug or words[:60] or "graph",
@@ -246,7 +247,8 @@ class _Reader:
     def _whole(self) -> dict[str, Any]:
         """What describes the graph as a whole, guessed where another program left it out."""
         if self.ours:
-            return {name: self.ours[name] for name in _OF_GRAPH}
+            known = {name: kind(self.ours[name]) for name, kind in _OF_FIRST.items() if name in self.ours}
+            return {name: self.ours[name] for name in _OF_GRAPH} | known
         layers = [key[0] for key in self.keys + self.error_keys]
         positions = [key[1] for key in self.keys + self.error_keys]
         n_layers = max(max(layers, default=0) + 1, int(self.outputs[0]["layer"]) - 1)

@@ -37,7 +37,8 @@ class GraphSummary:
     """The scores, paths and features that a reader of a graph wants first.
 
     `error_share` is the share of errors in the absolute edges into features and targets, `offset_share` that of offsets
-    in edges and offsets together; both weighted by influence.
+    in edges and offsets together; both weighted by influence. `first` says whether the first position is left out, and
+    why.
     """
 
     prompt: str
@@ -46,6 +47,7 @@ class GraphSummary:
     targets: tuple[str, ...]
     subject: str
     dictionary: str
+    first: str
     n_features: int
     n_left_out: int
     replacement: float
@@ -59,6 +61,12 @@ class GraphSummary:
     def to_json(self) -> dict[str, Any]:
         """The summary as plain values."""
         return dataclasses.asdict(self)
+
+
+def first_in_words(graph: Graph) -> str:
+    """Whether a graph's first position is left out, and why."""
+    done = "left out" if graph.first_position else "kept"
+    return f"the first position is {done}" + (f" ({graph.first_reason})" if graph.first_reason else "")
 
 
 def summarise(graph: Graph, *, paths: int = 6, features: int = 6) -> GraphSummary:
@@ -87,6 +95,7 @@ def summarise(graph: Graph, *, paths: int = 6, features: int = 6) -> GraphSummar
         targets=tuple(target.label for target in graph.targets),
         subject=graph.subject,
         dictionary=graph.dictionary,
+        first=first_in_words(graph),
         n_features=graph.n_features,
         n_left_out=int(graph.settings.get("n_active", graph.n_features)) - graph.n_features,
         replacement=scores.replacement,

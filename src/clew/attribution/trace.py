@@ -28,6 +28,7 @@ from clew.errors import InputError
 from clew.kernels.buffers import untouched
 from clew.progress import Progress
 from clew.settings import Settings, accepts, option
+from clew.subject.positions import first_position
 from clew.subject.recording import Recording
 from clew.subject.subject import Prompt, Subject
 
@@ -55,7 +56,7 @@ class TraceSettings(Settings):
     max_targets: int = 10
     """Without targets: at most so many tokens are explained."""
     leave_out_first: bool = True
-    """Leave the first position out when its token is a special one."""
+    """Leave the first position out when its token is a special one, or it is measured to be an attention sink."""
     add_bos: bool = True
     """Begin a text with what the tokenizer puts there, or its BOS."""
     budget: int = 512 << 20
@@ -84,14 +85,14 @@ def trace_with(subject: Subject, dictionary: Dictionary, prompt: Prompt, setting
     answer_ids = _answer_ids(subject, settings.answer)
     if answer_ids:
         ids = subject.encode(torch.cat([ids, ids.new_tensor(answer_ids[:-1])]))
-    first_position = int(settings.leave_out_first and int(ids[0]) in subject.special_ids)
     recording = subject.record(ids)
+    first = first_position(subject, ids, recording)
     targets = _targets(subject, recording, answer_ids, settings)
     model = LocalModel(
         subject=subject,
         recording=recording,
         dictionary=dictionary,
-        first_position=first_position,
+        first_position=int(settings.leave_out_first and first.left_out),
         cache_bytes=settings.budget,
     )
     rows = _Rows(model, targets, settings)
@@ -99,6 +100,8 @@ def trace_with(subject: Subject, dictionary: Dictionary, prompt: Prompt, setting
     tokens = subject.token_strings(ids.tolist())
     return rows.graph(
         prompt=prompt if isinstance(prompt, str) else subject.text_of(ids.tolist()),
+        first_reason=first.reason,
+        first_ratio=first.ratio,
         next_tokens=_likely(subject, recording, targets[-1].position),
         tokens=tokens,
         token_ids=tuple(ids.tolist()),

@@ -104,7 +104,7 @@ def _print_summary(summary: GraphSummary, *, seconds: float, megabytes: float) -
     console.print(
         f"explains {', '.join(repr(t) for t in summary.targets)} with {summary.n_features:,} active features{left}\n"
         f"replacement {summary.replacement:.3f}   completeness {summary.completeness:.3f}   "
-        f"share of error {summary.error_share:.1%}   of offsets {summary.offset_share:.1%}\n",
+        f"share of error {summary.error_share:.1%}   of offsets {summary.offset_share:.1%}\n{summary.first}\n",
         markup=False,
     )
     paths = table(">weight", "", title="Strongest paths")

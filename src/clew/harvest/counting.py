@@ -137,11 +137,17 @@ def offer(slots: Slots, row: int, key: np.uint64, document: int, position: int, 
 def _look_around(
     active: LayerActivations, positions: Positions, i: int, feature: int, before: int, around: np.ndarray
 ) -> None:
-    """The activations of one feature at the positions around the i-th, in its document."""
+    """The activations of one feature at the positions around the i-th, in its document; 0 where one does not count."""
+    document, n = positions.document[i], positions.document.shape[0]
     for d in range(around.shape[0]):
-        j = i + d - before
         around[d] = 0
-        if j < 0 or j >= positions.document.shape[0] or positions.document[j] != positions.document[i]:
+        wanted = positions.position[i] + d - before
+        j = min(max(i + d - before, 0), n - 1)  # nearer to i where positions between do not count
+        while j > i and (positions.document[j] != document or positions.position[j] > wanted):
+            j -= 1
+        while j < i and (positions.document[j] != document or positions.position[j] < wanted):
+            j += 1
+        if positions.position[j] != wanted:
             continue
         low, high = active.starts[j], active.starts[j + 1]
         while low < high:

@@ -8,7 +8,7 @@
    added up. The sum is the same to the bit.
 4. What follows from the weights alone (tokens promoted, relatives) is computed at the end, in blocks (`relations`).
 
-Positions that count are those of training: a special token at the beginning is left out.
+Positions that count are those of training: special tokens and first positions that are attention sinks are left out.
 """
 
 from __future__ import annotations

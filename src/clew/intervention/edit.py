@@ -273,7 +273,7 @@ def check(
                 more = f" and {growing} generated ones" if growing else ""
                 raise InputError(f"{edit}: position {position} is outside the prompt's {n_positions} tokens{more}")
             if position < first:
-                raise InputError(f"{edit}: position {position} is left out, its token is a special one")
+                raise InputError(f"{edit}: position {position} is left out, it is a special token or an attention sink")
     for edit_a, edit_b in combinations(edits, 2):
         if _contradict(edit_a, edit_b, n_positions):
             raise InputError(f"{edit_a} and {edit_b} contradict each other: give one edit a feature and position")

@@ -25,8 +25,8 @@ from clew.dictionary.dictionary import Dictionary
 from clew.errors import InputError
 from clew.intervention.clamp import Clamp, EditedRow
 from clew.intervention.edit import Edit, check
-from clew.intervention.run import first_of
 from clew.settings import Settings, accepts, with_keywords
+from clew.subject.positions import first_counted
 from clew.subject.subject import Prompt, Subject
 
 End = Literal["eos", "tokens", "context"]
@@ -66,7 +66,7 @@ class GenerateSettings(Settings):
     through: int | None = None
     """Clamp MLP outputs up to this layer e; left out, the last edited one."""
     leave_out_first: bool = True
-    """Never edit the first position when its token is a special one."""
+    """Never edit the first position when its token is a special one, or it is measured to be an attention sink."""
 
     def __post_init__(self) -> None:
         if self.tokens < 1:
@@ -193,7 +193,7 @@ class _Streams:
         dictionary.check_order()
         self.subject, self.prompt, self.count = subject, subject.encode(prompt), len(edits)
         self.settings, n_prompt = settings, len(self.prompt)
-        first = first_of(subject, self.prompt) if settings.leave_out_first else 0
+        first = first_counted(subject, self.prompt) if settings.leave_out_first else 0
         limits: dict[str, Any] = {"n_positions": n_prompt, "first": first, "growing": settings.tokens}
         limits["through"] = settings.through
         rows: list[EditedRow] = []

@@ -26,6 +26,7 @@ from clew.ids import NodeId
 from clew.intervention.clamp import LIVE, Clamp, EditedRow, Regime, Semantics
 from clew.intervention.edit import Edit, check
 from clew.settings import Settings, accepts
+from clew.subject.positions import first_counted
 from clew.subject.recording import SiteAt
 from clew.subject.subject import Prompt, Run, Subject
 
@@ -90,7 +91,7 @@ class EditSettings(Settings):
     predict: str | None = "frozen"
     """What the frozen model predicts stands beside: frozen, or direct (all other features held)."""
     leave_out_first: bool = True
-    """Never edit the first position when its token is a special one."""
+    """Never edit the first position when its token is a special one, or it is measured to be an attention sink."""
 
     def __post_init__(self) -> None:
         if self.predict not in (None, "direct", "frozen"):
@@ -126,7 +127,7 @@ def effects_with(
     if dictionary.kind == "sae" and predict == "frozen":
         predict = None  # an SAE stands for no MLP: nothing could be recomputed
     ids = [subject.encode(prompt) for prompt in prompts]
-    first = [first_of(subject, prompt_ids) if settings.leave_out_first else 0 for prompt_ids in ids]
+    first = [first_counted(subject, prompt_ids) if settings.leave_out_first else 0 for prompt_ids in ids]
     rows: list[EditedRow] = []
     for prompt_ids, start in zip(ids, first, strict=True):
         e = check(edits, dictionary, n_positions=len(prompt_ids), first=start, through=settings.through, growing=False)
@@ -175,11 +176,6 @@ def _checked(subject: Subject, dictionary: Dictionary, edits: Sequence[Edit]) ->
     if not edits:
         raise InputError("no edit is given: name at least one, for example Edit.ablate('L3/1207@4')")
     return tuple(edits)
-
-
-def first_of(subject: Subject, ids: Int[Tensor, " pos"]) -> int:
-    """The first position that counts: 1 behind a special first token."""
-    return int(int(ids[0]) in subject.special_ids)
 
 
 def _predicted(

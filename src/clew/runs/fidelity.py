@@ -2,7 +2,7 @@
 
 1. On the *real* stream: relative squared error and active features of every layer, how often each feature fires.
 2. On the *replaced* stream, where all MLPs are replaced at once and features are computed on what the replaced layers
-   before left (attention live, no errors, a left-out first position real): divergence from the real model in nats, how
+   before left (attention live, no errors, what does not count real): divergence from the real model in nats, how
    often both put the same token on top, and how much of the loss is recovered that is lost when every MLP writes its
    mean. Where the real model is unsure, agreement measures the text's entropy rather than the Dictionary; so it is also
    given where the real model's top probability is at least one half.
@@ -46,7 +46,7 @@ class Replacement:
     agreement_sure: float
     """The same where the real model's top probability is at least one half; NaN when it never is."""
     loss: float
-    """Cross-entropy of the next token, in nats."""
+    """Cross-entropy of the next token where it is text, in nats."""
     loss_recovered: float
     """1 for the real model's loss, 0 for its loss with the same outputs replaced by their mean."""
 
@@ -224,10 +224,9 @@ def _compared(
 ) -> dict[str, Tensor]:
     """The tallies of some rows under the real model, the replaced one, one layer replaced, and each with means."""
     ids, counted = documents.padded(rows)
-    left_out = documents.first[rows] > 0
+    left_out = documents.left_out(rows).to(subject.device)
     following = torch.full_like(ids, -1)
-    following[:, :-1] = ids[:, 1:]
-    following[torch.arange(len(rows)), documents.lengths[rows] - 1] = -1
+    following[:, :-1] = torch.where(counted[:, 1:], ids[:, 1:], -1)  # a marker is no text that could be predicted
     shape = (*ids.shape, dictionary.d_model)
     constant = {i: mean.expand(shape) for i, mean in means.items()}
     finals = {
@@ -265,19 +264,13 @@ def _tallies(subject: Subject, finals: Mapping[str, Tensor], following: Tensor) 
 def _with(
     subject: Subject, dictionary: Dictionary, ids: Tensor, left_out: Tensor, outputs: Mapping[int, Tensor]
 ) -> Tensor:
-    """The final stream with some layers' outputs replaced; the first position of left-out rows stays real."""
-    keep = _kept(subject, ids, left_out)
+    """The final stream with some layers' outputs replaced; positions that are left out stay real."""
+    keep = left_out[:, :, None]
 
     def replacement(layer: int, real: Tensor, seen: Any) -> Tensor:
         return torch.where(keep, real, outputs[layer].to(real.dtype))
 
     return subject.run(ids, change={(dictionary.write_site, i): partial(replacement, i) for i in outputs}).final
-
-
-def _kept(subject: Subject, ids: Tensor, left_out: Tensor) -> Tensor:
-    keep = torch.zeros((*ids.shape, 1), dtype=torch.bool, device=subject.device)
-    keep[:, 0, 0] = left_out.to(subject.device)
-    return keep
 
 
 def _rebuilt(subject: Subject, dictionary: Dictionary, ids: Tensor) -> dict[int, Tensor]:
@@ -291,7 +284,7 @@ def _rebuilt(subject: Subject, dictionary: Dictionary, ids: Tensor) -> dict[int,
 
 def _replaced(subject: Subject, dictionary: Dictionary, ids: Tensor, left_out: Tensor) -> Tensor:
     """The final stream with all layers replaced at once."""
-    n_pos, keep = ids.numel(), _kept(subject, ids, left_out)
+    n_pos, keep = ids.numel(), left_out[:, :, None]
     written: dict[int, Tensor] = {}
 
     def stand_in(layer: int, real: Tensor, seen: Any) -> Tensor:
@@ -313,11 +306,8 @@ def replaced_logits(
     subject: Subject,
     dictionary: Dictionary,
     ids: Int[Tensor, "batch pos"],
-    left_out: Bool[Tensor, " batch"],
+    left_out: Bool[Tensor, "batch pos"],
 ) -> Float[Tensor, "batch pos vocab"]:
-    """Logits, before a final soft-cap, with all layers replaced at once.
-
-    The first position of rows in `left_out` stays real.
-    """
+    """Logits, before a final soft-cap, with all layers replaced at once; positions that are left out stay real."""
     with torch.no_grad():
-        return subject.unembed(_replaced(subject, dictionary, ids, left_out))
+        return subject.unembed(_replaced(subject, dictionary, ids, left_out.to(subject.device)))

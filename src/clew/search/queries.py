@@ -33,6 +33,7 @@ from clew.ids import FeatureId
 from clew.labels.store import LabelStore
 from clew.progress import Progress, Report, silent
 from clew.search.query import Order
+from clew.subject.positions import first_counted, is_text
 from clew.subject.subject import Prompt, Subject
 
 ENVELOPE = files.Envelope(format="clew.meanings", schema=1, what="vectors of labels")
@@ -260,13 +261,15 @@ def firing(
     """Every feature that fires on a text, the strongest first: by share of its largest activation, if known.
 
     With `order` activation by that alone, in each feature's own units. `largest` and `density` hold an array a layer,
-    from an atlas; features denser than `at_most` are left out, and so is a first position that holds a special token.
+    from an atlas; features denser than `at_most` are left out, and so are special tokens and a first position that is
+    an attention sink: they do not count in an atlas either.
     MismatchError when the dictionary does not fit the subject, or the arrays do not fit the dictionary.
     """
     dictionary.check_fits(subject)
     ids = subject.encode(prompt)
-    first = 1 if int(ids[0]) in subject.special_ids else 0
-    site = dictionary.read_site
+    counts = is_text(subject, ids)
+    counts[: first_counted(subject, ids)] = False
+    counted, site = counts.tolist(), dictionary.read_site
     captured = subject.capture(ids[None], [site])
     firings = []
     for layer in sorted(dictionary.layers):
@@ -274,7 +277,7 @@ def firing(
         peaks, dense = _of_layer(largest, layer, dictionary), _of_layer(density, layer, dictionary)
         rows = zip(active.position.tolist(), active.index.tolist(), active.activation.tolist(), strict=True)
         for position, index, value in rows:
-            if position >= first and (dense is None or dense[index] <= at_most):
+            if counted[position] and (dense is None or dense[index] <= at_most):
                 share = float(value / peaks[index]) if peaks is not None and peaks[index] > 0 else None
                 firings.append(
                     Firing(feature=FeatureId(layer, index), position=position, activation=float(value), share=share)
@@ -295,8 +298,7 @@ def activations_on(
     if feature.layer not in dictionary.layers or feature.index >= dictionary.d_features(feature.layer):
         raise InputError(f"there is no feature {feature} in {dictionary.name!r}")
     ids = subject.encode(prompt)
-    first = 1 if int(ids[0]) in subject.special_ids else 0
-    site = dictionary.read_site
+    first, site = first_counted(subject, ids), dictionary.read_site
     active = dictionary.encode(feature.layer, subject.capture(ids[None], [site])[site, feature.layer][0])
     fires = active.index == feature.index
     activations = torch.zeros(len(ids))

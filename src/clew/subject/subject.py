@@ -22,6 +22,7 @@ from clew.subject.hooks import FrozenParts, eager_attention, freezing, named_mod
 from clew.subject.identity import weights_hash
 from clew.subject.loading import check_dtype, check_in_memory, family_of, read_model
 from clew.subject.parts import Block, places
+from clew.subject.positions import marker_ids
 from clew.subject.recorder import record
 from clew.subject.recording import Recording, SiteAt, SiteName
 from clew.subject.sites import Change, ModelSites, Seen
@@ -121,6 +122,11 @@ class Subject:
     @cached_property
     def special_ids(self) -> frozenset[int]:
         return frozenset(self.tokenizer.all_special_ids) if self.tokenizer is not None else frozenset()
+
+    @cached_property
+    def marker_ids(self) -> frozenset[int]:
+        """The special tokens that are no text: nothing is learned from them or counted at them."""
+        return marker_ids(self.tokenizer)
 
     @property
     def unembedding(self) -> Float[Tensor, "vocab d_model"]:

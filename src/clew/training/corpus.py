@@ -5,8 +5,10 @@
 2. `encode_documents` makes rows of them. A document is one row, or several when it is longer than the context; nothing
    is laid behind something else, so that no document sees another and every row is a prompt that stands alone. Little
    is lost by it: the model is given rows of like length together.
-3. The first positions of a corpus are held out, so that they are the same whatever is read after them.
-4. Tokens can be kept in a file, which knows the tokenizer that made them.
+3. Padding around rows of ids is cut away. Special tokens inside a row stay in what the model reads and do not count;
+   neither does a first position that is an attention sink (`clew.training.sinks`).
+4. The first positions of a corpus are held out, so that they are the same whatever is read after them.
+5. Tokens can be kept in a file, which knows the tokenizer that made them.
 """
 
 from __future__ import annotations
@@ -19,14 +21,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from clew import files
 from clew.errors import FileError, InputError, MismatchError
+from clew.subject.positions import is_text, without_padding
 from clew.subject.subject import Subject
 from clew.training.corpus_config import Bos, CorpusConfig
 from clew.training.corpus_readers import read_documents
 from clew.training.documents import Documents, split_held_out
+from clew.training.sinks import without_sinks
 
 AT_ONCE = 1 << 22  # characters given to the tokenizer together
 ENVELOPE = files.Envelope(format="clew.tokens", schema=1, what="tokens")
@@ -92,7 +97,7 @@ def encode_documents(
     longest = min(context or subject.context_length, subject.context_length)
     if longest == 1 and bos == "row" and getattr(subject.tokenizer, "bos_token_id", None) is not None:
         raise InputError("a row of one token has room for its BOS alone: give a context of 2 or more, or --bos never")
-    special, n_vocab = subject.special_ids, len(subject.unembedding)
+    markers, n_vocab = np.array(sorted(subject.marker_ids), np.int64), len(subject.unembedding)
     rows: list[np.ndarray] = []
     counted = 0
     for ids, prefix in _encoded(subject, documents, bos):
@@ -103,16 +108,21 @@ def encode_documents(
                     f"{n_vocab}: it was made with another tokenizer"
                 )
             rows.append(row)
-            counted += len(row) - (len(row) and int(row[0]) in special)
+            counted += len(row) - int(np.isin(row, markers).sum())
         if positions is not None and counted >= positions:
             break
     if not counted:
-        raise InputError("the corpus is empty: give at least one document with one token")
-    return Documents(
+        raise InputError("the corpus is empty: give at least one document with one token that is text")
+    return _documents(
+        subject,
         tokens=torch.from_numpy(np.concatenate(rows).astype(np.int32)),
         starts=torch.tensor([0, *(len(row) for row in rows)]).cumsum(0),
-        first=torch.tensor([int(int(row[0]) in special) for row in rows]),
     )
+
+
+def _documents(subject: Subject, *, tokens: Int[Tensor, " token"], starts: Int[Tensor, " bound"]) -> Documents:
+    """Rows of which text alone counts, without first positions that are attention sinks."""
+    return without_sinks(subject, Documents(tokens=tokens, starts=starts, counted=is_text(subject, tokens)))
 
 
 def _cut(ids: np.ndarray, prefix: list[int], longest: int) -> Iterator[np.ndarray]:
@@ -136,8 +146,10 @@ def _encoded(subject: Subject, documents: Iterable[Document], bos: Bos) -> Itera
                 continue
         yield from _encode_texts(subject, texts, bos)
         texts, size = [], 0
-        if not isinstance(document, str) and len(document):
-            yield np.asarray(document), []
+        if not isinstance(document, str):
+            ids = without_padding(np.asarray(document), subject.tokenizer)
+            if len(ids):
+                yield ids, []
     yield from _encode_texts(subject, texts, bos)
 
 
@@ -184,12 +196,12 @@ def load_tokens(path: Path | str, subject: Subject, *, context: int = 0) -> Docu
         raise MismatchError(
             f"{path} was made with the tokenizer of {note['name']}, which is not that of {subject.name}"
         )
-    documents = Documents(tokens=tensors["tokens"], starts=tensors["starts"], first=tensors["first"])
+    tokens, starts = tensors["tokens"], tensors["starts"]
     longest = min(context or subject.context_length, subject.context_length)
-    if int(documents.lengths.max()) <= longest:
-        return documents
-    bounds = pairwise(documents.starts.tolist())
-    return encode_documents(subject, (documents.tokens[start:stop] for start, stop in bounds), context=longest)
+    if int(starts.diff().max()) <= longest:
+        return _documents(subject, tokens=tokens, starts=starts)
+    rows = (tokens[start:stop] for start, stop in pairwise(starts.tolist()))
+    return encode_documents(subject, rows, context=longest)
 
 
 # The model's own text

@@ -116,7 +116,14 @@ def _field(row: Any, config: CorpusConfig) -> Any:
     if not isinstance(row, dict) or config.field not in row:
         present = ", ".join(row) if isinstance(row, dict) else type(row).__name__
         raise InputError(f"{config.text} has no field {config.field!r}: there is {present}")
-    return row[config.field]
+    return _unmasked(row[config.field], row.get("attention_mask"))
+
+
+def _unmasked(value: Any, mask: Any) -> Any:
+    """Token ids without the padding that a mask of the same row hides; anything else as it is."""
+    if isinstance(value, list) and isinstance(mask, list) and len(mask) == len(value):
+        return [token for token, shown in zip(value, mask, strict=True) if shown]
+    return value
 
 
 def _checked(values: Iterable[Any], config: CorpusConfig) -> Iterator[str | list[int]]:

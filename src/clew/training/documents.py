@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -35,8 +37,8 @@ class Documents:
 
     tokens: Int[Tensor, " token"]
     starts: Int[Tensor, " bound"]
-    first: Int[Tensor, " row"]
-    """The first position that counts: 1 where the row begins with a special token, else 0."""
+    counted: Bool[Tensor, " token"]
+    """Which positions are trained on and measured: all but markers and first positions that are attention sinks."""
     cache: StoredActivations | None = None
     """Activations of these rows, to be read in place of running the model."""
 
@@ -48,31 +50,51 @@ class Documents:
         """Tokens of every row."""
         return self.starts.diff()
 
-    @property
+    @cached_property
     def counts(self) -> Int[Tensor, " row"]:
         """Positions of every row that are trained on."""
-        return (self.lengths - self.first).clamp_min(0)
+        if not len(self):
+            return self.lengths
+        sums = np.add.reduceat(self.counted.numpy(), self.starts[:-1].numpy(), dtype=np.int64)  # no row is empty
+        return torch.from_numpy(sums)
+
+    @property
+    def first(self) -> Int[Tensor, " row"]:
+        """1 where the first position of a row does not count, else 0."""
+        return (~self.counted[self.starts[:-1]]).long()
 
     @property
     def mark(self) -> str:
-        """SHA-256 of the tokens and where they are cut."""
+        """SHA-256 of the tokens, where they are cut, and which do not count."""
+        first = self.first
         digest = hashlib.sha256(self.tokens.int().numpy().tobytes())
-        digest.update(self.starts.long().numpy().tobytes() + self.first.long().numpy().tobytes())
+        digest.update(self.starts.long().numpy().tobytes() + first.long().numpy().tobytes())
+        if int(self.counts.sum()) != len(self.tokens) - int(first.sum()):  # else as it was without such positions
+            digest.update(np.packbits(self.counted.numpy()).tobytes())
         return digest.hexdigest()
 
     def padded(self, rows: Int[Tensor, " n"]) -> tuple[Int[Tensor, "n pos"], Bool[Tensor, "n pos"]]:
         """Some rows padded on the right, and which positions count."""
+        inside, source = self._places(rows)
+        return self.tokens[source].long() * inside, inside & self.counted[source]
+
+    def left_out(self, rows: Int[Tensor, " n"]) -> Bool[Tensor, "n pos"]:
+        """Of some rows, padded on the right, the positions that do not count; false where a row has ended."""
+        inside, source = self._places(rows)
+        return inside & ~self.counted[source]
+
+    def _places(self, rows: Int[Tensor, " n"]) -> tuple[Bool[Tensor, "n pos"], Int[Tensor, "n pos"]]:
+        """Where padded rows hold a token of their own, and its place among all tokens."""
         lengths = self.lengths[rows]
         column = torch.arange(int(lengths.max()), device=lengths.device)
-        real = column < lengths[:, None]
         source = (self.starts[rows][:, None] + column).clamp_max(len(self.tokens) - 1)
-        return self.tokens[source].long() * real, real & (column >= self.first[rows][:, None])
+        return column < lengths[:, None], source
 
     def slice(self, start: int, stop: int) -> Documents:
         """Some rows in a run as documents of their own, for example to hold them out."""
         bounds = self.starts[start : stop + 1]
-        tokens = self.tokens[int(bounds[0]) : int(bounds[-1])]
-        return Documents(tokens=tokens, starts=bounds - bounds[0], first=self.first[start:stop])
+        part = slice(int(bounds[0]), int(bounds[-1]))
+        return Documents(tokens=self.tokens[part], starts=bounds - bounds[0], counted=self.counted[part])
 
 
 def split_held_out(documents: Documents, positions: int) -> tuple[Documents, Documents]:

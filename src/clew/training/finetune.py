@@ -118,7 +118,7 @@ def divergence_step(
     with frozen(subject):
         with torch.no_grad():
             real = subject.unembed(subject.run(ids).final[counted]).float().log_softmax(-1)
-        final = replaced(run, subject, ids, documents.first[rows] > 0, cut, leaves, adam, weight)
+        final = replaced(run, subject, ids, documents.left_out(rows), cut, leaves, adam, weight)
         new = subject.unembed(final[counted]).float().log_softmax(-1)
         loss = (real.exp() * (real - new)).sum() / len(real)
         if not torch.isfinite(loss):
@@ -170,7 +170,7 @@ def replaced(
     run: RunState,
     subject: Subject,
     ids: Int[Tensor, "batch pos"],
-    left_out: Bool[Tensor, " batch"],
+    left_out: Bool[Tensor, "batch pos"],
     cut: float,
     leaves: dict[str, Tensor],
     adam: Adam,
@@ -179,9 +179,7 @@ def replaced(
     """The final stream with every MLP replaced by the run's features, ready for a backward pass that moves them."""
     read_site, write_site = run.config.sites()
     n_pos, d, s = ids.numel(), run.d_model, run.scales
-    real_positions = torch.zeros(ids.shape, dtype=torch.bool, device=subject.device)
-    real_positions[:, 0] = left_out.to(subject.device)
-    inside = (~real_positions).flatten()  # features at a position that stays real must not be moved
+    inside = (~left_out).flatten().to(subject.device)  # features at a position that stays real must not be moved
     written: dict[int, Tensor] = {}
 
     def stand_in(layer: int, real: Tensor, seen: Any) -> Tensor:

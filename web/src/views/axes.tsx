@@ -48,7 +48,7 @@ export function Chips({ layout, view }: { layout: Layout | null; view: GraphView
         const isLeftOut = column.from < view.first_position;
         const id = `T@${column.from}`;
         const title = isLeftOut
-          ? "Left out: this position has no features; what it sends on is the offset 'sink'"
+          ? `Left out${view.first_reason && `, ${view.first_reason}`}: this position has no features; what it sends on is the offset 'sink'`
           : `Token ${column.from}`;
         return (
           <button

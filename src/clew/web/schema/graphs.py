@@ -124,6 +124,8 @@ class GraphView(View):
     token_ids: list[int]
     n_layers: int
     first_position: int
+    first_reason: str
+    """Why the first position is left out, or is not; empty in graphs from before it was measured."""
     subject: str
     dictionary: str
     dictionary_kind: str

@@ -76,6 +76,7 @@ def graph_view(id: str, open_graph: OpenGraph, thresholds: Thresholds, naming: N
         token_ids=list(graph.token_ids),
         n_layers=graph.n_layers,
         first_position=graph.first_position,
+        first_reason=graph.first_reason,
         subject=graph.subject,
         dictionary=graph.dictionary,
         dictionary_kind=graph.dictionary_kind,

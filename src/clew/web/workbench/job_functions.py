@@ -10,7 +10,6 @@ from clew.errors import InputError
 from clew.features.atlas import Atlas
 from clew.intervention.edit import Edit, check
 from clew.intervention.generate import side_by_side
-from clew.intervention.run import first_of
 from clew.progress import Progress
 from clew.web.errors import RefusedError
 from clew.web.schema.bodies import MOST_FEATURES, AuditBody, EffectBody, GenerateBody, HarvestBody, JobBody, TraceBody
@@ -100,7 +99,7 @@ def _generate(open_kit: OpenKit, body: GenerateBody) -> tuple[str, Work]:
 def _check_edits(open_kit: OpenKit, body: EffectBody | GenerateBody, edits: Sequence[Edit], growing: int) -> None:
     """InputError when an edit is impossible, before it waits in the queue."""
     ids = open_kit.subject.encode(body.prompt)
-    first = first_of(open_kit.subject, ids)
+    first = int(int(ids[0]) in open_kit.subject.marker_ids)  # what must be measured is checked by the job
     check(edits, open_kit.dictionary, n_positions=len(ids), first=first, through=body.through, growing=growing)
 
 

@@ -48,7 +48,7 @@ class OpenKit:
         ids = self.subject.encode(text).tolist()
         pairs = zip(ids, self.subject.token_strings(ids), strict=True)
         tokens = [Token(id=id, text=token) for id, token in pairs]
-        return Tokens(tokens=tokens, first_position=int(ids[0] in self.subject.special_ids))
+        return Tokens(tokens=tokens, first_position=int(ids[0] in self.subject.marker_ids))
 
     def feature_id(self, layer: str, index: int) -> FeatureId:
         """NotFoundError when the dictionary has no such feature."""
