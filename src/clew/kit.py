@@ -166,7 +166,7 @@ class Kit:
     @classmethod
     def load(cls, folder: Path | str, *, device: str | torch.device = "cpu") -> Kit:
         """Read a kit folder; FileError when it is none, of a newer schema, or a file is missing or damaged."""
-        folder = Path(folder)
+        folder = files.recover(folder)
         head = _head(folder)
         _check(folder, head["files"])
         subject = Subject.load(folder / "model", device=device)
@@ -199,7 +199,7 @@ def load(
             dictionary=Dictionary.load(dictionary, device=device),
             name=f"{name} + {dictionary}",
         )
-    for folder in (BUNDLED / str(name), Path(name)):
+    for folder in (BUNDLED / str(name), files.recover(name)):
         if folder.is_dir():
             return Kit.load(folder, device=device)
     raise FileError(f"no kit {str(name)!r}: bundled are {', '.join(bundled()) or 'none'}; or give a kit folder")
@@ -222,6 +222,8 @@ def build(
 ) -> None:
     """Put a model, a dictionary and an atlas together into a kit; atomic, and refused when they do not fit.
 
+    FileError while another process builds a kit there.
+
     Packed, the dictionary's weights take one byte each; the atlas is then that of the rounded dictionary.
     """
     loaded = Dictionary.load(dictionary)
@@ -232,7 +234,7 @@ def build(
         "dictionary": dict(loaded.provenance),
         **facts,
     }
-    with files.new_folder(folder) as new:
+    with files.lock_file(folder, "a kit is built"), files.new_folder(folder) as new:
         shutil.copytree(model, new / "model")
         named = replace(loaded, name=f"{loaded.kind.upper()} of {name}")
         named.save(new / "dictionary", packed=packed)

@@ -210,9 +210,15 @@ def test_the_first_ctrl_c_stops_a_harvest_whatever_it_is_at_and_it_goes_on_later
     def bar(what, of=None):
         yield lambda progress: asked.append(stage) if progress.what == stage else None
 
+    class Interrupt:
+        code = 130
+
+        def __call__(self):
+            return bool(asked)
+
     @contextmanager
     def interrupts():
-        yield lambda: bool(asked)
+        yield Interrupt()
 
     with monkeypatch.context() as patch:
         patch.setattr(command, "bar", bar)

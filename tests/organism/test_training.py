@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from clew import files
-from clew.errors import InputError, MismatchError
+from clew.errors import FileError, InputError, MismatchError
 from clew.organism.training import (
     TrainingConfig,
     _step,
@@ -123,3 +123,40 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero():
 def test_a_mistaken_configuration_is_refused_in_words(field, value):
     with pytest.raises(InputError, match=field):
         dataclasses.replace(TINY, **{field: value})
+
+
+def test_a_training_that_is_asked_to_stop_saves_itself_and_goes_on_to_the_same_weights(tmp_path):
+    config = dataclasses.replace(TINY, steps=9)
+    list(train(config, tmp_path / "whole"))
+    answers = iter([False] * 3 + [True])
+    assert [report.step for report in train(config, tmp_path / "part", stop=lambda: next(answers))] == [4]
+    assert not (tmp_path / "part" / "model").exists()
+    list(train(config, tmp_path / "part"))
+    first, second = (files.load_tensors(tmp_path / name / "checkpoint.safetensors") for name in ("whole", "part"))
+    assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        ({"schema": "clew-organism-checkpoint-2"}, "has schema 'clew-organism-checkpoint-2', this program reads"),
+        ({"step": "many"}, "is damaged"),
+        ("weight.transformer.wpe.weight", "is damaged: transformer.wpe.weight is"),
+        ("optimizer.exp_avg.transformer.h.0.ln_1.bias", "is damaged: exp_avg of transformer.h.0.ln_1.bias is"),
+    ],
+)
+def test_a_damaged_or_newer_checkpoint_is_one_line(tmp_path, damage, words):
+    config = dataclasses.replace(TINY, steps=2)
+    list(train(config, tmp_path))
+    path = tmp_path / "checkpoint.safetensors"
+    note, tensors = files.load_note(path), {name: t.clone() for name, t in files.load_tensors(path).items()}
+    if isinstance(damage, dict):
+        note |= damage
+    else:
+        tensors[damage] = tensors[damage][:1].clone()  # it would spread to all of them
+    files.save_tensors(path, tensors, note)
+    with pytest.raises(FileError, match=words):
+        next(train(config, tmp_path))
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(FileError, match="not a whole safetensors file"):
+        next(train(config, tmp_path))

@@ -108,6 +108,19 @@ def test_a_table_comes_back(tmp_path_factory: pytest.TempPathFactory, rows: list
     assert [p.name for p in path.parent.iterdir()] == ["t.parquet"]
 
 
+def test_a_table_of_another_program_or_a_newer_schema_is_no_table_of_a_run(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.parquet"
+    files.write_table(path, {"step": [1, 2]})
+    with pytest.raises(FileError, match="holds no table of a run of Clew"):
+        Metrics.load(path, until=2)
+    files.write_table(path, {"step": [1, 2]}, {"format": "clew.metrics", "schema": "7"})
+    with pytest.raises(FileError, match="has schema 7, this program reads up to 1"):
+        Metrics.load(path, until=2)
+    files.write_table(path, {"steps": [1, 2]}, {"format": "clew.metrics", "schema": "1"})
+    with pytest.raises(FileError, match="has no column of steps"):
+        Metrics.load(path, until=2)
+
+
 def test_a_broken_table_is_named(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     files.write_table(path, {"a": [1, 2]})

@@ -28,8 +28,6 @@ from clew.training.corpus import Documents, open_corpus
 from clew.training.corpus_config import CorpusConfig
 from clew.training.presets import configured
 
-_STOPPED = 130  # the exit code of what Ctrl-C ended
-
 
 @dataclass(frozen=True, kw_only=True)
 class HarvestJob:
@@ -145,7 +143,7 @@ def _watched(reports: Iterator[HarvestProgress], job: HarvestJob) -> float:
                 where = f"{report.done:,} of {report.of:,} {report.unit}"
                 what = "the parts are as they were" if job.merge else "what was read is kept; go on with --resume"
                 print(f"stopped at {report.what}, {where}: {what}")
-                raise typer.Exit(_STOPPED)
+                raise typer.Exit(stop.code)
     return rate
 
 

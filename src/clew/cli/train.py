@@ -15,14 +15,14 @@ from clew.cli.options import JsonOption, with_settings
 from clew.cli.progress_bar import bar
 from clew.cli.tables import aside, table
 from clew.cli.train_estimate import print_estimate
-from clew.cli.training_display import board, interrupts, size
+from clew.cli.training_display import board, interrupts, reread, size
 from clew.errors import InputError
 from clew.progress import Progress
 from clew.runs.fidelity import Fidelity
 from clew.runs.options import RunOptions
 from clew.runs.plan import Plan, planned, resumed
 from clew.runs.sources import load_subject
-from clew.runs.train import TrainingRun, check_interval, measure_run, open_run, train_run
+from clew.runs.train import TRAINING, TrainingRun, check_interval, measure_run, open_run, train_run
 from clew.subject.subject import Subject
 from clew.training.cache import check_room
 from clew.training.config import DictionaryConfig
@@ -43,7 +43,7 @@ def train(
     config: Annotated[Path | None, typer.Option(help="A YAML or JSON file of settings, over the preset.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's checkpoint.")] = False,
     estimate: Annotated[
-        bool, typer.Option("--estimate", help="Measure twenty steps, say what the run would take, and stop.")
+        bool, typer.Option("--estimate", help="Time a few steps, say what the run would take, and stop.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     layer_weights: Annotated[
@@ -57,7 +57,7 @@ def train(
 
     Example: `clew train runs/clt --kit minnow --preset small`
 
-    Ctrl-C saves a checkpoint; `clew train runs/clt --resume` goes on from it.
+    Ctrl-C and SIGTERM save a checkpoint; `clew train runs/clt --resume` goes on from it.
     """
     check_every = settings.pop("check_every", RunOptions.check_every)
     check_interval(check_every)
@@ -72,13 +72,13 @@ def train(
     if estimate:
         return print_estimate(subject, plan, folder or Path("runs"), as_json)
     folder = folder or Path("runs") / f"{Path(plan.model).name}-{plan.config.kind}"
-    with aside(as_json):
+    with aside(as_json), files.lock_folder(folder, TRAINING):
         run = _opened(subject, plan, folder, resume, yes)
         _train(run, check_every)
         fidelity = _measured(run)
     if as_json:
-        summary = {"folder": str(folder), "dictionary": str(folder / "dictionary"), "evaluation": fidelity.to_json()}
-        print(json.dumps(summary, indent=1))
+        summary = {"folder": str(folder), "dictionary": str(folder / "dictionary"), "readings": run.readings}
+        print(json.dumps(summary | {"evaluation": fidelity.to_json()}, indent=1))
 
 
 def _opened(subject: Subject, plan: Plan, folder: Path, resume: bool, yes: bool) -> TrainingRun:
@@ -119,16 +119,21 @@ def _ask(where: Path, positions: int, n_bytes: int, yes: bool) -> None:
 
 
 def _train(run: TrainingRun, check_every: int) -> None:
-    """Train to the end; leaves with code 130 when Ctrl-C was pressed."""
+    """Train to the end; leaves with code 130 when Ctrl-C was pressed, with 143 at SIGTERM."""
     config = run.plan.config
     step = config.steps  # a finished run has nothing left to report
+    if run.readings > 1:
+        print(reread(run.plan.config, run.positions))
     with interrupts() as stop, board(config.batch) as show:
         for report in train_run(run, check_every=check_every, stop=stop):
             show(report)
             step = report.training.step
     if step < config.steps:
         print(f"stopped at step {step} of {config.steps}; go on with: clew train {run.folder} --resume")
-        raise typer.Exit(130)
+        raise typer.Exit(stop.code)
+    if stop():
+        print(f"stopped after the last step: the dictionary is in {run.folder / 'dictionary'}, measured by clew eval")
+        raise typer.Exit(stop.code)
 
 
 def _measured(run: TrainingRun) -> Fidelity:

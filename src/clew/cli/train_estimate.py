@@ -11,9 +11,9 @@ from rich.console import Console
 from clew import files
 from clew.cli.progress_bar import bar
 from clew.cli.tables import table
-from clew.cli.training_display import duration, size
+from clew.cli.training_display import duration, reread, size
 from clew.errors import InputError
-from clew.runs.estimate import TIMED, RunEstimate, estimate_run
+from clew.runs.estimate import RunEstimate, estimate_run
 from clew.runs.plan import Plan
 from clew.subject.subject import Subject
 from clew.training.config import DictionaryConfig
@@ -21,7 +21,7 @@ from clew.training.config import DictionaryConfig
 
 def print_estimate(subject: Subject, plan: Plan, folder: Path, as_json: bool) -> None:
     """Print what a run would take; InputError when the machine has not so much."""
-    with bar("measuring twenty steps"):
+    with bar("measuring"):
         estimate = estimate_run(subject, plan)
     if as_json:
         print(json.dumps(asdict(estimate), indent=1))
@@ -57,13 +57,18 @@ def _print(estimate: RunEstimate, subject: Subject, plan: Plan, free: int) -> No
         f"{config.kind} of {subject.name}: {subject.n_layers} layers of {_counted(config)} features, "
         f"{estimate.parameters / 1e6:,.1f} million parameters, {config.steps * config.batch:,} positions"
     )
+    if estimate.readings > 1:
+        print(reread(config, estimate.positions))
     shown = table("", ">", "")
     if estimate.tokens_per_second is not None and estimate.hours is not None:
-        shown.add_row("memory", size(estimate.memory_bytes), f"measured; {size(estimate.available_bytes)} were free")
+        how = "measured" if estimate.measured_share == 1 else "measured in part"
+        shown.add_row("memory", size(estimate.memory_bytes), f"{how}; {size(estimate.available_bytes)} were free")
     what = "two checkpoints, dictionary, tokens" + (", activations" if plan.cache else "")
     shown.add_row("disk", size(estimate.disk_bytes), f"{what}; {size(free)} are free")
     if estimate.tokens_per_second is not None and estimate.hours is not None:
         rate = f"{config.steps:,} steps of {config.batch:,} positions at {estimate.tokens_per_second:,.0f} tokens/s"
-        measured = f"{rate}, measured over the last {TIMED} of 20 steps ({duration(estimate.hours * 3600)})"
+        share = estimate.measured_share
+        how = "" if share == 1 else f" with {share:.0%} of the features, the rest extrapolated"
+        measured = f"{rate}, told from a few steps{how} ({duration(estimate.hours * 3600)})"
         shown.add_row("time", f"{estimate.hours:.2f} hours", measured)
     Console(highlight=False).print(shown)

@@ -1,10 +1,11 @@
-"""What the terminal shows while a dictionary is trained, and how Ctrl-C stops it."""
+"""What the terminal shows while a dictionary is trained, and how Ctrl-C and SIGTERM stop it."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -12,26 +13,43 @@ from rich.text import Text
 
 from clew.cli.tables import mean, table
 from clew.runs.fidelity import Fidelity
-from clew.runs.train import RunReport
+from clew.runs.train import RunReport, readings
+from clew.training.config import DictionaryConfig
 from clew.training.trainer import DEAD_AFTER, TrainingReport
 
 
+@dataclass
+class Interrupt:
+    """Says, when it is called, whether a signal has asked the command to stop."""
+
+    code: int = 0
+    """The exit code that tells of it: 130 for Ctrl-C, 143 for SIGTERM; 0 before."""
+
+    def __call__(self) -> bool:
+        return self.code != 0
+
+
 @contextmanager
-def interrupts() -> Iterator[Callable[[], bool]]:
-    """Yield a function that says whether Ctrl-C was pressed; a second Ctrl-C stops at once."""
-    asked = False
-    before = signal.getsignal(signal.SIGINT)
+def interrupts() -> Iterator[Interrupt]:
+    """Yield what says whether Ctrl-C was pressed or SIGTERM came, as containers and schedulers send it.
+
+    A second Ctrl-C stops at once. Further SIGTERMs change nothing, so that what is being saved is saved.
+    """
+    interrupt = Interrupt()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def note(number: int, frame: Any) -> None:
-        nonlocal asked
-        asked = True
-        signal.signal(signal.SIGINT, before)
+        interrupt.code = interrupt.code or 128 + number
+        if number == signal.SIGINT:
+            signal.signal(number, before[signal.SIGINT])
 
-    signal.signal(signal.SIGINT, note)
+    for number in before:
+        signal.signal(number, note)
     try:
-        yield lambda: asked
+        yield interrupt
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
@@ -41,7 +59,7 @@ def board(batch: int) -> Iterator[Callable[[RunReport], None]]:
 
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal:
-        yield lambda report: print(line(report.training, _new(report), batch), flush=True)
+        yield lambda report: print(line(report.training, _new(report), batch) + _reread(report), flush=True)
         return
     with Live(console=console, transient=True, refresh_per_second=4) as live:
         yield lambda report: live.update(drawn(report, batch))
@@ -50,6 +68,11 @@ def board(batch: int) -> Iterator[Callable[[RunReport], None]]:
 def _new(report: RunReport) -> Fidelity | None:
     """The measurement on held-out text, if it was made at this step."""
     return report.held_out if report.held_out_step == report.training.step else None
+
+
+def _reread(report: RunReport) -> str:
+    """How often the text has been read, once its first reading is over."""
+    return f"  text read {report.readings:.1f} times" if report.readings > 1 else ""
 
 
 def line(report: TrainingReport, measured: Fidelity | None, batch: int) -> str:
@@ -74,7 +97,7 @@ def drawn(run_report: RunReport, batch: int) -> RenderableType:
     for layer, (error, active) in enumerate(zip(report.nmse, report.l0, strict=True)):
         layers.add_row(f"L{layer}", f"{error:.4f}", f"{active:.2f}")
     layers.add_row("mean", f"{mean(report.nmse):.4f}", f"{mean(report.l0):.2f}", style="bold")
-    foot = f"dead features {dead(report, batch)}"
+    foot = f"dead features {dead(report, batch)}{_reread(run_report)}"
     if measured is not None:
         foot += (
             f"   all layers replaced, on held-out text at step {run_report.held_out_step:,}: "
@@ -82,6 +105,12 @@ def drawn(run_report: RunReport, batch: int) -> RenderableType:
             f"loss recovered {measured.replaced.loss_recovered:.4f}"
         )
     return Group(head, "", layers, "", Text(foot), Text("Ctrl-C saves a checkpoint and stops", style="dim"))
+
+
+def reread(config: DictionaryConfig, positions: int) -> str:
+    """That a text is smaller than the training on it, in words."""
+    times = readings(config, positions)
+    return f"the text's {positions:,} positions are read {times:.{0 if times >= 10 else 1}f} times"
 
 
 def dead(report: TrainingReport, batch: int) -> str:

@@ -30,7 +30,7 @@ def tune(
     Example: `clew tune runs/clt --steps 400`
 
     The new dictionary goes to the run's folder as `tuned`; the run and its own dictionary stay as they are. Ctrl-C
-    stops without writing anything.
+    and SIGTERM stop without writing anything.
     """
     config = FineTuneConfig(**settings)
     run = finished_run(folder)
@@ -48,11 +48,11 @@ def tune(
 
 
 def _tune(reports: Iterator[finetune.FineTuneReport]) -> None:
-    """Tune to the end; leaves with code 130, and nothing written, when Ctrl-C was pressed."""
+    """Tune to the end; leaves, and nothing is written, with code 130 at Ctrl-C and with 143 at SIGTERM."""
     with interrupts() as stop, bar("fine-tuning") as show:
         for report in reports:
             progress = report.progress
             show(progress)
             if stop() and progress.done < progress.of:
                 print(f"stopped at step {progress.done} of {progress.of}; nothing is written, the run stays as it was")
-                raise typer.Exit(130)
+                raise typer.Exit(stop.code)

@@ -9,8 +9,6 @@ from clew.files.atomic import (
     clear_temporaries,
     free_bytes,
     lines,
-    local_folder,
-    new_folder,
     read_bytes,
     read_json,
     read_text,
@@ -19,13 +17,16 @@ from clew.files.atomic import (
     write_json,
     write_text,
 )
-from clew.files.database import database_errors, new_database, open_database, read_database, transaction
+from clew.files.database import database_errors, new_database, open_database, read_database, read_only, transaction
 from clew.files.envelope import Envelope, provenance
-from clew.files.tables import parquet_column, read_table, write_figure, write_table
+from clew.files.folders import clear_orphans, local_folder, new_folder, recover
+from clew.files.locks import lock_file, lock_folder
+from clew.files.tables import parquet_column, read_table, table_note, write_figure, write_table
 from clew.files.tensors import load_note, load_tensors, save_tensors, scratch_tensor
 
 __all__ = [
     "Envelope",
+    "clear_orphans",
     "clear_temporaries",
     "database_errors",
     "free_bytes",
@@ -33,6 +34,8 @@ __all__ = [
     "load_note",
     "load_tensors",
     "local_folder",
+    "lock_file",
+    "lock_folder",
     "new_database",
     "new_folder",
     "open_database",
@@ -41,11 +44,14 @@ __all__ = [
     "read_bytes",
     "read_database",
     "read_json",
+    "read_only",
     "read_table",
     "read_text",
+    "recover",
     "save_tensors",
     "scratch_tensor",
     "sha256",
+    "table_note",
     "transaction",
     "write_bytes",
     "write_figure",

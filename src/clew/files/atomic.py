@@ -3,18 +3,24 @@
 A reader sees the old file or the new one, never a part.
 """
 
+import errno
 import hashlib
 import json
 import os
 import re
 import shutil
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from clew.errors import FileError
+from clew.files.locks import LOCK, acquire, release
+
+_FRESH = 60.0  # seconds in which a hidden folder without a lock may still get one
 
 
 def write_bytes(path: Path | str, content: bytes) -> None:
@@ -71,9 +77,25 @@ def read_json(path: Path | str) -> Any:
 
 
 def clear_temporaries(path: Path | str) -> None:
-    """Remove what writers of a file that were killed have left beside it."""
-    for left in Path(path).parent.glob(f".{Path(path).name}.????????"):
-        shutil.rmtree(left, ignore_errors=True)
+    """Remove what writers of a file that were killed have left beside it; those that live keep theirs."""
+    for folder in temporaries(Path(path)):
+        clear_temporary(folder)
+
+
+def temporaries(path: Path) -> list[Path]:
+    """The hidden folders beside a path in which it is, or was to be, written."""
+    pattern = re.escape(f".{path.name}.") + "[a-z0-9_]{8}"  # as tempfile names them
+    return [left for left in path.parent.glob(".*") if re.fullmatch(pattern, left.name) and left.is_dir()]
+
+
+def clear_temporary(folder: Path) -> None:
+    """Remove a hidden folder unless its writer lives."""
+    with suppress(OSError):
+        if not (folder / LOCK).exists() and time.time() - folder.stat().st_mtime < _FRESH:
+            return  # its writer may be about to lock it
+        if (descriptor := acquire(folder / LOCK)) is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            release(descriptor, folder / LOCK)
 
 
 def free_bytes(path: Path | str) -> int:
@@ -96,44 +118,6 @@ def sha256(path: Path | str) -> str:
     return digest.hexdigest()
 
 
-@contextmanager
-def new_folder(path: Path | str) -> Iterator[Path]:
-    """Yield an empty temporary folder that becomes `path` when the block ends without an error.
-
-    A folder already at `path` is replaced only then, so that a crash leaves it whole. FileError when the block cannot
-    write.
-    """
-    target = Path(path)
-    with beside(target) as new:
-        new.mkdir()
-        yield new
-        new.chmod(0o755)
-        if target.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
-            target.rename(old / "was")
-            new.rename(target)
-            shutil.rmtree(old)
-        else:
-            new.rename(target)
-
-
-def local_folder(source: Path | str) -> Path:
-    """A folder as it is, or `owner/name` (with `@revision` where wanted) from the hub or its local cache.
-
-    FileError when there is neither.
-    """
-    match = re.fullmatch(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", str(source))
-    if Path(source).exists() or match is None:
-        return Path(source)
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(match[1], revision=match[2]))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise FileError(f"{source} is no folder here, and the hub gave no answer ({type(error).__name__})") from error
-
-
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     with replacing(path) as temporary:
         write(temporary)
@@ -146,6 +130,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         settle(temporary)
         temporary.replace(path)
+        sync_folder(path.parent)
 
 
 @contextmanager
@@ -153,11 +138,12 @@ def beside(path: Path) -> Iterator[Path]:
     """A place for a file near `path`, gone when the block ends.
 
     It lies in a hidden folder of its own, since a library may write through a temporary file too: a writer that is
-    killed leaves this folder and nothing else. FileError when the block cannot write.
+    killed leaves this folder and nothing else. A lock in it tells that the writer lives. FileError when the block
+    cannot write.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        folder, descriptor = _locked_temporary(path)
     except OSError as error:
         raise FileError(f"cannot write {path}: {error.strerror or error}") from error
     try:
@@ -166,6 +152,18 @@ def beside(path: Path) -> Iterator[Path]:
         raise FileError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        release(descriptor, folder / LOCK)
+        with suppress(OSError):
+            folder.rmdir()  # where an open file could not be removed with the rest
+
+
+def _locked_temporary(path: Path) -> tuple[Path, int]:
+    """A new hidden folder beside a path, and its lock."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        with suppress(FileNotFoundError):  # taken for a dead writer's before it was locked
+            if (descriptor := acquire(folder / LOCK)) is not None:
+                return folder, descriptor
 
 
 def settle(written: Path) -> None:
@@ -173,3 +171,17 @@ def settle(written: Path) -> None:
     written.chmod(0o644)
     with written.open("rb") as opened:
         os.fsync(opened.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk, so that a rename outlives a loss of power."""
+    if sys.platform == "win32":
+        return  # which opens no folders
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:  # a file system that cannot: nothing more can be done there
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(descriptor)

@@ -20,8 +20,8 @@ def open_database(path: Path | str, envelope: Envelope, *, tables: str) -> sqlit
     """A SQLite file that several processes may read and write at once, made with `tables` when there is none.
 
     A write waits half a minute for another's, and what is committed is on the disk. The connection commits each
-    statement unless a transaction is begun, and may be used by several threads in turn. FileError when the file is
-    truncated, foreign or of a newer schema.
+    statement unless a transaction is begun, and may be used by several threads in turn. On a medium that cannot be
+    written it is read only. FileError when the file is truncated, foreign or of a newer schema.
     """
     path = Path(path)
     if not path.exists():
@@ -31,7 +31,7 @@ def open_database(path: Path | str, envelope: Envelope, *, tables: str) -> sqlit
             raise FileError(
                 f"{path} has {path.stat().st_size} bytes: it is a truncated file of {envelope.what}, or none"
             )
-        where = path.absolute().as_uri() + "?mode=rw"
+        where = path.absolute().as_uri() + _mode(path)
         opened = sqlite3.connect(where, uri=True, timeout=30, isolation_level=None, check_same_thread=False)
         try:
             (mark,), (version,) = (opened.execute(f"PRAGMA {name}").fetchone() for name in _DATABASE_HEAD)
@@ -107,6 +107,23 @@ def database_errors(path: Path | str) -> Iterator[None]:
         yield
     except (sqlite3.DatabaseError, OSError) as error:
         raise FileError(f"cannot use {path} as a database ({error})") from error
+
+
+def read_only(path: Path | str) -> bool:
+    """Whether neither a file nor anything beside it can be written."""
+    return not (os.access(path, os.W_OK) or os.access(Path(path).parent, os.W_OK))
+
+
+def _mode(path: Path) -> str:
+    """How a database is opened: where nothing can be written, as one that nobody changes.
+
+    SQLite would write an index of the journal beside it. A journal that was left there holds what is not in the file,
+    and cannot be read without that index: then opening it is refused.
+    """
+    if not read_only(path):
+        return "?mode=rw"
+    journal = path.with_name(path.name + "-wal")
+    return "?mode=ro" if journal.exists() and journal.stat().st_size else "?mode=ro&immutable=1"
 
 
 def _new_database(path: Path, envelope: Envelope, tables: str) -> None:

@@ -27,6 +27,12 @@ def read_table(path: Path | str) -> dict[str, list[Any]]:
         return opened.read().to_pydict()
 
 
+def table_note(path: Path | str) -> dict[str, str]:
+    """The string metadata of a Parquet file; FileError as for `read_table`."""
+    with _parquet(path) as opened:
+        return {key.decode(): value.decode() for key, value in (opened.schema_arrow.metadata or {}).items()}
+
+
 def parquet_column(path: Path | str, column: str) -> Iterator[Any]:
     """Yield one column of a Parquet file, a block of rows in memory at a time; InputError when there is none."""
     with _parquet(path) as opened:

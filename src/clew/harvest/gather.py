@@ -107,7 +107,8 @@ def gather(
     """Count the features on documents [start, stop) into a file.
 
     InputError at NaN and when the documents are no part of the corpus, MismatchError when the dictionary does not fit,
-    or the file is of another dictionary, corpus or settings; FileError when it is no part of a harvest.
+    or the file is of another dictionary, corpus or settings; FileError when it is no part of a harvest, and
+    while another process works on it.
     """
     dictionary.check_fits(subject)
     start, stop = settings.start, len(documents) if settings.stop is None else settings.stop
@@ -124,7 +125,8 @@ def gather(
         tables = FeatureTables.empty(origin)
     n_positions = int(documents.counts[start:stop].sum())
     started, before, saved = time.monotonic(), tables.positions, tables.positions
-    with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as threads:
+    workers = ThreadPoolExecutor(max_workers=torch.get_num_threads())
+    with files.lock_file(part, "a harvest"), workers as threads:
         corpus_pass = _CorpusPass.of(subject, dictionary, documents, tables, threads)
         for first in range(start, stop, CHUNK):
             last = min(first + CHUNK, stop)

@@ -75,14 +75,15 @@ def harvest(
     """Harvest a dictionary on some documents into an atlas; tables are kept in a file beside it until it is written.
 
     With `resume`, a harvest that was stopped goes on. `facts` go into the provenance. FileError when a file that is no
-    atlas stands at the path; other errors are those of `gather` and `finish`.
+    atlas stands at the path, and while another process harvests into it; else those of `gather` and `finish`.
     """
     path = Path(path)
     check_target(path)
     part = path.with_name(path.name + ".part")
-    yield from gather(subject, dictionary, documents, part, config=config, resume=resume, every=every)
-    yield from finish(subject, dictionary, documents, [part], path, **facts)
-    part.unlink()
+    with files.lock_file(path, "a harvest"):
+        yield from gather(subject, dictionary, documents, part, config=config, resume=resume, every=every)
+        yield from finish(subject, dictionary, documents, [part], path, **facts)
+        part.unlink()
 
 
 def finish(

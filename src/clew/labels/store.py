@@ -83,10 +83,7 @@ class LabelStore:
         self._lock = threading.RLock()
         self._opened = self._connect()
         try:
-            with self._write() as write:
-                write("INSERT OR IGNORE INTO dictionaries (fingerprint, name) VALUES (?, ?)", (dictionary, name))
-                row = write("SELECT id FROM dictionaries WHERE fingerprint = ?", (dictionary,)).fetchone()
-                self._dictionary: int = row[0]
+            self._dictionary = self._number(dictionary, name)
         except BaseException:
             self._opened.close()
             raise
@@ -278,6 +275,15 @@ class LabelStore:
             write("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?)", row)
 
     # --- the file -----------------------------------------------------------------------------------------------
+
+    def _number(self, dictionary: str, name: str) -> int:
+        """The number of a dictionary, given to it where it has none; 0, which none has, if nothing can be written."""
+        query = "SELECT id FROM dictionaries WHERE fingerprint = ?"
+        if (rows := self._read(query, (dictionary,))) or files.read_only(self.path):
+            return int(rows[0][0]) if rows else 0
+        with self._write() as write:
+            write("INSERT OR IGNORE INTO dictionaries (fingerprint, name) VALUES (?, ?)", (dictionary, name))
+            return int(write(query, (dictionary,)).fetchone()[0])
 
     def _connect(self) -> sqlite3.Connection:
         return files.open_database(self.path, ENVELOPE, tables=_TABLES)

@@ -11,7 +11,7 @@
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from clew import files
-from clew.errors import InputError, MismatchError
+from clew.errors import FileError, InputError, MismatchError
 from clew.organism.tokenizer import train_tokenizer
 from clew.organism.world import STATEMENTS, World
 from clew.progress import Progress
@@ -36,6 +36,8 @@ CONTEXT = 128
 
 PARTS = 5
 """Padded parts that the documents of a step are cut into."""
+
+CHECKPOINT_SCHEMA = "clew-organism-checkpoint-1"
 
 REPORT_EVERY = 25
 """Steps between two reports."""
@@ -103,12 +105,20 @@ class StepReport:
         return Progress(what="training", done=self.step, of=self.steps, note=note)
 
 
-def train(config: TrainingConfig, folder: Path | str, *, resume: bool = True) -> Iterator[StepReport]:
+def train(
+    config: TrainingConfig, folder: Path | str, *, resume: bool = True, stop: Callable[[], bool] | None = None
+) -> Iterator[StepReport]:
     """Train the model and save it into `folder`/model, yielding reports; it runs as these are consumed.
 
-    With `resume`, continues from the folder's checkpoint; MismatchError when that is of another configuration.
+    With `resume`, continues from the folder's checkpoint. When `stop`, which is called after every step, returns True,
+    a checkpoint is saved and training ends without a model. MismatchError when the checkpoint is of another
+    configuration, FileError when it is damaged and while another process trains in the folder.
     """
-    folder = Path(folder)
+    with files.lock_folder(folder, "training of the small world's model"):
+        yield from _train(config, Path(folder), resume, stop)
+
+
+def _train(config: TrainingConfig, folder: Path, resume: bool, stop: Callable[[], bool] | None) -> Iterator[StepReport]:
     world = World(seed=config.seed, n_statements=config.statements)
     tokenizer = train_tokenizer(world)
     corpus = encode_documents(tokenizer, world.corpus().documents)
@@ -124,10 +134,11 @@ def train(config: TrainingConfig, folder: Path | str, *, resume: bool = True) ->
         tokens += n_tokens
         losses.append(loss)
         now = time.monotonic()
-        if now - saved > config.checkpoint_seconds:
+        stopped = stop is not None and stop()
+        if stopped or now - saved > config.checkpoint_seconds:
             _checkpoint(folder, config, step + 1, model, optimizer)
             saved = now
-        if (step + 1) % REPORT_EVERY == 0 or step + 1 == config.steps:
+        if stopped or (step + 1) % REPORT_EVERY == 0 or step + 1 == config.steps:
             yield StepReport(
                 step=step + 1,
                 steps=config.steps,
@@ -138,6 +149,8 @@ def train(config: TrainingConfig, folder: Path | str, *, resume: bool = True) ->
                 seconds=now - started,
             )
             reported, tokens, losses = now, 0, []
+        if stopped:
+            return
     _checkpoint(folder, config, config.steps, model, optimizer)
     _save(folder, config, model, tokenizer, loss)
 
@@ -265,27 +278,46 @@ def _checkpoint(
         tensors[f"weight.{name}"] = parameter.detach()
         for key, value in optimizer.state[parameter].items():
             tensors[f"optimizer.{key}.{name}"] = value
-    note = {"schema": "clew-organism-checkpoint-1", "step": str(step), "config": repr(_weight_settings(config))}
+    note = {"schema": CHECKPOINT_SCHEMA, "step": str(step), "config": repr(_weight_settings(config))}
     files.save_tensors(folder / "checkpoint.safetensors", tensors, note)
 
 
 def _restore(folder: Path, config: TrainingConfig, model: "GPT2LMHeadModel", optimizer: torch.optim.AdamW) -> int:
-    """Load the folder's checkpoint, if there is one, and return the step to continue from."""
+    """Load the folder's checkpoint, if there is one, and return the step to continue from.
+
+    FileError when it is damaged, none or of another schema, MismatchError when it is of another configuration.
+    """
     path = folder / "checkpoint.safetensors"
+    files.clear_temporaries(path)
     if not path.exists():
         return 0
     note = files.load_note(path)
+    if note.get("schema") != CHECKPOINT_SCHEMA:
+        raise FileError(
+            f"{path} has schema {note.get('schema')!r}, this program reads {CHECKPOINT_SCHEMA!r}: train into another "
+            "folder, or start anew without resuming"
+        )
     if note.get("config") != repr(_weight_settings(config)):
         raise MismatchError(
             f"{path} was written with another configuration; train into another folder, or start anew without resuming"
         )
     tensors = files.load_tensors(path)
-    for name, parameter in model.named_parameters():
-        parameter.data.copy_(tensors[f"weight.{name}"])
-        optimizer.state[parameter] = {
-            key: tensors[f"optimizer.{key}.{name}"].clone() for key in ("step", "exp_avg", "exp_avg_sq")
-        }
-    return int(note["step"])
+    try:
+        for name, parameter in model.named_parameters():
+            _check_shape(path, name, tensors[f"weight.{name}"], parameter.shape)
+            state = {key: tensors[f"optimizer.{key}.{name}"].clone() for key in ("step", "exp_avg", "exp_avg_sq")}
+            for key, value in state.items():
+                _check_shape(path, f"{key} of {name}", value, torch.Size([]) if key == "step" else parameter.shape)
+            parameter.data.copy_(tensors[f"weight.{name}"])
+            optimizer.state[parameter] = state
+        return int(note["step"])
+    except (KeyError, ValueError) as error:
+        raise FileError(f"{path} is damaged ({error}): train into another folder, or start anew") from error
+
+
+def _check_shape(path: Path, name: str, tensor: Tensor, shape: torch.Size) -> None:
+    if tensor.shape != shape:
+        raise FileError(f"{path} is damaged: {name} is {list(tensor.shape)}, not {list(shape)}")
 
 
 def _weight_settings(config: TrainingConfig) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from clew import kit
+from clew import files, kit
 from clew.dictionary.dictionary import Dictionary
 from clew.organism.world import World
 from clew.subject.subject import Subject
@@ -15,7 +15,7 @@ RUN_FILE = "run.json"
 
 def load_subject(source: str) -> Subject:
     """A kit's model, or a model by its folder or hub id."""
-    for folder in (kit.BUNDLED / source, Path(source)):
+    for folder in (kit.BUNDLED / source, files.recover(source)):
         if (folder / "kit.json").is_file():
             subject = Subject.load(folder / "model")
             subject.name = source if folder.parent == kit.BUNDLED else folder.name

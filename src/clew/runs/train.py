@@ -43,6 +43,8 @@ from clew.training.trainer import TrainingReport, check_layer_weights
 from clew.training.warm_start import check_start, stopped
 
 CHECK_POSITIONS = 2048  # positions of held-out text measured while training
+TRAINING = "training"
+"""What a process does that holds a run's folder, as others are told."""
 FIRST_CHECK = 100  # steps until the first of these measurements, or a tenth of a short run
 Allow = Callable[[Path, int, int], None]
 """Called with the folder, the positions and the bytes of a cache before it is written; may raise."""
@@ -82,6 +84,21 @@ class TrainingRun:
     continues: bool = False
     """Whether there is a checkpoint to continue from."""
 
+    @property
+    def positions(self) -> int:
+        """Positions of the text that are trained on."""
+        return int(self.documents.counts.sum())
+
+    @property
+    def readings(self) -> float:
+        """How many times the whole training reads its text; above 1 the text is smaller than the training."""
+        return readings(self.plan.config, self.positions)
+
+
+def readings(config: DictionaryConfig, positions: int) -> float:
+    """How many times a training reads a text of so many positions."""
+    return config.steps * config.batch / positions
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunReport:
@@ -91,6 +108,8 @@ class RunReport:
     held_out: Fidelity | None
     held_out_step: int
     """The step at which it was measured."""
+    readings: float = 0.0
+    """How many times the text has been read so far."""
 
     @property
     def progress(self) -> Progress:
@@ -107,7 +126,8 @@ def train(folder: Path | str, settings: dict[str, Any]) -> Iterator[RunReport]:
         dictionary = clew.Dictionary.load("runs/clt/dictionary")
 
     Settings that are left out come from the preset. InputError for a setting that is wrong or when the folder holds a
-    run already, FileError for what cannot be read or written, MismatchError when model, text and checkpoint differ.
+    run already, FileError for what cannot be read or written and while another process trains there, MismatchError when
+    model, text and checkpoint differ.
     """
     settings = dict(settings)
     subject, corpus = settings.pop("subject", None), settings.pop("corpus", None)
@@ -120,8 +140,9 @@ def train(folder: Path | str, settings: dict[str, Any]) -> Iterator[RunReport]:
         options = {f.name: settings.pop(f.name) for f in fields(RunOptions) if f.name in settings}
         plan = planned(options, None, settings, subject)
     subject = subject or load_subject(plan.model)
-    run = open_run(subject, plan, Path(folder), resume=resume, corpus=corpus, report=report)
-    yield from train_run(run, check_every=check_every, stop=stop)
+    with files.lock_folder(folder, TRAINING):
+        run = open_run(subject, plan, Path(folder), resume=resume, corpus=corpus, report=report)
+        yield from train_run(run, check_every=check_every, stop=stop)
 
 
 def check_interval(steps: int) -> None:
@@ -145,6 +166,7 @@ def open_run(
 ) -> TrainingRun:
     """Read the text, write activations where they are cached, and once all is well say in the folder that a run began.
 
+    The caller holds the folder (`files.lock_folder`) from here to the end of the training.
     InputError when the folder holds a run and it is not to be resumed, or the plan does not fit the model.
     """
     check_layer_weights(plan.layer_weights, subject.n_layers)
@@ -187,10 +209,11 @@ def load_start(start: str, subject: Subject, plan: Plan) -> Dictionary:
     FileError when there is none, MismatchError when it does not fit the run.
     """
     folder = Path(start)
-    if (folder / CHECKPOINT).is_file() and not (folder / "dictionary").is_dir():
+    finished = files.recover(folder / "dictionary").is_dir()
+    if (folder / CHECKPOINT).is_file() and not finished:
         dictionary = stopped(folder, subject)
     else:
-        dictionary = Dictionary.load(folder / "dictionary" if (folder / "dictionary").is_dir() else start)
+        dictionary = Dictionary.load(folder / "dictionary" if finished else start)
     check_start(plan.config, dictionary, subject.n_layers, subject.d_model)
     return dictionary
 
@@ -220,7 +243,7 @@ def finished_run(folder: Path) -> TrainingRun:
 
 def dictionary_folder(folder: Path) -> Path:
     """Where a finished run's dictionary is; FileError when there is none yet."""
-    if not (folder / "dictionary").is_dir():
+    if not files.recover(folder / "dictionary").is_dir():
         raise FileError(f"{folder} has no dictionary yet: finish the run with clew train {folder} --resume")
     return folder / "dictionary"
 
@@ -235,6 +258,8 @@ def train_run(
     config, folder = run.plan.config, run.folder
     probe = run.held_out.slice(0, int((run.held_out.counts.cumsum(0) < CHECK_POSITIONS).sum()) + 1)
     early = max(1, min(FIRST_CHECK, config.steps // 10))
+    positions = run.positions
+    earlier = Metrics.load(folder / "metrics.parquet", until=config.steps) if run.continues else Metrics()
     metrics, fidelity, fidelity_step, step, began = Metrics(), None, 0, 0, time.monotonic()
     for report in trainer.train_dictionary(
         run.subject,
@@ -249,7 +274,7 @@ def train_run(
         stop=stop,
     ):
         if not metrics.rows and run.continues:
-            metrics = Metrics.load(folder / "metrics.parquet", until=report.step - 1)
+            metrics = Metrics([row for row in earlier.rows if row["step"] < report.step])
         last = report.step == config.steps
         due = bool(check_every) and (step < early <= report.step or _passed(step, report.step, check_every) or last)
         saved, step = _passed(step, report.step, trainer.CHECKPOINT_EVERY), report.step
@@ -259,7 +284,9 @@ def train_run(
         metrics.add(report, batch=config.batch, seconds=seconds, held_out=fidelity if due else None)
         if due or saved or last or (stop is not None and stop()):
             metrics.save(folder / "metrics.parquet")
-        yield RunReport(training=report, held_out=fidelity, held_out_step=fidelity_step)
+        yield RunReport(
+            training=report, held_out=fidelity, held_out_step=fidelity_step, readings=step * config.batch / positions
+        )
     if metrics.rows:
         files.write_figure(folder / "metrics.png", metrics.figure())
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clew import files
+from clew.errors import FileError
 from clew.runs.fidelity import Fidelity
 from clew.training.trainer import TrainingReport
 
@@ -26,10 +27,16 @@ class Metrics:
 
     @classmethod
     def load(cls, path: Path | str, *, until: int) -> Metrics:
-        """What an earlier part of the run measured up to a step; nothing when there is no such file."""
+        """What an earlier part of the run measured up to a step; nothing when there is no such file.
+
+        FileError when it is damaged, another program's or of a newer schema.
+        """
         if not Path(path).is_file():
             return cls()
+        ENVELOPE.check_note(files.table_note(path), path)
         columns = files.read_table(path)
+        if "step" not in columns:
+            raise FileError(f"{path} has no column of steps: it is damaged, remove it to go on without it")
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
         return cls([row for row in rows if row["step"] <= until])
 

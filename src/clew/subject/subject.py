@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from clew import files
 from clew.errors import InputError
 from clew.subject.hooks import FrozenParts, eager_attention, freezing, named_modules
 from clew.subject.identity import weights_hash
@@ -85,7 +86,7 @@ class Subject:
             check_in_memory(model)
             model = model.to(device)
             return cls(model, tokenizer, getattr(source, "name_or_path", "") or type(source).__name__)
-        where = str(source)
+        where = str(files.recover(source))
         model, tokenizer = read_model(where, tokenizer, dtype or torch.float32)
         return cls(model.to(device), tokenizer, Path(where).name if Path(where).exists() else where)
 

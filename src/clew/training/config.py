@@ -86,7 +86,8 @@ class DictionaryConfig:
     def of(cls, settings: Mapping[str, Any]) -> DictionaryConfig:
         """From names and values, as a file holds them; InputError at a name that is no field."""
         check_known(settings, [field.name for field in fields(cls)])
-        return cls(**settings)
+        widths = settings.get("features")
+        return cls(**(dict(settings) | ({"features": tuple(widths)} if isinstance(widths, list) else {})))
 
     def widths(self, n_layers: int) -> tuple[int, ...]:
         """Features of every layer; InputError when they are given for another number of layers."""

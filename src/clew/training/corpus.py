@@ -67,16 +67,23 @@ def open_corpus(
     path = Path(config.text)
     if path.suffix == ".safetensors" and path.is_file():
         return load_tokens(path, subject, context=config.context)
-    documents: Iterable[Document]
-    if path.exists() or config.text not in ("samples", "world"):
-        documents = read_documents(config)
-    elif config.text == "samples":
-        documents = sample_documents(subject, seed=seed, length=config.context)
+    if config.text == "samples" and not path.exists():
+        documents: Iterable[Document] = sample_documents(subject, seed=seed, length=config.context)
+    else:
+        documents = documents_of(config, positions, world)
+    return encode_documents(subject, documents, bos=config.bos, context=config.context, positions=positions)
+
+
+def documents_of(
+    config: CorpusConfig, positions: int, world: Callable[[int], Iterable[Document]] | None = None
+) -> Iterator[Document]:
+    """The documents of a source of text, as it holds them; of the small world as many as make so many positions."""
+    if Path(config.text).exists() or config.text != "world":
+        yield from read_documents(config)
     elif world is None:
         raise InputError("the small world's text is not at hand here: give a file, a dataset or samples")
     else:
-        documents = world(positions)
-    return encode_documents(subject, documents, bos=config.bos, context=config.context, positions=positions)
+        yield from world(positions)
 
 
 # Rows

@@ -67,8 +67,9 @@ class Documents:
     def mark(self) -> str:
         """SHA-256 of the tokens, where they are cut, and which do not count."""
         first = self.first
-        digest = hashlib.sha256(self.tokens.int().numpy().tobytes())
-        digest.update(self.starts.long().numpy().tobytes() + first.long().numpy().tobytes())
+        digest = hashlib.sha256()
+        for part in (self.tokens.int(), self.starts.long(), first.long()):
+            digest.update(part.contiguous().numpy().data)  # no copy: a corpus may be most of the memory
         if int(self.counts.sum()) != len(self.tokens) - int(first.sum()):  # else as it was without such positions
             digest.update(np.packbits(self.counted.numpy()).tobytes())
         return digest.hexdigest()

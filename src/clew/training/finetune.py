@@ -25,6 +25,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import linear
 
+from clew import files
 from clew.errors import InputError
 from clew.kernels.types import Adam
 from clew.progress import Progress
@@ -65,16 +66,24 @@ def fine_tune(
     """Continue the finished run in a folder and write `folder/tuned`, whose provenance has the configuration.
 
     The run's checkpoint and dictionary stay as they are. InputError for an SAE, or when `folder/tuned` exists,
-    FileError when there is no checkpoint.
+    FileError when there is no checkpoint or another process works in the folder,
+    MismatchError when the model's weights or the text have changed since.
     """
-    tuned = Path(folder) / "tuned"
-    if tuned.exists():
+    with files.lock_folder(folder, "fine-tuning"):
+        yield from _fine_tune(subject, documents, config, Path(folder))
+
+
+def _fine_tune(
+    subject: Subject, documents: Documents, config: FineTuneConfig, folder: Path
+) -> Iterator[FineTuneReport]:
+    tuned = folder / "tuned"
+    if files.recover(tuned).exists():
         raise InputError(f"{tuned} exists already: give it another name first")
-    run, buffer = open_run(Path(folder), subject)
+    run, origin = open_run(folder, subject, documents)
     if run.config.kind == "sae":
         raise InputError("an SAE does not stand in for MLPs: there is nothing to fine-tune on")
     read_site, write_site = run.config.sites()
-    size = {"batch": run.config.batch, "buffer": buffer, "seed": run.config.seed, "start": run.step}
+    size = {"batch": run.config.batch, "buffer": origin.buffer, "seed": run.config.seed, "start": run.step}
     batches = (
         run.normalised(batch)
         for batch in stream(subject, documents, read_site=read_site, write_site=write_site, **size)

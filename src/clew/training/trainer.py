@@ -31,7 +31,7 @@ from clew.progress import Progress
 from clew.settings import accepts
 from clew.subject.subject import Subject
 from clew.training.activations import Batch, Documents, stream
-from clew.training.checkpoint import NAME, restore_checkpoint, save_checkpoint
+from clew.training.checkpoint import NAME, RunOrigin, restore_checkpoint, save_checkpoint
 from clew.training.config import DictionaryConfig
 from clew.training.objective import terms
 from clew.training.run_state import RunState, finished
@@ -109,13 +109,14 @@ def train_dictionary(
     """Train, reporting on the way, and write `folder/dictionary`; `folder/checkpoint.safetensors` lets it be resumed.
 
     InputError when activations or the loss become NaN (the last checkpoint stays) or the layer weights do not fit,
-    MismatchError when the checkpoint belongs to another run.
+    MismatchError when the checkpoint is of other weights, text or settings.
     """
     check_layer_weights(settings.layer_weights, subject.n_layers)
     folder, start, stop, buffer = Path(folder), settings.start, settings.stop, settings.buffer
     run = RunState(subject.n_layers, subject.d_model, config, device=subject.device)
+    origin = RunOrigin.of(subject, documents, config, buffer)
     if settings.resume:
-        restore_checkpoint(run, folder, subject, buffer)
+        restore_checkpoint(run, folder, origin)
     if not run.scales:
         n_batches = max(1, buffer // config.batch)
         run.fit_scales(islice(_batches(subject, documents, config, 0, buffer), n_batches), settings.layer_weights)
@@ -127,21 +128,21 @@ def train_dictionary(
         losses = advance(run, batch)
         stopped = stop is not None and stop()
         if run.step % CHECKPOINT_EVERY == 0 or stopped:
-            save_checkpoint(run, folder, subject, buffer)
+            save_checkpoint(run, folder, origin)
         if run.step % settings.report_every == 0 or run.step == config.steps or stopped:
             rate = (run.step - since) * config.batch / (time.perf_counter() - began)
             yield _report(run, subject, losses, rate)
         if stopped:
             return
     if run.step % CHECKPOINT_EVERY:
-        save_checkpoint(run, folder, subject, buffer)
+        save_checkpoint(run, folder, origin)
     del batches  # and the buffer that they were drawn from
     run.forget_moments()
     fresh = _batches(subject, documents, config, run.step, buffer)
     dictionary = conclude(run, subject, map(run.normalised, fresh))
     if start is not None:
-        origin = {"start": {"fingerprint": start.fingerprint, **start.provenance}}
-        dictionary = replace(dictionary, provenance={**dictionary.provenance, **origin})
+        first = {"start": {"fingerprint": start.fingerprint, **start.provenance}}
+        dictionary = replace(dictionary, provenance={**dictionary.provenance, **first})
     dictionary.save(folder / "dictionary")
 
 
