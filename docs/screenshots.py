@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent / "page"
 PROMPT = "The capital of France is"
 COLOURS = 128
+SIDE = "side => new URLSearchParams(document.location.hash.split('?')[1]).get(side)"
 
 
 def main() -> None:
@@ -78,10 +79,10 @@ def views(page: Page, address: str, scheme: str) -> None:
     page.goto(f"{address}#/compare")
     for name, who in (("A", "a preschooler"), ("B", "a graduate student")):
         line = page.get_by_label(name, exact=True)
+        before = page.evaluate(SIDE, name.lower())  # the view opens with the latest graphs
         line.fill(f"You are {who}. Question: what is the square root of 50, rounded? Answer:")
         line.press("Enter")
-        chosen = "side => new URLSearchParams(document.location.hash.split('?')[1]).get(side)"
-        page.wait_for_function(chosen, arg=name.lower())
+        page.wait_for_function(f"([side, before]) => ({SIDE})(side) !== before", arg=[name.lower(), before])
     page.get_by_text("Features, the largest change first").wait_for()
     page.wait_for_timeout(700)
     keep(page, f"compare-{scheme}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.browser import Tab, traced
 
 if TYPE_CHECKING:
@@ -72,3 +74,28 @@ def test_an_audit_whose_server_goes_away_is_given_up(opened: Tab, address: str) 
     for job in page.request.get(f"{address}api/jobs").json()["jobs"]:
         page.request.delete(f"{address}api/jobs/{job['id']}")
     opened.complaints.clear()  # of the lines that were cut
+
+
+def test_the_audits_plot_holds_every_point_and_says_how_many_are_far_from_the_diagonal(
+    opened: Tab, address: str
+) -> None:
+    page = opened.page
+    traced(page)
+    page.get_by_role("link", name="Edit").click()
+    page.locator("#audit input").fill("12")
+    page.get_by_role("button", name="Audit", exact=True).click()
+    plot = page.get_by_role("img", name=re.compile("^This graph: "))
+    plot.wait_for()
+    jobs = page.request.get(f"{address}api/jobs").json()["jobs"]
+    job = next(each["id"] for each in jobs if each["kind"] == "audit")
+    result = page.request.get(f"{address}api/jobs/{job}").json()["result"]
+    both = [(points["predicted"], points["measured"]) for points in (result["points"], result["null_points"])]
+    largest = max(abs(value) for columns in both for column in columns for value in column)
+    ends = re.search(r"both from −([\d.]+) to ([\d.]+)", plot.get_attribute("aria-label") or "")
+    assert ends is not None
+    assert float(ends[1]) == float(ends[2]) == pytest.approx(largest, rel=0.01)
+    caption = page.locator(".plots figure").first.locator("p").inner_text()
+    far, large, linear = (float(text.replace(",", "")) for text in re.findall(r"[\d,.]*\d", caption)[:3])
+    pairs = [(p, m) for p, m in zip(*both[0], strict=True) if max(abs(p), abs(m)) > linear]
+    assert large == len(pairs)
+    assert far == sum(p * m <= 0 or not 0.5 <= p / m <= 2 for p, m in pairs)

@@ -940,6 +940,11 @@ export interface components {
                 [key: string]: components["schemas"]["FeatureView"];
             };
             arrangement: components["schemas"]["Arrangement"] | null;
+            /**
+             * Source
+             * @description The graph as graph JSON, gzip in base64, for the workbench to take in again; none where it has no room.
+             */
+            source: string | null;
             left_out: components["schemas"]["LeftOut"];
         };
         /** Example */

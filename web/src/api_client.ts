@@ -101,7 +101,7 @@ export const api = {
   exportAddress: (id: string, as: "html" | "json" | "graph", node: number, edge: number) =>
     `/api/graphs/${encodePath(id)}/export?as=${as}&node=${node}&edge=${edge}`,
   importFile: async (file: File) => {
-    const type = file.name.endsWith(".json") ? "application/json" : "application/octet-stream";
+    const type = file.name.toLowerCase().endsWith(".json") ? "application/json" : "application/octet-stream";
     const answer = await fetch("/api/graphs/import", { method: "POST", headers: { "Content-Type": type }, body: file });
     return readAnswer<{ graph: string }>(answer);
   },

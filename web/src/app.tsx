@@ -3,6 +3,7 @@ import { useLayoutEffect, useRef } from "preact/hooks";
 import type { View } from "./state/route";
 import { dark, dismiss, embedded, helpOpen, notices, announcement, switchTheme, workbench } from "./state/app";
 import { lastAddress, route, write } from "./state/route";
+import { editAddress } from "./state/edit";
 import { graph, graphId } from "./state/trace";
 import { Coach, Guide } from "./views/guide";
 import { Compare } from "./views/compare";
@@ -10,6 +11,7 @@ import { Edit } from "./views/edit";
 import { Feature } from "./views/feature";
 import { Features } from "./views/features";
 import { Help } from "./views/help";
+import { Refusal } from "./views/refusal";
 import { Trace } from "./views/trace";
 
 const PLACES: [View, string][] = [
@@ -78,6 +80,7 @@ export function App() {
       </main>
       <Coach />
       <Help />
+      <Refusal />
       <div class="notices" role="status">
         {notices.value.map((each) => (
           <p key={each.id} class={each.kind}>
@@ -106,7 +109,12 @@ function Places({ view }: { view: View }) {
     <nav aria-label="Views">
       {PLACES.map(([name, title]) => {
         const here = view === name || (name === "features" && view === "feature");
-        const to = name === "trace" ? write({ view: name, id: graphId.value, query: {} }) : lastAddress(name);
+        const to =
+          name === "trace"
+            ? write({ view: name, id: graphId.value, query: {} })
+            : name === "edit"
+              ? editAddress.value
+              : lastAddress(name);
         return (
           <a key={name} href={to} aria-current={here ? "page" : undefined}>
             {title}

@@ -7,6 +7,7 @@ import { embedded, openWorkbench } from "./state/app";
 import { persistEdits } from "./state/edit";
 import { persistStep } from "./state/guide";
 import { persistGraph } from "./state/persistence";
+import { listenToDrops } from "./state/prompting";
 import { route } from "./state/route";
 import { graph } from "./state/trace";
 import "./style/base.css";
@@ -26,6 +27,7 @@ persistGraph();
 persistEdits();
 persistStep();
 listenToKeys();
+listenToDrops();
 void openWorkbench();
 effect(() => {
   const { view, id } = route.value;

@@ -2,10 +2,9 @@
 import { neighbour } from "./model/grid";
 import { latinKey } from "./model/keyboard_layout";
 import type { Mark } from "./model/scene";
-import { embedded, helpOpen, announcement, switchTheme } from "./state/app";
-import { labelling } from "./state/cards";
+import { embedded, helpOpen, announcement, refusal, refuse, switchTheme } from "./state/app";
 import { addFeature, editChosen } from "./state/edit";
-import { back, go, route } from "./state/route";
+import { adjust, back, go, route } from "./state/route";
 import {
   choose,
   chosen,
@@ -23,6 +22,7 @@ import {
   zoom,
 } from "./state/trace";
 import { placement } from "./views/link_graph";
+import { writeLabelOf } from "./views/label_editor";
 import { labelChosen } from "./views/node_panel";
 
 type Keys = Record<string, (event: KeyboardEvent) => void>;
@@ -129,7 +129,8 @@ const LISTS: Keys = {
   ArrowDown: () => stepRow(1),
   ArrowUp: () => stepRow(-1),
   l: () => {
-    if (route.peek().view === "feature" && !embedded) labelling.value = route.peek().id;
+    if (route.peek().view === "feature") writeLabelOf(route.peek().id);
+    else refuse("There is no feature to label in this view.");
   },
   e: () => {
     if (route.peek().view === "feature" && !embedded) {
@@ -142,10 +143,19 @@ const LISTS: Keys = {
   },
 };
 
+/** Gives the view's search field the focus. The list of all features becomes a search by words first. */
+function search(): void {
+  const field = () => document.getElementById("search") ?? document.getElementById("picker");
+  if (field()) return field()!.focus();
+  if (route.peek().view !== "features") return refuse("There is nothing to search in this view.");
+  adjust({ how: "words", offset: "" });
+  setTimeout(() => field()?.focus());
+}
+
 const EVERYWHERE: Keys = {
   "?": () => (helpOpen.value = true),
   t: switchTheme,
-  "/": () => (document.getElementById("search") ?? document.getElementById("picker"))?.focus(),
+  "/": search,
 };
 
 function isTyping(target: EventTarget | null): boolean {
@@ -156,7 +166,7 @@ function isTyping(target: EventTarget | null): boolean {
 
 export function listenToKeys(): void {
   document.addEventListener("keydown", (event) => {
-    if (helpOpen.peek() || event.defaultPrevented) return;
+    if (helpOpen.peek() || refusal.peek() !== null || event.defaultPrevented) return;
     if (
       (event.ctrlKey || event.metaKey) &&
       latinKey(event).toLowerCase() === "z" &&

@@ -1,7 +1,7 @@
 // A removed graph can be restored from the notice of its removal.
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { notices } from "../src/state/app";
-import { entries, removeGraph } from "../src/state/prompting";
+import { entries, removeGraph, trace } from "../src/state/prompting";
 import { graphId } from "../src/state/trace";
 import type { GraphEntry } from "../src/types";
 
@@ -79,5 +79,54 @@ describe("removing a graph", () => {
     notices.value[0]!.action!.run();
     await vi.waitFor(() => expect(notices.value.at(-1)!.text).toBe("nothing to bring back"));
     expect(ids()).toEqual(["h"]);
+  });
+});
+
+describe("tracing a prompt again", () => {
+  afterEach(() => {
+    vi.unstubAllGlobals();
+    notices.value = [];
+    entries.value = [];
+  });
+
+  const kept = { revision: 3, pins: ["L0/1@1"], groups: [], positions: {}, thresholds: { node: 0.6, edge: 0.9 } };
+
+  /** A fake server on which a trace makes the graph "new"; returns what is put into its arrangement. */
+  function tracingServer(graphs: GraphEntry[], arrangement = kept): unknown[] {
+    const stored: unknown[] = [];
+    vi.stubGlobal("fetch", (address: string, { method, body }: RequestInit) => {
+      if (method === "PUT") stored.push([address, JSON.parse(body as string)]);
+      if (address.includes("new/arrangement")) return answer({ ...kept, revision: 0, pins: [] });
+      if (address.includes("/arrangement")) return answer(arrangement);
+      if (address.startsWith("/api/jobs")) return answer({ id: "j", state: "running" });
+      return answer({ total: graphs.length, graphs });
+    });
+    class EndedEventSource {
+      addEventListener(name: string, listener: (event: unknown) => void): void {
+        const job = { id: "j", kind: "trace", state: "done", result: { kind: "trace", graph: "new" } };
+        if (name === "end") queueMicrotask(() => listener({ data: JSON.stringify(job) }));
+      }
+      close(): void {
+        // nothing is open
+      }
+    }
+    vi.stubGlobal("EventSource", EndedEventSource);
+    return stored;
+  }
+
+  it("gives the new graph the pins, groups and thresholds of the latest graph of the prompt", async () => {
+    const stored = tracingServer([entry("new"), { ...entry("x"), of_kit: false }, entry("old"), entry("older")]);
+    expect(await trace("a b")).toBe("new");
+    expect(stored).toEqual([["/api/graphs/new/arrangement", { ...kept, revision: 0 }]]);
+    expect(notices.value.map((each) => each.text)).toEqual(["The pins and groups of the earlier trace are kept."]);
+  });
+
+  it("leaves it as it is where nothing was done, and takes nothing from another prompt or another model", async () => {
+    const others = [entry("new"), { ...entry("x"), of_kit: false }, { ...entry("y"), prompt: "c" }];
+    expect([tracingServer(others), await trace("a b")]).toEqual([[], "new"]);
+    expect([tracingServer([entry("new"), entry("old")], { ...kept, revision: 0 }), await trace("a b")]).toEqual([
+      [],
+      "new",
+    ]);
   });
 });

@@ -22,7 +22,6 @@ import {
 import { bodyOf, clampable, onlyGenerated, positionsOf, readEdits, writeEdits } from "../src/model/edits";
 import { begin, read, record, redo, replace, undo, write as serialize } from "../src/model/undo_history";
 import { latinKey } from "../src/model/keyboard_layout";
-import { markPlace, symmetricRange, ticks } from "../src/model/scale";
 import { amount, density, tokenParts, percent, points, visibleText, signed } from "../src/model/format";
 import { type Route, extendTrail, parse, write } from "../src/state/route";
 import { alignedColumns } from "../src/views/token_alignment";
@@ -299,21 +298,6 @@ describe("writing", () => {
     expect([1.234, -12.34, 123.4, 0.0001, null].map(amount)).toEqual(["1.23", "−12.3", "123", "1.0e−4", "–"]);
     expect([2, -2, 0].map(signed)).toEqual(["+2.00", "−2.00", "0.000"]);
     expect([0, 0.02, 0.0005, 0.00003].map(density)).toEqual(["0 %", "2.0 %", "0.05 %", "3·10⁻³ %"]);
-  });
-});
-
-describe("axes", () => {
-  it("put a mark in the bin that holds it", () => {
-    expect(markPlace([1, 2, 4], 2, true)).toBe(0.5);
-    expect(markPlace([1, 2, 4], Math.SQRT2, true)).toBeCloseTo(0.25);
-    expect(markPlace([0, 1, 2], 1.5, false)).toBe(0.75);
-    expect([markPlace([1, 2], 0, false), markPlace([1, 2], 9, false)]).toEqual([0, 1]);
-  });
-
-  it("hold almost all values between round ticks", () => {
-    expect(symmetricRange([1, -3, 2])).toBe(3);
-    expect(ticks(7)).toEqual([5]);
-    expect(ticks(2.5)).toEqual([1, 2]);
   });
 });
 

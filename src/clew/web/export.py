@@ -8,8 +8,10 @@ allows exactly this script and this style, and no request. Text from prompts, to
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import html
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -32,6 +34,7 @@ from clew.web.schema.graphs import Arrangement, EdgeColumns, GraphView, NodeDeta
 from clew.web.views.features import feature_view, label_view, related_features
 from clew.web.views.graphs import Naming, graph_view, node_view
 from clew.web.views.open_graph import OpenGraph
+from clew.web.workbench.pins_json import with_marks
 
 if TYPE_CHECKING:
     from clew.kit import Kit
@@ -42,6 +45,7 @@ CARD_BYTES, FEW_CARD_BYTES, NODE_BYTES = 1_700_000, 300_000, 600_000
 _REST_BYTES = 1000  # for names of fields, and counts of what is left out
 _MOST_NODES = 0.6  # share of a view's room that nodes may take before the node threshold falls
 _THRESHOLD_STEP, _LEAST_THRESHOLD = 0.95, 0.3  # how the node threshold falls, and how far
+_SOURCE_BYTES, _SOURCE_EDGES = 600_000, 200_000  # of the graph to read back, and how many edges are tried
 _LINKS, _LEFT_OUT = 16, 12  # of a node in a file, each way
 
 Cards = Callable[[FeatureId], FeatureView | None]
@@ -83,6 +87,8 @@ def embedded(
     room = (MOST_BYTES if pruned else 1 << 40) - len(_page(title, "").encode()) - _size(arrangement) - _REST_BYTES
     view = _fitted(open_graph, wanted, naming, room - NODE_BYTES - (FEW_CARD_BYTES if card else 0))
     room -= _size(view)
+    source = _source(graph, view, naming, arrangement, min(_SOURCE_BYTES, room - NODE_BYTES) if pruned else room)
+    room -= len(source or "")
     details = _details(open_graph, view, naming, NODE_BYTES)
     features = _features(view)
     cards = _cards(features, card, min(CARD_BYTES, room - _sizes(details))) if card else {}
@@ -93,6 +99,7 @@ def embedded(
         nodes=details,
         cards=cards,
         arrangement=arrangement,
+        source=source,
         left_out=LeftOut(
             cards=len(features) - len(cards) if card else 0,
             details=len(view.nodes) - len(details),
@@ -177,6 +184,24 @@ def _fitted(open_graph: OpenGraph, view: GraphView, naming: Naming, room: int) -
             closer = view.thresholds.model_copy(update={"node": view.thresholds.node * _THRESHOLD_STEP})
             view = graph_view("", open_graph, closer, naming, of_kit=False)
     return view
+
+
+def _source(graph: Graph, view: GraphView, naming: Naming, arrangement: Arrangement | None, room: int) -> str | None:
+    """The graph that a view shows as graph JSON with its pins and groups, packed; None when that has no room.
+
+    With it the workbench can take the file in again, which the view alone does not allow.
+    """
+    if view.counts.shown.edges > _SOURCE_EDGES:
+        return None
+    features = [FeatureId(layer, index) for layer, _, index in graph.feature_keys.tolist()]
+    labels = {feature: name.text for feature, name in naming(graph, features).items() if name.text}
+    labelled = graph.with_labels(labels)
+    whole = (view.thresholds.node, view.thresholds.edge) == (1.0, 1.0)
+    part = labelled if whole else labelled.prune(view.thresholds.node, view.thresholds.edge)
+    value = with_marks(part.to_json(), part, arrangement) if arrangement else part.to_json()
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    packed = base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+    return packed if len(packed) <= room else None
 
 
 def _details(open_graph: OpenGraph, view: GraphView, naming: Naming, room: int) -> dict[str, NodeDetail]:

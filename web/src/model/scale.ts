@@ -13,18 +13,61 @@ export function markPlace(edges: readonly number[], value: number, log: boolean)
   return (bin + binShare) / bins;
 }
 
-/** The bound of a symmetric range around zero that contains this quantile of the values; the rest is drawn at the
- *  border. */
-export function symmetricRange(values: readonly number[], quantile = 0.998): number {
-  const sizes = values.map(Math.abs).sort((a, b) => a - b);
-  return Math.max(1e-9, sizes[Math.min(sizes.length - 1, Math.floor(sizes.length * quantile))] ?? 1);
+/** A symmetric logarithmic axis: linear from `-linear` to `linear`, logarithmic beyond it, and ending at `±max`. */
+export interface SymmetricScale {
+  readonly linear: number;
+  readonly max: number;
 }
 
-/** Two to four round values for an axis that ends at `max`. */
-export function ticks(max: number): number[] {
-  const power = 10 ** Math.floor(Math.log10(max));
-  const step = [1, 2, 5, 10].map((n) => n * power).find((each) => max / each <= 3) ?? max;
-  const values: number[] = [];
-  for (let value = step; value <= max * 1.0001; value += step) values.push(value);
-  return values;
+const MOST_DECADES = 5; // of the logarithmic part: smaller values stand in the linear part
+
+/** An axis that holds every one of these values. Its linear part ends at the power of ten below their median size. */
+export function symmetricScale(values: readonly number[]): SymmetricScale {
+  const sizes = values
+    .map(Math.abs)
+    .filter(Number.isFinite)
+    .sort((a, b) => a - b);
+  const max = sizes.at(-1) || 1;
+  const middle = Math.max(sizes[Math.floor(sizes.length / 2)] ?? max, max / 10 ** MOST_DECADES);
+  return { linear: Number((10 ** Math.floor(Math.log10(Math.min(middle, max / 2)))).toPrecision(1)), max };
+}
+
+/** The place of a value along the axis as a share of it: 0 at `-max`, 1 at `max`. Values beyond an end go beyond it. */
+export function symmetricPlace({ linear, max }: SymmetricScale, value: number): number {
+  const distance = (size: number) => (size <= linear ? size / linear : 1 + Math.log10(size / linear));
+  return 0.5 + (0.5 * Math.sign(value) * distance(Math.abs(value))) / distance(max);
+}
+
+/** Zero, the ends of the linear part, and round values beyond them, from low to high. */
+export function symmetricTicks({ linear, max }: SymmetricScale): number[] {
+  const decades = Math.log10(max / linear);
+  const steps = decades < 1 ? [1, 2, 5] : [1];
+  const positive = [linear];
+  for (let power = Math.floor(Math.log10(linear)); power <= Math.log10(max); power++)
+    for (const step of steps) {
+      const value = Number((step * 10 ** power).toPrecision(3));
+      if (value > linear * 1.9 && value <= max) positive.push(value);
+    }
+  return [...positive.map((value) => -value).reverse(), 0, ...positive];
+}
+
+/** From this factor on a prediction counts as far from the measurement. */
+export const FAR = 2;
+
+/** Of the effects beyond the linear part, how many there are, and how many were predicted with the wrong sign or by
+ *  more than the factor `FAR` too large or too small. */
+export function farFromDiagonal(
+  predicted: readonly number[],
+  measured: readonly number[],
+  linear: number,
+): { large: number; far: number } {
+  let [large, far] = [0, 0];
+  predicted.forEach((prediction, i) => {
+    const measurement = measured[i]!;
+    if (Math.max(Math.abs(prediction), Math.abs(measurement)) <= linear) return;
+    large++;
+    const ratio = prediction / measurement;
+    if (!(ratio >= 1 / FAR && ratio <= FAR)) far++;
+  });
+  return { large, far };
 }

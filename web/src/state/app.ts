@@ -25,6 +25,12 @@ export const embedded = readEmbedded();
 export const workbench = signal<Workbench | null>(null);
 export const notices = signal<readonly Notice[]>([]);
 export const helpOpen = signal(false);
+/** Why a key that leads to a text field led to none, while a dialog says so. What is typed meanwhile, for the field that
+ *  is not there, is no command. */
+export const refusal = signal<string | null>(null);
+export function refuse(reason: string): void {
+  refusal.value = `${reason} What you type here is not taken as commands.`;
+}
 /** Text announced to screen readers only. */
 export const announcement = signal("");
 

@@ -1,13 +1,13 @@
 // Edits and their results, from two jobs: the effect (predicted and measured) and the two texts. The address holds the
 // settings and the ids of the jobs, so that a reload shows the results again.
-import { computed, effect as react, signal } from "@preact/signals";
+import { computed, effect as react, signal, untracked } from "@preact/signals";
 import { api, followJob } from "../api_client";
 import { type EditLine, bodyOf, clampable, onlyGenerated, positionsOf, readEdits, writeEdits } from "../model/edits";
 import type { Node } from "../model/graph";
 import { featureOf } from "../model/graph";
 import type { AuditView, EffectView, GraphView, Job, JobBody, Progress, Step, StepPair } from "../types";
 import { attempt, embedded, notify, workbench } from "./app";
-import { adjust, go, route } from "./route";
+import { adjust, go, route, write } from "./route";
 import { chosen, graph, scene } from "./trace";
 
 const DEFAULT_AUDIT_SIZE = 60;
@@ -56,18 +56,26 @@ export const ready = computed(
     running.value === null,
 );
 
+/** The edits of prompts that the form does not show now, by prompt: they return with their graph. */
+const putAway = new Map<string, readonly EditLine[]>();
+
+/** Sets the form to a graph: its prompt, and the edits that were made for that prompt. */
+export function editGraph(view: GraphView): void {
+  if (prompt.peek() !== view.prompt) {
+    putAway.set(prompt.peek(), edits.peek());
+    [prompt.value, edits.value] = [view.prompt, putAway.get(view.prompt) ?? []];
+  }
+  const audited = view.of_kit ? view.id : "";
+  if (source.peek() === audited) return;
+  source.value = audited;
+  audit.value = null;
+  jobs.value = { ...jobs.peek(), audit: "" };
+}
+
 export function addEdit(view: GraphView, node: Node): void {
   const feature = featureOf(node.id);
   if (!feature) return;
-  if (prompt.peek() !== view.prompt) {
-    prompt.value = view.prompt;
-    edits.value = [];
-  }
-  if (source.peek() !== view.id) {
-    audit.value = null;
-    jobs.value = { ...jobs.peek(), audit: "" };
-  }
-  source.value = view.id;
+  editGraph(view);
   addFeature(feature, String(node.position));
 }
 
@@ -266,8 +274,19 @@ function address(): Record<(typeof PARAMETERS)[number], string> {
   };
 }
 
-/** Keeps prompt, edits and settings in the address, so that an experiment can be shared as a link. */
+/** The address of the form as it stands. */
+export const editAddress = computed(() => write({ view: "edit", id: "", query: address() }));
+
+/** Keeps prompt, edits and settings in the address, so that an experiment can be shared as a link; and sets the form to
+ *  each graph that is opened. */
 export function persistEdits(): void {
+  let openedGraph = "";
+  react(() => {
+    const view = graph.value?.view;
+    if (!view || view.id === openedGraph) return;
+    openedGraph = view.id;
+    untracked(() => editGraph(view));
+  });
   let lastRead = "";
   const serialize = (query: Readonly<Record<string, string>>) =>
     JSON.stringify(PARAMETERS.map((name) => query[name] || ""));

@@ -2,14 +2,37 @@
 // the step began. Features are chosen by their role in the open graph, because every dictionary has others.
 import { computed, effect, signal, untracked } from "@preact/signals";
 import { type Language, LANGUAGES, STEPS, type StepName } from "../i18n/guide";
-import type { Node } from "../model/graph";
+import { visibleText } from "../model/format";
+import { type Node, featureOf } from "../model/graph";
 import type { EffectView } from "../types";
 import { embedded, recall, remember } from "./app";
-import { labelling, labelsWritten } from "./cards";
-import { addEdit, audit, edits, effect as changed, clearResults, lastRun, runAudit, runEdits, source } from "./edit";
+import { labelsWritten, writeLabel } from "./cards";
+import {
+  addEdit,
+  audit,
+  editGraph,
+  edits,
+  effect as changed,
+  clearResults,
+  lastRun,
+  runAudit,
+  runEdits,
+  source,
+} from "./edit";
 import { trace } from "./prompting";
 import { adjust, go, route } from "./route";
-import { choose, chooseNodes, choosePath, errorsShown, graph, path, primaryNode, setThreshold, tab } from "./trace";
+import {
+  choose,
+  chooseNodes,
+  choosePath,
+  errorsShown,
+  graph,
+  nodeName,
+  path,
+  primaryNode,
+  setThreshold,
+  tab,
+} from "./trace";
 
 export const PROMPT = "The capital of France is";
 const ANSWER = "Paris";
@@ -89,7 +112,7 @@ export async function doStep(): Promise<void> {
     if (name === "card") tab.value = "card";
   } else if (name === "label") {
     if (primaryNode.peek()?.kind !== "feature") choose(main?.id ?? null);
-    labelling.value = primaryNode.peek()?.feature ?? null;
+    await labelChosenFeature();
   } else if (name === "error") {
     errorsShown.value = true;
     const error = current.ranked.find((node) => node.kind === "error");
@@ -101,6 +124,20 @@ export async function doStep(): Promise<void> {
   } else if (name === "off") await switchOff();
   else if (name === "turn") await turnFeature();
   else if (name === "check") await runAudit(source.peek() || current.view.id, AUDIT_SIZE);
+}
+
+/** Labels the chosen feature with what the person has typed, else with the name that it has: a rule's, or the tokens
+ *  that it promotes. */
+async function labelChosenFeature(): Promise<void> {
+  const node = primaryNode.peek();
+  const feature = node && featureOf(node.id);
+  if (!feature) return;
+  const typed = document.querySelector<HTMLInputElement>(".labeleditor > input")?.value.trim();
+  const { text, named } = nodeName(node);
+  await writeLabel(
+    feature,
+    typed || (named ? text : `fires on “${visibleText(graph.peek()!.view.tokens[node.position] ?? "")}”`),
+  );
 }
 
 /** Opens a graph of the guide's prompt, traced if need be; false if that failed. */
@@ -133,6 +170,7 @@ async function switchOff(): Promise<void> {
     .map((id) => current.byId.get(id))
     .filter((node): node is Node => node !== undefined);
   chooseNodes(nodes.map((node) => node.id));
+  editGraph(current.view);
   edits.value = [];
   for (const node of nodes) addEdit(current.view, node);
   go("edit");
@@ -145,6 +183,7 @@ async function prepareTurn(): Promise<void> {
   const [current, main] = [graph.peek()!, strongest()];
   if (!main) return;
   clearResults();
+  editGraph(current.view);
   edits.value = [];
   addEdit(current.view, main);
   edits.value = edits.peek().map((each) => ({ ...each, verb: "scale", strength: 1 }));

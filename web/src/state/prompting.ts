@@ -2,11 +2,12 @@
 import { signal } from "@preact/signals";
 import { api, followJob } from "../api_client";
 import { truncate } from "../model/format";
+import { graphFile } from "../model/graph_file";
 import type { GraphEntry, Progress, Tokens } from "../types";
 import { attempt, embedded, notify } from "./app";
 import { whenSaved } from "./persistence";
 import { go, route } from "./route";
-import { graphId } from "./trace";
+import { graph as openGraph, graphId } from "./trace";
 
 export const promptText = signal("");
 export const tokenization = signal<Tokens | null>(null);
@@ -43,6 +44,7 @@ export async function loadHistory(): Promise<void> {
   if (answer) entries.value = answer.graphs;
 }
 
+/** Traces a prompt; null if that failed. What the person did to an earlier graph of the prompt is kept. */
 export async function trace(prompt: string): Promise<string | null> {
   if (!prompt.trim() || tracing.peek()) return null;
   const graph = await attempt(async () => {
@@ -59,9 +61,28 @@ export async function trace(prompt: string): Promise<string | null> {
   });
   if (graph) {
     [tokenization.value, tokenizationError.value] = [null, ""];
-    void loadHistory();
+    await loadHistory();
+    const earlier = earlierTrace(prompt, graph);
+    if (earlier) await attempt(() => carryArrangement(earlier, graph));
   }
   return graph;
+}
+
+/** The kit's graph of this prompt that the person used last: the open one, else the latest. */
+function earlierTrace(prompt: string, newest: string): string | null {
+  const view = openGraph.peek()?.view;
+  if (view?.prompt === prompt && view.of_kit) return view.id;
+  return entries.peek().find((each) => each.prompt === prompt && each.of_kit && each.id !== newest)?.id ?? null;
+}
+
+/** Gives a graph the pins, groups, moved marks and thresholds of another graph of the same prompt. */
+async function carryArrangement(from: string, to: string): Promise<void> {
+  if (from === graphId.peek()) await whenSaved();
+  const before = await api.arrangement(from);
+  if (!before.revision) return; // nothing was done to it
+  const { revision } = await api.arrangement(to);
+  await api.arrange(to, { ...before, revision });
+  if (before.pins.length + before.groups.length) notify("The pins and groups of the earlier trace are kept.");
 }
 
 export async function traceHere(prompt: string): Promise<void> {
@@ -75,11 +96,33 @@ export function cancelTrace(): void {
 }
 
 export async function importFile(file: File): Promise<void> {
-  const imported = await attempt(() => api.importFile(file));
+  const imported = await attempt(async () => {
+    const graph = await graphFile(file);
+    const answer = await api.importFile(graph);
+    if (graph !== file) await showWhole(answer.graph);
+    return answer;
+  });
   if (!imported) return;
   notify(`${file.name} is in the workspace now.`);
   void loadHistory();
   go("trace", imported.graph);
+}
+
+/** Sets the thresholds of a graph so that all of it is shown: an exported page holds what was shown, and no more. */
+async function showWhole(id: string): Promise<void> {
+  await api.arrange(id, { ...(await api.arrangement(id)), thresholds: { node: 1, edge: 1 } });
+}
+
+/** Takes a file in that is dropped anywhere on the page; without this the browser would leave the page for it. */
+export function listenToDrops(): void {
+  if (embedded) return;
+  const carriesFiles = (event: DragEvent) => event.dataTransfer?.types.includes("Files") ?? false;
+  document.addEventListener("dragover", (event) => carriesFiles(event) && event.preventDefault());
+  document.addEventListener("drop", (event) => {
+    if (!carriesFiles(event)) return;
+    event.preventDefault();
+    for (const file of event.dataTransfer?.files ?? []) void importFile(file);
+  });
 }
 
 /** Removes a graph, and offers to restore it, which the server can as long as it runs. */

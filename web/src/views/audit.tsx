@@ -3,7 +3,7 @@
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { palette } from "../draw/palette";
 import { scatter } from "../draw/scatter";
-import { symmetricRange } from "../model/scale";
+import { FAR, type SymmetricScale, farFromDiagonal, symmetricScale } from "../model/scale";
 import { amount, count, percent } from "../model/format";
 import type { Agreement, AuditPoints, AuditView } from "../types";
 import { dark } from "../state/app";
@@ -55,20 +55,20 @@ export function AuditPart() {
 }
 
 function AuditResult({ view }: { view: AuditView }) {
-  const max = symmetricRange(
+  const scale = symmetricScale(
     [view.points, view.null_points].flatMap((points) => [...points.predicted, ...points.measured]),
-    0.99,
   );
   return (
     <>
       <p class="verdict">{view.verdict}</p>
       <div class="plots">
-        <Scatter title="This graph" points={view.points} max={max} />
-        <Scatter title="Null: the same graph, edges shuffled" points={view.null_points} max={max} />
+        <Scatter title="This graph" points={view.points} scale={scale} />
+        <Scatter title="Null: the same graph, edges shuffled" points={view.null_points} scale={scale} />
       </div>
       <p class="note">
         Each point is one effect: of switching one feature off on one output (◆) or feature (●). On the diagonal,
-        prediction and measurement agree. {count(view.n_points)} in all.
+        prediction and measurement agree; between the dotted lines they differ by less than a factor of {FAR}. Both axes
+        are linear up to ±{scale.linear}, logarithmic beyond, and hold every point. {drawnPoints(view)}
       </p>
       <Table lines={view.lines.filter((line) => line.name in MAIN)} />
       <details>
@@ -77,6 +77,13 @@ function AuditResult({ view }: { view: AuditView }) {
       </details>
     </>
   );
+}
+
+/** How many of the audit's effects are drawn, and why not all. */
+function drawnPoints({ points, n_points: total }: AuditView): string {
+  const drawn = points.predicted.length;
+  if (drawn === total) return `${count(total)} in all.`;
+  return `${count(drawn)} of ${count(total)} are drawn: a random sample, without those that are no finite number.`;
 }
 
 const MAIN: Record<string, string> = {
@@ -148,20 +155,26 @@ function Cell({ agreement, statistic }: { agreement: Agreement; statistic: "spea
   );
 }
 
-function Scatter({ title, points, max }: { title: string; points: AuditPoints; max: number }) {
+function Scatter({ title, points, scale }: { title: string; points: AuditPoints; scale: SymmetricScale }) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const isDark = dark.value;
   useEffect(() => {
-    if (canvas.current) scatter(canvas.current, points, max, palette(isDark));
-  }, [points, max, isDark]);
+    if (canvas.current) scatter(canvas.current, points, scale, palette(isDark));
+  }, [points, scale.linear, scale.max, isDark]);
+  const { large, far } = farFromDiagonal(points.predicted, points.measured, scale.linear);
+  const range = `${amount(-scale.max)} to ${amount(scale.max)}`;
   return (
     <figure>
       <figcaption>{title}</figcaption>
       <canvas
         ref={canvas}
         role="img"
-        aria-label={`${title}: ${points.predicted.length} effects, predicted across, measured upward, both from ${amount(-max)} to ${amount(max)}`}
+        aria-label={`${title}: ${points.predicted.length} effects, predicted across, measured upward, both from ${range} on a symmetric logarithmic scale`}
       />
+      <p class="note">
+        {count(far)} of {count(large)} effects beyond ±{scale.linear} are predicted more than {FAR} times too large or
+        too small, or with the wrong sign.
+      </p>
     </figure>
   );
 }

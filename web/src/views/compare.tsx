@@ -6,6 +6,7 @@ import type { CompareView, ComparedFeature } from "../types";
 import { nameOf } from "../state/app";
 import { entries, loadHistory, trace, tracing } from "../state/prompting";
 import { adjust, go, route } from "../state/route";
+import { graphId } from "../state/trace";
 import { alignedColumns } from "./token_alignment";
 import { SmallGraph } from "./small_graph";
 import { Few, Heading, KindMark, TokenText } from "./widgets";
@@ -17,7 +18,7 @@ export function Compare() {
   const [view, setView] = useState<CompareView | null>(null);
   const [wrong, setWrong] = useState("");
   const filter = (["only_a", "shared", "only_b"].includes(which ?? "") ? which : "all") as Filter;
-  useEffect(() => void loadHistory(), []);
+  useEffect(() => void fillIn(), []);
   useEffect(() => {
     let active = true;
     setView(null);
@@ -55,11 +56,23 @@ export function Compare() {
         <p class="hint">
           {a && b
             ? "Comparing…"
-            : "Give two prompts that differ in one thing: a persona, a country, a word. What changed inside stands below, by influence."}
+            : a
+              ? "A is the graph you looked at. Give B a prompt that differs from it in one thing: a persona, a country, a word. What changed inside will stand below, by influence."
+              : "Give two prompts that differ in one thing: a persona, a country, a word. What changed inside will stand below, by influence."}
         </p>
       )}
     </div>
   );
+}
+
+/** Puts the open graph and the latest graph of another prompt into an empty view. */
+async function fillIn(): Promise<void> {
+  await loadHistory();
+  const { a, b } = route.peek().query;
+  if (a || b || route.peek().view !== "compare") return;
+  const first = entries.peek().find((each) => each.id === graphId.peek()) ?? entries.peek()[0];
+  const second = entries.peek().find((each) => each.prompt !== first?.prompt && each.of_kit === first?.of_kit);
+  adjust({ a: first?.id ?? "", b: second?.id ?? "" });
 }
 
 function Side({ name, id, set }: { name: string; id: string; set: (id: string) => void }) {
@@ -70,7 +83,7 @@ function Side({ name, id, set }: { name: string; id: string; set: (id: string) =
   }, [entry?.id]);
   const send = async (event: Event) => {
     event.preventDefault();
-    const existing = entries.value.find((each) => each.prompt === text);
+    const existing = entries.value.find((each) => each.prompt === text && each.of_kit);
     const graph = existing ? existing.id : await trace(text);
     if (graph) set(graph);
   };
@@ -90,8 +103,8 @@ function Side({ name, id, set }: { name: string; id: string; set: (id: string) =
         />
       </label>
       <datalist id="earlier">
-        {entries.value.slice(0, 30).map((each) => (
-          <option key={each.id} value={each.prompt} />
+        {earlierPrompts(30).map((each) => (
+          <option key={each} value={each} />
         ))}
       </datalist>
       <button type="submit" disabled={!text.trim() || tracing.value !== null}>
@@ -104,6 +117,11 @@ function Side({ name, id, set }: { name: string; id: string; set: (id: string) =
       )}
     </form>
   );
+}
+
+/** The prompts of the latest graphs of the kit, each once. */
+function earlierPrompts(most: number): string[] {
+  return [...new Set(entries.value.filter((each) => each.of_kit).map((each) => each.prompt))].slice(0, most);
 }
 
 function Compared({

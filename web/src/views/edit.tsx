@@ -68,7 +68,7 @@ export function Edit() {
         <FeaturePicker onPick={(feature) => addFeature(feature)} />
         <Through />
         <Settings />
-        <p class="actions">
+        <p class="actions run">
           <button type="submit" class="main" disabled={!ready.value}>
             Run
           </button>

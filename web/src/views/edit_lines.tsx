@@ -1,4 +1,6 @@
 // The list of edits: feature, verb, strength and positions of each.
+import { useState } from "preact/hooks";
+import { plural } from "../model/format";
 import { type EditLine, VERBS, type Verb, positionsOf } from "../model/edits";
 import { nameOf } from "../state/app";
 import { cards, requestCard } from "../state/cards";
@@ -6,7 +8,15 @@ import { dropEdit, edits, setEdit } from "../state/edit";
 import { go } from "../state/route";
 import { KindMark } from "./widgets";
 
+/** Lines that are shown at first: many edits would push Run out of sight. */
+const FEW = 4;
+
 export function EditLines() {
+  const [allShown, setAllShown] = useState(false);
+  // A line with invalid text is never hidden: it says why Run is disabled.
+  const needed = edits.value.findLastIndex((each) => positionsOf(each.positions) === null) + 1;
+  const shownCount = allShown || edits.value.length <= FEW + 1 ? edits.value.length : Math.max(FEW, needed);
+  const hiddenCount = edits.value.length - shownCount;
   if (!edits.value.length)
     return (
       <p class="note">
@@ -15,11 +25,29 @@ export function EditLines() {
     );
   return (
     <>
-      {edits.value.map((_, i) => (
+      {edits.value.slice(0, shownCount).map((_, i) => (
         <Line key={i} index={i} />
       ))}
+      {hiddenCount > 0 && (
+        <p class="note">
+          and {plural(hiddenCount, "more", "more")}: {summary(edits.value.slice(shownCount))}
+        </p>
+      )}
+      {edits.value.length > FEW && (
+        <button type="button" class="more" aria-expanded={allShown} onClick={() => setAllShown(!allShown)}>
+          {allShown ? `Show the first ${FEW} only` : `Show all ${edits.value.length}`}
+        </button>
+      )}
     </>
   );
+}
+
+/** What edits do, by how many of them do it: "17 switch off, 1 multiply by". */
+function summary(list: readonly EditLine[]): string {
+  return VERBS.map(({ verb, phrase }) => [list.filter((each) => each.verb === verb).length, phrase] as const)
+    .filter(([n]) => n > 0)
+    .map(([n, phrase]) => (n === list.length ? phrase : `${n} ${phrase}`))
+    .join(", ");
 }
 
 function Line({ index }: { index: number }) {

@@ -16,12 +16,13 @@ export function History() {
         <>
           <li class="menuhead">
             <button type="button" onClick={() => file.current?.click()}>
-              Open a file… <small>graph JSON as Neuronpedia and circuit-tracer write it, or .graph</small>
+              Open a file…{" "}
+              <small>an exported page, graph JSON of Neuronpedia or circuit-tracer, or .graph; or drop it here</small>
             </button>
             <input
               ref={file}
               type="file"
-              accept=".json,.graph"
+              accept=".html,.htm,.json,.graph"
               hidden
               onChange={(event) => {
                 const chosen = event.currentTarget.files?.[0];

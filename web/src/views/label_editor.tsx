@@ -2,7 +2,7 @@
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { CHANGED } from "../i18n/labels";
 import type { NameKind } from "../types";
-import { author, embedded, nameOf } from "../state/app";
+import { author, embedded, nameOf, refuse } from "../state/app";
 import { type LabelChange, labelling, requestCard, writeLabel } from "../state/cards";
 import { language } from "../state/guide";
 import { Kbd, KindMark } from "./widgets";
@@ -33,6 +33,18 @@ export function FeatureName({
       )}
     </div>
   );
+}
+
+/** Opens the label editor of a feature and gives it the focus, or says why that cannot be. */
+export function writeLabelOf(feature: string): void {
+  if (embedded) return refuse("This file is for reading: labels are written in the workbench.");
+  labelling.value = feature;
+  setTimeout(() => {
+    const field = document.querySelector<HTMLInputElement>(".labeleditor > input");
+    if (field) return field.focus();
+    labelling.value = null;
+    refuse(`${feature} cannot be labelled here: its name is not on the page.`);
+  });
 }
 
 function Editor({ feature, text }: { feature: string; text: string }) {

@@ -4,8 +4,8 @@ import { groupOf } from "../model/arrangement";
 import { type Node, featureOf, rank } from "../model/graph";
 import { amount, percent, plural, signed } from "../model/format";
 import type { NodeLink } from "../types";
-import { embedded, notify } from "../state/app";
-import { cards, labelling, requestCard } from "../state/cards";
+import { embedded, notify, refuse } from "../state/app";
+import { cards, requestCard } from "../state/cards";
 import { NoCard } from "./missing_card";
 import { go } from "../state/route";
 import {
@@ -18,11 +18,13 @@ import {
   nodeName,
   cardsAvailable,
   pinChosen,
+  primaryMark,
+  query,
   tab,
 } from "../state/trace";
 import { editChosen } from "../state/edit";
 import { Card } from "./card";
-import { FeatureName } from "./label_editor";
+import { FeatureName, writeLabelOf } from "./label_editor";
 import { Close, Paths } from "./panel";
 import { Facts, Few, Heading, TokenText, placeName } from "./widgets";
 import { LinkRow, linkName } from "./node_rows";
@@ -353,9 +355,12 @@ function HiddenFlow() {
   );
 }
 
+/** Opens the label editor of the chosen feature, or says why there is none. */
 export function labelChosen(): void {
-  const node = chosen.peek().at(-1);
-  const feature = node ? featureOf(node) : null;
-  if (feature && !embedded && cardsAvailable.peek()) labelling.value = feature;
-  else notify("Choose a feature to label it.");
+  const key = chosen.peek().at(-1);
+  const feature = key ? featureOf(key) : null;
+  query.value = ""; // the matches of a search stand where the editor opens
+  if (feature) writeLabelOf(feature);
+  else if (primaryMark.peek()?.group) refuse("A group has its name, not a label: write it at the top of the panel.");
+  else refuse(key ? "Only features have labels: choose a feature first." : "Choose a feature first, to label it.");
 }

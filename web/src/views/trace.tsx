@@ -80,6 +80,7 @@ function leftOut(): string {
     edges && plural(edges, "edge"),
     cards && plural(cards, "card"),
     details && `the whole inputs of ${plural(details, "node")}`,
+    !embedded!.source && "the graph to take it into a workbench again",
   ].filter(Boolean);
   return parts.length ? `; it had no room for ${parts.join(", ")}` : "";
 }

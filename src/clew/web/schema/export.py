@@ -29,4 +29,6 @@ class Embedded(View):
     cards: dict[str, FeatureView]
     """Cards of the features of the most influential nodes, by their ids."""
     arrangement: Arrangement | None
+    source: str | None
+    """The graph as graph JSON, gzip in base64, for the workbench to take in again; none where it has no room."""
     left_out: LeftOut

@@ -1,0 +1,276 @@
+"""What stands where, in Chromium: forms follow the open trace, nothing covers the tokens, a phone shows the graph."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from tests.browser import Tab, tab, traced
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from playwright.sync_api import Browser, Locator, Page
+
+FRANCE, GERMANY = "The capital of France is", "The capital of Germany is"
+
+
+def choose_strongest(page: Page) -> str:
+    """The id of the strongest feature, which is chosen."""
+    page.locator("#panel button.row").filter(has_text="L").first.click()
+    page.wait_for_selector("#panel p.kind code")
+    return page.locator("#panel p.kind code").inner_text()
+
+
+def traced_next(page: Page, prompt: str) -> None:
+    """Trace another prompt, and wait until its graph is the open one."""
+    before = page.url.partition("?")[0]
+    traced(page, prompt)
+    page.wait_for_function("was => document.location.href.split('?')[0] !== was", arg=before)
+    page.wait_for_selector("g[role=option].target")
+    page.get_by_role("heading", name=f"Trace of {prompt}").wait_for()
+
+
+def test_edit_shows_the_prompt_of_the_open_trace_and_keeps_each_prompts_edits(opened: Tab) -> None:
+    page = opened.page
+    traced(page, FRANCE)
+    page.get_by_role("link", name="Edit").click()
+    line = page.get_by_role("textbox", name="Prompt", exact=True)
+    assert line.input_value() == FRANCE
+    page.get_by_role("link", name="Trace").click()
+    traced_next(page, GERMANY)
+    page.get_by_role("link", name="Edit").click()
+    assert line.input_value() == GERMANY
+    assert page.locator("#audit h3 small").inner_text() == GERMANY
+    page.get_by_role("link", name="Trace").click()
+    node = choose_strongest(page)
+    page.keyboard.press("e")
+    page.locator(".editline").wait_for()
+    page.get_by_role("link", name="Trace").click()
+    page.get_by_role("button", name=re.compile("^History")).click()
+    page.locator(".menu li button").filter(has_text=FRANCE).first.click()
+    page.get_by_role("heading", name=f"Trace of {FRANCE}").wait_for()
+    page.get_by_role("link", name="Edit").click()
+    assert line.input_value() == FRANCE
+    assert page.locator(".editline").count() == 0  # those are Germany's
+    page.get_by_role("link", name="Trace").click()
+    page.get_by_role("button", name=re.compile("^History")).click()
+    page.locator(".menu li button").filter(has_text=GERMANY).first.click()
+    page.get_by_role("heading", name=f"Trace of {GERMANY}").wait_for()
+    page.get_by_role("link", name="Edit").click()
+    assert line.input_value() == GERMANY
+    assert page.locator(".editline").count() == 1
+    assert node.partition("@")[0] in page.locator(".editline").inner_text()
+
+
+def test_an_edit_that_was_linked_to_keeps_its_own_prompt(opened: Tab, address: str) -> None:
+    page = opened.page
+    traced(page, FRANCE)
+    page.goto(f"{address}#/edit?prompt={GERMANY}&edits=ablate L0/5@all")
+    assert page.get_by_role("textbox", name="Prompt", exact=True).input_value() == GERMANY
+    page.reload()
+    page.locator(".editline").wait_for()
+    assert page.get_by_role("textbox", name="Prompt", exact=True).input_value() == GERMANY
+
+
+def test_compare_opens_with_the_open_graph_and_the_latest_of_another_prompt(opened: Tab) -> None:
+    page = opened.page
+    traced(page, FRANCE)
+    page.get_by_role("link", name="Compare").click()
+    page.wait_for_function("prompt => document.querySelector('.side input').value === prompt", arg=FRANCE)
+    page.get_by_text("A is the graph you looked at").wait_for()
+    page.get_by_role("link", name="Trace").click()
+    traced_next(page, GERMANY)
+    page.goto("about:blank")
+    page.goto(opened.asked[0])
+    page.get_by_role("link", name="Compare").click()
+    page.get_by_text("Features, the largest change first").wait_for()
+    assert [page.get_by_label(name, exact=True).input_value() for name in "AB"] == [GERMANY, FRANCE]
+
+
+def test_a_prompt_that_is_traced_again_keeps_its_groups_pins_and_thresholds(opened: Tab) -> None:
+    page = opened.page
+    traced(page, FRANCE)
+    choose_strongest(page)
+    page.keyboard.press("g")
+    page.wait_for_selector("g.group")
+    name = page.get_by_label("Name of the group")
+    name.fill("my circuit")
+    name.press("Enter")
+    page.wait_for_function("() => document.location.hash.includes('my+circuit')")
+    page.get_by_role("button", name="Back to the whole graph").click()
+    page.locator("#panel h3").filter(has_text="Output features").get_by_role("button", name="choose all").click()
+    page.keyboard.press("p")
+    page.wait_for_function("() => document.location.hash.includes('pins=')")
+    slider = page.get_by_label(re.compile("^Nodes: share"))
+    for _ in range(8):
+        slider.press("ArrowLeft")
+    left = dict(re.findall(r"(node|groups|pins)=([^&]+)", page.url))
+    for again in (True, False):
+        if not again:  # from another graph, so that the latest of the prompt is meant
+            traced_next(page, GERMANY)
+            assert "groups=" not in page.url
+        traced_next(page, FRANCE)
+        page.wait_for_selector("g.group")
+        assert "my circuit" in (page.locator("g.group").get_attribute("aria-label") or "")
+        assert dict(re.findall(r"(node|groups|pins)=([^&]+)", page.url)) == left
+    page.reload()
+    page.wait_for_selector("g.group")
+
+
+def test_the_guide_does_every_step_when_it_is_asked_to(opened: Tab, address: str) -> None:
+    page = opened.page
+    page.goto(f"{address}#/guide")
+    page.get_by_role("button", name="Begin", exact=True).click()
+    for step in range(1, 10):
+        page.get_by_text(f"Step {step} of 9").wait_for()
+        page.get_by_role("button", name="Do it for me").click()
+        page.wait_for_selector(".task.done")
+        page.wait_for_selector(".running", state="detached")
+        if step == 4:
+            name = page.locator("#panel .featurename h2").inner_text()
+            assert page.locator("#panel .featurename .kindmark.person").count() == 1
+            assert name in (page.locator("g.feature[aria-selected=true]").get_attribute("aria-label") or "")
+        if step == 6:
+            assert page.locator("#panel .path[aria-pressed=true]").count() == 1
+        if step < 9:
+            page.get_by_role("button", name="Next", exact=True).click()
+
+
+def test_run_is_in_sight_under_however_many_edits(opened: Tab, address: str) -> None:
+    page = opened.page
+    page.set_viewport_size({"width": 1280, "height": 640})
+    edits = ";".join(f"ablate L0/{n}@4" for n in range(22))
+    page.goto(f"{address}#/edit?prompt={FRANCE}&edits={edits}")
+    page.get_by_text("22 edits").wait_for()
+    run = page.get_by_role("button", name="Run", exact=True)
+    assert inside(run, page)
+    assert page.locator(".editline").count() == 4
+    assert "and 18 more: switch off" in page.locator(".editform").inner_text()
+    page.get_by_role("button", name="Show all 22").click()
+    assert page.locator(".editline").count() == 22
+    assert inside(run, page)
+    page.goto(f"{address}#/edit?prompt={FRANCE}&edits={edits.replace('L0/13@4', 'L0/13@x')}")
+    page.get_by_role("button", name=re.compile("^Show the first")).click()
+    page.get_by_text("“x” is no position").wait_for()  # a line that keeps Run from running is never hidden
+
+
+def inside(element: Locator, page: Page) -> bool:
+    """Whether an element lies within the window, and nothing lies over its middle."""
+    box, window = element.bounding_box(), page.viewport_size
+    assert box
+    assert window
+    fits = box["y"] >= 0 and box["y"] + box["height"] <= window["height"] and box["x"] + box["width"] <= window["width"]
+    return fits and element.evaluate(
+        """each => { const at = each.getBoundingClientRect();
+        return each.contains(document.elementFromPoint(at.x + at.width / 2, at.y + at.height / 2)); }"""
+    )
+
+
+def test_a_notice_covers_neither_the_tokens_nor_the_guide(opened: Tab) -> None:
+    page = opened.page
+    traced(page)
+    for guide in (False, True):
+        if guide:
+            page.goto(page.url + "&guide=5")
+            page.locator(".coach").wait_for()
+        page.locator("#plot").focus()
+        page.keyboard.press("Escape")
+        page.keyboard.press("g")
+        page.keyboard.press("e")
+        notices = page.locator(".notices p")
+        notices.nth(1).wait_for()
+        covered = [page.locator(".chips"), page.locator(".scroller"), *([page.locator(".coach")] if guide else [])]
+        for part in covered:
+            assert apart(part, notices.first)
+            assert apart(part, notices.nth(1))
+        for _ in range(notices.count()):
+            page.get_by_role("button", name="Dismiss").first.click()
+
+
+def apart(first: Locator, second: Locator) -> bool:
+    """Whether two elements share no point of the window."""
+    boxes = [first.bounding_box(), second.bounding_box()]
+    across, down = (sorted(boxes, key=lambda box: box[axis]) for axis in ("x", "y"))
+    return across[0]["x"] + across[0]["width"] <= across[1]["x"] or down[0]["y"] + down[0]["height"] <= down[1]["y"]
+
+
+def test_a_phone_shows_the_graph_in_its_whole_width_and_no_view_is_cut_off(chromium: Browser, address: str) -> None:
+    with tab(chromium) as opened_tab:
+        page = opened_tab.page
+        page.set_viewport_size({"width": 390, "height": 844})
+        page.goto(address)
+        traced(page)
+        graph = page.locator(".scroller").bounding_box()
+        panel = page.locator("#panel").bounding_box()
+        assert graph
+        assert panel
+        assert graph["width"] == 390
+        assert graph["height"] > 400
+        assert panel["y"] >= graph["y"] + graph["height"]
+        for name in ("Trace", "Edit", "Compare", "Features", "Guide"):
+            assert inside(page.get_by_role("link", name=name, exact=True), page), name
+        for name in ("Help and keys", re.compile("^Switch to")):
+            assert inside(page.get_by_role("button", name=name), page), name
+        for menu in ("Examples", "History", "Export"):
+            page.get_by_role("button", name=re.compile(f"^{menu}")).click()
+            assert inside(page.locator(".menu ul li").first, page), menu
+            page.keyboard.press("Escape")
+        for view in ("edit", "compare", "features", "feature/L0/5", "guide"):
+            page.goto(f"{address}#/{view}")
+            page.get_by_role("heading", level=1).first.wait_for()
+            page.wait_for_timeout(300)
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), view
+            assert page.evaluate("document.getElementById('main').scrollWidth <= innerWidth"), view
+
+
+def test_an_exported_page_is_taken_in_again_with_its_groups_by_choosing_and_by_dropping_it(
+    opened: Tab, tmp_path: Path
+) -> None:
+    page = opened.page
+    traced(page)
+    node = choose_strongest(page)
+    page.keyboard.press("g")
+    page.wait_for_selector("g.group")
+    page.wait_for_timeout(600)  # until the group is in the workspace
+    marks = page.locator("g[role=option]").count()
+    page.get_by_role("button", name=re.compile("^Export")).click()
+    with page.expect_download() as coming:
+        page.locator(".menu ul a").filter(has_text="One HTML file").click()
+    path = tmp_path / "Shared.HTML"
+    coming.value.save_as(path)
+    first = page.url.partition("?")[0]
+    page.get_by_role("button", name=re.compile("^History")).click()
+    page.locator("input[type=file]").set_input_files(path)
+    page.wait_for_function("was => document.location.href.split('?')[0] !== was", arg=first)
+    page.wait_for_selector("g.group")
+    assert page.locator("g[role=option]").count() == marks  # the file holds what was shown, and all of it is
+    page.locator("g.group").click()
+    page.locator("#panel").get_by_text(node.partition("@")[0]).first.wait_for()
+    second = page.url.partition("?")[0]
+    page.evaluate(
+        """text => { const data = new DataTransfer();
+        data.items.add(new File([text], "again.html", {type: "text/html"}));
+        document.getElementById("main").dispatchEvent(
+            new DragEvent("drop", {dataTransfer: data, bubbles: true, cancelable: true})); }""",
+        path.read_text("utf-8"),
+    )
+    page.wait_for_function("was => document.location.href.split('?')[0] !== was", arg=second)
+    page.wait_for_selector("g.group")
+
+
+def test_a_page_that_holds_no_graph_is_refused_in_one_sentence(opened: Tab, tmp_path: Path) -> None:
+    page = opened.page
+    traced(page)
+    data = '<script type="application/json" id="clew-data">{}</script>'
+    files = {
+        "strange.html": ("<!doctype html><p>hello", "none that Clew exported"),
+        "older.html": (f"<!doctype html>{data}", "carries no graph that can be read back"),
+        "cut.html": (f"<!doctype html>{data.replace('{}', '{')}", "is damaged"),
+        "torn.html": ("<!doctype html>" + data.replace("{}", '{"source": "H4sIAAAA"}'), "cannot be unpacked"),
+    }
+    for name, (text, reason) in files.items():
+        (tmp_path / name).write_text(text)
+        page.get_by_role("button", name=re.compile("^History")).click()
+        page.locator("input[type=file]").set_input_files(tmp_path / name)
+        page.locator(".notices p.fail").filter(has_text=reason).wait_for()

@@ -1,0 +1,43 @@
+// A file to import. An exported page carries its graph as packed graph JSON in its data; other files are sent as they
+// are.
+import { plural } from "./format";
+
+const DATA = /<script type="application\/json" id="clew-data">(.*?)<\/script>/s;
+
+/** The file to send to the server for a file that the person chose. An error says why there is none. */
+export async function graphFile(file: File): Promise<File> {
+  if (!(await isPage(file))) return file;
+  const data = DATA.exec(await file.text())?.[1];
+  if (data === undefined) throw new Error(`${file.name} is a web page, but none that Clew exported`);
+  const { source } = parsed(file.name, data);
+  if (!source)
+    throw new Error(
+      `${file.name} carries no graph that can be read back: an older Clew wrote it, or it was too large. ` +
+        "Export the graph again, or as graph JSON",
+    );
+  const name = file.name.replace(/\.[^.]*$/, "") + ".json";
+  return new File([await unpacked(file.name, source)], name, { type: "application/json" });
+}
+
+/** Whether a file is HTML, whatever its name says. */
+async function isPage(file: File): Promise<boolean> {
+  return /^\uFEFF?\s*<(!doctype|html)/i.test(await file.slice(0, 200).text());
+}
+
+function parsed(name: string, data: string): { source?: string | null } {
+  try {
+    return JSON.parse(data) as { source?: string | null };
+  } catch {
+    throw new Error(`${name} is damaged: its data are no whole JSON (${plural(data.length, "character")})`);
+  }
+}
+
+async function unpacked(name: string, source: string): Promise<Blob> {
+  try {
+    const packed = Uint8Array.from(atob(source), (letter) => letter.charCodeAt(0));
+    const text = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return await new Response(text).blob();
+  } catch {
+    throw new Error(`${name} is damaged: its graph cannot be unpacked`);
+  }
+}
