@@ -274,3 +274,16 @@ def test_a_page_that_holds_no_graph_is_refused_in_one_sentence(opened: Tab, tmp_
         page.get_by_role("button", name=re.compile("^History")).click()
         page.locator("input[type=file]").set_input_files(tmp_path / name)
         page.locator(".notices p.fail").filter(has_text=reason).wait_for()
+
+
+def test_a_token_is_searched_by_its_id_as_by_its_name(opened: Tab, address: str) -> None:
+    page = opened.page
+    paris = page.request.post(f"{address}api/tokens", data={"prompt": "is Paris"}).json()["tokens"][-1]
+    lists = []
+    for query in (" Paris", f"%23{paris['id']}"):
+        page.goto("about:blank")
+        page.goto(f"{address}#/features?how=promotes&query={query}")
+        page.locator(".featurelist tbody tr").first.wait_for()
+        lists.append(page.locator(".featurelist tbody tr th").all_inner_texts())
+    assert lists[0] == lists[1]
+    assert lists[0]

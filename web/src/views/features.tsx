@@ -13,7 +13,7 @@ const MODES = [
   ["browse", "All", ""],
   ["words", "Words", "words of a label, such as: capital city"],
   ["meaning", "Meaning", "what it should mean, in your own words"],
-  ["promotes", "Promotes", "a token it makes likelier, such as: Paris"],
+  ["promotes", "Promotes", "a token it makes likelier, such as: Paris; or its id, such as: #1234"],
   ["fires", "Fires on", "a text; each token lists what fires there"],
   ["alike", "Alike", "a feature, such as: L3/1207"],
 ] as const;
