@@ -245,8 +245,7 @@ def test_an_exported_page_is_taken_in_again_with_its_groups_by_choosing_and_by_d
     page.wait_for_function("was => document.location.href.split('?')[0] !== was", arg=first)
     page.wait_for_selector("g.group")
     assert page.locator("g[role=option]").count() == marks  # the file holds what was shown, and all of it is
-    page.locator("g.group").click()
-    page.locator("#panel").get_by_text(node.partition("@")[0]).first.wait_for()
+    page.wait_for_function("node => decodeURIComponent(document.location.hash).includes(`~${node}`)", arg=node)
     second = page.url.partition("?")[0]
     page.evaluate(
         """text => { const data = new DataTransfer();

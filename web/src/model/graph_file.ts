@@ -2,7 +2,8 @@
 // are.
 import { plural } from "./format";
 
-const DATA = /<script type="application\/json" id="clew-data">(.*?)<\/script>/s;
+// The data of a page hold no "<", and this line stands in exported pages: it must not look like the start of a script.
+const DATA = /type="application\/json" id="clew-data">([^<]*)</;
 
 /** The file to send to the server for a file that the person chose. An error says why there is none. */
 export async function graphFile(file: File): Promise<File> {
