@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 
 import clew
 from clew.errors import InputError
-from clew.subject.token_names import TokenNames
+from clew.subject.token_names import TokenNames, whole_characters
 from tests import models
 
 
@@ -132,3 +132,17 @@ def test_without_tokenizer_names_are_ids():
 def test_half_a_character_is_refused_by_its_place():
     with pytest.raises(InputError, match=r"half a character \(U\+D800\) at place 1"):
         TokenNames(models.byte_tokenizer()).token("a\ud800b")
+
+
+@pytest.mark.parametrize(
+    ("names", "peak", "shown"),
+    [
+        ([" a", "<0xD0>", "<0x94>", "!"], -1, (" a", "", "Д", "!")),
+        ([" a", "<0xD0>", "<0x94>", "!"], 1, (" a", "Д", "", "!")),
+        (["П<0xD0>", "<0x94>я"], 0, ("ПД", "я")),
+        (["<0x94>", "a", "<0xF0>", "<0x9F>"], 0, ("<0x94>", "a", "<0xF0>", "<0x9F>")),
+        (["<0xF0>", "<0x9F><0x98>", "<0x80>", "<0x41>"], 1, ("", "😀", "", "<0x41>")),
+    ],
+)
+def test_neighbouring_halves_are_read_as_the_character_that_they_make(names, peak, shown):
+    assert whole_characters(names, peak) == shown

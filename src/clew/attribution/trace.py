@@ -57,7 +57,7 @@ class TraceSettings(Settings):
     """Without targets: at most so many tokens are explained."""
     leave_out_first: bool = True
     """Leave the first position out when its token is a special one, or it is measured to be an attention sink."""
-    add_bos: bool = True
+    add_bos: bool = field(default=True, metadata=option("--add-bos/--no-bos", kind=bool))
     """Begin a text with what the tokenizer puts there, or its BOS."""
     budget: int = 512 << 20
     """Bytes of gradients held at once, and of decoder rows kept."""

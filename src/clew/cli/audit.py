@@ -62,7 +62,7 @@ class GraphChoice:
 def audit(
     choice: GraphChoice,
     source: KitOptions,
-    tracing: Annotated[TraceSettings, Only("targets")],
+    tracing: Annotated[TraceSettings, Only("targets", "add_bos")],
     settings: Annotated[AuditSettings, Only("nodes", "seed")],
     neurons: Annotated[bool, typer.Option("--neurons", help="Audit the model's own neurons as a dictionary.")] = False,
     save: Annotated[

@@ -72,7 +72,7 @@ def _no_edit() -> InputError:
 @with_settings()
 def edit(
     options: EditOptions,
-    settings: Annotated[EditSettings, Only("through")],
+    settings: Annotated[EditSettings, Only("through", "add_bos")],
     sampling: Annotated[GenerateSettings, Only("temperature", "top_p", "seed")],
     source: KitOptions,
     prompt: Annotated[str | None, typer.Argument(help="The text to edit the model on.", show_default=False)] = None,
@@ -95,11 +95,11 @@ def edit(
     on_few_threads(kit)
     edits = options.read(kit)
     message: Any = [{"role": "user", "content": prompt}] if chat else prompt
-    ids = kit.subject.encode(message)
+    ids = kit.subject.encode(message, add_bos=settings.add_bos)
     pairs, edits_on_prompt = None, edits
     if generate is not None:
         sampling = replace(sampling, tokens=generate, through=settings.through)
-        pairs = side_by_side(kit.subject, kit.dictionary, message, edits, **keywords(sampling))
+        pairs = side_by_side(kit.subject, kit.dictionary, ids, edits, **keywords(sampling))
         edits_on_prompt = on_prompt(edits, len(ids))
         through = last_clamped(edits, kit.dictionary, settings.through) if _clamps(kit, edits_on_prompt) else None
         settings = replace(settings, through=through)

@@ -11,6 +11,7 @@ from typing import Any
 
 from clew.displays import Displayed
 from clew.ids import FeatureId
+from clew.subject.token_names import whole_characters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,9 +26,14 @@ class Context:
     """The index of that position in `tokens`."""
     token_ids: tuple[int, ...]
     tokens: tuple[str, ...]
-    """Texts of the tokens, each as the tokenizer decodes it alone, with its leading space."""
+    """Names of the tokens: what each adds to a text, with its leading space."""
     activations: tuple[float, ...]
     """The feature's activation at every one of these tokens; 0 where it is silent."""
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The tokens as one reads them: a character that several share stands at one, the recorded one if it can."""
+        return whole_characters(self.tokens, self.at)
 
     @property
     def activation(self) -> float:

@@ -157,7 +157,7 @@ def _activation(context: Context, card: Card, band: Band | None = None) -> dict[
         below = float(np.nextafter(np.float32(band.high), np.float32(0)))
         values[context.at] = min(max(values[context.at], band.low), below)
     return {
-        "tokens": list(context.tokens),
+        "tokens": list(context.shown),
         "values": values,
         "maxValue": max(values),
         "maxValueTokenIndex": values.index(max(values)),
@@ -202,7 +202,7 @@ def feature_json(card: Card) -> dict[str, Any]:
         "examples_quantiles": [
             {
                 "quantile_name": name,
-                "examples": [{"tokens": list(c.tokens), "tokens_acts_list": list(c.activations)} for c in contexts],
+                "examples": [{"tokens": list(c.shown), "tokens_acts_list": list(c.activations)} for c in contexts],
             }
             for name, contexts in groups
             if contexts

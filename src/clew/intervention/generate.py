@@ -25,7 +25,7 @@ from clew.dictionary.dictionary import Dictionary
 from clew.errors import InputError
 from clew.intervention.clamp import Clamp, EditedRow
 from clew.intervention.edit import Edit, check
-from clew.settings import Settings, accepts, with_keywords
+from clew.settings import Settings, accepts, option, with_keywords
 from clew.subject.positions import first_counted
 from clew.subject.subject import Prompt, Subject
 
@@ -67,6 +67,8 @@ class GenerateSettings(Settings):
     """Clamp MLP outputs up to this layer e; left out, the last edited one."""
     leave_out_first: bool = True
     """Never edit the first position when its token is a special one, or it is measured to be an attention sink."""
+    add_bos: bool = field(default=True, metadata=option("--add-bos/--no-bos", kind=bool))
+    """Begin a text with what the tokenizer puts there, or its BOS."""
 
     def __post_init__(self) -> None:
         if self.tokens < 1:
@@ -191,8 +193,9 @@ class _Streams:
     ) -> None:
         dictionary.check_fits(subject)
         dictionary.check_order()
-        self.subject, self.prompt, self.count = subject, subject.encode(prompt), len(edits)
-        self.settings, n_prompt = settings, len(self.prompt)
+        self.subject, self.settings, self.count = subject, settings, len(edits)
+        self.prompt = subject.encode(prompt, add_bos=settings.add_bos)
+        n_prompt = len(self.prompt)
         first = first_counted(subject, self.prompt) if settings.leave_out_first else 0
         limits: dict[str, Any] = {"n_positions": n_prompt, "first": first, "growing": settings.tokens}
         limits["through"] = settings.through

@@ -25,7 +25,7 @@ from clew.errors import InputError
 from clew.ids import NodeId
 from clew.intervention.clamp import LIVE, Clamp, EditedRow, Regime, Semantics
 from clew.intervention.edit import Edit, check
-from clew.settings import Settings, accepts
+from clew.settings import Settings, accepts, option
 from clew.subject.positions import first_counted
 from clew.subject.recording import SiteAt
 from clew.subject.subject import Prompt, Run, Subject
@@ -92,6 +92,8 @@ class EditSettings(Settings):
     """What the frozen model predicts stands beside: frozen, or direct (all other features held)."""
     leave_out_first: bool = True
     """Never edit the first position when its token is a special one, or it is measured to be an attention sink."""
+    add_bos: bool = field(default=True, metadata=option("--add-bos/--no-bos", kind=bool))
+    """Begin a text with what the tokenizer puts there, or its BOS."""
 
     def __post_init__(self) -> None:
         if self.predict not in (None, "direct", "frozen"):
@@ -126,7 +128,7 @@ def effects_with(
     edits, predict = _checked(subject, dictionary, edits), settings.predict
     if dictionary.kind == "sae" and predict == "frozen":
         predict = None  # an SAE stands for no MLP: nothing could be recomputed
-    ids = [subject.encode(prompt) for prompt in prompts]
+    ids = [subject.encode(prompt, add_bos=settings.add_bos) for prompt in prompts]
     first = [first_counted(subject, prompt_ids) if settings.leave_out_first else 0 for prompt_ids in ids]
     rows: list[EditedRow] = []
     for prompt_ids, start in zip(ids, first, strict=True):

@@ -192,7 +192,7 @@ def _row(card: Card, label: Label | None) -> dict[str, Any]:
     row |= {"max_activation": card.max_activation, "mean_activation": card.mean_activation}
     row |= {"promoted": [weight.token for weight in card.promoted]}
     row |= {"suppressed": [weight.token for weight in card.suppressed]}
-    row |= {"top_text": "".join(card.top[0].tokens) if card.top else ""}
+    row |= {"top_text": "".join(card.top[0].shown) if card.top else ""}
     row |= {name: getattr(label, name, None) for name in ("text", "kind", "author", "method", "date")}
     row["label"] = row.pop("text")
     for test in TESTS:

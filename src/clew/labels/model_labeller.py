@@ -26,6 +26,7 @@ from clew.labels.endpoint import BudgetError, CallError, Endpoint, Messages, Spe
 from clew.labels.judges import Question
 from clew.labels.scoring import other_labels, score_label
 from clew.labels.store import LabelStore
+from clew.subject.token_names import whole_characters
 
 METHOD = "contexts 1"  # changes with the prompt
 LEAST = 4  # contexts that a card must show: fewer have too much in common by chance
@@ -127,7 +128,7 @@ def naming_prompt(card: Card) -> Messages:
     lines = ["Texts in which it is active, the strongest first:", *map(_marked, shown)]
     if evidence.silent:
         silent = evidence.silent[:_SILENT]
-        lines += ["", "Texts in which it is not active:", *(_line(context.tokens) for context in silent)]
+        lines += ["", "Texts in which it is not active:", *(_line(context.shown) for context in silent)]
     if card.promoted:
         promoted = json.dumps([weight.token for weight in card.promoted[:_PROMOTED]], ensure_ascii=False)
         lines += ["", f"Next tokens that it makes more likely: {promoted}"]
@@ -138,7 +139,7 @@ def _marked(context: Context) -> str:
     return _line(
         tuple(
             f"[[{token}]]" if value > 0 else token
-            for token, value in zip(context.tokens, context.activations, strict=True)
+            for token, value in zip(context.shown, context.activations, strict=True)
         )
     )
 
@@ -272,7 +273,8 @@ def judging_prompt(label: str, questions: Sequence[Question]) -> Messages:
     """The messages that ask for verdicts on a label."""
     lines = [f"The name: {json.dumps(label, ensure_ascii=False)}", ""]
     for number, question in enumerate(questions, 1):
-        shown = [f"[[{token}]]" if i == question.marked else token for i, token in enumerate(question.tokens)]
+        tokens = whole_characters(question.tokens, -1 if question.marked is None else question.marked)
+        shown = [f"[[{token}]]" if i == question.marked else token for i, token in enumerate(tokens)]
         lines.append(f"{number}. {json.dumps(''.join(shown), ensure_ascii=False)}")
     task = _DETECTING if questions[0].marked is None else _FUZZING
     return [{"role": "system", "content": task}, {"role": "user", "content": "\n".join(lines)}]

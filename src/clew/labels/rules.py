@@ -36,7 +36,7 @@ TWICE = 2  # times that each of several words must occur: a word seen once is no
 RUN = 4  # tokens in a shared run before or after, at most
 NEAR = 5  # tokens within which a word stands "soon" before or after: about the length of a phrase
 PROMOTED = 10  # promoted tokens that count as what a feature says: as many as a card shows
-_SPECIAL = re.compile(r"<[^<>]+>|\[[A-Z]+\]")
+_SPECIAL = re.compile(r"<(?!0x)[^<>]+>|\[[A-Z]+\]")
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,10 @@ def evaluate(dictionary: str | Path | Dictionary | None, settings: dict[str, Any
     if prompts is None:
         prompts = default_prompts(text.config.text, text.held_out, options.count)
     material = Material(
-        documents=text.held_out, prompts=prompts[: options.count], by_layer=options.by_layer, report=report
+        documents=text.held_out,
+        prompts=[subject.encode(prompt, add_bos=text.config.bos != "never") for prompt in prompts[: options.count]],
+        by_layer=options.by_layer,
+        report=report,
     )
     first = assess(subject, measured, material)
     steps = options.null_steps * options.nulls

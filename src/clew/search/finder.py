@@ -125,7 +125,13 @@ class Finder:
     def _firing(self, text: str, query: Query) -> list[Hit]:
         subject, dictionary = self._model()
         firings = queries.firing(
-            subject, dictionary, text, at_most=query.max_density, order=query.order, **self.atlas.levels()
+            subject,
+            dictionary,
+            text,
+            at_most=query.max_density,
+            order=query.order,
+            add_bos=query.add_bos,
+            **self.atlas.levels(),
         )
         if query.within is not None:
             firings = [firing for firing in firings if firing.feature in query.within]
@@ -133,7 +139,7 @@ class Finder:
             firings = [firing for group in queries.by_token(firings, query.limit).values() for firing in group]
         else:
             firings = queries.by_feature(firings)[: query.limit]
-        tokens = subject.token_strings(subject.encode(text).tolist())
+        tokens = subject.token_strings(subject.encode(text, add_bos=query.add_bos).tolist())
         return [
             Hit(
                 feature=firing.feature,

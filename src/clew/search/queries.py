@@ -257,6 +257,7 @@ def firing(
     density: Mapping[int, np.ndarray] | None = None,
     at_most: float = 1.0,
     order: Order = "share",
+    add_bos: bool = True,
 ) -> list[Firing]:
     """Every feature that fires on a text, the strongest first: by share of its largest activation, if known.
 
@@ -266,7 +267,7 @@ def firing(
     MismatchError when the dictionary does not fit the subject, or the arrays do not fit the dictionary.
     """
     dictionary.check_fits(subject)
-    ids = subject.encode(prompt)
+    ids = subject.encode(prompt, add_bos=add_bos)
     counts = is_text(subject, ids)
     counts[: first_counted(subject, ids)] = False
     counted, site = counts.tolist(), dictionary.read_site

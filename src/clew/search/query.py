@@ -39,6 +39,8 @@ class Query(Settings):
     """Of a search by text: leave out features that fire on a larger share of the atlas' corpus."""
     order: Order = "activation"
     """Of a search by text: strongest by activation, or by its share of the feature's largest activation."""
+    add_bos: bool = True
+    """Of a search by text: begin it with what the tokenizer puts there, or its BOS."""
     within: Collection[FeatureId] | None = None
     """Only these features are hits."""
     limit: int = 20

@@ -13,7 +13,7 @@ encoding it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +21,7 @@ from clew.errors import InputError
 
 _ID = re.compile(r"#(0|[1-9][0-9]{0,11})")
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
+_HALF = re.compile(r"<0x([89A-F][0-9A-F])>")  # a byte that is no character by itself
 _WORD_MARK = "▁"  # how SentencePiece writes a space
 _PRIVATE = "\U0010fffd"  # a code point that no text uses
 _FRONTS = ("\n", "a", ".", "1")
@@ -215,13 +216,32 @@ def _characters(piece: bytes) -> str:
     return "".join(f"<0x{ord(c) - 0xDC00:02X}>" if "\udc80" <= c <= "\udcff" else c for c in text)
 
 
+def whole_characters(names: Sequence[str], peak: int = -1) -> tuple[str, ...]:
+    """The names of neighbouring tokens as one reads a text: a character whose bytes they share stands at one of them.
+
+    That is the last, or the token at `peak` if it has a share; the others show nothing of it. Bytes that make no
+    character stay as they are.
+    """
+    if not any("<0x" in name for name in names):
+        return tuple(names)
+    parts = [_parsed(name, _HALF) for name in names]
+    owners = [i for i, part in enumerate(parts) for _ in part]
+    texts, start = [""] * len(names), 0
+    for character in b"".join(parts).decode(errors="surrogateescape"):
+        length = len(character.encode(errors="surrogateescape"))
+        sharing = owners[start : start + length]
+        texts[peak if peak in sharing else sharing[-1]] += _characters(character.encode(errors="surrogateescape"))
+        start += length
+    return tuple(texts)
+
+
 def _spelled(piece: bytes) -> str:
     return "".join(f"<0x{byte:02X}>" for byte in piece)
 
 
-def _parsed(name: str) -> bytes:
+def _parsed(name: str, pattern: re.Pattern[str] = _BYTE) -> bytes:
     """The bytes of a name in which some are spelled."""
-    parts = _BYTE.split(name)  # text and bytes in turn
+    parts = pattern.split(name)  # text and bytes in turn
     return b"".join(bytes.fromhex(part) if i % 2 else part.encode() for i, part in enumerate(parts))
 
 

@@ -157,7 +157,7 @@ def _near(related: Sequence[Related]) -> str:
 
 def _context(context: Context, most: float) -> str:
     spans = []
-    for place, (token, value) in enumerate(zip(context.tokens, context.activations, strict=True)):
+    for place, (token, value) in enumerate(zip(context.shown, context.activations, strict=True)):
         share = max(0.0, min(1.0, value / most)) if most > 0 else 0.0
         shade = f"background:rgba(255,150,0,{0.75 * share:.2f})" if share else ""
         line = ";text-decoration:underline" if place == context.at else ""

@@ -40,11 +40,16 @@ class SearchOptions:
         typer.Option(help="Of --text: by activation (if left out), or by its share of the feature's largest."),
     ] = None
 
+    add_bos: Annotated[
+        bool,
+        typer.Option("--add-bos/--no-bos", help="Of --text: begin with what the tokenizer puts there, or its BOS."),
+    ] = True
+
     def __post_init__(self) -> None:
         if len(self._ways()) != 1:
             raise InputError("say in one way what to search: words of a label, or --meaning, --token, --text or --like")
         if (options := self._of_text()) and self.text is None:
-            name = next(iter(options)).replace("_", "-")
+            name = next(iter(options)).replace("add_bos", "no-bos").replace("_", "-")
             raise InputError(f"--{name} belongs to --text: give a text, or leave it out")
         if self.max_density is not None and not 0 <= self.max_density <= 1:
             raise InputError(f"--max-density is {self.max_density:g}: give a share between 0 and 1")
@@ -64,6 +69,7 @@ class SearchOptions:
 
     def _of_text(self) -> dict[str, Any]:
         options = {"by_token": self.by_token or None, "max_density": self.max_density, "order": self.order}
+        options["add_bos"] = None if self.add_bos else False
         return {name: value for name, value in options.items() if value is not None}
 
 

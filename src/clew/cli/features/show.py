@@ -115,7 +115,7 @@ def _contexts(console: Console, title: str, contexts: Sequence[Context], most: f
     console.print(title, style="bold")
     for context in contexts:
         line = Text(f"{context.activation:>10.3g}  ")
-        for i, (token, value) in enumerate(zip(context.tokens, context.activations, strict=True)):
+        for i, (token, value) in enumerate(zip(context.shown, context.activations, strict=True)):
             shown = token.replace("\n", "↵")
             if i == context.at and console.color_system is None:
                 shown = f"{shown[: -len(shown.lstrip())]}«{shown.lstrip()}»" if shown.strip() else f"«{shown}»"
