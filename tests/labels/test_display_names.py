@@ -97,3 +97,8 @@ def test_activations_on_a_text_are_those_that_fire_on_it(subject: Subject, dicti
         assert first in (0, 1)
     with pytest.raises(InputError, match="no feature L0/99999"):
         search.activations_on(subject, dictionary, FeatureId(0, 99999), PROMPT)
+
+
+def test_promoted_tokens_that_differ_by_a_space_are_told_apart():
+    assert label_of([" Paris", " Rome", "\n"]) == "promotes Paris · Rome · '\\n'"
+    assert label_of([" Paris", "Paris", " Rome"]) == "promotes ' Paris' · 'Paris' · Rome"

@@ -53,6 +53,8 @@ class GraphChoice:
     def load(self, kit: Kit, texts: list[str], settings: TraceSettings) -> Iterator[Graph]:
         """The graphs one after the other."""
         if self.graph is not None:
+            if not settings.add_bos:
+                raise InputError("--no-bos says how a prompt is read; --graph has its tokens already: give one of them")
             yield Graph.load(self.graph)
         for text in texts:
             yield kit.trace(text, **keywords(settings))

@@ -100,5 +100,7 @@ def promoted_tokens(
 
 
 def label_of(tokens: Iterable[str]) -> str:
-    """A short name for a feature of which only the promoted tokens are known."""
-    return "promotes " + " · ".join(token.strip() or repr(token) for token in tokens)
+    """A short name for a feature of which only the promoted tokens are known, without spaces where that says which."""
+    names = [(token, token.strip()) for token in tokens]
+    bare = [short for _, short in names]
+    return "promotes " + " · ".join(short if short and bare.count(short) == 1 else repr(t) for t, short in names)

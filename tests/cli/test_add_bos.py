@@ -1,0 +1,63 @@
+"""`--no-bos` in the verbs that read a prompt, and ids as names of tokens."""
+
+import json
+
+import pytest
+
+import clew
+from clew import Edit
+
+PROMPT = "The capital of France is"
+
+
+@pytest.fixture(scope="module")
+def kit():
+    return clew.load("minnow")
+
+
+def test_without_bos_every_verb_begins_with_the_text(run, kit):
+    code, out, err = run("trace", PROMPT, "--no-bos", "--max-features", 20, "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["tokens"][0] == "The"
+    code, out, err = run("edit", PROMPT, "--no-bos", "--ablate", "L0/836", "--generate", 1, "--json")
+    assert (code, err) == (0, "")
+    effect = kit.edit(PROMPT, [Edit.ablate("L0/836")], add_bos=False)
+    assert json.loads(out)["tokens"] == list(effect.tokens) == ["The", " capital", " of", " France", " is"]
+    steps = list(kit.generate(PROMPT, tokens=1, add_bos=False))
+    assert steps[0].position == 5
+    code, out, err = run("audit", PROMPT, "--no-bos", "--nodes", 2, "--json")
+    assert (code, err) == (0, "")
+    whole = run("audit", PROMPT, "--nodes", 2, "--json")[1]
+    assert json.loads(out)["lines"] != json.loads(whole)["lines"]
+
+
+def test_a_graph_has_its_tokens_already(run, tmp_path, kit):
+    kit.trace(PROMPT, max_features=5).save(tmp_path / "paris.graph")
+    code, _, err = run("audit", "--graph", "paris.graph", "--no-bos")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "--no-bos says how a prompt is read" in err
+
+
+def test_a_search_by_text_may_leave_the_bos_out(run, kit):
+    ways = ("features", "search", "--text", "France", "--by-token", "--json")
+    code, out, err = run(*ways, "--no-bos")
+    assert (code, err) == (0, "")
+    assert {row["at"] for row in json.loads(out)} == {repr("France")}
+    without = kit.find(text="France", by_token=True, add_bos=False)
+    assert [hit.value for hit in without] != [hit.value for hit in kit.find(text="France", by_token=True)]
+    code, _, err = run("features", "search", "France", "--no-bos")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "--no-bos belongs to --text" in err
+
+
+def test_a_token_is_named_by_its_id(run, kit):
+    paris = kit.subject.token_names.token(" Paris")
+    code, out, err = run("trace", PROMPT, "-t", f"#{paris}", "--max-features", 20, "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["targets"] == [" Paris"]
+    by_id, by_name = (run("features", "search", "--token", name, "--json") for name in (f"#{paris}", " Paris"))
+    assert by_id == by_name
+    code, _, err = run("trace", PROMPT, "-t", "#99999")
+    assert (code, err) == (2, "clew: target id 99999 is outside the vocabulary 0..3071\n")
+    code, _, err = run("features", "search", "--token", "#99999")
+    assert (code, err.count("\n")) == (2, 1)
