@@ -6,6 +6,7 @@ import pytest
 
 import clew
 from clew import Edit
+from clew.search.finder import Finder
 
 PROMPT = "The capital of France is"
 
@@ -39,12 +40,14 @@ def test_a_graph_has_its_tokens_already(run, tmp_path, kit):
 
 
 def test_a_search_by_text_may_leave_the_bos_out(run, kit):
-    ways = ("features", "search", "--text", "France", "--by-token", "--json")
+    ways = ("features", "search", "--text", " France", "--by-token", "--json")
     code, out, err = run(*ways, "--no-bos")
     assert (code, err) == (0, "")
-    assert {row["at"] for row in json.loads(out)} == {repr("France")}
-    without = kit.find(text="France", by_token=True, add_bos=False)
-    assert [hit.value for hit in without] != [hit.value for hit in kit.find(text="France", by_token=True)]
+    assert {row["at"] for row in json.loads(out)} == {repr(" France")}
+    finder = Finder(atlas=kit.atlas, subject=kit.subject, dictionary=kit.dictionary)
+    without, usual = (finder.find(text=" France", by_token=True, add_bos=start) for start in (False, True))
+    assert [row["activation"] for row in json.loads(out)] == pytest.approx([hit.value for hit in without], rel=1e-3)
+    assert [hit.value for hit in without] != [hit.value for hit in usual]
     code, _, err = run("features", "search", "France", "--no-bos")
     assert (code, err.count("\n")) == (2, 1)
     assert "--no-bos belongs to --text" in err

@@ -153,6 +153,22 @@ def test_bos_goes_where_the_config_says(small: Subject) -> None:
     assert rows_of(ids) == [[5, 6, 7, 8], [9], [0, 1]]  # taken as they are
 
 
+def test_rows_begin_with_what_prompts_begin_with_and_end_with_text():
+    around = tokenizer()
+    around.backend_tokenizer.post_processor = TemplateProcessing(
+        single="w3 w4 $A w7", special_tokens=[("w3", 3), ("w4", 4), ("w7", 7)]
+    )
+    turns = tokenizer()
+    turns.chat_template = "{% for m in messages %}<bos> {{ m.role }} {{ m.content }}{% endfor %}"
+    for words, rows in ((around, [[3, 4, 5, 8], [3, 4, 9]]), (turns, [[5, 8, 9]])):
+        reading = Subject(model("gpt2", torch.float32), words, "own words")
+        documents = encode_documents(reading, ["w5 w8 w9"], context=4)
+        assert rows_of(documents) == rows
+        assert rows[0] == reading.encode("w5 w8 w9").tolist()[:4]
+    with pytest.raises(InputError, match="room for its BOS alone"):
+        encode_documents(Subject(model("gpt2", torch.float32), around, "own words"), ["w5"], context=2)
+
+
 def test_no_row_is_longer_than_the_context(small: Subject) -> None:
     with pytest.raises(InputError, match="room for its BOS alone: give a context of 2 or more"):
         encode_documents(small, TEXTS, context=1)

@@ -44,7 +44,7 @@ def prompt_ids(prompt: Prompt, tokenizer: Any, name: str, start: Sequence[int], 
 def text_ids(texts: Sequence[str], tokenizer: Any, start: Sequence[int]) -> list[list[int]]:
     """Every text's ids behind `start`, whose own text at the front of a text is read as it; none for an empty text."""
     written = "".join(tokenizer.convert_ids_to_tokens(list(start)))
-    rests = [checked_text(text, "prompt").removeprefix(written) for text in texts]
+    rests = [checked_text(text).removeprefix(written) for text in texts]
     encoded = iter(tokenizer(rests, add_special_tokens=False)["input_ids"] if rests else [])
     return [
         [*start, *ids] if ids or (text and not rest) else []

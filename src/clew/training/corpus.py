@@ -102,7 +102,7 @@ def encode_documents(
     InputError when there is no row with a position to train on, MismatchError when an id is not in the vocabulary.
     """
     longest = min(context or subject.context_length, subject.context_length)
-    if longest == 1 and bos == "row" and getattr(subject.tokenizer, "bos_token_id", None) is not None:
+    if bos == "row" and longest <= len(subject.start_ids):
         raise InputError("a row of one token has room for its BOS alone: give a context of 2 or more, or --bos never")
     markers, n_vocab = np.array(sorted(subject.marker_ids), np.int64), len(subject.unembedding)
     rows: list[np.ndarray] = []
@@ -165,11 +165,10 @@ def _encode_texts(subject: Subject, texts: list[str], bos: Bos) -> Iterator[tupl
         return
     if subject.tokenizer is None:
         raise InputError(f"{subject.name} came without a tokenizer: give token ids instead of texts")
-    start = None if bos == "never" else subject.tokenizer.bos_token_id
-    prefix = [] if start is None else [start]
-    for ids in subject.tokenizer(texts, add_special_tokens=bos != "never")["input_ids"]:
+    prefix = [] if bos == "never" else list(subject.start_ids)
+    for ids in subject.encode_texts(texts, add_bos=bos != "never"):
         if ids:
-            yield np.asarray([*prefix, *ids] if prefix and ids[:1] != prefix else ids), prefix
+            yield np.asarray(ids), prefix
 
 
 # Token files
