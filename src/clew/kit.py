@@ -20,7 +20,7 @@ from clew.attribution.graph import Graph
 from clew.attribution.influence import top_features
 from clew.attribution.trace import TraceSettings, trace_with
 from clew.dictionary.dictionary import Dictionary
-from clew.errors import FileError
+from clew.errors import FileError, InputError
 from clew.ids import FeatureId
 from clew.intervention.audit import Audit, audit_with
 from clew.intervention.edit import Edit
@@ -96,8 +96,12 @@ class Kit:
     atlas_path: Path | None = None
     labels: Path | None = None
     """A file of labels, by which features are named where it has some."""
+    other_model: bool = False
+    """Use the Dictionary on this model although it was made for another; the provenance of all results says so."""
 
     def __post_init__(self) -> None:
+        if self.other_model:
+            object.__setattr__(self, "dictionary", self.dictionary.for_other_model(self.subject))
         self.dictionary.check_fits(self.subject)
 
     @_on_prompt(TraceSettings)
@@ -173,7 +177,7 @@ class Kit:
         subject.name = head["name"]
         return cls(
             subject=subject,
-            dictionary=Dictionary.load(folder / "dictionary", device=device),
+            dictionary=Dictionary.load(folder / "dictionary", device=device).of_model(subject),
             name=head["name"],
             provenance=head["provenance"],
             atlas_path=folder / ATLAS if ATLAS in head["files"] else None,
@@ -186,19 +190,25 @@ def load(
     dictionary: str | Path | None = None,
     labels: str | Path | None = None,
     device: str = "cpu",
+    other_model: bool = False,
 ) -> Kit:
     """A kit: bundled by name, a kit folder, or a model and a dictionary (folders or hub ids) put together.
 
-    `labels` is a file of labels, which is made when there is none. FileError when there is no such kit.
+    `labels` is a file of labels, which is made when there is none. FileError when there is no such kit, MismatchError
+    when the dictionary is another model's, unless `other_model` says that this is meant.
     """
     if labels is not None:
-        return replace(load(name, dictionary=dictionary, device=device), labels=Path(labels))
+        kit = load(name, dictionary=dictionary, device=device, other_model=other_model)
+        return replace(kit, labels=Path(labels))
     if dictionary is not None:
         return Kit(
             subject=Subject.load(name, device=device),
             dictionary=Dictionary.load(dictionary, device=device),
             name=f"{name} + {dictionary}",
+            other_model=other_model,
         )
+    if other_model:
+        raise InputError("other_model goes with a model and its dictionary: a kit has its own")
     for folder in (BUNDLED / str(name), files.recover(name)):
         if folder.is_dir():
             return Kit.load(folder, device=device)
@@ -218,16 +228,18 @@ def build(
     dictionary: Path | str,
     atlas: Path | str | None = None,
     packed: bool = False,
+    other_model: bool = False,
     **facts: Any,
 ) -> None:
     """Put a model, a dictionary and an atlas together into a kit; atomic, and refused when they do not fit.
 
     FileError while another process builds a kit there.
 
-    Packed, the dictionary's weights take one byte each; the atlas is then that of the rounded dictionary.
+    Packed, the dictionary's weights take one byte each; the atlas is then that of the rounded dictionary. With
+    `other_model` the dictionary may be one that was made for another model.
     """
-    loaded = Dictionary.load(dictionary)
-    loaded.check_fits(Subject.load(model))
+    parts = Kit(Subject.load(model), Dictionary.load(dictionary), other_model=other_model)
+    loaded = parts.dictionary.of_model(parts.subject)
     training = Path(model).parent / "training.json"
     facts = {
         "model": files.read_json(training) if training.is_file() else {},

@@ -109,6 +109,7 @@ def trace_with(subject: Subject, dictionary: Dictionary, prompt: Prompt, setting
         dictionary=dictionary.name,
         dictionary_kind=dictionary.kind,
         dictionary_fingerprint=_fingerprint(dictionary),
+        provenance=dictionary.other_model,
         settings={
             "n_active": model.sources.n_features,
             "max_features": settings.max_features,

@@ -10,9 +10,10 @@ from typing import Annotated
 
 import typer
 
-from clew.cli.kits import WORKSPACE, DictionaryOption, KitOption, ModelOption, open_kit
+from clew.cli.kits import WORKSPACE, DictionaryOption, KitOption, ModelOption, OtherModelOption, open_kit
 from clew.errors import FileError
 from clew.features.atlas import Atlas
+from clew.kit import Kit
 from clew.labels.store import LabelStore
 
 
@@ -62,6 +63,7 @@ class AtlasOfModelOptions(AtlasOptions):
 
     model: ModelOption = None
     dictionary: DictionaryOption = None
+    other_model: OtherModelOption = False
 
     @contextmanager
     def load(self) -> Iterator[Atlas]:
@@ -70,7 +72,11 @@ class AtlasOfModelOptions(AtlasOptions):
             with super().load() as atlas:
                 yield atlas
             return
-        kit = open_kit(self.kit, self.model, self.dictionary)
+        kit = self.open_kit()
         with kit.atlas if self.atlas is None else Atlas.load(self.atlas) as atlas:
             atlas.check_fits(kit.dictionary)
             yield atlas
+
+    def open_kit(self) -> Kit:
+        """The kit, or the model and its dictionary."""
+        return open_kit(self.kit, self.model, self.dictionary, other_model=self.other_model)

@@ -16,6 +16,10 @@ from clew.kit import Kit, load
 KitOption = Annotated[str, typer.Option("--kit", help="A bundled kit by name, or a kit folder.")]
 ModelOption = Annotated[str | None, typer.Option("--model", help="A model folder or hub id, in place of a kit.")]
 DictionaryOption = Annotated[str | None, typer.Option("--dictionary", help="A dictionary folder for --model.")]
+OtherModelOption = Annotated[
+    bool,
+    typer.Option("--other-model", help="Use the dictionary although it was made for another model; results say so."),
+]
 WORKSPACE = Path("workspace/labels.sqlite")
 _SMALL = 20_000_000  # parameters
 
@@ -27,22 +31,27 @@ class KitOptions:
     kit: KitOption = "minnow"
     model: ModelOption = None
     dictionary: DictionaryOption = None
+    other_model: OtherModelOption = False
 
     def load(self) -> Kit:
         """Load it; errors are those of `open_kit`."""
-        return open_kit(self.kit, self.model, self.dictionary)
+        return open_kit(self.kit, self.model, self.dictionary, other_model=self.other_model)
 
 
-def open_kit(name: str, model: str | None = None, dictionary: str | None = None) -> Kit:
+def open_kit(name: str, model: str | None = None, dictionary: str | None = None, *, other_model: bool = False) -> Kit:
     """Load a kit, or a model and its dictionary; features go by the labels in the workspace, if there are any.
 
-    InputError for half of a pair, FileError when there is no such kit.
+    InputError for half of a pair, FileError when there is no such kit, MismatchError when the dictionary was made for
+    another model and `other_model` does not say that this is meant.
     """
     if (model is None) != (dictionary is None):
         raise InputError("--model and --dictionary go together: give both, or a --kit")
+    if other_model and model is None:
+        raise InputError("--other-model goes with --model and --dictionary: a kit has its own model")
     labels = WORKSPACE if WORKSPACE.is_file() else None
     with without_collector():
-        return load(name if model is None else model, dictionary=dictionary, labels=labels)
+        source = name if model is None else model
+        return load(source, dictionary=dictionary, labels=labels, other_model=other_model)
 
 
 def on_few_threads(kit: Kit) -> None:

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from clew import files
+from clew.dictionary import origin
 from clew.dictionary.layer import ActiveFeatures, Layer
 from clew.dictionary.neurons import neuron_layer
 from clew.dictionary.nonlinearity import BatchTopK, JumpReLU, TopK
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from clew.subject import Subject
 
 Kind = Literal["plt", "clt", "sae"]
+DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+"""What weights may be stored in; files in 8-bit floats are converted when they are read."""
 BLOCK = 1 << 26
 """How many elements of pre-activations, or of encoder rows in another dtype, are in memory at once."""
 
@@ -92,6 +95,9 @@ class Dictionary:
         for name, tensor in layer.tensors().items():
             if tuple(tensor.shape) not in expected[name]:
                 raise InputError(f"layer {index}: {name} is {list(tensor.shape)}, expected {list(expected[name][0])}")
+            if tensor.dtype not in DTYPES:
+                known = ", ".join(map(str, DTYPES))
+                raise InputError(f"layer {index}: {name} is in {tensor.dtype}: convert it to one of {known}")
 
     @property
     def device(self) -> torch.device:
@@ -257,7 +263,16 @@ class Dictionary:
                     self._finite(block, index, name, torch.arange(start, start + len(block), device=block.device))
 
     def check_fits(self, subject: Subject) -> None:
-        """MismatchError unless the Dictionary is for a model of this width and depth."""
+        """MismatchError unless the Dictionary is for this model, as far as its provenance tells (see `origin`)."""
+        self._check_sizes(subject)
+        if reason := origin.why_not(self.provenance, subject):
+            made_for = origin.model_of(self.provenance) or "another model"
+            raise MismatchError(
+                f"dictionary {self.name!r} was made for {made_for}, and {subject.name!r} is another model ({reason}): "
+                "give its own, or say that this one is meant with --other-model (other_model=True in Python)"
+            )
+
+    def _check_sizes(self, subject: Subject) -> None:
         for name, size, model_size in (
             ("d_model", self.d_model, subject.d_model),
             ("layers", self.n_layers, subject.n_layers),
@@ -266,6 +281,27 @@ class Dictionary:
                 raise MismatchError(
                     f"dictionary {self.name!r} does not fit model {subject.name!r}: {name} {size} against {model_size}"
                 )
+
+    def of_model(self, subject: Subject) -> Dictionary:
+        """The same Dictionary, recorded as this model's where it has no record of weights."""
+        if origin.WEIGHTS in self.provenance:
+            return self
+        return replace(self, provenance={**self.provenance, origin.WEIGHTS: subject.rounded_hashes()})
+
+    def for_other_model(self, subject: Subject) -> Dictionary:
+        """The same Dictionary, to be used on a model that it was not made for; the provenance of all results says so.
+
+        MismatchError when the sizes differ.
+        """
+        self._check_sizes(subject)
+        if origin.why_not(self.provenance, subject) is None:
+            return self
+        return replace(self, provenance={**self.provenance, origin.OTHER: origin.other_model(self.provenance, subject)})
+
+    @property
+    def other_model(self) -> dict[str, Any]:
+        """What results say of a Dictionary that is used on a model it was not made for; empty where it is not."""
+        return {origin.OTHER: self.provenance[origin.OTHER]} if origin.OTHER in self.provenance else {}
 
     @cached_property
     def fingerprint(self) -> str:
@@ -318,6 +354,7 @@ class Dictionary:
             n_layers=subject.n_layers,
             d_model=subject.d_model,
             name=f"neurons of {subject.name}",
+            provenance={"model": subject.name, origin.WEIGHTS: subject.rounded_hashes()},
         )
 
 

@@ -97,10 +97,11 @@ def finish(
     """Add up parts, in any order, and write the atlas.
 
     Where not all features were compared with one another, the provenance says how many were, under `related_features`.
-    MismatchError when a part is of another dictionary, corpus or settings, InputError when some documents are in no
-    part or in two, FileError when a file that is no atlas stands at the path.
+    MismatchError when a part is of another dictionary, corpus or settings, or the dictionary is another model's;
+    InputError when some documents are in no part or in two, FileError when a file that is no atlas stands at the path.
     """
     check_target(path)
+    dictionary.check_fits(subject)
     tables = merged(parts)
     check_origin(tables, dictionary, documents)
     if not tables.complete:
@@ -118,7 +119,7 @@ def finish(
     assert relations is not None
     layers = [(layer, dictionary.d_features(layer)) for layer in sorted(dictionary.layers)]
     files.clear_temporaries(path)
-    yield from write_atlas(path, tables, relations, documents, subject, layers, **facts)
+    yield from write_atlas(path, tables, relations, documents, subject, layers, **dictionary.other_model, **facts)
 
 
 def check_target(path: Path | str, *, replace: bool = True) -> None:

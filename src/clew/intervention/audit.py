@@ -200,7 +200,7 @@ def audit_with(subject: Subject, dictionary: Dictionary, graphs: Iterable[Graph]
         pairs=torch.stack([table[name] for name in ("predicted", "measured", "distance", "target")], 1).float(),
         shuffled=table["shuffled.0"].float(),
         seconds=time.perf_counter() - started,
-        provenance={"nodes": settings.nodes, "seed": settings.seed},
+        provenance={"nodes": settings.nodes, "seed": settings.seed, **dictionary.other_model},
     )
 
 

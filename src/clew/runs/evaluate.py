@@ -124,6 +124,8 @@ def evaluate(dictionary: str | Path | Dictionary | None, settings: dict[str, Any
     options = EvaluateOptions(**{f.name: settings.pop(f.name) for f in fields(EvaluateOptions) if f.name in settings})
     check_counts(options)
     subject, measured, text = _inputs(dictionary, subject, options, settings)
+    if options.other_model:
+        measured = measured.for_other_model(subject)
     if prompts is None:
         prompts = default_prompts(text.config.text, text.held_out, options.count)
     material = Material(

@@ -47,6 +47,8 @@ class EvaluateOptions:
     """The kit whose model it is for, by name or folder; left out, the run's model, or minnow."""
     model: str | None = None
     """A model folder or hub id, in place of a kit."""
+    other_model: bool = False
+    """Measure the dictionary although it was made for another model."""
     count: int = 100
     """How many prompts are traced; 0 for none."""
     nulls: bool = True

@@ -32,6 +32,17 @@ def family_of(architecture: str) -> Family:
     return FAMILIES[architecture]
 
 
+def name_of(source: str) -> str:
+    """The name of a model: a hub id as it is, a folder's last part, the hub's name of a folder in its cache."""
+    path = Path(source)
+    if not source or not path.exists():
+        return source
+    cached = path.resolve().parents[1].name if path.resolve().parent.name == "snapshots" else ""
+    if cached.startswith("models--"):
+        return cached.removeprefix("models--").replace("--", "/")
+    return path.name or path.resolve().name
+
+
 def check_dtype(dtype: torch.dtype) -> None:
     """InputError for numbers in which no model can be computed here."""
     if dtype not in DTYPES:

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from clew import files
 from clew.errors import InputError
 from clew.subject.hooks import FrozenParts, eager_attention, freezing, named_modules
-from clew.subject.identity import weights_hash
-from clew.subject.loading import check_dtype, check_in_memory, family_of, read_model
+from clew.subject.identity import rounded_hashes, weights_hash
+from clew.subject.loading import check_dtype, check_in_memory, family_of, name_of, read_model
 from clew.subject.parts import Block, places
 from clew.subject.positions import marker_ids
 from clew.subject.recorder import record
@@ -64,6 +64,7 @@ class Subject:
         self.tokenizer = tokenizer
         self.name = name
         self.family = family_of(type(model).__name__)
+        self._hashes: tuple[list[tuple[int, int]], dict[str, str]] | None = None
 
     @classmethod
     def load(
@@ -85,10 +86,10 @@ class Subject:
             model = source if dtype is None else source.to(dtype)
             check_in_memory(model)
             model = model.to(device)
-            return cls(model, tokenizer, getattr(source, "name_or_path", "") or type(source).__name__)
+            return cls(model, tokenizer, name_of(getattr(source, "name_or_path", "")) or type(source).__name__)
         where = str(files.recover(source))
         model, tokenizer = read_model(where, tokenizer, dtype or torch.float32)
-        return cls(model.to(device), tokenizer, Path(where).name if Path(where).exists() else where)
+        return cls(model.to(device), tokenizer, name_of(where))
 
     # --- the model ---------------------------------------------------------------------------------------------
 
@@ -119,6 +120,13 @@ class Subject:
     def weights_hash(self) -> str:
         """What tells this model from others of its name (`clew.subject.identity`); read anew at every call."""
         return weights_hash(self.model)
+
+    def rounded_hashes(self) -> dict[str, str]:
+        """Cheap hashes of the weights, good for other dtypes too (`identity`); computed anew when one changes."""
+        versions = [(id(parameter), parameter._version) for parameter in self.model.parameters()]
+        if self._hashes is None or self._hashes[0] != versions:
+            self._hashes = versions, rounded_hashes(self.model)
+        return dict(self._hashes[1])
 
     @cached_property
     def special_ids(self) -> frozenset[int]:

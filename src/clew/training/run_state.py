@@ -199,7 +199,13 @@ def finished(
         n_layers=run.n_layers,
         d_model=run.d_model,
         name=f"{config.kind} of {subject.name}",
-        provenance=files.provenance(training=asdict(config), model=subject.name, steps=run.step, **weights),
+        provenance=files.provenance(
+            training=asdict(config),
+            model=subject.name,
+            model_weights=subject.rounded_hashes(),
+            steps=run.step,
+            **weights,
+        ),
     )
 
 

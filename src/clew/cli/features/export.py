@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 import typer
 
 from clew.cli.atlases import AtlasOfModelOptions
-from clew.cli.kits import open_kit
 from clew.cli.options import with_settings
 from clew.cli.progress_bar import bar
 from clew.dictionary.dictionary import Dictionary
@@ -66,7 +65,7 @@ def export(
 
 def _dictionary(atlas: Atlas, source: AtlasOfModelOptions) -> Dictionary | None:
     """The dictionary that the atlas is of, if it is that of the kit."""
-    dictionary = open_kit(source.kit, source.model, source.dictionary).dictionary
+    dictionary = source.open_kit().dictionary
     if dictionary.fingerprint == atlas.dictionary:
         return dictionary
     typer.echo("hookName and vector are left empty: --kit, or --model and --dictionary, would give them", err=True)

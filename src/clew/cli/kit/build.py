@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from clew import kit
+from clew.cli.kits import OtherModelOption
 from clew.errors import InputError
 
 
@@ -18,6 +19,7 @@ def build(
     name: Annotated[str | None, typer.Option(help="The kit's name; left out, the folder's.")] = None,
     atlas: Annotated[Path | None, typer.Option(help="An atlas of this dictionary, from clew harvest.")] = None,
     packed: Annotated[bool, typer.Option("--packed", help="Keep the dictionary's weights in one byte each.")] = False,
+    other_model: OtherModelOption = False,
 ) -> None:
     """Put a model, a dictionary and an atlas together.
 
@@ -25,5 +27,13 @@ def build(
     """
     if folder.exists():
         raise InputError(f"{folder} is there already: give a new folder, or remove it first")
-    kit.build(folder, name=name or folder.name, model=model, dictionary=dictionary, atlas=atlas, packed=packed)
+    kit.build(
+        folder,
+        name=name or folder.name,
+        model=model,
+        dictionary=dictionary,
+        atlas=atlas,
+        packed=packed,
+        other_model=other_model,
+    )
     print(f"built {folder}")
