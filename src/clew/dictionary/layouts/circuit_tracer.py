@@ -4,8 +4,8 @@ CLT: `config.yaml`; `W_enc_{i}.safetensors` with `W_enc_{i}` [feature, d_model],
 optional `threshold_{i}` (absent: ReLU); `W_dec_{i}.safetensors` with `W_dec_{i}` [feature, L - i, d_model].
 
 PLT: `layer_{i}.safetensors` with `W_enc`, `W_dec` [feature, d_model], `b_enc`, `b_dec` and optional
-`activation_function.threshold` and `W_skip` (adds x @ W_skip.T). TopK stands in the configuration, which is sometimes
-missing and once named `wanb-config.yaml`.
+`activation_function.threshold`, `k` and `W_skip` (adds x @ W_skip.T). TopK often stands in the configuration only
+(`activation_keys`), which is sometimes missing and once named `wanb-config.yaml`. An unknown tensor is refused.
 """
 
 import re
@@ -14,19 +14,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from clew import files
 from clew.dictionary.dictionary import Dictionary
 from clew.dictionary.layer import Layer
-from clew.dictionary.layouts.checks import check_replaceable, check_vector
+from clew.dictionary.layouts import activation_keys
+from clew.dictionary.layouts.checks import check_replaceable, readable
 from clew.dictionary.layouts.hook_names import READ_HOOKS, WRITE_HOOKS, hook_of, site_of
 from clew.dictionary.layouts.layout import Layout
-from clew.dictionary.nonlinearity import BatchTopK, JumpReLU, Nonlinearity, ReLU, TopK
+from clew.dictionary.nonlinearity import BatchTopK, JumpReLU, TopK
 from clew.errors import FileError, InputError
 
 CONFIGS = ("config.yaml", "wanb-config.yaml")
 DEFAULT_HOOKS = {"feature_input_hook": "mlp.hook_in", "feature_output_hook": "mlp.hook_out"}
+WEIGHTS = ("W_enc", "b_enc", "W_dec", "b_dec")
 CLT_FILE, PLT_FILE = "W_enc_{}.safetensors", "layer_{}.safetensors"
 """The file whose numbers say which layers a folder holds."""
 
@@ -133,49 +136,49 @@ def _clt_layer(folder: Path, i: int, config: Mapping[str, Any]) -> Layer:
     path = folder / f"W_enc_{i}.safetensors"
     tensors = files.load_tensors(path) | files.load_tensors(folder / f"W_dec_{i}.safetensors")
     tensors = {name.removesuffix(f"_{i}"): tensor for name, tensor in tensors.items()}
-    return _layer(path, tensors, tensors.get("threshold"), config, 3)
+    return _layer(path, tensors, config, 3)
 
 
 def _plt_layer(folder: Path, i: int, config: Mapping[str, Any]) -> Layer:
     path = folder / f"layer_{i}.safetensors"
-    tensors = files.load_tensors(path)
-    return _layer(path, tensors, tensors.get("activation_function.threshold"), config, 2)
+    return _layer(path, files.load_tensors(path), config, 2)
 
 
-def _layer(
-    path: Path, tensors: Mapping[str, Tensor], threshold: Tensor | None, config: Mapping[str, Any], decoder_axes: int
-) -> Layer:
-    for name in ("W_enc", "b_enc", "W_dec", "b_dec"):
+def _layer(path: Path, tensors: Mapping[str, Tensor], config: Mapping[str, Any], decoder_axes: int) -> Layer:
+    for name in WEIGHTS:
         if name not in tensors:
             raise FileError(f"{path}: {name} is missing; it holds {', '.join(sorted(tensors)) or 'nothing'}")
-    for name, tensor in tensors.items():
-        check_vector(path, name, tensor)
+    counts = {name: tensor for name, tensor in tensors.items() if name == "k"}  # the only tensor of whole numbers
+    known = (*WEIGHTS, *activation_keys.TENSORS, *(() if decoder_axes == 3 else ("W_skip",)))
+    tensors = counts | readable(path, {name: tensors[name] for name in tensors.keys() - counts}, known)
     encoder, bias, decoder = tensors["W_enc"], tensors["b_enc"], tensors["W_dec"]
     if encoder.ndim != 2 or bias.ndim != 1 or decoder.ndim != decoder_axes or tensors["b_dec"].ndim != 1:
-        shapes = ", ".join(f"{name} {list(tensors[name].shape)}" for name in ("W_enc", "b_enc", "W_dec", "b_dec"))
+        shapes = ", ".join(f"{name} {list(tensors[name].shape)}" for name in WEIGHTS)
         raise FileError(f"{path}: shapes disagree with the layout: {shapes}")
     if len({len(encoder), len(bias), len(decoder)}) > 1 or decoder.shape[-1] != encoder.shape[1]:
         shapes = f"W_enc {list(encoder.shape)}, b_enc {list(bias.shape)}, W_dec {list(decoder.shape)}"
         raise FileError(f"{path}: shapes disagree: {shapes}")
     return Layer(
         encoder=encoder,
-        bias=bias,
-        nonlinearity=_nonlinearity(path, threshold, config),
+        bias=_bias(path, tensors, config),
+        nonlinearity=activation_keys.activation_of(path, tensors, config),
         decoder=decoder if decoder_axes == 3 else decoder[:, None],
         decoder_bias=tensors["b_dec"],
         skip=tensors.get("W_skip"),
     )
 
 
-def _nonlinearity(path: Path, threshold: Tensor | None, config: Mapping[str, Any]) -> Nonlinearity:
-    if threshold is not None:
-        return JumpReLU(threshold=threshold)
-    rule = re.sub(r"[^a-z]", "", str(config.get("activation") or "relu").lower())
-    if rule == "relu":
-        return ReLU()
-    if rule == "topk" and isinstance(config.get("k"), int):
-        return TopK(k=config["k"])
-    raise FileError(f"{path}: activation {config.get('activation')!r} with k {config.get('k')!r} cannot be read")
+def _bias(path: Path, tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Tensor:
+    """The encoder's bias; where b_dec is subtracted from what the encoder reads, that is part of it."""
+    subtracted = config.get("apply_b_dec_to_input", False)
+    if not isinstance(subtracted, bool):
+        raise FileError(f"{path}: apply_b_dec_to_input is {subtracted!r}: expected true or false")
+    bias = tensors["b_enc"]
+    if not subtracted:
+        return bias
+    dtype = torch.promote_types(bias.dtype, torch.float32)
+    centre = tensors["b_dec"].to(dtype)
+    return bias.to(dtype) - torch.cat([rows.to(dtype) @ centre for rows in tensors["W_enc"].split(1 << 14)])
 
 
 def _config(folder: Path) -> tuple[str | None, dict[str, Any]]:

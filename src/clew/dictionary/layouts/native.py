@@ -20,13 +20,14 @@ from torch import Tensor
 from clew import files
 from clew.dictionary.dictionary import Dictionary
 from clew.dictionary.layer import Layer
-from clew.dictionary.layouts.checks import check_replaceable, check_vector
+from clew.dictionary.layouts.checks import check_replaceable, readable
 from clew.dictionary.layouts.layout import Layout
 from clew.dictionary.nonlinearity import BatchTopK, JumpReLU, Nonlinearity, ReLU, TopK
 from clew.errors import FileError, InputError
 from clew.kernels.shares import share
 
 ENVELOPE = files.Envelope(format="clew.dictionary", schema=2, what="dictionary", keys=("schema", "version"))
+NEEDED = ("encoder", "bias", "decoder", "decoder_bias")
 PACKED = ("encoder", "decoder")
 LARGEST = 127
 """The whole number that a row's largest weight becomes."""
@@ -116,9 +117,10 @@ def _unpack(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _load_layer(folder: Path, index: int, settings: Mapping[str, Any]) -> Layer:
     path = folder / f"layer_{index}.safetensors"
-    tensors = _unpack(path, files.load_tensors(path))
-    for name, tensor in tensors.items():
-        check_vector(path, name, tensor)
+    stored = files.load_tensors(path)
+    if missing := [name for name in NEEDED if name not in stored]:
+        raise FileError(f"{path} lacks {missing[0]!r}")
+    tensors = readable(path, _unpack(path, stored), (*NEEDED, "threshold", "skip"))
     try:
         _check_shapes(path, tensors)
         return Layer(
@@ -156,6 +158,8 @@ def _describe(nonlinearity: Nonlinearity) -> dict[str, Any]:
 
 
 def _build(settings: Mapping[str, Any], tensors: dict[str, Tensor]) -> Nonlinearity:
+    if "threshold" in tensors and settings["name"] in ("relu", "topk"):
+        raise ValueError(f"its nonlinearity is {settings['name']}, but a threshold is there")
     match settings["name"]:
         case "relu":
             return ReLU()
