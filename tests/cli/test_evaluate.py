@@ -86,7 +86,9 @@ def test_what_is_said_goes_over_what_the_run_says(run, monkeypatch):
     models.model("llama", torch.float32, seed=5).save_pretrained("second")
     models.tokenizer().save_pretrained("second")
     quick = ("--no-nulls", "--count", "0", "--no-by-layer")
-    code, out, err = run("eval", "L", "--model", "second", "--text", "other.txt", "--json", *quick)
+    code, _, err = run("eval", "L", "--model", "second", "--text", "other.txt", "--json", *quick)
+    assert (code, "made for llama, and 'second' is another model" in err) == (2, True)
+    code, out, err = run("eval", "L", "--model", "second", "--other-model", "--text", "other.txt", "--json", *quick)
     assert code == 0, err
     subject, _, rows = seen[-1]
     assert subject.name != "llama"

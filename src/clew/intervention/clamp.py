@@ -308,5 +308,6 @@ class _Written:
     def _skip(self, layer: int, x: Float[Tensor, "row pos d_model"]) -> None:
         skip = self.dictionary.layers[layer].skip
         if skip is not None:
+            x = x.to(torch.promote_types(x.dtype, torch.float32))
             added = torch.nn.functional.linear(x - x[self.clamp.base], skip.to(x))
             self._wait(layer, torch.zeros_like(added), torch.arange(len(x), device=x.device), added)

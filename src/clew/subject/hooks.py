@@ -113,12 +113,15 @@ class FrozenParts:
 
 @contextmanager
 def freezing(parts: FrozenParts) -> Iterator[None]:
-    """Replace the output of a module by its recorded map of the input, in the input's dtype."""
+    """Replace the output of a module by its recorded map of the input, in the input's dtype.
+
+    Maps are recorded in float32 at least, and are applied in it.
+    """
 
     def substitute(linear: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
             x = _first(args, kwargs)
-            mapped = linear(x).to(x.dtype)
+            mapped = linear(x.to(torch.promote_types(x.dtype, torch.float32))).to(x.dtype)
             return mapped if isinstance(output, Tensor) else (mapped, *output[1:])
 
         return hook
