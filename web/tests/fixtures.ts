@@ -20,6 +20,7 @@ export function view(): GraphView {
     token_ids: [1, 2],
     n_layers: 2,
     first_position: 0,
+    first_reason: "",
     subject: "s",
     dictionary: "d",
     dictionary_kind: "plt",
