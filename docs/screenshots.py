@@ -77,10 +77,14 @@ def views(page: Page, address: str, scheme: str) -> None:
     page.wait_for_timeout(1500)
     keep(page, f"features-{scheme}")
     page.goto(f"{address}#/compare")
+    page.wait_for_function(SIDE, arg="a")  # the view opens with the latest graphs
     for name, who in (("A", "a preschooler"), ("B", "a graduate student")):
         line = page.get_by_label(name, exact=True)
-        before = page.evaluate(SIDE, name.lower())  # the view opens with the latest graphs
-        line.fill(f"You are {who}. Question: what is the square root of 50, rounded? Answer:")
+        prompt = f"You are {who}. Question: what is the square root of 50, rounded? Answer:"
+        if line.input_value() == prompt:
+            continue
+        before = page.evaluate(SIDE, name.lower())
+        line.fill(prompt)
         line.press("Enter")
         page.wait_for_function(f"([side, before]) => ({SIDE})(side) !== before", arg=[name.lower(), before])
     page.get_by_text("Features, the largest change first").wait_for()
