@@ -122,8 +122,8 @@ def _train(run: TrainingRun, check_every: int) -> None:
     """Train to the end; leaves with code 130 when Ctrl-C was pressed, with 143 at SIGTERM."""
     config = run.plan.config
     step = config.steps  # a finished run has nothing left to report
-    if run.readings > 1:
-        print(reread(run.plan.config, run.positions))
+    if words := reread(run.plan.config, run.positions):
+        print(words)
     with interrupts() as stop, board(config.batch) as show:
         for report in train_run(run, check_every=check_every, stop=stop):
             show(report)

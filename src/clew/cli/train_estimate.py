@@ -57,8 +57,8 @@ def _print(estimate: RunEstimate, subject: Subject, plan: Plan, free: int) -> No
         f"{config.kind} of {subject.name}: {subject.n_layers} layers of {_counted(config)} features, "
         f"{estimate.parameters / 1e6:,.1f} million parameters, {config.steps * config.batch:,} positions"
     )
-    if estimate.readings > 1:
-        print(reread(config, estimate.positions))
+    if words := reread(config, estimate.positions):
+        print(words)
     shown = table("", ">", "")
     if estimate.tokens_per_second is not None and estimate.hours is not None:
         how = "measured" if estimate.measured_share == 1 else "measured in part"

@@ -72,7 +72,7 @@ def _new(report: RunReport) -> Fidelity | None:
 
 def _reread(report: RunReport) -> str:
     """How often the text has been read, once its first reading is over."""
-    return f"  text read {report.readings:.1f} times" if report.readings > 1 else ""
+    return f"  text read {report.readings:.1f} times" if round(report.readings, 1) > 1 else ""
 
 
 def line(report: TrainingReport, measured: Fidelity | None, batch: int) -> str:
@@ -108,8 +108,10 @@ def drawn(run_report: RunReport, batch: int) -> RenderableType:
 
 
 def reread(config: DictionaryConfig, positions: int) -> str:
-    """That a text is smaller than the training on it, in words."""
+    """That a text is smaller than the training on it, in words; nothing when it is not, but for a twentieth."""
     times = readings(config, positions)
+    if round(times, 1) <= 1:
+        return ""
     return f"the text's {positions:,} positions are read {times:.{0 if times >= 10 else 1}f} times"
 
 
