@@ -91,7 +91,7 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     "kernels/decode": ("dictionary/test_dictionary.py", "training/test_step.py"),
     "kernels/shares": ("attribution/test_influence.py",),
     "kernels/buffers": ("attribution/test_trace.py",),
-    "kernels": ("training/test_selection.py", "training/test_step.py", "training/test_batch_topk.py"),
+    "kernels": ("training/test_selection.py", "training/test_step.py"),
     "labels/context_split": ("labels/test_scoring.py", "labels/test_rules.py", "labels/test_model_labeller.py"),
     "labels/cost": ("labels/test_model_labeller.py", "cli/test_label.py"),
     "labels/display_names": ("labels/test_display_names.py",),
@@ -103,7 +103,7 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     "labels/scoring": ("labels/test_scoring.py", "labels/test_model_labeller.py", "cli/test_label.py"),
     "labels/store": ("labels/test_store.py", "labels/test_exchange.py", "labels/test_display_names.py"),
     "labels": ("labels",),
-    "training/step": ("training/test_step.py", "training/test_batch_topk.py"),
+    "training/step": ("training/test_step.py",),
     "web/security": ("web/test_security.py", "web/test_errors.py"),
 }  # fmt: skip
 """The tests of a file, by the longest beginning of its path."""
