@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clew.attribution.graph import Graph
-from clew.attribution.graph_json import cantor, from_json, to_json, uncantor
+from clew.attribution.graph_json import from_json, to_json
+from clew.attribution.graph_json_nodes import cantor, uncantor
 from clew.attribution.nodes import TargetInfo
 from clew.errors import FileError
 from clew.files import load_tensors, read_json, write_json

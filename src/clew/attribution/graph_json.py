@@ -8,8 +8,8 @@ offsets, input masses) rides along in further keys, so that a graph of ours read
 
 from __future__ import annotations
 
-import math
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,18 +17,38 @@ import torch
 from torch import Tensor
 
 from clew.attribution.graph import Graph
+from clew.attribution.graph_checks import check_whole
+from clew.attribution.graph_json_nodes import (
+    NAME,
+    cantor,
+    error_key_of,
+    feature_key_of,
+    kind_of,
+    offsets_of,
+    position_of,
+    real_of,
+    target_of,
+)
 from clew.attribution.influence import cumulative_share, influence
-from clew.attribution.nodes import OFFSETS, ErrorNode, FeatureNode, TargetInfo, TargetNode, TokenNode
+from clew.attribution.json_values import (
+    bare,
+    layer_number,
+    mapping,
+    real_number,
+    sequence,
+    shown,
+    whole_number,
+    whole_text,
+)
+from clew.attribution.nodes import ErrorNode, FeatureNode, TargetNode, TokenNode
 from clew.errors import FileError
 from clew.ids import FeatureId, NodeId
 
 SCHEMA = 1
 DIRECTION = 1 << 30  # a target that is no token takes a number above every vocabulary
-_THREE = re.compile(r"(\w+)_(\d+)_(\d+)")
-_OUTPUT = re.compile(r'"(.*)" \(p=', re.DOTALL)
-_PROBABILITY = re.compile(r"\(p=([0-9.eE+-]+)\)")
+_DTYPES = {"float32": torch.float32, "float64": torch.float64}
 _OF_GRAPH = ("n_layers", "first_position", "subject", "dictionary", "dictionary_kind", "dictionary_fingerprint")
-_OF_FIRST = {"first_reason": str, "first_ratio": float}  # not in graphs from before it was measured
+_OF_FIRST = ("first_reason", "first_ratio")  # not in graphs from before it was measured
 
 
 # --- writing ------------------------------------------------------------------------------------------------------
@@ -139,23 +159,11 @@ def _second_layer(graph: Graph) -> dict[str, Any]:
     return where | what | rest | {"placeholder": True}
 
 
-def cantor(layer: int, feature: int) -> int:
-    """One number for a layer and a feature: Cantor's pairing."""
-    return (layer + feature) * (layer + feature + 1) // 2 + feature
-
-
-def uncantor(number: int) -> tuple[int, int]:
-    """The layer and the feature of a paired number."""
-    diagonal = (math.isqrt(8 * number + 1) - 1) // 2
-    feature = number - diagonal * (diagonal + 1) // 2
-    return diagonal - feature, feature
-
-
 # --- reading ------------------------------------------------------------------------------------------------------
 
 
 def from_json(value: Any) -> Graph:
-    """The graph that graph JSON describes; FileError, in one line, when it describes none.
+    """The graph that graph JSON describes; FileError, in one line, when it describes none, or none that is whole.
 
     Of another program's graph the offsets are unknown and zero, a row's input is what its edges hold, and a
     pre-activation is what flows in. Where a source's name means a feature and an error at once, its first edge to a
@@ -164,8 +172,8 @@ def from_json(value: Any) -> Graph:
     if not isinstance(value, Mapping) or not {"metadata", "nodes", "links"} <= value.keys():
         raise FileError("this JSON is not a graph: it lacks metadata, nodes or links")
     try:
-        return _Reader(value).graph()
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+        return check_whole(_Reader(value).graph())
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RuntimeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else error
         raise FileError(f"this graph JSON is damaged ({reason})") from error
 
@@ -177,9 +185,9 @@ def ids_by_name(value: Mapping[str, Any]) -> dict[str, str]:
     """
     reader, ids = _Reader(value), dict[str, str]()
     for rank, node in enumerate(reader.outputs):
-        ids[node["node_id"]] = str(NodeId("target", int(node["ctx_idx"]), None, rank))
+        ids[node["node_id"]] = str(NodeId("target", position_of(node), None, rank))
     for node in reader.embeddings:
-        ids[node["node_id"]] = str(NodeId("token", int(node["ctx_idx"])))
+        ids[node["node_id"]] = str(NodeId("token", position_of(node)))
     for node, (layer, position) in zip(reader.errors, reader.error_keys, strict=True):
         ids[node["node_id"]] = str(NodeId("error", position, layer))
     for node, (layer, position, index) in zip(reader.features, reader.keys, strict=True):
@@ -191,94 +199,112 @@ class _Reader:
     """One pass over nodes, then one over links."""
 
     def __init__(self, value: Mapping[str, Any]) -> None:
-        self.metadata, self.links = value["metadata"], value["links"]
-        self.ours = (self.metadata.get("info") or {}).get("clew") or {}
-        if int(self.ours.get("schema", 0)) > SCHEMA:
-            raise FileError(f"this graph JSON has schema {self.ours['schema']}, newer than {SCHEMA}: upgrade clew")
-        self.tokens = tuple(map(str, self.metadata["prompt_tokens"]))
+        self.metadata, self.links = mapping(value["metadata"], "metadata"), sequence(value["links"], "links")
+        self.ours = mapping(mapping(self.metadata.get("info") or {}, "info").get("clew") or {}, "clew")
+        schema = whole_number(self.ours.get("schema", 0), "schema", low=0)
+        if schema > SCHEMA:
+            raise FileError(f"this graph JSON has schema {schema}, newer than {SCHEMA}: upgrade clew")
+        self.tokens = tuple(
+            whole_text(token, "a token") for token in sequence(self.metadata["prompt_tokens"], "tokens")
+        )
         kinds: dict[str, list[Mapping[str, Any]]] = {"feature": [], "error": [], "embedding": [], "logit": []}
-        for node in value["nodes"]:
-            if not node.get("placeholder"):
-                kinds[_kind(node)].append(node)
-        self.features = sorted(kinds["feature"], key=_feature_key)
-        self.errors = sorted(kinds["error"], key=_error_key)
+        for node in sequence(value["nodes"], "nodes"):
+            if not mapping(node, "a node").get("placeholder"):
+                kinds[kind_of(node)].append(node)
+        self.features = sorted(kinds["feature"], key=feature_key_of)
+        self.errors = sorted(kinds["error"], key=error_key_of)
         self.embeddings, self.outputs = kinds["embedding"], kinds["logit"]
         if not self.outputs:
             raise ValueError("no logit node")
-        self.keys = [_feature_key(node) for node in self.features]
-        self.error_keys = [_error_key(node) for node in self.errors]
+        self.keys = [feature_key_of(node) for node in self.features]
+        self.error_keys = [error_key_of(node) for node in self.errors]
         self.notes: dict[str, int] = {}
 
     def graph(self) -> Graph:
         self._check_nodes()
-        dtype = getattr(torch, self.ours.get("dtype", "float32"))
+        dtype = _DTYPES[whole_text(self.ours.get("dtype", "float32"), "dtype")]
         n_free = len(self.features) + len(self.errors) + len(self.tokens)
         readers = [i for i, node in enumerate(self.features) if not self.ours or "input_mass" in node]
         readers += range(n_free, n_free + len(self.outputs))
         rows = self._rows(readers, n_free, dtype)
         row_nodes = [self.features[i] if i < n_free else self.outputs[i - n_free] for i in readers]
-        row_sums = rows.sum(1).tolist()
-        flows = dict(zip(readers, row_sums, strict=True))
-        preactivations = [n.get("preactivation", flows.get(i, 0.0)) for i, n in enumerate(self.features)]
-        activations = [node.get("activation") or 0.0 for node in self.features]
-        masses = [n.get("input_mass", m) for n, m in zip(row_nodes, rows.abs().sum(1).tolist(), strict=True)]
-        offsets = [node.get("offsets", [0.0] * len(OFFSETS)) for node in row_nodes]
+        flows = dict(zip(readers, rows.sum(1).tolist(), strict=True))
+        preactivations = [real_of(n, "preactivation", flows.get(i, 0.0)) for i, n in enumerate(self.features)]
+        activations = [real_of(node, "activation", 0.0) for node in self.features]
+        masses = [real_of(n, "input_mass", m) for n, m in zip(row_nodes, rows.abs().sum(1).tolist(), strict=True)]
         labels = {FeatureId(k[0], k[2]): n["clerp"] for k, n in zip(self.keys, self.features, strict=True)}
         return Graph(
-            prompt=str(self.metadata["prompt"]),
+            prompt=whole_text(self.metadata["prompt"], "the prompt"),
             tokens=self.tokens,
             token_ids=self._token_ids(),
             feature_keys=torch.tensor(self.keys, dtype=torch.long).reshape(-1, 3),
             activations=torch.tensor(activations, dtype=dtype),
             preactivations=torch.tensor(preactivations, dtype=dtype),
             error_keys=torch.tensor(self.error_keys, dtype=torch.long).reshape(-1, 2),
-            targets=tuple(_target(n, flows[n_free + i]) for i, n in enumerate(self.outputs)),
+            targets=tuple(target_of(n, flows[n_free + i]) for i, n in enumerate(self.outputs)),
             rows=rows,
             row_nodes=torch.tensor(readers, dtype=torch.long),
             col_nodes=torch.arange(n_free),
-            row_offsets=torch.tensor(offsets, dtype=dtype).reshape(-1, len(OFFSETS)),
+            row_offsets=torch.tensor([offsets_of(node) for node in row_nodes], dtype=dtype),
             input_mass=torch.tensor(masses, dtype=dtype),
-            labels={feature: str(label) for feature, label in labels.items() if label},
-            settings=dict(self.ours.get("settings", {})) | self.notes,
-            provenance=dict(self.ours.get("provenance", {})),
+            labels={feature: whole_text(label, "a label") for feature, label in labels.items() if label},
+            settings=dict(mapping(self.ours.get("settings", {}), "settings")) | self.notes,
+            provenance=dict(mapping(self.ours.get("provenance", {}), "provenance")),
             **self._whole(),
         )
 
     def _whole(self) -> dict[str, Any]:
         """What describes the graph as a whole, guessed where another program left it out."""
         if self.ours:
-            known = {name: kind(self.ours[name]) for name, kind in _OF_FIRST.items() if name in self.ours}
-            return {name: self.ours[name] for name in _OF_GRAPH} | known
+            numbers = {name: whole_number(self.ours[name], name, low=0) for name in _OF_GRAPH[:2]}
+            texts = {name: whole_text(self.ours[name], name) for name in _OF_GRAPH[2:]}
+            return numbers | texts | self._first()
         layers = [key[0] for key in self.keys + self.error_keys]
         positions = [key[1] for key in self.keys + self.error_keys]
-        n_layers = max(max(layers, default=0) + 1, int(self.outputs[0]["layer"]) - 1)
-        names = [str(name) for name in self.metadata.get("transcoder_list") or ()]
-        first = min(positions, default=0)
+        n_layers = max(max(layers, default=0) + 1, layer_number(self.outputs[0]["layer"], "a layer") - 1)
+        names = [whole_text(name, "a transcoder") for name in self.metadata.get("transcoder_list") or ()]
         return {
             "n_layers": n_layers,
-            "first_position": min(first, 1),
-            "subject": str(self.metadata["scan"]),
+            "first_position": min(min(positions, default=0), 1),
+            "subject": whole_text(self.metadata["scan"], "scan"),
             "dictionary": ", ".join(names),
         }
+
+    def _first(self) -> dict[str, Any]:
+        """Why the first position is left out; nothing in graphs from before it was measured."""
+        first: dict[str, Any] = {}
+        if "first_reason" in self.ours:
+            first["first_reason"] = whole_text(self.ours["first_reason"], "first_reason")
+        if "first_ratio" in self.ours:
+            first["first_ratio"] = real_number(self.ours["first_ratio"], "first_ratio")
+        return first
 
     def _token_ids(self) -> tuple[int, ...]:
         """Ids from the tokens' names, -1 where the file has none."""
         if self.ours:
-            return tuple(map(int, self.ours["token_ids"]))
+            return tuple(whole_number(id, "a token id") for id in sequence(self.ours["token_ids"], "token ids"))
         ids = [-1] * len(self.tokens)
         for node in self.embeddings:
-            match = _THREE.fullmatch(node["node_id"])
+            match = NAME.fullmatch(node["node_id"])
             if match:
-                ids[int(node["ctx_idx"])] = int(match[2])
+                ids[position_of(node)] = int(match[2])
         return tuple(ids)
 
     def _check_nodes(self) -> None:
-        for kind, keys in (("feature", self.keys), ("error", self.error_keys)):
+        tokens = [position_of(node) for node in self.embeddings]
+        for kind, keys in (("feature", self.keys), ("error", self.error_keys), ("token", tokens)):
             if len(set(keys)) < len(keys):
                 raise ValueError(f"the same {kind} stands there twice")
         for node in (*self.features, *self.errors, *self.embeddings, *self.outputs):
-            if not 0 <= int(node["ctx_idx"]) < len(self.tokens):
-                raise ValueError(f"node {node['node_id']} lies outside the {len(self.tokens)} tokens")
+            if position_of(node) >= len(self.tokens):
+                raise ValueError(f"node {shown(node['node_id'])} lies outside the {len(self.tokens)} tokens")
+        names = [node["node_id"] for node in (*self.features, *self.embeddings, *self.outputs)]
+        error_names = [node["node_id"] for node in self.errors]  # may be names of features, and nothing else
+        others = {node["node_id"] for node in (*self.embeddings, *self.outputs)}
+        for group in (names, error_names, [*others, *{*error_names} & others]):
+            if len(set(group)) < len(group):
+                twice = next(name for name, count in Counter(group).items() if count > 1)
+                raise ValueError(f"two nodes go by the name {shown(twice)}")
 
     def _rows(self, readers: Sequence[int], n_free: int, dtype: torch.dtype) -> Tensor:
         """The edges, row = target, column = source, from the links."""
@@ -288,7 +314,7 @@ class _Reader:
         for index, node in enumerate(nodes):
             sources.setdefault(node["node_id"], []).append(index)
         for node in self.embeddings:
-            sources.setdefault(node["node_id"], []).append(first_token + int(node["ctx_idx"]))
+            sources[node["node_id"]] = [first_token + position_of(node)]
         row_of = {index: row for row, index in enumerate(readers)}
         row_named = {nodes[i]["node_id"]: row_of[i] for i in readers if i < n_free}
         row_named |= {node["node_id"]: row_of[n_free + i] for i, node in enumerate(self.outputs)}
@@ -297,68 +323,22 @@ class _Reader:
         rows = torch.zeros(len(readers), n_free, dtype=dtype)
         filled: dict[tuple[int, int], float] = {}
         for link in self.links:
-            if link["target"] not in row_named or link["source"] not in sources:
-                self._note("links_without_nodes", link)
+            source, target = (
+                whole_text(mapping(link, "a link")[end], f"a link's {end}") for end in ("source", "target")
+            )
+            if target not in row_named or source not in sources:
+                self.notes["links_without_nodes"] = self.notes.get("links_without_nodes", 0) + 1
                 continue
-            row = row_named[link["target"]]
-            places = [i for i in sources[link["source"]] if layers[i] < row_layers[row]]
+            row = row_named[target]
+            places = [i for i in sources[source] if layers[i] < row_layers[row]]
             free = [i for i in places if (row, i) not in filled]
             if not free:
                 what = "stands there twice" if places else "runs backwards"
-                raise ValueError(f"the link from {link['source']} to {link['target']} {what}")
+                raise ValueError(f"the link from {bare(source)} to {bare(target)} {what}")
             if len(places) > 1:
                 self.notes["ambiguous_links"] = self.notes.get("ambiguous_links", 0) + (1 if len(free) > 1 else -1)
-            weight = float(link["weight"])
-            if not math.isfinite(weight):
-                raise ValueError(f"the link from {link['source']} to {link['target']} weighs {weight}")
-            filled[row, free[0]] = weight
+            filled[row, free[0]] = real_number(link["weight"], "the weight of a link")
         if filled:
             where = torch.tensor(list(filled), dtype=torch.long)
             rows[where[:, 0], where[:, 1]] = torch.tensor(list(filled.values()), dtype=dtype)
         return rows
-
-    def _note(self, name: str, link: Mapping[str, Any]) -> None:
-        if not isinstance(link["target"], str) or not isinstance(link["source"], str):
-            raise ValueError(f"a link from {link['source']!r} to {link['target']!r}")
-        self.notes[name] = self.notes.get(name, 0) + 1
-
-
-def _kind(node: Mapping[str, Any]) -> str:
-    kind = node["feature_type"]
-    if kind in ("embedding", "logit"):
-        return kind
-    if "error" in kind:
-        return "error"
-    if kind in ("cross layer transcoder", "unexplored node", "transcoder", "per layer transcoder"):
-        return "feature"
-    raise ValueError(f"node {node['node_id']} is a {kind!r}, which is neither feature, error, embedding nor logit")
-
-
-def _feature_key(node: Mapping[str, Any]) -> tuple[int, int, int]:
-    """Layer, position, index. The index stands in the name; `feature` is it, or it paired with the layer."""
-    layer, position = int(node["layer"]), int(node["ctx_idx"])
-    match = _THREE.fullmatch(node["node_id"])
-    if match and match[1] == str(layer) and match[3] == str(position):
-        return layer, position, int(match[2])
-    paired = uncantor(int(node["feature"]))
-    return layer, position, paired[1] if paired[0] == layer else int(node["feature"])
-
-
-def _error_key(node: Mapping[str, Any]) -> tuple[int, int]:
-    return int(node["layer"]), int(node["ctx_idx"])
-
-
-def _target(node: Mapping[str, Any], inflow: float) -> TargetInfo:
-    if "value" in node and "weight" in node:
-        return TargetInfo(**{name: node[name] for name in TargetInfo.__dataclass_fields__})
-    clerp = str(node["clerp"])
-    label, chance = _OUTPUT.search(clerp), _PROBABILITY.search(clerp)
-    probability = float(node.get("token_prob") or (chance[1] if chance else 0.0))
-    return TargetInfo(
-        label=label[1] if label else clerp,
-        position=int(node["ctx_idx"]),
-        weight=probability,
-        value=inflow,
-        token=int(node["feature"]),
-        probability=probability,
-    )

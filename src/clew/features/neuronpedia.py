@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from clew import files
-from clew.attribution.graph_json import cantor
+from clew.attribution.graph_json_nodes import cantor
 from clew.dictionary.dictionary import Dictionary
 from clew.dictionary.layouts.hook_names import READ_HOOKS, WRITE_HOOKS
 from clew.errors import InputError

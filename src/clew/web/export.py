@@ -106,6 +106,7 @@ def embedded(
             edges=view.counts.shown.edges - len(view.edges.weight),
             nodes=len(wanted.nodes) - len(view.nodes),
         ),
+        fingerprint=graph.dictionary_fingerprint,
     )
 
 

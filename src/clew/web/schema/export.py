@@ -32,3 +32,5 @@ class Embedded(View):
     source: str | None
     """The graph as graph JSON, gzip in base64, for the workbench to take in again; none where it has no room."""
     left_out: LeftOut
+    fingerprint: str = ""
+    """Of the dictionary with which the graph was traced, so that an imported page is known as this kit's."""

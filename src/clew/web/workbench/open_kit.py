@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from clew.attribution.graph import Graph
+from clew.attribution.graph_checks import check_features
 from clew.features.atlas import Atlas
 from clew.ids import FeatureId
 from clew.kit import Kit
@@ -61,6 +62,13 @@ class OpenKit:
         """A graph by its id, and whether this kit traced it; NotFoundError when there is none."""
         entry = self.workspace.entry(graph)
         return self.graph_cache[entry.id], entry.of_kit
+
+    def check_features(self, graph: Graph) -> None:
+        """FileError when a graph that says it is of this kit names features or tokens that the kit does not have."""
+        if graph.dictionary_fingerprint == self.dictionary.fingerprint:
+            features = {layer: self.dictionary.d_features(layer) for layer in self.dictionary.layers}
+            vocabulary = len(self.subject.unembedding)
+            check_features(graph, features, n_layers=self.subject.n_layers, vocabulary=vocabulary)
 
     def names_in(self, graph: Graph, features: Sequence[FeatureId]) -> Mapping[FeatureId, Name]:
         """Today's names for a graph of this kit; for another kit's, the names that the graph came with."""
