@@ -6,13 +6,16 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
+from torch import Tensor
 
 from clew.attribution.graph import Graph
 from clew.attribution.influence import influence, start_of
 from clew.ids import FeatureId
+from clew.kernels.shares import share
+
+_ROWS = 256  # of a graph that are worked on at once
 
 
 @dataclass(frozen=True)
@@ -39,11 +42,12 @@ class Roles:
 
 def roles(graph: Graph) -> Roles:
     """Input features and output features."""
-    shares, through = graph.shares.abs(), influence(graph)
-    from_tokens = graph.over_nodes(shares[:, graph.columns("token")].sum(1))
-    is_target = graph.mask("target")[graph.row_nodes]
-    direct = shares.new_zeros(graph.n_nodes)
-    direct[graph.col_nodes] = start_of(graph)[graph.row_nodes[is_target]] @ shares[is_target]
+    through, is_target = influence(graph), graph.mask("target")[graph.row_nodes]
+    tokens = share(graph.rows[:, graph.columns("token")].abs().sum(1), graph.input_mass)
+    from_tokens = graph.over_nodes(tokens)
+    to_targets = share(graph.rows[is_target].abs(), graph.input_mass[is_target, None])
+    direct = graph.rows.new_zeros(graph.n_nodes)
+    direct[graph.col_nodes] = start_of(graph)[graph.row_nodes[is_target]] @ to_targets
     order = torch.sort(through[graph.part("feature")], descending=True, stable=True).indices.tolist()
     inputs = tuple(i for i in order if float(from_tokens[i]) >= 0.5)
     outputs = tuple(i for i in order if float(through[i]) > 0 and float(direct[i]) >= 0.5 * float(through[i]))
@@ -52,9 +56,8 @@ def roles(graph: Graph) -> Roles:
 
 def strongest_paths(graph: Graph, count: int = 10) -> list[Path]:
     """The `count` heaviest paths from tokens to targets, by absolute weight times the target's weight."""
-    inputs, tokens = _inputs(graph), set(graph.token_range)
     weights = {node: graph.targets[rank].weight for rank, node in enumerate(graph.target_range)}
-    return [Path(nodes, product) for nodes, product, _ in _heaviest(graph, inputs, tokens, weights, count)]
+    return [Path(nodes, product) for nodes, product, _ in _heaviest(graph, set(graph.token_range), weights, count)]
 
 
 def paths_through(graph: Graph, node: int, count: int = 10) -> list[Path]:
@@ -63,10 +66,9 @@ def paths_through(graph: Graph, node: int, count: int = 10) -> list[Path]:
     A path's weight is that of its part up to the node times that of its part behind it, so the heaviest of each are
     enough.
     """
-    inputs = _inputs(graph)
     weights = {target: graph.targets[rank].weight for rank, target in enumerate(graph.target_range)}
-    before = _heaviest(graph, inputs, set(graph.token_range), {node: 1.0}, count)
-    behind = _heaviest(graph, inputs, {node}, weights, count)
+    before = _heaviest(graph, set(graph.token_range), {node: 1.0}, count)
+    behind = _heaviest(graph, {node}, weights, count)
     weighted = [
         (gain * further, Path(first + rest[1:], product * more))
         for first, product, gain in before
@@ -76,28 +78,43 @@ def paths_through(graph: Graph, node: int, count: int = 10) -> list[Path]:
 
 
 def _heaviest(
-    graph: Graph, inputs: dict[int, list[tuple[int, float]]], begin: set[int], ends: dict[int, float], count: int
+    graph: Graph, begin: set[int], ends: dict[int, float], count: int
 ) -> list[tuple[tuple[int, ...], float, float]]:
     """The heaviest paths from some nodes to weighted ends: nodes, signed product of shares, absolute weight.
 
     Best-first search backwards from the ends. What a path can still gain is bounded by the heaviest path from any of
     the first nodes to where it is, found beforehand in one pass over the layers, so that paths come out in exact order.
+    Of the ways on from a node only as many as there are paths to find can be among them.
     """
-    best = _best_from(graph, inputs, begin)
-    starts = [(-best[node] * weight, (node,), 1.0) for node, weight in ends.items()]
+    best = _best_from(graph, begin)
+    starts = [(-float(best[node]) * weight, (node,), 1.0) for node, weight in ends.items()]
     queue: list[tuple[float, tuple[int, ...], float]] = [start for start in starts if start[0] < 0]
     heapq.heapify(queue)
     paths: list[tuple[tuple[int, ...], float, float]] = []
+    ways: dict[int, list[tuple[int, float, float]]] = {}
     while queue and len(paths) < count:
         gain, nodes, product = heapq.heappop(queue)
         if nodes[0] in begin:
             paths.append((nodes, product, -gain))
             continue
-        for source, share in inputs.get(nodes[0], ()):
-            gain = abs(product * share) * best[source] * ends[nodes[-1]]
+        if nodes[0] not in ways:
+            ways[nodes[0]] = _ways_to(graph, nodes[0], best, count)
+        for source, share_of, further in ways[nodes[0]]:
+            gain = abs(product * share_of) * further * ends[nodes[-1]]
             if gain > 0:
-                heapq.heappush(queue, (-gain, (source, *nodes), product * share))
+                heapq.heappush(queue, (-gain, (source, *nodes), product * share_of))
     return paths
+
+
+def _ways_to(graph: Graph, node: int, best: Tensor, count: int) -> list[tuple[int, float, float]]:
+    """The sources of a node that the heaviest paths come by: source, signed share, heaviest path to the source."""
+    row = graph.row_of(node)
+    if row < 0:
+        return []
+    shares = share(graph.rows[row], graph.input_mass[row]).double()
+    further = best[graph.col_nodes]
+    cols = (shares.abs() * further).topk(min(count, len(shares))).indices
+    return list(zip(graph.col_nodes[cols].tolist(), shares[cols].tolist(), further[cols].tolist(), strict=True))
 
 
 def same_name_groups(graph: Graph, names: Mapping[FeatureId, str]) -> dict[tuple[int, str], tuple[int, ...]]:
@@ -120,25 +137,17 @@ def same_name_groups(graph: Graph, names: Mapping[FeatureId, str]) -> dict[tuple
     return {(key[0], written[key]): tuple(nodes) for key, nodes in groups}
 
 
-@lru_cache(maxsize=1)
-def _inputs(graph: Graph) -> dict[int, list[tuple[int, float]]]:
-    """The nonzero inputs of every row's node, as (source, signed share); those of the last graph are kept."""
-    shares = graph.shares
-    inputs: dict[int, list[tuple[int, float]]] = {int(node): [] for node in graph.row_nodes}
-    rows, cols = shares.nonzero(as_tuple=True)
-    targets, sources = graph.row_nodes[rows].tolist(), graph.col_nodes[cols].tolist()
-    for target, source, value in zip(targets, sources, shares[rows, cols].tolist(), strict=True):
-        inputs[target].append((source, value))
-    return inputs
-
-
-def _best_from(graph: Graph, inputs: dict[int, list[tuple[int, float]]], begin: set[int]) -> list[float]:
-    """The absolute weight of the heaviest path from any of some nodes to each node."""
-    best = [0.0] * graph.n_nodes
-    for node in begin:
-        best[node] = 1.0
-    layers = graph.node_layers.tolist()
-    for node in [*sorted(graph.feature_range, key=lambda i: layers[i]), *graph.target_range]:
-        if node not in begin:
-            best[node] = max((abs(share) * best[source] for source, share in inputs.get(node, ())), default=0.0)
+def _best_from(graph: Graph, begin: set[int]) -> Tensor:
+    """The absolute weight of the heaviest path from any of some nodes to each node, in double precision."""
+    best = torch.zeros(graph.n_nodes, dtype=torch.float64)
+    is_first = torch.zeros(graph.n_nodes, dtype=torch.bool)
+    is_first[list(begin)] = True
+    best[is_first] = 1.0
+    stages = graph.node_layers[graph.row_nodes]
+    for stage in torch.unique(stages).tolist():
+        for rows in (stages == stage).nonzero()[:, 0].split(_ROWS):
+            rows = rows[~is_first[graph.row_nodes[rows]]]
+            if len(rows) and graph.rows.shape[1]:
+                shares = share(graph.rows[rows].abs(), graph.input_mass[rows, None]).double()
+                best[graph.row_nodes[rows]] = (shares * best[graph.col_nodes]).amax(1)
     return best

@@ -116,11 +116,15 @@ class Graph(Displayed, NodeOrder):
         where[self.col_nodes] = torch.arange(len(self.col_nodes))
         return where
 
+    def row_of(self, index: int) -> int:
+        """The row of a node in `rows`; -1 when nothing flows into it."""
+        return int(self._row_of[index])
+
     def inputs(self, node: Node | NodeId | str | int) -> Float[Tensor, " node"]:
         """The edges into one node, one entry for each source node."""
         index = self._place(node)
         whole = self.rows.new_zeros(self.n_nodes)
-        row = int(self._row_of[index])
+        row = self.row_of(index)
         if row >= 0:
             whole[self.col_nodes] = self.rows[row]
         return whole

@@ -11,7 +11,7 @@ pre-activation. The same order makes that system triangular: it is solved layer 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from clew.attribution.graph import Graph
 
 _CHUNK = 1 << 22  # entries of |rows| held at once
+_SORTED = 1 << 23  # values of which a sorted copy is made
+_BUCKETS = 1 << 17
 _TIE = 1e-6  # relative difference below which two shares of influence are the same
 
 
@@ -82,9 +84,8 @@ def total_effect(
     if clamped is not None:
         follows[:n] &= ~clamped
     stages = _stages(graph)
-    step = max(1, _CHUNK // max(1, graph.rows.shape[1]))
     for stage in torch.unique(stages).tolist():
-        for part in (stages == stage).nonzero()[:, 0].split(step):
+        for part in (stages == stage).nonzero()[:, 0].split(_at_once(graph)):
             nodes = graph.row_nodes[part]
             lost[nodes] = graph.rows[part].double() @ gone[graph.col_nodes]
             moving = nodes[follows[nodes]]
@@ -116,9 +117,9 @@ def over_left_out(graph: Graph, node: int, shown: Bool[Tensor, " node"]) -> Floa
     for stage in torch.unique(stages[stages < stages[row_of[node]]]).flip(0).tolist():
         members = (stages == stage).nonzero()[:, 0]
         nodes = graph.row_nodes[members]
-        members, nodes = members[passes[nodes] & (gain[nodes] != 0)], nodes[passes[nodes] & (gain[nodes] != 0)]
-        if len(nodes):
-            gain.index_add_(0, graph.col_nodes, (gain[nodes] / pre[nodes]) @ graph.rows[members].double())
+        for part in members[passes[nodes] & (gain[nodes] != 0)].split(_at_once(graph)):
+            nodes = graph.row_nodes[part]
+            gain.index_add_(0, graph.col_nodes, (gain[nodes] / pre[nodes]) @ graph.rows[part].double())
     return gain - direct
 
 
@@ -130,6 +131,11 @@ def cumulative_share(values: Float[Tensor, " value"]) -> Float[Tensor, " value"]
     if len(values) and float(reached[-1]) > 0:
         shares[order.indices] = reached / reached[-1]
     return shares.to(values.dtype)
+
+
+def _at_once(graph: Graph) -> int:
+    """How many rows are worked on at once, so that what is computed of them stays small beside the graph itself."""
+    return max(1, _CHUNK // max(1, graph.rows.shape[1]))
 
 
 def _stages(graph: Graph) -> Int[Tensor, " row"]:
@@ -157,7 +163,7 @@ def top_features(graph: Graph, count: int) -> Int[Tensor, " feature"]:
 
 def _lost(graph: Graph) -> Float[Tensor, " row"]:
     """The share of each row's input that pruning removed; it counts as error."""
-    left = share(graph.rows.abs().sum(1), graph.input_mass)
+    left = share(row_sums(graph), graph.input_mass)
     return torch.where(graph.input_mass > 0, 1 - left, 0.0).clamp(0, 1)
 
 
@@ -201,11 +207,51 @@ def inflow(graph: Graph) -> Inflow:
     return Inflow(error, graph.over_nodes(_lost(graph)), offset, means[0], means[1])
 
 
+def row_sums(graph: Graph) -> Float[Tensor, " row"]:
+    """The sum of each row's absolute edges."""
+    parts = [part.abs().sum(1) for part in graph.rows.split(_at_once(graph))]
+    return torch.cat(parts) if parts else graph.rows.new_zeros(0)
+
+
 def edge_influence(graph: Graph) -> Float[Tensor, "row col"]:
     """The influence that each edge carries within the graph as it is: its share of the row times the row's reach."""
-    alone = replace(graph, input_mass=graph.rows.abs().sum(1))
+    carried = torch.empty_like(graph.rows)
+    for rows, part in _carried(graph):
+        carried[rows] = part
+    return carried
+
+
+def _carried(graph: Graph) -> Iterator[tuple[slice, Float[Tensor, "row col"]]]:
+    """What `edge_influence` gives, some rows at a time."""
+    mass = row_sums(graph)
+    alone = replace(graph, input_mass=mass)
     reach = (influence(alone) + start_of(alone))[alone.row_nodes]
-    return alone.shares.abs() * reach[:, None]
+    for start in range(0, len(mass), _at_once(graph)):
+        rows = slice(start, start + _at_once(graph))
+        yield rows, share(graph.rows[rows].abs(), mass[rows, None]).mul_(reach[rows, None])
+
+
+def strongest_edges(
+    graph: Graph, count: int
+) -> tuple[Int[Tensor, " edge"], Int[Tensor, " edge"], Float[Tensor, " edge"]]:
+    """The edges that carry the most influence, the first of equals first: their rows, their columns, and the share of
+    all edges' influence up to and with each. Needs no second copy of the graph.
+    """
+    n_cols, whole = graph.rows.shape[1], 0.0
+    best, places = graph.rows.new_zeros(0), torch.zeros(0, dtype=torch.long)
+    for rows, part in _carried(graph):
+        whole += float(part.sum(dtype=torch.float64))
+        is_edge = graph.rows[rows] != 0
+        if 0 < count == len(best):
+            is_edge &= part > best[-1]
+        where = is_edge.flatten().nonzero()[:, 0]
+        best = torch.cat([best, part.flatten()[where]])
+        places = torch.cat([places, where + rows.start * n_cols])
+        order = torch.sort(best, descending=True, stable=True).indices[:count]
+        best, places = best[order], places[order]
+    reached = torch.cumsum(best.double(), 0)
+    shares = reached / whole if whole > 0 else torch.ones_like(reached)
+    return places // max(1, n_cols), places % max(1, n_cols), shares.clamp_max(1.0)
 
 
 def _smallest_set(values: Float[Tensor, " value"], share: float) -> Bool[Tensor, " value"]:
@@ -215,12 +261,37 @@ def _smallest_set(values: Float[Tensor, " value"], share: float) -> Bool[Tensor,
     """
     if share >= 1:
         return torch.ones_like(values, dtype=torch.bool)
+    if len(values) == 0 or float(values.max()) == 0:
+        return torch.zeros_like(values, dtype=torch.bool)
+    if len(values) > _SORTED:
+        return values >= _least_of(values, share) * (1 - _TIE)
     ordered = torch.sort(values, descending=True).values
     reached = torch.cumsum(ordered.double(), 0)
-    if len(values) == 0 or float(reached[-1]) == 0:
-        return torch.zeros_like(values, dtype=torch.bool)
     least = ordered[int((reached < share * reached[-1]).sum())]
     return values >= least * (1 - _TIE)
+
+
+def _least_of(values: Float[Tensor, " value"], share: float) -> float:
+    """The least of the smallest set, without a sorted copy of the values, which takes seven times their memory.
+
+    Values are counted by their leading bits, which for positive numbers are in the order of the numbers; only those are
+    sorted that share them with the least.
+    """
+    sums = torch.zeros(_BUCKETS, dtype=torch.float64)
+    for part in values.split(_CHUNK):
+        sums += torch.bincount(_bucket(part), weights=part.double(), minlength=_BUCKETS)
+    from_top = sums.flip(0).cumsum(0)
+    wanted = share * from_top[-1]
+    before = int((from_top < wanted).sum())
+    bucket, above = _BUCKETS - 1 - before, float(from_top[before - 1]) if before else 0.0
+    members = torch.cat([part[_bucket(part) == bucket] for part in values.split(_CHUNK)])
+    ordered = torch.sort(members, descending=True).values
+    reached = above + torch.cumsum(ordered.double(), 0)
+    return float(ordered[min(int((reached < wanted).sum()), len(ordered) - 1)])
+
+
+def _bucket(values: Float[Tensor, " value"]) -> Int[Tensor, " value"]:
+    return values.float().view(torch.int32).long() >> 14
 
 
 def prune(graph: Graph, *, node: float | int = 0.8, edge: float | int = 0.98) -> Graph:
@@ -236,7 +307,7 @@ def prune(graph: Graph, *, node: float | int = 0.8, edge: float | int = 0.98) ->
     row_kept, col_kept = kept[graph.row_nodes], kept[graph.col_nodes]
     small = replace(
         graph,
-        rows=graph.rows[row_kept][:, col_kept],
+        rows=_picked(graph.rows, row_kept, col_kept),
         row_nodes=graph.row_nodes[row_kept],
         col_nodes=graph.col_nodes[col_kept],
         row_offsets=graph.row_offsets[row_kept],
@@ -248,6 +319,13 @@ def prune(graph: Graph, *, node: float | int = 0.8, edge: float | int = 0.98) ->
     if node < 1 or edge < 1:
         kept &= _alive(small, kept)
     return _only(small, kept)
+
+
+def _picked(matrix: Tensor, rows: Bool[Tensor, " row"], cols: Bool[Tensor, " col"]) -> Tensor:
+    """The marked rows and columns; the matrix itself, and no copy, where all are."""
+    if bool(rows.all()) and bool(cols.all()):
+        return matrix
+    return matrix[rows.nonzero(), cols.nonzero()[:, 0]]
 
 
 def _alive(graph: Graph, kept: Bool[Tensor, " node"]) -> Bool[Tensor, " node"]:
@@ -278,7 +356,7 @@ def _only(graph: Graph, kept: Bool[Tensor, " node"]) -> Graph:
         activations=graph.activations[features],
         preactivations=graph.preactivations[features],
         error_keys=graph.error_keys[errors],
-        rows=graph.rows[rows][:, cols],
+        rows=_picked(graph.rows, rows, cols),
         row_nodes=number[graph.row_nodes[rows]],
         col_nodes=number[graph.col_nodes[cols]],
         row_offsets=graph.row_offsets[rows],

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
 
 from clew.web.responses import LEFT_OUT, send, send_file
 from clew.web.routes.dependencies import OpenWorkbench, ShownAt
@@ -63,19 +62,23 @@ def graphs(
 
 @routes.post("/graphs/import", response_model=GraphMade, status_code=201, openapi_extra=_IMPORT)
 async def import_graph(workbench: OpenWorkbench, request: Request) -> Response:
-    """Keep a graph: graph JSON as Neuronpedia and circuit-tracer write it, or Clew's own file."""
-    return send(await run_in_threadpool(workbench.graphs.take_in, await request.body()), status=201)
+    """Keep a graph: graph JSON as Neuronpedia and circuit-tracer write it, Clew's own file, or its exported page."""
+    content = await request.body()
+    return await workbench.graph_reads.in_thread(lambda: send(workbench.graphs.take_in(content), status=201))
 
 
 @routes.get("/graphs/{graph}", response_model=GraphView)
-def graph(workbench: OpenWorkbench, graph: str, thresholds: ShownAt) -> Response:
+async def graph(workbench: OpenWorkbench, graph: str, thresholds: ShownAt) -> Response:
     """A graph pruned at these thresholds; 1 and 1 is the whole."""
-    return send(workbench.graphs.view(graph, thresholds), short=True)
+    return await workbench.graph_reads.in_thread(lambda: send(workbench.graphs.view(graph, thresholds), short=True))
 
 
 @routes.delete("/graphs/{graph}", status_code=204)
 def remove(workbench: OpenWorkbench, graph: str) -> Response:
-    """Remove a graph and what was made of it; `restore` brings the last twenty back while the server runs."""
+    """Remove a graph and what was made of it; `restore` brings the last twenty back, for a day.
+
+    On a full disk it is deleted for good, with all that could have been brought back.
+    """
     workbench.graphs.remove(graph)
     return Response(status_code=204)
 
@@ -87,13 +90,13 @@ def restore(workbench: OpenWorkbench, graph: str) -> Response:
 
 
 @routes.get("/graphs/{graph}/scores", response_model=ScoresView)
-def scores(workbench: OpenWorkbench, graph: str, thresholds: ShownAt) -> Response:
+async def scores(workbench: OpenWorkbench, graph: str, thresholds: ShownAt) -> Response:
     """Scores and counts at these thresholds."""
-    return send(workbench.graphs.scores(graph, thresholds))
+    return await workbench.graph_reads.in_thread(lambda: send(workbench.graphs.scores(graph, thresholds)))
 
 
 @routes.get("/graphs/{graph}/node", response_model=NodeDetail)
-def node_detail(
+async def node_detail(
     workbench: OpenWorkbench,
     graph: str,
     id: Annotated[str, Query(pattern=NODE)],
@@ -101,11 +104,13 @@ def node_detail(
     limit: Annotated[int, Query(ge=1, le=5000, description="Most inputs, and most outputs")] = 200,
 ) -> Response:
     """What goes into a node and out of it in the whole graph, and what of it is shown at these thresholds."""
-    return send(workbench.graphs.node(graph, id, thresholds, limit), short=True)
+    return await workbench.graph_reads.in_thread(
+        lambda: send(workbench.graphs.node(graph, id, thresholds, limit), short=True)
+    )
 
 
 @routes.get("/graphs/{graph}/export", response_class=Response, responses=_FILE)  # type: ignore[arg-type]
-def export(
+async def export(
     workbench: OpenWorkbench,
     graph: str,
     thresholds: ShownAt,
@@ -115,7 +120,7 @@ def export(
 
     The page stays under 3 MB: cards, then the weakest edges, then nodes that have no room are left out.
     """
-    return send_file(workbench.graphs.export(graph, as_, thresholds))
+    return await workbench.graph_reads.in_thread(lambda: send_file(workbench.graphs.export(graph, as_, thresholds)))
 
 
 @routes.get("/graphs/{graph}/arrangement", response_model=Arrangement)
@@ -135,17 +140,17 @@ def arrange(workbench: OpenWorkbench, graph: str, body: ArrangementBody) -> Resp
 
 
 @routes.post("/graphs/{graph}/groups/suggest", response_model=Suggestions)
-def suggest(
+async def suggest(
     workbench: OpenWorkbench,
     graph: str,
     thresholds: ShownAt,
     by: Literal["token", "label"] = "label",
 ) -> Response:
     """Groups of shown features at one position that go by the same label, or promote the same token most."""
-    return send(workbench.graphs.suggest(graph, by, thresholds))
+    return await workbench.graph_reads.in_thread(lambda: send(workbench.graphs.suggest(graph, by, thresholds)))
 
 
 @routes.post("/compare", response_model=CompareView)
-def compare(workbench: OpenWorkbench, body: CompareBody) -> Response:
+async def compare(workbench: OpenWorkbench, body: CompareBody) -> Response:
     """Two graphs side by side, aligned by position and by feature."""
-    return send(workbench.graphs.compare(body.a, body.b), short=True)
+    return await workbench.graph_reads.in_thread(lambda: send(workbench.graphs.compare(body.a, body.b), short=True))

@@ -11,7 +11,7 @@ import torch
 from clew.attribution.algebra import paths_through, roles, strongest_paths
 from clew.attribution.compare import Pair, compare
 from clew.attribution.graph import Graph
-from clew.attribution.influence import Scores, cumulative_share, edge_influence, inflow, over_left_out
+from clew.attribution.influence import Scores, inflow, over_left_out, strongest_edges
 from clew.attribution.nodes import OFFSETS, FeatureNode, TargetNode, TokenNode
 from clew.ids import FeatureId
 from clew.labels.display_names import Name
@@ -230,16 +230,12 @@ def _node(
 
 def _edges(graph: Graph) -> EdgeColumns:
     """The most influential first; `held` is the share of the edges' influence up to and with each edge."""
-    places = graph.rows.nonzero()
-    influences = edge_influence(graph)[places[:, 0], places[:, 1]]
-    shares = cumulative_share(influences)
-    order = torch.sort(influences, descending=True, stable=True).indices[:MOST_EDGES]
-    rows, cols = places[order, 0], places[order, 1]
+    rows, cols, shares = strongest_edges(graph, MOST_EDGES)
     return EdgeColumns(
         source=graph.col_nodes[cols].tolist(),
         target=graph.row_nodes[rows].tolist(),
         weight=shorts(graph.rows[rows, cols]),
-        held=shares[order].double().round(decimals=5).tolist(),
+        held=shares.round(decimals=5).tolist(),
     )
 
 

@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import isqrt
 
 import torch
 from jaxtyping import Bool, Float
@@ -13,8 +14,12 @@ from torch import Tensor
 
 from clew.attribution.graph import Graph
 from clew.attribution.influence import Inflow, Scores, cumulative_share, inflow, influence
+from clew.web.errors import TooLargeError
 
 _PRUNINGS = 6  # thresholds of one graph that are kept
+MOST_PRUNED = 1 << 26  # entries of them
+MOST_SHOWN = 120_000_000  # entries of a shown graph's edges: 480 MB, and about twice that while it is pruned
+_ROUNDED = 1e-6
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class ShownGraph:
 
     @cached_property
     def n_edges(self) -> int:
-        return int((self.graph.rows != 0).sum())
+        return int(torch.count_nonzero(self.graph.rows))
 
 
 @dataclass(frozen=True)
@@ -80,17 +85,35 @@ class OpenGraph:
 
     @cached_property
     def n_edges(self) -> int:
-        return int((self.graph.rows != 0).sum())
+        return int(torch.count_nonzero(self.graph.rows))
+
+    def _entries(self) -> int:
+        return sum(shown.graph.rows.numel() for shown in self._prunings.values())
+
+    def check_size(self, node: float) -> None:
+        """TooLargeError when more nodes hold this share of the influence than a view may take."""
+        kept = self.node_thresholds <= node * (1 + _ROUNDED)
+        kept |= self.graph.mask("token", "target")
+        rows, cols = (int(kept[nodes].sum()) for nodes in (self.graph.row_nodes, self.graph.col_nodes))
+        if rows * cols > MOST_SHOWN:
+            raise TooLargeError(
+                f"{int(kept.sum()):,} nodes hold {node:g} of this graph's influence, and a view takes about "
+                f"{isqrt(MOST_SHOWN):,}: give a lower node threshold, or trace with a lower max_features"
+            )
 
     def shown(self, node: float, edge: float) -> ShownGraph:
-        """The graph at these thresholds. One thread at a time prunes: several would do the same work side by side."""
+        """The graph at these thresholds; TooLargeError when it has too many nodes to be shown.
+
+        One thread at a time prunes: several would do the same work side by side.
+        """
         key = node, edge
+        self.check_size(node)
         with self._lock:
             if key in self._prunings:
                 self._prunings.move_to_end(key)
                 return self._prunings[key]
             self._prunings[key] = shown = _located(self.graph, self.graph.prune(node, edge))
-            while len(self._prunings) > _PRUNINGS:
+            while len(self._prunings) > 1 and (len(self._prunings) > _PRUNINGS or self._entries() > MOST_PRUNED):
                 self._prunings.popitem(last=False)
             return shown
 
