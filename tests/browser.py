@@ -51,13 +51,13 @@ def browser() -> Iterator[Browser]:
 
 
 @contextmanager
-def serving(app: Any) -> Iterator[str]:
-    """An application on a port of its own; yields its address."""
+def serving(app: Any, **options: Any) -> Iterator[str]:
+    """An application on a port of its own, with options of uvicorn; yields its address."""
     import uvicorn
 
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", **options))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     try:

@@ -4,8 +4,10 @@ import json
 
 import pytest
 
+from clew.errors import FileError, InputError
+from clew.web.errors import line_of
 from clew.web.security import IMPORT
-from tests.workbench import FRANCE, opened
+from tests.workbench import FRANCE, asked, ended, opened, traced
 
 JSON = {"content-type": "application/json"}
 
@@ -99,3 +101,43 @@ def test_a_file_that_is_no_graph_is_refused_without_a_path_or_a_readers_words(be
 def test_json_that_is_no_graph_is_refused_by_what_it_lacks(bench, value, line):
     answer = bench.post(IMPORT, content=json.dumps(value).encode(), headers=JSON)
     assert (answer.status_code, answer.json()) == (400, {"error": line})
+
+
+# --- places on this machine -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("cannot read /root/kits/minnow/atlas.sqlite: gone", "cannot read atlas.sqlite: gone"),
+        ("cannot read '/a/b c.graph'", "cannot read 'b c.graph'"),
+        ("cannot write {tmp}/my work/graphs/x.graph: full", "cannot write graphs/x.graph: full"),
+        ("C:\\Users\\ann\\x.graph is none", "x.graph is none"),
+        ("see http://127.0.0.1:4747/a/b and L3/1207", "see http://127.0.0.1:4747/a/b and L3/1207"),
+        ("w/graphs/x.graph is none", "w/graphs/x.graph is none"),
+    ],
+)
+def test_a_message_names_a_file_and_not_where_it_lies(tmp_path, text, line):
+    folder = tmp_path / "my work"
+    assert line_of(FileError(text.replace("{tmp}", str(tmp_path))), [folder]) == line
+    assert line_of(OSError(text.replace("{tmp}", str(tmp_path))), [folder]) == line
+
+
+def test_what_was_asked_for_is_named_as_it_was_asked_for():
+    assert line_of(InputError("there is no token '/etc/passwd'")) == "there is no token '/etc/passwd'"
+
+
+def test_a_damaged_graph_and_a_failed_job_name_no_folder(bench, tmp_path, monkeypatch):
+    graph = traced(bench)
+    workspace = bench.app.state.workbench.open_kit.workspace
+    (workspace.folder / "graphs" / f"{graph}.graph").write_bytes(b"x" * 100)
+    answer = bench.get(f"/api/graphs/{graph}")
+    assert answer.status_code == 400
+    assert str(workspace.folder) not in answer.text
+
+    def broken(*arguments, **options):
+        raise RuntimeError(f"{workspace.folder}/graphs/x: no")
+
+    monkeypatch.setattr(type(workspace), "keep", broken)
+    job = ended(bench, asked(bench, {"kind": "trace", "prompt": FRANCE}))
+    assert job["error"] == "RuntimeError: graphs/x: no"

@@ -4,6 +4,7 @@ import json
 import random
 import re
 import socket
+from urllib.parse import quote
 
 import pytest
 from starlette.applications import Starlette
@@ -12,10 +13,12 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
+from clew.errors import InputError
 from clew.web import security
+from clew.web.app import make_app
 from clew.web.built_page import STATIC, assets
 from clew.web.security import Guard, is_loopback
-from tests.workbench import FRANCE, HERE, opened, traced
+from tests.workbench import FRANCE, HERE, minnow, opened, traced
 
 JSON = {"content-type": "application/json"}
 
@@ -39,8 +42,12 @@ def test_this_machines_names_are_answered(host):
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "127.0.0.1.evil.example", "localhost@evil.example", "", "10.0.0.5", "a b", "[::1", "127.0.0.1:x"],
-)
+    [
+        "evil.example", "127.0.0.1.evil.example", "localhost@evil.example", "", "10.0.0.5", "a b", "[::1",
+        "127.0.0.1:x", "localhost.evil.example", "evil-localhost", "localhos", "ocalhost", "localhosts", "127.0.0.",
+        "127.0.0", "127.0.0.1evil", "[::1]evil", "[::1].evil:80", "localhost:80:80", "localhost:", "localhost:123456",
+    ],
+)  # fmt: skip
 def test_a_name_that_was_pointed_here_is_refused(host):
     for host_of_server in ("127.0.0.1", "0.0.0.0"):
         if host == "10.0.0.5" and host_of_server == "0.0.0.0":
@@ -133,6 +140,63 @@ def test_opening_the_address_with_the_token_sets_a_cookie_and_takes_the_token_ou
     assert "samesite=strict" in cookie
     assert client.get("/api/workbench").status_code == 200
     assert guarded("0.0.0.0", "s3cret").get("/", headers={"authorization": "Bearer s3cret"}).status_code == 200
+
+
+def asking(client, guess):
+    """The statuses for a guess, in each way in which a token is given."""
+    cookie, head = (b"cookie", b"clew_token=" + guess), (b"authorization", b"Bearer " + guess)
+    answers = [
+        client.get("/", headers=[cookie]),
+        client.get("/", headers=[head]),
+        client.get("/?token=" + quote(guess)),
+    ]
+    client.cookies.clear()
+    return [answer.status_code for answer in answers]
+
+
+@pytest.mark.parametrize(
+    "guess",
+    [
+        b"", b" ", b"s", b"s3cre", b"3cret", b"s3crets", b"s3cret.", b".s3cret", b"S3CRET", b"s3cret\xff",
+        b"s3crets3cret", b"?",
+    ],
+)  # fmt: skip
+def test_a_part_of_the_token_or_more_than_it_opens_nothing(guess):
+    client = guarded("0.0.0.0", "s3cret")
+    assert asking(client, b"s3cret") == [200, 200, 303]
+    assert asking(client, guess) == [401, 401, 401]
+
+
+@pytest.mark.parametrize("head", ["Bearer", "Bearer ", "Bearers3cret", "Basic s3cret", "s3cret", "Bearer s3cret x", ""])
+def test_only_a_bearer_with_the_token_is_one(head):
+    assert guarded("0.0.0.0", "s3cret").get("/", headers={"authorization": head}).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "query", ["token", "token=", "token=&token=", "TOKEN=s3cret", "tokens=s3cret", "a=token=s3cret"]
+)
+def test_only_the_token_in_the_address_opens_the_page(query):
+    assert guarded("0.0.0.0", "s3cret").get(f"/?{query}").status_code == 401
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+@pytest.mark.parametrize("token", ["", " ", "a b", "Ж", "a\n", "a\x7f"])
+def test_a_token_that_is_none_is_refused_before_anything_listens(tmp_path, host, token):
+    with pytest.raises(InputError, match="the token"):
+        make_app(tmp_path, minnow(), host=host, token=token)
+
+
+def test_where_others_can_ask_there_is_a_token_of_this_server_alone(tmp_path):
+    apps = [make_app(tmp_path, minnow(), host=host) for host in ("127.0.0.1", "0.0.0.0", "0.0.0.0")]
+    ours, first, second = (app.state.token for app in apps)
+    assert ours is None
+    assert first != second
+    assert len(first) >= 16
+    with TestClient(apps[1], base_url=HERE) as client:
+        assert client.get("/api/workbench").status_code == 401
+        assert client.get("/api/workbench", headers={"authorization": f"Bearer {first}"}).status_code == 200
+    for app in apps:
+        app.state.workbench.close()
 
 
 # --- every answer ---------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from clew.web.routes import features as routes_features
 from clew.web.routes import graphs as routes_graphs
 from clew.web.routes import jobs as routes_jobs
 from clew.web.routes import workbench as routes_workbench
-from clew.web.security import Guard, is_loopback
+from clew.web.security import Guard, is_loopback, token_for
 from clew.web.workbench.workbench import Workbench
 
 _READERS = 4  # threads that answer requests: each takes its share of the interpreter from a trace that runs beside it
@@ -49,10 +49,12 @@ def make_app(
 ) -> FastAPI:
     """The server of one workspace and one kit (the bundled one if none is given), listening at `host`.
 
-    With a token, every request needs it. When the application ends, its jobs end. FileError when the workspace cannot
-    be written.
+    With a token, every request needs it; where others can reach the server and none is given, one is made up. It is
+    `app.state.token`. When the application ends, its jobs end. FileError when the workspace cannot be written,
+    InputError for an empty token.
     """
     app = declared()
+    app.state.token = token_for(host, token)
     workbench = Workbench(load() if kit is None else kit, workspace)
 
     @asynccontextmanager
@@ -61,10 +63,10 @@ def make_app(
         yield
         workbench.close()
 
-    app.state.workbench = workbench
+    app.state.workbench, app.state.folders = workbench, workbench.folders
     app.router.lifespan_context = lifespan
     show_page(app)
     if not is_loopback(host):  # on this machine itself, compressing takes longer than sending
         app.add_middleware(GZipMiddleware, minimum_size=2000, compresslevel=3)
-    app.add_middleware(Guard, host=host, token=token)
+    app.add_middleware(Guard, host=host, token=app.state.token)
     return app

@@ -6,7 +6,11 @@ A user's mistake is 4xx, a full disk 507. A traceback never leaves the server.
 from __future__ import annotations
 
 import errno
+import os
+import re
 import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -14,7 +18,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from clew.errors import ClewError
+from clew.errors import ClewError, InputError
 from clew.web.schema.base import Problem
 from clew.web.validation_errors import plain_line
 
@@ -24,6 +28,7 @@ STATUSES: dict[int | str, dict[str, Any]] = {
     403: {"model": Problem, "description": "Asked for by another site"},
     404: {"model": Problem, "description": "There is nothing of this name"},
     405: {"model": Problem, "description": "Not done at this address"},
+    408: {"model": Problem, "description": "The body did not arrive in time"},
     413: {"model": Problem, "description": "Too large"},
     415: {"model": Problem, "description": "Not JSON"},
     422: {"model": Problem, "description": "Not of the form that is asked for"},
@@ -31,6 +36,10 @@ STATUSES: dict[int | str, dict[str, Any]] = {
     507: {"model": Problem, "description": "The disk is full"},
 }
 """What every address may answer besides its view."""
+
+
+_FOLDERS = re.compile(r"(?<![\w/.:\\])(?:[A-Za-z]:)?[/\\](?:[^\s/\\'\"]+[/\\])+")
+"""The folders of an absolute path in a text, up to the name of its file."""
 
 
 class RefusedError(ClewError):
@@ -45,6 +54,10 @@ class NotFoundError(RefusedError):
 
 class TooLargeError(RefusedError):
     status = 413
+
+
+class UnreadableError(RefusedError):
+    status = 422
 
 
 class BusyError(RefusedError):
@@ -66,17 +79,25 @@ def disk_is_full(error: BaseException) -> bool:
 
 
 def problem(status: int, line: str) -> JSONResponse:
-    """A refusal as an answer."""
-    return JSONResponse({"error": line}, status)
+    """A refusal as an answer. Half of a character, which no JSON can hold, becomes a question mark."""
+    return JSONResponse({"error": line.encode("utf-8", "replace").decode()}, status)
 
 
 def status_of(error: ClewError) -> int:
     return error.status if isinstance(error, RefusedError) else 507 if disk_is_full(error) else 400
 
 
-def line_of(error: ClewError) -> str:
-    """The one line that a user sees."""
-    return f"the disk is full: {error}" if disk_is_full(error) else str(error)
+def line_of(error: Exception, folders: Iterable[Path] = ()) -> str:
+    """The one line that a user sees, who may sit at another machine: of a file here it has the name and no path.
+
+    `folders` are cut off also where they hold spaces, at which a path in a text ends otherwise.
+    """
+    line = " ".join(str(error).split())
+    if not isinstance(error, InputError | RefusedError):  # which speak of what was asked for
+        for path in sorted({str(path) for folder in folders for path in (folder.absolute(), folder.resolve())}):
+            line = line.replace(f"{path}{os.sep}", "")
+        line = _FOLDERS.sub("", line)
+    return f"the disk is full: {line}" if disk_is_full(error) else line
 
 
 def handle_errors(app: FastAPI) -> None:
@@ -84,7 +105,7 @@ def handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(ClewError)
     async def refused(request: Request, error: ClewError) -> JSONResponse:
-        return problem(status_of(error), line_of(error))
+        return problem(status_of(error), line_of(error, getattr(request.app.state, "folders", ())))
 
     @app.exception_handler(RequestValidationError)
     async def malformed(request: Request, error: RequestValidationError) -> JSONResponse:

@@ -4,8 +4,9 @@
    machine's names and, on other interfaces, plain addresses are answered.
 2. *Writes*: `Origin` must be this server, `Sec-Fetch-Site` this page, and the body JSON, which a form of another site
    cannot send without a preflight request.
-3. *Sizes*: a body is read up to a limit, and refused beyond it.
-4. *Token*: on other interfaces every request needs it: as a cookie, set by opening /?token=..., or as a bearer.
+3. *Sizes*: a body is read up to a limit, and refused beyond it; and for as long as it comes at a fair rate.
+4. *Token*: on other interfaces every request needs it: as a cookie, set by opening /?token=..., or as a bearer. It is
+   never empty, and a guess is compared with the whole of it, in constant time.
 5. Headers of every answer forbid foreign scripts, type sniffing and frames.
 """
 
@@ -14,19 +15,24 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import re
+import secrets
 import socket
 from collections.abc import Collection
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qsl, urlencode
 
+from anyio import current_time, fail_after
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from clew.errors import InputError
 from clew.web.errors import problem
 
 COOKIE = "clew_token"
 MOST_BYTES, MOST_IMPORTED = 1 << 20, 32 << 20
+BODY_SECONDS, LEAST_RATE = 20.0, 1 << 16
+"""How long a body may take at least, and how many bytes a second of one that takes longer must come."""
 IMPORT = "/api/graphs/import"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _READS = ("GET", "HEAD", "OPTIONS")
@@ -48,10 +54,26 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def token_for(host: str, token: str | None) -> str | None:
+    """The token that a server at this host asks for: the given one, else a new one where others can reach the server.
+
+    InputError for a token that is empty, or that a cookie or a header cannot hold.
+    """
+    if token is None:
+        return None if is_loopback(host) else secrets.token_urlsafe(16)
+    if not token:
+        raise InputError("the token is empty, which would let everyone in: give one, or none to have it made up")
+    if re.fullmatch(r"[!-~]+", token) is None:
+        raise InputError("the token has spaces or letters beyond ASCII: give letters, digits and signs such as - or _")
+    return token
+
+
 class Guard:
     """An ASGI application around another one, which refuses what the other one should not answer."""
 
     def __init__(self, app: ASGIApp, *, host: str = "127.0.0.1", token: str | None = None) -> None:
+        """With a token, which `token_for` has checked, every request needs it."""
+        assert token != "", "an empty token lets everyone in"
         self.app, self.token, self.open = app, token, not is_loopback(host)
         self.names: Collection[str] = {*LOOPBACK, host.lower(), *([socket.gethostname().lower()] if self.open else [])}
 
@@ -63,11 +85,12 @@ class Guard:
         answer = self._refusal(scope, headers) or self._token_answer(scope, headers)
         if answer is None:
             limit = MOST_IMPORTED if scope["path"] == IMPORT else MOST_BYTES
-            body = await _read(receive, headers, limit)
-            if body is None:
+            try:
+                receive = _replay(await _read(receive, headers, limit), receive)
+            except TimeoutError:
+                answer = problem(408, "the body did not arrive in time")
+            except _TooLargeError:
                 answer = problem(413, f"the body is larger than {limit >> 20} MB")
-            else:
-                receive = _replay(body, receive)
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -126,7 +149,7 @@ class Guard:
 
 def _same(text: str, token: str) -> bool:
     """Compare in constant time, so that answers do not tell how much of a guess was right."""
-    return hmac.compare_digest(text.encode("utf-8", "replace"), token.encode())
+    return hmac.compare_digest(text.encode("utf-8", "surrogatepass"), token.encode())
 
 
 def _is_address(name: str) -> bool:
@@ -137,20 +160,25 @@ def _is_address(name: str) -> bool:
     return True
 
 
-async def _read(receive: Receive, headers: Headers, limit: int) -> bytes | None:
-    """The whole body; None when it is larger than the limit."""
+class _TooLargeError(Exception):
+    """A body beyond its limit."""
+
+
+async def _read(receive: Receive, headers: Headers, limit: int) -> bytes:
+    """The whole body; _TooLargeError when it is larger than the limit, TimeoutError when it comes too slowly."""
     length = headers.get("content-length", "")
     if length.isascii() and length.isdecimal() and (len(length) > 12 or int(length) > limit):
-        return None
-    parts, size = [], 0
+        raise _TooLargeError
+    parts, size, began = [], 0, current_time()
     while True:
-        message = await receive()
+        with fail_after(max(0.0, began + BODY_SECONDS + size / LEAST_RATE - current_time())):
+            message = await receive()
         if message["type"] != "http.request":
             break
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > limit:
-            return None
+            raise _TooLargeError
         if not message.get("more_body", False):
             break
     return b"".join(parts)

@@ -11,9 +11,10 @@ import asyncio
 import secrets
 import threading
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pydantic import BaseModel
 
@@ -95,9 +96,11 @@ class Task:
 class JobQueue:
     """The jobs of one model."""
 
-    def __init__(self, model_lock: ModelLock, keep: Callable[[Job], None] | None = None) -> None:
-        """`keep` is called with every job that is done, before its end is published."""
-        self.model_lock, self._keep = model_lock, keep
+    def __init__(
+        self, model_lock: ModelLock, keep: Callable[[Job], None] | None = None, *, folders: Sequence[Path] = ()
+    ) -> None:
+        """`keep` is called with every job that is done, before its end is published; no error names `folders`."""
+        self.model_lock, self._keep, self._folders = model_lock, keep, folders
         self._tasks: OrderedDict[str, Task] = OrderedDict()
         self._waiting: deque[Task] = deque()
         self._changed = threading.Condition()
@@ -202,12 +205,12 @@ class JobQueue:
         except CancelledError:
             state = "cancelled"
         except ClewError as error:
-            task.error = line_of(error)
+            task.error = line_of(error, self._folders)
         except MemoryError:
             task.error = "there is not enough memory for this: give a shorter prompt, or max_features"
         except Exception as error:  # a defect of ours: report it and keep the worker alive
-            full = disk_is_full(error)
-            task.error = "the disk is full: nothing was kept" if full else f"{type(error).__name__}: {_line(error)}"
+            full, line = disk_is_full(error), line_of(error, self._folders)[:300]
+            task.error = "the disk is full: nothing was kept" if full else f"{type(error).__name__}: {line}"
         with self._changed:
             self._end(task, state)
 
@@ -247,7 +250,3 @@ class JobQueue:
         ended = [task.id for task in self._tasks.values() if task.state in ENDED]
         for job in ended[: max(0, len(ended) - MOST_KEPT)]:
             del self._tasks[job]
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

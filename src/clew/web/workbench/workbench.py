@@ -15,6 +15,7 @@ from clew.web.schema.workbench import KitView, Limits, WorkbenchView
 from clew.web.security import MOST_BYTES, MOST_IMPORTED
 from clew.web.workbench.example_prompts import examples
 from clew.web.workbench.features import WorkbenchFeatures
+from clew.web.workbench.graph_reads import GraphReads
 from clew.web.workbench.graphs import WorkbenchGraphs
 from clew.web.workbench.job_functions import job_function
 from clew.web.workbench.job_queue import JobQueue
@@ -31,7 +32,10 @@ class Workbench:
         self.open_kit = OpenKit(kit, workspace)
         self.features = WorkbenchFeatures(self.open_kit)
         self.graphs = WorkbenchGraphs(self.open_kit, self.features)
-        self.jobs = JobQueue(self.open_kit.model_lock, self.open_kit.workspace.keep_result)
+        self.graph_reads = GraphReads()
+        self.folders = (self.open_kit.workspace.folder, Path.cwd(), Path.home())
+        """Folders of this machine that no message names."""
+        self.jobs = JobQueue(self.open_kit.model_lock, self.open_kit.workspace.keep_result, folders=self.folders)
 
     def close(self) -> None:
         """End the jobs and close the workspace."""
