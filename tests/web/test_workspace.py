@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,7 @@ def test_a_removed_graph_is_gone_with_its_file_its_arrangement_and_its_results(w
             ask(kept)
 
 
-def test_a_removed_graph_comes_back_as_it_was_while_the_server_runs(workspace):
+def test_a_removed_graph_comes_back_as_it_was(workspace):
     kept, other = workspace.keep(capital_graph(), "trace"), workspace.keep(random_graph(1), "import")
     workspace.arrange(kept, arranged(0))
     workspace.keep_result(result := job("j1", GraphMade(graph=kept)))
@@ -92,9 +93,54 @@ def test_a_removed_graph_comes_back_as_it_was_while_the_server_runs(workspace):
     for id in (kept, other, "../secret", "nothing"):
         with pytest.raises(NotFoundError):
             workspace.restore(id)
+
+
+def test_any_server_of_a_workspace_brings_a_removed_graph_back(workspace, tmp_path):
+    other = Workspace(tmp_path / "w", "b" * 64)
+    kept = workspace.keep(capital_graph(), "trace")
+    workspace.arrange(kept, arranged(0))
+    entry, arrangement = workspace.entry(kept), workspace.arrangement(kept)
     workspace.remove(kept)
+    assert other.restore(kept).id == kept
+    assert (workspace.entry(kept), other.arrangement(kept)) == (entry, arrangement)
+    other.remove(kept)
+    with pytest.raises(NotFoundError):
+        other.remove(kept)
+    other.close()
     workspace.close()
-    assert list((workspace.folder / "removed").iterdir()) == []
+    later = Workspace(tmp_path / "w", MINE)
+    assert later.restore(kept) == entry
+    assert later.load(kept).rows.equal(capital_graph().rows)
+    with pytest.raises(NotFoundError):
+        later.restore(kept)
+    later.close()
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_a_server_killed_while_it_removes_or_restores_has_done_it_or_not(workspace, moved):
+    """Between the index and the file: whichever was done, the graph can be brought back whole."""
+    kept = workspace.keep(capital_graph(), "trace")
+    workspace.remove(kept)
+    if not moved:
+        workspace._trash.give_file(kept, workspace._graph_path(kept))
+    workspace.clear()
+    with pytest.raises(NotFoundError):
+        workspace.load(kept)
+    workspace.restore(kept)
+    assert workspace.load(kept).rows.equal(capital_graph().rows)
+
+
+def test_what_was_removed_a_day_ago_is_gone_with_its_file(workspace):
+    kept, later = (workspace.keep(random_graph(seed), "trace") for seed in range(2))
+    workspace.remove(kept)
+    workspace.remove(later)
+    with workspace._write() as write:
+        write("UPDATE removed SET time = time - 86401 WHERE graph = ?", (kept,))
+    workspace.clear()
+    assert [path.stem for path in (workspace.folder / "removed").iterdir()] == [later]
+    with pytest.raises(NotFoundError):
+        workspace.restore(kept)
+    assert workspace.restore(later).id == later
 
 
 def test_only_the_last_removed_graphs_come_back(workspace, monkeypatch):
@@ -190,6 +236,102 @@ def test_a_workspace_that_cannot_be_is_refused_in_one_line(tmp_path):
     files.write_bytes(tmp_path / "foreign" / "bench.sqlite", b"x" * 4096)
     with pytest.raises(FileError, match=r"bench\.sqlite"):
         Workspace(tmp_path / "foreign", MINE)
+
+
+# --- what killed writers leave --------------------------------------------------------------------------------------
+
+
+def aged(path, seconds=3600.0, content=b"x"):
+    files.write_bytes(path, content)
+    os.utime(path, (time.time() - seconds,) * 2)
+    return path
+
+
+def test_files_that_the_index_does_not_name_are_deleted_at_the_start(workspace, tmp_path):
+    kept, removed = workspace.keep(capital_graph(), "trace"), workspace.keep(random_graph(1), "trace")
+    workspace.remove(removed)
+    graphs, atlases, trash = (workspace.folder / part for part in ("graphs", "atlases", "removed"))
+    orphans = [
+        aged(graphs / "0123456789abcdef.graph"), aged(graphs / "0123456789abcdee.incoming"),
+        aged(atlases / "0123456789abcded.sqlite"), aged(trash / "0123456789abcdec.graph"),
+        aged(atlases / "0123456789abcdeb.sqlite.part", 90_000),
+    ]  # fmt: skip
+    others = [
+        aged(graphs / "mine.graph"), aged(atlases / "0123456789abcdea.sqlite.part"),
+        aged(graphs / "0123456789abcde9.graph", 1), aged(workspace.folder / "0123456789abcde8.graph"),
+    ]  # fmt: skip
+    for path in (graphs / f"{kept}.graph", trash / f"{removed}.graph"):
+        os.utime(path, (0, 0))
+    workspace.close()
+    Workspace(tmp_path / "w", MINE).close()
+    assert [path for path in orphans if path.exists()] == []
+    assert [path for path in others if not path.exists()] == []
+    again = Workspace(tmp_path / "w", MINE)
+    assert again.load(kept).n_nodes
+    assert again.restore(removed)
+    again.close()
+
+
+def test_temporary_files_of_a_killed_writer_are_deleted_at_the_start(workspace, tmp_path):
+    workspace.keep(capital_graph(), "trace")
+    left = [workspace.folder / part / ".x.graph.ab12cd34" for part in ("", "graphs", "atlases")]
+    for folder in left:
+        aged(folder / "x.graph")
+        os.utime(folder, (0, 0))
+    workspace.close()
+    Workspace(tmp_path / "w", MINE).close()
+    assert [folder for folder in left if folder.exists()] == []
+
+
+def test_a_graph_that_has_lost_its_file_leaves_the_list_at_the_start(workspace, tmp_path):
+    lost, kept = (workspace.keep(random_graph(seed), "trace") for seed in range(2))
+    (workspace.folder / "graphs" / f"{lost}.graph").unlink()
+    workspace.close()
+    again = Workspace(tmp_path / "w", MINE)
+    assert [entry.id for entry in again.history(0, 10)[1]] == [kept]
+    again.close()
+
+
+# --- retracing ------------------------------------------------------------------------------------------------------
+
+
+def test_a_later_graph_of_the_same_prompt_takes_over_what_was_done_to_the_latest(workspace):
+    graph = capital_graph()
+    ids = [str(node.id) for node in graph.nodes]
+    part, gone = graph.prune(0.5, 0.9), set(ids)
+    gone -= {str(node.id) for node in part.nodes}
+    lost = sorted(gone)[0]
+    first, second = (workspace.keep(graph, "trace") for _ in range(2))
+    groups = [NodeGroup(id="1", name="a", nodes=["T@0", lost], note="n"), NodeGroup(id="2", name="b", nodes=[lost])]
+    pins = [ids[-1], lost, "T@1"]
+    done = arranged(0).model_copy(update={"pins": pins, "groups": groups, "positions": {lost: (1.0, 2.0)}})
+    workspace.arrange(first, done)
+    workspace.arrange(second, done.model_copy(update={"pins": ["T@2"]}))
+    workspace.arrange(first, done.model_copy(update={"revision": 1}))
+    taken = workspace.earlier_arrangement(part)
+    assert taken.pins == [ids[-1], "T@1"]
+    assert [(group.name, group.nodes, group.note) for group in taken.groups] == [("a", ["T@0"], "n")]
+    assert taken.positions == {}
+    id = workspace.keep(part, "trace", arrangement=taken)
+    assert (workspace.arrangement(id).revision, workspace.arrangement(id).pins) == (1, taken.pins)
+    for other in (
+        replace(part, prompt="x"),
+        replace(part, dictionary_fingerprint="x"),
+        replace(part, tokens=part.tokens[::-1]),
+    ):
+        assert workspace.earlier_arrangement(other) is None
+
+
+def test_an_output_of_the_same_rank_and_another_name_is_not_the_same(workspace):
+    graph = capital_graph()
+    pin = str(graph.nodes[-1].id)
+    kept = workspace.keep(graph, "trace")
+    workspace.arrange(kept, arranged(0).model_copy(update={"pins": [pin, "T@1"], "groups": [], "positions": {}}))
+    assert workspace.earlier_arrangement(graph).pins == [pin, "T@1"]
+    other = (*graph.targets[:-1], replace(graph.targets[-1], label="another"))
+    assert workspace.earlier_arrangement(replace(graph, targets=other)).pins == ["T@1"]
+    workspace.arrange(kept, arranged(1).model_copy(update={"pins": [], "groups": [], "positions": {}}))
+    assert workspace.earlier_arrangement(graph) is None
 
 
 # --- a full disk ----------------------------------------------------------------------------------------------------

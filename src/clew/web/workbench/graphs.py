@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from clew.attribution.algebra import same_name_groups
-from clew.attribution.graph_checks import check_whole
 from clew.errors import InputError
 from clew.features.label import UNCLEAR
 from clew.ids import FeatureId
-from clew.web.errors import NotFoundError
+from clew.web.errors import NotFoundError, TooLargeError
 from clew.web.responses import Download
 from clew.web.schema.bodies import ArrangementBody
 from clew.web.schema.features import FeatureView
@@ -29,10 +29,11 @@ from clew.web.schema.graphs import (
 from clew.web.views.graphs import compare_view, graph_view, node_view, scores_view
 from clew.web.views.open_graph import OpenGraph
 from clew.web.workbench.features import WorkbenchFeatures
-from clew.web.workbench.graph_import import read_graph_file, read_graph_json
+from clew.web.workbench.graph_import import read_graph_file, read_import, refusing
 from clew.web.workbench.open_kit import OpenKit
-from clew.web.workbench.pins_json import marks_of, with_marks
+from clew.web.workbench.pins_json import with_marks
 
+_MOST_JSON_EDGES = 1_000_000  # 100 MB, which is as much as Neuronpedia takes
 _TITLE_WORDS, _LONGEST_TITLE = 4, 60  # of a prompt, in the name of an exported file
 
 
@@ -71,7 +72,7 @@ class WorkbenchGraphs:
         return compare_view((a, b), graph_a, graph_b, self.open_kit.names_in, (a_of_kit, b_of_kit))
 
     def remove(self, graph: str) -> None:
-        """Remove a graph and what was made of it, for as long as the server runs with a way back."""
+        """Remove a graph and what was made of it; for a day there is a way back, unless the disk was full."""
         self.workspace.remove(graph)
         self.open_kit.graph_cache.drop(graph)
 
@@ -115,19 +116,22 @@ class WorkbenchGraphs:
     # --- import and export --------------------------------------------------------------------------------------
 
     def take_in(self, content: bytes) -> GraphMade:
-        """Keep a graph from elsewhere, with its pins and groups where it has some.
+        """Keep a graph from elsewhere, with its pins and groups where it has some, once it could be opened.
 
-        RefusedError, TooLargeError or FileError when it cannot be read.
+        UnreadableError or TooLargeError when it cannot be, FileError when it cannot be written.
         """
-        if content.lstrip()[:1] != b"{":
-            with self.workspace.incoming(content) as path:
-                graph = read_graph_file(path)
-            return GraphMade(graph=self.workspace.keep(check_whole(graph), "import"))
-        graph, value = read_graph_json(content)
-        id = self.workspace.keep(check_whole(graph), "import")
-        if (marks := marks_of(value)) is not None:
-            self.workspace.arrange(id, marks)
+        imported = read_import(content, self.workspace.incoming)
+        id = self.workspace.keep(imported.graph, "import", arrangement=imported.arrangement, check=self._check_opens)
         return GraphMade(graph=id)
+
+    def _check_opens(self, path: Path) -> None:
+        """UnreadableError unless a graph's file can be opened as the page opens it."""
+        with refusing("this graph"):
+            graph = read_graph_file(path)
+            self.open_kit.check_features(graph)
+            start = Thresholds(node=0.8, edge=0.98)
+            view = graph_view("", OpenGraph(graph), start, self.open_kit.names_in, of_kit=False)
+            GraphView.model_validate_json(view.model_dump_json(exclude_unset=True))  # NaN is null there, and refused
 
     def export(self, graph: str, kind: str, thresholds: Thresholds) -> Download:
         """A graph as `html`, `json`, or Clew's own `graph` file."""
@@ -137,10 +141,16 @@ class WorkbenchGraphs:
             return Download(self.workspace.content(graph), "application/octet-stream", f"{name}.graph")
         if kind == "html":
             return self._page(graph, open_graph, thresholds, name)
+        shown = open_graph.shown(thresholds.node, thresholds.edge)
+        if shown.n_edges > _MOST_JSON_EDGES:
+            raise TooLargeError(
+                f"{shown.n_edges:,} edges are more than graph JSON takes, which are {_MOST_JSON_EDGES:,}: give lower "
+                "thresholds, or export Clew's own file"
+            )
         keys = open_graph.graph.feature_keys.tolist()
         names = self.open_kit.names_in(open_graph.graph, [FeatureId(layer, index) for layer, _, index in keys])
         labels = {feature: feature_name.text for feature, feature_name in names.items() if feature_name.text}
-        part = open_graph.graph.with_labels(labels).prune(thresholds.node, thresholds.edge)
+        part = shown.graph.with_labels(labels)
         value = with_marks(part.to_json(slug=name), part, self.workspace.arrangement(graph))
         content = json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
         return Download(content, "application/json", f"{name}.json")

@@ -45,7 +45,8 @@ def _trace(open_kit: OpenKit, body: TraceBody) -> tuple[str, Work]:
     def work(report: JobReport) -> GraphMade:
         limit = body.max_features or MOST_FEATURES
         graph = open_kit.labelled_kit.trace(body.prompt, max_features=limit, report=report)
-        return GraphMade(graph=open_kit.workspace.keep(graph, "trace"))
+        workspace = open_kit.workspace
+        return GraphMade(graph=workspace.keep(graph, "trace", arrangement=workspace.earlier_arrangement(graph)))
 
     return body.prompt, work
 

@@ -4,19 +4,23 @@ labels.sqlite    labels and lists (`labels.store`), of any dictionary
 bench.sqlite     the index of graphs, arrangements, results of jobs, atlases that were harvested here
 graphs/          a file a graph, under its id
 atlases/         harvested atlases
-removed/         graphs that were removed, until the server ends
+removed/         graphs that were removed, for a day
 
 Ids are made here and looked up in the index, so that no text of a request ever becomes part of a path. A file is
 written whole before the index names it, and leaves the index before it is removed: a server that is killed leaves at
-worst a file too many. Several servers may use one workspace: all that changes is in SQLite, and graphs never change.
+worst a file too many, which the next one deletes. Several servers may use one workspace: all that changes is in SQLite,
+and graphs never change.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import secrets
+import shutil
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,10 +32,11 @@ from clew.attribution.graph import Graph
 from clew.errors import FileError
 from clew.features.label import now
 from clew.labels.store import LabelStore
-from clew.web.errors import NotFoundError
+from clew.web.errors import NotFoundError, disk_is_full
 from clew.web.schema.graphs import Arrangement, GraphEntry, Output, ScorePair, Thresholds
 from clew.web.schema.jobs import Job
-from clew.web.workbench.trash import RemovedGraph, TableRows, Trash
+from clew.web.workbench.retraced import carried
+from clew.web.workbench.trash import DAY, TableRows, Trash
 
 LABELS, INDEX = "labels.sqlite", "bench.sqlite"
 ENVELOPE = files.Envelope(format="clew.workbench", schema=1, what="a workbench", mark=b"ClWb")
@@ -46,6 +51,9 @@ CREATE TABLE results (id TEXT PRIMARY KEY, kind TEXT NOT NULL, date TEXT NOT NUL
 CREATE TABLE atlases (id TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, date TEXT NOT NULL);
 """
 _ENTRY = "id, date, origin, prompt, tokens, top, n_nodes, replacement, completeness, subject, dictionary, fingerprint"
+_ID = "[0-9a-f]{16}"  # of a graph or an atlas, as this module makes them
+_LITTLE = 16 << 20  # bytes that are left on a disk which is as good as full
+_FRESH = 600.0  # seconds in which a written file may not be in the index yet
 _OF_GRAPH = {
     "graphs": "id",
     "arrangements": "graph",
@@ -79,20 +87,38 @@ class Workspace:
             with self._write():  # refuse a read-only folder now, before work is lost
                 pass
             self.labels = LabelStore(self.folder / LABELS, fingerprint, name=name)
+            self._clear_unless_full()
         except BaseException:
             self._database.close()
             raise
 
+    def _clear_unless_full(self) -> None:
+        """A disk that is full is no reason not to open: what is to be removed can be removed by hand."""
+        try:
+            self.clear()
+        except FileError as error:
+            if not disk_is_full(error):
+                raise
+
     def close(self) -> None:
-        self._trash.close()
         self.labels.close()
         with self._lock:
             self._database.close()
 
     # --- graphs -------------------------------------------------------------------------------------------------
 
-    def keep(self, graph: Graph, origin: str) -> str:
-        """Keep a graph; returns its id once it is on the disk. FileError when it cannot be written."""
+    def keep(
+        self,
+        graph: Graph,
+        origin: str,
+        *,
+        arrangement: Arrangement | None = None,
+        check: Callable[[Path], object] | None = None,
+    ) -> str:
+        """Keep a graph, with an arrangement of it; returns its id once both are on the disk.
+
+        `check` may look at the written file, and refuse it by an error. FileError when it cannot be written.
+        """
         id, scores = secrets.token_hex(8), graph.scores()
         top = [[t.label, t.probability] for t in graph.targets[:1]]
         row = (
@@ -100,12 +126,17 @@ class Workspace:
             graph.n_nodes, scores.replacement, scores.completeness, graph.subject, graph.dictionary,
             graph.dictionary_fingerprint,
         )  # fmt: skip
-        graph.save(self._graph_path(id))
+        path = self._graph_path(id)
+        graph.save(path)
         try:
+            if check is not None:
+                check(path)
             with self._write() as write:
                 write(f"INSERT INTO graphs ({_ENTRY}) VALUES ({', '.join('?' * len(row))})", row)
+                if arrangement is not None:
+                    _put(write, id, arrangement.model_copy(update={"revision": 1}))
         except BaseException:
-            self._graph_path(id).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
             raise
         return id
 
@@ -120,7 +151,7 @@ class Workspace:
     @contextmanager
     def incoming(self, content: bytes) -> Iterator[Path]:
         """Bytes from elsewhere as a file, for as long as they are read."""
-        path = self.folder / "graphs" / f".{secrets.token_hex(8)}.incoming"
+        path = self.folder / "graphs" / f"{secrets.token_hex(8)}.incoming"
         files.write_bytes(path, content)
         try:
             yield path
@@ -128,32 +159,79 @@ class Workspace:
             path.unlink(missing_ok=True)
 
     def remove(self, graph: str) -> None:
-        """Remove a graph, its arrangement, and its results; `restore` brings them back while this server runs."""
-        known, rows = self._known(graph), dict[str, TableRows]()
-        with self._write() as write:
-            for table, key in _OF_GRAPH.items():
-                rows[table] = write(f"SELECT * FROM {table} WHERE {key} = ?", (known,)).fetchall()
-                write(f"DELETE FROM {table} WHERE {key} = ?", (known,))
-        path = self._graph_path(known)
-        try:
-            self._trash.put(known, RemovedGraph(path, rows))
-        except OSError:  # nothing can be moved on this disk: delete it for good
-            path.unlink(missing_ok=True)
+        """Remove a graph, its arrangement, and its results; `restore` brings them back for a day.
 
-    def restore(self, graph: str) -> GraphEntry:
-        """Bring back a graph that this server has removed; NotFoundError when the trash has none of this id."""
-        removed = self._trash.take(graph)
-        if removed is None:
-            raise NotFoundError(f"no graph {graph[:60]!r} was removed here lately: nothing to bring back")
+        On a full disk they are deleted for good, because only that makes room.
+        """
+        known = self._known(graph)
+        if files.free_bytes(self.folder) < _LITTLE:
+            return self._delete(known)
         try:
             with self._write() as write:
-                for table, rows in removed.rows.items():
-                    for row in rows:
-                        write(f"INSERT OR REPLACE INTO {table} VALUES ({', '.join('?' * len(row))})", tuple(row))
-        except BaseException:
-            self._trash.put(graph, removed)
-            raise
+                rows = _take_rows(write, known)
+                if not rows["graphs"]:
+                    raise NotFoundError(f"graph {known} was removed by another server meanwhile")
+                self._trash.put(write, known, rows)
+                dropped = self._trash.drop(write)
+        except FileError as error:
+            if not disk_is_full(error):
+                raise
+            return self._delete(known)
+        self._trash.take_file(known, self._graph_path(known))
+        self._delete_files(dropped)
+
+    def _delete(self, known: str) -> None:
+        """Delete a graph and the trash for good, the files first: the index cannot be written without room."""
+        self._trash.empty()
+        self._graph_path(known).unlink(missing_ok=True)
+        with self._write() as write:
+            _take_rows(write, known)
+            dropped = self._trash.drop(write, keep=0)
+        self._delete_files(dropped)
+
+    def _delete_files(self, graphs: Iterable[str]) -> None:
+        for graph in graphs:
+            self._graph_path(graph).unlink(missing_ok=True)
+            self._trash.path(graph).unlink(missing_ok=True)
+
+    def restore(self, graph: str) -> GraphEntry:
+        """Bring back a graph that a server of this workspace has removed; NotFoundError when the trash has none."""
+        with self._write() as write:
+            removed = self._trash.take(write, graph)
+            if removed is None or not self._trash.give_file(graph, self._graph_path(graph)):
+                raise NotFoundError(
+                    f"no graph {graph[:60]!r} was removed here lately, or the disk was full and it was deleted for good"
+                )
+            for table, rows in removed.items():
+                for row in rows:
+                    write(f"INSERT OR REPLACE INTO {table} VALUES ({', '.join('?' * len(row))})", tuple(row))
         return self.entry(graph)
+
+    def clear(self) -> None:
+        """Delete what servers that were killed have left: temporary files, and files that the index does not name.
+
+        Also graphs that have lost their file, which happens where a disk was full. A file that was only just written
+        may be another server's, which is about to enter it.
+        """
+        for part in ("", "graphs", "atlases", "removed"):
+            for left in (self.folder / part).glob(".*.????????"):  # TEMPORARY
+                if time.time() - left.stat().st_mtime > _FRESH:
+                    shutil.rmtree(left, ignore_errors=True)
+        with self._write() as write:
+            dropped = self._trash.drop(write)
+            removed = self._trash.graphs(write)
+            graphs = {row[0] for row in write("SELECT id FROM graphs").fetchall()}
+            for graph in graphs:
+                if not self._graph_path(graph).is_file():
+                    _take_rows(write, graph)
+            atlases = {row[0] for row in write("SELECT id FROM atlases").fetchall()}
+        self._delete_files(dropped)
+        for part, known in (("graphs", graphs | removed), ("removed", removed), ("atlases", atlases)):
+            for path in (self.folder / part).glob("*"):
+                id = path.name.partition(".")[0]
+                alive = DAY if path.suffix == ".part" else _FRESH  # a harvest goes on for hours
+                if re.fullmatch(_ID, id) and id not in known and time.time() - path.stat().st_mtime > alive:
+                    path.unlink(missing_ok=True)
 
     def entry(self, graph: str) -> GraphEntry:
         """What the index holds of a graph."""
@@ -212,9 +290,17 @@ class Workspace:
             is_newest = (newest[0] if newest else 0) == changed.revision
             if is_newest:
                 changed = changed.model_copy(update={"revision": changed.revision + 1})
-                row = (known, changed.revision, changed.model_dump_json(), now())
-                write("INSERT OR REPLACE INTO arrangements (graph, revision, value, date) VALUES (?, ?, ?, ?)", row)
+                _put(write, known, changed)
         return is_newest, changed if is_newest else self.arrangement(known)
+
+    def earlier_arrangement(self, graph: Graph) -> Arrangement | None:
+        """What was done to a graph of the same prompt and dictionary last, as far as this graph has its nodes."""
+        query = """SELECT graphs.id, arrangements.value FROM graphs JOIN arrangements ON arrangements.graph = graphs.id
+            WHERE prompt = ? AND tokens = ? AND fingerprint = ? ORDER BY arrangements.date DESC LIMIT 1"""
+        rows = self._read(query, (graph.prompt, json.dumps(graph.tokens), graph.dictionary_fingerprint))
+        if not rows:
+            return None
+        return carried(Arrangement.model_validate_json(rows[0][1]), self.load(rows[0][0]), graph)
 
     # --- results ------------------------------------------------------------------------------------------------
 
@@ -274,3 +360,17 @@ class Workspace:
         """One transaction: all that the block writes is kept, or nothing."""
         with self._lock, files.transaction(self._database, self.folder / INDEX) as write:
             yield write
+
+
+def _take_rows(write: Any, graph: str) -> TableRows:
+    """Take out of the index all that it holds of a graph."""
+    rows: TableRows = {}
+    for table, key in _OF_GRAPH.items():
+        rows[table] = [list(row) for row in write(f"SELECT * FROM {table} WHERE {key} = ?", (graph,)).fetchall()]
+        write(f"DELETE FROM {table} WHERE {key} = ?", (graph,))
+    return rows
+
+
+def _put(write: Any, graph: str, arrangement: Arrangement) -> None:
+    row = (graph, arrangement.revision, arrangement.model_dump_json(), now())
+    write("INSERT OR REPLACE INTO arrangements (graph, revision, value, date) VALUES (?, ?, ?, ?)", row)
