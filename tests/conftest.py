@@ -18,6 +18,7 @@ def run(monkeypatch, capsys, tmp_path):
     from clew.cli import main  # not above: what is imported before the tests begin has no shapes checked
 
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))  # or the tests would write into their user's workspace
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["clew", *map(str, arguments)])

@@ -73,9 +73,10 @@ def events(client: TestClient, job: str, **headers: str) -> list[tuple[int, str,
 
 
 @contextmanager
-def serving(workspace: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """`clew serve` in a process of its own: the process and its address."""
-    command = [sys.executable, "-m", "clew", "serve", "--workspace", str(workspace), "--port", "0", "--no-open"]
+def serving(workspace: Path | None, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`clew serve` in a process of its own, in the default workspace unless one is given: the process, its address."""
+    where = [] if workspace is None else ["--workspace", str(workspace)]
+    command = [sys.executable, "-m", "clew", "serve", *where, "--port", "0", "--no-open"]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     process = subprocess.Popen(
         [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from clew.cli import main
-from clew.cli.kits import WORKSPACE
+from clew.cli.kits import labels_file
 from clew.labels.store import LabelStore
 from tests.chat_server import chat_server, failed, said
 from tests.cli.test_train import refused
@@ -55,7 +55,7 @@ def busy(atlas):
 def labels_of(atlas):
     from clew.features.atlas import Atlas
 
-    with Atlas.load(atlas) as opened, LabelStore(WORKSPACE, opened.dictionary) as store:
+    with Atlas.load(atlas) as opened, LabelStore(labels_file(), opened.dictionary) as store:
         return list(store.all(history=True))
 
 
@@ -74,7 +74,7 @@ def test_every_feature_gets_a_heuristic_label_with_scores_beside_their_nulls(run
     assert {label.kind for label in kept} == {"heuristic"}
     assert all(label.scores == () for label in kept if not label.clear)
     out = run("label", *busy)[1]
-    assert "20 labels in workspace/labels.sqlite" in out
+    assert f"20 labels in {labels_file()}" in out
     assert "above null" in out
     assert len(labels_of(atlas)) == 20  # the same labels are not kept twice
 
@@ -152,7 +152,7 @@ def test_labels_go_out_and_come_in_and_broken_lines_are_told(run, tmp_path, busy
     run("label", *busy[:3], "--judge", "none")
     assert "3 labels in l.jsonl" in run("labels", "export", "l.jsonl")[1]
     refused(run("labels", "export", "l.jsonl"), "l.jsonl", "--replace")
-    refused(run("labels", "export", WORKSPACE, "--replace"), "labels.sqlite", "no export of labels")
+    refused(run("labels", "export", labels_file(), "--replace"), "labels.sqlite", "no export of labels")
     assert "3 labels in l.jsonl" in run("labels", "export", "l.jsonl", "--replace")[1]
     out = run("labels", "import", "l.jsonl", "--labels", "other.sqlite")[1]
     assert "3 labels from l.jsonl" in out
@@ -342,7 +342,7 @@ def test_every_mistake_is_one_line_and_writes_no_label(run, atlas, busy, monkeyp
         assert code == 2
         assert "401, the key is missing or wrong" in err.splitlines()[-1]
     assert labels_of(atlas) == []
-    WORKSPACE.write_bytes(b"foreign" * 200)
+    labels_file().write_bytes(b"foreign" * 200)
     refused(run("label", feature), "labels.sqlite")
 
 

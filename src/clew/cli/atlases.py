@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from clew.cli.kits import WORKSPACE, DictionaryOption, KitOption, ModelOption, OtherModelOption, open_kit
+from clew.cli.kits import DictionaryOption, KitOption, ModelOption, OtherModelOption, labels_file, open_kit
 from clew.errors import FileError
 from clew.features.atlas import Atlas
 from clew.kit import Kit
@@ -23,7 +23,14 @@ class AtlasOptions:
 
     kit: KitOption = "minnow"
     atlas: Annotated[Path | None, typer.Option("--atlas", help="An atlas file, in place of the kit's.")] = None
-    labels: Annotated[Path, typer.Option("--labels", help="The file that keeps your labels.")] = WORKSPACE
+    labels: Annotated[
+        Path | None, typer.Option("--labels", help="The file that keeps your labels, in place of the workspace's.")
+    ] = None
+
+    @property
+    def labels_path(self) -> Path:
+        """The file of labels that was named, else the workspace's."""
+        return labels_file() if self.labels is None else self.labels
 
     @contextmanager
     def load(self) -> Iterator[Atlas]:
@@ -39,7 +46,7 @@ class AtlasOptions:
         FileError when a file was named that is not there.
         """
         self.check_labels()
-        if not self.labels.is_file():
+        if not self.labels_path.is_file():
             yield None
             return
         with self.write_labels(atlas) as store:
@@ -48,12 +55,12 @@ class AtlasOptions:
     @contextmanager
     def write_labels(self, atlas: Atlas) -> Iterator[LabelStore]:
         """The labels, to be read and written; the file is made where there is none."""
-        with LabelStore(self.labels, atlas.dictionary, name=atlas.model) as store:
+        with LabelStore(self.labels_path, atlas.dictionary, name=atlas.model) as store:
             yield store
 
     def check_labels(self) -> None:
         """FileError when a file of labels was named that is not there; the workspace's own may be missing."""
-        if self.labels != WORKSPACE and not self.labels.is_file():
+        if self.labels is not None and not self.labels.is_file():
             raise FileError(f"there is no file {self.labels}: name a file of labels, or leave --labels out")
 
 

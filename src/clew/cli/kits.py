@@ -20,7 +20,7 @@ OtherModelOption = Annotated[
     bool,
     typer.Option("--other-model", help="Use the dictionary although it was made for another model; results say so."),
 ]
-WORKSPACE = Path("workspace/labels.sqlite")
+_HERE, _DATABASES = Path("workspace"), ("labels.sqlite", "bench.sqlite")
 _SMALL = 20_000_000  # parameters
 
 
@@ -48,10 +48,27 @@ def open_kit(name: str, model: str | None = None, dictionary: str | None = None,
         raise InputError("--model and --dictionary go together: give both, or a --kit")
     if other_model and model is None:
         raise InputError("--other-model goes with --model and --dictionary: a kit has its own model")
-    labels = WORKSPACE if WORKSPACE.is_file() else None
+    labels = labels_file() if labels_file().is_file() else None
     with without_collector():
         source = name if model is None else model
         return load(source, dictionary=dictionary, labels=labels, other_model=other_model)
+
+
+def workspace_folder() -> Path:
+    """Where graphs, labels and results are kept unless another place is named.
+
+    One folder for every command, wherever it is started; but a folder `workspace` here that Clew has written is used.
+    """
+    if any((_HERE / name).is_file() for name in _DATABASES):
+        return _HERE
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("clew", appauthor=False)) / "workspace"
+
+
+def labels_file() -> Path:
+    """The file of labels in the workspace, which need not be there."""
+    return workspace_folder() / _DATABASES[0]
 
 
 def on_few_threads(kit: Kit) -> None:

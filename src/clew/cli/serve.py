@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import socket
 import sys
 import threading
@@ -11,17 +10,19 @@ import webbrowser
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlencode
 
 import typer
 import uvicorn
 from fastapi import FastAPI
 
-from clew.cli.kits import KitOptions, on_few_threads
+from clew.cli.kits import KitOptions, on_few_threads, workspace_folder
 from clew.cli.options import with_settings
 from clew.errors import InputError
 from clew.kit import Kit
 from clew.web.app import make_app
-from clew.web.security import is_loopback
+from clew.web.connections import TimedProtocol
+from clew.web.security import token_for
 
 PORT = 4747
 
@@ -29,9 +30,10 @@ PORT = 4747
 @with_settings()
 def serve(
     source: KitOptions,
-    workspace: Annotated[Path, typer.Option(help="The folder that keeps graphs, labels and results.")] = Path(
-        "workspace"
-    ),
+    workspace: Annotated[
+        Path | None,
+        typer.Option(help="The folder that keeps graphs, labels and results; one place for all commands unless given."),
+    ] = None,
     port: Annotated[int, typer.Option(help="Where to listen; 0 takes a free one.")] = PORT,
     host: Annotated[str, typer.Option(help="The interface; others than this machine's need a token.")] = "127.0.0.1",
     token: Annotated[
@@ -41,19 +43,20 @@ def serve(
 ) -> None:
     """Open the workbench: trace prompts, read and label features, edit, compare.
 
-    Example: `clew serve --kit minnow --workspace workspace`
+    Example: `clew serve --kit minnow --workspace work`
 
-    It listens to this machine alone unless --host says otherwise. Ctrl-C ends it.
+    It listens to this machine alone unless --host says otherwise, and says where it keeps what you make: in one place
+    for all commands of yours, or in a folder `workspace` here that there is already. Ctrl-C ends it.
     """
     listening = _listen(host, port)
     with listening:
-        if token is None and not is_loopback(host):
-            token = secrets.token_urlsafe(16)
-        app = make_app(workspace, _kit(source), host=host, token=token)
+        token_for(host, token)  # refused before a kit is loaded
+        folder = workspace_folder() if workspace is None else workspace
+        app = make_app(folder, _kit(source), host=host, token=token)
         address = f"http://{_written(host)}:{listening.getsockname()[1]}/"
-        if token is not None:
-            address += f"?token={token}"
-        _run(app, listening, address, browse=not no_open)
+        if app.state.token is not None:
+            address += "?" + urlencode({"token": app.state.token})
+        _run(app, listening, address, folder, browse=not no_open)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -86,18 +89,24 @@ def _written(host: str) -> str:
     return f"[{host.strip('[]')}]" if ":" in host else host
 
 
-def _run(app: FastAPI, listening: socket.socket, address: str, *, browse: bool) -> None:
-    """Say where the page is once it can be asked for, and answer until the end."""
+def _run(app: FastAPI, listening: socket.socket, address: str, folder: Path, *, browse: bool) -> None:
+    """Say where the page and the workspace are once the page can be asked for, and answer until the end."""
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
-            print(f"Clew is at {address}", flush=True)
+            print(f"Clew is at {address}", f"Your work is kept in {folder.absolute()}", sep="\n", flush=True)
             if browse:
                 webbrowser.open_new_tab(address)
 
     config = uvicorn.Config(
-        app, log_level="error", access_log=False, server_header=False, ws="none", timeout_graceful_shutdown=2
+        app,
+        http=TimedProtocol,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        ws="none",
+        timeout_graceful_shutdown=2,
     )
     with suppress(KeyboardInterrupt):
         Server(config).run([listening])

@@ -75,7 +75,7 @@ def _dictionary(atlas: Atlas, source: AtlasOfModelOptions) -> Dictionary | None:
 def _labels(atlas: Atlas, source: AtlasOfModelOptions) -> dict[FeatureId, tuple[Label, ...]]:
     """The labels of every feature, the one that stands for it first; those by rule are among them."""
     labels: dict[FeatureId, tuple[Label, ...]] = {}
-    if source.labels.is_file():
+    if source.labels_path.is_file():
         with source.write_labels(atlas) as store:
             labels = _clear(store)
     for feature, label in atlas.rules().items():

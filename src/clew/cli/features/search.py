@@ -89,7 +89,7 @@ def search(
     with source.load() as atlas, bar("reading labels") as report:
         finder = Finder(
             atlas=atlas,
-            labels=source.labels,
+            labels=source.labels_path,
             subject=None if kit is None else kit.subject,
             dictionary=None if kit is None else kit.dictionary,
         )

@@ -26,6 +26,6 @@ def export(
     """
     with source.load() as atlas, source.read_labels(atlas) as store:
         if store is None:
-            raise FileError(f"there is no file {source.labels}: label something first, with clew label")
+            raise FileError(f"there is no file {source.labels_path}: label something first, with clew label")
         count = export_labels(store, path, dictionary=atlas.dictionary, history=history, replace=replace)
     print(f"{count} labels in {path}")

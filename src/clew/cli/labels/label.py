@@ -64,7 +64,7 @@ def label(
             local = local_judge(judge)
             labels = _by_rule(atlas, store, chosen) if text is None else [_by_hand(store, chosen[0], text, author)]
             outcome = LabelOutcome(labels=labels, scores=scored(atlas, store, labels, local))
-    print_outcome(outcome, source.labels, as_json)
+    print_outcome(outcome, source.labels_path, as_json)
 
 
 # --- who labels -----------------------------------------------------------------------------------------------------
