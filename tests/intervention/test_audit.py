@@ -20,6 +20,7 @@ from clew.errors import FileError, InputError, MismatchError
 from clew.intervention.ablation_effects import measured, predicted, shuffled
 from clew.intervention.agreement import agreement
 from clew.intervention.audit import Audit, audit, audit_all
+from clew.intervention.audit_figure import _scatter
 from clew.intervention.clamp import Regime
 from clew.intervention.curves import Removed, curves, feature_ranking, matched_set
 from clew.intervention.edit import Edit
@@ -275,6 +276,22 @@ def test_tokens_do_to_targets_what_they_do_in_the_neurons_own_graph(subject: Sub
 
 
 # --- the audit --------------------------------------------------------------------------------------------------
+
+
+def test_the_scatter_shows_what_lies_far_off_where_it_is_and_counts_what_it_cannot_show(audited: Audit) -> None:
+    from matplotlib.figure import Figure
+
+    near = torch.tensor([[0.1 * i, 0.1 * i, 1, 1] for i in range(99)])
+    far = torch.tensor([[3300.0, 1000.0, 1, 1], [float("nan"), 1.0, 1, 1], [1.0, float("inf"), 1, 1]])
+    axes = Figure().subplots()
+    _scatter(axes, replace(audited, pairs=torch.cat([near, far])), target=1, title="Outputs")
+    points = axes.collections[0].get_offsets()
+    assert [3300.0, 1000.0] in points.tolist()
+    assert len(points) == 100
+    assert axes.get_xscale() == axes.get_yscale() == "symlog"
+    for low, high in (axes.get_xlim(), axes.get_ylim()):
+        assert low <= -3300 < 3300 <= high
+    assert axes.get_title().startswith("Outputs, 100 of 102 pairs, 2 not finite")
 
 
 def test_an_audit_says_everything_and_reads_back_whole(audited: Audit, tmp_path: Path) -> None:

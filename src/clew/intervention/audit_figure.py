@@ -41,7 +41,9 @@ def draw(audit: Audit) -> bytes:
 
 
 def _scatter(ax: Any, audit: Audit, *, target: int, title: str) -> None:
-    pairs = audit.pairs[audit.pairs[:, 3] == target].numpy()
+    """Pairs on a symmetric logarithmic scale that holds the largest of all; the title counts what is drawn."""
+    every = audit.pairs[audit.pairs[:, 3] == target].numpy()
+    pairs = every[np.isfinite(every[:, :2]).all(1)]
     chosen = np.random.default_rng(0).permutation(len(pairs))[:SHOWN]
     predicted, measured = pairs[chosen, 0], pairs[chosen, 1]
     ax.scatter(predicted, measured, s=5, alpha=0.35, color=BLUE, linewidths=0)
@@ -54,7 +56,10 @@ def _scatter(ax: Any, audit: Audit, *, target: int, title: str) -> None:
         axis.minorticks_off()
     ax.plot([-size, size], [-size, size], color=GREY, linewidth=0.8)
     line = getattr(audit.lines["total"], "outputs" if target else "features")
-    ax.set_title(f"{title}\nSpearman {line.spearman}, slope {line.slope.value:.2f}", fontsize=9)
+    drawn = f"{len(chosen):,} of {len(every):,} pairs"
+    if len(pairs) < len(every):
+        drawn += f", {len(every) - len(pairs):,} not finite"
+    ax.set_title(f"{title}, {drawn}\nSpearman {line.spearman}, slope {line.slope.value:.2f}", fontsize=9)
     ax.set_xlabel("predicted loss", fontsize=8)
     ax.set_ylabel("measured loss", fontsize=8)
 
