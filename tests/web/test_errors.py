@@ -83,7 +83,7 @@ def test_a_field_of_half_a_character_is_refused_and_no_fault(bench):
 )
 def test_a_file_that_is_no_graph_is_refused_without_a_path_or_a_readers_words(bench, content):
     answer = bench.post(IMPORT, content=content, headers={"content-type": "application/octet-stream"})
-    assert answer.status_code == 400
+    assert answer.status_code == 422
     assert answer.json()["error"].startswith("this file is no graph, or a part of one: give one that Clew saved")
 
 

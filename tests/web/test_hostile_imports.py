@@ -3,6 +3,7 @@
 import copy
 import json
 import time
+from contextlib import suppress
 from dataclasses import fields, replace
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from clew import files
 from clew.attribution.graph import ENVELOPE, Graph
+from clew.errors import FileError
 from clew.web.export import render_html
 from clew.web.security import IMPORT
 from tests.attribution.test_graph_json import foreign
@@ -416,12 +418,13 @@ def test_a_large_file_that_is_nothing_is_refused_at_once(bench, many):
     assert time.monotonic() - began < 10
 
 
-def test_a_large_name_of_an_output_is_read_at_once(bench):
+def test_a_large_name_of_an_output_is_read_at_once():
     value = foreign(random_graph(3))
     began = time.monotonic()
     for name in ('"' * 500_000, '"a"' * 200_000, '" (p=' * 100_000, "1_" * 300_000):
         for key in ("clerp", "node_id"):
             changed = copy.deepcopy(value)
             changed["nodes"][-1][key] = name
-            sent(bench, as_json(changed), JSON)
-    assert time.monotonic() - began < 60
+            with suppress(FileError):
+                Graph.from_json(changed)
+    assert time.monotonic() - began < 30

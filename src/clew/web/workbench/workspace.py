@@ -214,7 +214,7 @@ class Workspace:
         may be another server's, which is about to enter it.
         """
         for part in ("", "graphs", "atlases", "removed"):
-            for left in (self.folder / part).glob(".*.????????"):  # TEMPORARY
+            for left in (self.folder / part).glob(".*.????????"):  # the folders in which `files` writes
                 if time.time() - left.stat().st_mtime > _FRESH:
                     shutil.rmtree(left, ignore_errors=True)
         with self._write() as write:
