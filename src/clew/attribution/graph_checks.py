@@ -154,6 +154,8 @@ def _texts(graph: Graph) -> Iterator[tuple[bool, str]]:
     for feature in graph.labels:
         layer_number(feature.layer, "a label's layer")
         yield feature.index < MOST_INDEX, f"a label's feature is {shown(feature.index)}"
+    whole_text(graph.first_reason, "the reason of its first position")
+    real_number(graph.first_ratio, "the ratio of its first position")
     plain_json(mapping(graph.settings, "settings"), "settings")
     plain_json(mapping(graph.provenance, "provenance"), "provenance")
 

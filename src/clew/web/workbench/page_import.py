@@ -51,7 +51,10 @@ def read_page(content: bytes) -> tuple[Graph, Arrangement | None]:
     end = content.find(_END, start)
     if start < len(_START) or end < 0:
         raise UnreadableError("this page holds no graph of Clew: give one that Clew exported")
-    page = _PageContent.model_validate(parsed(content[start:end]))
+    value = parsed(content[start:end])
+    if isinstance(value, dict) and isinstance(value.get("graph"), dict):
+        value["graph"].setdefault("first_reason", "")  # in pages from before it was measured
+    page = _PageContent.model_validate(value)
     graph = check_whole(_graph(page.graph, page.fingerprint))
     if page.arrangement is None:
         return graph, None
@@ -77,6 +80,7 @@ def _graph(view: GraphView, fingerprint: str) -> Graph:
         token_ids=tuple(view.token_ids),
         n_layers=view.n_layers,
         first_position=view.first_position,
+        first_reason=view.first_reason,
         feature_keys=_keys([ids[i] for i in parts["feature"]]),
         activations=torch.tensor([node.activation or 0.0 for node in features]),
         preactivations=torch.tensor([node.value or 0.0 for node in features]),
