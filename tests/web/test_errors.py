@@ -100,7 +100,7 @@ def test_a_file_that_is_no_graph_is_refused_without_a_path_or_a_readers_words(be
 )
 def test_json_that_is_no_graph_is_refused_by_what_it_lacks(bench, value, line):
     answer = bench.post(IMPORT, content=json.dumps(value).encode(), headers=JSON)
-    assert (answer.status_code, answer.json()) == (400, {"error": line})
+    assert (answer.status_code, answer.json()) == (422, {"error": line})
 
 
 # --- places on this machine -----------------------------------------------------------------------------------------

@@ -17,7 +17,6 @@ from __future__ import annotations
 import json
 import re
 import secrets
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -214,9 +213,7 @@ class Workspace:
         may be another server's, which is about to enter it.
         """
         for part in ("", "graphs", "atlases", "removed"):
-            for left in (self.folder / part).glob(".*.????????"):  # the folders in which `files` writes
-                if time.time() - left.stat().st_mtime > _FRESH:
-                    shutil.rmtree(left, ignore_errors=True)
+            files.clear_orphans(self.folder / part)
         with self._write() as write:
             dropped = self._trash.drop(write)
             removed = self._trash.graphs(write)
