@@ -8,20 +8,16 @@ from clew.labels.store import LabelStore
 from tests.workbench import fetched, minnow, serving
 
 
-def test_what_the_page_labels_every_command_sees_wherever_it_is_started(run, tmp_path, monkeypatch):
-    home = tmp_path / "home"
-    monkeypatch.setenv("XDG_DATA_HOME", str(home))
+def test_what_the_page_labels_lies_where_every_command_looks_for_labels(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     with serving(None) as (process, address):
         fetched(f"{address}/api/features/L4/1637/labels", b'{"text": "kept in one place", "author": "me"}')
-        out = process.stdout.readline()
-    assert out == f"Your work is kept in {home / 'clew' / 'workspace'}\n"
-    for command in (("labels", "show", "L4/1637"), ("features", "show", "L4/1637")):
-        assert "kept in one place" in run(*command)[1]
-    code, out, err = run("label", "L4/1637", "--text", "and back", "--author", "me", "--judge", "none")
-    assert (code, err) == (0, ""), out
-    assert sorted(path.name for path in tmp_path.iterdir() if path != home) == []
-    with LabelStore(home / "clew" / "workspace" / "labels.sqlite", minnow().dictionary.fingerprint) as store:
-        assert [label.text for label in store.of(FeatureId(4, 1637))] == ["and back"]
+        assert process.stdout is not None
+        assert process.stdout.readline() == f"Your work is kept in {tmp_path / 'clew' / 'workspace'}\n"
+    monkeypatch.chdir(tmp_path)
+    assert labels_file() == tmp_path / "clew" / "workspace" / "labels.sqlite"
+    with LabelStore(labels_file(), minnow().dictionary.fingerprint) as store:
+        assert [label.text for label in store.of(FeatureId(4, 1637))] == ["kept in one place"]
 
 
 def test_a_workspace_that_is_here_already_is_used_and_another_folder_of_this_name_is_not(tmp_path, monkeypatch):
