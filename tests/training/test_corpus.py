@@ -242,7 +242,7 @@ def test_a_text_that_cannot_be_read_is_refused_by_name(small: Subject, tmp_path:
         ("d.csv", InputError, "the corpus is empty"),
         ("e.json", FileError, "holds no list of documents"),
         ("d.parquet", FileError, "not a whole Parquet file"),
-        ("e.txt", FileError, "not a UTF-8 text file"),
+        ("e.txt", FileError, r"e\.txt is UTF-16 \(line 1, byte 1\)"),
         ("f.parquet", InputError, "no column 'text': there are body"),
         ("g", FileError, "cannot read the dataset"),
         ("h.jsonl", MismatchError, "token 97, but GPT2LMHeadModel has 97: it was made with another tokenizer"),

@@ -19,7 +19,7 @@ def texts_of(prompt: str | None, prompts: Path | None) -> list[str]:
 
 def lines_of(path: Path) -> list[str]:
     """The lines of a text file that hold something; InputError when none does."""
-    lines = [line for line in files.read_text(path).splitlines() if line.strip()]
+    lines = [line for line in files.lines(path) if line.strip()]
     if not lines:
         raise InputError(f"{path} holds no text: write one prompt or document a line")
     return lines

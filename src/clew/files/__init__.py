@@ -1,17 +1,14 @@
 """The only package that opens files.
 
-Writes are atomic (`atomic`). Tensors are safetensors, mapped into memory (`tensors`); tables are Parquet (`tables`);
-what many processes write at once is SQLite (`database`); everything else is JSON, text or a picture. Every file of
-Clew's own says its format, schema and provenance (`envelope`).
+Writes are atomic (`atomic`); text is read as people and other programs write it (`reading`). Tensors are safetensors,
+mapped into memory (`tensors`); tables are Parquet (`tables`); what many processes write at once is SQLite (`database`);
+everything else is JSON, text or a picture. Clew's own files say their format, schema and provenance (`envelope`).
 """
 
 from clew.files.atomic import (
     clear_temporaries,
     free_bytes,
-    lines,
     read_bytes,
-    read_json,
-    read_text,
     sha256,
     write_bytes,
     write_json,
@@ -21,15 +18,26 @@ from clew.files.database import database_errors, new_database, open_database, re
 from clew.files.envelope import Envelope, provenance
 from clew.files.folders import clear_orphans, local_folder, new_folder, recover
 from clew.files.locks import lock_file, lock_folder
+from clew.files.origin import GRAPH_JSON, PAGE, PICTURE, SOFTWARE, kind_of
+from clew.files.reading import byte_lines, ending, half_character, json_lines, lines, read_json, read_text, table_rows
 from clew.files.tables import parquet_column, read_table, table_note, write_figure, write_table
 from clew.files.tensors import load_note, load_tensors, save_tensors, scratch_tensor
 
 __all__ = [
+    "GRAPH_JSON",
+    "PAGE",
+    "PICTURE",
+    "SOFTWARE",
     "Envelope",
+    "byte_lines",
     "clear_orphans",
     "clear_temporaries",
     "database_errors",
+    "ending",
     "free_bytes",
+    "half_character",
+    "json_lines",
+    "kind_of",
     "lines",
     "load_note",
     "load_tensors",
@@ -52,6 +60,7 @@ __all__ = [
     "scratch_tensor",
     "sha256",
     "table_note",
+    "table_rows",
     "transaction",
     "write_bytes",
     "write_figure",

@@ -46,36 +46,6 @@ def read_bytes(path: Path | str) -> bytes:
         raise FileError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def read_text(path: Path | str) -> str:
-    """Read a UTF-8 text file; FileError when it is missing or is not text."""
-    try:
-        return read_bytes(path).decode()
-    except UnicodeDecodeError as error:
-        raise FileError(f"{path} is not a UTF-8 text file") from error
-
-
-def lines(path: Path | str) -> Iterator[str]:
-    """Yield the lines of a UTF-8 text file without their ends, one at a time; FileError as for `read_text`."""
-    try:
-        with Path(path).open(encoding="utf-8") as opened:
-            for line in opened:
-                yield line.rstrip("\r\n")
-    except OSError as error:
-        raise FileError(f"cannot read {path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise FileError(f"{path} is not a UTF-8 text file") from error
-
-
-def read_json(path: Path | str) -> Any:
-    """Read JSON; FileError when the file is missing, truncated or not JSON."""
-    try:
-        return json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise FileError(f"{path} is not whole JSON (line {error.lineno}: {error.msg})") from error
-    except (ValueError, RecursionError) as error:
-        raise FileError(f"{path} is not JSON that can be read ({error})") from error
-
-
 def clear_temporaries(path: Path | str) -> None:
     """Remove what writers of a file that were killed have left beside it; those that live keep theirs."""
     for folder in temporaries(Path(path)):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from clew.errors import FileError, InputError
 from clew.files.atomic import replace_file, write_bytes
+from clew.files.origin import SOFTWARE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,6 +55,8 @@ def _parquet(path: Path | str) -> Iterator[Any]:
             yield opened
     except ArrowInvalid as error:
         raise FileError(f"{path} is not a whole Parquet file ({str(error).splitlines()[0]})") from error
+    except UnicodeDecodeError as error:
+        raise FileError(f"{path} holds text that is not UTF-8 ({error.reason})") from error
     except OSError as error:
         raise FileError(f"cannot read {path}: {error.strerror or error}") from error
 
@@ -63,5 +66,5 @@ def write_figure(path: Path | str, figure: "Figure") -> None:
     from io import BytesIO
 
     drawn = BytesIO()
-    figure.savefig(drawn, format="png", dpi=150)
+    figure.savefig(drawn, format="png", dpi=150, metadata={"Software": SOFTWARE})
     write_bytes(path, drawn.getvalue())

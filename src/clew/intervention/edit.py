@@ -351,8 +351,13 @@ def save_edits(path: Path | str, edits: Sequence[Edit], dictionary: Dictionary) 
 
 
 def load_edits(path: Path | str, dictionary: Dictionary) -> tuple[Edit, ...]:
-    """Read edits; FileError when the file holds none, MismatchError when they belong to another Dictionary."""
+    """Read edits, as `save_edits` writes them or as a bare list, which a person writes and which names no Dictionary.
+
+    FileError when the file holds none, MismatchError when they belong to another Dictionary.
+    """
     value = files.read_json(path)
+    if isinstance(value, list):
+        return _edits(path, value)
     if not ENVELOPE.matches(value) or not isinstance(value.get("edits"), list):
         raise FileError(f"{path} holds no edits")
     ENVELOPE.check(value, path)
@@ -361,7 +366,11 @@ def load_edits(path: Path | str, dictionary: Dictionary) -> tuple[Edit, ...]:
             f"{path} was made for the dictionary {value.get('name', 'unknown')!r}, which is not {dictionary.name!r}: "
             "its features have other meanings here"
         )
+    return _edits(path, value["edits"])
+
+
+def _edits(path: Path | str, values: Sequence[Any]) -> tuple[Edit, ...]:
     try:
-        return tuple(Edit.from_json(edit) for edit in value["edits"])
+        return tuple(map(Edit.from_json, values))
     except InputError as error:
         raise FileError(f"{path}: {error}") from error

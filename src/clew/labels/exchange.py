@@ -91,10 +91,8 @@ def _read(
     path: Path | str, dictionary: str, exists: Callable[[FeatureId], bool] | None
 ) -> Iterator[tuple[int, Label | str]]:
     """Every line's number with its label, or with what is wrong with it."""
-    content = files.read_bytes(path)
-    if not content:
-        raise FileError(f"{path} is empty")
-    for number, line in enumerate(content.split(b"\n"), 1):
+    number = 0
+    for number, line in enumerate(files.byte_lines(path), 1):
         if number == 1:
             _check_head(path, line, dictionary)
         elif line.strip():
@@ -109,6 +107,8 @@ def _read(
                 yield number, f"not UTF-8 (byte {error.start + 1})"
             except (ValueError, RecursionError) as error:
                 yield number, f"not JSON ({error})"
+    if number == 0:
+        raise FileError(f"{path} is empty")
 
 
 def from_json(value: Any) -> Label:

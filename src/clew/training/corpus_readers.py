@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +16,59 @@ from clew.training.corpus_config import CorpusConfig
 PIECE = 1 << 20  # characters after which a file that is one document is cut, at a line's end
 
 
+_TABLES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+_ONLY_FOR = {
+    "field": (("table", "dataset"), "JSON, CSV, Parquet and datasets"),
+    "split": (("dataset",), "datasets"),
+    "cut": (("text",), "text files"),
+}
+
+
+def check_used(settings: Mapping[str, Any]) -> None:
+    """InputError when settings that a person chose say something that their text has no use for."""
+    text = str(settings.get("text", CorpusConfig.text))
+    kind = _kind(text)
+    for name, (kinds, which) in _ONLY_FOR.items():
+        if (
+            kind is not None
+            and kind not in kinds
+            and settings.get(name, vars(CorpusConfig)[name]) != vars(CorpusConfig)[name]
+        ):
+            raise InputError(f"--{name} is for {which}, and --text {text} is none of them ({name}): leave it out")
+
+
+def _kind(text: str) -> str | None:
+    """What a text is: a dataset, a table, text, tokens or a source by name; None for what is not there."""
+    path = Path(text)
+    if path.is_dir():
+        return "dataset"
+    if path.is_file():
+        return {".safetensors": "tokens"}.get(files.ending(path), "table" if files.ending(path) in _TABLES else "text")
+    return "source" if text in ("samples", "world") else "dataset" if _is_hub_id(text) else None
+
+
+def _is_hub_id(text: str) -> bool:
+    return re.fullmatch(r"[\w.-]+/[\w.-]+", text) is not None and not Path(text).suffix
+
+
 def read_documents(config: CorpusConfig) -> Iterator[str | list[int]]:
     """The documents of a file or dataset in their order; FileError when there is none, InputError for a wrong field."""
     path = Path(config.text)
     if path.is_dir():
         return _values(_dataset(config), config)
     if path.is_file():
-        match path.suffix:
+        match files.ending(path):
             case ".jsonl" | ".ndjson":
-                return _values(_json_lines(config.text), config)
+                return _values(files.json_lines(path), config)
             case ".json":
                 return _values(_json(config.text), config)
             case ".csv" | ".tsv":
-                return _values(_table(config.text, "," if path.suffix == ".csv" else "\t"), config)
+                return _values(files.table_rows(path, "," if files.ending(path) == ".csv" else "\t"), config)
             case ".parquet":
                 return _checked(files.parquet_column(path, config.field), config)
             case _:
                 return _pieces(path, config.cut)
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", config.text) and not path.suffix:
+    if _is_hub_id(config.text):
         return _values(_dataset(config), config)
     raise FileError(f"no text at {config.text}: give a file, a dataset's folder or hub id, samples, or world")
 
@@ -55,15 +89,6 @@ def _pieces(path: Path, cut: str) -> Iterator[str | list[int]]:
         yield "\n".join(lines)
 
 
-def _json_lines(path: str) -> Iterator[Any]:
-    for number, line in enumerate(files.lines(path), 1):
-        if line.strip():
-            try:
-                yield json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise FileError(f"line {number} of {path} is not JSON") from error
-
-
 def _json(path: str) -> Iterator[Any]:
     """The rows of one JSON list, or of a file whose lines are JSON; FileError when it is neither."""
     try:
@@ -74,18 +99,8 @@ def _json(path: str) -> Iterator[Any]:
     rows = None if by_line else files.read_json(path)
     if rows is not None and not isinstance(rows, list):
         raise FileError(f"{path} holds no list of documents: write one, or one JSON object a line")
-    for row in _json_lines(path) if rows is None else rows:
+    for row in files.json_lines(path) if rows is None else rows:
         yield from row if isinstance(row, list) else [row]  # a file with the whole list in one line
-
-
-def _table(path: str, delimiter: str) -> Iterator[Any]:
-    """The rows of a table with a line of names; FileError when it is none."""
-    try:
-        yield from csv.DictReader(
-            (f"{line}\n" for line in files.lines(path)), restkey="", delimiter=delimiter, strict=True
-        )
-    except csv.Error as error:
-        raise FileError(f"{path} cannot be read as a table ({error})") from error
 
 
 def _dataset(config: CorpusConfig) -> Iterator[Any]:
@@ -127,8 +142,12 @@ def _unmasked(value: Any, mask: Any) -> Any:
 
 
 def _checked(values: Iterable[Any], config: CorpusConfig) -> Iterator[str | list[int]]:
-    """Texts or lists of token ids; rows without a value are skipped."""
-    for value in values:
+    """Texts or lists of token ids; rows without a value are skipped. FileError for a text with half a character."""
+    for number, value in enumerate(values, 1):
+        if isinstance(value, str) and (half := files.half_character(value)) is not None:
+            raise FileError(
+                f"document {number} of {config.text} holds half a character ({half}): mend it or leave it out"
+            )
         if isinstance(value, str) or (isinstance(value, list) and all(isinstance(i, int) for i in value)):
             yield value
         elif value is not None:
