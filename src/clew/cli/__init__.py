@@ -1,7 +1,7 @@
 """The command line: one command a verb. It reads arguments, calls the library, and prints; it computes nothing.
 
-A user's mistake ends with one line on the error stream and exit code 2. A command has a file of its own, which is
-imported when the command is called.
+A user's mistake ends with one line on the error stream and exit code 2; `leaving` has the other codes. A command has a
+file of its own, which is imported when the command is called.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from clew.cli.commands import COMMANDS
-from clew.errors import ClewError
+from clew.cli.leaving import check_arguments, one_line_at_most, settle_streams
 from clew.version import __version__
 
 app = COMMANDS.app("clew")
@@ -36,13 +36,12 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line; the entry point of `clew` and `python -m clew`."""
+    """Run the command line; `clew` and `python -m clew` come here by way of `clew.__main__`."""
     _settle_libraries()
-    try:
+    settle_streams()
+    with one_line_at_most():
+        check_arguments(sys.argv[1:])
         app()
-    except ClewError as error:
-        print(f"clew: {error}", file=sys.stderr)
-        sys.exit(2)
 
 
 def _settle_libraries() -> None:

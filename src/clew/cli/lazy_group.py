@@ -7,14 +7,17 @@ The help line of a command stands twice, here for the list and in its docstring;
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from importlib import import_module
 from typing import Any, ClassVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+from clew.cli.leaving import INTERRUPTED, interruptible
 
 _STYLE: dict[str, Any] = {"add_completion": False, "rich_markup_mode": "markdown", "pretty_exceptions_enable": False}
 
@@ -33,8 +36,22 @@ class Command:
         module, function = self.function.split(":")
         app = typer.Typer(**_STYLE)
         with without_collector():
-            app.command(name)(getattr(import_module(f"clew.cli.{module}"), function))
+            app.command(name)(_command(getattr(import_module(f"clew.cli.{module}"), function)))
         return typer.main.get_command(app)
+
+
+def _command(function: Callable[..., None]) -> Callable[..., None]:
+    """A command that Ctrl-C ends with its exit code."""
+
+    @wraps(function)
+    def command(**arguments: Any) -> None:
+        interruptible()
+        try:
+            function(**arguments)
+        except KeyboardInterrupt:
+            raise typer.Exit(INTERRUPTED) from None
+
+    return command
 
 
 @dataclass(frozen=True)
