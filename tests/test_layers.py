@@ -12,7 +12,7 @@ import clew
 
 SOURCE = Path(clew.__file__).parent
 ORDER = (
-    "errors version | ids displays extras progress stats | settings files | distributed kernels | subject"
+    "errors version | ids displays extras progress stats | settings files | distributed kernels memory | subject"
     " | dictionary organism | training attribution | intervention | features | labels | harvest | search"
     " | circuit | kit | runs timeseries | studies | web | cli"
 )

@@ -1895,9 +1895,10 @@ export interface components {
             prompt: string;
             /**
              * Max Features
-             * @description Rows for the most influential features only; the rest goes to the offset `left_out`. Left out, as many as memory allows.
+             * @description Rows for this many features at most, the most influential ones; the rest goes to the offset `left_out`.
+             * @default 8192
              */
-            max_features?: number | null;
+            max_features: number | null;
         };
         /** WholeAndShown */
         WholeAndShown: {

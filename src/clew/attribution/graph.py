@@ -28,10 +28,11 @@ from clew.attribution.nodes import (
     TargetNode,
     TokenNode,
 )
-from clew.displays import Displayed, rendered
+from clew.displays import Displayed, brief, rendered
 from clew.errors import FileError, InputError
 from clew.ids import FeatureId, NodeId, NodeKind
 from clew.kernels.shares import share
+from clew.memory import check_room
 
 if TYPE_CHECKING:
     from clew.attribution.influence import Scores
@@ -72,6 +73,14 @@ class Graph(Displayed, NodeOrder):
     labels: Mapping[FeatureId, str] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        targets = ", ".join(f"{brief(target.label, 24)} {target.weight:.3f}" for target in self.targets[:3])
+        more = f" and {len(self.targets) - 3} more" if len(self.targets) > 3 else ""
+        return (
+            f"Graph({brief(self.prompt)}: {self.n_features:,} features, {self.n_errors:,} errors, {self.n_tokens:,} "
+            f"tokens; explains {targets}{more}; {self.subject}, {self.dictionary})"
+        )
+
     # --- nodes ------------------------------------------------------------------------------------------------
 
     def node_label(self, index: int) -> str:
@@ -92,7 +101,12 @@ class Graph(Displayed, NodeOrder):
 
     @property
     def adjacency(self) -> Float[Tensor, "node node"]:
-        """All edges, row = target, column = source; built on each request."""
+        """All edges, row = target, column = source; built on each request.
+
+        InputError when there is not enough memory.
+        """
+        advice = "prune the graph first, or read graph.rows, where nodes without inputs have no row"
+        check_room(self.n_nodes**2 * self.rows.itemsize, f"the adjacency of {self.n_nodes:,} nodes", advice)
         whole = self.rows.new_zeros(self.n_nodes, self.n_nodes)
         whole[self.row_nodes[:, None], self.col_nodes[None, :]] = self.rows
         return whole

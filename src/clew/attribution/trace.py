@@ -21,19 +21,22 @@ from clew.attribution.graph import Graph
 from clew.attribution.influence import flow
 from clew.attribution.local_model import LocalModel, check_traceable
 from clew.attribution.nodes import OFFSETS
+from clew.attribution.room import check_recording, check_rows
 from clew.attribution.sweep import Readers
 from clew.attribution.targets import Spec, Target, resolve, targets_of_answer
 from clew.dictionary.dictionary import Dictionary
 from clew.errors import InputError
 from clew.kernels.buffers import untouched
 from clew.progress import Progress
-from clew.settings import Settings, accepts, option
+from clew.settings import Settings, accepts, one_of, option
 from clew.subject.positions import first_position
 from clew.subject.recording import Recording
 from clew.subject.subject import Prompt, Subject
 
 # A block takes positions until it has this many targets, or reaches over this many positions.
 _WIDE, _REACH = 192, 4
+MOST_FEATURES = 8192
+"""Features with a row unless another number is asked for: 300 MB of edges."""
 _HASHED_BYTES = 256 << 20  # larger dictionaries are not hashed: it would take longer than the trace
 
 
@@ -49,8 +52,8 @@ class TraceSettings(Settings):
     """Position whose next token is explained; -1 is the last."""
     answer: str | None = None
     """Trace this text after the prompt, token by token, each at the position that predicts it."""
-    max_features: int | None = None
-    """Rows for the most influential features only; the rest goes to the offset `left_out`."""
+    max_features: int | None = MOST_FEATURES
+    """Rows for this many features at most, the most influential ones; the rest goes to the offset `left_out`."""
     target_mass: float = 0.95
     """Without targets: the smallest top set of tokens with this probability is explained."""
     max_targets: int = 10
@@ -65,6 +68,11 @@ class TraceSettings(Settings):
     def __post_init__(self) -> None:
         if self.max_features is not None and self.max_features < 1:
             raise InputError(f"max_features is {self.max_features}: give at least 1")
+        one_of(answer=self.answer, target=self.targets)
+        one_of(answer=self.answer, position=None if self.position == -1 else self.position)
+        for name in ("target_mass", "max_targets"):
+            if getattr(self, name) != getattr(type(self), name):
+                one_of(answer=self.answer, target=self.targets, **{name: True})
 
 
 @accepts(TraceSettings)
@@ -85,6 +93,7 @@ def trace_with(subject: Subject, dictionary: Dictionary, prompt: Prompt, setting
     answer_ids = _answer_ids(subject, settings.answer)
     if answer_ids:
         ids = subject.encode(torch.cat([ids, ids.new_tensor(answer_ids[:-1])]))
+    check_recording(subject, len(ids))
     recording = subject.record(ids)
     first = first_position(subject, ids, recording)
     targets = _targets(subject, recording, answer_ids, settings)
@@ -159,6 +168,7 @@ class _Rows:
         sources = self.sources = model.sources
         most = sources.n_features if settings.max_features is None else settings.max_features
         self.n_wanted = min(most, sources.n_features)
+        check_rows(sources, len(targets), self.n_wanted)
         n_rows, device = len(targets) + self.n_wanted, sources.device
         self.rows = untouched(n_rows, sources.n_nodes, sources.dtype, device)
         self.offsets = torch.zeros(n_rows, len(OFFSETS), dtype=sources.dtype, device=device)

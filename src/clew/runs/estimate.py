@@ -15,7 +15,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -24,8 +23,7 @@ from typing import Any
 
 import torch
 
-from clew import files
-from clew.errors import FileError
+from clew.memory import available_memory, resident_peak
 from clew.runs.plan import Plan, positions_wanted, rows_to_train_on
 from clew.runs.sources import small_world
 from clew.runs.train import readings
@@ -272,24 +270,3 @@ def _fastest(run: RunState, batch: Batch, step: int, *, warm: bool = True) -> fl
             if time.perf_counter() - began > STEP_SECONDS:
                 break
     return best
-
-
-def available_memory() -> int:
-    """Bytes of memory that can be had without swapping; all of the machine's where the system does not say."""
-    import os
-
-    try:
-        for line in files.read_text("/proc/meminfo").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except FileError:
-        pass
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def resident_peak() -> int:
-    """The peak of this process' resident memory, in bytes."""
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints, field_validator
 
-from clew.attribution.trace import TraceSettings
+from clew.attribution.trace import MOST_FEATURES, TraceSettings
 from clew.intervention.generate import GenerateSettings
 from clew.intervention.measurements import AuditSettings
 from clew.intervention.run import EditSettings
@@ -27,7 +27,6 @@ Share = Annotated[float, Field(gt=0, le=1)]
 Place = Annotated[float, Field(ge=-1e7, le=1e7)]
 Point = Annotated[tuple[Place, Place], Strict(False)]
 MOST_EDITS = 64
-MOST_FEATURES = 8192  # of a traced graph: 300 MB of edges
 MOST_GENERATED = 512
 
 
@@ -97,9 +96,7 @@ Edits = Annotated[list[EditBody], Field(min_length=1, max_length=MOST_EDITS)]
 class TraceBody(Body):
     kind: Literal["trace"]
     prompt: PromptText
-    max_features: int | None = _option(
-        TraceSettings, "max_features", more=" Left out, as many as memory allows.", ge=1, le=MOST_FEATURES
-    )
+    max_features: int | None = _option(TraceSettings, "max_features", ge=1, le=MOST_FEATURES)
 
 
 class EffectBody(Body):

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from clew.attribution.local_model import check_traceable
+from clew.attribution.trace import MOST_FEATURES
 from clew.errors import InputError
 from clew.features.atlas import Atlas
 from clew.intervention.edit import Edit, check
 from clew.intervention.generate import side_by_side
 from clew.progress import Progress
 from clew.web.errors import RefusedError
-from clew.web.schema.bodies import MOST_FEATURES, AuditBody, EffectBody, GenerateBody, HarvestBody, JobBody, TraceBody
+from clew.web.schema.bodies import AuditBody, EffectBody, GenerateBody, HarvestBody, JobBody, TraceBody
 from clew.web.schema.graphs import GraphMade
 from clew.web.schema.jobs import AuditView, EffectView, GeneratedView, HarvestMade, StepPair
 from clew.web.views.jobs import audit_view, edit_of, effect_view, step_view, unedited_view
@@ -43,7 +44,7 @@ def _trace(open_kit: OpenKit, body: TraceBody) -> tuple[str, Work]:
     check_traceable(open_kit.subject, open_kit.dictionary)
 
     def work(report: JobReport) -> GraphMade:
-        limit = body.max_features or MOST_FEATURES
+        limit = MOST_FEATURES if body.max_features is None else body.max_features
         graph = open_kit.labelled_kit.trace(body.prompt, max_features=limit, report=report)
         workspace = open_kit.workspace
         return GraphMade(graph=workspace.keep(graph, "trace", arrangement=workspace.earlier_arrangement(graph)))
