@@ -406,3 +406,35 @@ def test_a_search_that_cannot_be_is_refused(search):
     refused(search("a", "--max-density", "0.5"), "--max-density", "--text")
     refused(search("a", "--order", "share"), "--order", "--text")
     refused(search("--like", "L99/0"), "L99/0")
+
+
+def test_a_labeller_whose_every_call_failed_does_not_end_with_0(run, busy):
+    with chat_server(lambda n, body: (400, '{"error": {"message": "context too short"}}', {})) as chat:
+        model = ("label", *busy[:2], "--endpoint", chat.url, "--model", "parrot", "--judge", "none")
+        code, _, err = run(*model)
+        assert code == 1
+        assert "clew: 2 of 2 calls failed, the last because of: status 400 (context too short)" in err
+        value = json.loads(run(*model, "--json")[1])
+        assert value["labelled"] == 0
+        assert "context too short" in value["fruitless"]
+
+
+def test_a_judge_whose_every_call_failed_is_said_and_the_labels_stay(run, busy, atlas):
+    def script(n, body):
+        naming = "was given a name" not in body["messages"][0]["content"]
+        return said('{"label": "a place"}') if naming else failed(400)
+
+    with chat_server(script) as chat:
+        model = ("label", *busy[:2], "--endpoint", chat.url, "--model", "parrot", "--judge", "model")
+        code, _, err = run(*model)
+    assert code == 0
+    assert "calls failed, the last because of: status 400 (no)" in err
+    assert len(labels_of(atlas)) == 2
+
+
+def test_a_search_says_how_many_there_are_beyond_its_limit(run):
+    code, out, err = run("features", "search", "--token", " is", "--limit", "1", "--kit", "minnow")
+    assert code == 0, err
+    total = int(re.fullmatch(r"1 of ([0-9,]+) features: --limit ([0-9]+) shows all\n", err)[2])
+    code, out, err = run("features", "search", "--token", " is", "--limit", total, "--json", "--kit", "minnow")
+    assert (len(json.loads(out)), err) == (total, "")

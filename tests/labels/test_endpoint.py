@@ -1,5 +1,6 @@
 """One call to an endpoint: what is tried again, what fails for good, and what is counted."""
 
+import json
 import time
 from itertools import pairwise
 
@@ -51,7 +52,7 @@ def test_waits_grow_and_a_server_may_ask_for_a_longer_one():
 
 def test_a_call_that_fails_for_good_says_why_after_the_last_try():
     with chat_server(lambda n, body: failed(429)) as chat, endpoint(chat, retries=2) as opened:
-        with pytest.raises(CallError, match="status 429, 3 times"):
+        with pytest.raises(CallError, match=r"status 429 \(no\), 3 times"):
             opened.ask(HELLO)
         assert len(chat.asked) == 3
 
@@ -138,3 +139,40 @@ def test_usage_that_can_be_is_taken_as_it_is_reported(count):
 def test_settings_that_cannot_work_are_refused(settings, words):
     with pytest.raises(InputError, match=words):
         EndpointConfig(**{"endpoint": "http://x/v1", "model": "m", **settings})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            '{"error": {"message": "this model\'s context is 4096 tokens", "code": 1}}',
+            "this model's context is 4096 tokens",
+        ),
+        ('{"error": "no model loaded"}', "no model loaded"),
+        ('{"detail": "bad"}', "detail"),
+        ("<html>gateway</html>", "gateway"),
+        ('{"error": {"message": "wrong key secret"}}', "wrong key …"),
+    ],
+)
+@pytest.mark.parametrize("status", [400, 404, 500])
+def test_a_refusal_carries_the_servers_own_message_without_the_key(status, text, message):
+    with (
+        chat_server(lambda n, body: (status, text, {})) as chat,
+        endpoint(chat, retries=0) as opened,
+        pytest.raises((CallError, InputError)) as refusal,
+    ):
+        opened.ask(HELLO)
+    assert str(status) in str(refusal.value)
+    assert message in str(refusal.value)
+    assert "secret" not in str(refusal.value)
+
+
+def test_an_answer_that_its_limit_cut_to_nothing_names_the_limit():
+    """Models that reason first spend their tokens on that."""
+    value = {"choices": [{"message": {"content": ""}, "finish_reason": "length"}]}
+    with (
+        chat_server(lambda n, body: (200, json.dumps(value), {})) as chat,
+        endpoint(chat, answer_tokens=77) as opened,
+        pytest.raises(CallError, match=r"empty.*cut at 77 tokens.*--answer-tokens"),
+    ):
+        opened.ask(HELLO)

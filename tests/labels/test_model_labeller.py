@@ -117,6 +117,15 @@ def test_malformed_json_is_no_label_is_not_kept_and_is_asked_again_by_the_next_r
         assert len(chat.asked) == 4
 
 
+@pytest.mark.parametrize(("why", "named"), [("length", True), ("stop", False)])
+def test_an_answer_that_was_cut_in_its_middle_names_the_limit(why, named, store):
+    reply = {"choices": [{"message": {"content": '{"label": "people bef'}, "finish_reason": why}]}
+    with chat_server(lambda n, body: (200, json.dumps(reply), {})) as chat:
+        (report,), _ = run(chat, store, distinct(1))
+    assert "not JSON" in report.failure
+    assert ("--answer-tokens" in report.failure) == named
+
+
 def test_one_failed_call_does_not_cost_the_others_their_labels(store):
     def script(n, body):
         return said("oops") if "number 3" in body["messages"][1]["content"] else GOOD

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Messages = Sequence[dict[str, str]]
 _AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 _REFUSED = {401: "the key is missing or wrong", 403: "the key may not do that", 404: "no such address or model"}
+_LONGEST_MESSAGE = 300  # characters of a server's message
 _LONGEST_WAIT = 60.0  # seconds between two tries
 _MOST_TOKENS = 10_000_000  # of one call: more than any model reads
 _BYTES_A_TOKEN = 3  # of a prompt: fewer than the four of English, so that estimates are not too low
@@ -61,7 +62,7 @@ class Endpoint:
         self._lock = threading.Lock()
         self._settled = threading.Condition(self._lock)
         self._spent, self._reserved = Spent(), Spent()
-        self._random = random.Random(0)
+        self._random, self._key = random.Random(0), key
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._http = needed_module("httpx2", "labeller", "labelling by a language model")
         limits = self._http.Limits(max_connections=config.concurrency)
@@ -72,6 +73,11 @@ class Endpoint:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._client.close()
+
+    @property
+    def limit(self) -> str:
+        """What is said of an answer that was cut."""
+        return f": it was cut at {self.config.answer_tokens} tokens, give it more with --answer-tokens"
 
     @property
     def spent(self) -> Spent:
@@ -122,17 +128,31 @@ class Endpoint:
             lost = isinstance(error, (self._http.ReadError, self._http.RemoteProtocolError))
             return None, f"no connection ({error or type(error).__name__})", 0.0, cost if lost else Spent()
         if reason := _REFUSED.get(response.status_code):
-            raise InputError(f"{address} refuses model {self.config.model!r}: {response.status_code}, {reason}")
+            raise InputError(
+                f"{address} refuses model {self.config.model!r}: {response.status_code}, {reason}{self._said(response)}"
+            )
         if response.status_code in _AGAIN:
-            return None, f"status {response.status_code}", _wait(response), Spent()
+            return None, f"status {response.status_code}{self._said(response)}", _wait(response), Spent()
         if response.status_code != 200:
-            return None, f"status {response.status_code}", None, Spent()
+            return None, f"status {response.status_code}{self._said(response)}", None, Spent()
         return self._read(response, cost)
+
+    def _said(self, response: httpx2.Response) -> str:
+        """The server's own message in brackets, without the key; nothing where it gives none."""
+        try:
+            value: Any = response.json()
+            error = value.get("error", value) if isinstance(value, dict) else value
+            message = error.get("message", error) if isinstance(error, dict) else error
+        except (ValueError, RecursionError):
+            message = response.text
+        line = " ".join(str(message).split())[:_LONGEST_MESSAGE]
+        return f" ({line.replace(self._key, '…') if self._key else line})" if message else ""
 
     def _read(self, response: httpx2.Response, cost: Spent) -> tuple[Answer | None, str, float | None, Spent]:
         try:
             value: Any = response.json()
-            text = value["choices"][0]["message"]["content"]
+            choice = value["choices"][0]
+            text, cut = choice["message"]["content"], choice.get("finish_reason") == "length"
             usage = value.get("usage")
         except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
             return None, "the endpoint's reply is not in the OpenAI format", None, cost
@@ -140,8 +160,8 @@ class Endpoint:
         tokens_out = _counted(usage, "completion_tokens", cost.tokens_out)
         used = self._priced(1, tokens_in, tokens_out)
         if not isinstance(text, str) or not text.strip():
-            return None, "the answer is empty", None, used
-        return Answer(text, tokens_in, tokens_out), "", None, used
+            return None, f"the answer is empty{self.limit if cut else ''}", None, used
+        return Answer(text, tokens_in, tokens_out, cut), "", None, used
 
     # --- the budget -------------------------------------------------------------------------------------------
 

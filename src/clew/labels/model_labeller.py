@@ -25,7 +25,7 @@ from clew.labels.context_split import split
 from clew.labels.endpoint import BudgetError, CallError, Endpoint, Messages, Spent
 from clew.labels.judges import Question
 from clew.labels.scoring import other_labels, score_label
-from clew.labels.store import LabelStore
+from clew.labels.store import Answer, LabelStore
 from clew.subject.token_names import whole_characters
 
 METHOD = "contexts 1"  # changes with the prompt
@@ -54,10 +54,13 @@ Reply with one JSON object and nothing else, the numbers of the texts whose mark
 
 
 class Asker:
-    """An endpoint and a store of its answers: no prompt is sent twice."""
+    """An endpoint and a store of its answers: no prompt is sent twice. It keeps why calls failed, in their order."""
 
     def __init__(self, endpoint: Endpoint, store: LabelStore) -> None:
         self.endpoint = endpoint
+        self.answers: list[Answer] = []
+        """What was asked for and read, without what was stored before."""
+        self.failures: list[str] = []
         self._store = store
 
     def ask(self, messages: Messages, read: Callable[[str], T]) -> T:
@@ -71,10 +74,23 @@ class Asker:
         stored = self._store.answer(key)
         if stored is not None:
             return read(stored.text)
-        answer = self.endpoint.ask(messages)
-        parsed = read(answer.text)  # before it is stored: an answer that cannot be parsed is asked for again
+        try:
+            answer = self.endpoint.ask(messages)
+            parsed = self._parsed(answer, read)  # before it is stored: what cannot be parsed is asked for again
+        except CallError as error:
+            self.failures.append(str(error))
+            raise
+        self.answers.append(answer)
         self._store.keep_answer(key, config.model, answer)
         return parsed
+
+    def _parsed(self, answer: Answer, read: Callable[[str], T]) -> T:
+        try:
+            return read(answer.text)
+        except CallError as error:
+            if answer.cut:
+                raise CallError(f"{error}{self.endpoint.limit}") from error
+            raise
 
 
 def _object(text: str) -> dict[str, Any]:

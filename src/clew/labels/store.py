@@ -67,6 +67,8 @@ class Answer:
     text: str
     tokens_in: int
     tokens_out: int
+    cut: bool = False
+    """Whether it ends because it had as many tokens as it may have."""
 
 
 class LabelStore:

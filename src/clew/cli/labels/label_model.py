@@ -95,6 +95,11 @@ def by_model(atlas: Atlas, store: LabelStore, features: Sequence[FeatureId], run
         except BudgetError as error:
             outcome.stopped = f"the budget is used up ({error}): run again to go on where this stopped"
         outcome.spent = endpoint.spent
+        if asker.failures:
+            n_calls = len(asker.failures) + len(asker.answers)
+            text = f"{len(asker.failures)} of {n_calls} calls failed, the last because of: {asker.failures[-1]}"
+            typer.echo(f"clew: {text}", err=True)
+            outcome.fruitless = "" if asker.answers else text
     if run.judge is not None:
         waiting = list(_waiting(atlas, store, features, run.config.model, run.judge.name))
         outcome.scores += scored(atlas, store, waiting, run.judge)

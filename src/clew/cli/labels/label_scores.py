@@ -36,6 +36,8 @@ class LabelOutcome:
     scores: list[Score] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     stopped: str = ""
+    fruitless: str = ""
+    """Why nothing came of any call, if that is so."""
     spent: Spent | None = None
 
 
@@ -102,7 +104,12 @@ def print_outcome(outcome: LabelOutcome, labels: Path, as_json: bool) -> None:
         value: dict[str, Any] = {"labelled": len(outcome.labels), "clear": clear, "labels": str(labels)}
         value["scores"] = [asdict(summary) for summary in summaries]
         if outcome.spent is not None:
-            value |= {"failures": outcome.failures, "stopped": outcome.stopped, "spent": asdict(outcome.spent)}
+            value |= {
+                "failures": outcome.failures,
+                "fruitless": outcome.fruitless,
+                "stopped": outcome.stopped,
+                "spent": asdict(outcome.spent),
+            }
         print(json.dumps(value, ensure_ascii=False, indent=1))
         return
     console = Console(highlight=False)
