@@ -20,6 +20,11 @@ def rendered(what: str, value: Any, **options: Any) -> Any:
     return getattr(import_module(module), function)(value, **options)
 
 
+def brief(text: str, most: int = 60) -> str:
+    """A text as `repr` quotes it, cut behind so many characters: for the repr of what holds it."""
+    return repr(text if len(text) <= most else f"{text[: most - 1]}…")
+
+
 class Displayed:
     """A value with a rich display in notebooks."""
 

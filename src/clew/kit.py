@@ -104,6 +104,10 @@ class Kit:
             object.__setattr__(self, "dictionary", self.dictionary.for_other_model(self.subject))
         self.dictionary.check_fits(self.subject)
 
+    def __repr__(self) -> str:
+        atlas = "without an atlas" if self.atlas_path is None else "with an atlas"
+        return f"Kit({self.name!r}: {self.subject!r}, {self.dictionary!r}, {atlas})"
+
     @_on_prompt(TraceSettings)
     def trace(self, prompt: Prompt, settings: TraceSettings) -> Graph:
         """The attribution graph of one prompt, its most influential features named; see `clew.trace`."""

@@ -15,6 +15,7 @@ from dataclasses import Field, dataclass, field, fields, replace
 from functools import cache, wraps
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
+from clew.errors import InputError
 from clew.progress import Report, silent
 
 P = ParamSpec("P")
@@ -95,6 +96,21 @@ def _signature(verb: Callable[..., Any], options: tuple[Field[Any], ...]) -> ins
             *(inspect.Parameter(o.name, kind, default=o.default, annotation=o.type) for o in options),
         ]
     )
+
+
+def one_of(**choices: Any) -> None:
+    """InputError when more than one of these options is given; None, False and an empty list count as not given.
+
+    The message names the keyword and the option of the command line.
+    """
+    names = [name for name, value in choices.items() if _is_given(value)]
+    if len(names) > 1:
+        flags = " and ".join(f"--{name.replace('_', '-')}" for name in names)
+        raise InputError(f"{flags} cannot be honoured together ({', '.join(names)}): give one of them")
+
+
+def _is_given(value: Any) -> bool:
+    return not (value is None or value is False or (isinstance(value, list) and not value))
 
 
 def options_of(kind: type) -> tuple[Field[Any], ...]:

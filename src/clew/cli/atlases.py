@@ -10,7 +10,15 @@ from typing import Annotated
 
 import typer
 
-from clew.cli.kits import DictionaryOption, KitOption, ModelOption, OtherModelOption, labels_file, open_kit
+from clew.cli.kits import (
+    DictionaryOption,
+    KitOption,
+    ModelOption,
+    OtherModelOption,
+    check_source,
+    labels_file,
+    open_kit,
+)
 from clew.errors import FileError
 from clew.features.atlas import Atlas
 from clew.kit import Kit
@@ -21,7 +29,7 @@ from clew.labels.store import LabelStore
 class AtlasOptions:
     """The kit's atlas, or one in a file, and a file of labels."""
 
-    kit: KitOption = "minnow"
+    kit: KitOption = None
     atlas: Annotated[Path | None, typer.Option("--atlas", help="An atlas file, in place of the kit's.")] = None
     labels: Annotated[
         Path | None, typer.Option("--labels", help="The file that keeps your labels, in place of the workspace's.")
@@ -34,9 +42,11 @@ class AtlasOptions:
 
     @contextmanager
     def load(self) -> Iterator[Atlas]:
-        """The atlas; FileError when there is none."""
+        """The atlas; FileError when there is none, MismatchError when it is not that of a kit that is named with it."""
         atlas = open_kit(self.kit).atlas if self.atlas is None else Atlas.load(self.atlas)
         with atlas:
+            if self.atlas is not None and self.kit is not None:
+                atlas.check_fits(open_kit(self.kit).dictionary)
             yield atlas
 
     @contextmanager
@@ -71,6 +81,9 @@ class AtlasOfModelOptions(AtlasOptions):
     model: ModelOption = None
     dictionary: DictionaryOption = None
     other_model: OtherModelOption = False
+
+    def __post_init__(self) -> None:
+        check_source(self.kit, self.model, self.dictionary)
 
     @contextmanager
     def load(self) -> Iterator[Atlas]:

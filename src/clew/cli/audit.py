@@ -14,20 +14,24 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from clew import files
 from clew.attribution.graph import Graph
 from clew.attribution.trace import TraceSettings
 from clew.cli.kits import KitOptions, on_few_threads
 from clew.cli.options import JsonOption, Only, keywords, with_settings
+from clew.cli.outputs import OutputFile, ReplaceOption, check_outputs
 from clew.cli.progress_bar import bar
 from clew.cli.prompts import lines_of
 from clew.cli.tables import table
 from clew.dictionary.dictionary import Dictionary
 from clew.errors import InputError
 from clew.intervention.agreement import Agreement
-from clew.intervention.audit import Audit, audit_all
+from clew.intervention.audit import ENVELOPE, Audit, audit_all
 from clew.intervention.curves import Curves
 from clew.intervention.measurements import AuditSettings
 from clew.kit import Kit
+from clew.settings import one_of
+from clew.subject.subject import Subject
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +43,7 @@ class GraphChoice:
     prompts: Annotated[Path | None, typer.Option("--prompts", help="A file with one prompt a line.")] = None
 
     def __post_init__(self) -> None:
+        one_of(prompts=self.prompts, graph=self.graph)
         if sum(choice is not None for choice in (self.prompt, self.graph, self.prompts)) != 1:
             raise InputError(
                 'give one prompt, or --prompts, or --graph; for example: clew audit "The capital of France is"'
@@ -60,26 +65,61 @@ class GraphChoice:
             yield kit.trace(text, **keywords(settings))
 
 
+@dataclass(frozen=True, kw_only=True)
+class AuditSource(KitOptions):
+    """A kit, or a model with a dictionary or with its own neurons in place of one."""
+
+    neurons: Annotated[
+        bool, typer.Option("--neurons", help="Audit the neurons of the kit's model, or of --model, as a dictionary.")
+    ] = False
+
+    def __post_init__(self) -> None:
+        if not self.neurons:
+            super().__post_init__()
+            return
+        one_of(neurons=self.neurons, dictionary=self.dictionary)
+        one_of(kit=self.kit, model=self.model)
+
+    def load(self) -> Kit:
+        """Load it; errors are those of `open_kit`."""
+        if not self.neurons:
+            return super().load()
+        if self.model is not None:
+            subject = Subject.load(self.model)
+            return Kit(subject, Dictionary.from_neurons(subject), self.model)
+        kit = super().load()
+        return Kit(kit.subject, Dictionary.from_neurons(kit.subject), kit.name, kit.provenance)
+
+
 @with_settings()
 def audit(
     choice: GraphChoice,
-    source: KitOptions,
+    source: AuditSource,
     tracing: Annotated[TraceSettings, Only("targets", "add_bos")],
     settings: Annotated[AuditSettings, Only("nodes", "seed")],
-    neurons: Annotated[bool, typer.Option("--neurons", help="Audit the model's own neurons as a dictionary.")] = False,
     save: Annotated[
         Path | None,
         typer.Option("--save", help="Write figures and a PNG; left out with --graph, they go beside the graph."),
     ] = None,
+    replace_files: ReplaceOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Ablate features in the real model and compare with what the graph predicted, beside baselines.
 
     Example: `clew audit "The capital of France is" --save paris.audit`
     """
+    if choice.graph is not None and tracing.targets is not None:
+        raise InputError("--target says what a prompt's graph explains; --graph explains already: give one of them")
+    path = save if save is not None or choice.graph is None else choice.graph.with_suffix(".audit")
+    if path is not None:
+        picture = None if files.kind_of(path) == ENVELOPE.format else files.PICTURE  # of an audit it is the audit's
+        outputs = (
+            OutputFile("--save", path, ENVELOPE.format),
+            OutputFile("the picture of --save", path.with_suffix(".png"), picture),
+        )
+        check_outputs(outputs, replace=replace_files, inputs=[("--graph", choice.graph), ("--prompts", choice.prompts)])
     kit = source.load()
     on_few_threads(kit)
-    kit = _with_neurons(kit) if neurons else kit
     texts = choice.texts()
     with bar("auditing", of=max(1, len(texts))) as report:
         settings = replace(settings, means=kit.mean_activations(), report=report)
@@ -89,14 +129,9 @@ def audit(
         print(json.dumps(measured.to_json(), ensure_ascii=False, indent=1))
     else:
         _print(measured)
-    path = save if save is not None or choice.graph is None else choice.graph.with_suffix(".audit")
     if path is not None:
         measured.save(path)
         print(f"wrote {path} and {path.with_suffix('.png')}", file=sys.stderr)
-
-
-def _with_neurons(kit: Kit) -> Kit:
-    return Kit(kit.subject, Dictionary.from_neurons(kit.subject), kit.name, kit.provenance)
 
 
 _LINES = {

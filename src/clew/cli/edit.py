@@ -15,9 +15,10 @@ from rich.text import Text
 
 from clew.cli.kits import KitOptions, on_few_threads
 from clew.cli.options import JsonOption, Only, keywords, with_settings
+from clew.cli.outputs import OutputFile, ReplaceOption, check_outputs
 from clew.cli.tables import table, tokens_line
 from clew.errors import InputError
-from clew.intervention.edit import Edit, last_clamped, load_edits, on_prompt
+from clew.intervention.edit import ENVELOPE, Edit, last_clamped, load_edits, on_prompt
 from clew.intervention.edit import save_edits as write_edits
 from clew.intervention.generate import GenerateSettings, Step, side_by_side
 from clew.intervention.run import EditSettings, Effect
@@ -46,11 +47,14 @@ class EditOptions:
     ] = None
     edits: Annotated[Path | None, typer.Option("--edits", help="Read edits from a file, besides those given.")] = None
     save_edits: Annotated[Path | None, typer.Option("--save-edits", help="Write the edits to a file.")] = None
+    replace: ReplaceOption = False
 
     def check(self) -> None:
         """Read what is written here before a model is loaded; InputError when it is no edit, or there is none."""
         if not self._parsed() and self.edits is None:
             raise _no_edit()
+        if self.save_edits is not None:
+            check_outputs([OutputFile("--save-edits", self.save_edits, ENVELOPE.format)], replace=self.replace)
 
     def read(self, kit: Kit) -> tuple[Edit, ...]:
         """All edits, those of the file first; InputError when there is none."""
@@ -88,6 +92,8 @@ def edit(
     """
     if prompt is None:
         raise InputError('give a prompt; for example: clew edit "You find Lyon in" --set L0/447@4=12')
+    if generate is not None and sampling.temperature == 0 and sampling != GenerateSettings():
+        raise InputError("--top-p and --seed are for draws, and at temperature 0 none is made: give a --temperature")
     if generate is None and sampling != GenerateSettings():
         raise InputError("--temperature, --top-p and --seed say how to --generate: give a number of tokens to it")
     options.check()

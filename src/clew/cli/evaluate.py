@@ -13,8 +13,10 @@ from rich.console import Console
 
 from clew import files
 from clew.cli.options import JsonOption, with_settings
+from clew.cli.outputs import OutputFile, ReplaceOption, check_outputs
 from clew.cli.prompts import lines_of
 from clew.cli.tables import mean, table
+from clew.errors import InputError
 from clew.progress import Progress, Report
 from clew.runs import evaluate as evaluation
 from clew.runs.density_figure import density_figure
@@ -37,6 +39,7 @@ def evaluate(
         Path | None, typer.Option(help="Prompts to trace, one a line; left out, the small world's or held-out text.")
     ] = None,
     figure: Annotated[Path | None, typer.Option(help="Draw how often features fire into this PNG.")] = None,
+    replace: ReplaceOption = False,
     as_json: JsonOption = False,
     **settings: Any,
 ) -> None:
@@ -47,6 +50,10 @@ def evaluate(
 
     A dictionary in a run's folder is measured with the run's model, on the rows that the run held out.
     """
+    if figure is not None:
+        if figure.suffix.lower() != ".png":
+            raise InputError(f"--figure is {figure}: it is drawn as PNG, give a name that ends in .png")
+        check_outputs([OutputFile("--figure", figure, files.PICTURE)], replace=replace, inputs=[("--prompts", prompts)])
     if prompts is not None:
         settings["prompts"] = lines_of(prompts)
     with _stages() as report:

@@ -26,6 +26,7 @@ from clew.kit import Kit
 from clew.runs.sources import small_world
 from clew.training.corpus import Documents, open_corpus
 from clew.training.corpus_config import CorpusConfig
+from clew.training.corpus_readers import check_used
 from clew.training.presets import configured
 
 
@@ -119,6 +120,7 @@ def harvest(
     if job.merge and chosen:
         raise InputError(f"--merge keeps the settings of its parts: leave --{next(iter(chosen))} out")
     config = HarvestConfig(**chosen)
+    check_used(settings)
     kit = source.load()
     target = job.target(kit)
     documents = _documents(kit, settings, tokens)

@@ -12,8 +12,12 @@ import typer
 from clew.cli.lazy_group import without_collector
 from clew.errors import InputError
 from clew.kit import Kit, load
+from clew.settings import one_of
 
-KitOption = Annotated[str, typer.Option("--kit", help="A bundled kit by name, or a kit folder.")]
+KIT = "minnow"
+KitOption = Annotated[
+    str | None, typer.Option("--kit", help="A bundled kit by name, or a kit folder.", show_default=KIT)
+]
 ModelOption = Annotated[str | None, typer.Option("--model", help="A model folder or hub id, in place of a kit.")]
 DictionaryOption = Annotated[str | None, typer.Option("--dictionary", help="A dictionary folder for --model.")]
 OtherModelOption = Annotated[
@@ -28,29 +32,40 @@ _SMALL = 20_000_000  # parameters
 class KitOptions:
     """A kit, or a model and a dictionary in place of it."""
 
-    kit: KitOption = "minnow"
+    kit: KitOption = None
     model: ModelOption = None
     dictionary: DictionaryOption = None
     other_model: OtherModelOption = False
+
+    def __post_init__(self) -> None:
+        check_source(self.kit, self.model, self.dictionary)
 
     def load(self) -> Kit:
         """Load it; errors are those of `open_kit`."""
         return open_kit(self.kit, self.model, self.dictionary, other_model=self.other_model)
 
 
-def open_kit(name: str, model: str | None = None, dictionary: str | None = None, *, other_model: bool = False) -> Kit:
-    """Load a kit, or a model and its dictionary; features go by the labels in the workspace, if there are any.
-
-    InputError for half of a pair, FileError when there is no such kit, MismatchError when the dictionary was made for
-    another model and `other_model` does not say that this is meant.
-    """
+def check_source(kit: str | None, model: str | None, dictionary: str | None) -> None:
+    """InputError for half of a pair, or a pair beside a kit."""
+    one_of(kit=kit, model=model)
+    one_of(kit=kit, dictionary=dictionary)
     if (model is None) != (dictionary is None):
         raise InputError("--model and --dictionary go together: give both, or a --kit")
+
+
+def open_kit(
+    name: str | None, model: str | None = None, dictionary: str | None = None, *, other_model: bool = False
+) -> Kit:
+    """Load a kit, or a model and its dictionary; features go by the labels in the workspace, if there are any.
+
+    FileError when there is no such kit, MismatchError when the dictionary was made for another model and `other_model`
+    does not say that this is meant.
+    """
     if other_model and model is None:
         raise InputError("--other-model goes with --model and --dictionary: a kit has its own model")
     labels = labels_file() if labels_file().is_file() else None
     with without_collector():
-        source = name if model is None else model
+        source = name or KIT if model is None else model
         return load(source, dictionary=dictionary, labels=labels, other_model=other_model)
 
 

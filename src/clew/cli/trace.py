@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from dataclasses import dataclass, replace
@@ -14,15 +13,18 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from clew.attribution.graph import Graph
+from clew import files
+from clew.attribution.graph import ENVELOPE, Graph
 from clew.attribution.summary import FeatureSummary, GraphSummary, summarise
 from clew.attribution.trace import TraceSettings
 from clew.cli.kits import KitOptions, on_few_threads
 from clew.cli.options import JsonOption, Only, keywords, with_settings
+from clew.cli.outputs import OutputFile, ReplaceOption, check_outputs
 from clew.cli.progress_bar import bar
 from clew.cli.prompts import texts_of
 from clew.cli.tables import table, tokens_line
 from clew.kit import Kit
+from clew.memory import resident_peak
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,19 @@ class TraceOutput:
         Path | None, typer.Option("--save", help="Write the graph: *.json for other tools, else Clew's own.")
     ] = None
 
+    replace: ReplaceOption = False
+
+    def check(self, n_graphs: int, prompts: Path | None) -> None:
+        """Refuse what must not be written, before the work begins: errors are those of `check_outputs`."""
+        outputs = []
+        for number in range(n_graphs) if n_graphs > 1 else [None]:
+            html, save = _numbered(self.html, number), _numbered(self.save, number)
+            if html is not None:
+                outputs.append(OutputFile("--html", html, files.PAGE))
+            if save is not None:
+                outputs.append(OutputFile("--save", save, files.GRAPH_JSON if _is_json(save) else ENVELOPE.format))
+        check_outputs(outputs, replace=self.replace, inputs=[("--prompts", prompts)])
+
     def write(self, graph: Graph, kit: Kit, number: int | None) -> None:
         """Write what is asked for; of several graphs, the number is in the name."""
         html, save = _numbered(self.html, number), _numbered(self.save, number)
@@ -43,7 +58,7 @@ class TraceOutput:
             export_html(graph, html, kit=kit)
             print(f"wrote {html}", file=sys.stderr)
         if save is not None:
-            graph.to_json(save) if save.suffix == ".json" else graph.save(save)
+            graph.to_json(save) if _is_json(save) else graph.save(save)
             print(f"wrote {save}", file=sys.stderr)
 
 
@@ -62,15 +77,16 @@ def trace(
     Example: `clew trace "The capital of France is" --html paris.html`
     """
     texts = texts_of(prompt, prompts)
+    output.check(len(texts), prompts)
     kit = source.load()
     on_few_threads(kit)
     summaries = []
     for number, text in enumerate(texts):
-        started, memory = time.perf_counter(), _peak_megabytes()
+        started, memory = time.perf_counter(), resident_peak()
         message: Any = [{"role": "user", "content": text}] if chat else text
         with bar("tracing") as report:
             graph = kit.trace(message, **keywords(replace(settings, report=report)))
-        cost = {"seconds": time.perf_counter() - started, "megabytes": _peak_megabytes() - memory}
+        cost = {"seconds": time.perf_counter() - started, "megabytes": (resident_peak() - memory) / (1 << 20)}
         summary = summarise(graph)
         if as_json:
             summaries.append({**summary.to_json(), **cost})
@@ -81,13 +97,12 @@ def trace(
         print(json.dumps(summaries if prompts else summaries[0], ensure_ascii=False, indent=1))
 
 
+def _is_json(path: Path) -> bool:
+    return path.suffix.lower() == ".json"
+
+
 def _numbered(path: Path | None, number: int | None) -> Path | None:
     return path if path is None or number is None else path.with_stem(f"{path.stem}-{number + 1}")
-
-
-def _peak_megabytes() -> float:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
 def _print_summary(summary: GraphSummary, *, seconds: float, megabytes: float) -> None:

@@ -73,6 +73,15 @@ class Dictionary:
         for index in self.layers:
             self._check_layer(index)
 
+    def __repr__(self) -> str:
+        counts = sorted({len(layer.bias) for layer in self.layers.values()})
+        each = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
+        covered = f"{len(self.layers)} of {self.n_layers} layers"
+        return (
+            f"Dictionary({self.name!r}: {self.kind}, {covered} with {each} features, "
+            f"from {self.read_site} to {self.write_site}, width {self.d_model})"
+        )
+
     def _check_layer(self, index: int) -> None:
         layer, written = self.layers[index], self.writes[index]
         if not 0 <= index < self.n_layers:

@@ -25,6 +25,11 @@ class Layer:
     skip: Float[Tensor, "d_model d_model"] | None = None
     """The output of this layer also gets x @ skip.T, x at the read site of this layer."""
 
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.decoder.shape[1:]))
+        skip = "" if self.skip is None else ", with a skip connection"
+        return f"Layer({len(self.bias):,} features, {type(self.nonlinearity).__name__}, decoder {shape}{skip})"
+
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor by its name on disk."""
         tensors = {

@@ -82,6 +82,12 @@ class Atlas:
     shared: bool = False
     """A kit reads the same connection: `close` leaves it open."""
 
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({str(self.path)!r}: {len(self):,} features of {self.model}, {len(self.layers)} "
+            f"layers, on {self.positions:,} positions of {self.documents:,} documents)"
+        )
+
     @classmethod
     def load(cls: type[A], path: Path | str) -> A:
         """FileError when the file is missing, truncated, foreign or of another schema."""

@@ -127,6 +127,13 @@ class Card(Displayed):
     outputs: tuple[Related, ...]
     """Strongest virtual weights to later features."""
 
+    def __repr__(self) -> str:
+        promoted = ", ".join(repr(weight.token) for weight in self.promoted[:3])
+        return (
+            f"Card({self.feature}: fires at {self.density:.3%} of {self.positions:,} positions, at most with "
+            f"{self.max_activation:.3g}; promotes {promoted})"
+        )
+
     @property
     def dead(self) -> bool:
         """Whether it never fired on this corpus."""

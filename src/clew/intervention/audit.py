@@ -21,7 +21,7 @@ from torch import Tensor
 from clew import files
 from clew.attribution.graph import Graph
 from clew.dictionary.dictionary import Dictionary
-from clew.displays import Displayed
+from clew.displays import Displayed, brief
 from clew.errors import FileError, InputError
 from clew.intervention.agreement import Agreement, agreement
 from clew.intervention.curves import Curve, Curves, Removal
@@ -77,6 +77,10 @@ class Audit(Displayed):
     shuffled: Float[Tensor, " pair"] = field(repr=False)
     """What a graph with shuffled edges predicts of the same pairs; of no pair in a file of an older program."""
     provenance: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def __repr__(self) -> str:
+        prompts = brief(self.prompts[0]) if len(self.prompts) == 1 else f"{len(self.prompts)} prompts"
+        return f"Audit({prompts}, {self.nodes:,} features ablated; {self.subject}, {self.dictionary}: {self.verdict})"
 
     @property
     def verdict(self) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from clew import files
 from clew.intervention.measurements import STEPS
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def draw(audit: Audit) -> bytes:
         ax.spines[["top", "right"]].set_visible(False)
         ax.tick_params(labelsize=8)
     content = io.BytesIO()
-    figure.savefig(content, format="png")
+    figure.savefig(content, format="png", metadata={"Software": files.SOFTWARE})
     return content.getvalue()
 
 

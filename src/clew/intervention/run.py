@@ -20,11 +20,12 @@ from torch.autograd import forward_ad
 
 from clew.attribution.local_model import LocalModel
 from clew.dictionary.dictionary import Dictionary
-from clew.displays import Displayed
+from clew.displays import Displayed, brief
 from clew.errors import InputError
 from clew.ids import NodeId
 from clew.intervention.clamp import LIVE, Clamp, EditedRow, Regime, Semantics
 from clew.intervention.edit import Edit, check
+from clew.memory import check_room
 from clew.settings import Settings, accepts, option
 from clew.subject.positions import first_counted
 from clew.subject.recording import SiteAt
@@ -41,6 +42,10 @@ class Outcome:
     probabilities: Float[Tensor, "pos vocab"]
     reads: Mapping[int, Float[Tensor, "pos d_model"]]
     """What the Dictionary's read site held, by layer."""
+
+    def __repr__(self) -> str:
+        positions, tokens = self.logits.shape
+        return f"Outcome({positions:,} positions, {tokens:,} tokens; reads of {len(self.reads)} layers)"
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,18 @@ class Effect(Displayed):
     """Features whose activation changed, the largest measured change first, then what was only predicted."""
     likely: Mapping[int, str] = field(default_factory=dict)
     """Texts of the likeliest next tokens, before and after."""
+
+    def __repr__(self) -> str:
+        edits = ", ".join(map(str, self.edits[:3])) + (
+            f" and {len(self.edits) - 3} more" if len(self.edits) > 3 else ""
+        )
+        tokens = "; ".join(
+            f"{brief(self.likely.get(i, f'token {i}'), 24)} {before:.3f} to {measured:.3f}"
+            + ("" if predicted is None else f" (predicted {predicted:.3f})")
+            for i, before, predicted, measured in self.top_tokens(count=2)
+        )
+        clamped = "nothing clamped" if self.through is None else f"clamped through layer {self.through}"
+        return f"Effect({edits}, {clamped}: {tokens}; {len(self.changes):,} features changed)"
 
     def top_tokens(self, position: int = -1, count: int = 10) -> tuple[tuple[int, float, float | None, float], ...]:
         """The likeliest next tokens before or after: (id, probability before, predicted, measured), likeliest first."""
@@ -129,6 +146,10 @@ def effects_with(
     if dictionary.kind == "sae" and predict == "frozen":
         predict = None  # an SAE stands for no MLP: nothing could be recomputed
     ids = [subject.encode(prompt, add_bos=settings.add_bos) for prompt in prompts]
+    longest, n_vocab = max(map(len, ids), default=0), len(subject.unembedding)
+    needed = 2 * len(ids) * longest * n_vocab * 4 * (2 if predict is None else 4)
+    what = f"the logits and probabilities of {len(ids)} prompts of up to {longest:,} tokens"
+    check_room(needed, what, "give fewer prompts at once, or shorter ones", subject.device)
     first = [first_counted(subject, prompt_ids) if settings.leave_out_first else 0 for prompt_ids in ids]
     rows: list[EditedRow] = []
     for prompt_ids, start in zip(ids, first, strict=True):

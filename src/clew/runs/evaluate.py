@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from clew.dictionary.dictionary import Dictionary
 from clew.errors import InputError
 from clew.organism.prompts import listed_prompts
 from clew.progress import Progress, Report, silent
+from clew.runs.conflicts import check_evaluation
 from clew.runs.fidelity import Fidelity, measure_fidelity, plain
 from clew.runs.nulls import config_like, untrained, with_random_weights
 from clew.runs.options import EvaluateOptions, keywords_of
@@ -121,6 +122,8 @@ def evaluate(dictionary: str | Path | Dictionary | None, settings: dict[str, Any
         settings.pop("prompts", None),
         settings.pop("report", silent),
     )
+    counted = "count" in settings
+    check_evaluation(dictionary, subject, settings)
     options = EvaluateOptions(**{f.name: settings.pop(f.name) for f in fields(EvaluateOptions) if f.name in settings})
     check_counts(options)
     subject, measured, text = _inputs(dictionary, subject, options, settings)
@@ -128,6 +131,8 @@ def evaluate(dictionary: str | Path | Dictionary | None, settings: dict[str, Any
         measured = measured.for_other_model(subject)
     if prompts is None:
         prompts = default_prompts(text.config.text, text.held_out, options.count)
+    elif not counted:
+        options = replace(options, count=len(prompts))  # all that were given
     material = Material(
         documents=text.held_out,
         prompts=[subject.encode(prompt, add_bos=text.config.bos != "never") for prompt in prompts[: options.count]],

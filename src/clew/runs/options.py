@@ -50,7 +50,7 @@ class EvaluateOptions:
     other_model: bool = False
     """Measure the dictionary although it was made for another model."""
     count: int = 100
-    """How many prompts are traced; 0 for none."""
+    """How many prompts are traced; 0 for none. Left out, all of those that were given."""
     nulls: bool = True
     """Train the null on the model with shuffled weights; it takes as long as its steps."""
     null_steps: int = 500

@@ -9,6 +9,7 @@ from typing import Any
 
 from clew import files
 from clew.errors import FileError, InputError
+from clew.runs.conflicts import check_run
 from clew.runs.sources import RUN_FILE, load_subject, small_world
 from clew.subject.subject import Subject
 from clew.training.activations import check_fills
@@ -51,6 +52,7 @@ def planned(
             raise InputError(f"{name} stands in {file}: leave it out there, and give --{name.replace('_', '-')}")
     options = {name: from_file.pop(name) for name in IN_FILES if from_file.get(name) is not None} | dict(options)
     chosen = typed(from_file | dict(settings))  # a mistake is reported before the model is loaded
+    check_run(options, chosen)
     source = options.get("model") or options.get("kit") or "minnow"
     if subject is None:
         subject = load_subject(source)

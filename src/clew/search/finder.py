@@ -69,6 +69,21 @@ class Finder:
                 hits = [hit for hit in hits if hit.feature in query.within][: query.limit]
             return self._with_labels(hits, store)
 
+    def counted(self, query: Query) -> tuple[list[Hit], int]:
+        """The hits of a search, and how many there would be without the limit, which is another's at every token, of
+        every kind of relation and of a meaning, to which everything is near: there, those that are listed.
+
+        Errors are those of `answer`.
+        """
+        if query.by_token or (query.words is None and query.token is None and query.text is None):
+            hits = self.answer(query)
+            return hits, len(hits)
+        with self._store(create=False) as store:
+            hits = self._hits(replace(query, limit=max(query.limit, len(self.atlas))), store)
+            if query.within is not None:
+                hits = [hit for hit in hits if hit.feature in query.within]
+            return self._with_labels(hits[: query.limit], store), len(hits)
+
     def _hits(self, query: Query, store: LabelStore | None) -> list[Hit]:
         limit = query.limit if query.within is None else len(self.atlas)  # `find` keeps those within
         if query.words is not None:

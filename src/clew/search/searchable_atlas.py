@@ -16,7 +16,7 @@ from clew.search.query import Query, takes_query
 from clew.subject.subject import Subject
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class SearchableAtlas(Atlas):
     """Cards by feature, and searches among them: `kit.atlas.search("capital")`."""
 

@@ -244,6 +244,13 @@ class Recording:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def __repr__(self) -> str:
+        width, vocabulary = self.final.shape[1], self.logits.shape[1]
+        return (
+            f"Recording({len(self):,} positions, {len(self.steps)} steps of {self.n_layers} layers, width {width}, "
+            f"{vocabulary:,} tokens)"
+        )
+
     def patterns(self) -> dict[int, Float[Tensor, "head pos pos"]]:
         """The attention patterns by layer."""
         return {step.layer: step.pattern for step in self.steps if isinstance(step, Attend)}

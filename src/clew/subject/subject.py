@@ -91,6 +91,12 @@ class Subject:
         model, tokenizer = read_model(where, tokenizer, dtype or torch.float32)
         return cls(model.to(device), tokenizer, name_of(where))
 
+    def __repr__(self) -> str:
+        return (
+            f"Subject({self.name!r}: {type(self.model).__name__}, {self.n_layers} layers of width {self.d_model}, "
+            f"{len(self.unembedding):,} tokens, {self.dtype} on {self.device})"
+        )
+
     # --- the model ---------------------------------------------------------------------------------------------
 
     @property

@@ -35,16 +35,21 @@ def export(
             "--as", help="One table; Neuronpedia's bulk files; or a JSON a feature, as attribution pages read."
         ),
     ] = "parquet",
-    source: Annotated[str, typer.Option(help="Of neuronpedia: what the dictionary will be known as.")] = "clew",
+    source: Annotated[
+        str | None,
+        typer.Option(help="Of neuronpedia: what the dictionary will be known as.", show_default="clew"),
+    ] = None,
 ) -> None:
     """Write all cards with their labels for other programs.
 
     Example: `clew features export minnow.parquet`
     """
     atlases.check_labels()
+    if source is not None and layout != "neuronpedia":
+        raise InputError(f"--source is for --as neuronpedia, not for {layout}: leave it out")
     if path.exists():
         raise InputError(f"{path} exists already: give another name")
-    if layout == "parquet" and path.suffix != ".parquet":
+    if layout == "parquet" and path.suffix.lower() != ".parquet":
         raise InputError(
             f"{path} would be a Parquet table: give a name that ends in .parquet, or another layout by --as"
         )
@@ -57,7 +62,9 @@ def export(
                 count = exchange.write_parquet(path, cards, first)
             elif layout == "neuronpedia":
                 dictionary, name = _dictionary(atlas, atlases), Path(atlas.model).name
-                count = neuronpedia.write_bulk(path, cards, labels, model=name, source=source, dictionary=dictionary)
+                count = neuronpedia.write_bulk(
+                    path, cards, labels, model=name, source=source or "clew", dictionary=dictionary
+                )
             else:
                 count = neuronpedia.write_features(path, cards)
     print(f"{count:,} features in {path}")

@@ -18,6 +18,7 @@ from clew.errors import InputError
 from clew.features.atlas import Atlas
 from clew.ids import FeatureId
 from clew.search.finder import Finder, Hit
+from clew.search.query import Query
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,12 +94,10 @@ def search(
             subject=None if kit is None else kit.subject,
             dictionary=None if kit is None else kit.dictionary,
         )
-        hits = finder.find(
-            **query.arguments(),
-            within=_members(within, source, atlas),
-            limit=limit,
-            report=report,
-        )
+        members = _members(within, source, atlas)
+        hits, total = finder.counted(Query(**query.arguments(), within=members, limit=limit, report=report))
+    if total > len(hits):
+        typer.echo(f"{len(hits)} of {total:,} features: --limit {total} shows all", err=True)
     rows = [_row(hit, query.way) for hit in hits]
     if as_json:
         print(json.dumps(rows, ensure_ascii=False, indent=1))

@@ -54,6 +54,8 @@ def label(
     run = model_run(settings, key_env, judge)
     if text is not None and (run is not None or len(features or []) != 1):
         raise InputError('--text labels one feature: clew label L3/120 --text "names of capitals"')
+    if author is not None and text is None:
+        raise InputError("--author is the name that --text is signed with: give a text, or leave it out")
     with source.load() as atlas, source.write_labels(atlas) as store:
         chosen = [FeatureId.parse(name) for name in features] if features else list(atlas)
         for feature in features or ():
@@ -65,6 +67,8 @@ def label(
             labels = _by_rule(atlas, store, chosen) if text is None else [_by_hand(store, chosen[0], text, author)]
             outcome = LabelOutcome(labels=labels, scores=scored(atlas, store, labels, local))
     print_outcome(outcome, source.labels_path, as_json)
+    if outcome.fruitless:
+        raise typer.Exit(1)
 
 
 # --- who labels -----------------------------------------------------------------------------------------------------

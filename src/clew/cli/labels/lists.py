@@ -34,6 +34,8 @@ def list_(
     changed = bool(add or remove)
     if changed and not (name or "").strip():
         raise InputError("say which list: clew labels list NAME --add L3/120")
+    if both := set(add or ()) & set(remove or ()):
+        raise InputError(f"--add and --remove both name {min(both)}: give it to one of them")
     with source.load() as atlas:
         added, removed = ([FeatureId.parse(feature) for feature in features or ()] for features in (add, remove))
         for feature in (*added, *removed):
