@@ -1,5 +1,5 @@
 // A file to import. An exported page carries its graph as packed graph JSON in its data; other files are sent as they
-// are.
+// are, also pages without it (of an older Clew, or too large), of which the server reads what they show.
 import { plural } from "./format";
 
 // The data of a page hold no "<", and this line stands in exported pages: it must not look like the start of a script.
@@ -11,11 +11,7 @@ export async function graphFile(file: File): Promise<File> {
   const data = DATA.exec(await file.text())?.[1];
   if (data === undefined) throw new Error(`${file.name} is a web page, but none that Clew exported`);
   const { source } = parsed(file.name, data);
-  if (!source)
-    throw new Error(
-      `${file.name} carries no graph that can be read back: an older Clew wrote it, or it was too large. ` +
-        "Export the graph again, or as graph JSON",
-    );
+  if (!source) return file;
   const name = file.name.replace(/\.[^.]*$/, "") + ".json";
   return new File([await unpacked(file.name, source)], name, { type: "application/json" });
 }

@@ -7,7 +7,7 @@ import type { GraphEntry, Progress, Tokens } from "../types";
 import { attempt, embedded, notify } from "./app";
 import { whenSaved } from "./persistence";
 import { go, route } from "./route";
-import { graph as openGraph, graphId } from "./trace";
+import { graphId } from "./trace";
 
 export const promptText = signal("");
 export const tokenization = signal<Tokens | null>(null);
@@ -48,6 +48,7 @@ export async function loadHistory(): Promise<void> {
 export async function trace(prompt: string): Promise<string | null> {
   if (!prompt.trim() || tracing.peek()) return null;
   const graph = await attempt(async () => {
+    await whenSaved(); // so that the server hands on the latest pins and groups
     const job = await api.start({ kind: "trace", prompt, max_features: null });
     tracing.value = { id: job.id, progress: null, queued: job.state === "queued" };
     try {
@@ -62,27 +63,15 @@ export async function trace(prompt: string): Promise<string | null> {
   if (graph) {
     [tokenization.value, tokenizationError.value] = [null, ""];
     await loadHistory();
-    const earlier = earlierTrace(prompt, graph);
-    if (earlier) await attempt(() => carryArrangement(earlier, graph));
+    await attempt(() => sayWhatIsKept(graph));
   }
   return graph;
 }
 
-/** The kit's graph of this prompt that the person used last: the open one, else the latest. */
-function earlierTrace(prompt: string, newest: string): string | null {
-  const view = openGraph.peek()?.view;
-  if (view?.prompt === prompt && view.of_kit) return view.id;
-  return entries.peek().find((each) => each.prompt === prompt && each.of_kit && each.id !== newest)?.id ?? null;
-}
-
-/** Gives a graph the pins, groups, moved marks and thresholds of another graph of the same prompt. */
-async function carryArrangement(from: string, to: string): Promise<void> {
-  if (from === graphId.peek()) await whenSaved();
-  const before = await api.arrangement(from);
-  if (!before.revision) return; // nothing was done to it
-  const { revision } = await api.arrangement(to);
-  await api.arrange(to, { ...before, revision });
-  if (before.pins.length + before.groups.length) notify("The pins and groups of the earlier trace are kept.");
+/** The server gives a graph what the person did to an earlier graph of its prompt; this says so. */
+async function sayWhatIsKept(graph: string): Promise<void> {
+  const { pins, groups } = await api.arrangement(graph);
+  if (pins.length + groups.length) notify("The pins and groups of the earlier trace are kept.");
 }
 
 export async function traceHere(prompt: string): Promise<void> {
@@ -125,7 +114,7 @@ export function listenToDrops(): void {
   });
 }
 
-/** Removes a graph, and offers to restore it, which the server can as long as it runs. */
+/** Removes a graph, and offers to restore it, which any server of the workspace can for a day. */
 export async function removeGraph({ id, prompt, tokens }: GraphEntry): Promise<void> {
   const wasOpen = id === graphId.peek();
   if (wasOpen) await whenSaved(); // so that it is restored with the latest arrangement
