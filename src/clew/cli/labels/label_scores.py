@@ -117,7 +117,8 @@ def print_outcome(outcome: LabelOutcome, labels: Path, as_json: bool) -> None:
         console.print(f"{outcome.labels[0].feature}: {outcome.labels[0].text}", markup=False)
     else:
         share = f" ({clear / len(outcome.labels):.0%})" if outcome.labels else ""
-        console.print(f"{len(outcome.labels)} labels in {labels}, {clear} of them clear{share}.")
+        line = f"{len(outcome.labels)} labels in {labels}, {clear} of them clear{share}."
+        console.print(line, soft_wrap=True)  # a long path stays whole, to be copied
     if summaries:
         console.print(_score_table(summaries))
     for failure in outcome.failures[:_NAMED]:
