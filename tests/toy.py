@@ -22,6 +22,9 @@ class Marks:
     all_special_ids = (0,)
     bos_token_id = 0
 
+    def __call__(self, text: str, *, add_special_tokens: bool) -> dict[str, list[int]]:
+        return {"input_ids": [0] * add_special_tokens + [1] * len(text)}
+
 
 def sentences(n: int, generator: torch.Generator, length: int = 12) -> Tensor:
     """Documents in which every token depends on the one before."""

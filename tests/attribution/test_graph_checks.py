@@ -56,7 +56,7 @@ def test_a_link_within_a_layer_is_refused_when_graph_json_is_read(turned: bool) 
 
 
 def test_a_graph_without_a_target_explains_nothing() -> None:
-    with pytest.raises(FileError, match="it explains nothing"):
+    with pytest.raises(FileError, match="it explains 0 outputs"):
         check_whole(random_graph(3, n_targets=0))
 
 
