@@ -69,7 +69,8 @@ COMMANDS = CommandGroup(
                 "show": Command("organism.show:show", "Draw statements of the small world."),
                 "train": Command(
                     "organism.train:train",
-                    "Train the small world's model from nothing; stop it at any time, it resumes.",
+                    "Train the small world's model from nothing; Ctrl-C and SIGTERM save a checkpoint, and it resumes "
+                    "from there.",
                 ),
                 "exam": Command(
                     "organism.exam:exam",
