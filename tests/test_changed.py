@@ -9,7 +9,7 @@ from tests.changed import imports, mirrored, select
     ("path", "nearest"),
     [
         ("src/clew/attribution/sweep.py", "tests/attribution/test_sweep.py"),
-        ("src/clew/files.py", "tests/test_files.py"),
+        ("src/clew/files/locks.py", "tests/files/test_locks.py"),
         ("src/clew/web/workbench/workspace.py", "tests/web/test_workspace.py"),
         ("tests/attribution/test_graph.py", "tests/attribution/test_graph.py"),
         ("README.md", "tests/test_docs.py"),

@@ -51,9 +51,9 @@ class FirstPosition:
     @property
     def reason(self) -> str:
         """Why it is left out or not, in a few words."""
-        measured = f"its MLP output in layer {self.layer} is {self.ratio:,.3g} times the row's median"
         if self.special:
-            return f"its token is special; {measured}"
+            return "its token is special"
+        measured = f"its MLP output in layer {self.layer} is {self.ratio:,.3g} times the row's median"
         return f"{'an attention sink' if self.left_out else 'no attention sink'}: {measured}"
 
 
