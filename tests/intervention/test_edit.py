@@ -255,7 +255,7 @@ def test_edits_of_another_dictionary_are_refused_whatever_its_name(path: Path) -
     [
         (lambda text: text[: len(text) // 2], "JSON"),
         (lambda text: "", "JSON"),
-        (lambda text: "[1, 2]", "holds no edits"),
+        (lambda text: "[1, 2]", "1 is not an edit"),
         (lambda text: text.replace("clew.edits", "other"), "holds no edits"),
         (lambda text: text.replace('"schema": 1', '"schema": 9'), "schema 9"),
         (lambda text: text.replace('"schema": 1', '"schema": "1"'), "schema '1'"),
