@@ -433,8 +433,12 @@ def test_a_judge_whose_every_call_failed_is_said_and_the_labels_stay(run, busy, 
 
 
 def test_a_search_says_how_many_there_are_beyond_its_limit(run):
-    code, out, err = run("features", "search", "--token", " is", "--limit", "1", "--kit", "minnow")
+    search = ("features", "search", "--token", " is", "--kit", "minnow")
+    code, out, err = run(*search, "--limit", "1")
     assert code == 0, err
-    total = int(re.fullmatch(r"1 of ([0-9,]+) features: --limit ([0-9]+) shows all\n", err)[2])
-    code, out, err = run("features", "search", "--token", " is", "--limit", total, "--json", "--kit", "minnow")
+    said_more = re.compile(r"1 of [0-9,]+ features: --limit ([0-9]+) shows all\n")
+    assert err == ""
+    total = int(said_more.search(out)[1])
+    assert int(said_more.fullmatch(run(*search, "--limit", "1", "--json")[2])[1]) == total  # JSON stays JSON
+    code, out, err = run(*search, "--limit", total, "--json")
     assert (len(json.loads(out)), err) == (total, "")

@@ -96,11 +96,12 @@ def search(
         )
         members = _members(within, source, atlas)
         hits, total = finder.counted(Query(**query.arguments(), within=members, limit=limit, report=report))
-    if total > len(hits):
-        typer.echo(f"{len(hits)} of {total:,} features: --limit {total} shows all", err=True)
+    more = f"{len(hits)} of {total:,} features: --limit {total} shows all" if total > len(hits) else ""
     rows = [_row(hit, query.way) for hit in hits]
     if as_json:
         print(json.dumps(rows, ensure_ascii=False, indent=1))
+        if more:
+            typer.echo(more, err=True)
         return
     console = wide_console()
     if not rows:
@@ -112,6 +113,8 @@ def search(
             *(Text(f"{v:.3g}" if isinstance(v, float) else "–" if v is None else str(v)) for v in row.values())
         )
     console.print(shown)
+    if more:
+        console.print(more, style="dim")
 
 
 def _members(name: str | None, source: AtlasOptions, atlas: Atlas) -> frozenset[FeatureId] | None:
