@@ -7,24 +7,29 @@
     graph.scores()
     clew.export_html(graph, "graph.html")
 
-Names are imported when they are first used, so that `import clew` costs nothing.
+Names are imported when they are first used, so that `import clew` costs nothing; not even `typing` is, because until
+`clew.__main__` runs, behind this file, Ctrl-C leaves a traceback.
 """
 
+from __future__ import annotations
+
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 from clew.displays import RENDERERS
 from clew.errors import ClewError, FileError, InputError, MismatchError, UnsupportedModelError
-from clew.ids import FeatureId, NodeId
 from clew.version import __version__
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from clew.attribution.graph import Graph
     from clew.attribution.influence import Scores
     from clew.attribution.nodes import ErrorNode, FeatureNode, TargetNode, TokenNode
     from clew.attribution.trace import trace
     from clew.dictionary.dictionary import Dictionary
     from clew.features.card import Card
+    from clew.ids import FeatureId, NodeId
     from clew.intervention.audit import Audit
     from clew.intervention.edit import Edit
     from clew.intervention.run import Effect
@@ -53,9 +58,11 @@ _HOMES = {
     "Edit": "clew.intervention.edit",
     "Effect": "clew.intervention.run",
     "ErrorNode": "clew.attribution.nodes",
+    "FeatureId": "clew.ids",
     "FeatureNode": "clew.attribution.nodes",
     "Graph": "clew.attribution.graph",
     "Kit": "clew.kit",
+    "NodeId": "clew.ids",
     "Recording": "clew.subject.recording",
     "Scores": "clew.attribution.influence",
     "Subject": "clew.subject.subject",

@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+
+TYPE_CHECKING = False  # as in `typing`, which `import clew` does not load
+if TYPE_CHECKING:
+    from typing import Any
 
 RENDERERS: dict[str, str] = {}
 
