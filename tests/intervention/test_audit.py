@@ -283,8 +283,8 @@ def test_the_scatter_shows_what_lies_far_off_where_it_is_and_counts_what_it_cann
 
     near = torch.tensor([[0.1 * i, 0.1 * i, 1, 1] for i in range(99)])
     far = torch.tensor([[3300.0, 1000.0, 1, 1], [float("nan"), 1.0, 1, 1], [1.0, float("inf"), 1, 1]])
-    axes = Figure().subplots()
-    _scatter(axes, replace(audited, pairs=torch.cat([near, far])), target=1, title="Outputs")
+    axes, pairs = Figure().subplots(), torch.cat([near, far])
+    _scatter(axes, replace(audited, pairs=pairs, shuffled=pairs[:, 0]), target=1, title="Outputs")
     points = axes.collections[0].get_offsets()
     assert [3300.0, 1000.0] in points.tolist()
     assert len(points) == 100
