@@ -28,7 +28,7 @@ from clew.runs.plan import Plan, positions_wanted, rows_to_train_on
 from clew.runs.sources import small_world
 from clew.runs.train import readings
 from clew.subject.subject import Subject
-from clew.training.activations import Batch, buffer_bytes, buffer_positions, collect
+from clew.training.activations import Batch, buffer_bytes, collect, fits_in_memory
 from clew.training.cache import bytes_a_position
 from clew.training.config import DictionaryConfig
 from clew.training.corpus import Document, documents_of, encode_documents, sample_documents
@@ -177,8 +177,9 @@ def estimate(
         "readings": readings(config, trained),
         "measured_share": _n_features(subject, measured) / _n_features(subject, config),
     }
-    in_memory = buffer_bytes(subject, max(config.batch, buffer_positions(subject, buffer)))
-    facts["disk_bytes"] += 0 if buffer_positions(subject, buffer) else buffer_bytes(subject, buffer)
+    is_in_memory = fits_in_memory(subject, buffer)
+    in_memory = buffer_bytes(subject, max(config.batch, buffer) if is_in_memory else config.batch)
+    facts["disk_bytes"] += 0 if is_in_memory else buffer_bytes(subject, buffer)
     if state + in_memory > free:
         return RunEstimate(memory_bytes=state + in_memory, tokens_per_second=None, hours=None, **facts)
     sample, position = _timed_model(subject, documents, config)

@@ -25,7 +25,7 @@ from clew.errors import InputError
 from clew.subject.subject import Subject
 from clew.training.documents import Batch, Documents
 
-__all__ = ["Batch", "Documents", "buffer_bytes", "buffer_positions", "check_fills", "collect", "parts_of", "stream"]
+__all__ = ["Batch", "Documents", "buffer_bytes", "check_fills", "collect", "fits_in_memory", "parts_of", "stream"]
 
 PART = 2048  # padded positions in one run of the model; what fits a CPU's cache is fastest
 BUFFER_BYTES = 1 << 30  # of a buffer in memory; a larger one lies in a file
@@ -37,9 +37,9 @@ def buffer_bytes(subject: Subject, positions: int) -> int:
     return 2 * 4 * subject.n_layers * subject.d_model * positions
 
 
-def buffer_positions(subject: Subject, wanted: int) -> int:
-    """How many of a buffer's positions are kept in memory: all, or none where it is too large and lies in a file."""
-    return wanted if buffer_bytes(subject, wanted) <= BUFFER_BYTES else 0
+def fits_in_memory(subject: Subject, positions: int) -> bool:
+    """Whether a buffer of so many positions is kept in memory; a larger one lies in a file."""
+    return buffer_bytes(subject, positions) <= BUFFER_BYTES
 
 
 def check_fills(subject: Subject, documents: Documents, buffer: int) -> None:
@@ -185,7 +185,7 @@ def stream(
 @contextmanager
 def _place(subject: Subject, documents: Documents, size: int) -> Iterator[Callable[..., Batch]]:
     """What fills buffers of about `size` positions: in memory, or in a file where they are too large."""
-    if buffer_positions(subject, size):
+    if fits_in_memory(subject, size):
         yield _gather
         return
     room = min(size + int(documents.counts.max()), int(documents.counts.sum()))  # a row is not cut in two
