@@ -121,7 +121,7 @@ def test_ids_are_taken_in_every_form(subject, ids):
         ([5, True], "not True"),
         ([5, "w8"], "not 'w8'"),
         (USER, "in a list"),
-        ("w5 \udcff", r"half a character \(U\+DCFF\)"),
+        ("w5 \udcff", r"half a character \(\\udcff\)"),
     ],
 )
 def test_what_is_no_single_prompt_is_refused_as_what_it_is(subject, prompt, message):

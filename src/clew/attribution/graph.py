@@ -27,6 +27,7 @@ from clew.attribution.nodes import (
     TargetInfo,
     TargetNode,
     TokenNode,
+    array_shapes,
 )
 from clew.displays import Displayed, brief, rendered
 from clew.errors import FileError, InputError
@@ -254,17 +255,7 @@ def _check_shapes(tensors: Mapping[str, Tensor], head: Mapping[str, Any]) -> Non
     n_rows, n_cols = tensors["rows"].shape
     n_features, n_errors = len(tensors["feature_keys"]), len(tensors["error_keys"])
     n_nodes = n_features + n_errors + len(head["tokens"]) + len(head["targets"])
-    expected = {
-        "feature_keys": (n_features, 3),
-        "activations": (n_features,),
-        "preactivations": (n_features,),
-        "error_keys": (n_errors, 2),
-        "row_nodes": (n_rows,),
-        "col_nodes": (n_cols,),
-        "row_offsets": (n_rows, len(OFFSETS)),
-        "input_mass": (n_rows,),
-    }
-    for name, shape in expected.items():
+    for name, shape in array_shapes(n_features, n_errors, n_rows, n_cols).items():
         if tuple(tensors[name].shape) != shape:
             raise ValueError(f"{name} has shape {tuple(tensors[name].shape)}, not {shape}")
     for name in ("row_nodes", "col_nodes"):

@@ -9,7 +9,6 @@ import torch
 
 from clew.attribution.json_values import (
     LARGEST,
-    is_text,
     layer_number,
     mapping,
     plain_json,
@@ -18,7 +17,7 @@ from clew.attribution.json_values import (
     whole_number,
     whole_text,
 )
-from clew.attribution.nodes import OFFSETS
+from clew.attribution.nodes import array_shapes
 from clew.errors import FileError
 
 if TYPE_CHECKING:
@@ -80,18 +79,7 @@ def _promises(graph: Graph) -> Iterator[tuple[bool, str]]:
 
 
 def _shapes(graph: Graph) -> Iterator[tuple[bool, str]]:
-    n_rows, n_cols = graph.rows.shape
-    n_features, n_errors = len(graph.feature_keys), len(graph.error_keys)
-    shapes = {
-        "feature_keys": (n_features, 3),
-        "activations": (n_features,),
-        "preactivations": (n_features,),
-        "error_keys": (n_errors, 2),
-        "row_nodes": (n_rows,),
-        "col_nodes": (n_cols,),
-        "row_offsets": (n_rows, len(OFFSETS)),
-        "input_mass": (n_rows,),
-    }
+    shapes = array_shapes(len(graph.feature_keys), len(graph.error_keys), *graph.rows.shape)
     for name, shape in shapes.items():
         given = tuple(getattr(graph, name).shape)
         yield given == shape, f"its {name} have the shape {given}, not {shape}"
@@ -147,7 +135,8 @@ def _of_target(target: TargetInfo, n_tokens: int) -> Iterator[tuple[bool, str]]:
 def _texts(graph: Graph) -> Iterator[tuple[bool, str]]:
     texts = [graph.prompt, graph.subject, graph.dictionary, graph.dictionary_kind, graph.dictionary_fingerprint]
     texts += [*graph.tokens, *graph.labels.values()]
-    yield all(isinstance(text, str) and is_text(text) for text in texts), "it holds what is no text of whole characters"
+    for text in texts:
+        whole_text(text, "one of its texts")
     for token, probability in graph.next_tokens:
         whole_text(token, "a next token")
         real_number(probability, "a next token's probability", low=0.0, high=_LIKELIEST)

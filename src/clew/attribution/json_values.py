@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
+from clew.files import half_character
+
 LARGEST = 1e30
 """Numbers beyond it overflow single precision once a few thousand of them are added."""
 DEEPEST = 24
@@ -44,7 +46,7 @@ def whole_text(value: Any, what: str) -> str:
     """A text of whole characters."""
     if not isinstance(value, str):
         _refuse(value, what, "a text")
-    if not is_text(value):
+    if half_character(value) is not None:
         _refuse(value, what, "a text of whole characters")
     return value
 
@@ -89,15 +91,6 @@ def plain_json(value: Any, what: str, depth: int = 0) -> Any:
 def parsed(content: bytes | str) -> Any:
     """JSON as it stands: ValueError for NaN, infinity and for a key that an object has twice."""
     return json.loads(content, parse_constant=_no_constant, object_pairs_hook=_unique)
-
-
-def is_text(text: str) -> bool:
-    """Whether no half of a character stands in it."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def shown(value: Any) -> str:

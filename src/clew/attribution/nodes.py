@@ -21,6 +21,20 @@ from clew.ids import NodeId, NodeKind
 OFFSETS = ("bias", "position", "sink", "left_out")
 
 
+def array_shapes(n_features: int, n_errors: int, n_rows: int, n_cols: int) -> dict[str, tuple[int, ...]]:
+    """The shape of each of a graph's arrays but `rows`, which is `(n_rows, n_cols)`."""
+    return {
+        "feature_keys": (n_features, 3),
+        "activations": (n_features,),
+        "preactivations": (n_features,),
+        "error_keys": (n_errors, 2),
+        "row_nodes": (n_rows,),
+        "col_nodes": (n_cols,),
+        "row_offsets": (n_rows, len(OFFSETS)),
+        "input_mass": (n_rows,),
+    }
+
+
 @dataclass(frozen=True)
 class FeatureNode:
     """An active feature at one position."""

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
+from clew import files
 from clew.errors import InputError
 
 _ID = re.compile(r"#(0|[1-9][0-9]{0,11})")
@@ -41,13 +42,9 @@ _BYTES = {letter: byte for byte, letter in _LETTERS.items()}
 
 def checked_text(text: str, what: str = "text") -> str:
     """The text; InputError where it holds half a character (a lone surrogate), which no tokenizer can read."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        half = ord(text[error.start])
-        raise InputError(
-            f"the {what} holds half a character (U+{half:04X}) at place {error.start}: give whole characters"
-        ) from error
+    half = files.half_character(text)
+    if half is not None:
+        raise InputError(f"the {what} holds half a character ({half}): give whole characters")
     return text
 
 
