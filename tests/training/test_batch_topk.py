@@ -20,16 +20,6 @@ from tests import toy
 from tests.toy import SMALL, D, L
 
 
-@pytest.fixture(scope="module")
-def subject() -> Subject:
-    return toy.trained_subject()
-
-
-@pytest.fixture(scope="module")
-def documents(subject: Subject) -> Documents:
-    return toy.documents_of(subject)
-
-
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Candidates of each call."""

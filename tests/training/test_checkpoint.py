@@ -22,16 +22,6 @@ SHORT = replace(toy.SMALL, steps=4)
 
 
 @pytest.fixture(scope="module")
-def subject() -> Subject:
-    return toy.trained_subject()
-
-
-@pytest.fixture(scope="module")
-def documents(subject: Subject) -> Documents:
-    return toy.documents_of(subject)
-
-
-@pytest.fixture(scope="module")
 def finished(subject: Subject, documents: Documents, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     list(train_dictionary(subject, documents, SHORT, folder, buffer=toy.BUFFER))

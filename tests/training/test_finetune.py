@@ -21,16 +21,6 @@ from clew.training.run_state import RunState
 from tests import dense, toy
 
 
-@pytest.fixture(scope="module")
-def subject() -> Subject:
-    return toy.trained_subject()
-
-
-@pytest.fixture(scope="module")
-def documents(subject: Subject) -> Documents:
-    return toy.documents_of(subject)
-
-
 def divergence(run: RunState, subject: Subject, ids, weights: dict, cut: float) -> torch.Tensor:
     """All MLPs replaced by dense dictionaries, by hooks of its own; the first position stays real."""
     s, d, n_layers = run.scales, run.d_model, run.n_layers

@@ -21,16 +21,6 @@ from tests import toy
 from tests.toy import SMALL
 
 
-@pytest.fixture(scope="module")
-def subject() -> Subject:
-    return toy.trained_subject()
-
-
-@pytest.fixture(scope="module")
-def documents(subject: Subject) -> Documents:
-    return toy.documents_of(subject)
-
-
 @pytest.fixture(autouse=True)
 def _often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer, "CHECKPOINT_EVERY", 7)

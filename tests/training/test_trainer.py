@@ -24,18 +24,7 @@ from clew.training.run_state import RunState, finished
 from clew.training.selection import activate
 from clew.training.step import take_step
 from clew.training.trainer import conclude, fit_threshold, revive
-from tests.toy import BUFFER, SMALL, D, L, documents_of, sentences, shaken, trained_subject
-
-
-@pytest.fixture(scope="module")
-def subject() -> Subject:
-    return trained_subject()
-
-
-@pytest.fixture(scope="module")
-def documents(subject: Subject) -> Documents:
-    return documents_of(subject)
-
+from tests.toy import BUFFER, SMALL, D, L, sentences, shaken
 
 # Kernels
 

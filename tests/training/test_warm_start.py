@@ -16,17 +16,7 @@ from clew.training.activations import Batch, stream
 from clew.training.run_state import RunState, finished
 from clew.training.trainer import conclude
 from clew.training.warm_start import begin_with, check_start, stopped
-from tests.toy import BUFFER, SMALL, D, L, documents_of, shaken, trained_subject
-
-
-@pytest.fixture(scope="module")
-def subject() -> Subject:
-    return trained_subject()
-
-
-@pytest.fixture(scope="module")
-def documents(subject: Subject) -> Documents:
-    return documents_of(subject)
+from tests.toy import BUFFER, SMALL, D, L, shaken
 
 
 @pytest.fixture(scope="module")
