@@ -109,7 +109,7 @@ def test_json_that_is_no_graph_is_refused_by_what_it_lacks(bench, value, line):
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("cannot read /root/kits/minnow/atlas.sqlite: gone", "cannot read atlas.sqlite: gone"),
+        ("cannot read /home/ann/kits/minnow/atlas.sqlite: gone", "cannot read atlas.sqlite: gone"),
         ("cannot read '/a/b c.graph'", "cannot read 'b c.graph'"),
         ("cannot write {tmp}/my work/graphs/x.graph: full", "cannot write graphs/x.graph: full"),
         ("C:\\Users\\ann\\x.graph is none", "x.graph is none"),

@@ -70,8 +70,10 @@ class Finder:
             return self._with_labels(hits, store)
 
     def counted(self, query: Query) -> tuple[list[Hit], int]:
-        """The hits of a search, and how many there would be without the limit, which is another's at every token, of
-        every kind of relation and of a meaning, to which everything is near: there, those that are listed.
+        """The hits of a search, and how many there would be without the limit.
+
+        Where the limit counts something else (at every token, for each kind of relation) or where everything is a hit
+        (near a meaning), the number is of those that are listed.
 
         Errors are those of `answer`.
         """
