@@ -33,6 +33,7 @@ def run(run, monkeypatch):
         (("audit", "--graph", "a.graph", "-t", "Rome"), ("--graph", "--target")),
         (("audit", "--graph", "a.graph", "--prompts", "p.txt"), ("--graph", "--prompts")),
         (("audit", PROMPT, "--neurons", "--dictionary", "d"), ("--neurons", "--dictionary")),
+        (("audit", PROMPT, "--neurons", "--model", "m", "--other-model"), ("--neurons", "--other-model")),
         (("audit", PROMPT, "--neurons", "--kit", "minnow", "--model", "m"), ("--kit", "--model")),
         (("serve", "--kit", "minnow", *PAIR), ("--kit", "--model")),
         (("harvest", "a.sqlite", "--kit", "minnow", *PAIR), ("--kit", "--model")),

@@ -90,11 +90,13 @@ def test_what_is_said_goes_over_what_the_run_says(run, monkeypatch):
     assert (code, "made for llama, and 'second' is another model" in err) == (2, True)
     code, out, err = run("eval", "L", "--model", "second", "--other-model", "--text", "other.txt", "--json", *quick)
     assert code == 0, err
+    assert "clt of llama was made for llama, and is used on second since --other-model was said" in err
     subject, _, rows = seen[-1]
     assert subject.name != "llama"
     wanted = [int(word[1:]) for word in WORDS[-1].split()]
     assert rows.tokens[1 : int(rows.starts[1])].tolist() == wanted
     assert [each["name"] for each in json.loads(out)] == ["clt of llama", "untrained clt"]
+    assert json.loads(out)[0]["other_model"]["made_for"] == "llama"
     refused(run("eval", "L", "--kit", "minnow", *quick), "tokenizer")
     refused(run("eval", "--model", "second", *quick, "--text", "other.txt"), "does not fit")  # the kit's dictionary
     shutil.rmtree("L/dictionary")

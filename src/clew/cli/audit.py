@@ -78,6 +78,7 @@ class AuditSource(KitOptions):
             super().__post_init__()
             return
         one_of(neurons=self.neurons, dictionary=self.dictionary)
+        one_of(neurons=self.neurons, other_model=self.other_model)
         one_of(kit=self.kit, model=self.model)
 
     def load(self) -> Kit:

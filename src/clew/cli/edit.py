@@ -209,6 +209,7 @@ def _as_json(
         "subject": kit.subject.name,
         "dictionary": kit.dictionary.name,
         "edits": [edit.to_json() for edit in edits],
+        **kit.dictionary.other_model,
     }
     if effect is not None:
         value |= _effect_as_json(kit, effect)

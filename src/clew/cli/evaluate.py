@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from clew import files
+from clew.cli.kits import say_other_model
 from clew.cli.options import JsonOption, with_settings
 from clew.cli.outputs import OutputFile, ReplaceOption, check_outputs
 from clew.cli.prompts import lines_of
@@ -58,6 +59,7 @@ def evaluate(
         settings["prompts"] = lines_of(prompts)
     with _stages() as report:
         assessments = evaluation.evaluate(dictionary, report=report, **settings)
+    say_other_model(assessments[0].name, assessments[0].other_model)
     if figure is not None:
         files.write_figure(figure, density_figure([(a.name, a.evaluation) for a in assessments]))
     if as_json:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
 
 from clew.cli.lazy_group import without_collector
+from clew.dictionary.origin import OTHER
 from clew.errors import InputError
 from clew.kit import Kit, load
 from clew.settings import one_of
@@ -66,7 +69,18 @@ def open_kit(
     labels = labels_file() if labels_file().is_file() else None
     with without_collector():
         source = name or KIT if model is None else model
-        return load(source, dictionary=dictionary, labels=labels, other_model=other_model)
+        kit = load(source, dictionary=dictionary, labels=labels, other_model=other_model)
+    say_other_model(kit.dictionary.name, kit.dictionary.other_model)
+    return kit
+
+
+def say_other_model(dictionary: str, record: Mapping[str, Any]) -> None:
+    """One line on the error stream where a dictionary is used on a model that it was not made for."""
+    if record:
+        other = record[OTHER]
+        made_for = other["made_for"] or "another model"
+        line = f"{dictionary} was made for {made_for}, and is used on {other['name']} since --other-model was said"
+        print(line, file=sys.stderr)
 
 
 def workspace_folder() -> Path:

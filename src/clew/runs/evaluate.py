@@ -95,11 +95,14 @@ class Assessment:
     evaluation: Fidelity
     scores: PromptScores | None
     """None for an SAE, which cannot be traced, and where there were no prompts."""
+    other_model: Mapping[str, Any] = field(default_factory=dict)
+    """`Dictionary.other_model`: empty but where the dictionary was measured on a model it was not made for."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; what is not a number is None."""
         scores = None if self.scores is None else self.scores.to_json()
-        return plain({"name": self.name, "evaluation": asdict(self.evaluation), "scores": scores})
+        value = {"name": self.name, "evaluation": asdict(self.evaluation), "scores": scores, **self.other_model}
+        return plain(value)
 
 
 @keywords_of(EvaluateSettings)
@@ -237,7 +240,7 @@ def assess(subject: Subject, dictionary: Dictionary, material: Material) -> Asse
             material.report(Progress(what=what, done=number, of=n_prompts, unit="prompts"))
         replacement, completeness = (mean_interval(values) for values in zip(*pairs, strict=True))
         scores = PromptScores(prompts=n_prompts, replacement=replacement, completeness=completeness)
-    return Assessment(name=dictionary.name, evaluation=fidelity, scores=scores)
+    return Assessment(name=dictionary.name, evaluation=fidelity, scores=scores, other_model=dictionary.other_model)
 
 
 def assess_nulls(
