@@ -114,4 +114,4 @@ def test_a_parquet_column_whose_text_is_no_utf8_is_refused(tmp_path):
     broken = pyarrow.array([b"caf\xe9"], pyarrow.binary()).view(pyarrow.string())
     parquet.write_table(pyarrow.table({"text": broken}), tmp_path / "a.parquet")
     with pytest.raises(FileError, match="not UTF-8"):
-        list(files.parquet_column(tmp_path / "a.parquet", "text"))
+        list(files.parquet_rows(tmp_path / "a.parquet", ["text"]))

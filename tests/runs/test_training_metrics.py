@@ -104,7 +104,7 @@ def test_a_table_comes_back(tmp_path_factory: pytest.TempPathFactory, rows: list
     columns = {"a": [a for a, _ in rows], "b": [b for _, b in rows]}
     files.write_table(path, columns)
     assert files.read_table(path) == columns
-    assert list(files.parquet_column(path, "a")) == columns["a"]
+    assert [row["a"] for row in files.parquet_rows(path, ["a"], optional=["c"])] == columns["a"]
     assert [p.name for p in path.parent.iterdir()] == ["t.parquet"]
 
 
@@ -125,7 +125,7 @@ def test_a_broken_table_is_named(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     files.write_table(path, {"a": [1, 2]})
     with pytest.raises(InputError, match="no column 'b': there are a"):
-        list(files.parquet_column(path, "b"))
+        list(files.parquet_rows(path, ["b"]))
     path.write_bytes(path.read_bytes()[:-7])
     with pytest.raises(FileError, match=r"t\.parquet is not a whole Parquet file"):
         files.read_table(path)

@@ -5,8 +5,10 @@ import json
 from itertools import pairwise
 from pathlib import Path
 
+import pyarrow
 import pytest
 import torch
+from pyarrow import parquet
 from torch import Tensor
 
 from clew.errors import InputError
@@ -55,11 +57,13 @@ def test_padding_is_cut_away_and_markers_inside_do_not_count(marked: Subject) ->
         encode_documents(marked, [[PAD, PAD], [BOS, END]])
 
 
-def test_padding_that_an_attention_mask_hides_is_cut_away(marked: Subject, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["a.jsonl", "a.parquet"])
+def test_padding_that_an_attention_mask_hides_is_cut_away(marked: Subject, tmp_path: Path, name: str) -> None:
     """It may be any token: here it is text where the mask does not say otherwise."""
     rows = [{"ids": [7, 7, BOS, *TEXT], "attention_mask": [0, 0, 1, 1, 1, 1, 1]}, {"ids": [7, *TEXT]}]
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    documents = open_corpus(marked, CorpusConfig(text=str(tmp_path / "a.jsonl"), field="ids"), positions=100)
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "a.parquet")
+    documents = open_corpus(marked, CorpusConfig(text=str(tmp_path / name), field="ids"), positions=100)
     assert rows_of(documents) == [[BOS, *TEXT], [7, *TEXT]]
 
 

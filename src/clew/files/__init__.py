@@ -20,7 +20,7 @@ from clew.files.folders import clear_orphans, local_folder, new_folder, recover
 from clew.files.locks import lock_file, lock_folder
 from clew.files.origin import GRAPH_JSON, PAGE, PICTURE, SOFTWARE, kind_of
 from clew.files.reading import byte_lines, ending, half_character, json_lines, lines, read_json, read_text, table_rows
-from clew.files.tables import parquet_column, read_table, table_note, write_figure, write_table
+from clew.files.tables import parquet_rows, read_table, table_note, write_figure, write_table
 from clew.files.tensors import load_note, load_tensors, save_tensors, scratch_tensor
 
 __all__ = [
@@ -47,7 +47,7 @@ __all__ = [
     "new_database",
     "new_folder",
     "open_database",
-    "parquet_column",
+    "parquet_rows",
     "provenance",
     "read_bytes",
     "read_database",

@@ -1,6 +1,6 @@
 """Tables as Parquet files, and pictures as PNG."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,14 +34,19 @@ def table_note(path: Path | str) -> dict[str, str]:
         return {key.decode(): value.decode() for key, value in (opened.schema_arrow.metadata or {}).items()}
 
 
-def parquet_column(path: Path | str, column: str) -> Iterator[Any]:
-    """Yield one column of a Parquet file, a block of rows in memory at a time; InputError when there is none."""
+def parquet_rows(path: Path | str, columns: Sequence[str], *, optional: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
+    """Yield some columns of a Parquet file row by row, a block of rows in memory at a time.
+
+    InputError when one of `columns` is not there; the `optional` ones are left out where they are not.
+    """
     with _parquet(path) as opened:
         names = opened.schema_arrow.names
-        if column not in names:
-            raise InputError(f"{path} has no column {column!r}: there are {', '.join(names)}")
-        for block in opened.iter_batches(columns=[column]):
-            yield from block.column(0).to_pylist()
+        for column in columns:
+            if column not in names:
+                raise InputError(f"{path} has no column {column!r}: there are {', '.join(names)}")
+        chosen = [*columns, *(column for column in optional if column in names and column not in columns)]
+        for block in opened.iter_batches(columns=chosen):
+            yield from block.to_pylist()
 
 
 @contextmanager

@@ -17,6 +17,7 @@ PIECE = 1 << 20  # characters after which a file that is one document is cut, at
 
 
 _TABLES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+MASK = "attention_mask"  # what datasets call the column that says where a row is padding
 _ONLY_FOR = {
     "field": (("table", "dataset"), "JSON, CSV, Parquet and datasets"),
     "split": (("dataset",), "datasets"),
@@ -65,7 +66,7 @@ def read_documents(config: CorpusConfig) -> Iterator[str | list[int]]:
             case ".csv" | ".tsv":
                 return _values(files.table_rows(path, "," if files.ending(path) == ".csv" else "\t"), config)
             case ".parquet":
-                return _checked(files.parquet_column(path, config.field), config)
+                return _values(files.parquet_rows(path, [config.field], optional=[MASK]), config)
             case _:
                 return _pieces(path, config.cut)
     if _is_hub_id(config.text):
@@ -131,7 +132,7 @@ def _field(row: Any, config: CorpusConfig) -> Any:
     if not isinstance(row, dict) or config.field not in row:
         present = ", ".join(row) if isinstance(row, dict) else type(row).__name__
         raise InputError(f"{config.text} has no field {config.field!r}: there is {present}")
-    return _unmasked(row[config.field], row.get("attention_mask"))
+    return _unmasked(row[config.field], row.get(MASK))
 
 
 def _unmasked(value: Any, mask: Any) -> Any:
