@@ -279,10 +279,16 @@ class _Text:
         self.shown = "" if subject.tokenizer is None else self._decode().rstrip("\ufffd")
 
     def add(self, token: int, *, last: bool) -> str:
-        """What the text grows by with one more token."""
+        """What the text grows by with one more token; one that the tokenizer does not know is shown as its id."""
+        name = self.subject.token_strings([token])[0]
         if self.subject.tokenizer is None:
-            return self.subject.token_strings([token])[0]
+            return name
+        if name == f"#{token}":
+            return self._grown(last=last) + name
         self.ids.append(token)
+        return self._grown(last=last)
+
+    def _grown(self, *, last: bool) -> str:
         text = self._decode()
         whole = text if last else text.rstrip("\ufffd")
         if not whole.startswith(self.shown) or whole == self.shown:
