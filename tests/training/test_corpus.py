@@ -281,6 +281,17 @@ def test_samples_follow_the_models_own_probabilities() -> None:
     assert float(given) < 0.7 * float((after / after.sum() - law(top)).abs().sum())  # the token before is seen
 
 
+def test_samples_begin_as_the_texts_of_their_model() -> None:
+    around = tokenizer()
+    around.backend_tokenizer.post_processor = TemplateProcessing(
+        single=["w3", "w4", "$A"], special_tokens=[("w3", 3), ("w4", 4)]
+    )
+    two = Subject.load(model("gpt2", torch.float32), around)
+    drawn = list(islice(sample_documents(two, seed=0, length=4, batch=20), 20))
+    assert {(*row[:2], len(row)) for row in drawn} == {(3, 4, 4)}
+    assert len({tuple(row[2:]) for row in drawn}) > 5
+
+
 def test_a_sample_ends_before_the_models_end_token() -> None:
     small = Subject.load(model("gpt2", torch.float32), tokenizer())
     probabilities = small.probabilities(small.logits(torch.tensor([[BOS]])))[0, 0]

@@ -215,20 +215,21 @@ def load_tokens(path: Path | str, subject: Subject, *, context: int = 0) -> Docu
 
 @torch.no_grad()
 def sample_documents(subject: Subject, *, seed: int, length: int = 0, batch: int = 64) -> Iterator[list[int]]:
-    """Token ids that the model writes after a BOS, at its own probabilities, without end.
+    """Token ids that the model writes at its own probabilities, without end.
 
-    A document ends before the model's end token or with `length` tokens (0: its context). InputError when the model
-    has no BOS to begin with.
+    A document begins as every text of the model does, or with the tokenizer's BOS where nothing is put there; it ends
+    before the model's end token or with `length` tokens (0: its context). InputError when there is nothing to begin
+    with.
     """
-    start = getattr(subject.tokenizer, "bos_token_id", None)
-    if start is None:
+    start = list(subject.start_ids) or [getattr(subject.tokenizer, "bos_token_id", None)]
+    if start == [None]:
         raise InputError(f"{subject.name} has no BOS to begin a text with: give text of another kind")
     end = getattr(subject.tokenizer, "eos_token_id", None)
     generator = torch.Generator().manual_seed(seed)
     while True:
-        ids = torch.full((batch, 1), start, dtype=torch.long, device=subject.device)
+        ids = torch.tensor([start] * batch, device=subject.device)
         written, ended, cache = [ids], torch.zeros(batch, dtype=torch.bool, device=subject.device), subject.new_cache()
-        for _ in range(min(length or subject.context_length, subject.context_length) - 1):
+        for _ in range(min(length or subject.context_length, subject.context_length) - len(start)):
             final = subject.run(ids, cache=cache).final[:, -1]
             probabilities = subject.probabilities(subject.unembed(final)).cpu()
             ids = torch.multinomial(probabilities, 1, generator=generator).to(subject.device)
@@ -237,5 +238,5 @@ def sample_documents(subject: Subject, *, seed: int, length: int = 0, batch: int
             if bool(ended.all()):
                 break
         for row in torch.cat(written, 1).tolist():
-            stop = row.index(end, 1) if end in row[1:] else len(row)
+            stop = row.index(end, len(start)) if end in row[len(start) :] else len(row)
             yield row[:stop]
