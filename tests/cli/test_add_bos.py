@@ -6,6 +6,8 @@ import pytest
 
 import clew
 from clew import Edit
+from clew.runs import evaluate
+from clew.runs.plan import planned
 from clew.search.finder import Finder
 
 PROMPT = "The capital of France is"
@@ -51,6 +53,26 @@ def test_a_search_by_text_may_leave_the_bos_out(run, kit):
     code, _, err = run("features", "search", "France", "--no-bos")
     assert (code, err.count("\n")) == (2, 1)
     assert "--no-bos belongs to --text" in err
+
+
+def test_rows_begin_with_their_text_in_the_verbs_that_read_many(run, tmp_path, kit, monkeypatch):
+    (tmp_path / "text.txt").write_text("\n".join([PROMPT] * 40))
+    text = ("--text", "text.txt", "--tokens", "60")
+    made = [
+        run("harvest", f"{n}.sqlite", *text, *bos, "--json")
+        for n, bos in enumerate((["--no-bos"], ["--bos", "never"], []))
+    ]
+    assert [code for code, _, _ in made] == [0, 0, 0]
+    without, never, usual = (json.loads(out)["content"] for _, out, _ in made)
+    assert without == never != usual
+    rows = []
+    monkeypatch.setattr(evaluate, "assess", lambda subject, dictionary, material: rows.append(material.documents))
+    monkeypatch.setattr(evaluate, "assess_nulls", lambda *_, **__: [])
+    for settings in ({"add_bos": False}, {}):
+        with pytest.raises(AttributeError, match="evaluation"):  # of what assess did not return
+            clew.evaluate(None, text="text.txt", held_out=10, count=0, **settings)
+    assert [int(documents.tokens[0]) == kit.subject.start_ids[0] for documents in rows] == [False, True]
+    assert planned({}, None, {"add_bos": False}, kit.subject).corpus.bos == "never"
 
 
 def test_a_token_is_named_by_its_id(run, kit):

@@ -25,13 +25,13 @@ from clew.runs.evaluate import SHUFFLED, Assessment, within
 from clew.runs.fidelity import DENSITY_EDGES
 from clew.runs.options import EvaluateOptions
 from clew.stats import Interval
-from clew.training.corpus_config import CorpusConfig
+from clew.training.corpus_config import BosChoice, CorpusConfig
 
 NAMES = ("dictionary", "untrained", "shuffled weights")  # the columns, the dictionary first
 BARS = "▁▂▃▄▅▆▇█"
 
 
-@with_settings(EvaluateOptions, CorpusConfig)
+@with_settings(EvaluateOptions, CorpusConfig, BosChoice)
 def evaluate(
     dictionary: Annotated[
         str | None, typer.Argument(help="A run's folder, a dictionary folder or hub id; left out, the kit's own.")

@@ -25,7 +25,7 @@ from clew.harvest.write_atlas import harvest as harvest_atlas
 from clew.kit import Kit
 from clew.runs.sources import small_world
 from clew.training.corpus import Documents, open_corpus
-from clew.training.corpus_config import CorpusConfig
+from clew.training.corpus_config import BosChoice, CorpusConfig, with_bos
 from clew.training.corpus_readers import check_used
 from clew.training.presets import configured
 
@@ -97,7 +97,7 @@ class HarvestJob:
         return gather(*with_text, target, config=config, resume=self.resume, start=start, stop=stop)
 
 
-@with_settings(CorpusConfig, HarvestConfig, without=("held_out", "buffer"))
+@with_settings(CorpusConfig, BosChoice, HarvestConfig, without=("held_out", "buffer"))
 def harvest(
     job: HarvestJob,
     source: KitOptions,
@@ -119,7 +119,7 @@ def harvest(
     chosen = {name: settings.pop(name) for name in list(settings) if name in names}
     if job.merge and chosen:
         raise InputError(f"--merge keeps the settings of its parts: leave --{next(iter(chosen))} out")
-    config = HarvestConfig(**chosen)
+    config, settings = HarvestConfig(**chosen), with_bos(settings)
     check_used(settings)
     kit = source.load()
     target = job.target(kit)

@@ -103,7 +103,8 @@ def _left_out(kind: type) -> Iterator[inspect.Parameter]:
         parser: dict[str, Any] = {}
         if any(get_origin(part) is tuple for part in get_args(hint)):  # one number, or one for each layer
             hint, parser = Any, {"parser": _numbers, "metavar": "<int>[,<int>...]"}
-        option = typer.Option(help=texts[field.name], rich_help_panel=panel, show_default=False, **parser)
+        flags = field.metadata.get("flags", ())
+        option = typer.Option(*flags, help=texts[field.name], rich_help_panel=panel, show_default=False, **parser)
         annotation: Any = Annotated[hint | None, option]
         yield inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 

@@ -26,7 +26,7 @@ from clew.runs.train import TRAINING, TrainingRun, check_interval, measure_run, 
 from clew.subject.subject import Subject
 from clew.training.cache import check_room
 from clew.training.config import DictionaryConfig
-from clew.training.corpus_config import CorpusConfig
+from clew.training.corpus_config import BosChoice, CorpusConfig
 from clew.training.trainer import check_layer_weights
 
 __all__ = ["print_fidelity", "train"]
@@ -37,7 +37,7 @@ Folder = Annotated[
 ]
 
 
-@with_settings(RunOptions, DictionaryConfig, CorpusConfig)
+@with_settings(RunOptions, DictionaryConfig, CorpusConfig, BosChoice)
 def train(
     folder: Folder = None,
     config: Annotated[Path | None, typer.Option(help="A YAML or JSON file of settings, over the preset.")] = None,

@@ -24,7 +24,7 @@ from clew.runs.train import dictionary_folder
 from clew.stats import Interval, mean_interval
 from clew.subject.subject import Prompt, Subject
 from clew.training.corpus import open_corpus
-from clew.training.corpus_config import CorpusConfig
+from clew.training.corpus_config import BosChoice, CorpusConfig, with_bos
 from clew.training.documents import Documents, split_held_out
 from clew.training.presets import configured
 from clew.training.trainer import train_dictionary
@@ -43,7 +43,7 @@ def graph_scores(subject: Subject, dictionary: Dictionary, prompt: Prompt) -> tu
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateSettings(EvaluateOptions, CorpusConfig):
+class EvaluateSettings(EvaluateOptions, CorpusConfig, BosChoice):
     """Every setting of an evaluation: its options and its text."""
 
     subject: Subject | None = None
@@ -119,7 +119,7 @@ def evaluate(dictionary: str | Path | Dictionary | None, settings: dict[str, Any
     InputError for settings that do not fit, FileError for what cannot be read, MismatchError when the dictionary does
     not fit the model.
     """
-    settings = dict(settings)
+    settings = with_bos(settings)
     subject, prompts, report = (
         settings.pop("subject", None),
         settings.pop("prompts", None),

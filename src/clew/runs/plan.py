@@ -15,7 +15,7 @@ from clew.subject.subject import Subject
 from clew.training.activations import check_fills
 from clew.training.config import DictionaryConfig
 from clew.training.corpus import Document, encode_documents, load_tokens, open_corpus
-from clew.training.corpus_config import CorpusConfig
+from clew.training.corpus_config import CorpusConfig, with_bos
 from clew.training.documents import Documents, split_held_out
 from clew.training.presets import configured, parted, preset, read_settings, typed
 
@@ -46,7 +46,7 @@ def planned(
     `options` are fields of RunOptions, `settings` of DictionaryConfig and CorpusConfig. The subject is loaded unless it
     is there. InputError for a setting that is unknown or does not fit the model, FileError for what cannot be read.
     """
-    from_file = {} if file is None else read_settings(file)
+    from_file, settings = {} if file is None else with_bos(read_settings(file)), with_bos(settings)
     for name in NOT_IN_FILES:
         if name in from_file:
             raise InputError(f"{name} stands in {file}: leave it out there, and give --{name.replace('_', '-')}")

@@ -37,7 +37,7 @@ from clew.training import cache, trainer
 from clew.training.checkpoint import NAME as CHECKPOINT
 from clew.training.config import DictionaryConfig
 from clew.training.corpus import Document, save_tokens
-from clew.training.corpus_config import CorpusConfig
+from clew.training.corpus_config import BosChoice, CorpusConfig
 from clew.training.documents import Documents, split_held_out
 from clew.training.trainer import TrainingReport, check_layer_weights
 from clew.training.warm_start import check_start, stopped
@@ -51,7 +51,7 @@ Allow = Callable[[Path, int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainSettings(RunOptions, DictionaryConfig, CorpusConfig):
+class TrainSettings(RunOptions, DictionaryConfig, CorpusConfig, BosChoice):
     """Every setting of a training run: its options, its dictionary, its text."""
 
     subject: Subject | None = None

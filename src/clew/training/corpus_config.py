@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from clew.errors import InputError
+from clew.settings import one_of, option
 
 Bos = Literal["row", "document", "never"]
 
@@ -40,3 +42,21 @@ class CorpusConfig:
     def reading(self, trained: int = 0) -> int:
         """Positions to read, so that some are held out, the buffer is filled, and so many are there to train on."""
         return max(trained + self.buffer + self.held_out, 10 * self.held_out)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BosChoice:
+    """How rows begin, said as in the verbs that read one prompt."""
+
+    add_bos: bool = field(default=True, metadata=option("--add-bos/--no-bos", kind=bool))
+    """Begin rows as `--bos` says; off is the same as `--bos never`."""
+
+
+def with_bos(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a corpus in which `bos` says what `add_bos` does; InputError where they contradict each other."""
+    settings = dict(settings)
+    if settings.pop("add_bos", True):
+        return settings
+    if settings.get("bos", "never") != "never":
+        one_of(bos=settings["bos"], no_bos=True)
+    return settings | {"bos": "never"}
