@@ -5,7 +5,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import pytest
@@ -386,6 +386,12 @@ def test_a_run_begins_with_a_dictionary_and_goes_on_with_it_after_a_kill(run, tm
     assert code == 0, err
     assert "goes on without what it began with" in out
     assert clew.Dictionary.load("e/dictionary").fingerprint == clew.Dictionary.load("b/dictionary").fingerprint
+    ours = clew.Dictionary.load("a/dictionary")
+    weights = {name: value[::-1] for name, value in ours.provenance["model_weights"].items()}
+    replace(ours, provenance={**ours.provenance, "model_weights": weights}).save("theirs")
+    code, _, err = run("train", "f", "--start", "theirs", "--text", "text.txt", *SMALL)
+    assert (code, "begins with was made for another model (its weights are others)" in err) == (0, True), err
+    assert clew.Dictionary.load("f/dictionary").provenance["start"]["model_weights"] == weights
     refused(run("train", "d", *jump, "--kind", "plt"), "clt of minnow", "a plt from")
     refused(run("train", "d", *jump, "--features", "32"), "--features 48 or more")
     refused(run("train", "d", "--start", "nowhere"), "nowhere")

@@ -16,6 +16,7 @@ from clew.cli.progress_bar import bar
 from clew.cli.tables import aside, table
 from clew.cli.train_estimate import print_estimate
 from clew.cli.training_display import board, interrupts, reread, size
+from clew.dictionary.origin import why_not
 from clew.errors import InputError
 from clew.progress import Progress
 from clew.runs.fidelity import Fidelity
@@ -102,6 +103,9 @@ def _opened(subject: Subject, plan: Plan, folder: Path, resume: bool, yes: bool)
                 raise
             print(f"stopped while writing {folder / 'activations'}; the same command goes on")
             raise typer.Exit(130) from None
+    if run.start is not None and (reason := why_not(run.start.provenance, subject)):
+        line = f"{run.start.name or 'the dictionary'} that the run begins with was made for another model ({reason})"
+        print(line, file=sys.stderr)
     if run.lost_start is not None:
         print(f"the run goes on without what it began with, and its dictionary will not tell of it: {run.lost_start}")
     return run
