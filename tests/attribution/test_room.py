@@ -7,8 +7,11 @@ from clew import memory
 from clew.attribution import room
 from clew.attribution.trace import MOST_FEATURES, TraceSettings, trace
 from clew.errors import InputError
+from clew.intervention import run
+from clew.intervention.ablation_effects import measured, shuffled
+from clew.intervention.audit import audit
 from clew.intervention.edit import Edit
-from clew.intervention.run import effects
+from clew.intervention.run import effects, rows_at_once
 from clew.web.schema.bodies import TraceBody
 from tests.graphs import capital_graph
 from tests.models import dictionary, subject
@@ -85,6 +88,41 @@ def test_an_adjacency_and_a_batch_of_edits_that_do_not_fit_are_refused(pair, fre
         _ = capital_graph().adjacency
     with pytest.raises(InputError, match=r"2 prompts of up to 12 tokens.*fewer prompts at once"):
         effects(*pair, [PROMPT, PROMPT[:4]], [Edit.ablate("L0/1")])
+
+
+def test_an_audit_that_does_not_fit_names_nodes_and_max_features(pair, free):
+    graph = trace(*pair, PROMPT)
+    free(1 << 40)
+    assert audit(*pair, graph, nodes=4, take_apart=False).nodes == 4
+    free(12 * graph.rows.numel())
+    with pytest.raises(InputError, match=r"an audit of 4 nodes in a graph of \d+.*--nodes, or .*--max-features"):
+        audit(*pair, graph, nodes=4, take_apart=False)
+    free(1000)
+    with pytest.raises(InputError, match="recorded run of 12 tokens"):
+        audit(*pair, graph, nodes=4, take_apart=False)
+
+
+def test_long_prompts_are_ablated_a_few_copies_at_a_time_and_mean_the_same(pair, monkeypatch):
+    gpt2, clt = pair
+    graph = trace(gpt2, clt, PROMPT)
+    sources = list(range(0, graph.n_features, 4))
+    layers = graph.feature_keys[sources, 0].tolist()
+    assert rows_at_once(gpt2, len(PROMPT)) == run.ROWS
+    whole = measured(gpt2, clt, graph, sources, layers)
+    monkeypatch.setattr(run, "ROWS_BYTES", 1 << 16)
+    assert rows_at_once(gpt2, len(PROMPT)) < 8
+    assert rows_at_once(gpt2, 100_000) == 1
+    torch.testing.assert_close(measured(gpt2, clt, graph, sources, layers), whole, equal_nan=True)
+
+
+def test_the_null_is_dealt_out_alike_whatever_is_dealt_at_a_time(pair, monkeypatch):
+    graph = trace(*pair, PROMPT)
+    whole = shuffled(graph, 3)
+    monkeypatch.setattr("clew.intervention.ablation_effects._DEALT", 5)
+    assert shuffled(graph, 3).rows.equal(whole.rows)
+    assert whole.rows.sort(1).values.equal(graph.rows.sort(1).values)
+    assert ((whole.rows != 0) == (graph.rows != 0)).all()
+    assert not whole.rows.equal(graph.rows)
 
 
 def test_max_features_has_one_default_in_python_on_the_command_line_and_on_the_page():

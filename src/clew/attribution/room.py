@@ -12,11 +12,16 @@ from clew.memory import SMALL, address_space, check_room, free_memory, in_words
 from clew.subject.subject import Subject
 
 
+def pattern_bytes(subject: Subject, n_positions: int) -> int:
+    """Bytes of the attention patterns of one layer, in single precision."""
+    heads = int(getattr(subject.model.config, "num_attention_heads", 0) or 0)
+    return 4 * heads * n_positions**2
+
+
 def check_recording(subject: Subject, n_positions: int) -> None:
     """InputError when the run of a prompt so long does not fit into memory."""
-    heads = int(getattr(subject.model.config, "num_attention_heads", 0) or 0)
-    patterns = subject.n_layers * heads * n_positions**2
-    needed = 4 * (patterns + 2 * n_positions * len(subject.unembedding))  # logits and probabilities
+    patterns = subject.n_layers * pattern_bytes(subject, n_positions)
+    needed = patterns + 4 * 2 * n_positions * len(subject.unembedding)  # logits and probabilities
     what = f"the recorded run of {n_positions:,} tokens, with its attention patterns and logits,"
     check_room(needed, what, "give a shorter prompt", subject.device)
 

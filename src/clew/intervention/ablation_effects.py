@@ -24,6 +24,7 @@ from clew.intervention.edit import Edit
 from clew.intervention.run import Part, cases, read_sites
 from clew.subject.subject import Subject
 
+_DEALT = 512  # rows whose edges are dealt out at a time
 Effects = Float[Tensor, "node source"]
 
 
@@ -69,12 +70,13 @@ def predicted(graph: Graph, sources: Sequence[int], through: Sequence[int]) -> E
 def shuffled(graph: Graph, seed: int) -> Graph:
     """The graph with each row's edges dealt out anew among the sources that it has."""
     generator = torch.Generator().manual_seed(seed)
-    order = torch.rand(graph.rows.shape, generator=generator)
-    order[graph.rows == 0] = 2.0  # behind everything that may be dealt out
+    order, values = (torch.rand(graph.rows.shape, generator=generator) for _ in range(2))
     dealt = torch.zeros_like(graph.rows)
-    places = order.argsort(1)
-    values = torch.where(graph.rows == 0, torch.inf, torch.rand(graph.rows.shape, generator=generator)).argsort(1)
-    dealt.scatter_(1, places, graph.rows.gather(1, values))
+    parts = zip(*(whole.split(_DEALT) for whole in (graph.rows, order, values, dealt)), strict=True)
+    for rows, row_order, row_values, result in parts:
+        row_order[rows == 0] = 2.0  # behind everything that may be dealt out
+        row_values[rows == 0] = torch.inf
+        result.scatter_(1, row_order.argsort(1), rows.gather(1, row_values.argsort(1)))
     return replace(graph, rows=dealt)
 
 

@@ -26,6 +26,7 @@ from clew.attribution.local_model import LocalModel
 from clew.dictionary.dictionary import Dictionary
 from clew.dictionary.layer import ActiveFeatures
 from clew.intervention.ablation_effects import target_directions
+from clew.intervention.run import rows_at_once
 from clew.subject.recording import SiteAt
 from clew.subject.subject import Change, Seen, Subject
 
@@ -95,7 +96,7 @@ class Removed:
     ) -> tuple[Float[Tensor, " row"], list[Removal]]:
         """The measure of every row, each with some features (and, if asked, every error) taken away."""
         measures, removals = [], []
-        for part in removed.split(64):
+        for part in removed.split(rows_at_once(self.subject, len(self.ids))):
             shifts = self._shifts(part, errors)
             change: dict[SiteAt, Change] = {
                 (self.site, layer): partial(_shifted, shift, len(part)) for layer, shift in shifts.items()

@@ -21,12 +21,14 @@ from torch import Tensor
 from clew.attribution.graph import Graph
 from clew.attribution.influence import flow, influence, total_effect
 from clew.attribution.local_model import LocalModel
+from clew.attribution.room import check_recording
 from clew.attribution.trace import trace
 from clew.dictionary.dictionary import Dictionary
 from clew.errors import InputError, MismatchError
 from clew.intervention.ablation_effects import Effects, measured, predicted, shuffled
 from clew.intervention.clamp import LIVE, Regime, Semantics
 from clew.intervention.curves import Curves, curves, feature_ranking
+from clew.memory import check_room
 from clew.progress import Progress
 from clew.settings import HIDDEN, Settings
 from clew.subject.frozen import FrozenParts
@@ -79,6 +81,7 @@ def examine(subject: Subject, dictionary: Dictionary, graph: Graph, settings: Au
     """
     seed, means, take_apart = settings.seed, settings.means, settings.take_apart
     _check(subject, dictionary, graph)
+    _check_memory(subject, graph, settings)
     through = influence(graph)
     ranking = feature_ranking(through, graph.n_features)
     sources, influential = _choose(ranking, settings.nodes, seed)
@@ -117,6 +120,16 @@ def _check(subject: Subject, dictionary: Dictionary, graph: Graph) -> None:
         )
     if max(graph.token_ids, default=0) >= len(subject.unembedding):
         raise MismatchError(f"the graph's tokens are not {subject.name}'s: it belongs to another model")
+
+
+def _check_memory(subject: Subject, graph: Graph, settings: AuditSettings) -> None:
+    """InputError when an audit does not fit into memory: a run with its patterns, the null's rows, the columns."""
+    check_recording(subject, graph.n_tokens)
+    nodes = min(settings.nodes, graph.n_features)
+    columns = 15 + 2 * graph.n_layers + SHUFFLES
+    needed = 12 * graph.rows.numel() + 4 * columns * graph.n_nodes * nodes
+    advice = "give fewer --nodes, or trace with a smaller --max-features"
+    check_room(needed, f"an audit of {nodes:,} nodes in a graph of {graph.n_nodes:,}", advice)
 
 
 def _choose(ranking: Int[Tensor, " feature"], nodes: int, seed: int) -> tuple[list[int], Tensor]:

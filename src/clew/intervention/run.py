@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from clew.attribution.local_model import LocalModel
+from clew.attribution.room import pattern_bytes
 from clew.dictionary.dictionary import Dictionary
 from clew.displays import Displayed, brief
 from clew.errors import InputError
@@ -31,6 +32,8 @@ from clew.subject.positions import first_counted
 from clew.subject.recording import SiteAt
 from clew.subject.subject import Prompt, Run, Subject
 
+ROWS = 64  # edited copies of a prompt that are run together
+ROWS_BYTES = 2 << 30  # of what these keep, if that is more
 LIKELY = 20  # next tokens of which an Effect has the texts
 
 
@@ -294,6 +297,16 @@ class Part:
     run: Run
 
 
+def rows_at_once(subject: Subject, n_positions: int) -> int:
+    """How many edited copies of a prompt run together: ROWS, or as many as keep no more than ROWS_BYTES.
+
+    In every layer a copy keeps keys, values, what features read and what changes there; the patterns are one layer's at
+    a time, with their derivatives.
+    """
+    kept = 4 * 4 * subject.n_layers * n_positions * subject.d_model + 3 * pattern_bytes(subject, n_positions)
+    return max(1, min(ROWS, ROWS_BYTES // kept))
+
+
 @torch.no_grad()
 def cases(
     subject: Subject,
@@ -304,15 +317,18 @@ def cases(
     through: Sequence[int],
     regime: Regime = LIVE,
     first: int = 0,
-    batch: int = 64,
+    batch: int | None = None,
 ) -> Iterator[Part]:
     """Run many sets of edits on one prompt, each a row; the kept sites are the Dictionary's read sites.
+
+    `batch` rows run together; left out, `rows_at_once`.
 
     Rows are taken in order of their first edited position. What lies before it is computed once a batch and kept as
     keys and values, unless parts are frozen, which needs the whole prompt. In a tangent regime a part's run holds the
     forward derivatives along the edits instead of values.
     """
     n_pos, tangent = len(ids), regime.tangent
+    batch = rows_at_once(subject, n_pos) if batch is None else batch
     starts = [0 if regime.frozen is not None else _begin(row_edits, n_pos, first) for row_edits in edits]
     order = sorted(range(len(edits)), key=lambda i: starts[i])
     for chunk in (order[i : i + batch] for i in range(0, len(order), batch)):

@@ -221,8 +221,9 @@ def sample_documents(subject: Subject, *, seed: int, length: int = 0, batch: int
     before the model's end token or with `length` tokens (0: its context). InputError when there is nothing to begin
     with.
     """
-    start = list(subject.start_ids) or [getattr(subject.tokenizer, "bos_token_id", None)]
-    if start == [None]:
+    bos = getattr(subject.tokenizer, "bos_token_id", None)
+    start = list(subject.start_ids) or ([] if bos is None else [int(bos)])
+    if not start:
         raise InputError(f"{subject.name} has no BOS to begin a text with: give text of another kind")
     end = getattr(subject.tokenizer, "eos_token_id", None)
     generator = torch.Generator().manual_seed(seed)
