@@ -56,6 +56,14 @@ def test_a_statement_that_fails_undoes_those_before_it_and_names_the_file(
     assert notes(database) == []
 
 
+def test_where_the_disk_is_full_that_is_what_is_said(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clew.files.database.free_bytes", lambda path: 4096)
+    with pytest.raises(FileError, match=r"the disk of .*notes\.sqlite is full: make"), files.database_errors(path):
+        raise sqlite3.OperationalError("disk I/O error")  # as SQLite says of the file it maps
+    with pytest.raises(FileError, match="UNIQUE"), files.database_errors(path):
+        raise sqlite3.IntegrityError("UNIQUE constraint failed")
+
+
 def test_nobody_sees_a_block_before_its_end(database: sqlite3.Connection, path: Path) -> None:
     reader = files.open_database(path, ENVELOPE, tables=TABLE)
     with files.transaction(database, path) as execute:

@@ -7,12 +7,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from clew.errors import FileError
-from clew.files.atomic import beside, replacing, settle
+from clew.files.atomic import beside, free_bytes, replacing, settle
 from clew.files.envelope import Envelope
 
 _DATABASE_HEAD = ("application_id", "user_version")
 
 
+_LEAST_FREE = 1 << 18  # bytes that SQLite needs beside a database to open it
 _WRITE_AHEAD = 2  # bytes 18 and 19 of a SQLite file: its journal is a write-ahead log
 
 
@@ -106,6 +107,8 @@ def database_errors(path: Path | str) -> Iterator[None]:
     try:
         yield
     except (sqlite3.DatabaseError, OSError) as error:
+        if isinstance(error, sqlite3.OperationalError) and free_bytes(path) < _LEAST_FREE:
+            raise FileError(f"the disk of {path} is full: make a megabyte of room there, and try again") from error
         raise FileError(f"cannot use {path} as a database ({error})") from error
 
 
