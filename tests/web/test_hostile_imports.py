@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from clew import files
@@ -350,7 +350,7 @@ def mutated(draw, value):
     return whole
 
 
-FUZZ = {"deadline": None, "database": None, "derandomize": True, "phases": [Phase.generate]}
+FUZZ = {"deadline": None, "database": None, "derandomize": True, "phases": [Phase.explicit, Phase.generate]}
 QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
 VALUES = {
     "ours": random_graph(5, n_features=5, n_tokens=3, n_layers=2, errors=False).to_json(),
@@ -366,6 +366,7 @@ def fuzz(bench, kind, cases):
 
     @settings(max_examples=cases, suppress_health_check=QUIET, **FUZZ)
     @given(mutated(VALUES[kind]))
+    @example(VALUES[kind])  # as it is, it is kept
     def each(value):
         page = b'<script type="application/json" id="clew-data">%b</script>'
         seen.add(sent(bench, page % as_json(value) if kind == "page" else as_json(value)))
@@ -392,6 +393,7 @@ def test_a_file_whose_head_was_changed_is_refused_or_opens_everywhere(bench, tmp
 
     @settings(max_examples=14, suppress_health_check=QUIET, **FUZZ)
     @given(mutated(head))
+    @example(head)
     def each(changed):
         graph.save(tmp_path / "x.graph")
         tensors = files.load_tensors(tmp_path / "x.graph")
