@@ -6,6 +6,9 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist wo
 LINTED := src tests benchmarks examples docs/screenshots.py
 # Old versions fail where models, tokenizers, files and requests are read; these tests pass through all of it.
 FLOOR_TESTS := tests/test_older_files.py tests/subject tests/dictionary tests/attribution/test_trace.py tests/cli/test_cli.py
+# Shapes and types of every call are checked (jaxtyping, beartype) but in these tests, which run Clew as its users do.
+AS_USERS := tests/cli tests/web tests/organism tests/test_docs.py tests/test_examples.py
+UNCHECKED := --override-ini addopts="-ra --import-mode=importlib --strict-markers"
 PROMPT ?= The capital of France is
 export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
@@ -36,7 +39,8 @@ demo: install
 	$(BIN)/clew trace "$(PROMPT)" --html demo.html
 
 test: install lint types
-	$(PYTEST) -m "not long and not peer and not alone"
+	$(PYTEST) -m "not long and not peer and not alone" $(addprefix --ignore=,$(AS_USERS))
+	$(PYTEST) $(UNCHECKED) -m "not long and not peer and not alone" $(AS_USERS)
 	$(BIN)/python -m pytest -m "alone and not long"
 
 # Before a commit: what the change touches, stopped after a minute. What it had no time for, make test runs.

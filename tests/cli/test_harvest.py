@@ -82,7 +82,7 @@ def test_contexts_are_coloured_by_activation_on_a_terminal(run, monkeypatch):
 
     from clew.cli.features import show
 
-    run("harvest", "a.sqlite", *TEXT, "--tokens", "900")
+    run("harvest", "a.sqlite", *FAST, "--tokens", "900")
     with Atlas.load("a.sqlite") as atlas:
         card = atlas[atlas.feature(int(atlas.summary.max_activation.argmax()))]
     out = StringIO()
@@ -98,14 +98,14 @@ def test_a_stopped_harvest_is_gone_on_with_and_not_begun_again_unasked(run, tmp_
     from clew.features.config import HarvestConfig
     from clew.harvest.write_atlas import harvest
 
-    config = HarvestConfig(pool=50, pairs=500)
+    config = HarvestConfig(pool=50, pairs=500, related=0, a_band=1, contexts=3, rules=False)  # as FAST says
     stopped = harvest(minnow.subject, minnow.dictionary, documents, "a.sqlite", config=config)
     assert next(stopped).done < int(documents.counts.sum())
     stopped.close()
-    refused(run("harvest", "a.sqlite", *TEXT), "a.sqlite.part", "--resume")
-    code, _, err = run("harvest", "a.sqlite", *TEXT, "--resume")
+    refused(run("harvest", "a.sqlite", *FAST), "a.sqlite.part", "--resume")
+    code, _, err = run("harvest", "a.sqlite", *FAST, "--resume")
     assert code == 0, err
-    code, out, _ = run("harvest", "b.sqlite", *TEXT, "--json")
+    code, out, _ = run("harvest", "b.sqlite", *FAST, "--json")
     assert json.loads(out)["content"] == Atlas.load("a.sqlite").content
     assert len(documents) > reading.CHUNK
 
@@ -127,7 +127,7 @@ def test_every_mistake_is_one_line(run, tmp_path):
     refused(run("features", "show", "L0", "--atlas", "none.sqlite"), "none.sqlite")
     files.write_text(tmp_path / "foreign.sqlite", "text")
     refused(run("features", "show", "L0/1", "--atlas", "foreign.sqlite"), "not a file of an atlas")
-    run("harvest", "a.sqlite", *TEXT, "--tokens", "100")
+    run("harvest", "a.sqlite", *FAST, "--tokens", "100")
     refused(run("features", "show", "L0/99999", "--atlas", "a.sqlite"), "no feature L0/99999")
     refused(run("features", "show", "nonsense", "--atlas", "a.sqlite"), "not a feature")
 

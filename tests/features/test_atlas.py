@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import statistics
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -119,8 +120,9 @@ def test_a_reader_keeps_its_atlas_while_another_is_written_in_its_place(tiny, pa
 def test_a_kit_carries_its_atlas(tmp_path):
     source = kits.BUNDLED / "minnow"
     minnow = clew.load("minnow")
-    documents = encode_documents(minnow.subject, small_world(3000), positions=3000)
-    made(minnow.subject, minnow.dictionary, documents, tmp_path / "a.sqlite").close()
+    documents = encode_documents(minnow.subject, small_world(300), positions=300)
+    config = replace(SMALL, contexts=1, related=0, rules=False)
+    made(minnow.subject, minnow.dictionary, documents, tmp_path / "a.sqlite", config).close()
     parts = {"model": source / "model", "dictionary": source / "dictionary"}
     kits.build(tmp_path / "kit", name="small", atlas=tmp_path / "a.sqlite", **parts)
     loaded = clew.load(tmp_path / "kit")

@@ -124,7 +124,7 @@ def test_equal_activations_go_by_document_then_position_whatever_was_read_first(
 @pytest.fixture(scope="module")
 def minnow(tmp_path_factory):
     kit = clew.load("minnow")
-    config = HarvestConfig(pool=100, pairs=3000)
+    config = HarvestConfig(pool=100, pairs=3000, rules=False)
     documents = encode_documents(kit.subject, small_world(12000), positions=12000)
     atlas = made(kit.subject, kit.dictionary, documents, tmp_path_factory.mktemp("atlas") / "a.sqlite", config)
     plain = plain_atlas.activations(kit.subject, kit.dictionary, documents, config, reading.CHUNK)

@@ -74,7 +74,7 @@ def test_an_atlas_that_was_harvested_and_is_not_used_is_said_not_to_be(opened: T
     page.get_by_role("link", name="Features").click()
     page.locator("table.featurelist").wait_for()
     assert page.get_by_text("harvested last").count() == 0
-    started = page.request.post(f"{address}api/jobs", data={"kind": "harvest", "tokens": 500}).json()
+    started = page.request.post(f"{address}api/jobs", data={"kind": "harvest", "tokens": 60}).json()
     page.request.get(f"{address}api/jobs/{started['id']}/events")  # which end with the job
     result = page.request.get(f"{address}api/jobs/{started['id']}").json()["result"]
     assert result["used"] is False

@@ -61,13 +61,13 @@ def heuristic_label(card: Card) -> Label:
     """The label that the contexts of a card agree on, or `unclear`; held-out contexts are not read."""
     half, _ = split(card)
     strong = [c for c in half.firing if c not in half.top and c.activation >= STRONG * card.max_activation]
-    evidence = RuleEvidence(
-        (*half.top, *strong), tuple(place for context in half.silent for place in _at_each_token(context))
-    )
-    n = len(evidence.top)
-    for name, rule in _RULES.items() if n >= LEAST else ():
-        if finding := rule(card, evidence):
-            return _label(card, finding.text, f"{name}: {finding.share:.0%} of {n} contexts")
+    top = (*half.top, *strong)
+    n = len(top)
+    if n >= LEAST:
+        silent = tuple(place for context in half.silent for place in _at_each_token(context))
+        for name, rule in _RULES.items():
+            if finding := rule(card, RuleEvidence(top, silent)):
+                return _label(card, finding.text, f"{name}: {finding.share:.0%} of {n} contexts")
     return _label(card, UNCLEAR, NEVER_FIRED if card.dead else f"no rule holds for {n} contexts")
 
 
