@@ -152,6 +152,9 @@ def test_a_card_is_the_atlas_with_names_for_what_it_speaks_of(bench):
     card = minnow().atlas["L0/2028"].to_json()
     for kind in ("nearest_decoder", "nearest_encoder", "together", "inputs", "outputs"):
         assert all(related.pop("label") for related in view["card"][kind])
+    contexts = [*view["card"]["top"], *view["card"]["silent"]]
+    for context in contexts + [context for band in view["card"]["bands"] for context in band["contexts"]]:
+        assert context.pop("shown") is None  # no token is a part of a character here
     assert view["card"] == json.loads(json.dumps(card))
     assert view["writes"] == list(minnow().dictionary.written_layers(0))
 

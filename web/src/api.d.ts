@@ -712,6 +712,11 @@ export interface components {
             prompt: string;
             /** Tokens */
             tokens: string[];
+            /**
+             * Shown
+             * @description The tokens as one reads them in a row: a character that several share stands at one of them, the others are empty. Null where these are the tokens' names
+             */
+            shown?: string[] | null;
             /** First Position */
             first_position: number;
             /** Outputs */
@@ -753,6 +758,11 @@ export interface components {
             token_ids: number[];
             /** Tokens */
             tokens: string[];
+            /**
+             * Shown
+             * @description The tokens as one reads them in a row: a character that several share stands at one of them, the others are empty. Null where these are the tokens' names
+             */
+            shown?: string[] | null;
             /** Activations */
             activations: number[];
         };
@@ -1093,6 +1103,11 @@ export interface components {
         FiresView: {
             /** Tokens */
             tokens: string[];
+            /**
+             * Shown
+             * @description The tokens as one reads them in a row: a character that several share stands at one of them, the others are empty. Null where these are the tokens' names
+             */
+            shown?: string[] | null;
             /** First Position */
             first_position: number;
             /** By Token */
@@ -1178,6 +1193,11 @@ export interface components {
              * @description Traced with the kit that is open: it can be edited and audited here.
              */
             of_kit: boolean;
+            /**
+             * Shown
+             * @description The tokens as one reads them in a row: a character that several share stands at one of them, the others are empty. Null where these are the tokens' names
+             */
+            shown?: string[] | null;
             /**
              * Origin
              * @enum {string}
@@ -1269,6 +1289,11 @@ export interface components {
             prompt: string;
             /** Tokens */
             tokens: string[];
+            /**
+             * Shown
+             * @description The tokens as one reads them in a row: a character that several share stands at one of them, the others are empty. Null where these are the tokens' names
+             */
+            shown?: string[] | null;
             /** Token Ids */
             token_ids: number[];
             /** N Layers */
@@ -1709,6 +1734,11 @@ export interface components {
             feature: string;
             /** Tokens */
             tokens: string[];
+            /**
+             * Shown
+             * @description The tokens as one reads them in a row: a character that several share stands at one of them, the others are empty. Null where these are the tokens' names
+             */
+            shown?: string[] | null;
             /** Activations */
             activations: number[];
             /** First Position */
@@ -1873,6 +1903,11 @@ export interface components {
         Tokens: {
             /** Tokens */
             tokens: components["schemas"]["Token"][];
+            /**
+             * Shown
+             * @description The tokens as one reads them in a row: a character that several share stands at one of them, the others are empty. Null where these are the tokens' names
+             */
+            shown?: string[] | null;
             /**
              * First Position
              * @description Positions before it carry no features.

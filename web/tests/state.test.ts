@@ -22,7 +22,7 @@ import {
 import { bodyOf, clampable, onlyGenerated, positionsOf, readEdits, writeEdits } from "../src/model/edits";
 import { begin, read, record, redo, replace, undo, write as serialize } from "../src/model/undo_history";
 import { latinKey } from "../src/model/keyboard_layout";
-import { amount, density, tokenParts, percent, points, visibleText, signed } from "../src/model/format";
+import { amount, density, tokenParts, percent, points, rowOf, visibleText, signed } from "../src/model/format";
 import { type Route, extendTrail, parse, write } from "../src/state/route";
 import { alignedColumns } from "../src/views/token_alignment";
 import { nextIndex } from "../src/views/menu";
@@ -284,6 +284,13 @@ describe("writing", () => {
       { text: "Paris", space: false },
     ]);
     expect(tokenParts("·x")).toEqual([{ text: "·x", space: false }]);
+  });
+
+  it("shows a character that tokens share once in a row, with a faint sign at its other tokens", () => {
+    const tokens = ["caf", "<0xC3>", "<0xA9>"];
+    expect(rowOf({ tokens, shown: ["caf", "", "é"] })).toEqual(["caf", "", "é"]);
+    expect(rowOf({ tokens, shown: null })).toEqual(tokens);
+    expect(tokenParts("")).toEqual([{ text: "∅", space: true }]);
   });
 
   it("writes numbers with a true minus and as many digits as help", () => {

@@ -20,6 +20,7 @@ from clew.features.promoted_tokens import label_of
 from clew.intervention.audit import KINDS, Audit
 from clew.intervention.run import Effect
 from clew.labels.rules import heuristic_label
+from clew.subject.token_names import whole_characters
 
 if TYPE_CHECKING:
     from clew.kit import Kit
@@ -113,7 +114,8 @@ def effect_html(effect: Effect) -> str:
     edits = ", ".join(
         f"{edit.verb} {edit.written if edit.direction is None else 'a direction'}" for edit in effect.edits
     )
-    head = f'<div style="{_TOKEN}">{_text("".join(effect.tokens))}</div><div><b>{_text(edits)}</b></div>'
+    prompt = "".join(whole_characters(effect.tokens))
+    head = f'<div style="{_TOKEN}">{_text(prompt)}</div><div><b>{_text(edits)}</b></div>'
     columns = (">before", ">predicted", ">measured")
     return _box(head, _columns(_table(("next token", *columns), rows), _table(("feature", *columns), changes)))
 

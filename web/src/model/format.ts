@@ -6,9 +6,15 @@ export function visibleText(text: string): string {
   return withSigns === "" ? "∅" : withSigns.replace(/^ +| +$/g, (spaces) => "·".repeat(spaces.length));
 }
 
+/** Tokens as one reads them in a row: a character that several share stands at one of them, the others are empty. */
+export function rowOf(view: { tokens: readonly string[]; shown?: readonly string[] | null }): readonly string[] {
+  return view.shown ?? view.tokens;
+}
+
 /** A token split into letters and signs for spaces, so that the signs can be drawn fainter. */
 export function tokenParts(text: string): { text: string; space: boolean }[] {
   const visible = visibleText(text);
+  if (text === "") return [{ text: visible, space: true }];
   if (visible === text) return [{ text: visible, space: false }];
   return visible
     .split(/(^·+|·+$|[⏎⇥↵])/)

@@ -1,7 +1,7 @@
 // State of the prompt box: its text, the text's tokens, the trace job, and the list of earlier graphs.
 import { signal } from "@preact/signals";
 import { api, followJob } from "../api_client";
-import { truncate } from "../model/format";
+import { rowOf, truncate } from "../model/format";
 import { graphFile } from "../model/graph_file";
 import type { GraphEntry, Progress, Tokens } from "../types";
 import { attempt, embedded, notify } from "./app";
@@ -115,12 +115,13 @@ export function listenToDrops(): void {
 }
 
 /** Removes a graph, and offers to restore it, which any server of the workspace can for a day. */
-export async function removeGraph({ id, prompt, tokens }: GraphEntry): Promise<void> {
+export async function removeGraph(entry: GraphEntry): Promise<void> {
+  const { id, prompt } = entry;
   const wasOpen = id === graphId.peek();
   if (wasOpen) await whenSaved(); // so that it is restored with the latest arrangement
   if ((await attempt(async () => (await api.dropGraph(id), true))) === null) return;
   if (wasOpen) go("trace");
-  notify(`The graph of “${truncate(prompt || tokens.join(""), 60)}” is removed.`, "say", {
+  notify(`The graph of “${truncate(prompt || rowOf(entry).join(""), 60)}” is removed.`, "say", {
     name: "Undo",
     run: () => void restoreGraph(id, wasOpen),
   });

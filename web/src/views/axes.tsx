@@ -1,6 +1,6 @@
 // The axes of the graph: layers on the left; along the bottom a chip for each token, and one for each folded run.
 import type { Layout } from "../model/layout";
-import { visibleText } from "../model/format";
+import { rowOf, visibleText } from "../model/format";
 import type { GraphView } from "../types";
 import { chooseNode, chosen, hovered, openedFolds } from "../state/trace";
 import { TokenText } from "./widgets";
@@ -22,12 +22,13 @@ export function Axis({ layout, layers }: { layout: Layout | null; layers: number
 
 export function Chips({ layout, view }: { layout: Layout | null; view: GraphView }) {
   const active = chosen.value;
+  const row = rowOf(view);
   return (
     <div class="chips" style={{ width: `${layout?.width ?? 0}px` }}>
       {layout?.columns.map((column) => {
         const place = { left: `${column.middle}px`, maxWidth: `${Math.min(128, column.width - 4)}px` };
         if (column.folded) {
-          const words = view.tokens
+          const words = row
             .slice(column.from, column.to + 1)
             .map(visibleText)
             .join(" ");
@@ -49,7 +50,7 @@ export function Chips({ layout, view }: { layout: Layout | null; view: GraphView
         const id = `T@${column.from}`;
         const title = isLeftOut
           ? `Left out${view.first_reason && `, ${view.first_reason}`}: this position has no features; what it sends on is the offset 'sink'`
-          : `Token ${column.from}`;
+          : `Token ${column.from}${view.shown ? `, ${view.tokens[column.from]}` : ""}`;
         return (
           <button
             key={column.from}
@@ -62,7 +63,7 @@ export function Chips({ layout, view }: { layout: Layout | null; view: GraphView
             onPointerEnter={() => (hovered.value = id)}
             onPointerLeave={() => (hovered.value = null)}
           >
-            <TokenText text={view.tokens[column.from] ?? ""} />
+            <TokenText text={row[column.from] ?? ""} />
           </button>
         );
       })}

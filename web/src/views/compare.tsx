@@ -1,7 +1,7 @@
 // Compares the graphs of two prompts: aligned tokens, answers, and the influence of every feature in both.
 import { useEffect, useState } from "preact/hooks";
 import { api } from "../api_client";
-import { amount, percent, visibleText } from "../model/format";
+import { amount, percent, rowOf, visibleText } from "../model/format";
 import type { CompareView, ComparedFeature } from "../types";
 import { nameOf } from "../state/app";
 import { entries, loadHistory, trace, tracing } from "../state/prompting";
@@ -246,14 +246,15 @@ function Mirror({ share, left = false }: { share: number; left?: boolean }) {
 /** Both prompts in columns; aligned tokens share one. */
 function Aligned({ view }: { view: CompareView }) {
   const columns = alignedColumns(view.a.tokens.length, view.b.tokens.length, view.aligned);
+  const [rowA, rowB] = [rowOf(view.a), rowOf(view.b)];
   return (
     <div class="aligned" role="img" aria-label={`${view.aligned.length} aligned tokens`}>
       {columns.map(([a, b], i) => {
         const same = a !== null && b !== null && view.a.tokens[a] === view.b.tokens[b];
         return (
           <div key={i} class={same ? "same" : ""}>
-            <span>{a === null ? "" : <TokenText text={view.a.tokens[a] ?? ""} />}</span>
-            <span>{b === null ? "" : <TokenText text={view.b.tokens[b] ?? ""} />}</span>
+            <span>{a === null ? "" : <TokenText text={rowA[a] ?? ""} />}</span>
+            <span>{b === null ? "" : <TokenText text={rowB[b] ?? ""} />}</span>
           </div>
         );
       })}

@@ -1,7 +1,7 @@
 // Contexts from the corpus with every token shaded by the feature's activation, relative to its largest in the corpus.
 // The token that the context was chosen for is underlined.
 import { useState } from "preact/hooks";
-import { amount } from "../model/format";
+import { amount, rowOf } from "../model/format";
 import type { ContextView } from "../types";
 import { TokenText } from "./widgets";
 
@@ -68,7 +68,7 @@ export function Contexts({
         {(all ? contexts : contexts.slice(0, few)).map((each) => (
           <li key={`${each.document}.${each.position}`}>
             <span class="num">{amount(each.activations[each.at] ?? 0)}</span>
-            <Shaded tokens={each.tokens} activations={each.activations} max={max} scale={scale} underlined={each.at} />
+            <Shaded tokens={rowOf(each)} activations={each.activations} max={max} scale={scale} underlined={each.at} />
           </li>
         ))}
       </ul>

@@ -1,6 +1,6 @@
 // The features that fire on a text: those of the chosen token, or of the whole text by their strongest activation.
 import { useState } from "preact/hooks";
-import { amount, density, percent } from "../model/format";
+import { amount, density, percent, rowOf } from "../model/format";
 import type { FiresView } from "../types";
 import { nameOf } from "../state/app";
 import { go } from "../state/route";
@@ -16,7 +16,7 @@ export function Fires({ view }: { view: FiresView }) {
     <>
       <h2 class="unseen">What fires</h2>
       <p class="firetokens" role="group" aria-label="Tokens: choose one to see what fires there">
-        {view.tokens.map((token, i) => (
+        {rowOf(view).map((token, i) => (
           <button
             key={i}
             type="button"

@@ -1,6 +1,6 @@
 // The menu of earlier graphs: opens, imports and, after a confirmation, removes them.
 import { useEffect, useRef, useState } from "preact/hooks";
-import { ago, percent, plural, visibleText } from "../model/format";
+import { ago, percent, plural, rowOf, visibleText } from "../model/format";
 import type { GraphEntry } from "../types";
 import { go } from "../state/route";
 import { graphId } from "../state/trace";
@@ -66,7 +66,7 @@ function Entry({ entry: each, close }: { entry: GraphEntry; close: () => void })
           go("trace", each.id);
         }}
       >
-        <span class="mono">{each.prompt || each.tokens.map(visibleText).join("")}</span>
+        <span class="mono">{each.prompt || rowOf(each).map(visibleText).join("")}</span>
         <small>
           {each.top && (
             <>

@@ -10,7 +10,7 @@ import { Grid } from "../model/grid";
 import { type Layout, layOut, influenceByToken, quietRuns } from "../model/layout";
 import { highlight, linkSigns } from "../model/highlight";
 import type { Mark, Scene } from "../model/scene";
-import { visibleText } from "../model/format";
+import { rowOf, visibleText } from "../model/format";
 import { dark } from "../state/app";
 import {
   arrangement,
@@ -194,7 +194,7 @@ function layOutScene(currentScene: Scene | null, size: { width: number; height: 
     folds: quiet.filter(([from]) => !openedFolds.value.has(from)),
     measure,
     moved: arrangement.value.positions,
-    token: (position) => visibleText(view.tokens[position] ?? ""),
+    token: (position) => visibleText(rowOf(view)[position] ?? ""),
     strongest: graph.value!.strongest,
   });
   placement.layout = layout;

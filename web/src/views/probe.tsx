@@ -1,7 +1,7 @@
 // "Test your own text": the feature's activation at every token of a text.
 import { useState } from "preact/hooks";
 import { api } from "../api_client";
-import { amount } from "../model/format";
+import { amount, rowOf } from "../model/format";
 import type { ProbeView } from "../types";
 import { attempt } from "../state/app";
 import { type Scale, Shaded } from "./contexts";
@@ -38,7 +38,7 @@ export function Probe({ feature, max, scale }: { feature: string; max: number | 
       {probe && (
         <p class="probed" aria-live="polite">
           <Shaded
-            tokens={probe.tokens}
+            tokens={rowOf(probe)}
             activations={probe.activations}
             max={max ?? probe.max_activation ?? top}
             scale={scale}

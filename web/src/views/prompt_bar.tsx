@@ -82,8 +82,12 @@ function ReadAs() {
   return (
     <div class="readas" aria-label={`${tokens.tokens.length} tokens`}>
       {tokens.tokens.map((token, i) => (
-        <span key={i} class={`token${i < tokens.first_position ? " out" : ""}`} title={`token ${token.id}`}>
-          <TokenText text={token.text} />
+        <span
+          key={i}
+          class={`token${i < tokens.first_position ? " out" : ""}`}
+          title={`token ${token.id}${tokens.shown ? `, ${token.text}` : ""}`}
+        >
+          <TokenText text={tokens.shown?.[i] ?? token.text} />
         </span>
       ))}
       <small>

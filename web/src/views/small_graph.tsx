@@ -8,7 +8,7 @@ import { readGraph } from "../model/graph";
 import { Grid } from "../model/grid";
 import { type Layout, layOut, influenceByToken, quietRuns } from "../model/layout";
 import { type Mark, type Scene, makeScene } from "../model/scene";
-import { percent, plural, visibleText } from "../model/format";
+import { percent, plural, rowOf, visibleText } from "../model/format";
 import { attempt, dark } from "../state/app";
 import { go } from "../state/route";
 import { nameIn } from "../state/trace";
@@ -69,7 +69,7 @@ function usePlaced(box: { current: HTMLElement | null }, view: GraphView): Place
       folds: quietRuns(influenceByToken(scene, tokens), MAX_UNFOLDED),
       measure,
       moved: {},
-      token: (i: number) => visibleText(view.tokens[i] ?? ""),
+      token: (i: number) => visibleText(rowOf(view)[i] ?? ""),
       strongest: graph.strongest,
     };
     const layout = layOut(scene, tokens, view.n_layers, room);
@@ -143,7 +143,7 @@ function TokenChips({ layout, view }: { layout: Layout; view: GraphView }) {
           class={`chip${column.folded ? " folded" : ""}`}
           style={{ left: `${column.middle}px`, maxWidth: `${Math.min(128, column.width - 4)}px` }}
         >
-          {column.folded ? `⋯${column.to - column.from + 1}` : <TokenText text={view.tokens[column.from] ?? ""} />}
+          {column.folded ? `⋯${column.to - column.from + 1}` : <TokenText text={rowOf(view)[column.from] ?? ""} />}
         </span>
       ))}
     </div>

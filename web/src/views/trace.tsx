@@ -1,7 +1,7 @@
 // The trace view: prompt bar, toolbar, graph and panel.
 import { useEffect } from "preact/hooks";
 import { api } from "../api_client";
-import { count, percent, plural } from "../model/format";
+import { count, percent, plural, rowOf } from "../model/format";
 import { embedded } from "../state/app";
 import {
   pinAndChoose,
@@ -62,7 +62,7 @@ function FileHead() {
   const view = embedded!.graph;
   return (
     <div class="promptbar filehead">
-      <h1 class="mono">{view.prompt || view.tokens.join("")}</h1>
+      <h1 class="mono">{view.prompt || rowOf(view).join("")}</h1>
       <p class="note">
         {view.subject} · {view.dictionary} ({view.dictionary_kind.toUpperCase()}) · written by Clew {embedded!.version},
         opens offline{leftOut()}

@@ -6,12 +6,20 @@ may be left out, so that large views stay small.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 NameKind = Literal["person", "model", "heuristic", "promoted", "imported", ""]
 """Who named a feature; `promoted` where it goes by the tokens that it promotes, nothing where it has no name."""
+
+Row = Annotated[
+    list[str] | None,
+    Field(
+        description="The tokens as one reads them in a row: a character that several share stands at one of them, the "
+        "others are empty. Null where these are the tokens' names"
+    ),
+]
 
 
 class View(BaseModel):

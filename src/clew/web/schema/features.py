@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from clew.web.schema.base import NameKind, View
+from clew.web.schema.base import NameKind, Row, View
 
 LabelKind = Literal["person", "model", "heuristic"]
 
@@ -65,6 +65,7 @@ class ContextView(View):
     """The index of that position in `tokens`."""
     token_ids: list[int]
     tokens: list[str]
+    shown: Row = None
     activations: list[float]
 
 
@@ -146,6 +147,7 @@ class ProbeView(View):
 
     feature: str
     tokens: list[str]
+    shown: Row = None
     activations: list[float]
     first_position: int
     max_activation: float | None
@@ -192,6 +194,7 @@ class FiresAt(View):
 
 class FiresView(View):
     tokens: list[str]
+    shown: Row = None
     first_position: int
     by_token: list[FiresAt]
     by_feature: list[Fire]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from clew.ids import NodeKind
-from clew.web.schema.base import NameKind, View
+from clew.web.schema.base import NameKind, Row, View
 
 
 class ScorePair(View):
@@ -35,6 +35,7 @@ class GraphEntry(View):
     dictionary: str
     of_kit: bool
     """Traced with the kit that is open: it can be edited and audited here."""
+    shown: Row = None
     origin: Literal["trace", "import"]
 
 
@@ -121,6 +122,7 @@ class GraphView(View):
     id: str
     prompt: str
     tokens: list[str]
+    shown: Row = None
     token_ids: list[int]
     n_layers: int
     first_position: int
@@ -227,6 +229,7 @@ class ComparedGraph(View):
     id: str
     prompt: str
     tokens: list[str]
+    shown: Row = None
     first_position: int
     outputs: list[Output]
     scores: ScorePair

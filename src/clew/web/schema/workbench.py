@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clew.web.schema.base import View
+from clew.web.schema.base import Row, View
 
 
 class KitView(View):
@@ -55,5 +55,6 @@ class Token(View):
 
 class Tokens(View):
     tokens: list[Token]
+    shown: Row = None
     first_position: int
     """Positions before it carry no features."""

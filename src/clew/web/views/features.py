@@ -16,6 +16,7 @@ from clew.labels.display_names import Name
 from clew.search.queries import Firing
 from clew.web.schema.bodies import FeatureQuery
 from clew.web.schema.features import CardView, FeatureRow, FeatureView, Fire, LabelView, ScoreView
+from clew.web.views.token_rows import shown_row
 
 _RELATED = ("nearest_decoder", "nearest_encoder", "together", "inputs", "outputs")
 
@@ -95,8 +96,11 @@ def feature_view(
 
 
 def card_view(card: Card, names: Mapping[FeatureId, Name]) -> CardView:
-    """A card with the names of its related features."""
+    """A card with the names of its related features, and its contexts as one reads them."""
     fields = card.to_json()
+    views = [*fields["top"], *fields["silent"], *(context for band in fields["bands"] for context in band["contexts"])]
+    for context in views:
+        context["shown"] = shown_row(context["tokens"], context["at"])
     for kind in _RELATED:
         for related in fields[kind]:
             related["label"] = names[FeatureId.parse(related["feature"])].text

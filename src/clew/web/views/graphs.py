@@ -39,6 +39,7 @@ from clew.web.schema.graphs import (
     WholeAndShown,
 )
 from clew.web.views.open_graph import OpenGraph, ShownGraph
+from clew.web.views.token_rows import shown_row
 
 Naming = Callable[[Graph, Sequence[FeatureId]], Mapping[FeatureId, Name]]
 MOST_EDGES, MOST_PATHS, MOST_ROLES, MOST_LEFT_OUT, MOST_COMPARED = 100_000, 24, 30, 100, 2000
@@ -73,6 +74,7 @@ def graph_view(id: str, open_graph: OpenGraph, thresholds: Thresholds, naming: N
         id=id,
         prompt=graph.prompt,
         tokens=list(graph.tokens),
+        shown=shown_row(graph.tokens),
         token_ids=list(graph.token_ids),
         n_layers=graph.n_layers,
         first_position=graph.first_position,
@@ -290,6 +292,7 @@ def _compared(id: str, open_graph: OpenGraph, of_kit: bool) -> ComparedGraph:
         id=id,
         prompt=graph.prompt,
         tokens=list(graph.tokens),
+        shown=shown_row(graph.tokens),
         first_position=graph.first_position,
         outputs=[Output(label=token, probability=short(p)) for token, p in graph.next_tokens],
         scores=score_pair(open_graph.scores),

@@ -34,6 +34,7 @@ from clew.web.views.features import (
     related_features,
 )
 from clew.web.views.graphs import NAMELESS
+from clew.web.views.token_rows import shown_row
 from clew.web.workbench.meaning_search import MeaningSearch
 from clew.web.workbench.open_kit import OpenKit
 
@@ -134,6 +135,7 @@ class WorkbenchFeatures:
 
         return FiresView(
             tokens=[token.text for token in tokens.tokens],
+            shown=tokens.shown,
             first_position=tokens.first_position,
             by_token=[FiresAt(position=position, features=views(at_token)) for position, at_token in by_token.items()],
             by_feature=views(by_feature),
@@ -155,6 +157,7 @@ class WorkbenchFeatures:
         return ProbeView(
             feature=str(feature),
             tokens=list(tokens),
+            shown=shown_row(tokens, int(activations.argmax())),
             activations=activations.tolist(),
             first_position=first,
             max_activation=highest,

@@ -28,6 +28,7 @@ from clew.web.schema.graphs import (
 )
 from clew.web.views.graphs import compare_view, graph_view, node_view, scores_view
 from clew.web.views.open_graph import OpenGraph
+from clew.web.views.token_rows import shown_row
 from clew.web.workbench.features import WorkbenchFeatures
 from clew.web.workbench.graph_import import read_graph_file, read_import, refusing
 from clew.web.workbench.open_kit import OpenKit
@@ -46,7 +47,11 @@ class WorkbenchGraphs:
     def history(self, offset: int, limit: int) -> GraphList:
         """A part of the graphs in the workspace, the latest first."""
         total, entries = self.workspace.history(offset, limit)
-        return GraphList(total=total, graphs=entries)
+        return GraphList(total=total, graphs=[self._entry(entry) for entry in entries])
+
+    def _entry(self, entry: GraphEntry) -> GraphEntry:
+        """A line of the index with its tokens as one reads them."""
+        return entry.model_copy(update={"shown": shown_row(entry.tokens)})
 
     def view(self, graph: str, thresholds: Thresholds) -> GraphView:
         """A graph pruned at thresholds."""
@@ -78,7 +83,7 @@ class WorkbenchGraphs:
 
     def restore(self, graph: str) -> GraphEntry:
         """Bring a removed graph back; NotFoundError when it is not in the trash."""
-        return self.workspace.restore(graph)
+        return self._entry(self.workspace.restore(graph))
 
     # --- arrangements -------------------------------------------------------------------------------------------
 

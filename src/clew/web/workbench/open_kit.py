@@ -15,6 +15,7 @@ from clew.labels.display_names import Name, Names
 from clew.web.errors import NotFoundError
 from clew.web.schema.workbench import Token, Tokens
 from clew.web.views.open_graph import OpenGraph
+from clew.web.views.token_rows import shown_row
 from clew.web.workbench.graph_cache import GraphCache
 from clew.web.workbench.model_lock import ModelLock
 from clew.web.workbench.workspace import Workspace
@@ -47,9 +48,12 @@ class OpenKit:
     def tokens(self, text: str) -> Tokens:
         """A text as the model reads it; InputError when it cannot."""
         ids = self.subject.encode(text).tolist()
-        pairs = zip(ids, self.subject.token_strings(ids), strict=True)
-        tokens = [Token(id=id, text=token) for id, token in pairs]
-        return Tokens(tokens=tokens, first_position=int(ids[0] in self.subject.marker_ids))
+        names = self.subject.token_strings(ids)
+        return Tokens(
+            tokens=[Token(id=id, text=name) for id, name in zip(ids, names, strict=True)],
+            shown=shown_row(names),
+            first_position=int(ids[0] in self.subject.marker_ids),
+        )
 
     def feature_id(self, layer: str, index: int) -> FeatureId:
         """NotFoundError when the dictionary has no such feature."""
