@@ -31,6 +31,34 @@ def traced_next(page: Page, prompt: str) -> None:
     page.get_by_role("heading", name=f"Trace of {prompt}").wait_for()
 
 
+def test_a_text_without_bos_stays_so_where_it_is_retraced_and_edited(opened: Tab) -> None:
+    page = opened.page
+    line, switch = page.get_by_label("Prompt", exact=True), page.get_by_role("checkbox", name="begin with <bos>")
+    line.fill("The café is")
+    page.locator(".readas .token").first.wait_for()
+    assert page.locator(".readas .token").all_inner_texts()[-3:] == ["∅", "é", "·is"]
+    page.keyboard.press("Tab")
+    while not switch.evaluate("each => each === document.activeElement"):  # it can be reached with the keyboard
+        page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    page.wait_for_function("() => document.querySelector('.readas .token').textContent !== '<bos>'")
+    line.press("Enter")
+    page.wait_for_selector("g[role=option].target")
+    assert page.locator(".chip").first.inner_text() == "The"
+    page.reload()
+    page.wait_for_selector("g[role=option].target")
+    before = page.url.partition("?")[0]
+    line.press("Enter")
+    page.wait_for_function("was => document.location.href.split('?')[0] !== was", arg=before)
+    page.wait_for_selector("g[role=option].target")
+    assert page.locator(".chip").first.inner_text() == "The"
+    page.get_by_role("link", name="Edit").click()
+    assert not switch.is_checked()
+    page.get_by_role("link", name="Compare").click()
+    page.get_by_label("A", exact=True).wait_for()
+    page.wait_for_function("() => document.querySelector('.side .startswitch input')?.checked === false")
+
+
 def test_edit_shows_the_prompt_of_the_open_trace_and_keeps_each_prompts_edits(opened: Tab) -> None:
     page = opened.page
     traced(page, FRANCE)

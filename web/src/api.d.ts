@@ -844,6 +844,12 @@ export interface components {
              * @default frozen
              */
             predict: ("frozen" | "direct") | null;
+            /**
+             * Add Bos
+             * @description Begin a text with what the tokenizer puts there, or its BOS.
+             * @default true
+             */
+            add_bos: boolean;
         };
         /**
          * EffectChange
@@ -1098,6 +1104,12 @@ export interface components {
              * @default 5
              */
             top: number;
+            /**
+             * Add Bos
+             * @description Of a search by text: begin it with what the tokenizer puts there, or its BOS.
+             * @default true
+             */
+            add_bos: boolean;
         };
         /** FiresView */
         FiresView: {
@@ -1155,6 +1167,12 @@ export interface components {
              * @description Clamp MLP outputs up to this layer e; left out, the last edited one.
              */
             through?: number | null;
+            /**
+             * Add Bos
+             * @description Begin a text with what the tokenizer puts there, or its BOS.
+             * @default true
+             */
+            add_bos: boolean;
         };
         /** GeneratedView */
         GeneratedView: {
@@ -1193,6 +1211,12 @@ export interface components {
              * @description Traced with the kit that is open: it can be edited and audited here.
              */
             of_kit: boolean;
+            /**
+             * Add Bos
+             * @description Whether its prompt was read with what the kit's tokenizer puts in front; of another kit's graph always true.
+             * @default true
+             */
+            add_bos: boolean;
             /**
              * Shown
              * @description The tokens as one reads them in a row: a character that several share stands at one of them, the others are empty. Null where these are the tokens' names
@@ -1313,6 +1337,12 @@ export interface components {
             dictionary_kind: string;
             /** Of Kit */
             of_kit: boolean;
+            /**
+             * Add Bos
+             * @description As in the list of graphs.
+             * @default true
+             */
+            add_bos: boolean;
             thresholds: components["schemas"]["Thresholds"];
             scores: components["schemas"]["WholeAndShown"];
             shares: components["schemas"]["Shares"];
@@ -1465,6 +1495,11 @@ export interface components {
             fingerprint: string;
             /** N Layers */
             n_layers: number;
+            /**
+             * Start
+             * @description The tokens in front of every text unless `add_bos` is off; none where the tokenizer puts nothing there.
+             */
+            start: string[];
             /**
              * Features
              * @description How many features read each layer, by the layer's number.
@@ -1724,6 +1759,12 @@ export interface components {
         ProbeBody: {
             /** Text */
             text: string;
+            /**
+             * Add Bos
+             * @description Begin a text with what the tokenizer puts there, or its BOS.
+             * @default true
+             */
+            add_bos: boolean;
         };
         /**
          * ProbeView
@@ -1918,6 +1959,12 @@ export interface components {
         TokensBody: {
             /** Prompt */
             prompt: string;
+            /**
+             * Add Bos
+             * @description Begin a text with what the tokenizer puts there, or its BOS.
+             * @default true
+             */
+            add_bos: boolean;
         };
         /** TraceBody */
         TraceBody: {
@@ -1934,6 +1981,12 @@ export interface components {
              * @default 8192
              */
             max_features: number | null;
+            /**
+             * Add Bos
+             * @description Begin a text with what the tokenizer puts there, or its BOS.
+             * @default true
+             */
+            add_bos: boolean;
         };
         /** WholeAndShown */
         WholeAndShown: {
@@ -4325,6 +4378,8 @@ export interface operations {
                 how?: "browse" | "words" | "meaning" | "promotes" | "fires" | "alike";
                 /** @description Words, a meaning, a token, a text, or a feature */
                 query?: string;
+                /** @description Of a search by text: begin it with what the tokenizer puts there, or its BOS. */
+                add_bos?: boolean;
                 layer?: number | null;
                 min_density?: number;
                 max_density?: number;

@@ -83,7 +83,8 @@ const encodePath = (id: string) => id.split("/").map(encodeURIComponent).join("/
 
 export const api = {
   workbench: () => request<Workbench>("GET", "workbench"),
-  tokens: (prompt: string, signal?: AbortSignal) => request<Tokens>("POST", "tokens", {}, { prompt }, signal),
+  tokens: (prompt: string, add_bos: boolean, signal?: AbortSignal) =>
+    request<Tokens>("POST", "tokens", {}, { prompt, add_bos }, signal),
   graphs: (limit = 100) => request<{ total: number; graphs: GraphEntry[] }>("GET", "graphs", { limit }),
   graph: (id: string, node: number, edge: number, signal?: AbortSignal) =>
     request<GraphView>("GET", `graphs/${encodePath(id)}`, { node, edge }, undefined, signal),
@@ -107,10 +108,11 @@ export const api = {
   },
   compare: (a: string, b: string) => request<CompareView>("POST", "compare", {}, { a, b }),
   features: (query: Query, signal?: AbortSignal) => request<FeatureList>("GET", "features", query, undefined, signal),
-  fires: (text: string, max_density: number, top = 5) =>
-    request<FiresView>("POST", "features/fires", {}, { text, max_density, top }),
+  fires: (text: string, add_bos: boolean, max_density: number, top = 5) =>
+    request<FiresView>("POST", "features/fires", {}, { text, add_bos, max_density, top }),
   feature: (id: string) => request<FeatureView>("GET", `features/${encodePath(id)}`),
-  probe: (id: string, text: string) => request<ProbeView>("POST", `features/${encodePath(id)}/test`, {}, { text }),
+  probe: (id: string, text: string, add_bos: boolean) =>
+    request<ProbeView>("POST", `features/${encodePath(id)}/test`, {}, { text, add_bos }),
   /** `after` is the id of the author's label that this one replaces, 0 for none. A newer one is a conflict: 409. */
   label: (id: string, text: string, author: string, after: number) =>
     request<LabelView>("POST", `features/${encodePath(id)}/labels`, {}, { text, author, after }),

@@ -25,6 +25,7 @@ export function view(): GraphView {
     dictionary: "d",
     dictionary_kind: "plt",
     of_kit: true,
+    add_bos: true,
     thresholds: { node: 0.8, edge: 0.98 },
     scores: { whole: { replacement: 1, completeness: 1 }, shown: { replacement: 1, completeness: 1 } },
     shares: { error: 0, offset: 0 },

@@ -1,7 +1,7 @@
 // A removed graph can be restored from the notice of its removal.
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { notices } from "../src/state/app";
-import { entries, removeGraph, trace } from "../src/state/prompting";
+import { addBos, entries, removeGraph, tokenization, trace, typePrompt } from "../src/state/prompting";
 import { graphId } from "../src/state/trace";
 import type { GraphEntry } from "../src/types";
 
@@ -17,6 +17,7 @@ const entry = (id: string): GraphEntry => ({
   subject: "s",
   dictionary: "d",
   of_kit: true,
+  add_bos: true,
 });
 
 const answer = (value: unknown, status = 200) => Promise.resolve(new Response(JSON.stringify(value), { status }));
@@ -89,9 +90,11 @@ describe("tracing a prompt again", () => {
     entries.value = [];
   });
 
-  /** A fake server on which a trace makes the graph "new" with these pins. */
-  function tracingServer(pins: string[]): void {
-    vi.stubGlobal("fetch", (address: string) => {
+  /** A fake server on which a trace makes the graph "new" with these pins; returns the bodies it receives. */
+  function tracingServer(pins: string[]): unknown[] {
+    const bodies: unknown[] = [];
+    vi.stubGlobal("fetch", (address: string, { body }: RequestInit) => {
+      if (typeof body === "string") bodies.push(JSON.parse(body));
       const thresholds = { node: 0.6, edge: 0.9 };
       if (address.includes("new/arrangement"))
         return answer({ revision: 0, pins, groups: [], positions: {}, thresholds });
@@ -108,6 +111,7 @@ describe("tracing a prompt again", () => {
       }
     }
     vi.stubGlobal("EventSource", EndedEventSource);
+    return bodies;
   }
 
   it("says that the pins and groups of the earlier graph are kept where there are some", async () => {
@@ -117,5 +121,43 @@ describe("tracing a prompt again", () => {
     tracingServer(["L0/1@1"]);
     expect(await trace("a b")).toBe("new");
     expect(notices.value.map((each) => each.text)).toEqual(["The pins and groups of the earlier trace are kept."]);
+  });
+
+  it("begins the text with what the tokenizer puts there unless that is turned off", async () => {
+    const bodies = tracingServer([]);
+    await trace("a b");
+    await trace("a b", false);
+    expect(bodies).toEqual(
+      [true, false].map((add_bos) => ({ kind: "trace", prompt: "a b", max_features: null, add_bos })),
+    );
+  });
+});
+
+describe("the tokens of a prompt that is typed", () => {
+  beforeEach(() => void vi.useFakeTimers());
+  afterEach(() => {
+    vi.useRealTimers();
+    vi.unstubAllGlobals();
+    [addBos.value, tokenization.value] = [true, null];
+  });
+
+  it("are those without the start once that is turned off, also of the text that is typed next", async () => {
+    const bodies: unknown[] = [];
+    vi.stubGlobal("fetch", (_: string, { body }: RequestInit) => {
+      bodies.push(JSON.parse(body as string));
+      return answer({ tokens: [], shown: null, first_position: 0 });
+    });
+    const texts: [string, boolean?][] = [["a"], ["a", false], ["a b"], ["c", true]];
+    for (const [text, withBos] of texts) {
+      typePrompt(text, withBos);
+      await vi.advanceTimersByTimeAsync(200);
+    }
+    expect(bodies).toEqual([
+      { prompt: "a", add_bos: true },
+      { prompt: "a", add_bos: false },
+      { prompt: "a b", add_bos: false },
+      { prompt: "c", add_bos: true },
+    ]);
+    expect(tokenization.value?.first_position).toBe(0);
   });
 });

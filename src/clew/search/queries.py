@@ -289,7 +289,7 @@ def firing(
 
 @torch.no_grad()
 def activations_on(
-    subject: Subject, dictionary: Dictionary, feature: FeatureId, prompt: Prompt
+    subject: Subject, dictionary: Dictionary, feature: FeatureId, prompt: Prompt, *, add_bos: bool = True
 ) -> tuple[tuple[str, ...], Float[Tensor, " pos"], int]:
     """The tokens of a text, a feature's activation at each, and the first position that counts: 0 stands before it.
 
@@ -298,7 +298,7 @@ def activations_on(
     dictionary.check_fits(subject)
     if feature.layer not in dictionary.layers or feature.index >= dictionary.d_features(feature.layer):
         raise InputError(f"there is no feature {feature} in {dictionary.name!r}")
-    ids = subject.encode(prompt)
+    ids = subject.encode(prompt, add_bos=add_bos)
     first, site = first_counted(subject, ids), dictionary.read_site
     active = dictionary.encode(feature.layer, subject.capture(ids[None], [site])[site, feature.layer][0])
     fires = active.index == feature.index

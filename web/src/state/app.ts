@@ -23,6 +23,8 @@ function readEmbedded(): Embedded | null {
 /** The data of a self-contained file; null where a server answers. */
 export const embedded = readEmbedded();
 export const workbench = signal<Workbench | null>(null);
+/** What stands in front of every text unless that is turned off; empty where the tokenizer puts nothing there. */
+export const textStart = computed(() => (workbench.value?.kit.start ?? []).join(""));
 export const notices = signal<readonly Notice[]>([]);
 export const helpOpen = signal(false);
 /** Why a key that leads to a text field led to none, while a dialog says so. What is typed meanwhile, for the field that

@@ -14,6 +14,8 @@ const DEFAULT_AUDIT_SIZE = 60;
 const DEFAULTS = { tokens: 12, temperature: 0, top_p: 1, seed: 0, predict: "frozen" as "frozen" | "direct" };
 
 export const prompt = signal("");
+/** Whether the prompt begins with what the tokenizer puts there. */
+export const addBos = signal(true);
 export const edits = signal<readonly EditLine[]>([]);
 /** The graph that the edits come from, which can be audited. */
 export const source = signal("");
@@ -35,6 +37,7 @@ export const running = signal<{ id: string; title: string; progress: Progress | 
 /** The settings that gave the results on the page. The form may have changed since. */
 export interface EditRun {
   prompt: string;
+  addBos: boolean;
   edits: readonly EditLine[];
   /** All settings as text, to compare with those in the form. */
   serialized: string;
@@ -44,7 +47,7 @@ const jobs = signal({ run: "", text: "", audit: "" });
 
 const serializedSettings = computed(() => {
   const last = requestedThrough.value === layersThrough.value[0] ? null : requestedThrough.value;
-  return JSON.stringify([prompt.value, writeEdits(edits.value), last, settings.value]);
+  return JSON.stringify([prompt.value, addBos.value, writeEdits(edits.value), last, settings.value]);
 });
 /** Whether the settings have changed since the results were made. */
 export const stale = computed(() => lastRun.value !== null && lastRun.value.serialized !== serializedSettings.value);
@@ -56,14 +59,16 @@ export const ready = computed(
     running.value === null,
 );
 
-/** The edits of prompts that the form does not show now, by prompt: they return with their graph. */
+/** The edits of prompts that the form does not show now: they return with their graph. */
 const putAway = new Map<string, readonly EditLine[]>();
+const putAwayAs = (text: string, withBos: boolean) => `${withBos} ${text}`;
 
 /** Sets the form to a graph: its prompt, and the edits that were made for that prompt. */
 export function editGraph(view: GraphView): void {
-  if (prompt.peek() !== view.prompt) {
-    putAway.set(prompt.peek(), edits.peek());
-    [prompt.value, edits.value] = [view.prompt, putAway.get(view.prompt) ?? []];
+  const { prompt: text, add_bos: withBos } = view;
+  if (prompt.peek() !== text || addBos.peek() !== withBos) {
+    putAway.set(putAwayAs(prompt.peek(), addBos.peek()), edits.peek());
+    [prompt.value, addBos.value, edits.value] = [text, withBos, putAway.get(putAwayAs(text, withBos)) ?? []];
   }
   const audited = view.of_kit ? view.id : "";
   if (source.peek() === audited) return;
@@ -139,10 +144,24 @@ function runJob(
   });
 }
 
+function currentRun(): EditRun {
+  return {
+    prompt: prompt.peek(),
+    addBos: addBos.peek(),
+    edits: edits.peek(),
+    serialized: serializedSettings.peek(),
+  };
+}
+
 export async function runEdits(): Promise<void> {
   if (!ready.peek()) return;
-  const run: EditRun = { prompt: prompt.peek(), edits: edits.peek(), serialized: serializedSettings.peek() };
-  const body = { prompt: run.prompt, through: through.peek(), edits: run.edits.map(bodyOf) };
+  const run = currentRun();
+  const body = {
+    prompt: run.prompt,
+    add_bos: run.addBos,
+    through: through.peek(),
+    edits: run.edits.map(bodyOf),
+  };
   const { predict, ...sampling } = settings.peek();
   clearResults();
   lastRun.value = run;
@@ -185,8 +204,7 @@ export function cancel(): void {
 /** Resumes the jobs named in an address: shows the results of finished ones and follows running ones. */
 async function resumeJobs(jobIds: typeof jobs.value): Promise<void> {
   jobs.value = jobIds;
-  if (jobIds.run || jobIds.text)
-    lastRun.value = { prompt: prompt.peek(), edits: edits.peek(), serialized: serializedSettings.peek() };
+  if (jobIds.run || jobIds.text) lastRun.value = currentRun();
   const measured = await jobResult(jobIds.run, EFFECT);
   if (measured?.kind === "edit") effect.value = measured;
   if (jobIds.text) streams.value = { default: [], edited: [] };
@@ -215,6 +233,7 @@ function asOneStep(text: string): Step[] {
 const NUMBERS = ["tokens", "temperature", "top_p", "seed"] as const;
 const PARAMETERS = [
   "prompt",
+  "bos",
   "edits",
   "graph",
   "through",
@@ -236,7 +255,7 @@ function readSettings(query: Readonly<Record<string, string>>): typeof DEFAULTS 
 }
 
 function readAddress(query: Readonly<Record<string, string>>): void {
-  if (query["prompt"] !== undefined && query["prompt"] !== prompt.peek()) prompt.value = query["prompt"];
+  if (query["prompt"] !== undefined) [prompt.value, addBos.value] = [query["prompt"], query["bos"] !== "off"];
   if (query["edits"] !== undefined && query["edits"] !== writeEdits(edits.peek()))
     edits.value = readEdits(query["edits"]);
   if (query["graph"] !== undefined && query["graph"] !== source.peek()) source.value = query["graph"];
@@ -259,6 +278,7 @@ function address(): Record<(typeof PARAMETERS)[number], string> {
   const { run, text, audit: auditJob } = jobs.value;
   return {
     prompt: prompt.value,
+    bos: addBos.value ? "" : "off",
     edits: writeEdits(edits.value),
     graph: source.value,
     through: String(through.value ?? ""),

@@ -10,6 +10,8 @@ import { go, route } from "./route";
 import { graphId } from "./trace";
 
 export const promptText = signal("");
+/** Whether the text begins with what the tokenizer puts there. That of an open graph is as it was traced. */
+export const addBos = signal(true);
 export const tokenization = signal<Tokens | null>(null);
 /** Why the text cannot be tokenized; mostly because it is too long. */
 export const tokenizationError = signal("");
@@ -20,22 +22,24 @@ let tokenRequest: AbortController | null = null;
 let tokenTimer: ReturnType<typeof setTimeout> | undefined;
 
 /** Sets the text, and asks for its tokens after a pause in typing. */
-export function typePrompt(text: string): void {
-  promptText.value = text;
+export function typePrompt(text: string, withBos = addBos.peek()): void {
+  [promptText.value, addBos.value] = [text, withBos];
   clearTimeout(tokenTimer);
   tokenRequest?.abort();
-  if (!text) {
-    [tokenization.value, tokenizationError.value] = [null, ""];
-    return;
-  }
+  if (!text) return hideTokens();
   tokenTimer = setTimeout(() => {
     const request = (tokenRequest = new AbortController());
     const setTokens = (tokens: Tokens | null, error = "") =>
       !request.signal.aborted && ([tokenization.value, tokenizationError.value] = [tokens, error]);
     api
-      .tokens(text, request.signal)
+      .tokens(text, withBos, request.signal)
       .then(setTokens, (error: unknown) => setTokens(null, error instanceof Error ? error.message : ""));
   }, 150);
+}
+
+/** Forgets the tokens of the text, which are shown while it is written. */
+export function hideTokens(): void {
+  [tokenization.value, tokenizationError.value] = [null, ""];
 }
 
 export async function loadHistory(): Promise<void> {
@@ -45,11 +49,11 @@ export async function loadHistory(): Promise<void> {
 }
 
 /** Traces a prompt; null if that failed. What the person did to an earlier graph of the prompt is kept. */
-export async function trace(prompt: string): Promise<string | null> {
+export async function trace(prompt: string, add_bos = true): Promise<string | null> {
   if (!prompt.trim() || tracing.peek()) return null;
   const graph = await attempt(async () => {
     await whenSaved(); // so that the server hands on the latest pins and groups
-    const job = await api.start({ kind: "trace", prompt, max_features: null });
+    const job = await api.start({ kind: "trace", prompt, max_features: null, add_bos });
     tracing.value = { id: job.id, progress: null, queued: job.state === "queued" };
     try {
       const finished = await followJob(job.id, {
@@ -61,7 +65,7 @@ export async function trace(prompt: string): Promise<string | null> {
     }
   });
   if (graph) {
-    [tokenization.value, tokenizationError.value] = [null, ""];
+    hideTokens();
     await loadHistory();
     await attempt(() => sayWhatIsKept(graph));
   }
@@ -74,8 +78,8 @@ async function sayWhatIsKept(graph: string): Promise<void> {
   if (pins.length + groups.length) notify("The pins and groups of the earlier trace are kept.");
 }
 
-export async function traceHere(prompt: string): Promise<void> {
-  const graph = await trace(prompt);
+export async function traceHere(prompt: string, withBos = true): Promise<void> {
+  const graph = await trace(prompt, withBos);
   if (graph) go("trace", graph);
 }
 

@@ -9,6 +9,7 @@ import { adjust, go, route } from "../state/route";
 import { graphId } from "../state/trace";
 import { alignedColumns } from "./token_alignment";
 import { SmallGraph } from "./small_graph";
+import { StartSwitch } from "./start_switch";
 import { Few, Heading, KindMark, TokenText } from "./widgets";
 
 type Filter = "all" | ComparedFeature["where"];
@@ -78,13 +79,16 @@ async function fillIn(): Promise<void> {
 function Side({ name, id, set }: { name: string; id: string; set: (id: string) => void }) {
   const entry = entries.value.find((each) => each.id === id);
   const [text, setText] = useState("");
+  const [withBos, setWithBos] = useState(true);
   useEffect(() => {
-    if (entry) setText(entry.prompt);
+    if (!entry) return;
+    setText(entry.prompt);
+    setWithBos(entry.add_bos);
   }, [entry?.id]);
   const send = async (event: Event) => {
     event.preventDefault();
-    const existing = entries.value.find((each) => each.prompt === text && each.of_kit);
-    const graph = existing ? existing.id : await trace(text);
+    const existing = entries.value.find((each) => each.prompt === text && each.add_bos === withBos && each.of_kit);
+    const graph = existing ? existing.id : await trace(text, withBos);
     if (graph) set(graph);
   };
   return (
@@ -115,6 +119,7 @@ function Side({ name, id, set }: { name: string; id: string; set: (id: string) =
           open
         </button>
       )}
+      <StartSwitch on={withBos} set={setWithBos} />
     </form>
   );
 }

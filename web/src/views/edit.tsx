@@ -3,6 +3,7 @@ import { useEffect } from "preact/hooks";
 import { plural } from "../model/format";
 import { workbench } from "../state/app";
 import {
+  addBos,
   addFeature,
   cancel,
   edits,
@@ -21,6 +22,7 @@ import { AuditPart } from "./audit";
 import { EditLines } from "./edit_lines";
 import { Effect, Texts, WhatWasRun } from "./effect";
 import { FeaturePicker } from "./feature_picker";
+import { StartSwitch } from "./start_switch";
 import { Heading } from "./widgets";
 
 export function Edit() {
@@ -48,6 +50,7 @@ export function Edit() {
             onInput={(event) => (prompt.value = event.currentTarget.value)}
           />
         </label>
+        <StartSwitch on={addBos.value} set={(on) => (addBos.value = on)} />
         <Heading
           note={
             count > 1 ? (

@@ -4,8 +4,8 @@ import { useState } from "preact/hooks";
 import { type EditLine, VERBS, onlyGenerated } from "../model/edits";
 import { amount, count, percent, plural, points, visibleText, signed } from "../model/format";
 import type { EffectChange, EffectView, Step } from "../types";
-import { nameOf } from "../state/app";
-import { effect, prompt, lastRun, stale, streams } from "../state/edit";
+import { nameOf, textStart } from "../state/app";
+import { addBos, effect, prompt, lastRun, stale, streams } from "../state/edit";
 import { go } from "../state/route";
 import { Bar, Few, Heading, TokenText } from "./widgets";
 
@@ -23,6 +23,12 @@ export function WhatWasRun() {
             <>
               {" "}
               on <span class="mono">{run.prompt}</span>
+            </>
+          )}
+          {run.addBos !== addBos.value && (
+            <>
+              {run.addBos ? " with " : " without "}
+              <code>{textStart.value}</code> in front
             </>
           )}
           . Press Run for a new result.

@@ -3,7 +3,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { ApiError, api } from "../api_client";
 import type { FeatureRow } from "../types";
 import { nameOf, workbench } from "../state/app";
-import { prompt } from "../state/edit";
+import { addBos, prompt } from "../state/edit";
 import { KindMark } from "./widgets";
 
 type SearchMode = "words" | "meaning" | "fires";
@@ -22,14 +22,16 @@ interface SearchResult {
 }
 const NO_RESULT: SearchResult = { list: [], message: "" };
 
-/** The features found for a text, after a pause in typing. A busy server is asked again. */
+/** The features found for a text, after a pause in typing; a text on which they fire begins as the prompt does. A busy
+ *  server is asked again. */
 function useSearch(mode: SearchMode, text: string, isFeatureId: boolean): SearchResult {
   const [result, setResult] = useState<SearchResult>(NO_RESULT);
+  const add_bos = mode === "fires" ? addBos.value : undefined;
   useEffect(() => {
     if (!text.trim() || isFeatureId) return setResult(NO_RESULT);
     const request = new AbortController();
     const search = () =>
-      api.features({ how: mode, query: text, limit: MAX_RESULTS }, request.signal).then(
+      api.features({ how: mode, query: text, add_bos, limit: MAX_RESULTS }, request.signal).then(
         ({ features, total }) => setResult({ list: features, message: total ? "" : "Nothing is found." }),
         (error: unknown) => {
           if (request.signal.aborted || !(error instanceof ApiError)) return;
@@ -40,7 +42,7 @@ function useSearch(mode: SearchMode, text: string, isFeatureId: boolean): Search
       );
     let timer = setTimeout(search, MODES.find((each) => each.mode === mode)!.wait);
     return () => (clearTimeout(timer), request.abort());
-  }, [text, mode]);
+  }, [text, mode, add_bos]);
   return result;
 }
 

@@ -7,6 +7,7 @@ import { nameOf, notify, workbench } from "../state/app";
 import { adjust, go, route } from "../state/route";
 import { Fires } from "./fires";
 import { HarvestNotice } from "./harvest_notice";
+import { StartSwitch } from "./start_switch";
 import { KindMark } from "./widgets";
 
 const MODES = [
@@ -50,7 +51,7 @@ async function fetchAnswer(params: Params, mode: string, signal: AbortSignal): P
       ...NOTHING,
       mode,
       fires: ofLayer(
-        await api.fires(query, maxDensity, params["layer"] ? PER_TOKEN_IN_LAYER : PER_TOKEN),
+        await api.fires(query, params["bos"] !== "off", maxDensity, params["layer"] ? PER_TOKEN_IN_LAYER : PER_TOKEN),
         params["layer"],
       ),
     };
@@ -143,6 +144,9 @@ export function Features() {
             autocomplete="off"
             onInput={(event) => adjust({ query: event.currentTarget.value, offset: "" })}
           />
+        )}
+        {mode === "fires" && (
+          <StartSwitch on={params["bos"] !== "off"} set={(on) => adjust({ bos: on ? "" : "off" })} />
         )}
         <Filters />
       </div>

@@ -2,6 +2,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { ago, percent, plural, rowOf, visibleText } from "../model/format";
 import type { GraphEntry } from "../types";
+import { textStart } from "../state/app";
 import { go } from "../state/route";
 import { graphId } from "../state/trace";
 import { entries, importFile, loadHistory, removeGraph } from "../state/prompting";
@@ -74,6 +75,7 @@ function Entry({ entry: each, close }: { entry: GraphEntry; close: () => void })
             </>
           )}
           {plural(each.n_nodes, "node")} · {ago(each.date, Date.now())}
+          {!each.add_bos && ` · without ${textStart.value}`}
           {each.origin === "import" && " · imported"}
         </small>
       </button>

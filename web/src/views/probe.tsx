@@ -5,17 +5,19 @@ import { amount, rowOf } from "../model/format";
 import type { ProbeView } from "../types";
 import { attempt } from "../state/app";
 import { type Scale, Shaded } from "./contexts";
+import { StartSwitch } from "./start_switch";
 import { Heading } from "./widgets";
 
 export function Probe({ feature, max, scale }: { feature: string; max: number | null; scale: Scale }) {
   const [text, setText] = useState("");
+  const [withBos, setWithBos] = useState(true);
   const [probe, setProbe] = useState<ProbeView | null>(null);
   const [busy, setBusy] = useState(false);
   const run = async (event: Event) => {
     event.preventDefault();
     if (!text.trim() || busy) return;
     setBusy(true);
-    setProbe(await attempt(() => api.probe(feature, text)));
+    setProbe(await attempt(() => api.probe(feature, text, withBos)));
     setBusy(false);
   };
   const top = probe ? Math.max(...probe.activations) : 0;
@@ -35,6 +37,7 @@ export function Probe({ feature, max, scale }: { feature: string; max: number | 
           Test
         </button>
       </form>
+      {text.trim() && <StartSwitch on={withBos} set={setWithBos} />}
       {probe && (
         <p class="probed" aria-live="polite">
           <Shaded

@@ -4,7 +4,9 @@ import { useEffect } from "preact/hooks";
 import { workbench } from "../state/app";
 import { graph } from "../state/trace";
 import {
+  addBos,
   cancelTrace,
+  hideTokens,
   tokenization,
   traceHere,
   tracing,
@@ -14,20 +16,21 @@ import {
 } from "../state/prompting";
 import { History } from "./history";
 import { Menu } from "./menu";
+import { StartSwitch } from "./start_switch";
 import { TokenText } from "./widgets";
 
 export function PromptBar({ children }: { children: ComponentChildren }) {
   const view = graph.value?.view;
   const busy = tracing.value;
   useEffect(() => {
-    if (view) promptText.value = view.prompt;
+    if (view) [promptText.value, addBos.value] = [view.prompt, view.add_bos];
   }, [view?.id]);
   const send = (event: Event) => {
     event.preventDefault();
-    void traceHere(promptText.value);
+    void traceHere(promptText.value, addBos.value);
   };
   return (
-    <div class="promptbar">
+    <div class="promptbar" onFocusOut={(event) => hideTokensOutside(event.currentTarget)}>
       <form onSubmit={send}>
         <input
           id="prompt"
@@ -39,7 +42,7 @@ export function PromptBar({ children }: { children: ComponentChildren }) {
           autocomplete="off"
           spellcheck={false}
           onInput={(event) => typePrompt(event.currentTarget.value)}
-          onBlur={() => setTimeout(() => ([tokenization.value, tokenizationError.value] = [null, ""]), 200)}
+          onFocus={(event) => typePrompt(event.currentTarget.value)}
         />
         {busy ? (
           <button type="button" class="main" onClick={cancelTrace}>
@@ -69,7 +72,12 @@ export function PromptBar({ children }: { children: ComponentChildren }) {
   );
 }
 
-/** The tokens of the prompt, or why it cannot be tokenized. */
+/** Hides the tokens of the prompt once the focus has left the bar. */
+function hideTokensOutside(bar: HTMLElement): void {
+  setTimeout(() => !bar.contains(document.activeElement) && hideTokens(), 200);
+}
+
+/** The tokens of the prompt and what it begins with, or why it cannot be tokenized. */
 function ReadAs() {
   const tokens = tokenization.value;
   if (tokenizationError.value)
@@ -80,7 +88,12 @@ function ReadAs() {
     );
   if (!tokens) return null;
   return (
-    <div class="readas" aria-label={`${tokens.tokens.length} tokens`}>
+    <div
+      class="readas"
+      role="group"
+      aria-label={`${tokens.tokens.length} tokens`}
+      onMouseDown={(event) => event.preventDefault()} // the prompt keeps the focus
+    >
       {tokens.tokens.map((token, i) => (
         <span
           key={i}
@@ -93,6 +106,7 @@ function ReadAs() {
       <small>
         {tokens.tokens.length} of {workbench.value?.limits.prompt_tokens ?? "…"} tokens
       </small>
+      <StartSwitch on={addBos.value} set={(on) => typePrompt(promptText.value, on)} />
     </div>
   );
 }
@@ -109,7 +123,7 @@ function Examples() {
               type="button"
               onClick={() => {
                 close();
-                typePrompt(each.prompt);
+                typePrompt(each.prompt, true);
                 void traceHere(each.prompt);
               }}
             >

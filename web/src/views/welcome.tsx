@@ -30,7 +30,7 @@ export function Welcome() {
             <button
               type="button"
               onClick={() => {
-                typePrompt(each.prompt);
+                typePrompt(each.prompt, true);
                 void traceHere(each.prompt);
               }}
             >

@@ -61,7 +61,7 @@ def feature(workbench: OpenWorkbench, layer: Layer, index: Index) -> Response:
 async def test(workbench: OpenWorkbench, layer: Layer, index: Index, body: ProbeBody) -> Response:
     """A feature's activation at every token of a text."""
     features = workbench.features
-    return send(await workbench.open_kit.model_lock.in_thread(features.probe, layer, index, body.text))
+    return send(await workbench.open_kit.model_lock.in_thread(features.probe, layer, index, body))
 
 
 @routes.post(

@@ -21,4 +21,4 @@ def workbench(workbench: OpenWorkbench) -> Response:
 @routes.post("/tokens", response_model=Tokens)
 def tokens(workbench: OpenWorkbench, body: TokensBody) -> Response:
     """A text as the model reads it."""
-    return send(workbench.open_kit.tokens(body.prompt))
+    return send(workbench.open_kit.tokens(body.prompt, add_bos=body.add_bos))

@@ -12,6 +12,7 @@ from clew.attribution.trace import MOST_FEATURES, TraceSettings
 from clew.intervention.generate import GenerateSettings
 from clew.intervention.measurements import AuditSettings
 from clew.intervention.run import EditSettings
+from clew.search.query import Query
 from clew.settings import help_of, options_of
 
 FEATURE = r"^L[0-9]{1,4}/[0-9]{1,9}$"
@@ -63,6 +64,7 @@ class FeatureQuery(BaseModel):
 
     how: Literal["browse", "words", "meaning", "promotes", "fires", "alike"] = "browse"
     query: str = Field(default="", max_length=2000, description="Words, a meaning, a token, a text, or a feature")
+    add_bos: bool = _option(Query, "add_bos")
     layer: int | None = Field(default=None, ge=0, le=9999)
     min_density: float = Field(default=0.0, ge=0, le=1)
     max_density: float = Field(default=1.0, ge=0, le=1)
@@ -75,6 +77,7 @@ class FeatureQuery(BaseModel):
 
 class TokensBody(Body):
     prompt: PromptText
+    add_bos: bool = _option(TraceSettings, "add_bos")
 
 
 class EditBody(Body):
@@ -97,6 +100,7 @@ class TraceBody(Body):
     kind: Literal["trace"]
     prompt: PromptText
     max_features: int | None = _option(TraceSettings, "max_features", ge=1, le=MOST_FEATURES)
+    add_bos: bool = _option(TraceSettings, "add_bos")
 
 
 class EffectBody(Body):
@@ -105,6 +109,7 @@ class EffectBody(Body):
     edits: Edits
     through: int | None = _option(EditSettings, "through", ge=0, le=9999)
     predict: Literal["frozen", "direct"] | None = _option(EditSettings, "predict")
+    add_bos: bool = _option(EditSettings, "add_bos")
 
 
 class GenerateBody(Body):
@@ -116,6 +121,7 @@ class GenerateBody(Body):
     top_p: Share = _option(GenerateSettings, "top_p")
     seed: int = _option(GenerateSettings, "seed", ge=0, le=2**31)
     through: int | None = _option(GenerateSettings, "through", ge=0, le=9999)
+    add_bos: bool = _option(GenerateSettings, "add_bos")
 
 
 class AuditBody(Body):
@@ -182,10 +188,12 @@ class FiresBody(Body):
     max_density: float = Field(default=1.0, ge=0, le=1)
     top: int = Field(default=5, ge=1, le=50)
     """How many features are listed for each token."""
+    add_bos: bool = _option(Query, "add_bos")
 
 
 class ProbeBody(Body):
     text: PromptText
+    add_bos: bool = _option(TraceSettings, "add_bos")
 
 
 class LabelBody(Body):

@@ -35,6 +35,8 @@ class GraphEntry(View):
     dictionary: str
     of_kit: bool
     """Traced with the kit that is open: it can be edited and audited here."""
+    add_bos: bool = True
+    """Whether its prompt was read with what the kit's tokenizer puts in front; of another kit's graph always true."""
     shown: Row = None
     origin: Literal["trace", "import"]
 
@@ -132,6 +134,8 @@ class GraphView(View):
     dictionary: str
     dictionary_kind: str
     of_kit: bool
+    add_bos: bool = True
+    """As in the list of graphs."""
     thresholds: Thresholds
     scores: WholeAndShown
     shares: Shares

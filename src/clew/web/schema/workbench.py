@@ -12,6 +12,8 @@ class KitView(View):
     dictionary_kind: str
     fingerprint: str
     n_layers: int
+    start: list[str]
+    """The tokens in front of every text unless `add_bos` is off; none where the tokenizer puts nothing there."""
     features: dict[str, int]
     """How many features read each layer, by the layer's number."""
     writes: dict[str, list[int]]

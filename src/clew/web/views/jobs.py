@@ -17,7 +17,7 @@ from clew.intervention.generate import Step
 from clew.intervention.run import Change, Effect
 from clew.labels.display_names import Name
 from clew.subject.subject import Subject
-from clew.web.schema.bodies import EditBody
+from clew.web.schema.bodies import EditBody, EffectBody
 from clew.web.schema.jobs import (
     AgreementView,
     AuditLine,
@@ -68,9 +68,9 @@ def effect_view(
     )
 
 
-def unedited_view(subject: Subject, prompt: str, idle: Sequence[Edit], predict: str | None) -> EffectView:
+def unedited_view(subject: Subject, body: EffectBody, idle: Sequence[Edit]) -> EffectView:
     """The effect of edits that act on generated tokens only: none, beside the model's next tokens."""
-    ids = subject.encode(prompt)
+    ids, predict = subject.encode(body.prompt, add_bos=body.add_bos), body.predict
     with torch.no_grad():
         probabilities = subject.probabilities(subject.unembed(subject.run(ids[None]).final[0, -1]))
     likeliest = probabilities.topk(min(MOST_OUTPUTS, len(probabilities)))

@@ -11,7 +11,7 @@ from clew.ids import FeatureId
 from clew.search import queries
 from clew.search.finder import Finder
 from clew.web.errors import NotFoundError
-from clew.web.schema.bodies import FeatureQuery, FiresBody, LabelBody
+from clew.web.schema.bodies import FeatureQuery, FiresBody, LabelBody, ProbeBody
 from clew.web.schema.features import (
     FeatureList,
     FeatureName,
@@ -86,8 +86,8 @@ class WorkbenchFeatures:
             return [(label.feature, f"label: {label.text}", None) for label in matches]
         if query.how == "fires":
             with open_kit.model_lock.short():
-                firings = queries.by_feature(self._firings(text, query.max_density))
-            tokens = open_kit.tokens(text).tokens
+                firings = queries.by_feature(self._firings(text, query))
+            tokens = open_kit.tokens(text, add_bos=query.add_bos).tokens
             return [(f.feature, f"fires at {tokens[f.position].text!r}", f.activation) for f in firings]
         if open_kit.atlas is None:
             raise InputError(f"{open_kit.kit.name or 'this kit'} has no atlas: harvest one to search in")
@@ -123,9 +123,9 @@ class WorkbenchFeatures:
     def fires(self, body: FiresBody) -> FiresView:
         """Which features fire on a text, by token and by feature; InputError for a text that cannot be read."""
         atlas = self.open_kit.atlas
-        tokens = self.open_kit.tokens(body.text)
+        tokens = self.open_kit.tokens(body.text, add_bos=body.add_bos)
         with self.open_kit.model_lock.short():
-            firings = self._firings(body.text, body.max_density)
+            firings = self._firings(body.text, body)
         by_token, by_feature = queries.by_token(firings, body.top), queries.by_feature(firings)[:_MOST_FIRES]
         shown = [*by_feature, *(firing for at_token in by_token.values() for firing in at_token)]
         names = self.open_kit.names.of([firing.feature for firing in shown])
@@ -141,16 +141,20 @@ class WorkbenchFeatures:
             by_feature=views(by_feature),
         )
 
-    def _firings(self, text: str, max_density: float) -> list[queries.Firing]:
+    def _firings(self, text: str, asked: FeatureQuery | FiresBody) -> list[queries.Firing]:
         open_kit = self.open_kit
-        levels: dict[str, Any] = {} if open_kit.atlas is None else open_kit.atlas.levels()
-        return queries.firing(open_kit.subject, open_kit.dictionary, text, at_most=max_density, **levels)
+        options: dict[str, Any] = {"at_most": asked.max_density, "add_bos": asked.add_bos}
+        if open_kit.atlas is not None:
+            options |= open_kit.atlas.levels()
+        return queries.firing(open_kit.subject, open_kit.dictionary, text, **options)
 
-    def probe(self, layer: str, index: int, text: str) -> ProbeView:
+    def probe(self, layer: str, index: int, body: ProbeBody) -> ProbeView:
         """A feature's activation at every token of a text."""
         open_kit, feature = self.open_kit, self.open_kit.feature_id(layer, index)
         with open_kit.model_lock.short():
-            tokens, activations, first = queries.activations_on(open_kit.subject, open_kit.dictionary, feature, text)
+            tokens, activations, first = queries.activations_on(
+                open_kit.subject, open_kit.dictionary, feature, body.text, add_bos=body.add_bos
+            )
         highest = None
         if open_kit.atlas is not None:
             highest = float(open_kit.atlas.summary.max_activation[open_kit.atlas.number(feature)])

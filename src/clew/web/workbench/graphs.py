@@ -50,13 +50,15 @@ class WorkbenchGraphs:
         return GraphList(total=total, graphs=[self._entry(entry) for entry in entries])
 
     def _entry(self, entry: GraphEntry) -> GraphEntry:
-        """A line of the index with its tokens as one reads them."""
-        return entry.model_copy(update={"shown": shown_row(entry.tokens)})
+        """A line of the index with what the kit knows of its tokens."""
+        bos = not entry.of_kit or self.open_kit.has_start(entry.tokens)
+        return entry.model_copy(update={"add_bos": bos, "shown": shown_row(entry.tokens)})
 
     def view(self, graph: str, thresholds: Thresholds) -> GraphView:
         """A graph pruned at thresholds."""
         open_graph, of_kit = self.open_kit.graph(graph)
-        return graph_view(graph, open_graph, thresholds, self.open_kit.names_in, of_kit=of_kit)
+        view = graph_view(graph, open_graph, thresholds, self.open_kit.names_in, of_kit=of_kit)
+        return view.model_copy(update={"add_bos": not of_kit or self.open_kit.has_start(view.tokens)})
 
     def scores(self, graph: str, thresholds: Thresholds) -> ScoresView:
         """Scores and counts of a graph at thresholds."""

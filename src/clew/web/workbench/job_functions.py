@@ -40,12 +40,12 @@ def job_function(open_kit: OpenKit, body: JobBody) -> tuple[str, Work]:
 
 
 def _trace(open_kit: OpenKit, body: TraceBody) -> tuple[str, Work]:
-    open_kit.subject.encode(body.prompt)
+    open_kit.subject.encode(body.prompt, add_bos=body.add_bos)
     check_traceable(open_kit.subject, open_kit.dictionary)
 
     def work(report: JobReport) -> GraphMade:
         limit = MOST_FEATURES if body.max_features is None else body.max_features
-        graph = open_kit.labelled_kit.trace(body.prompt, max_features=limit, report=report)
+        graph = open_kit.labelled_kit.trace(body.prompt, max_features=limit, add_bos=body.add_bos, report=report)
         workspace = open_kit.workspace
         return GraphMade(graph=workspace.keep(graph, "trace", arrangement=workspace.earlier_arrangement(graph)))
 
@@ -64,8 +64,10 @@ def _edit(open_kit: OpenKit, body: EffectBody) -> tuple[str, Work]:
     def work(report: JobReport) -> EffectView:
         report(Progress(what="edit", done=0, of=1))
         if not acting:
-            return unedited_view(open_kit.subject, body.prompt, idle, body.predict)
-        effect = open_kit.kit.edit(body.prompt, acting, through=body.through, predict=body.predict)
+            return unedited_view(open_kit.subject, body, idle)
+        effect = open_kit.kit.edit(
+            body.prompt, acting, through=body.through, predict=body.predict, add_bos=body.add_bos
+        )
         return effect_view(effect, open_kit.subject, open_kit.names.of, idle)
 
     return body.prompt, work
@@ -86,6 +88,7 @@ def _generate(open_kit: OpenKit, body: GenerateBody) -> tuple[str, Work]:
             top_p=body.top_p,
             seed=body.seed,
             through=body.through,
+            add_bos=body.add_bos,
         )
         default, edited = "", ""
         for number, (default_step, edited_step) in enumerate(steps):
@@ -100,7 +103,7 @@ def _generate(open_kit: OpenKit, body: GenerateBody) -> tuple[str, Work]:
 
 def _check_edits(open_kit: OpenKit, body: EffectBody | GenerateBody, edits: Sequence[Edit], growing: int) -> None:
     """InputError when an edit is impossible, before it waits in the queue."""
-    ids = open_kit.subject.encode(body.prompt)
+    ids = open_kit.subject.encode(body.prompt, add_bos=body.add_bos)
     first = int(int(ids[0]) in open_kit.subject.marker_ids)  # what must be measured is checked by the job
     check(edits, open_kit.dictionary, n_positions=len(ids), first=first, through=body.through, growing=growing)
 

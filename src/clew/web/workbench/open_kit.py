@@ -45,15 +45,25 @@ class OpenKit:
         self.atlas: Atlas | None = None if chosen is None else self.labelled_kit.atlas
         self.names = Names(self.subject, self.dictionary, self.workspace.labels, self.atlas)
 
-    def tokens(self, text: str) -> Tokens:
+    def tokens(self, text: str, *, add_bos: bool) -> Tokens:
         """A text as the model reads it; InputError when it cannot."""
-        ids = self.subject.encode(text).tolist()
+        ids = self.subject.encode(text, add_bos=add_bos).tolist()
         names = self.subject.token_strings(ids)
         return Tokens(
             tokens=[Token(id=id, text=name) for id, name in zip(ids, names, strict=True)],
             shown=shown_row(names),
             first_position=int(ids[0] in self.subject.marker_ids),
         )
+
+    @property
+    def start(self) -> tuple[str, ...]:
+        """The names of the tokens in front of a text, unless `add_bos` is off."""
+        return self.subject.token_strings(self.subject.start_ids)
+
+    def has_start(self, tokens: Sequence[str]) -> bool:
+        """Whether a row of this kit's tokens begins as texts do unless `add_bos` is off."""
+        start = self.start
+        return tuple(tokens[: len(start)]) == start
 
     def feature_id(self, layer: str, index: int) -> FeatureId:
         """NotFoundError when the dictionary has no such feature."""

@@ -58,6 +58,7 @@ class Workbench:
             dictionary_kind=dictionary.kind,
             fingerprint=dictionary.fingerprint,
             n_layers=subject.n_layers,
+            start=list(self.open_kit.start),
             features={str(layer): dictionary.d_features(layer) for layer in layers},
             writes={str(layer): list(dictionary.written_layers(layer)) for layer in layers},
             can_trace=dictionary.kind != "sae",

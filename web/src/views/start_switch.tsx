@@ -1,0 +1,18 @@
+// A switch beside a text: whether it begins with what the model's tokenizer puts in front of texts, its BOS token.
+import { textStart } from "../state/app";
+
+/** Nothing where the tokenizer puts nothing there. */
+export function StartSwitch({ on, set }: { on: boolean; set: (on: boolean) => void }) {
+  if (!textStart.value) return null;
+  return (
+    <label
+      class="switch startswitch"
+      title="The tokenizer puts it in front of a text; without it the text is read as it stands"
+    >
+      <input type="checkbox" checked={on} onChange={(event) => set(event.currentTarget.checked)} />
+      <span>
+        begin with <code>{textStart.value}</code>
+      </span>
+    </label>
+  );
+}
