@@ -30,7 +30,7 @@ def refused(page: Page, reason: str) -> None:
     assert state(page) == before
     assert page.locator(".labeleditor").count() == 0
     page.keyboard.press("Escape")
-    dialog.wait_for(state="detached")
+    page.wait_for_selector("dialog.refusal", state="detached")  # its role is gone a moment earlier, when it is hidden
     page.keyboard.press("t")  # commands again
     page.wait_for_function("was => document.documentElement.dataset.theme !== was", arg=before[1])
 
@@ -59,6 +59,7 @@ def test_a_group_and_a_hidden_feature_have_no_label_to_write(opened: Tab, addres
     page.goto("about:blank")
     page.goto(f"{address}#/trace/{graph}?sel=L5/1@5")
     page.get_by_text("This node is not shown").wait_for()
+    page.wait_for_selector("g.group")  # the workspace's, after which the address names it
     refused(page, "L5/1 cannot be labelled here")
 
 
