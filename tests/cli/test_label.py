@@ -28,20 +28,7 @@ def atlas(tmp_path_factory):
     (folder / "text.txt").write_text("\n".join(lines))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        arguments = [
-            "--text",
-            "text.txt",
-            "--pool",
-            "50",
-            "--pairs",
-            "500",
-            "--tokens",
-            "1500",
-            "--silent",
-            "8",
-            "--related",
-            "0",
-        ]
+        arguments = ["--text", "text.txt", "--pool", "50", "--pairs", "500", "--tokens", "1500", "--silent", "8"]
         patch.setattr(sys, "argv", ["clew", "harvest", "a.sqlite", *arguments])
         with pytest.raises(SystemExit) as end:
             main()
