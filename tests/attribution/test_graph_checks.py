@@ -60,6 +60,19 @@ def test_a_graph_without_a_target_explains_nothing() -> None:
         check_whole(random_graph(3, n_targets=0))
 
 
+def test_a_graph_without_a_token_has_no_prompt() -> None:
+    target = TargetInfo(label="x", position=0, weight=1.0, value=0.0, token=3, probability=0.5)
+    keys, errors = torch.zeros(0, 3, dtype=torch.long), torch.zeros(0, 2, dtype=torch.long)
+    with pytest.raises(FileError, match="it has 0 tokens"):
+        check_whole(build(torch.zeros(1, 1), keys, errors, (), (target,), 2))
+
+
+def test_edges_are_more_than_their_absolute_sum_by_rounding_alone() -> None:
+    check_whole(replace(GRAPH, input_mass=GRAPH.input_mass * (1 - 5e-4)))
+    with pytest.raises(FileError, match="edges are more than its absolute input"):
+        check_whole(replace(GRAPH, input_mass=GRAPH.input_mass * (1 - 2e-3)))
+
+
 def test_a_link_to_a_node_that_is_not_there_is_counted_and_hides_none_of_the_others() -> None:
     value = to_json(GRAPH)
     strays = [{"source": "gone", "target": "gone too", "weight": 1.0}, {"source": "gone", "target": "x", "weight": 2.0}]

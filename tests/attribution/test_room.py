@@ -44,9 +44,9 @@ def test_rows_that_do_not_fit_name_max_features_and_a_number_that_fits(pair, fre
     free(needed)
     assert trace(*pair, PROMPT, max_features=None).rows.equal(whole.rows)
     free(needed // 4)
-    with pytest.raises(InputError, match=r"--max-features.* of at most (\d+)") as refusal:
+    with pytest.raises(InputError, match=r"--max-features.* of at most ") as refusal:
         trace(*pair, PROMPT, max_features=None)
-    fitting = int(str(refusal.value).split("at most ")[1].split(",")[0])
+    fitting = int(str(refusal.value).split("at most ")[1].split(", or")[0].replace(",", ""))
     assert 0 < fitting < whole.n_features
     assert trace(*pair, PROMPT, max_features=fitting).n_features == fitting
 
@@ -59,9 +59,9 @@ def test_a_whole_graph_counts_its_rows_only_as_far_as_their_positions_see(pair, 
     at = torch.tensor([whole.node(i).position for i in whole.row_nodes.tolist()])
     seen = sum(int((positions <= position).sum()) for position in at.tolist())
     assert seen < 0.8 * whole.rows.numel()
-    free(int(1.05 * seen * whole.rows.itemsize))
+    free(seen * whole.rows.itemsize)
     trace(*pair, PROMPT, max_features=None)
-    free(int(0.9 * seen * whole.rows.itemsize))
+    free(seen * whole.rows.itemsize - 1)
     with pytest.raises(InputError, match="max_features"):
         trace(*pair, PROMPT, max_features=None)
 

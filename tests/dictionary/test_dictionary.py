@@ -105,6 +105,21 @@ def test_encode_and_reconstruct_equal_a_naive_loop(kind: str, skip: bool, nonlin
         torch.testing.assert_close(out[i], expected[i], rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_in_blocks_each_position_and_feature_is_encoded_once(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dictionary, x = build(dtype=dtype), {i: values.to(dtype) for i, values in inputs().items()}
+    whole = [dictionary.encode(i, x[i]) for i in range(L)]
+    monkeypatch.setattr("clew.dictionary.dictionary.BLOCK", 3 * F)  # of 7 positions or 24 features, the last is short
+    for i in range(L):
+        parts = dictionary.encode(i, x[i])
+        assert torch.equal(parts.position, whole[i].position)
+        assert torch.equal(parts.index, whole[i].index)
+        torch.testing.assert_close(parts.activation, whole[i].activation)
+        torch.testing.assert_close(parts.preactivation, whole[i].preactivation)
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**31), st.integers(1, 6), st.integers(1, 40), st.sampled_from([torch.float64, torch.float16]))
 def test_sparse_decode_equals_dense(seed: int, n_pos: int, n_features: int, stored: torch.dtype) -> None:
