@@ -75,12 +75,12 @@ TESTS: Mapping[str, tuple[str, ...]] = {
         "attribution/test_graph_json.py", "attribution/test_graph_checks.py", "web/test_pins_json.py",
     ),
     "attribution/influence": (
-        "attribution/test_influence.py", "attribution/test_total_effect.py", "attribution/test_algebra.py",
-        "web/test_views.py",
+        "attribution/test_influence.py", "attribution/test_large_graphs.py", "attribution/test_total_effect.py",
+        "attribution/test_algebra.py", "web/test_views.py",
     ),
     "attribution/json_values": (
-        "attribution/test_graph_json.py", "attribution/test_graph_checks.py", "web/test_pins_json.py",
-        "web/test_workspace.py",
+        "attribution/test_json_values.py", "attribution/test_graph_json.py", "attribution/test_graph_checks.py",
+        "web/test_pins_json.py", "web/test_workspace.py",
     ),
     "attribution/nodes": ("attribution/test_graph.py", "attribution/test_graph_json.py", "attribution/test_trace.py"),
     "attribution/room": ("attribution/test_room.py",),

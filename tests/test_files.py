@@ -1,6 +1,7 @@
 """Writes are whole or absent; reads say in one line what is wrong."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,22 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         files.save_tensors(path, {"x": torch.zeros(2)}, {"note": 3})  # type: ignore[dict-item]
     assert files.read_json(path) == {"old": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["value.json"]
+
+
+def test_a_write_leaves_no_file_open(tmp_path: Path) -> None:
+    """Else a long run would reach the system's limit. A new descriptor is always the lowest that is free."""
+
+    def lowest() -> int:
+        descriptor = os.open(os.devnull, os.O_RDONLY)
+        os.close(descriptor)
+        return descriptor
+
+    before = lowest()
+    files.write_text(tmp_path / "x", "1")
+    files.save_tensors(tmp_path / "y", {"x": torch.zeros(2)})
+    with pytest.raises(TypeError):
+        files.save_tensors(tmp_path / "y", {"x": torch.zeros(2)}, {"note": 3})  # type: ignore[dict-item]
+    assert lowest() == before
 
 
 KILLED = """

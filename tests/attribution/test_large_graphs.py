@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from clew.attribution import influence as influence_module
@@ -27,10 +27,11 @@ def test_the_strongest_edges_are_those_of_a_sort_of_all(make: Make, count: int, 
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.floats(0, 1e6, width=32), min_size=1, max_size=60),
+    st.lists(st.floats(0, 1e6, width=32) | st.floats(1, 1.001953125, width=32), min_size=1, max_size=60),
     st.floats(0.01, 0.999),
     st.sampled_from([torch.float32, torch.float64]),
 )
+@example([2.0, 1.001, 1.0005, 1.0], 0.7, torch.float64)  # the last three share their leading bits, and one is left out
 def test_the_smallest_set_is_the_same_without_a_sorted_copy(
     values: list[float], wanted: float, dtype: torch.dtype
 ) -> None:
