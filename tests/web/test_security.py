@@ -138,6 +138,7 @@ def test_opening_the_address_with_the_token_sets_a_cookie_and_takes_the_token_ou
     cookie = answer.headers["set-cookie"].lower()
     assert "httponly" in cookie
     assert "samesite=strict" in cookie
+    assert "max-age=2592000" in cookie  # thirty days
     assert client.get("/api/workbench").status_code == 200
     assert guarded("0.0.0.0", "s3cret").get("/", headers={"authorization": "Bearer s3cret"}).status_code == 200
 
