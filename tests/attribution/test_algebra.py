@@ -1,5 +1,7 @@
 """Paths, roles and the summary of a graph, against straightforward recomputation."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -8,7 +10,7 @@ from clew.attribution.influence import influence, over_left_out, total_effect
 from clew.attribution.nodes import TargetInfo
 from clew.attribution.summary import summarise
 from clew.ids import FeatureId
-from tests.graphs import build, random_graph
+from tests.graphs import build, capital_graph, random_graph
 
 
 def dense_shares(graph):
@@ -159,3 +161,14 @@ def test_a_graph_without_features_has_a_summary():
     summary = summarise(graph)
     assert summary.input_features == summary.output_features == ()
     assert all(len(path.nodes) == 2 for path in summary.paths)
+
+
+def test_a_summary_says_whether_the_first_position_is_left_out_and_why():
+    graph = capital_graph()
+    for first, reason, words in (
+        (0, "", "kept"),
+        (1, "its token is special", "left out (its token is special)"),
+        (0, "an attention sink", "kept (an attention sink)"),
+    ):
+        summary = summarise(replace(graph, first_position=first, first_reason=reason))
+        assert summary.first == f"the first position is {words}"

@@ -18,6 +18,16 @@ def test_a_nodes_input_is_what_its_edges_hold_however_many_features_were_left_ou
     assert bool(graph.row_offsets[:, OFFSETS.index("left_out")].any()) == (limit is not None)
 
 
+def test_features_that_reach_no_target_get_a_row_before_another_gets_a_second() -> None:
+    subject = models.subject("gpt2")
+    dictionary = models.dictionary("plt", subject)
+    whole = trace(subject, dictionary, PROMPT, position=2)
+    assert int((whole.feature_keys[:, 1] > 2).sum()) > 64  # at positions that the target does not see; a batch is 64
+    graph = trace(subject, dictionary, PROMPT, position=2, max_features=whole.n_features - 1)
+    assert graph.n_features == whole.n_features - 1
+    assert len(graph.row_nodes.unique()) == len(graph.rows)
+
+
 def test_next_tokens_are_those_after_the_last_target_and_its_place_is_the_answers_end() -> None:
     subject = models.subject("gpt2")
     dictionary = models.dictionary("plt", subject)

@@ -157,6 +157,17 @@ def test_lists_hold_each_feature_once_in_order_and_vanish_when_empty(store):
         store.put_in_list(" ", [F])
 
 
+def test_a_feature_leaves_the_list_that_is_named_and_no_other(store, path):
+    same_index = FeatureId(G.layer, F.index)
+    store.put_in_list("capitals", [F, G, same_index])
+    store.put_in_list("rivers", [F])
+    with LabelStore(path, "bbbb") as other:
+        other.put_in_list("capitals", [F])
+        store.take_from_list("capitals", [F])
+        assert store.lists() == {"capitals": (G, same_index), "rivers": (F,)}
+        assert other.lists() == {"capitals": (F,)}
+
+
 def test_an_answer_is_kept_by_its_key(store):
     assert store.answer("k") is None
     store.keep_answer("k", "m", Answer("yes", 10, 2))
