@@ -1,9 +1,13 @@
 """The head of a file is written and read back, or refused with the reason: another format, a newer or older schema."""
 
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from clew import files
 from clew.errors import FileError
+from clew.files import envelope
 
 ENVELOPE = files.Envelope(format="test.notes", schema=5, oldest=3, what="notes", again="write them anew")
 
@@ -40,3 +44,16 @@ def test_what_is_refused_is_said() -> None:
         ENVELOPE.check_note({"format": "test.notes", "schema": "new"}, "x")
     with pytest.raises(FileError, match="schema 6, this program reads up to 5"):
         ENVELOPE.check_note({"format": "test.notes", "schema": "6"}, "x")
+
+
+def test_the_commit_is_that_of_clews_own_checkout_and_of_no_repository_around_an_installed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git = ("git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x@x")
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "x"], check=True)
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    for place, expected in (("src/clew/files", commit), ("env/lib/site-packages/clew/files", None)):
+        (tmp_path / place).mkdir(parents=True)
+        monkeypatch.setattr(envelope, "__file__", str(tmp_path / place / "envelope.py"))
+        assert files.provenance()["git_commit"] == expected

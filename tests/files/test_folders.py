@@ -1,5 +1,7 @@
 """A folder that is replaced is the old one or the new one whenever its writer is killed; its traces go."""
 
+import ctypes
+import errno
 import os
 import shutil
 import signal
@@ -83,6 +85,38 @@ def test_folders_are_exchanged_in_one_step_where_the_system_can(tmp_path):
         assert [content_of(tmp_path / name) for name in ("one", "other")] == ["2", "1"]
     else:
         assert [content_of(tmp_path / name) for name in ("one", "other")] == ["1", "2"]
+
+
+@pytest.mark.parametrize("platform", ["win32", "freebsd14", "linux"])
+def test_a_system_that_cannot_exchange_names_says_so_and_leaves_them(tmp_path, monkeypatch, platform):
+    """Windows has no library of all functions; a Unix, or an old Linux, may have one without this function."""
+
+    def library(name, **options):
+        if platform == "win32":
+            raise TypeError("no name")
+        return object()
+
+    write(tmp_path / "one", "1")
+    write(tmp_path / "other", "2")
+    monkeypatch.setattr("ctypes.CDLL", library)
+    monkeypatch.setattr("sys.platform", platform)
+    assert not folders._exchange(tmp_path / "one", tmp_path / "other")
+    assert [content_of(tmp_path / name) for name in ("one", "other")] == ["1", "2"]
+
+
+def test_a_file_system_that_cannot_exchange_names_is_told_from_a_failure(tmp_path, monkeypatch):
+    class Library:
+        def renameat2(self, *arguments):
+            ctypes.set_errno(number)
+            return -1
+
+    monkeypatch.setattr("ctypes.CDLL", lambda name, **options: Library())
+    monkeypatch.setattr("sys.platform", "linux")
+    number = errno.EINVAL
+    assert not folders._exchange(tmp_path / "one", tmp_path / "other")
+    number = errno.ENOSPC
+    with pytest.raises(OSError, match="No space left"):
+        folders._exchange(tmp_path / "one", tmp_path / "other")
 
 
 def test_what_an_earlier_version_left_between_its_two_renames_comes_back(tmp_path):
