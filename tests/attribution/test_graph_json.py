@@ -175,6 +175,17 @@ def test_another_programs_graph_reads_with_its_edges_labels_and_zero_offsets() -
     assert "ambiguous_links" not in back.settings
 
 
+def test_where_another_program_gives_no_probability_it_is_read_from_the_outputs_name() -> None:
+    value, graph = foreign(capital_graph()), capital_graph()
+    outputs = [node for node in value["nodes"] if node["feature_type"] == "logit"]
+    for node in outputs:
+        del node["token_prob"]
+    outputs[-1]["clerp"] = "an output"
+    *named, last = from_json(value).targets
+    assert [t.weight for t in named] == pytest.approx([t.weight for t in graph.targets[:-1]], abs=5e-4)
+    assert (last.label, last.weight, last.probability) == ("an output", 0.0, 0.0)
+
+
 def test_a_shared_name_is_told_apart_by_layer_and_order() -> None:
     back = from_json(foreign(collision()))
     torch.testing.assert_close(back.adjacency, collision().adjacency)

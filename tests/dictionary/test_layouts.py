@@ -176,7 +176,12 @@ def test_hooks_are_sites(tmp_path: Path, hook: str, site: str, out: str, written
 
 
 def test_what_the_layout_cannot_say_is_refused_and_nothing_written(tmp_path: Path) -> None:
-    for dictionary in (build("sae"), build("clt", "topk"), build("clt", skip=True)):
+    topk = build("plt", "topk")
+    mixed, two_ks = (
+        replace(topk, layers={**topk.layers, 1: replace(topk.layers[1], nonlinearity=rule)})
+        for rule in (ReLU(), TopK(k=4))
+    )
+    for dictionary in (build("sae"), build("clt", "topk"), build("clt", skip=True), mixed, two_ks):
         with pytest.raises(InputError):
             save_circuit_tracer(dictionary, tmp_path / "d", model_name="tiny", scan="toy")
         assert list(tmp_path.iterdir()) == []

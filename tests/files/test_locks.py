@@ -56,6 +56,15 @@ def test_a_folder_made_for_a_lock_goes_with_it_when_nothing_was_written(tmp_path
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("lock", ["lock_folder", "lock_file"])
+def test_a_place_that_cannot_be_written_is_named_and_not_the_lock_in_it(tmp_path, lock):
+    (tmp_path / "file").touch()
+    path = tmp_path / "file" / "runs" / "a"
+    with pytest.raises(FileError) as refused, getattr(files, lock)(path, "training"):
+        pass
+    assert str(refused.value) == f"cannot write {path}: Not a directory"
+
+
 def test_a_lock_holds_within_one_process_too_and_leaves_what_was_written(tmp_path):
     folder = tmp_path / "runs" / "a"
     with files.lock_folder(folder, "training"):

@@ -145,6 +145,16 @@ def test_a_store_of_heuristic_labels_is_scored_beside_shuffled_ones():
         assert summary.above_null == 1.0
 
 
+def test_a_label_that_ties_with_its_null_is_not_above_it():
+    values = [(0.9, 0.5), (0.5, 0.5), (0.4, 0.5), (0.7, None)]
+    scores = (
+        Score(test="detection", judge="tokens", value=value, low=0.0, high=1.0, null=null, contexts=20)
+        for value, null in values
+    )
+    (summary,) = summarise(scores)
+    assert (summary.labels, summary.null, summary.above_null) == (4, 0.5, pytest.approx(1 / 3))
+
+
 # --- the figures ----------------------------------------------------------------------------------------------------
 
 counts = st.tuples(st.integers(0, 40), st.integers(1, 40)).map(lambda pair: (min(pair), pair[1]))
