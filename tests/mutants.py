@@ -113,6 +113,7 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     "labels/model_labeller": ("labels/test_model_labeller.py", "cli/test_label.py"),
     "labels/rules": ("labels/test_rules.py", "labels/test_scoring.py"),
     "labels/scoring": ("labels/test_scoring.py", "labels/test_model_labeller.py", "cli/test_label.py"),
+    "labels/sentence_encoder": ("labels/test_sentence_encoder.py",),
     "labels/store": ("labels/test_store.py", "labels/test_exchange.py", "labels/test_display_names.py"),
     "labels": ("labels",),
     "training/step": ("training/test_step.py",),
