@@ -42,6 +42,11 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
     assert [p.name for p in tmp_path.iterdir()] == ["value.json"]
 
 
+def test_a_write_makes_the_folders_that_are_missing(tmp_path: Path) -> None:
+    files.write_text(tmp_path / "a" / "b" / "x", "1")
+    assert files.read_text(tmp_path / "a" / "b" / "x") == "1"
+
+
 def test_a_write_leaves_no_file_open(tmp_path: Path) -> None:
     """Else a long run would reach the system's limit. A new descriptor is always the lowest that is free."""
 

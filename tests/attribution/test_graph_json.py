@@ -73,6 +73,12 @@ def test_our_json_meets_the_format_and_reads_back_whole(make: Make, share: float
     assert back.scores().replacement == pytest.approx(graph.scores().replacement)
 
 
+def test_a_graph_is_of_the_model_that_was_traced_or_of_an_unknown_one() -> None:
+    graph = random_graph(3)
+    for subject, scan in (("gpt2", "gpt2"), ("", "unknown")):
+        assert to_json(replace(graph, subject=subject))["metadata"]["scan"] == scan
+
+
 def test_float32_labels_and_settings_read_back(tmp_path: Path) -> None:
     graph = replace(capital_graph(), settings={"max_features": 9}, provenance={"seed": 1}, dictionary_fingerprint="ab")
     graph.to_json(tmp_path / "x.json", slug="paris")
