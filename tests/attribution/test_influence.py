@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from clew.attribution.graph import Graph
-from clew.attribution.influence import inflow, influence
+from clew.attribution.influence import cumulative_share, inflow, influence
 from clew.attribution.nodes import TargetInfo
 from clew.errors import InputError
 from clew.files import load_tensors
@@ -88,6 +88,13 @@ def test_influence_is_the_sum_of_matrix_powers(make: Make) -> None:
     graph = make()
     expected = dense_influence(normalised(graph.adjacency), start(graph))
     torch.testing.assert_close(influence(graph), expected, rtol=1e-12, atol=1e-14)
+
+
+def test_cumulative_share_is_the_threshold_that_keeps_a_value() -> None:
+    shares = cumulative_share(torch.tensor([1.0, 4.0, 0.0, 3.0, 2.0]))
+    assert shares.tolist() == pytest.approx([1.0, 0.4, 1.0, 0.7, 0.9])
+    assert cumulative_share(torch.zeros(2)).tolist() == [1, 1]
+    assert cumulative_share(torch.zeros(0)).tolist() == []
 
 
 @settings(max_examples=60, deadline=None)

@@ -15,7 +15,7 @@ import torch
 from hypothesis import given, settings
 
 from clew.attribution.graph import Graph
-from clew.attribution.influence import cumulative_share, edge_influence, inflow, influence
+from clew.attribution.influence import edge_influence, inflow, influence
 from clew.features.label import Label
 from clew.files import read_text
 from clew.ids import FeatureId
@@ -293,13 +293,6 @@ def test_shares_of_errors_lost_edges_and_offsets() -> None:
         assert float(entering.offset[index]) == pytest.approx(beside / (mass + beside))
     assert 0 < entering.mean_error < 1
     assert 0 < entering.mean_offset < 1
-
-
-def test_cumulative_share_is_the_threshold_that_keeps_a_value() -> None:
-    shares = cumulative_share(torch.tensor([1.0, 4.0, 0.0, 3.0, 2.0]))
-    assert shares.tolist() == pytest.approx([1.0, 0.4, 1.0, 0.7, 0.9])
-    assert cumulative_share(torch.zeros(2)).tolist() == [1, 1]
-    assert cumulative_share(torch.zeros(0)).tolist() == []
 
 
 @pytest.mark.parametrize("options", [{"n_tokens": 1, "n_features": 0}, {"n_layers": 1}, {"density": 0.0}])
