@@ -99,7 +99,8 @@ def test_a_planted_feature_appears_by_its_share_of_the_influence():
     )
     found = compare(a, b)
     (appeared,) = found.only_b
-    assert appeared.b == gone
+    assert (appeared.a, appeared.b) == (None, gone)
+    assert appeared.influence_a == 0
     assert appeared.influence_b == pytest.approx(float(through[gone]))
     assert found.only_a == ()
     assert found.shares[0] == (pytest.approx(1), 0)

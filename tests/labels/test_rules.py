@@ -17,6 +17,8 @@ WORDS = list(zip(NAMES[:15], VERBS, THINGS, NAMES[::-1][:15], CITIES * 5, strict
 SAYS = [f"{n} {v} that the capital is [named]{city}" for n, v, _, _, city in WORDS]
 TOKEN = [f"{n} [paints] {t} for {m}" for n, _, t, m, _ in WORDS]
 AFTER = [f"{n} comes out of [{t}] and {v} it" for n, v, t, _, _ in WORDS]
+EITHER = [f"{n} {v} {('beneath', 'upon')[i % 2]} [{t}]" for i, (n, v, t, _, _) in enumerate(WORDS)]
+RUNS = [f"{n} {v} {('out beneath', 'high upon')[i % 2]} [{t}]" for i, (n, v, t, _, _) in enumerate(WORDS)]
 SOON = [f"{n} {v} queen {m} [{t}] {n} {v}" for n, v, t, m, _ in WORDS]
 BEFORE = [f"{n} {v} [{t}] because {m} {v}" for n, v, t, m, _ in WORDS]
 LATER = [f"{n} {v} [{t}] {m} {v} because" for n, v, t, m, _ in WORDS]
@@ -31,6 +33,8 @@ FIRST = [f"[{n}] {v} {t} {m}" for n, v, t, m, _ in WORDS]
         (card(SAYS, DULL), 'the token "named"'),
         (card(TOKEN, DULL, CITIES), 'the token "paints"'),
         (card(AFTER, DULL), 'after "comes out of"'),
+        (card(EITHER, DULL), 'after "beneath" or "upon"'),
+        (card(RUNS, DULL), 'after "beneath" or "upon"'),  # runs of several words are not set side by side
         (card(SOON, DULL), 'soon after "queen"'),
         (card(BEFORE, DULL), 'before "because"'),
         (card(LATER, DULL), 'soon before "because"'),
