@@ -42,7 +42,8 @@ FIRST = [f"[{n}] {v} {t} {m}" for n, v, t, m, _ in WORDS]
         (card([f"<bos> {text}" for text in FIRST], DULL, start=0), "the first token of a text"),
         (card(CHANCE, DULL, start=9), "token 12 of a text"),
         (card([], DULL), "unclear"),
-        (card(TOKEN[:3], DULL), "unclear"),
+        (card(TOKEN[:6], DULL), "unclear"),  # the labeller sees half: three
+        (card(TOKEN[:7], DULL), 'the token "paints"'),
     ],
 )
 def test_a_planted_agreement_is_put_into_words(given, text):
