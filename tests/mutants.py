@@ -92,6 +92,10 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     "attribution/targets": ("attribution/test_targets.py", "attribution/test_trace.py"),
     "attribution/sweep": ("attribution/test_trace.py", "attribution/test_sweep.py"),
     "attribution/sources": ("attribution/test_trace.py", "attribution/test_sweep.py"),
+    "attribution/trace": (
+        "attribution/test_max_features.py", "attribution/test_room.py", "attribution/test_trace.py",
+        "attribution/test_sweep.py",
+    ),
     "attribution": ("attribution/test_max_features.py", "attribution/test_trace.py", "attribution/test_sweep.py"),
     "dictionary/layouts": ("dictionary/test_layouts.py", "dictionary/test_dictionary.py"),
     "dictionary/origin": ("dictionary/test_origin.py", "dictionary/test_layouts.py"),

@@ -5,6 +5,7 @@ import torch
 
 from clew import memory
 from clew.attribution import room
+from clew.attribution.local_model import LocalModel
 from clew.attribution.trace import MOST_FEATURES, TraceSettings, trace
 from clew.errors import InputError
 from clew.intervention import run
@@ -73,6 +74,21 @@ def test_a_limit_on_the_address_space_counts_what_is_never_written_too(pair, fre
     monkeypatch.setattr(room, "address_space", lambda: int(0.95 * whole.rows.nbytes))
     with pytest.raises(InputError, match="max_features"):
         trace(*pair, PROMPT, max_features=None)
+
+
+def test_a_block_of_rows_holds_no_more_gradients_than_the_budget(pair, monkeypatch):
+    blocks, block = [], LocalModel.block
+
+    def seen(model, features, targets):
+        blocks.append(model.sources.feature_keys[features, 1].tolist())
+        return block(model, features, targets)
+
+    monkeypatch.setattr(LocalModel, "block", seen)
+    row = 5 * pair[1].d_model * 8  # a gradient at one position, and what becomes of it
+    budget = 40 * row
+    trace(*pair, PROMPT, max_features=None, budget=budget)
+    sizes = [len(positions) * (max(positions) + 1) * row for positions in blocks[1:]]  # the first is the targets'
+    assert max(sizes) == budget
 
 
 def test_a_prompt_whose_attention_patterns_do_not_fit_is_told_to_be_shorter(pair, free):

@@ -4,11 +4,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from clew import files
 from clew.errors import FileError
+from clew.files import locks
 
 HOLDER = """
 import sys
@@ -72,6 +74,27 @@ def test_a_lock_holds_within_one_process_too_and_leaves_what_was_written(tmp_pat
             pass
         files.write_text(folder / "x", "1")
     assert [path.name for path in folder.iterdir()] == ["x"]
+
+
+def test_on_windows_a_byte_behind_the_text_is_locked(tmp_path, monkeypatch):
+    """There a locked byte cannot be read, and the text says whose the lock is."""
+    locked = []
+
+    def locking(descriptor, mode, count):
+        place = os.lseek(descriptor, 0, os.SEEK_CUR)
+        if place in locked:
+            raise OSError(36, "Resource deadlock avoided")
+        locked.append(place)
+
+    monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(locking=locking, LK_NBLCK=2))
+    monkeypatch.setattr(locks, "sys", SimpleNamespace(platform="win32"))
+    with files.lock_folder(tmp_path, "training"):
+        assert locked == [1 << 20]
+        assert (tmp_path / ".lock").read_text().startswith('{"pid"')
+        refusal = rf"in use by process {os.getpid()} \(training\)"
+        with pytest.raises(FileError, match=refusal), files.lock_folder(tmp_path, "a test"):
+            pass
+    assert not list(tmp_path.iterdir())
 
 
 def test_many_processes_in_turn_never_hold_a_lock_together(tmp_path):
