@@ -345,7 +345,7 @@ def mutated(draw, value):
                     other = draw(st.sampled_from(keys))
                     place[key], place[other] = place[other], place[key]
                 case _:
-                    place[key] = draw(HOSTILE)
+                    place[key] = copy.deepcopy(draw(HOSTILE))  # or the next change would change what is drawn
             break
     return whole
 
@@ -382,8 +382,8 @@ def test_whatever_is_changed_in_a_graph_it_is_refused_or_opens_everywhere(bench,
 
 @pytest.mark.long
 @pytest.mark.parametrize("kind", VALUES)
-def test_of_thousands_of_changed_graphs_none_is_kept_that_does_not_open(bench, kind):
-    fuzz(bench, kind, 1500)
+def test_of_hundreds_of_changed_graphs_none_is_kept_that_does_not_open(bench, kind):
+    fuzz(bench, kind, 500)
 
 
 def test_a_file_whose_head_was_changed_is_refused_or_opens_everywhere(bench, tmp_path):
