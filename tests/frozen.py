@@ -40,9 +40,13 @@ class Run:
 
 
 class Frozen:
-    """A model, a prompt and the sites of a Dictionary; `base` is the real run, `run` a frozen one."""
+    """A model, a prompt and the sites of a Dictionary; `base` is the real run, `run` a frozen one.
 
-    def __init__(self, model: Any, ids: list[int], read_site: str, write_site: str) -> None:
+    With `live` only the MLP outputs are given: patterns and norm scales are those of each run.
+    """
+
+    def __init__(self, model: Any, ids: list[int], read_site: str, write_site: str, *, live: bool = False) -> None:
+        self.live = live
         self.model, self.ids, self.read_site, self.write_site = model, torch.tensor([ids]), read_site, write_site
         root, blocks, mlp_norm, mlp, post_norm, final = PATHS[type(model).__name__]
         self.body = getattr(model, root)
@@ -99,7 +103,7 @@ class Frozen:
 
     def _attention(self, eager: Any) -> Any:
         def forward(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, **kwargs: Any) -> Any:
-            if module.layer_idx not in self.patterns:
+            if self.live or module.layer_idx not in self.patterns:
                 out, pattern = eager(module, query, key, value, mask, **kwargs)
                 self.patterns[module.layer_idx] = pattern
                 return out, pattern
@@ -118,7 +122,7 @@ class Frozen:
                 run.reads[layer] = x[0]
             if isinstance(norm, torch.nn.LayerNorm):
                 x = x - x.mean(-1, keepdim=True)
-            if norm not in self.scales:
+            if self.live or norm not in self.scales:
                 eps = next(getattr(norm, name) for name in _EPS if hasattr(norm, name))
                 self.scales[norm] = (x.square().mean(-1, keepdim=True) + eps) ** -0.5
             x = x * self.scales[norm]

@@ -110,9 +110,11 @@ def test_the_walked_steps_lead_to_the_recorded_logits(subject: Subject) -> None:
 class Reference:
     """Dense edges of one prompt from autograd, laid out in the Graph's order of nodes."""
 
-    def __init__(self, subject: Subject, dictionary: Dictionary, first: int, graph: Graph) -> None:
+    def __init__(
+        self, subject: Subject, dictionary: Dictionary, first: int, graph: Graph, *, live: bool = False
+    ) -> None:
         self.dictionary, self.first, self.graph = dictionary, first, graph
-        self.frozen = Frozen(subject.model, list(PROMPT), dictionary.read_site, dictionary.write_site)
+        self.frozen = Frozen(subject.model, list(PROMPT), dictionary.read_site, dictionary.write_site, live=live)
         self.parts: Replacement = replacement(self.frozen, dictionary, first)
         base = self.frozen.base
         self.leaves = [base.writes[i].detach().clone().requires_grad_() for i in range(subject.n_layers)]

@@ -78,6 +78,18 @@ class LocalModel:
         """`rows` into tensors that are there already and zero."""
         self._sweep.run(block, rows, offsets)
 
+    @cached_property
+    def _effect_sweep(self) -> Sweep:
+        return Sweep(self.sources, effects=True)
+
+    def fill_effects(self, block: Block, rows: Float[Tensor, "reader col"]) -> None:
+        """Effects of every source on a block of readers, into a tensor that is there already and zero.
+
+        An effect is a source's size times the derivative of what the reader reads, patterns and norm scales following,
+        other features and errors held. UnsupportedModelError where a pattern is not found again from queries and keys.
+        """
+        self._effect_sweep.run(block, rows, rows.new_zeros(len(rows), len(OFFSETS)))
+
     def target_readers(self, targets: Sequence[Target]) -> Readers:
         """What targets read of the final normed stream."""
         dtype, device = self.sources.dtype, self.sources.device

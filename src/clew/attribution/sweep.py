@@ -11,6 +11,9 @@ are always the first n.
 3. At every other step the gradient goes through the transpose. What the step adds by itself goes to the offset `bias`.
 4. At the start the tokens and the learned positions are contracted, and the rows are complete.
 
+The same walk over steps with their full derivative (`subject.jacobian`) gives *effects*, where patterns and norm scales
+follow what changes, in place of *values*, where they are held. It has no offsets and no shortened start.
+
 Three things save work. A norm that only an attention reads is folded into that attention's weights, so that the walk
 passes it at no cost. A reader that has just joined has a gradient at one position only, up to its first attention. And
 before the first site of the Dictionary the stream holds nothing but tokens, positions and biases: in a short prompt
@@ -28,8 +31,10 @@ from torch import Tensor
 
 from clew.attribution.nodes import OFFSETS
 from clew.attribution.sources import Sources
+from clew.subject.jacobian import AttendJacobian, FullStep, NormalizeJacobian, linearized
 from clew.subject.recording import Add, Affine, Attend, Embed, Mlp, Normalize, Recording, Site, Step, Unembed
 
+_Mapped = Normalize | NormalizeJacobian | Affine | Attend | AttendJacobian
 _MOST_IMAGES = 1 << 22  # entries of the images of tokens and biases at the start; a longer prompt has none
 _BIAS, _POSITION, _SINK = OFFSETS.index("bias"), OFFSETS.index("position"), OFFSETS.index("sink")
 
@@ -128,13 +133,16 @@ def shortened(steps: Sequence[Step], sites: Container[tuple[str, int]]) -> list[
 class Sweep:
     """Fills rows of the attribution matrix for blocks of readers of one prompt."""
 
-    def __init__(self, sources: Sources) -> None:
+    def __init__(self, sources: Sources, *, effects: bool = False) -> None:
         self.sources = sources
         dictionary, layers = sources.dictionary, range(sources.n_layers)
         sites = {(name, layer) for name in (dictionary.read_site, dictionary.write_site) for layer in layers}
-        self.steps = shortened(program(sources.recording), sites)
-        self.attended = {step.target for step in self.steps if isinstance(step, Attend)}
-        self.constants = [step.constant() if isinstance(step, Attend | Affine) else None for step in self.steps]
+        self.steps: Sequence[FullStep | Start] = (
+            linearized(sources.recording) if effects else shortened(program(sources.recording), sites)
+        )
+        self.attended = {step.target for step in self.steps if isinstance(step, Attend | AttendJacobian)}
+        offset = () if effects else (Attend, Affine)
+        self.constants = [step.constant() if isinstance(step, offset) else None for step in self.steps]
 
     def run(self, block: Block, rows: Float[Tensor, "reader col"], offsets: Float[Tensor, "reader 4"]) -> None:
         """Sweep one block; `rows` and `offsets` must be zero and are filled in place, readers in the block's order."""
@@ -224,7 +232,7 @@ class _Walk:
         if step.target in self.dense:
             self.dense[step.source] = self.dense[step.target]
 
-    def _through(self, step: Normalize | Affine | Attend, constant: Tensor | None) -> None:
+    def _through(self, step: _Mapped, constant: Tensor | None) -> None:
         points, gradient = self.points.pop(step.target, None), self.dense.pop(step.target, None)
         if gradient is not None:
             if constant is not None:
@@ -232,7 +240,7 @@ class _Walk:
             self._gain(step.source, step.transpose(gradient))
         if points is None:
             return
-        if isinstance(step, Attend):
+        if isinstance(step, Attend | AttendJacobian):
             self._points_attend(step, points, constant)
         else:
             self._points_through(step, points, constant)
@@ -247,20 +255,16 @@ class _Walk:
             gradient = self.dense[register] = gradient.clone()
         gradient[:, :, : moved.shape[2]] += moved
 
-    def _points_through(self, step: Normalize | Affine, points: _Points, constant: Tensor | None) -> None:
+    def _points_through(
+        self, step: Normalize | NormalizeJacobian | Affine, points: _Points, constant: Tensor | None
+    ) -> None:
         """A norm maps a joined reader as it maps any gradient, only at that reader's position."""
-        members = slice(points.first, points.first + len(points.positions))
-        match step:
-            case Affine():
-                vectors = points.vectors * step.weight
-                if constant is not None:
-                    self.offsets[members, _BIAS] += points.vectors @ constant
-            case Normalize():
-                vectors = points.vectors * step.scale[points.positions, None]
-                vectors = vectors - vectors.mean(-1, keepdim=True) if step.centred else vectors
+        if constant is not None:
+            self.offsets[points.first : points.first + len(points.positions), _BIAS] += points.vectors @ constant
+        vectors = step.transpose_points(points.positions, points.vectors)
         self._hold(step.source, _Points(points.first, points.positions, vectors))
 
-    def _points_attend(self, step: Attend, points: _Points, constant: Tensor | None) -> None:
+    def _points_attend(self, step: Attend | AttendJacobian, points: _Points, constant: Tensor | None) -> None:
         """The first attention behind readers spreads them over the positions, where they join the stream's gradient."""
         if constant is not None:
             offsets = (points.vectors * constant[points.positions]).sum(1)

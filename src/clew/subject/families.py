@@ -1,11 +1,11 @@
 """The table of architectures: where a family keeps its modules, and its block as a list of parts.
 
-A family says nothing of how its attention finds its pattern: rotary positions, query and key norms, sliding windows and
-attention soft-caps lie inside the recorded pattern. A wrong entry cannot pass unnoticed, because every recording is
-checked against the model.
+Values need nothing of how an attention finds its pattern: rotary positions, sliding windows and soft-caps lie inside the
+recorded pattern. Effects do: they need the queries and keys, and refuse a pattern that these do not give back. A wrong
+entry cannot pass unnoticed, because every recording is checked against the model.
 
-A new family is an entry of FAMILIES, a list of parts (`serial_block`, `parallel_block`, or its own), and a function
-that cuts value and output weights from its attention.
+A new family is an entry of FAMILIES, a list of parts (`serial_block`, `parallel_block`, or its own), and functions that
+cut value and output weights, and query and key weights, from its attention.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from clew.subject.parts import Block, parallel_block, serial_block
 
 ValueOutput = tuple[Tensor, Tensor | None, Tensor, Tensor | None]
 """value [value_head, d_model, d_head], value bias, output [head, d_head, d_model], output bias."""
+QueryKeyWeights = tuple[Tensor, Tensor | None, Tensor, Tensor | None, float | None]
+"""query [head, d_model, d_head], query bias, key [key_head, d_model, d_head], key bias, soft-cap of the scores."""
 NeuronWeights = tuple[Tensor, Tensor | None, Tensor, Tensor | None]
 """w_in [neuron, d_model], b_in, w_out [neuron, d_model], b_out."""
 
@@ -35,6 +37,10 @@ class Family:
     final_norm: str
     value_output: Callable[[Any, Any], ValueOutput]
     """The weights of an attention module, by its model's configuration."""
+    query_key: Callable[[Any, Any], QueryKeyWeights] | None = None
+    """The weights behind the scores of an attention module; its attribute `scaling` is their scale."""
+    rotary: str | None = None
+    """The path of the module that gives the cosines and sines of rotary positions."""
     position_embedding: str | None = None
     centred: bool = False
     """LayerNorm centres, RMSNorm does not."""
@@ -51,6 +57,14 @@ def _gpt2_value_output(attention: Any, config: Any) -> ValueOutput:
     return value, bias.reshape(heads, -1), attention.c_proj.weight.reshape(heads, -1, d_model), attention.c_proj.bias
 
 
+def _gpt2_query_key(attention: Any, config: Any) -> QueryKeyWeights:
+    heads, d_model = config.num_attention_heads, config.hidden_size
+    parts = [slice(0, d_model), slice(d_model, 2 * d_model)]
+    weights = [attention.c_attn.weight[:, part].reshape(d_model, heads, -1).transpose(0, 1) for part in parts]
+    biases = [attention.c_attn.bias[part].reshape(heads, -1) for part in parts]
+    return weights[0], biases[0], weights[1], biases[1], None
+
+
 def _gpt2_neurons(mlp: Any) -> NeuronWeights:
     return mlp.c_fc.weight.T, mlp.c_fc.bias, mlp.c_proj.weight, mlp.c_proj.bias
 
@@ -61,6 +75,14 @@ def _neox_value_output(attention: Any, config: Any) -> ValueOutput:
     value = joint.weight.view(heads, 3, -1, d_model)[:, 2].mT
     bias = None if joint.bias is None else joint.bias.view(heads, 3, -1)[:, 2]
     return value, bias, dense.weight.T.reshape(heads, -1, d_model), dense.bias
+
+
+def _neox_query_key(attention: Any, config: Any) -> QueryKeyWeights:
+    heads, d_model, joint = config.num_attention_heads, config.hidden_size, attention.query_key_value
+    weight = joint.weight.view(heads, 3, -1, d_model).mT
+    bias = None if joint.bias is None else joint.bias.view(heads, 3, -1)
+    biases = (None, None) if bias is None else (bias[:, 0], bias[:, 1])
+    return weight[:, 0], biases[0], weight[:, 1], biases[1], None
 
 
 def _neox_neurons(mlp: Any) -> NeuronWeights:
@@ -74,6 +96,15 @@ def _split_value_output(attention: Any, config: Any) -> ValueOutput:
     value = v_proj.weight.view(value_heads, -1, d_model).mT
     bias = None if v_proj.bias is None else v_proj.bias.view(value_heads, -1)
     return value, bias, o_proj.weight.T.reshape(heads, -1, d_model), o_proj.bias
+
+
+def _split_query_key(attention: Any, config: Any) -> QueryKeyWeights:
+    def cut(projection: Any, heads: int) -> tuple[Tensor, Tensor | None]:
+        bias = None if projection.bias is None else projection.bias.view(heads, -1)
+        return projection.weight.view(heads, -1, config.hidden_size).mT, bias
+
+    query, key = cut(attention.q_proj, config.num_attention_heads), cut(attention.k_proj, config.num_key_value_heads)
+    return *query, *key, getattr(attention, "attn_logit_softcapping", None)
 
 
 def _neox_block(config: Any) -> Block:
@@ -93,6 +124,7 @@ FAMILIES: dict[str, Family] = {
             block=lambda config: serial_block(attention_norm="ln_1", attention="attn", mlp_norm="ln_2", mlp="mlp"),
             final_norm="transformer.ln_f",
             value_output=_gpt2_value_output,
+            query_key=_gpt2_query_key,
             neurons=_gpt2_neurons,
             centred=True,
         ),
@@ -107,6 +139,8 @@ FAMILIES: dict[str, Family] = {
             ),
             final_norm="model.norm",
             value_output=_split_value_output,
+            query_key=_split_query_key,
+            rotary="model.rotary_emb",
         ),
         Family(
             architecture="GPTNeoXForCausalLM",
@@ -114,6 +148,8 @@ FAMILIES: dict[str, Family] = {
             block=_neox_block,
             final_norm="gpt_neox.final_layer_norm",
             value_output=_neox_value_output,
+            query_key=_neox_query_key,
+            rotary="gpt_neox.rotary_emb",
             neurons=_neox_neurons,
             centred=True,
         ),
@@ -130,6 +166,8 @@ FAMILIES: dict[str, Family] = {
             ),
             final_norm="model.norm",
             value_output=_split_value_output,
+            query_key=_split_query_key,
+            rotary="model.rotary_emb",
             one_plus_weight=True,
         ),
     )

@@ -21,6 +21,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from clew.subject.query_key import QueryKey
+
 SiteName = Literal["resid_pre", "resid_mid", "resid_post", "mlp_normalized", "mlp_in", "mlp_raw_out", "mlp_out"]
 SiteAt = tuple[SiteName, int]
 """A site in one layer."""
@@ -72,6 +74,13 @@ class Normalize:
         g = g * self.scale[: len(g), None, None]
         return g - g.mean(1, keepdim=True) if self.centred else g
 
+    def transpose_points(
+        self, positions: Int[Tensor, " target"], g: Float[Tensor, "target d_model"]
+    ) -> Float[Tensor, "target d_model"]:
+        """`transpose` of gradients of one position each."""
+        g = g * self.scale[positions, None]
+        return g - g.mean(-1, keepdim=True) if self.centred else g
+
     def constant(self) -> None:
         return None
 
@@ -90,6 +99,12 @@ class Affine:
 
     def transpose(self, g: Float[Tensor, "pos d_model target"]) -> Float[Tensor, "pos d_model target"]:
         return g * self.weight[:, None]
+
+    def transpose_points(
+        self, positions: Int[Tensor, " target"], g: Float[Tensor, "target d_model"]
+    ) -> Float[Tensor, "target d_model"]:
+        """`transpose` of gradients of one position each."""
+        return g * self.weight
 
     def constant(self) -> Float[Tensor, " d_model"] | None:
         return self.bias
@@ -110,6 +125,8 @@ class Attend:
     value_bias: Float[Tensor, "value_head d_head"] | None
     output: Float[Tensor, "head d_head d_model"]
     output_bias: Float[Tensor, "*pos d_model"] | None
+    query_key: QueryKey | None = None
+    """How the pattern is found; None where the architecture does not say."""
 
     @property
     def group(self) -> int:
@@ -162,7 +179,8 @@ class Attend:
         constant = replace(self, value_bias=value_bias).constant()
         pattern = self.pattern * normalize.scale
         return replace(
-            self, source=normalize.source, pattern=pattern, value=value, value_bias=None, output_bias=constant
+            self, source=normalize.source, pattern=pattern, value=value, value_bias=None, output_bias=constant,
+            query_key=None,
         )
 
     def constant(self) -> Float[Tensor, "pos d_model"] | None:
