@@ -1,14 +1,22 @@
 """Effects: the same walk with every step's full derivative, against autograd through the live modules."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
 
+from clew.attribution.graph import Graph
 from clew.attribution.local_model import LocalModel
 from clew.attribution.targets import resolve
 from clew.attribution.trace import trace
 from clew.dictionary import Dictionary
+from clew.errors import InputError, UnsupportedModelError
+from clew.intervention.ablation_effects import measured, predicted
+from clew.intervention.clamp import Regime
 from clew.subject.jacobian import linearized
+from clew.subject.recording import Attend
 from clew.subject.subject import Subject
 from tests import models
 from tests.attribution.test_sweep import FEATURES, TARGETS, Reference
@@ -65,3 +73,105 @@ def test_every_effect_equals_autograd_at_other_sites_with_the_first_position_kep
 ) -> None:
     dictionary = models.dictionary("skip-clt", subject, features=FEATURES, read=read, write=write)
     assert_effects_equal_autograd(subject, dictionary, first=0)
+
+
+def test_every_effect_between_neurons_equals_autograd() -> None:
+    subject = models.subject("gpt2", n_inner=FEATURES)
+    assert_effects_equal_autograd(subject, Dictionary.from_neurons(subject))
+
+
+def test_for_neurons_total_effects_are_the_live_models_own_derivative() -> None:
+    """They have no errors, so nothing that responds in the model is held in the graph."""
+    subject = models.subject("gpt2")
+    neurons = Dictionary.from_neurons(subject)
+    graph = trace(subject, neurons, PROMPT, targets=TARGETS, effects=True)
+    sources = list(range(0, graph.n_features, 9))
+    layers = graph.feature_keys[sources, 0].tolist()
+    live = measured(subject, neurons, graph, sources, layers, Regime(tangent=True))
+    torch.testing.assert_close(predicted(graph.effects, sources, layers), live, rtol=1e-8, atol=1e-10, equal_nan=True)
+
+
+def test_a_row_adds_up_to_the_derivative_along_everything_that_is_written(subject: Subject) -> None:
+    """As central differences give it: all tokens, features and errors grow by the same share."""
+    dictionary = models.dictionary("clt", subject, features=FEATURES)
+    graph = trace(subject, dictionary, PROMPT, targets=TARGETS, effects=True)
+    reference = Reference(subject, dictionary, 1, graph, live=True)
+    leaves, tokens = [leaf.detach() for leaf in reference.leaves], reference.tokens.detach()
+    fixed = {layer: own.decoder_bias for layer, own in dictionary.layers.items()}
+
+    def preactivations(share: float) -> Tensor:
+        """With share 0, as recorded."""
+        with torch.no_grad():
+            written = []
+            for layer, leaf in enumerate(leaves):
+                grown = (1 + share) * leaf - share * fixed[layer]
+                grown[0] = leaf[0]  # the first position is left out
+                written.append(grown)
+            reference.leaves, reference.tokens = written, (1 + share) * tokens
+            reference.run = reference.frozen.run(reference.output, reference.tokens)
+            return torch.stack([reference.preactivation(node) for node in graph.row_nodes.tolist()])
+
+    step = 1e-5
+    slopes = (preactivations(step) - preactivations(-step)) / (2 * step)
+    torch.testing.assert_close(graph.effects.rows.sum(1), slopes, rtol=1e-6, atol=1e-6 * float(slopes.abs().max()))
+
+
+def test_without_effects_a_graph_is_what_it_was_and_says_how_to_get_them() -> None:
+    subject = models.subject("llama", torch.float32)
+    dictionary = models.dictionary("clt", subject, dtype=torch.float32)
+    plain, both = (trace(subject, dictionary, PROMPT, targets=TARGETS, effects=wanted) for wanted in (False, True))
+    for name in ("rows", "row_offsets", "input_mass", "col_nodes", "row_nodes"):
+        assert torch.equal(getattr(plain, name), getattr(both, name))
+    assert both.effect_rows is not None
+    assert both.effect_rows.shape == both.rows.shape
+    with pytest.raises(InputError, match=r"no effects.*--effects"):
+        _ = plain.effects
+
+
+def test_with_fewer_rows_effects_are_those_of_the_whole_graph() -> None:
+    subject = models.subject("gemma2")
+    dictionary = models.dictionary("clt", subject)
+    whole = trace(subject, dictionary, PROMPT, targets=TARGETS, effects=True).effects
+    small = trace(subject, dictionary, PROMPT, targets=TARGETS, effects=True, max_features=30).effects
+    number = {tuple(key): i for i, key in enumerate(whole.feature_keys.tolist())}
+    places = [number[tuple(key)] for key in small.feature_keys.tolist()]
+    at = [*places, *range(whole.n_features, whole.n_nodes)]
+    torch.testing.assert_close(small.adjacency, whole.adjacency[at][:, at], rtol=1e-9, atol=1e-12)
+
+
+def test_effects_are_kept_in_files_in_json_and_when_pruned(tmp_path: Path) -> None:
+    subject = models.subject("gpt2")
+    graph = trace(subject, models.dictionary("clt", subject), PROMPT, targets=TARGETS, effects=True)
+    graph.save(tmp_path / "a.graph")
+    loaded = Graph.load(tmp_path / "a.graph")
+    assert torch.equal(loaded.effects.rows, graph.effects.rows)
+    value = graph.to_json()
+    again = Graph.from_json(value)
+    torch.testing.assert_close(again.effects.adjacency, graph.effects.adjacency, rtol=1e-12, atol=0)
+    for link in value["links"]:
+        del link["effect"]
+    assert Graph.from_json(value).effect_rows is None
+    assert Graph.from_json(value).rows.equal(again.rows)
+    small = graph.prune(0.6, 0.7)
+    assert small.n_features < graph.n_features
+    assert torch.equal(small.effects.rows != 0, small.rows != 0)
+    name = {str(graph.node(i).id): i for i in range(graph.n_nodes)}
+    places = torch.tensor([name[str(small.node(i).id)] for i in range(small.n_nodes)])
+    kept = small.effects.adjacency
+    assert torch.equal(kept, graph.effects.adjacency[places][:, places] * (kept != 0))
+
+
+def test_a_pattern_that_is_not_found_again_is_refused_by_its_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = models.subject("neox")
+    recording = subject.record(PROMPT)
+    steps = [
+        replace(step, query_key=replace(step.query_key, scale=2 * step.query_key.scale))
+        if isinstance(step, Attend) and step.layer == 1 and step.query_key is not None
+        else step
+        for step in recording.steps
+    ]
+    with pytest.raises(UnsupportedModelError, match=r"pattern of layer 1 found again.*trace without effects"):
+        linearized(replace(recording, steps=tuple(steps)))
+    steps = [replace(step, query_key=None) if isinstance(step, Attend) else step for step in recording.steps]
+    with pytest.raises(UnsupportedModelError, match="layer 0 are not known for this architecture"):
+        linearized(replace(recording, steps=tuple(steps)))

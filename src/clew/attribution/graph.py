@@ -38,7 +38,7 @@ from clew.memory import check_room
 if TYPE_CHECKING:
     from clew.attribution.influence import Scores
 
-ENVELOPE = files.Envelope(format="clew.graph", schema=1, what="graph")
+ENVELOPE = files.Envelope(format="clew.graph", schema=2, what="graph")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,6 +63,9 @@ class Graph(Displayed, NodeOrder):
     col_nodes: Int[Tensor, " col"]
     row_offsets: Float[Tensor, "row 4"]  # bias, position, sink, left_out
     input_mass: Float[Tensor, " row"]  # sum of absolute inputs in the whole graph, before any pruning
+    effect_rows: Float[Tensor, "row col"] | None = (
+        None  # beside `rows`, what changes when a source goes; not always kept
+    )
     next_tokens: tuple[tuple[str, float], ...] = ()  # the most probable next tokens at the last target position
     subject: str = ""
     dictionary: str = ""
@@ -177,6 +180,19 @@ class Graph(Displayed, NodeOrder):
     def target_weights(self) -> Float[Tensor, " target"]:
         return torch.tensor([t.weight for t in self.targets], dtype=self.rows.dtype)
 
+    @property
+    def effects(self) -> Graph:
+        """The same graph with effects in place of values: what changes when a source goes.
+
+        Its rows are a source's size times the derivative of what the row's node reads, patterns and norm scales
+        following, other features and errors held. They do not add up to an activation. InputError where the graph was
+        traced without effects.
+        """
+        if self.effect_rows is None:
+            raise InputError("the graph has no effects: trace it with effects=True (clew trace --effects)")
+        mass = self.effect_rows.abs().sum(1)
+        return replace(self, rows=self.effect_rows, effect_rows=None, row_offsets=0 * self.row_offsets, input_mass=mass)
+
     # --- verbs ------------------------------------------------------------------------------------------------
 
     def scores(self) -> Scores:
@@ -224,7 +240,7 @@ class Graph(Displayed, NodeOrder):
         """Write the graph as one safetensors file, atomically."""
         whole = {f.name: getattr(self, f.name) for f in fields(self)}
         tensors = {name: value for name, value in whole.items() if isinstance(value, Tensor)}
-        head = {name: value for name, value in whole.items() if name not in tensors}
+        head = {name: value for name, value in whole.items() if name not in tensors and name != "effect_rows"}
         head["targets"] = [vars(t) for t in self.targets]
         head["labels"] = {str(feature): label for feature, label in self.labels.items()}
         read_back = "packages" in self.provenance  # then it says already which program computed the graph
@@ -255,7 +271,10 @@ def _check_shapes(tensors: Mapping[str, Tensor], head: Mapping[str, Any]) -> Non
     n_rows, n_cols = tensors["rows"].shape
     n_features, n_errors = len(tensors["feature_keys"]), len(tensors["error_keys"])
     n_nodes = n_features + n_errors + len(head["tokens"]) + len(head["targets"])
-    for name, shape in array_shapes(n_features, n_errors, n_rows, n_cols).items():
+    shapes = array_shapes(n_features, n_errors, n_rows, n_cols)
+    if "effect_rows" in tensors:
+        shapes["effect_rows"] = (n_rows, n_cols)
+    for name, shape in shapes.items():
         if tuple(tensors[name].shape) != shape:
             raise ValueError(f"{name} has shape {tuple(tensors[name].shape)}, not {shape}")
     for name in ("row_nodes", "col_nodes"):

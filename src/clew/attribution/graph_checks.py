@@ -80,6 +80,8 @@ def _promises(graph: Graph) -> Iterator[tuple[bool, str]]:
 
 def _shapes(graph: Graph) -> Iterator[tuple[bool, str]]:
     shapes = array_shapes(len(graph.feature_keys), len(graph.error_keys), *graph.rows.shape)
+    if graph.effect_rows is not None:
+        shapes["effect_rows"] = tuple(graph.rows.shape)
     for name, shape in shapes.items():
         given = tuple(getattr(graph, name).shape)
         yield given == shape, f"its {name} have the shape {given}, not {shape}"
@@ -110,6 +112,7 @@ def _keys(graph: Graph) -> Iterator[tuple[bool, str]]:
 def _numbers(graph: Graph) -> Iterator[tuple[bool, str]]:
     yield graph.rows.is_floating_point() and graph.rows.dtype.itemsize >= 4, "its edges are no floating-point numbers"
     floats = [graph.rows, graph.activations, graph.preactivations, graph.row_offsets, graph.input_mass]
+    floats += [] if graph.effect_rows is None else [graph.effect_rows]
     yield all(t.dtype == graph.rows.dtype for t in floats), "its numbers are of several kinds"
     # a NaN is no number, and compares as such
     yield all(bool((t.abs() <= LARGEST).all()) for t in floats), f"it holds NaN, infinity or more than {LARGEST:g}"
@@ -156,6 +159,7 @@ def _runs_forward(graph: Graph) -> bool:
     for start in range(0, len(graph.rows), step):
         part = slice(start, start + step)
         later = layers[graph.col_nodes][None] >= layers[graph.row_nodes[part]][:, None]
-        if bool((later & (graph.rows[part] != 0)).any()):
-            return False
+        for edges in (graph.rows, graph.effect_rows):
+            if edges is not None and bool((later & (edges[part] != 0)).any()):
+                return False
     return True

@@ -71,6 +71,9 @@ def to_json(graph: Graph, slug: str = "") -> dict[str, Any]:
         {"source": names[source], "target": names[target], "weight": number(weight)}
         for source, target, weight in zip(sources, targets, weights, strict=True)
     ]
+    if graph.effect_rows is not None:  # a second weight, which other readers pass over
+        for link, effect in zip(links, graph.effect_rows[where[:, 0], where[:, 1]].tolist(), strict=True):
+            link["effect"] = number(effect)
     if max((int(n["layer"]) for n in nodes if n["feature_type"] not in ("embedding", "logit")), default=0) == 0:
         nodes.append(_second_layer(graph))
     pinned = {"pinnedIds": [], "supernodes": [], "linkType": "both", "clickedId": "", "sg_pos": ""}
@@ -226,7 +229,7 @@ class _Reader:
         n_free = len(self.features) + len(self.errors) + len(self.tokens)
         readers = [i for i, node in enumerate(self.features) if not self.ours or "input_mass" in node]
         readers += range(n_free, n_free + len(self.outputs))
-        rows = self._rows(readers, n_free, dtype)
+        rows, effect_rows = self._rows(readers, n_free, dtype)
         row_nodes = [self.features[i] if i < n_free else self.outputs[i - n_free] for i in readers]
         flows = dict(zip(readers, rows.sum(1).tolist(), strict=True))
         preactivations = [real_of(n, "preactivation", flows.get(i, 0.0)) for i, n in enumerate(self.features)]
@@ -243,6 +246,7 @@ class _Reader:
             error_keys=torch.tensor(self.error_keys, dtype=torch.long).reshape(-1, 2),
             targets=tuple(target_of(n, flows[n_free + i]) for i, n in enumerate(self.outputs)),
             rows=rows,
+            effect_rows=effect_rows,
             row_nodes=torch.tensor(readers, dtype=torch.long),
             col_nodes=torch.arange(n_free),
             row_offsets=torch.tensor([offsets_of(node) for node in row_nodes], dtype=dtype),
@@ -306,8 +310,8 @@ class _Reader:
                 twice = next(name for name, count in Counter(group).items() if count > 1)
                 raise ValueError(f"two nodes go by the name {shown(twice)}")
 
-    def _rows(self, readers: Sequence[int], n_free: int, dtype: torch.dtype) -> Tensor:
-        """The edges, row = target, column = source, from the links."""
+    def _rows(self, readers: Sequence[int], n_free: int, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+        """The edges, row = target, column = source, from the links, and their effects where these are given."""
         first_token = len(self.features) + len(self.errors)
         nodes = (*self.features, *self.errors)
         sources: dict[str, list[int]] = {}
@@ -322,6 +326,7 @@ class _Reader:
         row_layers = [layers[i] if i < n_free else max(layers, default=0) + 1 for i in readers]
         rows = torch.zeros(len(readers), n_free, dtype=dtype)
         filled: dict[tuple[int, int], float] = {}
+        effects: dict[tuple[int, int], float] = {}
         for link in self.links:
             source, target = (
                 whole_text(mapping(link, "a link")[end], f"a link's {end}") for end in ("source", "target")
@@ -338,7 +343,14 @@ class _Reader:
             if len(places) > 1:
                 self.notes["ambiguous_links"] = self.notes.get("ambiguous_links", 0) + (1 if len(free) > 1 else -1)
             filled[row, free[0]] = real_number(link["weight"], "the weight of a link")
-        if filled:
-            where = torch.tensor(list(filled), dtype=torch.long)
-            rows[where[:, 0], where[:, 1]] = torch.tensor(list(filled.values()), dtype=dtype)
-        return rows
+            if self.ours and "effect" in link:
+                effects[row, free[0]] = real_number(link["effect"], "the effect of a link")
+        return _filled(rows, filled), _filled(torch.zeros_like(rows), effects) if effects else None
+
+
+def _filled(rows: Tensor, entries: Mapping[tuple[int, int], float]) -> Tensor:
+    """Put entries at their places."""
+    if entries:
+        where = torch.tensor(list(entries), dtype=torch.long)
+        rows[where[:, 0], where[:, 1]] = torch.tensor(list(entries.values()), dtype=rows.dtype)
+    return rows

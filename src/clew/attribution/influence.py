@@ -308,6 +308,7 @@ def prune(graph: Graph, *, node: float | int = 0.8, edge: float | int = 0.98) ->
     small = replace(
         graph,
         rows=_picked(graph.rows, row_kept, col_kept),
+        effect_rows=_picked_effects(graph, row_kept, col_kept),
         row_nodes=graph.row_nodes[row_kept],
         col_nodes=graph.col_nodes[col_kept],
         row_offsets=graph.row_offsets[row_kept],
@@ -315,7 +316,9 @@ def prune(graph: Graph, *, node: float | int = 0.8, edge: float | int = 0.98) ->
     )
     if edge < 1:
         carried = edge_influence(small)
-        small = replace(small, rows=small.rows * _smallest_set(carried.flatten(), float(edge)).view_as(carried))
+        edges = _smallest_set(carried.flatten(), float(edge)).view_as(carried)
+        effects = None if small.effect_rows is None else small.effect_rows * edges
+        small = replace(small, rows=small.rows * edges, effect_rows=effects)
     if node < 1 or edge < 1:
         kept &= _alive(small, kept)
     return _only(small, kept)
@@ -326,6 +329,10 @@ def _picked(matrix: Tensor, rows: Bool[Tensor, " row"], cols: Bool[Tensor, " col
     if bool(rows.all()) and bool(cols.all()):
         return matrix
     return matrix[rows.nonzero(), cols.nonzero()[:, 0]]
+
+
+def _picked_effects(graph: Graph, rows: Bool[Tensor, " row"], cols: Bool[Tensor, " col"]) -> Tensor | None:
+    return None if graph.effect_rows is None else _picked(graph.effect_rows, rows, cols)
 
 
 def _alive(graph: Graph, kept: Bool[Tensor, " node"]) -> Bool[Tensor, " node"]:
@@ -357,6 +364,7 @@ def _only(graph: Graph, kept: Bool[Tensor, " node"]) -> Graph:
         preactivations=graph.preactivations[features],
         error_keys=graph.error_keys[errors],
         rows=_picked(graph.rows, rows, cols),
+        effect_rows=_picked_effects(graph, rows, cols),
         row_nodes=number[graph.row_nodes[rows]],
         col_nodes=number[graph.col_nodes[cols]],
         row_offsets=graph.row_offsets[rows],

@@ -26,13 +26,15 @@ def check_recording(subject: Subject, n_positions: int) -> None:
     check_room(needed, what, "give a shorter prompt", subject.device)
 
 
-def check_rows(sources: Sources, n_targets: int, n_features: int) -> None:
+def check_rows(sources: Sources, n_targets: int, n_features: int, *, kinds: int = 1) -> None:
     """InputError when the rows of so many features and of the targets do not fit into memory.
+
+    `kinds` is 2 where effects stand beside values.
 
     A row is written as far as its position sees. Of features that are chosen later it is not known where they are, so
     that all of their rows count; and a limit on the address space counts what is never written too.
     """
-    size, n_columns = sources.dtype.itemsize, sources.n_nodes
+    size, n_columns = kinds * sources.dtype.itemsize, sources.n_nodes
     whole = (n_targets + n_features) * n_columns * size
     if whole <= SMALL:
         return

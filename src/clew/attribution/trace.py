@@ -54,6 +54,8 @@ class TraceSettings(Settings):
     """Trace this text after the prompt, token by token, each at the position that predicts it."""
     max_features: int | None = MOST_FEATURES
     """Rows for this many features at most, the most influential ones; the rest goes to the offset `left_out`."""
+    effects: bool = False
+    """Also find what changes when a source goes (`Graph.effects`); about as much work again, and twice the memory."""
     target_mass: float = 0.95
     """Without targets: the smallest top set of tokens with this probability is explained."""
     max_targets: int = 10
@@ -168,9 +170,10 @@ class _Rows:
         sources = self.sources = model.sources
         most = sources.n_features if settings.max_features is None else settings.max_features
         self.n_wanted = min(most, sources.n_features)
-        check_rows(sources, len(targets), self.n_wanted)
+        check_rows(sources, len(targets), self.n_wanted, kinds=1 + settings.effects)
         n_rows, device = len(targets) + self.n_wanted, sources.device
         self.rows = untouched(n_rows, sources.n_nodes, sources.dtype, device)
+        self.effects = untouched(n_rows, sources.n_nodes, sources.dtype, device) if settings.effects else None
         self.offsets = torch.zeros(n_rows, len(OFFSETS), dtype=sources.dtype, device=device)
         self.mass = torch.zeros(n_rows, dtype=sources.dtype, device=device)
         self.row_features = torch.full((n_rows,), -1, device=device)  # the feature of each row; -1 for a target's
@@ -226,6 +229,8 @@ class _Rows:
         block, features = self.model.block(features, targets)
         part = slice(self.n_filled, self.n_filled + block.n_readers)
         self.model.fill(block, self.rows[part], self.offsets[part])
+        if self.effects is not None:
+            self.model.fill_effects(block, self.effects[part])
         reached = self.sources.position_ends[block.last_position]
         self.mass[part] = torch.linalg.vector_norm(self.rows[part, :reached], ord=1, dim=1)
         self.row_features[part.stop - len(features) : part.stop] = features
@@ -241,11 +246,12 @@ class _Rows:
         kept[: sources.n_features] = False
         kept[self.row_features[n_targets:]] = True
         number = torch.cumsum(kept.long(), 0) - 1
-        rows, mass, col_nodes = self.rows, self.mass, sources.col_nodes
+        rows, mass, col_nodes, effects = self.rows, self.mass, sources.col_nodes, self.effects
         if not bool(kept.all()):
             columns = kept[col_nodes]
             self.offsets[:, OFFSETS.index("left_out")] = rows @ (~columns).to(rows.dtype)
             rows, col_nodes = rows.index_select(1, columns.nonzero()[:, 0]), col_nodes[columns]
+            effects = None if effects is None else effects.index_select(1, columns.nonzero()[:, 0])
             mass = torch.linalg.vector_norm(rows, ord=1, dim=1)
         features = kept[: sources.n_features]
         row_nodes = int(kept.sum()) + torch.arange(len(self.rows), device=sources.device)
@@ -262,6 +268,8 @@ class _Rows:
             "row_offsets": self.offsets,
             "input_mass": mass,
         }
+        if effects is not None:
+            tensors["effect_rows"] = effects
         return Graph(
             n_layers=sources.n_layers,
             first_position=sources.first_position,

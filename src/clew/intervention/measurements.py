@@ -180,6 +180,8 @@ class _Table:
         self.put("distance", graph.node_layers[:, None] - torch.tensor(self.source_layers) + like)
         self.put("target", is_target + like)
         self.put("predicted", self.prediction)
+        if graph.effect_rows is not None:
+            self.put("effects", predicted(graph.effects, self.sources, self.source_layers))
         self.put("measured", self.measure(self.source_layers))
         self.put("activation", graph.activations[self.sources] + like)
         self.put("gradient", self.measure(self.source_layers, Regime(tangent=True)))

@@ -1,8 +1,8 @@
 """The table of architectures: where a family keeps its modules, and its block as a list of parts.
 
-Values need nothing of how an attention finds its pattern: rotary positions, sliding windows and soft-caps lie inside the
-recorded pattern. Effects do: they need the queries and keys, and refuse a pattern that these do not give back. A wrong
-entry cannot pass unnoticed, because every recording is checked against the model.
+Values need nothing of how an attention finds its pattern: rotary positions, sliding windows and soft-caps lie inside
+the recorded pattern. Effects need the queries and keys, and refuse a pattern that these do not give back. A wrong entry
+cannot pass unnoticed, because every recording is checked against the model.
 
 A new family is an entry of FAMILIES, a list of parts (`serial_block`, `parallel_block`, or its own), and functions that
 cut value and output weights, and query and key weights, from its attention.

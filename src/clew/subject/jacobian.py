@@ -191,9 +191,12 @@ def linearized(recording: Recording) -> list[FullStep]:
             case Normalize():
                 steps.append(
                     NormalizeJacobian(
-                        source=step.source, target=step.target, scale=step.scale, centred=step.centred,
+                        source=step.source,
+                        target=step.target,
+                        scale=step.scale,
+                        centred=step.centred,
                         output=registers[step.target],
-                    )  # fmt: skip
+                    )
                 )
             case Attend():
                 assert before is not None
@@ -222,8 +225,8 @@ def _norm_of(steps: list[FullStep], attend: Attend) -> tuple[NormalizeJacobian |
 def _check(attend: Attend, x: Tensor) -> None:
     if attend.query_key is None:
         raise UnsupportedModelError(
-            f"effects need the queries and keys of every attention, and those of layer {attend.layer} are not known for "
-            "this architecture: trace without effects"
+            f"effects need the queries and keys of every attention, and those of layer {attend.layer} are not known "
+            "for this architecture: trace without effects"
         )
     difference = float((attend.query_key.pattern(x, attend.pattern) - attend.pattern).abs().max())
     if not difference <= _TOLERANCE[x.dtype]:

@@ -153,7 +153,7 @@ class _Tape:
         )
         self.check(part.target, self.watch.outputs[part.role, layer], f"the attention of block {layer}")
 
-    def query_key(self, attention: nn.Module) -> QueryKey | None:
+    def query_key(self, attention: Any) -> QueryKey | None:
         """The maps behind an attention's scores; None where the family does not say."""
         if self.family.query_key is None:
             return None

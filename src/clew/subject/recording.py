@@ -179,7 +179,12 @@ class Attend:
         constant = replace(self, value_bias=value_bias).constant()
         pattern = self.pattern * normalize.scale
         return replace(
-            self, source=normalize.source, pattern=pattern, value=value, value_bias=None, output_bias=constant,
+            self,
+            source=normalize.source,
+            pattern=pattern,
+            value=value,
+            value_bias=None,
+            output_bias=constant,
             query_key=None,
         )
 
