@@ -74,25 +74,37 @@ def total_effect(
     their activation, whatever their pre-activation loses. Float64.
     """
     columns = torch.as_tensor(sources, dtype=torch.long)
-    n, each = graph.n_features, torch.arange(len(columns))
-    lost = torch.zeros(graph.n_nodes, len(columns), dtype=torch.float64)
-    gone = lost.clone()  # the share of each node's activation that is no longer there
-    gone[columns, each] = 1
+    each = torch.arange(len(columns))
+    removed = torch.zeros(graph.n_nodes, len(columns), dtype=torch.float64)
+    removed[columns, each] = 1
+    lost, _ = responses(graph, removed, clamped=clamped)
+    is_feature = columns < graph.n_features
+    lost[columns[is_feature], each[is_feature]] = graph.preactivations[columns[is_feature]].double()
+    return lost
+
+
+def responses(
+    graph: Graph, removed: Float[Tensor, "node case"], *, clamped: Bool[Tensor, " feature"] | None = None
+) -> tuple[Float[Tensor, "node case"], Float[Tensor, "node case"]]:
+    """What every node loses when shares of some are removed, and the share of every node that is then gone.
+
+    One column a case. A node of which something is removed loses that and no more; features marked in `clamped` keep
+    their activation. Float64.
+    """
+    lost, gone, chosen = torch.zeros_like(removed), removed.clone(), removed != 0
     pre = torch.zeros(graph.n_nodes, dtype=torch.float64)
-    pre[:n] = graph.preactivations
+    pre[: graph.n_features] = graph.preactivations
     follows = pre != 0
     if clamped is not None:
-        follows[:n] &= ~clamped
+        follows[: graph.n_features] &= ~clamped
     stages = _stages(graph)
     for stage in torch.unique(stages).tolist():
         for part in (stages == stage).nonzero()[:, 0].split(_at_once(graph)):
             nodes = graph.row_nodes[part]
             lost[nodes] = graph.rows[part].double() @ gone[graph.col_nodes]
             moving = nodes[follows[nodes]]
-            gone[moving] += lost[moving] / pre[moving, None]
-    is_feature = columns < n
-    lost[columns[is_feature], each[is_feature]] = pre[columns[is_feature]]
-    return lost
+            gone[moving] += (lost[moving] / pre[moving, None]).masked_fill(chosen[moving], 0)
+    return lost, gone
 
 
 def over_left_out(graph: Graph, node: int, shown: Bool[Tensor, " node"]) -> Float[Tensor, " node"]:

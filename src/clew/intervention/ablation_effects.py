@@ -16,12 +16,14 @@ from torch import Tensor
 
 from clew.attribution.graph import Graph
 from clew.attribution.influence import total_effect
+from clew.attribution.local_model import LocalModel
+from clew.attribution.prediction import predict_removal
 from clew.attribution.targets import difference
 from clew.dictionary.dictionary import Dictionary
 from clew.errors import InputError
 from clew.intervention.clamp import LIVE, Regime
 from clew.intervention.edit import Edit
-from clew.intervention.run import Part, cases, read_sites
+from clew.intervention.run import Part, cases, read_sites, rows_at_once
 from clew.subject.subject import Subject
 
 _DEALT = 512  # rows whose edges are dealt out at a time
@@ -65,6 +67,25 @@ def predicted(graph: Graph, sources: Sequence[int], through: Sequence[int]) -> E
         clamped = (layers > pair[0]) & (layers <= pair[1])
         effects[:, same] = total_effect(graph, [sources[i] for i in same.tolist()], clamped=clamped)
     return effects * can_act(graph, sources, through)
+
+
+@torch.no_grad()
+def with_exact_readout(
+    subject: Subject, dictionary: Dictionary, graph: Graph, sources: Sequence[int], effects: Effects
+) -> Effects:
+    """Predicted effects, those on targets anew through the exact final norm; each source's own layer is clamped.
+
+    InputError for a graph without effects, or a target that is a direction which the graph does not keep.
+    """
+    ids = torch.tensor(graph.token_ids, device=subject.device)
+    model = LocalModel.record(subject, dictionary, ids, first_position=graph.first_position)
+    directions, exact = target_directions(subject, graph), effects.clone()
+    places = torch.arange(len(sources))
+    for part in places.split(rows_at_once(subject, len(ids))):
+        removed = torch.zeros(graph.n_nodes, len(part), dtype=torch.float64)
+        removed[[sources[i] for i in part.tolist()], torch.arange(len(part))] = 1
+        exact[list(graph.target_range), part[:, None]] = predict_removal(model, graph, removed, directions).logits
+    return exact + 0 * effects  # where a source cannot act it still cannot
 
 
 def shuffled(graph: Graph, seed: int) -> Graph:

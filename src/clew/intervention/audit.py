@@ -234,6 +234,7 @@ def _lines(table: Mapping[str, Tensor], n_layers: int) -> Iterable[tuple[str, Li
     yield line("total", "predicted", "measured")
     if "effects" in table:
         yield line("effects", "effects", "measured")
+        yield line("exact", "exact", "measured")
     yield line("influential", "predicted", "measured", table["influential"])
     yield line("random", "predicted", "measured", ~table["influential"])
     for distance in range(1, n_layers + 1):

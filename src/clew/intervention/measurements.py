@@ -25,7 +25,7 @@ from clew.attribution.room import check_recording
 from clew.attribution.trace import trace
 from clew.dictionary.dictionary import Dictionary
 from clew.errors import InputError, MismatchError
-from clew.intervention.ablation_effects import Effects, measured, predicted, shuffled
+from clew.intervention.ablation_effects import Effects, measured, predicted, shuffled, with_exact_readout
 from clew.intervention.clamp import LIVE, Regime, Semantics
 from clew.intervention.curves import Curves, curves, feature_ranking
 from clew.memory import check_room
@@ -181,7 +181,9 @@ class _Table:
         self.put("target", is_target + like)
         self.put("predicted", self.prediction)
         if graph.effect_rows is not None:
-            self.put("effects", predicted(graph.effects, self.sources, self.source_layers))
+            effects = predicted(graph.effects, self.sources, self.source_layers)
+            self.put("effects", effects)
+            self.put("exact", with_exact_readout(self.subject, self.dictionary, graph, self.sources, effects))
         self.put("measured", self.measure(self.source_layers))
         self.put("activation", graph.activations[self.sources] + like)
         self.put("gradient", self.measure(self.source_layers, Regime(tangent=True)))

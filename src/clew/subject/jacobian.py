@@ -38,6 +38,11 @@ class NormalizeJacobian:
     centred: bool
     output: Float[Tensor, "pos d_model"]
 
+    def forward(self, x: Float[Tensor, "*batch pos d_model"]) -> Float[Tensor, "*batch pos d_model"]:
+        """How the output changes with the input, to first order."""
+        x = x - x.mean(-1, keepdim=True) if self.centred else x
+        return (x - self.output * (self.output * x).mean(-1, keepdim=True)) * self.scale[:, None]
+
     def transpose(self, g: Float[Tensor, "pos d_model target"]) -> Float[Tensor, "pos d_model target"]:
         n_pos = len(g)
         y, scale = self.output[:n_pos], self.scale[:n_pos, None, None]
@@ -102,6 +107,20 @@ class AttendJacobian:
         parts = (self.attend.value, self.query_key.query, self.query_key.key)
         whole = torch.cat([part.transpose(0, 1).flatten(1) for part in parts], 1)
         return whole if self.weight is None else whole * self.weight[:, None]
+
+    def forward(self, x: Float[Tensor, "*batch pos d_model"]) -> Float[Tensor, "*batch pos d_model"]:
+        """How the output changes with the input, to first order."""
+        maps, pattern = self.query_key, self.attend.pattern
+        x = x if self.norm is None or self.weight is None else self.norm.forward(x) * self.weight
+        queries, keys = torch.matmul(x.unsqueeze(-3), maps.query), torch.matmul(x.unsqueeze(-3), maps.key)
+        if maps.rotary is not None:
+            queries, keys = maps.rotary.forward(queries), maps.rotary.forward(keys)
+        keys = keys.repeat_interleave(len(maps.query) // len(maps.key), -3)
+        values = torch.matmul(x.unsqueeze(-3), self.attend.value).repeat_interleave(self.attend.group, -3)
+        scores = self.slope * (torch.matmul(queries, self.keys.mT) + torch.matmul(self.queries, keys.mT))
+        turned = pattern * (scores - (pattern * scores).sum(-1, keepdim=True))
+        mixed = torch.matmul(turned, self.values) + torch.matmul(pattern, values)
+        return torch.matmul(mixed, self.attend.output).sum(-3)
 
     def transpose(self, g: Float[Tensor, "pos d_model target"]) -> Float[Tensor, "pos d_model target"]:
         n_pos, d_model, n_targets = g.shape

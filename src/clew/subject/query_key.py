@@ -21,7 +21,7 @@ class Rotary:
     cos: Float[Tensor, "pos rotated"]
     sin: Float[Tensor, "pos rotated"]
 
-    def forward(self, x: Float[Tensor, "head pos d_head"]) -> Float[Tensor, "head pos d_head"]:
+    def forward(self, x: Float[Tensor, "*batch head pos d_head"]) -> Float[Tensor, "*batch head pos d_head"]:
         n = self.cos.shape[1]
         first, second = x[..., :n].chunk(2, -1)
         turned = x[..., :n] * self.cos + torch.cat([-second, first], -1) * self.sin
