@@ -24,7 +24,7 @@ from clew.cli.progress_bar import bar
 from clew.cli.prompts import lines_of
 from clew.cli.tables import table
 from clew.dictionary.dictionary import Dictionary
-from clew.errors import InputError
+from clew.errors import InputError, UnsupportedModelError
 from clew.intervention.agreement import Agreement
 from clew.intervention.audit import ENVELOPE, Audit, audit_all
 from clew.intervention.curves import Curves
@@ -62,7 +62,11 @@ class GraphChoice:
                 raise InputError("--no-bos says how a prompt is read; --graph has its tokens already: give one of them")
             yield Graph.load(self.graph)
         for text in texts:
-            yield kit.trace(text, **keywords(settings))
+            try:
+                yield kit.trace(text, **keywords(replace(settings, effects=True)))
+            except UnsupportedModelError as error:
+                print(f"values alone: {error}", file=sys.stderr)
+                yield kit.trace(text, **keywords(settings))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +140,9 @@ def audit(
 
 
 _LINES = {
-    "total": "graph",
+    "effects": "effects",
+    "exact": "  exact",
+    "total": "values",
     "influential": "  top",
     "random": "  random",
     "gradient": "grad x act",
@@ -153,7 +159,8 @@ def _print(audit: Audit) -> None:
         console.print(Text(f"and {len(audit.prompts) - 3} more prompts", style="dim"))
     about = f"{audit.subject}, {audit.dictionary}: {audit.nodes:,} features ablated in {audit.seconds:.1f} s"
     console.print(Text(about, style="dim"), "", Text(audit.verdict), "", sep="\n")
-    _print_lines(console, audit, _LINES, "Predicted and measured effects: Spearman, slope, wrong sign")
+    names = {name: label for name, label in _LINES.items() if name in audit.lines}
+    _print_lines(console, audit, names, "Predicted and measured effects: Spearman, slope, wrong sign")
     distances = [name for name in audit.lines if name.startswith("distance.")]
     _print_lines(
         console,

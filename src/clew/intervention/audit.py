@@ -85,18 +85,22 @@ class Audit(Displayed):
     @property
     def verdict(self) -> str:
         """One sentence: do the graph's predictions hold, and what parts them from the model."""
-        total = [getattr(self.lines["total"], kind) for kind in KINDS]
-        correlations = " and ".join(
-            f"{agreement.spearman} on {kind}" for agreement, kind in zip(total, KINDS, strict=True)
-        )
-        slopes = " and ".join(f"{agreement.slope.value:.2f}" for agreement in total)
-        signs = " and ".join(f"{agreement.sign_errors.value:.0%}" for agreement in total)
         parts = [f"{_NAMES[step]} on {kind}" for kind in KINDS if (step := self.culprit(kind)) is not None]
-        return (
-            f"The graph's predictions {_word(total)}: Spearman {correlations}; slope {slopes}; "
-            f"{signs} of the effect with the wrong sign."
-            + (f" What parts them from the model most: {', '.join(parts)}." if parts else "")
+        lost = f" What parts them from the model most: {', '.join(parts)}." if parts else ""
+        if "exact" not in self.lines:
+            return f"The graph's predictions {self._holds('total')}.{lost}"
+        by_values = f"Those by its values alone {self._holds('total')}."
+        return f"Predictions by the graph's effects {self._holds('exact')}. {by_values}{lost}"
+
+    def _holds(self, name: str) -> str:
+        """In words and figures, how far one way to predict holds."""
+        both = [getattr(self.lines[name], kind) for kind in KINDS]
+        correlations = " and ".join(
+            f"{agreement.spearman} on {kind}" for agreement, kind in zip(both, KINDS, strict=True)
         )
+        slopes = " and ".join(f"{agreement.slope.value:.2f}" for agreement in both)
+        signs = " and ".join(f"{agreement.sign_errors.value:.0%}" for agreement in both)
+        return f"{_word(both)}: Spearman {correlations}; slope {slopes}; {signs} of the effect with the wrong sign"
 
     def culprit(self, kind: str) -> str | None:
         """The step that costs the most rank correlation: lost by releasing it alone plus gained by freezing it alone.

@@ -82,8 +82,10 @@ def _bars(ax: Any, names: list[str], rows: list[tuple[str, str, list[Any]]], tit
 
 
 def _baselines(ax: Any, audit: Audit) -> None:
-    names = {"total": "the graph", "gradient": "live gradient x activation", "activation": "activation alone",
+    names = {"exact": "effects, last norm exact", "effects": "effects", "total": "values",
+             "gradient": "live gradient x activation", "activation": "activation alone",
              "shuffled": "shuffled edges"}  # fmt: skip
+    names = {name: text for name, text in names.items() if name in audit.lines}
     rows = [
         (kind, colour, [getattr(audit.lines[name], kind).spearman for name in names])
         for kind, colour in (("outputs", ORANGE), ("features", BLUE))

@@ -87,7 +87,9 @@ function drawnPoints({ points, n_points: total }: AuditView): string {
 }
 
 const MAIN: Record<string, string> = {
-  total: "this graph",
+  total: "this graph's values",
+  effects: "its effects",
+  exact: "its effects, the last norm exact",
   influential: "its influential nodes",
   random: "nodes drawn at random",
   gradient: "gradient × activation",
