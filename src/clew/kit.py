@@ -19,6 +19,7 @@ from clew import files
 from clew.attribution.graph import Graph
 from clew.attribution.influence import top_features
 from clew.attribution.trace import TraceSettings, trace_with
+from clew.attribution.trace_look import LookSettings, trace_look_with
 from clew.dictionary.dictionary import Dictionary
 from clew.errors import FileError, InputError
 from clew.ids import FeatureId
@@ -111,7 +112,19 @@ class Kit:
     @_on_prompt(TraceSettings)
     def trace(self, prompt: Prompt, settings: TraceSettings) -> Graph:
         """The attribution graph of one prompt, its most influential features named; see `clew.trace`."""
-        graph = trace_with(self.subject, self.dictionary, prompt, settings)
+        return self._named(trace_with(self.subject, self.dictionary, prompt, settings))
+
+    @_on_prompt(LookSettings)
+    def looks(self, prompt: Prompt, settings: LookSettings) -> Graph:
+        """The graph of why a head looks from one token to another: its outputs are the two sides of the head's score.
+
+            graph = kit.looks("Again: 14 93 button fence clay; 14 93 button", layer=4, head=0)
+
+        See `clew.attribution.looks`; errors are those of `clew.attribution.trace_look`.
+        """
+        return self._named(trace_look_with(self.subject, self.dictionary, prompt, settings))
+
+    def _named(self, graph: Graph) -> Graph:
         keys = graph.feature_keys[top_features(graph, _LABELLED)].tolist()
         return graph.with_labels(self.names(FeatureId(layer, index) for layer, _, index in keys))
 

@@ -200,7 +200,10 @@ def test_prompts_of_different_length_in_one_batch_are_as_each_alone(subject: Sub
 
 @pytest.mark.parametrize("kind", ["clt", "plt"])
 @pytest.mark.parametrize("batch", [1, 3, 64])
-def test_many_cases_behind_a_shared_prefix_are_as_each_alone(subject: Subject, kind: str, batch: int) -> None:
+def test_many_cases_behind_a_shared_prefix_are_as_each_alone(
+    subject: Subject, kind: str, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clew.intervention.run.ROWS", batch)
     dictionary = models.dictionary(kind, subject)
     graph = trace(subject, dictionary, PROMPT)
     edits = [[Edit.ablate(str(graph.node(place).id))] for place in nodes_of(graph, 8)] + [[Edit.set("L1/3@8", 2.0)]]
@@ -208,7 +211,7 @@ def test_many_cases_behind_a_shared_prefix_are_as_each_alone(subject: Subject, k
     through[0] = subject.n_layers - 1
     seen, starts = set(), set()
     ids = torch.tensor(PROMPT)
-    for part in cases(subject, dictionary, ids, edits, through=through, first=1, batch=batch):
+    for part in cases(subject, dictionary, ids, edits, through=through, first=1):
         starts.add(part.start)
         for row, case in enumerate(part.cases, start=1):
             seen.add(case)

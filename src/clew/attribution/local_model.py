@@ -23,7 +23,7 @@ from clew.attribution.targets import Target
 from clew.dictionary.dictionary import Dictionary
 from clew.errors import InputError
 from clew.subject.frozen import FrozenParts, freeze
-from clew.subject.recording import Recording
+from clew.subject.recording import Recording, SiteAt
 from clew.subject.subject import Subject
 
 
@@ -36,6 +36,8 @@ class LocalModel:
     dictionary: Dictionary
     first_position: int = 0
     """1 when the first position is left out: it then has no features and no errors."""
+    target_site: SiteAt | None = None
+    """Where targets read that are no outputs (`Block.target_site`)."""
     cache_bytes: int = 512 << 20
     """Decoder rows are kept between blocks when they take no more than this."""
 
@@ -61,7 +63,7 @@ class LocalModel:
 
     @cached_property
     def _sweep(self) -> Sweep:
-        return Sweep(self.sources)
+        return Sweep(self.sources, target_site=self.target_site)
 
     def rows(self, block: Block) -> tuple[Float[Tensor, "reader col"], Float[Tensor, "reader 4"]]:
         """Rows and offsets of a block of readers, targets first, then features from the last layer to the first.
@@ -80,7 +82,7 @@ class LocalModel:
 
     @cached_property
     def _effect_sweep(self) -> Sweep:
-        return Sweep(self.sources, effects=True)
+        return Sweep(self.sources, effects=True, target_site=self.target_site)
 
     def fill_effects(self, block: Block, rows: Float[Tensor, "reader col"]) -> None:
         """Effects of every source on a block of readers, into a tensor that is there already and zero.

@@ -32,7 +32,7 @@ from torch import Tensor
 from clew.attribution.nodes import OFFSETS
 from clew.attribution.sources import Sources
 from clew.subject.jacobian import AttendJacobian, FullStep, NormalizeJacobian, linearized
-from clew.subject.recording import Add, Affine, Attend, Embed, Mlp, Normalize, Recording, Site, Step, Unembed
+from clew.subject.recording import Add, Affine, Attend, Embed, Mlp, Normalize, Recording, Site, SiteAt, Step, Unembed
 
 _Mapped = Normalize | NormalizeJacobian | Affine | Attend | AttendJacobian
 _MOST_IMAGES = 1 << 22  # entries of the images of tokens and biases at the start; a longer prompt has none
@@ -57,6 +57,8 @@ class Block:
 
     targets: Readers | None
     features: Sequence[tuple[int, Readers]]
+    target_site: SiteAt | None = None
+    """Where the targets read: a site, or (None) what is unembedded."""
 
     @property
     def n_readers(self) -> int:
@@ -133,10 +135,11 @@ def shortened(steps: Sequence[Step], sites: Container[tuple[str, int]]) -> list[
 class Sweep:
     """Fills rows of the attribution matrix for blocks of readers of one prompt."""
 
-    def __init__(self, sources: Sources, *, effects: bool = False) -> None:
+    def __init__(self, sources: Sources, *, effects: bool = False, target_site: SiteAt | None = None) -> None:
         self.sources = sources
         dictionary, layers = sources.dictionary, range(sources.n_layers)
         sites = {(name, layer) for name in (dictionary.read_site, dictionary.write_site) for layer in layers}
+        sites |= {target_site} if target_site is not None else set()
         self.steps: Sequence[FullStep | Start] = (
             linearized(sources.recording) if effects else shortened(program(sources.recording), sites)
         )
@@ -168,7 +171,7 @@ class _Walk:
         for step, constant in zip(reversed(self.sweep.steps), reversed(self.sweep.constants), strict=True):
             match step:
                 case Unembed():
-                    if self.block.targets is not None:
+                    if self.block.targets is not None and self.block.target_site is None:
                         self._join(step.source, self.block.targets)
                 case Site():
                     self._site(step)
@@ -193,6 +196,8 @@ class _Walk:
                 self._gain(site.register, self.waiting.pop(site.layer))
             if site.layer in self.by_layer:
                 self._join(site.register, self.by_layer[site.layer])
+        if (site.name, site.layer) == self.block.target_site and self.block.targets is not None:
+            self._join(site.register, self.block.targets)
 
     def _join(self, register: str, readers: Readers) -> None:
         points = _Points(self.n_joined, readers.positions, readers.directions)

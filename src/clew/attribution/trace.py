@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Int
@@ -20,16 +20,16 @@ from torch import Tensor
 from clew.attribution.graph import Graph
 from clew.attribution.influence import flow
 from clew.attribution.local_model import LocalModel, check_traceable
-from clew.attribution.nodes import OFFSETS
+from clew.attribution.nodes import OFFSETS, TargetInfo
 from clew.attribution.room import check_recording, check_rows
-from clew.attribution.sweep import Readers
+from clew.attribution.sweep import Block
 from clew.attribution.targets import Spec, Target, resolve, targets_of_answer
 from clew.dictionary.dictionary import Dictionary
 from clew.errors import InputError
 from clew.kernels.buffers import untouched
 from clew.progress import Progress
 from clew.settings import Settings, accepts, one_of, option
-from clew.subject.positions import first_position
+from clew.subject.positions import FirstPosition, first_position
 from clew.subject.recording import Recording
 from clew.subject.subject import Prompt, Subject
 
@@ -106,16 +106,51 @@ def trace_with(subject: Subject, dictionary: Dictionary, prompt: Prompt, setting
         first_position=int(settings.leave_out_first and first.left_out),
         cache_bytes=settings.budget,
     )
-    rows = _Rows(model, targets, settings)
+    return graph_of(model, _OutputRows(model, targets), prompt, first, settings)
+
+
+@runtime_checkable
+class TargetRows(Protocol):
+    """What a graph explains: how its targets are described, and how their rows are found."""
+
+    infos: tuple[TargetInfo, ...]
+
+    def fill(self, model: LocalModel, rows: Tensor, offsets: Tensor, effects: Tensor | None) -> int:
+        """Fill the targets' rows, offsets and effects, which are zero; returns the last position that they reach."""
+        ...
+
+
+class _OutputRows:
+    """Rows of tokens, differences and directions: what is read of the final normed stream."""
+
+    def __init__(self, model: LocalModel, targets: Sequence[Target]) -> None:
+        self.targets = targets
+        values = model.target_values(targets)
+        self.infos = tuple(target.info(value) for target, value in zip(targets, values, strict=True))
+
+    def fill(self, model: LocalModel, rows: Tensor, offsets: Tensor, effects: Tensor | None) -> int:
+        block = Block(model.target_readers(self.targets), [])
+        model.fill(block, rows, offsets)
+        if effects is not None:
+            model.fill_effects(block, effects)
+        return block.last_position
+
+
+def graph_of(
+    model: LocalModel, outputs: TargetRows, prompt: Prompt, first: FirstPosition, settings: TraceSettings, **more: Any
+) -> Graph:
+    """Fill all rows, and describe the graph; `more` goes into its settings."""
+    subject, recording, dictionary = model.subject, model.recording, model.dictionary
+    ids = recording.ids.tolist()
+    rows = _Rows(model, outputs, settings)
     rows.fill()
-    tokens = subject.token_strings(ids.tolist())
     return rows.graph(
-        prompt=prompt if isinstance(prompt, str) else subject.text_of(ids.tolist()),
+        prompt=prompt if isinstance(prompt, str) else subject.text_of(ids),
         first_reason=first.reason,
         first_ratio=first.ratio,
-        next_tokens=_likely(subject, recording, targets[-1].position),
-        tokens=tokens,
-        token_ids=tuple(ids.tolist()),
+        next_tokens=_likely(subject, recording, outputs.infos[-1].position),
+        tokens=subject.token_strings(ids),
+        token_ids=tuple(ids),
         subject=subject.name,
         dictionary=dictionary.name,
         dictionary_kind=dictionary.kind,
@@ -127,6 +162,7 @@ def trace_with(subject: Subject, dictionary: Dictionary, prompt: Prompt, setting
             "position": settings.position,
             "answer": settings.answer,
             "budget": settings.budget,
+            **more,
         },
     )
 
@@ -165,8 +201,9 @@ def _likely(subject: Subject, recording: Recording, position: int, count: int = 
 class _Rows:
     """The rows of one graph: which are wanted, which are filled."""
 
-    def __init__(self, model: LocalModel, targets: Sequence[Target], settings: TraceSettings) -> None:
-        self.model, self.targets, self.settings = model, targets, settings
+    def __init__(self, model: LocalModel, outputs: TargetRows, settings: TraceSettings) -> None:
+        self.model, self.outputs, self.settings = model, outputs, settings
+        self.targets = targets = outputs.infos
         sources = self.sources = model.sources
         most = sources.n_features if settings.max_features is None else settings.max_features
         self.n_wanted = min(most, sources.n_features)
@@ -184,7 +221,7 @@ class _Rows:
     def fill(self) -> None:
         """Sweep every wanted row."""
         n_features, device = self.sources.n_features, self.sources.device
-        self._run(torch.empty(0, dtype=torch.long, device=device), self.model.target_readers(self.targets))
+        self._run_targets()
         if self.n_wanted == n_features:
             for features in self._blocks(torch.arange(n_features, device=device)):
                 self._run(features)
@@ -224,16 +261,24 @@ class _Rows:
                 yield features[start:end]
                 start = end
 
-    def _run(self, features: Int[Tensor, " feature"], targets: Readers | None = None) -> None:
-        """Sweep one block: targets, then features."""
-        block, features = self.model.block(features, targets)
+    def _run_targets(self) -> None:
+        part = slice(0, len(self.targets))
+        effects = None if self.effects is None else self.effects[part]
+        self._filled(part, self.outputs.fill(self.model, self.rows[part], self.offsets[part], effects))
+
+    def _run(self, features: Int[Tensor, " feature"]) -> None:
+        """Sweep one block of features."""
+        block, features = self.model.block(features)
         part = slice(self.n_filled, self.n_filled + block.n_readers)
         self.model.fill(block, self.rows[part], self.offsets[part])
         if self.effects is not None:
             self.model.fill_effects(block, self.effects[part])
-        reached = self.sources.position_ends[block.last_position]
+        self.row_features[part] = features
+        self._filled(part, block.last_position)
+
+    def _filled(self, part: slice, last_position: int) -> None:
+        reached = self.sources.position_ends[last_position]
         self.mass[part] = torch.linalg.vector_norm(self.rows[part, :reached], ord=1, dim=1)
-        self.row_features[part.stop - len(features) : part.stop] = features
         self.n_filled = part.stop
         self.settings.report(Progress(what="tracing", done=self.n_filled, of=len(self.rows), unit="rows"))
 
@@ -256,7 +301,6 @@ class _Rows:
         features = kept[: sources.n_features]
         row_nodes = int(kept.sum()) + torch.arange(len(self.rows), device=sources.device)
         row_nodes[n_targets:] = number[self.row_features[n_targets:]]
-        values = self.model.target_values(self.targets)
         tensors: dict[str, Any] = {
             "feature_keys": sources.feature_keys[features],
             "activations": sources.activations[features],
@@ -273,7 +317,7 @@ class _Rows:
         return Graph(
             n_layers=sources.n_layers,
             first_position=sources.first_position,
-            targets=tuple(target.info(value) for target, value in zip(self.targets, values, strict=True)),
+            targets=self.targets,
             **{name: tensor.cpu() for name, tensor in tensors.items()},
             **described,
         )

@@ -8,6 +8,11 @@ COMMANDS = CommandGroup(
     help="See how a language model came to its answer, and check it.",
     commands={
         "trace": Command("trace:trace", "Trace how the model came to its next token."),
+        "looks": Command(
+            "looks:looks",
+            "Say why an attention head looks from one token to another: what at the query, and what at the key, makes "
+            "it.",
+        ),
         "edit": Command(
             "edit:edit", "Edit features and see what follows: predicted by the frozen model, measured in the real one."
         ),

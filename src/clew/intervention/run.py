@@ -317,18 +317,16 @@ def cases(
     through: Sequence[int],
     regime: Regime = LIVE,
     first: int = 0,
-    batch: int | None = None,
+    keep: Sequence[SiteAt] | None = None,
 ) -> Iterator[Part]:
-    """Run many sets of edits on one prompt, each a row; the kept sites are the Dictionary's read sites.
-
-    `batch` rows run together; left out, `rows_at_once`.
+    """Run many sets of edits on one prompt, each a row; unless others are given, the Dictionary's read sites are kept.
 
     Rows are taken in order of their first edited position. What lies before it is computed once a batch and kept as
     keys and values, unless parts are frozen, which needs the whole prompt. In a tangent regime a part's run holds the
     forward derivatives along the edits instead of values.
     """
     n_pos, tangent = len(ids), regime.tangent
-    batch = rows_at_once(subject, n_pos) if batch is None else batch
+    batch = rows_at_once(subject, n_pos)
     starts = [0 if regime.frozen is not None else _begin(row_edits, n_pos, first) for row_edits in edits]
     order = sorted(range(len(edits)), key=lambda i: starts[i])
     for chunk in (order[i : i + batch] for i in range(0, len(order), batch)):
@@ -342,7 +340,7 @@ def cases(
             cache.batch_repeat_interleave(len(rows))
         clamp = Clamp(dictionary, rows, regime)
         tokens = ids[None, start:].expand(len(rows), -1)
-        options: dict[str, Any] = {"cache": cache, "frozen": regime.frozen, "keep": read_sites(dictionary)}
+        options: dict[str, Any] = {"cache": cache, "frozen": regime.frozen, "keep": keep or read_sites(dictionary)}
         options |= {"reads": clamp.reads, "change": clamp.changes(start, n_pos - start)}
         if tangent:
             with _forward_derivatives():

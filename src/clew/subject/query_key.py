@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
@@ -36,6 +36,15 @@ class Rotary:
         back = part * cos + torch.cat([second, -first], 2)
         return back if n == g.shape[2] else torch.cat([back, g[:, :, n:]], 2)
 
+    def transpose_points(
+        self, positions: Int[Tensor, " point"], g: Float[Tensor, "point d_head"]
+    ) -> Float[Tensor, "point d_head"]:
+        """The transpose of vectors of one position each."""
+        n = self.cos.shape[1]
+        first, second = (g[:, :n] * self.sin[positions]).chunk(2, 1)
+        back = g[:, :n] * self.cos[positions] + torch.cat([second, -first], 1)
+        return back if n == g.shape[1] else torch.cat([back, g[:, n:]], 1)
+
 
 @dataclass(frozen=True, kw_only=True)
 class QueryKey:
@@ -49,15 +58,15 @@ class QueryKey:
     cap: float | None = None
     rotary: Rotary | None = None
 
-    def queries(self, x: Float[Tensor, "pos d_model"]) -> Float[Tensor, "head pos d_head"]:
+    def queries(self, x: Float[Tensor, "*case pos d_model"]) -> Float[Tensor, "*case head pos d_head"]:
         return self._projected(x, self.query, self.query_bias)
 
-    def keys(self, x: Float[Tensor, "pos d_model"]) -> Float[Tensor, "head pos d_head"]:
+    def keys(self, x: Float[Tensor, "*case pos d_model"]) -> Float[Tensor, "*case head pos d_head"]:
         """One for each head: those that share a key head have the same."""
-        return self._projected(x, self.key, self.key_bias).repeat_interleave(len(self.query) // len(self.key), 0)
+        return self._projected(x, self.key, self.key_bias).repeat_interleave(len(self.query) // len(self.key), -3)
 
     def _projected(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        made = torch.matmul(x, weight)
+        made = torch.matmul(x.unsqueeze(-3), weight)
         made = made if bias is None else made + bias[:, None]
         return made if self.rotary is None else self.rotary.forward(made)
 

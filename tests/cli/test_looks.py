@@ -1,0 +1,38 @@
+"""`clew looks` as a user meets it."""
+
+import json
+
+import pytest
+
+PROMPT = "Again: 14 93 97 button fence book clay 58; 14 93 97 button"
+
+
+def test_a_look_is_told_with_both_sides_and_what_was_measured(run):
+    code, out, err = run("looks", PROMPT, "--layer", 4, "--head", 0, "--measure", 2)
+    assert (code, err) == (0, "")
+    assert "Head 0 of layer 4 at ' button' (15) gives 100% of its attention to ' fence' (7)" in out
+    for title in ("What at the query", "What at the keys", "What the score loses when it is ablated"):
+        assert title in out
+    code, out, err = run("looks", PROMPT, "--layer", 4, "--head", 0, "--measure", 2, "--json")
+    found = json.loads(out)
+    assert (found["query"], found["key"], len(found["ablations"])) == (15, 7, 2)
+    strongest = found["sides"]["query side"][0]
+    assert (strongest["at"], strongest["effect"] > 1) == (" button", True)
+    for each in found["ablations"]:
+        assert each["measured"] == pytest.approx(each["predicted"], rel=0.5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--layer", "9", "--head", "0"), "no layer 9"),
+        (("--layer", "1", "--head", "7"), "no head 7"),
+        (("--layer", "1", "--head", "0", "--query", "3", "--key", "5"), "key position 5 lies behind query position 3"),
+        (("--layer", "0", "--head", "0", "--measure", "3"), "no feature stands before this head"),
+        (("--layer", "1", "--head", "0", "--measure", "-1"), "--measure is -1"),
+    ],
+)
+def test_mistakes_are_one_line(run, arguments, words):
+    code, out, err = run("looks", PROMPT, *arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert words in err
