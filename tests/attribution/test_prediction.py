@@ -6,10 +6,10 @@ import torch
 from clew.attribution.graph import Graph
 from clew.attribution.local_model import LocalModel
 from clew.attribution.prediction import Prediction, predict_removal
+from clew.attribution.targets import target_directions
 from clew.attribution.trace import trace
 from clew.dictionary import Dictionary
 from clew.errors import InputError, MismatchError
-from clew.intervention.ablation_effects import target_directions
 from clew.intervention.edit import Edit
 from clew.intervention.run import effect
 from clew.subject.jacobian import AttendJacobian, NormalizeJacobian, linearized

@@ -22,6 +22,8 @@ from clew.subject.subject import Subject
 from clew.subject.text import as_id, is_whole
 
 if TYPE_CHECKING:
+    from clew.attribution.graph import Graph
+
     Spec = str | int | Tensor | np.ndarray
     """A token's name (its text, or `#1234`), "Paris - Berlin", a token id, or a direction [d_model]."""
 else:
@@ -223,3 +225,22 @@ def _in_vocabulary(token: int, head: Unembed) -> int:
     if not 0 <= token < len(head.weight):
         raise InputError(f"target id {token} is outside the vocabulary 0..{len(head.weight) - 1}")
     return token
+
+
+def target_directions(subject: Subject, graph: Graph) -> Float[Tensor, "target d_model"]:
+    """What every target reads of the final normed stream; InputError for a direction that the graph does not keep."""
+    dtype = torch.promote_types(subject.dtype, torch.float32)
+    mean = subject.unembedding.mean(0, dtype=dtype)
+    directions = []
+    for target in graph.targets:
+        if target.token is not None:
+            directions.append(subject.unembedding[target.token].to(dtype) - mean)
+            continue
+        tokens = difference(subject, target.label)
+        if tokens is None:
+            raise InputError(
+                f"target {target.label!r} is a direction that the graph does not keep: it can't be measured"
+            )
+        plus, minus = tokens
+        directions.append(subject.unembedding[plus].to(dtype) - subject.unembedding[minus].to(dtype))
+    return torch.stack(directions)

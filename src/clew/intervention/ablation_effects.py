@@ -18,9 +18,8 @@ from clew.attribution.graph import Graph
 from clew.attribution.influence import total_effect
 from clew.attribution.local_model import LocalModel
 from clew.attribution.prediction import predict_removal
-from clew.attribution.targets import difference
+from clew.attribution.targets import target_directions
 from clew.dictionary.dictionary import Dictionary
-from clew.errors import InputError
 from clew.intervention.clamp import LIVE, Regime
 from clew.intervention.edit import Edit
 from clew.intervention.run import Part, cases, read_sites, rows_at_once
@@ -28,25 +27,6 @@ from clew.subject.subject import Subject
 
 _DEALT = 512  # rows whose edges are dealt out at a time
 Effects = Float[Tensor, "node source"]
-
-
-def target_directions(subject: Subject, graph: Graph) -> Float[Tensor, "target d_model"]:
-    """What every target reads of the final normed stream; InputError for a direction that the graph does not keep."""
-    dtype = torch.promote_types(subject.dtype, torch.float32)
-    mean = subject.unembedding.mean(0, dtype=dtype)
-    directions = []
-    for target in graph.targets:
-        if target.token is not None:
-            directions.append(subject.unembedding[target.token].to(dtype) - mean)
-            continue
-        tokens = difference(subject, target.label)
-        if tokens is None:
-            raise InputError(
-                f"target {target.label!r} is a direction that the graph does not keep: it can't be measured"
-            )
-        plus, minus = tokens
-        directions.append(subject.unembedding[plus].to(dtype) - subject.unembedding[minus].to(dtype))
-    return torch.stack(directions)
 
 
 def can_act(graph: Graph, sources: Sequence[int], through: Sequence[int]) -> Float[Tensor, "node source"]:

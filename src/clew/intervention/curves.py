@@ -23,9 +23,9 @@ from torch import Tensor
 
 from clew.attribution.graph import Graph
 from clew.attribution.local_model import LocalModel
+from clew.attribution.targets import target_directions
 from clew.dictionary.dictionary import Dictionary
 from clew.dictionary.layer import ActiveFeatures
-from clew.intervention.ablation_effects import target_directions
 from clew.intervention.run import rows_at_once
 from clew.subject.recording import SiteAt
 from clew.subject.subject import Change, Seen, Subject

@@ -156,6 +156,25 @@ class AttendJacobian:
             mixed.keys(head).addcmul_(self.queries[head, positions].T, through[:, None])
         return self._read(mixed)
 
+    def through_pattern(self, g: Float[Tensor, "pos d_model"], head: int, side: str) -> Float[Tensor, "pos d_model"]:
+        """What of `transpose` goes through one head's pattern, by its queries (`query`) or its keys (`key`).
+
+        These are gradients of what the attention reads, whether its norm is part of it or not.
+        """
+        n_pos, heads = len(g), len(self.attend.output)
+        pattern = self.attend.pattern[head, :n_pos, :n_pos]
+        through = (g @ self.attend.output[head].T) @ self.values[head, :n_pos].T
+        through = pattern * (through - (pattern * through).sum(1, keepdim=True)) * self.slope[head, :n_pos, :n_pos]
+        if side == "query":
+            back, weight = through @ self.keys[head, :n_pos], self.query_key.query[head]
+        else:
+            shared = heads // len(self.query_key.key)
+            back, weight = through.T @ self.queries[head, :n_pos], self.query_key.key[head // shared]
+        rotary = self.query_key.rotary
+        if rotary is not None:
+            back = rotary.transpose_points(torch.arange(n_pos, device=back.device), back)
+        return back @ weight.T
+
     def _read(self, mixed: _Mixed) -> Tensor:
         back = torch.matmul(self.read, mixed.whole())
         return back if self.norm is None else self.norm.transpose(back)
@@ -195,9 +214,10 @@ class _Mixed:
 FullStep = Step | NormalizeJacobian | AttendJacobian
 
 
-def linearized(recording: Recording) -> list[FullStep]:
-    """The steps of a recording, norms and attentions with their full derivative; an attention's own norm is part of it.
+def linearized(recording: Recording, *, fold: bool = True) -> list[FullStep]:
+    """The steps of a recording, norms and attentions with their full derivative.
 
+    An attention's own norm is part of it, unless `fold` is off: then steps are those of the recording, one for one.
     UnsupportedModelError, naming the layer, where the recorded pattern is not found again from queries and keys.
     """
     registers: Registers = {}
@@ -221,7 +241,7 @@ def linearized(recording: Recording) -> list[FullStep]:
                 assert before is not None
                 _check(step, before)
                 assert step.query_key is not None
-                norm, weight = _norm_of(steps, step)
+                norm, weight = _norm_of(steps, step) if fold else (None, None)
                 steps.append(
                     AttendJacobian(attend=step, query_key=step.query_key, norm=norm, weight=weight, input=before)
                 )

@@ -168,6 +168,12 @@ class Attend:
         value = self.value.transpose(0, 1).reshape(d_model, -1)
         return torch.matmul(value, mixed.view(n_pos, -1, len(g)))
 
+    def through_head(self, g: Float[Tensor, "pos d_model"], head: int) -> Float[Tensor, "pos d_model"]:
+        """What of `transpose` goes through the values of one head."""
+        n_pos = len(g)
+        mixed = self.pattern[head, :n_pos, :n_pos].T @ (g @ self.output[head].T)
+        return mixed @ self.value[head // self.group].T
+
     def after(self, normalize: Normalize, affine: Affine) -> Attend:
         """The same attention with the norm before it folded into its weights: it reads what the norm reads."""
         weighted = self.value * affine.weight[:, None]

@@ -1,0 +1,254 @@
+"""What the edges into one node are made of: which heads carry their values, and which steps make effects of them.
+
+1. *Loadings*: an edge's value passes a layer by the stream or by the layer's heads. The loading of a head is the flow
+   through its values; the loadings of a layer and what passes it by add up to the value.
+2. *Parts*: an effect is the value and what each step adds when its scale or pattern follows. Steps are switched from
+   held to following one after the other, from the embedding on: the part of a step is what its switch adds. It runs
+   from the node back to the step with everything held, through what the step adds, and on with everything following.
+   So value and parts add up to the effect exactly.
+
+Both are found for all sources of the node at once, in one walk back through the steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from clew.attribution.graph import Graph
+from clew.attribution.local_model import LocalModel
+from clew.attribution.nodes import FeatureNode, TargetNode
+from clew.attribution.targets import target_directions
+from clew.errors import InputError, MismatchError
+from clew.ids import NodeId
+from clew.subject.jacobian import AttendJacobian, NormalizeJacobian, linearized
+from clew.subject.recording import Add, Affine, Attend, Embed, Mlp, Normalize, Site, Step, Unembed
+
+
+@dataclass(frozen=True, kw_only=True)
+class EdgeParts:
+    """The edges into one node, from every node of the graph: values, what they pass, and what effects add."""
+
+    node: NodeId
+    value: Float[Tensor, " node"]
+    effect: Float[Tensor, " node"]
+    loadings: Mapping[tuple[int, int], Float[Tensor, " node"]]
+    """By layer and head: the share of the value that passes the head."""
+    parts: Mapping[str, Float[Tensor, " node"]]
+    """By step, such as `L3H1 query`, `L3 attention norm`, `final norm`: what the effect has beyond the value."""
+
+
+@torch.no_grad()
+def edge_parts(model: LocalModel, graph: Graph, node: NodeId | str | int) -> EdgeParts:
+    """Take the edges into a feature or an output apart.
+
+    InputError for a node without inputs or one that is a side of a look, MismatchError for a graph of another prompt.
+    """
+    if tuple(model.recording.ids.tolist()) != graph.token_ids:
+        raise MismatchError("the graph is of another prompt than this run")
+    if "look" in graph.settings:
+        raise InputError("a look's sides are taken apart by clew looks: give a graph of outputs")
+    place = node if isinstance(node, int) else graph.index(node)
+    if graph.row_of(place) < 0:
+        raise InputError(f"{graph.node(place).id} has no inputs: give a feature or an output")
+    walk = _Walk(model, graph, place)
+    found = walk.run()
+    names, loads = walk.names, walk.loads
+    value = found[0]
+    loadings = {key: found[column] for key, column in loads.items()}
+    parts = {name: found[column] for name, column in names.items()}
+    return EdgeParts(
+        node=graph.node(place).id,
+        value=value,
+        effect=value + sum(parts.values(), torch.zeros_like(value)),
+        loadings=loadings,
+        parts=parts,
+    )
+
+
+class _Walk:
+    """Gradients of one node, as columns: its own with everything held first, then those that started on the way.
+
+    Columns of loadings go on with everything held, columns of parts with everything following.
+    """
+
+    def __init__(self, model: LocalModel, graph: Graph, place: int) -> None:
+        self.model, self.graph, self.sources = model, graph, model.sources
+        self.start, self.position, self.vector = _reader(model, graph, place)
+        self.held: dict[str, Tensor] = {}
+        self.following: dict[str, Tensor] = {}
+        self.waiting: dict[int, tuple[Tensor | None, Tensor | None]] = {}
+        self.loads: dict[tuple[int, int], int] = {}
+        self.names: dict[str, int] = {}
+
+    def run(self) -> list[Float[Tensor, " node"]]:
+        """Rows of all columns over the graph's nodes: the value's, the loadings', the parts'."""
+        recorded = self.model.recording.steps
+        full = linearized(self.model.recording, fold=False)
+        rows = [self._zero() for _ in range(2)]
+        for place in reversed(range(len(recorded))):
+            step, other = recorded[place], full[place]
+            match step:
+                case Unembed():
+                    if self.start is None:
+                        self._begin(step.source)
+                case Site():
+                    self._site(step, rows)
+                case Add():
+                    for gradients in (self.held, self.following):
+                        if step.target in gradients:
+                            gradients[step.source] = gradients[step.target]
+                case Mlp():
+                    self.held.pop(step.target, None)
+                    self.following.pop(step.target, None)
+                case Embed():
+                    self._embed(step, rows)
+                case Affine():
+                    for gradients in (self.held, self.following):
+                        if step.target in gradients:
+                            self._gain(gradients, step.source, step.transpose(gradients.pop(step.target)))
+                case Normalize() | Attend():
+                    self._through(step, other, self._name(place))
+        n_held = 1 + len(self.loads)
+        held, following = (r[:n] for r, n in zip(rows, (n_held, len(self.names)), strict=True))
+        self.names = {name: n_held + column for name, column in self.names.items()}
+        return [*held, *following]
+
+    def _zero(self) -> Tensor:
+        n_most = 1 + 3 * sum(len(s.output) + 2 for s in self.model.recording.steps if isinstance(s, Attend)) + 8
+        return torch.zeros(n_most, self.graph.n_nodes, dtype=self.sources.dtype, device=self.sources.device)
+
+    def _name(self, place: int) -> str:
+        """What a step is called: the layer, and which norm of it."""
+        steps = self.model.recording.steps
+        behind = steps[place:]
+        following = next((s for s in behind[1:] if isinstance(s, Attend | Mlp | Add | Unembed)), None)
+        match steps[place], following:
+            case Attend() as attend, _:
+                return f"L{attend.layer}"
+            case _, Unembed():
+                return "final norm"
+            case _, Attend() as attend:
+                return f"L{attend.layer} attention norm"
+            case _, Mlp() as mlp:
+                return f"L{mlp.layer} MLP norm"
+        before = next(s for s in reversed(steps[:place]) if isinstance(s, Attend | Mlp))
+        return f"L{before.layer} norm after {'attention' if isinstance(before, Attend) else 'MLP'}"
+
+    # --- the node ---------------------------------------------------------------------------------------------
+
+    def _begin(self, register: str) -> None:
+        gradient = self.vector.new_zeros(self.graph.n_tokens, len(self.vector), 1)
+        gradient[self.position, :, 0] = self.vector
+        self._gain(self.held, register, gradient)
+
+    # --- steps ------------------------------------------------------------------------------------------------
+
+    def _gain(self, gradients: dict[str, Tensor], register: str, moved: Tensor) -> None:
+        """Add to a register's gradient; columns that one of the two does not have yet are zero there."""
+        old = gradients.get(register)
+        if old is None:
+            gradients[register] = moved
+            return
+        width = max(old.shape[2], moved.shape[2])
+        padded = [torch.nn.functional.pad(each, (0, width - each.shape[2])) for each in (old, moved)]
+        gradients[register] = padded[0] + padded[1]
+
+    def _through(self, step: Normalize | Attend, full: Step | NormalizeJacobian | AttendJacobian, name: str) -> None:
+        assert isinstance(full, NormalizeJacobian | AttendJacobian)
+        held, following = self.held.pop(step.target, None), self.following.pop(step.target, None)
+        if following is not None:
+            self._gain(self.following, step.source, full.transpose(following))
+        if held is None:
+            return
+        self._gain(self.held, step.source, step.transpose(held))
+        own = held[:, :, 0]
+        for part, extra in self._parts(step, full, own, name):
+            column = self.names.setdefault(part, len(self.names))
+            started = extra.new_zeros(*extra.shape, column + 1)
+            started[:, :, column] = extra
+            self._gain(self.following, step.source, started)
+        if isinstance(step, Attend):
+            for head in range(len(step.output)):
+                column = self.loads.setdefault((step.layer, head), 1 + len(self.loads))
+                started = own.new_zeros(*own.shape, column + 1)
+                started[:, :, column] = step.through_head(own, head)
+                self._gain(self.held, step.source, started)
+
+    def _parts(
+        self, step: Normalize | Attend, full: NormalizeJacobian | AttendJacobian, g: Tensor, name: str
+    ) -> Iterator[tuple[str, Tensor]]:
+        """What a step adds to the gradient of what it reads when it follows."""
+        if isinstance(full, NormalizeJacobian):
+            yield name, (full.transpose(g[:, :, None]) - step.transpose(g[:, :, None]))[:, :, 0]
+            return
+        for head in range(len(full.attend.output)):
+            for side in ("query", "key"):
+                yield f"{name}H{head} {side}", full.through_pattern(g, head, side)
+
+    # --- sources ----------------------------------------------------------------------------------------------
+
+    def _site(self, site: Site, rows: list[Tensor]) -> None:
+        dictionary = self.model.dictionary
+        if site.name == dictionary.write_site:
+            skips = []
+            for gradients, found in zip((self.held, self.following), rows, strict=True):
+                gradient = gradients.pop(site.register, None)
+                if gradient is not None:
+                    self._contract(site.layer, gradient, found)
+                skips.append(self._skipped(site.layer, gradient))
+            self.waiting[site.layer] = (skips[0], skips[1])
+        if site.name == dictionary.read_site:
+            for gradients, skipped in zip((self.held, self.following), self.waiting.pop(site.layer, ()), strict=False):
+                if skipped is not None:
+                    self._gain(gradients, site.register, skipped)
+            if self.start == site.layer:
+                self._begin(site.register)
+
+    def _skipped(self, layer: int, gradient: Tensor | None) -> Tensor | None:
+        skip = self.sources.skip(layer)
+        if skip is None or gradient is None:
+            return None
+        back = torch.matmul(skip.T, gradient)
+        back[: self.sources.first_position] = 0
+        return back
+
+    def _contract(self, layer: int, gradient: Tensor, rows: Tensor) -> None:
+        """With what every source writes to this layer; in place, over the graph's own nodes."""
+        graph, dictionary = self.graph, self.model.dictionary
+        width = gradient.shape[2]
+        for source in torch.unique(graph.feature_keys[:, 0]).tolist():
+            written = list(dictionary.written_layers(source))
+            if layer not in written:
+                continue
+            nodes = (graph.feature_keys[:, 0] == source).nonzero()[:, 0]
+            _, positions, ids = graph.feature_keys[nodes].to(gradient.device).T
+            decoders = dictionary.decoder_rows(source, ids)[:, written.index(layer)].to(gradient)
+            sizes = graph.activations[nodes].to(gradient)
+            rows[:width, nodes] += torch.einsum("fd,fdc,f->cf", decoders, gradient[positions], sizes)
+        layers, positions = graph.error_keys.T
+        own = (layers == layer).nonzero()[:, 0]
+        errors = self.sources.errors[layer][positions[own]]
+        rows[:width, graph.error_range.start + own] += torch.einsum("ed,edc->ce", errors, gradient[positions[own]])
+
+    def _embed(self, step: Embed, rows: list[Tensor]) -> None:
+        tokens = list(self.graph.token_range)
+        for gradients, found in zip((self.held, self.following), rows, strict=True):
+            gradient = gradients.pop(step.target, None)
+            if gradient is not None:
+                found[: gradient.shape[2], tokens] += torch.einsum("pd,pdc->cp", step.tokens, gradient)
+
+
+def _reader(model: LocalModel, graph: Graph, place: int) -> tuple[int | None, int, Tensor]:
+    """Where a node reads: the layer (None: what is unembedded), the position, and the direction."""
+    node = graph.node(place)
+    dtype = model.sources.dtype
+    if isinstance(node, TargetNode):
+        return None, node.position, target_directions(model.subject, graph)[node.rank].to(dtype)
+    assert isinstance(node, FeatureNode)
+    ids = torch.tensor([node.feature], device=model.sources.device)
+    return node.layer, node.position, model.dictionary.encoder_rows(node.layer, ids)[0].to(dtype)
