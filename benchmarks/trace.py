@@ -3,7 +3,8 @@
     make bench-trace                                    # sets up the peer's environment in .peer first
     .venv/bin/python benchmarks/trace.py [--pairs 7]
 
-Builds the inputs and runs peer and ours by turns on the same model, dictionary and prompt. Prints medians of CPU
+Builds the inputs and runs peer and ours by turns on the same model, dictionary and prompt, then ours with effects and
+without. Prints medians of CPU
 seconds and memory growth, each ratio beside its bar, the machine's one-thread GEMM rate, the sweep's floating-point
 operations, how far the sweep is from that rate, and where the rest goes. Exit code 1 when a bar is missed.
 """
@@ -55,6 +56,10 @@ CASES = (
 )
 
 
+EFFECTS_TIME, EFFECTS_MEMORY = 2.5, 2.2
+"""How many times what values alone take values and effects together may take."""
+
+
 # --- the peer -------------------------------------------------------------------------------------------------------
 
 
@@ -84,7 +89,7 @@ def _run(command: list[Any]) -> dict[str, Any]:
 # --- ours, in a process of its own ----------------------------------------------------------------------------------
 
 
-def one(kind: str, tokens: int, max_features: int | None, look: str | None) -> dict[str, Any]:
+def one(kind: str, tokens: int, max_features: int | None, look: str | None, effects: bool) -> dict[str, Any]:
     """One measured run after the same warm-up as the peer's; with `look`, the operations or the profile of a run."""
     import torch
 
@@ -97,9 +102,9 @@ def one(kind: str, tokens: int, max_features: int | None, look: str | None) -> d
     ids = [1, *range(10, 9 + tokens)]
 
     def run() -> Any:
-        return trace(subject, dictionary, ids, max_features=max_features)
+        return trace(subject, dictionary, ids, max_features=max_features, effects=effects)
 
-    trace(subject, dictionary, ids[:4])
+    trace(subject, dictionary, ids[:4], effects=effects)
     if look == "operations":
         return {"flop": _operations(run), "gemm_rate": _gemm_rate()}
     if look == "profile":
@@ -236,6 +241,24 @@ def compare(case: Case, pairs: int) -> bool:
     return met
 
 
+def compare_effects(case: Case, pairs: int) -> bool:
+    """Values and effects together beside values alone, by turns; whether both bars are met."""
+    runs: dict[bool, list[dict[str, Any]]] = {False: [], True: []}
+    for _ in range(pairs):
+        for effects, found in runs.items():
+            found.append(our_run(case, *(["--effects"] if effects else [])))
+    met = True
+    for what, key, bar in (("CPU", "cpu_seconds", EFFECTS_TIME), ("memory", "memory_mb", EFFECTS_MEMORY)):
+        alone, both = (statistics.median(run[key] for run in runs[effects]) for effects in (False, True))
+        met &= both <= bar * alone
+        verdict = "pass" if both <= bar * alone else "FAIL"
+        print(
+            f"{case.name:30} {what:6} values {alone:8.3f}   with effects {both:8.3f}   {both / alone:.2f} times   "
+            f"bar {bar}: {verdict}"
+        )
+    return met
+
+
 def explain(case: Case) -> None:
     """The sweep's operations against the machine's rate, and where the time goes."""
     found, profile = our_run(case, "--look", "operations"), our_run(case, "--look", "profile")
@@ -259,10 +282,11 @@ def main() -> None:
     parser.add_argument("--one", choices=["plt", "clt"], help=argparse.SUPPRESS)
     parser.add_argument("--tokens", type=int, default=16, help=argparse.SUPPRESS)
     parser.add_argument("--max-features", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--effects", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--look", choices=["operations", "profile"], help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
-        print(json.dumps(one(given.one, given.tokens, given.max_features, given.look)))
+        print(json.dumps(one(given.one, given.tokens, given.max_features, given.look, given.effects)))
         return
     prepare()
     print(
@@ -270,6 +294,7 @@ def main() -> None:
         f"medians of {given.pairs} pairs"
     )
     met = [compare(case, given.pairs) for case in CASES]
+    met += [compare_effects(case, given.pairs) for case in CASES]
     for case in CASES:
         explain(case)
     sys.exit(0 if all(met) else 1)

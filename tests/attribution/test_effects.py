@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from clew.attribution import sweep
 from clew.attribution.graph import Graph
 from clew.attribution.local_model import LocalModel
 from clew.attribution.targets import resolve
@@ -15,6 +16,7 @@ from clew.dictionary import Dictionary
 from clew.errors import InputError, UnsupportedModelError
 from clew.intervention.ablation_effects import measured, predicted
 from clew.intervention.clamp import Regime
+from clew.subject import jacobian
 from clew.subject.jacobian import linearized
 from clew.subject.recording import Attend
 from clew.subject.subject import Subject
@@ -65,6 +67,14 @@ def assert_effects_equal_autograd(subject: Subject, dictionary: Dictionary, firs
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_effect_equals_autograd_through_the_live_model(subject: Subject, kind: str) -> None:
     assert_effects_equal_autograd(subject, models.dictionary(kind, subject, features=FEATURES))
+
+
+def test_a_prompt_too_long_for_maps_at_every_position_has_the_same_effects(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jacobian, "_MOST_DRAWN", 0)
+    monkeypatch.setattr(sweep, "_MOST_IMAGES", 0)
+    assert_effects_equal_autograd(subject, models.dictionary("clt", subject, features=FEATURES))
 
 
 @pytest.mark.parametrize(("read", "write"), [("resid_pre", "mlp_raw_out"), ("mlp_normalized", "mlp_out")])

@@ -12,7 +12,7 @@ are always the first n.
 4. At the start the tokens and the learned positions are contracted, and the rows are complete.
 
 The same walk over steps with their full derivative (`subject.jacobian`) gives *effects*, where patterns and norm scales
-follow what changes, in place of *values*, where they are held. It has no offsets and no shortened start.
+follow what changes, in place of *values*, where they are held. It has no offsets.
 
 Three things save work. A norm that only an attention reads is folded into that attention's weights, so that the walk
 passes it at no cost. A reader that has just joined has a gradient at one position only, up to its first attention. And
@@ -100,7 +100,7 @@ class Start:
     images: dict[str, Float[Tensor, "pos d_model cause"]]
 
 
-def shortened(steps: Sequence[Step], sites: Container[tuple[str, int]]) -> list[Step | Start]:
+def shortened(steps: Sequence[FullStep], sites: Container[tuple[str, int]]) -> list[FullStep | Start]:
     """The steps from the first of `sites` on, after a Start; as they are when the prompt is too long for its images."""
     embed = steps[0]
     assert isinstance(embed, Embed)
@@ -117,8 +117,9 @@ def shortened(steps: Sequence[Step], sites: Container[tuple[str, int]]) -> list[
     while True:
         step = rest[0]
         match step:
-            case Normalize() | Affine() | Attend():
-                moved, constant = step.forward(registers[step.source]), step.constant()
+            case Normalize() | Affine() | Attend() | NormalizeJacobian() | AttendJacobian():
+                moved = step.forward(registers[step.source])
+                constant = step.constant() if isinstance(step, Affine | Attend) else None
                 if constant is not None:
                     moved[:-1] -= constant
                 registers[step.target] = moved
@@ -140,9 +141,8 @@ class Sweep:
         dictionary, layers = sources.dictionary, range(sources.n_layers)
         sites = {(name, layer) for name in (dictionary.read_site, dictionary.write_site) for layer in layers}
         sites |= {target_site} if target_site is not None else set()
-        self.steps: Sequence[FullStep | Start] = (
-            linearized(sources.recording) if effects else shortened(program(sources.recording), sites)
-        )
+        steps: Sequence[FullStep] = linearized(sources.recording) if effects else program(sources.recording)
+        self.steps = shortened(steps, sites)
         self.attended = {step.target for step in self.steps if isinstance(step, Attend | AttendJacobian)}
         offset = () if effects else (Attend, Affine)
         self.constants = [step.constant() if isinstance(step, offset) else None for step in self.steps]

@@ -24,6 +24,8 @@ from clew.errors import UnsupportedModelError
 from clew.subject.query_key import QueryKey
 from clew.subject.recording import Affine, Attend, Normalize, Recording, Registers, SiteAt, Step, advance
 
+_MOST_DRAWN = 1 << 22
+"""Entries of the maps of one attention at every position, where rotary and norm are drawn into them."""
 _TOLERANCE = {torch.float64: 1e-5, torch.float32: 2e-3}
 """The largest difference between a recorded pattern and the one found again."""
 
@@ -44,11 +46,14 @@ class NormalizeJacobian:
         return (x - self.output * (self.output * x).mean(-1, keepdim=True)) * self.scale[:, None]
 
     def transpose(self, g: Float[Tensor, "pos d_model target"]) -> Float[Tensor, "pos d_model target"]:
-        n_pos = len(g)
-        y, scale = self.output[:n_pos], self.scale[:n_pos, None, None]
+        return self.transpose_(g.clone())
+
+    def transpose_(self, g: Float[Tensor, "pos d_model target"]) -> Float[Tensor, "pos d_model target"]:
+        """`transpose` in place."""
+        y, scale = self.output[: len(g)], self.scale[: len(g), None, None]
         along = torch.bmm((y / y.shape[1])[:, None], g)
-        back = torch.baddbmm(g, y[:, :, None], along, alpha=-1) * scale
-        return back - back.mean(1, keepdim=True) if self.centred else back
+        g.baddbmm_(y[:, :, None], along, alpha=-1).mul_(scale)
+        return g.sub_(g.mean(1, keepdim=True)) if self.centred else g
 
     def transpose_points(
         self, positions: Int[Tensor, " target"], g: Float[Tensor, "target d_model"]
@@ -102,11 +107,17 @@ class AttendJacobian:
         return scale * (1 - (self.query_key.scores(self.input) / cap).square())
 
     @cached_property
-    def read(self) -> Float[Tensor, "d_model mixed"]:
-        """From values, queries and keys of all heads back to what is read: values first."""
+    def weighted(self) -> Float[Tensor, "pos head pos"]:
+        """The pattern times the slope of the scores, query positions first."""
+        return (self.attend.pattern * self.slope).transpose(0, 1).contiguous()
+
+    @cached_property
+    def reads(self) -> tuple[Tensor, Tensor, Tensor]:
+        """From values, queries and keys of all heads back to what is read, [d_model, head x d_head] each."""
         parts = (self.attend.value, self.query_key.query, self.query_key.key)
-        whole = torch.cat([part.transpose(0, 1).flatten(1) for part in parts], 1)
-        return whole if self.weight is None else whole * self.weight[:, None]
+        whole = (part.transpose(0, 1).flatten(1) for part in parts)
+        values, queries, keys = (each if self.weight is None else each * self.weight[:, None] for each in whole)
+        return values, queries, keys
 
     def forward(self, x: Float[Tensor, "*batch pos d_model"]) -> Float[Tensor, "*batch pos d_model"]:
         """How the output changes with the input, to first order."""
@@ -126,16 +137,18 @@ class AttendJacobian:
         n_pos, d_model, n_targets = g.shape
         heads, d_head = self.attend.output.shape[:2]
         split = torch.matmul(self.attend.output.view(-1, d_model), g).view(n_pos, heads, d_head, n_targets)
-        mixed = _Mixed(self, g.new_zeros(n_pos, self.read.shape[1], n_targets))
+        through = torch.matmul(self.values[:, :n_pos], split)  # [query, head, key, target]
+        pattern = self.attend.pattern[:, :n_pos, :n_pos]
+        through -= torch.matmul(pattern.transpose(0, 1)[:, :, None], through)
+        through *= self.weighted[:n_pos, :, :n_pos, None]
+        queries = torch.matmul(self.keys[:, :n_pos].mT, through)
+        keys = torch.matmul(self.queries[:, :n_pos].mT, through.transpose(0, 2).contiguous())
+        values = g.new_empty(n_pos, len(self.attend.value), d_head * n_targets)
+        flat = split.flatten(2)
         for head in range(heads):
-            of_head, pattern = split[:, head], self.attend.pattern[head, :n_pos, :n_pos]
-            through = torch.matmul(self.values[head, :n_pos], of_head)  # [query, key, target]
-            through -= torch.bmm(pattern[:, None], through)
-            through *= (pattern * self.slope[head, :n_pos, :n_pos])[:, :, None]
-            mixed.values(head).addmm_(pattern.T, of_head.flatten(1))
-            mixed.queries(head).add_(torch.matmul(self.keys[head, :n_pos].T, through))
-            mixed.keys(head).add_(torch.matmul(self.queries[head, :n_pos].T, through.transpose(0, 1)))
-        return self._read(mixed)
+            place, first = head // self.attend.group, head % self.attend.group == 0
+            torch.addmm(values[:, place], pattern[head].T, flat[:, head], beta=int(not first), out=values[:, place])
+        return self._read(values.unflatten(2, (d_head, n_targets)), queries, keys)
 
     def transpose_at(
         self, positions: Int[Tensor, " target"], g: Float[Tensor, "target d_model"], n_pos: int
@@ -144,17 +157,22 @@ class AttendJacobian:
         heads, d_head, d_model = self.attend.output.shape
         n_targets, members = len(g), torch.arange(len(g), device=g.device)
         split = torch.matmul(self.attend.output.view(-1, d_model), g.T).view(heads, d_head, n_targets)
-        mixed = _Mixed(self, g.new_zeros(n_pos, self.read.shape[1], n_targets))
-        for head in range(heads):
-            of_head = split[head]
-            pattern = self.attend.pattern[head, positions, :n_pos].T  # [key, target]
-            through = torch.matmul(self.values[head, :n_pos], of_head)
-            through -= (pattern * through).sum(0)
-            through *= pattern * self.slope[head, positions, :n_pos].T
-            mixed.values(head).view(n_pos, d_head, n_targets).addcmul_(of_head, pattern[:, None])
-            mixed.queries(head)[positions, :, members] += (self.keys[head, :n_pos].T @ through).T
-            mixed.keys(head).addcmul_(self.queries[head, positions].T, through[:, None])
-        return self._read(mixed)
+        through = torch.matmul(self.values[:, :n_pos], split)  # [head, key, target]
+        pattern = self.attend.pattern[:, positions, :n_pos].mT
+        through -= (pattern * through).sum(1, keepdim=True)
+        through *= self.weighted[positions, :, :n_pos].permute(1, 2, 0)
+        queries = torch.matmul(self.keys[:, :n_pos].mT, through)  # [head, d_head, target], each at its own position
+        keys = through.transpose(0, 1)[:, :, None] * self.queries[:, positions].transpose(1, 2)
+        values = pattern.transpose(0, 1)[:, :, None] * split
+        if self.at_positions is None:
+            whole = g.new_zeros(n_pos, heads, d_head, n_targets)
+            whole[positions, :, :, members] = queries.permute(2, 0, 1)
+            return self._read(values, whole, keys)
+        back, flat = self._read(values, None, keys), queries.flatten(0, 1)
+        for position in torch.unique(positions).tolist():
+            own = (positions == position).nonzero()[:, 0]
+            back[position].index_add_(1, own, self.at_positions[1][position] @ flat[:, own])
+        return back
 
     def through_pattern(self, g: Float[Tensor, "pos d_model"], head: int, side: str) -> Float[Tensor, "pos d_model"]:
         """What of `transpose` goes through one head's pattern, by its queries (`query`) or its keys (`key`).
@@ -175,40 +193,46 @@ class AttendJacobian:
             back = rotary.transpose_points(torch.arange(n_pos, device=back.device), back)
         return back @ weight.T
 
-    def _read(self, mixed: _Mixed) -> Tensor:
-        back = torch.matmul(self.read, mixed.whole())
-        return back if self.norm is None else self.norm.transpose(back)
+    def _read(self, values: Tensor, queries: Tensor | None, keys: Tensor) -> Float[Tensor, "pos d_model target"]:
+        """What is read, from gradients `pos head d_head target` of values, queries (if any) and keys."""
+        parts = [
+            (place, self._shared(part, weight).flatten(1, 2))
+            for place, (part, weight) in enumerate(zip((values, queries, keys), self.reads, strict=True))
+            if part is not None
+        ]
+        (_, first), *rest = parts
+        if self.at_positions is not None:
+            back = torch.bmm(self.at_positions[0][: len(first)], first)
+            for place, part in rest:
+                back.baddbmm_(self.at_positions[place][: len(part)], part)
+            return back
+        rotary, back = self.query_key.rotary, torch.matmul(self.reads[0], first)
+        for place, part in rest:
+            if rotary is not None:
+                part = rotary.transpose(part.unflatten(1, (-1, keys.shape[2]))).flatten(1, 2)
+            back.baddbmm_(self.reads[place].expand(len(part), -1, -1), part)
+        return back if self.norm is None else self.norm.transpose_(back)
 
+    def _shared(self, part: Tensor, weight: Tensor) -> Float[Tensor, "pos head d_head target"]:
+        """Heads that share their values or keys are neighbours, and their gradients are added."""
+        shared = part.shape[1] * part.shape[2] // weight.shape[1]
+        return part if shared == 1 else part.unflatten(1, (-1, shared)).sum(2)
 
-class _Mixed:
-    """Gradients of the values, queries and keys of all heads at every position, in one tensor."""
-
-    def __init__(self, step: AttendJacobian, whole: Float[Tensor, "pos mixed target"]) -> None:
-        self.step, self._whole = step, whole
-        self.d_head = step.attend.output.shape[1]
-        self.group = len(step.query_key.query) // len(step.query_key.key)
-        self.n_values, self.n_heads = len(step.attend.value), len(step.attend.output)
-
-    def _part(self, place: int) -> Tensor:
-        return self._whole[:, place * self.d_head : (place + 1) * self.d_head]
-
-    def values(self, head: int) -> Tensor:
-        return self._part(head // self.step.attend.group).flatten(1)
-
-    def queries(self, head: int) -> Tensor:
-        return self._part(self.n_values + head)
-
-    def keys(self, head: int) -> Tensor:
-        return self._part(self.n_values + self.n_heads + head // self.group)
-
-    def whole(self) -> Float[Tensor, "pos mixed target"]:
-        """All of it, queries and keys turned back from their positions."""
-        rotary = self.step.query_key.rotary
-        if rotary is not None:
-            turned = self._whole[:, self.n_values * self.d_head :]
-            n_pos, _, n_targets = turned.shape
-            turned.copy_(rotary.transpose(turned.reshape(n_pos, -1, self.d_head, n_targets)).flatten(1, 2))
-        return self._whole
+    @cached_property
+    def at_positions(self) -> tuple[Tensor, Tensor, Tensor] | None:
+        """`reads` at each position, rotary and norm drawn in, [pos, d_model, head x d_head]; None for long prompts."""
+        n_pos, d_model = self.input.shape
+        if n_pos * d_model * sum(weight.shape[1] for weight in self.reads) > _MOST_DRAWN:
+            return None
+        drawn, d_head = [], self.attend.output.shape[1]
+        for place, weight in enumerate(self.reads):
+            turned = weight.T.unflatten(0, (-1, d_head)).expand(n_pos, -1, -1, -1)
+            if place and self.query_key.rotary is not None:
+                # W R^T: each row of W is turned as a query or key is, forwards
+                turned = self.query_key.rotary.forward(turned.permute(3, 1, 0, 2)).permute(2, 1, 3, 0)
+            whole = turned.flatten(1, 2).mT.contiguous()
+            drawn.append(whole if self.norm is None else self.norm.transpose_(whole))
+        return drawn[0], drawn[1], drawn[2]
 
 
 FullStep = Step | NormalizeJacobian | AttendJacobian
