@@ -1,4 +1,4 @@
-"""Audit graphs of prompts over the families of the small world, by the CLT and by the neurons.
+"""Audit graphs of prompts over the families of the small world, by the CLT and by the neurons, and looks of its heads.
 
 make bench-audit
 """
@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 
 import torch
 
 import clew
+from clew.intervention.agreement import agreement
 from clew.intervention.audit import audit, audit_all
+from clew.intervention.look_effects import measured_contrast, predicted_contrast
 from clew.organism.prompts import listed_prompts
 
 
@@ -19,11 +22,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prompts", type=int, default=50)
     parser.add_argument("--nodes", type=int, default=200)
+    parser.add_argument("--skip", type=int, default=0, help="leave out so many prompts of the list")
+    parser.add_argument("--looks", type=int, default=12, help="prompts whose heads' looks are tested")
     chosen = parser.parse_args()
     torch.set_num_threads(2)
     kit = clew.load("minnow")
     neurons = clew.Kit(kit.subject, clew.Dictionary.from_neurons(kit.subject))
-    prompts = listed_prompts(chosen.prompts)
+    prompts = listed_prompts(chosen.skip + chosen.prompts)[chosen.skip :]
 
     graph = kit.trace("The capital of France is")
     audit(kit.subject, kit.dictionary, graph, nodes=20)
@@ -33,7 +38,7 @@ def main() -> None:
 
     for name, own in (("CLT", kit), ("neurons", neurons)):
         began = time.perf_counter()
-        graphs = (own.trace(prompt) for prompt in prompts)
+        graphs = (own.trace(prompt, effects=True) for prompt in prompts)
         found = audit_all(own.subject, own.dictionary, graphs, nodes=chosen.nodes)
         print(f"{name}: {len(prompts)} prompts, {found.nodes:,} nodes, {time.perf_counter() - began:.0f} s")
         print(found.verdict)
@@ -53,6 +58,26 @@ def main() -> None:
         for key, value in found.tokens.items():
             print(f"  tokens on targets, {key}: beside the neurons' exact graph {value.spearman}, {value.pairs} pairs")
         print()
+    looks(kit, prompts[: chosen.looks])
+
+
+def looks(kit: clew.Kit, prompts: Sequence[str], least: float = 0.5) -> None:
+    """Every look of more than half a head's attention behind the first layer: all features before it are ablated."""
+    found: dict[str, list[torch.Tensor]] = {"effects": [], "values": [], "measured": [], "look": []}
+    for prompt in prompts:
+        for layer, pattern in kit.subject.record(prompt).patterns().items():
+            for head in (pattern[:, -1, 1:].max(-1).values > least).nonzero()[:, 0].tolist() if layer else []:
+                graph = kit.looks(prompt, layer=layer, head=head)
+                before = (graph.feature_keys[:, 0] < layer).nonzero()[:, 0].tolist()
+                found["effects"].append(predicted_contrast(graph.effects, before))
+                found["values"].append(predicted_contrast(graph, before))
+                found["measured"].append(measured_contrast(kit.subject, kit.dictionary, graph, before))
+                found["look"].append(torch.full((len(before),), len(found["look"])))
+    columns = {name: torch.cat(parts).float() for name, parts in found.items()}
+    print(f"looks: {len(found['look'])} scores, {len(columns['look']):,} ablations")
+    for name in ("effects", "values"):
+        holds = agreement(columns[name], columns["measured"], columns["look"].long())
+        print(f"  {name:10} {holds.spearman} slope {holds.slope.value:.2f} sign {holds.sign_errors.value:.0%}")
 
 
 if __name__ == "__main__":

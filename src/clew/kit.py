@@ -16,17 +16,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 from clew import files
+from clew.attribution.edge_parts import EdgeParts, edge_parts
 from clew.attribution.graph import Graph
 from clew.attribution.influence import top_features
+from clew.attribution.local_model import LocalModel
+from clew.attribution.prediction import Prediction
 from clew.attribution.trace import TraceSettings, trace_with
 from clew.attribution.trace_look import LookSettings, trace_look_with
 from clew.dictionary.dictionary import Dictionary
 from clew.errors import FileError, InputError
-from clew.ids import FeatureId
+from clew.ids import FeatureId, NodeId
 from clew.intervention.audit import Audit, audit_with
 from clew.intervention.edit import Edit
 from clew.intervention.generate import GenerateSettings, Step, generate_with
 from clew.intervention.measurements import AuditSettings
+from clew.intervention.predict_edits import predict_edits
 from clew.intervention.run import EditSettings, Effect, effects_with
 from clew.labels.display_names import Names
 from clew.labels.store import LabelStore
@@ -161,6 +165,24 @@ class Kit:
         if settings.means is None:
             settings = replace(settings, means=self.mean_activations())
         return audit_with(self.subject, self.dictionary, [graph], settings)
+
+    def predict(self, graph: Graph, edits: Sequence[Edit]) -> Prediction:
+        """What the graph's effects predict of edits to its features: probabilities, logits, other features.
+
+            graph = kit.trace("The capital of France is", effects=True)
+            kit.predict(graph, [clew.Edit.ablate("L4/1637@5")]).probabilities
+
+        `edit` measures the same in the model. InputError for a graph without effects, and see `predict_edits`.
+        """
+        return predict_edits(self.subject, self.dictionary, graph, edits)
+
+    def parts(self, graph: Graph, node: NodeId | str | int) -> EdgeParts:
+        """What the edges into one node are made of: which heads carry values, which steps make effects of them."""
+        import torch
+
+        ids = torch.tensor(graph.token_ids, device=self.subject.device)
+        model = LocalModel.record(self.subject, self.dictionary, ids, first_position=graph.first_position)
+        return edge_parts(model, graph, node)
 
     def mean_activations(self) -> dict[int, Float[Tensor, " feature"]] | None:
         """Of every feature over the atlas' corpus, by layer; None without an atlas."""
