@@ -29,6 +29,7 @@ from clew.ids import FeatureId, NodeId
 from clew.intervention.audit import Audit, audit_with
 from clew.intervention.edit import Edit
 from clew.intervention.generate import GenerateSettings, Step, generate_with
+from clew.intervention.live_effects import live_effects
 from clew.intervention.measurements import AuditSettings
 from clew.intervention.predict_edits import predict_edits
 from clew.intervention.run import EditSettings, Effect, effects_with
@@ -175,6 +176,13 @@ class Kit:
         `edit` measures the same in the model. InputError for a graph without effects, and see `predict_edits`.
         """
         return predict_edits(self.subject, self.dictionary, graph, edits)
+
+    def live_effects(self, graph: Graph) -> Float[Tensor, "feature target"]:
+        """What the model itself loses of every target, to first order, with each feature: one reverse pass a target.
+
+        Beside the graph's total effects: what parts them goes through what the dictionary misses.
+        """
+        return live_effects(self.subject, self.dictionary, graph)
 
     def parts(self, graph: Graph, node: NodeId | str | int) -> EdgeParts:
         """What the edges into one node are made of: which heads carry values, which steps make effects of them."""
