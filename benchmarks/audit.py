@@ -38,7 +38,7 @@ def main() -> None:
 
     for name, own in (("CLT", kit), ("neurons", neurons)):
         began = time.perf_counter()
-        graphs = (own.trace(prompt, effects=True) for prompt in prompts)
+        graphs = (own.trace(prompt) for prompt in prompts)
         found = audit_all(own.subject, own.dictionary, graphs, nodes=chosen.nodes)
         print(f"{name}: {len(prompts)} prompts, {found.nodes:,} nodes, {time.perf_counter() - began:.0f} s")
         print(found.verdict)

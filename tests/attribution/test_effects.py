@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from clew.attribution import sweep
+from clew.attribution.add_effects import add_effects
 from clew.attribution.graph import Graph
 from clew.attribution.local_model import LocalModel
 from clew.attribution.targets import resolve
 from clew.attribution.trace import trace
 from clew.dictionary import Dictionary
-from clew.errors import InputError, UnsupportedModelError
+from clew.errors import InputError, MismatchError, UnsupportedModelError
 from clew.intervention.ablation_effects import measured, predicted
 from clew.intervention.clamp import Regime
 from clew.subject import jacobian
@@ -185,3 +186,21 @@ def test_a_pattern_that_is_not_found_again_is_refused_by_its_layer(monkeypatch: 
     steps = [replace(step, query_key=None) if isinstance(step, Attend) else step for step in recording.steps]
     with pytest.raises(UnsupportedModelError, match="layer 0 are not known for this architecture"):
         linearized(replace(recording, steps=tuple(steps)))
+
+
+@pytest.mark.parametrize("prune", [False, True])
+def test_effects_that_are_added_later_are_those_of_a_trace(subject: Subject, prune: bool) -> None:
+    dictionary = models.dictionary("clt", subject)
+    plain, both = (
+        trace(subject, dictionary, PROMPT, targets=["w3", "w17 - w4"], effects=wanted, max_features=60)
+        for wanted in (False, True)
+    )
+    if prune:
+        plain, both = plain.prune(0.7, 0.8), both.prune(0.7, 0.8)
+    added = add_effects(subject, dictionary, plain)
+    assert both.effect_rows is not None
+    torch.testing.assert_close(added.effect_rows, both.effect_rows, rtol=1e-9, atol=1e-12)
+    assert add_effects(subject, dictionary, added) is added
+    moved = replace(plain, feature_keys=plain.feature_keys + torch.tensor([0, 0, 10**6]))
+    with pytest.raises(MismatchError, match="that this model's run of its tokens does not have"):
+        add_effects(subject, dictionary, moved)

@@ -24,7 +24,7 @@ from clew.cli.progress_bar import bar
 from clew.cli.prompts import lines_of
 from clew.cli.tables import table
 from clew.dictionary.dictionary import Dictionary
-from clew.errors import InputError, UnsupportedModelError
+from clew.errors import InputError
 from clew.intervention.agreement import Agreement
 from clew.intervention.audit import ENVELOPE, Audit, audit_all
 from clew.intervention.curves import Curves
@@ -62,11 +62,7 @@ class GraphChoice:
                 raise InputError("--no-bos says how a prompt is read; --graph has its tokens already: give one of them")
             yield Graph.load(self.graph)
         for text in texts:
-            try:
-                yield kit.trace(text, **keywords(replace(settings, effects=True)))
-            except UnsupportedModelError as error:
-                print(f"values alone: {error}", file=sys.stderr)
-                yield kit.trace(text, **keywords(settings))
+            yield kit.trace(text, **keywords(settings))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,19 +12,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from clew.attribution.add_effects import add_effects
 from clew.attribution.graph import Graph
 from clew.attribution.influence import flow, influence, total_effect
 from clew.attribution.local_model import LocalModel
 from clew.attribution.room import check_recording
 from clew.attribution.trace import trace
 from clew.dictionary.dictionary import Dictionary
-from clew.errors import InputError, MismatchError
+from clew.errors import InputError, MismatchError, UnsupportedModelError
 from clew.intervention.ablation_effects import Effects, measured, predicted, shuffled, with_exact_readout
 from clew.intervention.clamp import LIVE, Regime, Semantics
 from clew.intervention.curves import Curves, curves, feature_ranking
@@ -82,6 +84,8 @@ def examine(subject: Subject, dictionary: Dictionary, graph: Graph, settings: Au
     seed, means, take_apart = settings.seed, settings.means, settings.take_apart
     _check(subject, dictionary, graph)
     _check_memory(subject, graph, settings)
+    with suppress(UnsupportedModelError):  # then the graph has its values alone
+        graph = add_effects(subject, dictionary, graph)
     through = influence(graph)
     ranking = feature_ranking(through, graph.n_features)
     sources, influential = _choose(ranking, settings.nodes, seed)
@@ -127,7 +131,7 @@ def _check_memory(subject: Subject, graph: Graph, settings: AuditSettings) -> No
     check_recording(subject, graph.n_tokens)
     nodes = min(settings.nodes, graph.n_features)
     columns = 15 + 2 * graph.n_layers + SHUFFLES
-    needed = 12 * graph.rows.numel() + 4 * columns * graph.n_nodes * nodes
+    needed = 20 * graph.rows.numel() + 4 * columns * graph.n_nodes * nodes
     advice = "give fewer --nodes, or trace with a smaller --max-features"
     check_room(needed, f"an audit of {nodes:,} nodes in a graph of {graph.n_nodes:,}", advice)
 
