@@ -195,6 +195,21 @@ def test_the_cost_shown_before_is_not_less_than_what_is_spent(store):
         assert estimate([], opened).most.tokens == 0
 
 
+def test_a_prompt_shows_eight_strong_contexts_six_weaker_ones_four_silent_ones_and_ten_tokens():
+    texts = [f"strong{n} [x{n}]" for n in range(40)]
+    bands = [f"weak{n} [y{n}]" for n in range(40)]
+    made = card(texts, DULL, [f"token{n}" for n in range(12)], bands=bands)
+    told = naming_prompt(made)[1]["content"]
+    shown, silent, promoted = told.split("\n\n")
+    seen, _ = split(made)
+    lines = shown.split("\n")[1:]
+    assert len(lines) == 8 + 6
+    assert lines[:8] == [f'- "{context.tokens[0]}[[{context.tokens[1]}]]"' for context in seen.top[:8]]
+    assert lines[-1].startswith('- "weak')
+    assert len(silent.split("\n")) == 1 + 4
+    assert json.loads(promoted.split(": ", 1)[1]) == [f"token{n}" for n in range(10)]
+
+
 def test_the_model_reads_only_what_a_labeller_may_see():
     made = distinct(1)[0]
     _, held_out = split(made)
