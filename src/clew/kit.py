@@ -212,7 +212,14 @@ class Kit:
             raise FileError(f"{self.name or 'this kit'} has no atlas: run clew harvest, and give its file with --atlas")
         atlas = SearchableAtlas.load(self.atlas_path)
         atlas.check_fits(self.dictionary)
-        return replace(atlas, labels=self.labels, subject=self.subject, loaded_dictionary=self.dictionary, shared=True)
+        return replace(
+            atlas,
+            names=None if self.subject.tokenizer is None else self.subject.token_strings,
+            labels=self.labels,
+            subject=self.subject,
+            loaded_dictionary=self.dictionary,
+            shared=True,
+        )
 
     @classmethod
     def load(cls, folder: Path | str, *, device: str | torch.device = "cpu") -> Kit:

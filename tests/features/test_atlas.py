@@ -138,6 +138,20 @@ def test_a_kit_carries_its_atlas(tmp_path):
     assert not (tmp_path / "no").exists()
 
 
+def test_the_cards_of_a_kit_go_by_its_own_names_of_tokens_whatever_the_file_has(tiny, path):
+    """Atlases from before names meant one token each wrote byte letters."""
+    with sqlite3.connect(path) as opened:
+        opened.execute("UPDATE tokens SET text = 'ĠÐ¥' || id")
+    feature = "L2/5"
+    with Atlas.load(path) as alone:
+        ids = alone[feature].top[0].token_ids
+        assert alone[feature].top[0].tokens == tuple(f"ĠÐ¥{token}" for token in ids)
+    subject, dictionary, _ = tiny
+    card = kits.Kit(subject, dictionary, atlas_path=path).atlas[feature]
+    assert card.top[0].tokens == subject.token_strings(ids)
+    assert card.promoted[0].token == subject.token_strings([card.promoted[0].token_id])[0]
+
+
 def test_a_kit_without_an_atlas_says_how_to_get_one():
     minnow = clew.load("minnow")
     with pytest.raises(FileError, match="run clew harvest"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -43,10 +43,11 @@ class AtlasOptions:
     @contextmanager
     def load(self) -> Iterator[Atlas]:
         """The atlas; FileError when there is none, MismatchError when it is not that of a kit that is named with it."""
-        atlas = open_kit(self.kit).atlas if self.atlas is None else Atlas.load(self.atlas)
+        if self.atlas is not None and self.kit is None:
+            atlas = Atlas.load(self.atlas)
+        else:
+            atlas = _atlas_of(open_kit(self.kit), self.atlas)
         with atlas:
-            if self.atlas is not None and self.kit is not None:
-                atlas.check_fits(open_kit(self.kit).dictionary)
             yield atlas
 
     @contextmanager
@@ -92,11 +93,14 @@ class AtlasOfModelOptions(AtlasOptions):
             with super().load() as atlas:
                 yield atlas
             return
-        kit = self.open_kit()
-        with kit.atlas if self.atlas is None else Atlas.load(self.atlas) as atlas:
-            atlas.check_fits(kit.dictionary)
+        with _atlas_of(self.open_kit(), self.atlas) as atlas:
             yield atlas
 
     def open_kit(self) -> Kit:
         """The kit, or the model and its dictionary."""
         return open_kit(self.kit, self.model, self.dictionary, other_model=self.other_model)
+
+
+def _atlas_of(kit: Kit, atlas: Path | None) -> Atlas:
+    """A kit's atlas, or another of its dictionary; tokens go by the kit's names. Errors are those of `Kit.atlas`."""
+    return (kit if atlas is None else replace(kit, atlas_path=atlas)).atlas

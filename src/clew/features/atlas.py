@@ -10,7 +10,7 @@ import hashlib
 import json
 import sqlite3
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -79,6 +79,8 @@ class Atlas:
     """When it was written."""
     counts: CorpusCounts
     opened: sqlite3.Connection
+    names: Callable[[Iterable[int]], Sequence[str]] | None = None
+    """Names of tokens, in place of those in the file: a kit's own tokenizer, whatever the atlas was written with."""
     shared: bool = False
     """A kit reads the same connection: `close` leaves it open."""
 
@@ -306,7 +308,7 @@ class Atlas:
 
     @cached_property
     def _contexts(self) -> ContextTexts:
-        return ContextTexts(self.path, self.opened, self.config)
+        return ContextTexts(self.path, self.opened, self.config, self.names)
 
     @cached_property
     def cache(self) -> dict[Any, Any]:

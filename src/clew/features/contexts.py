@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -39,6 +39,8 @@ class ContextTexts:
     path: Path
     opened: sqlite3.Connection
     config: HarvestConfig
+    names: Callable[[Iterable[int]], Sequence[str]] | None = None
+    """Names of tokens, in place of those that the file has."""
 
     @cached_property
     def pool(self) -> dict[str, np.ndarray]:
@@ -59,7 +61,10 @@ class ContextTexts:
 
     def texts(self, tokens: set[int]) -> dict[int, str]:
         """The texts of tokens, by id; tokens that the atlas lacks are left out."""
-        if new := tokens - self._texts.keys():
+        if self.names is not None:
+            wanted = sorted(tokens - self._texts.keys())
+            self._texts.update(zip(wanted, self.names(wanted), strict=True))
+        elif new := tokens - self._texts.keys():
             ids = ",".join(str(int(token)) for token in new)
             with files.database_errors(self.path):
                 query = f"SELECT id, text FROM tokens WHERE id IN ({ids})"
