@@ -4,6 +4,9 @@ import json
 
 import pytest
 
+import clew
+from clew.attribution.influence import total_effect
+
 PROMPT = "Again: 14 93 97 button fence book clay 58; 14 93 97 button"
 
 
@@ -36,3 +39,20 @@ def test_mistakes_are_one_line(run, arguments, words):
     code, out, err = run("looks", PROMPT, *arguments)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert words in err
+
+
+def test_a_trace_with_effects_shows_them_beside_what_the_model_itself_loses(run):
+    code, out, err = run("trace", "The capital of France is", "--effects")
+    assert (code, err) == (0, "")
+    assert "activation influence effect live" in " ".join(out.split())
+    assert "live: by the model's own derivative" in out
+    found = json.loads(run("trace", "The capital of France is", "--effects", "--json")[1])
+    kit = clew.load("minnow")
+    graph = kit.trace("The capital of France is", effects=True)
+    target, live = graph.target_range.start, kit.live_effects(graph)[:, 0]
+    for feature in found["output_features"]:
+        place = graph.index(feature["id"])
+        assert feature["effect"] == pytest.approx(float(total_effect(graph.effects, [place])[target, 0]), abs=1e-4)
+        assert feature["live_effect"] == pytest.approx(float(live[place]), abs=1e-4)
+    plain = json.loads(run("trace", "The capital of France is", "--json")[1])["output_features"][0]
+    assert (plain["effect"], "live_effect" in plain) == (None, False)

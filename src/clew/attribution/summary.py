@@ -8,7 +8,7 @@ from typing import Any
 
 from clew.attribution.algebra import roles, strongest_paths
 from clew.attribution.graph import Graph
-from clew.attribution.influence import inflow, influence
+from clew.attribution.influence import inflow, influence, total_effect
 from clew.attribution.nodes import FeatureNode
 
 
@@ -23,13 +23,17 @@ class PathSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureSummary:
-    """A feature at one position. `share` is its influence as a share of the targets' whole weight."""
+    """A feature at one position. `share` is its influence as a share of the targets' whole weight.
+
+    `effect` is what the first target's centred logit loses with the feature, over all paths; None without effects.
+    """
 
     id: str
     token: str
     label: str
     activation: float
     share: float
+    effect: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +79,11 @@ def summarise(graph: Graph, *, paths: int = 6, features: int = 6) -> GraphSummar
     weight = float(graph.target_weights.sum())
     role, scores = roles(graph), graph.scores()
     shares = inflow(graph)
+    listed = [*role.inputs[:features], *role.outputs[:features]]
+    lost: dict[int, float] = {}
+    if graph.effect_rows is not None:
+        first = total_effect(graph.effects, listed)[graph.target_range.start]
+        lost = dict(zip(listed, first.tolist(), strict=True))
 
     def described(index: int) -> FeatureSummary:
         node = graph.node(index)
@@ -85,6 +94,7 @@ def summarise(graph: Graph, *, paths: int = 6, features: int = 6) -> GraphSummar
             label=graph.labels.get(node.id.feature, ""),
             activation=node.activation,
             share=float(through[index]) / weight if weight > 0 else 0.0,
+            effect=lost.get(index),
         )
 
     pruned = graph.prune()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,6 +26,9 @@ from clew.cli.prompts import texts_of
 from clew.cli.tables import table, tokens_line
 from clew.kit import Kit
 from clew.memory import resident_peak
+
+Live = Mapping[str, float]
+"""What the model itself loses of the first target with each feature, by its id; empty without effects."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,10 +92,11 @@ def trace(
             graph = kit.trace(message, **keywords(replace(settings, report=report)))
         cost = {"seconds": time.perf_counter() - started, "megabytes": (resident_peak() - memory) / (1 << 20)}
         summary = summarise(graph)
+        live = _live(kit, graph) if settings.effects else {}
         if as_json:
-            summaries.append({**summary.to_json(), **cost})
+            summaries.append({**_with_live(summary.to_json(), live), **cost})
         else:
-            _print_summary(summary, **cost)
+            _print_summary(summary, live, **cost)
         output.write(graph, kit, number if len(texts) > 1 else None)
     if as_json:
         print(json.dumps(summaries if prompts else summaries[0], ensure_ascii=False, indent=1))
@@ -105,7 +110,7 @@ def _numbered(path: Path | None, number: int | None) -> Path | None:
     return path if path is None or number is None else path.with_stem(f"{path.stem}-{number + 1}")
 
 
-def _print_summary(summary: GraphSummary, *, seconds: float, megabytes: float) -> None:
+def _print_summary(summary: GraphSummary, live: Live, *, seconds: float, megabytes: float) -> None:
     """Print one traced prompt: tokens, outputs, scores, paths, features."""
     console = Console(highlight=False)
     console.print(Text(summary.prompt, style="bold"))
@@ -128,23 +133,39 @@ def _print_summary(summary: GraphSummary, *, seconds: float, megabytes: float) -
         paths.add_row(Text(f"{path.weight:+.4f}", style=style), Text(" → ".join(path.words)))
     if summary.paths:
         console.print(paths, "")
-    _print_features(console, "Input features (most of their input comes from tokens)", summary.input_features)
-    _print_features(
-        console, "Output features (most of their influence goes straight to the output)", summary.output_features
-    )
+    for title, features in (
+        ("Input features (most of their input comes from tokens)", summary.input_features),
+        ("Output features (most of their influence goes straight to the output)", summary.output_features),
+    ):
+        _print_features(console, title, features, live)
+    if live:
+        console.print(
+            f"effect: what the logit of {summary.targets[0]!r} loses with the feature, by the graph's effects over all "
+            "paths;\nlive: by the model's own derivative, which also passes through what the dictionary misses\n",
+            style="dim",
+            markup=False,
+        )
     console.print(Text(f"{seconds:.2f} s, {megabytes:.0f} MB more memory at the peak\n", style="dim"))
 
 
-def _print_features(console: Console, title: str, features: tuple[FeatureSummary, ...]) -> None:
-    shown = table("feature", "at", ">activation", ">influence", "", title=title)
+def _live(kit: Kit, graph: Graph) -> Live:
+    """What the model itself loses of the first target with each feature, to first order."""
+    lost = kit.live_effects(graph)[:, 0].tolist()
+    return {str(graph.node(index).id): value for index, value in enumerate(lost)}
+
+
+def _with_live(summary: dict[str, Any], live: Live) -> dict[str, Any]:
+    for feature in (*summary["input_features"], *summary["output_features"]) if live else ():
+        feature["live_effect"] = live[feature["id"]]
+    return summary
+
+
+def _print_features(console: Console, title: str, features: tuple[FeatureSummary, ...], live: Live) -> None:
+    numbers = (">activation", ">influence", *((">effect", ">live") if live else ()))
+    shown = table("feature", "at", *numbers, "", title=title)
     for feature in features:
-        row = (
-            feature.id,
-            Text(repr(feature.token)),
-            f"{feature.activation:.2f}",
-            f"{feature.share:.3f}",
-            Text(feature.label),
-        )
-        shown.add_row(*row)
+        effects = (f"{feature.effect:+.2f}", f"{live[feature.id]:+.2f}") if live and feature.effect is not None else ()
+        row = (f"{feature.activation:.2f}", f"{feature.share:.3f}", *effects)
+        shown.add_row(feature.id, Text(repr(feature.token)), *row, Text(feature.label))
     if features:
         console.print(shown, "")
