@@ -20,8 +20,8 @@ from clew.subject.parts import Block, parallel_block, serial_block
 
 ValueOutput = tuple[Tensor, Tensor | None, Tensor, Tensor | None]
 """value [value_head, d_model, d_head], value bias, output [head, d_head, d_model], output bias."""
-QueryKeyWeights = tuple[Tensor, Tensor | None, Tensor, Tensor | None, float | None]
-"""query [head, d_model, d_head], query bias, key [key_head, d_model, d_head], key bias, soft-cap of the scores."""
+QueryKeyWeights = tuple[Tensor, Tensor | None, Tensor, Tensor | None, float, float | None]
+"""query [head, d_model, d_head], query bias, key [key_head, d_model, d_head], key bias, scale, soft-cap of scores."""
 NeuronWeights = tuple[Tensor, Tensor | None, Tensor, Tensor | None]
 """w_in [neuron, d_model], b_in, w_out [neuron, d_model], b_out."""
 
@@ -38,7 +38,7 @@ class Family:
     value_output: Callable[[Any, Any], ValueOutput]
     """The weights of an attention module, by its model's configuration."""
     query_key: Callable[[Any, Any], QueryKeyWeights] | None = None
-    """The weights behind the scores of an attention module; its attribute `scaling` is their scale."""
+    """The weights behind the scores of an attention module."""
     rotary: str | None = None
     """The path of the module that gives the cosines and sines of rotary positions."""
     position_embedding: str | None = None
@@ -62,7 +62,10 @@ def _gpt2_query_key(attention: Any, config: Any) -> QueryKeyWeights:
     parts = [slice(0, d_model), slice(d_model, 2 * d_model)]
     weights = [attention.c_attn.weight[:, part].reshape(d_model, heads, -1).transpose(0, 1) for part in parts]
     biases = [attention.c_attn.bias[part].reshape(heads, -1) for part in parts]
-    return weights[0], biases[0], weights[1], biases[1], None
+    scale = weights[0].shape[2] ** -0.5 if config.scale_attn_weights else 1.0
+    if config.scale_attn_by_inverse_layer_idx:
+        scale /= attention.layer_idx + 1
+    return weights[0], biases[0], weights[1], biases[1], scale, None
 
 
 def _gpt2_neurons(mlp: Any) -> NeuronWeights:
@@ -82,7 +85,7 @@ def _neox_query_key(attention: Any, config: Any) -> QueryKeyWeights:
     weight = joint.weight.view(heads, 3, -1, d_model).mT
     bias = None if joint.bias is None else joint.bias.view(heads, 3, -1)
     biases = (None, None) if bias is None else (bias[:, 0], bias[:, 1])
-    return weight[:, 0], biases[0], weight[:, 1], biases[1], None
+    return weight[:, 0], biases[0], weight[:, 1], biases[1], attention.scaling, None
 
 
 def _neox_neurons(mlp: Any) -> NeuronWeights:
@@ -104,7 +107,7 @@ def _split_query_key(attention: Any, config: Any) -> QueryKeyWeights:
         return projection.weight.view(heads, -1, config.hidden_size).mT, bias
 
     query, key = cut(attention.q_proj, config.num_attention_heads), cut(attention.k_proj, config.num_key_value_heads)
-    return *query, *key, getattr(attention, "attn_logit_softcapping", None)
+    return *query, *key, attention.scaling, getattr(attention, "attn_logit_softcapping", None)
 
 
 def _neox_block(config: Any) -> Block:

@@ -26,8 +26,6 @@ from clew.subject.recording import Affine, Attend, Normalize, Recording, Registe
 
 _MOST_DRAWN = 1 << 22
 """Entries of the maps of one attention at every position, where rotary and norm are drawn into them."""
-_TOLERANCE = {torch.float64: 1e-5, torch.float32: 2e-3}
-"""The largest difference between a recorded pattern and the one found again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -292,7 +290,7 @@ def _check(attend: Attend, x: Tensor) -> None:
             "for this architecture: trace without effects"
         )
     difference = float((attend.query_key.pattern(x, attend.pattern) - attend.pattern).abs().max())
-    if not difference <= _TOLERANCE[x.dtype]:
+    if not difference <= attend.query_key.tolerance:
         raise UnsupportedModelError(
             f"effects need the attention pattern of layer {attend.layer} found again from its queries and keys, and it "
             f"differs by {difference:.1e}: trace without effects"

@@ -57,6 +57,8 @@ class QueryKey:
     scale: float
     cap: float | None = None
     rotary: Rotary | None = None
+    tolerance: float = 1e-5
+    """The largest difference between the recorded pattern and `pattern` that counts as the model's own rounding."""
 
     def queries(self, x: Float[Tensor, "*case pos d_model"]) -> Float[Tensor, "*case head pos d_head"]:
         return self._projected(x, self.query, self.query_bias)

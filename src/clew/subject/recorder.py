@@ -39,6 +39,8 @@ from clew.subject.recording import (
 
 _TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-3, torch.float16: 3e-2, torch.bfloat16: 1.5e-1}
 """The largest relative difference from the model that counts as its own rounding, by the model's dtype."""
+_PATTERN_TOLERANCE = {torch.float64: 1e-5, torch.float32: 2e-3, torch.float16: 3e-2, torch.bfloat16: 1.5e-1}
+"""The largest difference of an entry of a pattern from the one found again, likewise."""
 
 
 def record(
@@ -102,9 +104,12 @@ class _Tape:
             )
 
     def embed(self) -> None:
-        tokens = self.constant(self.watch.outputs["embedding", -1][0])
         learned = self.watch.outputs.get(("positions", -1))
         positions = None if learned is None else self.constant(learned[0])
+        if positions is None:  # whatever scales the embeddings stands in front of the first block
+            tokens = self.constant(self.watch.inputs["block", 0][0])
+        else:
+            tokens = self.constant(self.watch.outputs["embedding", -1][0])
         self.add(Embed(target="stream", tokens=tokens, positions=positions))
         self.check("stream", self.watch.inputs["block", 0], "the embedding")
 
@@ -157,14 +162,15 @@ class _Tape:
         """The maps behind an attention's scores; None where the family does not say."""
         if self.family.query_key is None:
             return None
-        query, query_bias, key, key_bias, cap = self.family.query_key(attention, self.model.config)
+        query, query_bias, key, key_bias, scale, cap = self.family.query_key(attention, self.model.config)
         return QueryKey(
             query=self.constant(query),
             query_bias=self.optional(query_bias),
             key=self.constant(key),
             key_bias=self.optional(key_bias),
-            scale=float(attention.scaling),
+            scale=float(scale),
             cap=cap,
+            tolerance=_PATTERN_TOLERANCE[self.model.dtype],
             rotary=self.rotary,
         )
 
