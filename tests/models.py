@@ -70,6 +70,8 @@ def model(architecture: str, dtype: torch.dtype = torch.float64, *, seed: int = 
             built = Gemma2ForCausalLM(Gemma2Config(**{**common, **shape, **grouped, **rest, **caps, **changes}))
         case _:
             raise AssertionError(architecture)
+    if architecture == "gemma2":
+        built.set_attn_implementation("eager")  # which older versions of transformers do not do by themselves
     redraw(built)
     if dtype == torch.float64:
         for module in built.modules():

@@ -69,6 +69,18 @@ def test_captured_mlp_sites_are_what_its_modules_get_and_give(subject: Subject) 
     torch.testing.assert_close(again, captured["mlp_in", layer], rtol=1e-9, atol=1e-9)
 
 
+def test_a_soft_cap_is_never_left_out() -> None:
+    """Attention by sdpa has none; older versions of transformers take it for Gemma 2 without a word."""
+    model = models.model("gemma2")
+    model.config._attn_implementation = "sdpa"
+    subject = Subject(model, None, "gemma")
+    assert subject.model.config._attn_implementation == "eager"
+    ids = torch.tensor([models.PROMPT])
+    probabilities = subject.probabilities(subject.unembed(subject.run(ids).final[0]))
+    torch.testing.assert_close(probabilities, subject.record(models.PROMPT).probabilities, rtol=1e-6, atol=1e-6)
+    assert models.subject("llama").model.config._attn_implementation == "sdpa"
+
+
 def test_captured_sites_are_those_of_the_recordings(subject: Subject) -> None:
     captured = subject.capture(BATCH, SITES)
     for i, ids in enumerate(BATCH.tolist()):

@@ -56,6 +56,8 @@ def test_a_group_and_a_hidden_feature_have_no_label_to_write(opened: Tab, addres
     page.wait_for_selector("g.group")
     refused(page, "A group has its name")
     graph = page.url.partition("#/trace/")[2].partition("?")[0]
+    while not page.request.get(f"{address}api/graphs/{graph}/arrangement").json()["groups"]:
+        page.wait_for_timeout(50)  # until it is kept
     page.goto("about:blank")
     page.goto(f"{address}#/trace/{graph}?sel=L5/1@5")
     page.get_by_text("This node is not shown").wait_for()

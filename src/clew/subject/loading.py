@@ -96,10 +96,16 @@ def read_model(
     return model, tokenizer
 
 
+_TOKENIZER_FILES = ("tokenizer*", "vocab*", "*.model", "*.tiktoken")
+
+
 def _read_tokenizer(where: str) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
-    with _reading(f"{where} has no tokenizer that can be read (put its tokenizer.json into the folder)"):
+    missing = f"{where} has no tokenizer that can be read (put its tokenizer.json into the folder)"
+    if Path(where).is_dir() and not any(Path(where).glob(name) for name in _TOKENIZER_FILES):
+        raise FileError(f"{missing}: it holds none of {', '.join(_TOKENIZER_FILES)}")  # some versions make one up
+    with _reading(missing):
         return AutoTokenizer.from_pretrained(where, trust_remote_code=False)
 
 

@@ -39,6 +39,8 @@ from clew.subject.recording import (
 
 _TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-3, torch.float16: 3e-2, torch.bfloat16: 1.5e-1}
 """The largest relative difference from the model that counts as its own rounding, by the model's dtype."""
+_SCALED = 0.5
+"""How far from 1 a factor between embeddings and the first block's input is one that the model scales by."""
 _PATTERN_TOLERANCE = {torch.float64: 1e-5, torch.float32: 2e-3, torch.float16: 3e-2, torch.bfloat16: 1.5e-1}
 """The largest difference of an entry of a pattern from the one found again, likewise."""
 
@@ -106,10 +108,11 @@ class _Tape:
     def embed(self) -> None:
         learned = self.watch.outputs.get(("positions", -1))
         positions = None if learned is None else self.constant(learned[0])
-        if positions is None:  # whatever scales the embeddings stands in front of the first block
-            tokens = self.constant(self.watch.inputs["block", 0][0])
-        else:
-            tokens = self.constant(self.watch.outputs["embedding", -1][0])
+        tokens = self.constant(self.watch.outputs["embedding", -1][0])
+        read = self.constant(self.watch.inputs["block", 0][0])
+        scale = float((read * tokens).sum() / tokens.square().sum().clamp_min(1e-12))
+        if positions is None and abs(scale - 1) > _SCALED:  # older versions of transformers scale outside the module
+            tokens = tokens * scale
         self.add(Embed(target="stream", tokens=tokens, positions=positions))
         self.check("stream", self.watch.inputs["block", 0], "the embedding")
 

@@ -64,6 +64,11 @@ class Subject:
         self.tokenizer = tokenizer
         self.name = name
         self.family = family_of(type(model).__name__)
+        capped = getattr(model.config, "attn_logit_softcapping", None) is not None
+        if capped and getattr(model.config, "_attn_implementation", None) == "sdpa":
+            model.set_attn_implementation(
+                "eager"
+            )  # sdpa knows no soft-cap, and older versions of transformers left it out
         self._hashes: tuple[list[tuple[int, int]], dict[str, str]] | None = None
 
     @classmethod
