@@ -2,7 +2,7 @@
 import { neighbour } from "./model/grid";
 import { latinKey } from "./model/keyboard_layout";
 import type { Mark } from "./model/scene";
-import { embedded, helpOpen, announcement, refusal, refuse, switchTheme } from "./state/app";
+import { embedded, helpOpen, announcement, opening, refusal, refuse, switchTheme } from "./state/app";
 import { addFeature, editChosen } from "./state/edit";
 import { adjust, back, go, route } from "./state/route";
 import {
@@ -166,7 +166,7 @@ function isTyping(target: EventTarget | null): boolean {
 
 export function listenToKeys(): void {
   document.addEventListener("keydown", (event) => {
-    if (helpOpen.peek() || refusal.peek() !== null || event.defaultPrevented) return;
+    if (helpOpen.peek() || opening.peek() || refusal.peek() !== null || event.defaultPrevented) return;
     if (
       (event.ctrlKey || event.metaKey) &&
       latinKey(event).toLowerCase() === "z" &&

@@ -30,6 +30,9 @@ export const helpOpen = signal(false);
 /** Why a key that leads to a text field led to none, while a dialog says so. What is typed meanwhile, for the field that
  *  is not there, is no command. */
 export const refusal = signal<string | null>(null);
+/** Whether a label editor is on its way: what is typed until it is there is no command. */
+export const opening = signal(false);
+
 export function refuse(reason: string): void {
   refusal.value = `${reason} What you type here is not taken as commands.`;
 }

@@ -2,7 +2,7 @@
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { CHANGED } from "../i18n/labels";
 import type { NameKind } from "../types";
-import { author, embedded, nameOf, refuse } from "../state/app";
+import { author, embedded, nameOf, opening, refuse } from "../state/app";
 import { type LabelChange, labelling, requestCard, writeLabel } from "../state/cards";
 import { language } from "../state/guide";
 import { Kbd, KindMark } from "./widgets";
@@ -39,7 +39,9 @@ export function FeatureName({
 export function writeLabelOf(feature: string): void {
   if (embedded) return refuse("This file is for reading: labels are written in the workbench.");
   labelling.value = feature;
+  opening.value = true;
   setTimeout(() => {
+    opening.value = false;
     const field = document.querySelector<HTMLInputElement>(".labeleditor > input");
     if (field) return field.focus();
     labelling.value = null;
