@@ -1,5 +1,7 @@
 """Looks: both sides add up to the contrast of a recorded score, and effects are what the live model's score does."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -100,8 +102,11 @@ def test_a_key_beyond_the_window_and_a_graph_of_outputs_are_refused() -> None:
     dictionary = models.dictionary("clt", subject)
     with pytest.raises(InputError, match="does not see position 1"):
         trace_look(subject, dictionary, PROMPT, layer=0, head=0, query=8, key=1)  # a window of four
+    outputs = trace(subject, dictionary, PROMPT)
     with pytest.raises(InputError, match="explains outputs"):
-        look_of(trace(subject, dictionary, PROMPT))
+        look_of(outputs)
+    with pytest.raises(InputError, match="does not say which look"):
+        look_of(replace(outputs, settings={"look": {"layer": 1}}))
 
 
 def test_effects_say_what_the_score_of_minnows_induction_head_loses(tmp_path) -> None:

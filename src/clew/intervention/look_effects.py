@@ -24,7 +24,10 @@ def look_of(graph: Graph) -> Look:
     found = graph.settings.get("look")
     if not found:
         raise InputError("the graph explains outputs, not why a head looks somewhere: trace a look")
-    return Look(**{**found, "others": tuple(found["others"])})
+    try:
+        return Look(**{**found, "others": tuple(found["others"])})
+    except (KeyError, TypeError) as error:
+        raise InputError(f"the graph does not say which look it explains ({error}): trace it anew") from error
 
 
 def predicted_contrast(graph: Graph, sources: Sequence[int]) -> Float[Tensor, " source"]:
