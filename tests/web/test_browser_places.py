@@ -86,6 +86,7 @@ def test_edit_shows_the_prompt_of_the_open_trace_and_keeps_each_prompts_edits(op
     page.locator(".menu li button").filter(has_text=GERMANY).first.click()
     page.get_by_role("heading", name=f"Trace of {GERMANY}").wait_for()
     page.get_by_role("link", name="Edit").click()
+    page.locator(".editline").wait_for()
     assert line.input_value() == GERMANY
     assert page.locator(".editline").count() == 1
     assert node.partition("@")[0] in page.locator(".editline").inner_text()
@@ -105,7 +106,7 @@ def test_compare_opens_with_the_open_graph_and_the_latest_of_another_prompt(open
     page = opened.page
     traced(page, FRANCE)
     page.get_by_role("link", name="Compare").click()
-    page.wait_for_function("prompt => document.querySelector('.side input').value === prompt", arg=FRANCE)
+    page.wait_for_function("prompt => document.querySelector('.side input')?.value === prompt", arg=FRANCE)
     page.get_by_text("A is the graph you looked at").wait_for()
     page.get_by_role("link", name="Trace").click()
     traced_next(page, GERMANY)

@@ -37,8 +37,10 @@ export function typePrompt(text: string, withBos = addBos.peek()): void {
   }, 150);
 }
 
-/** Forgets the tokens of the text, which are shown while it is written. */
+/** Forgets the tokens of the text, which are shown while it is written, and those that are on their way. */
 export function hideTokens(): void {
+  clearTimeout(tokenTimer);
+  tokenRequest?.abort();
   [tokenization.value, tokenizationError.value] = [null, ""];
 }
 

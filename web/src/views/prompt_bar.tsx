@@ -27,6 +27,7 @@ export function PromptBar({ children }: { children: ComponentChildren }) {
   }, [view?.id]);
   const send = (event: Event) => {
     event.preventDefault();
+    hideTokens(); // they would lie over the graph and the menus; typing brings them back
     void traceHere(promptText.value, addBos.value);
   };
   return (
