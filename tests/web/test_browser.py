@@ -210,9 +210,8 @@ def test_the_guide_steers_by_doing_and_shows_that_the_answer_gives_way(opened: T
     page.get_by_role("button", name="Run", exact=True).click()
     page.wait_for_selector(".task.done")
     page.wait_for_selector(".running", state="detached")
-    differ = "([a, b]) => a !== undefined && b !== undefined && a !== b"
     texts = "[...document.querySelectorAll('.stream')].map((each) => each.innerText)"
-    page.wait_for_function(f"({differ})({texts})")
+    page.wait_for_function(f"() => {{ const [a, b] = {texts}; return b !== undefined && a !== b; }}")
     where = page.url
     assert "guide=8" in where
     page.reload()
