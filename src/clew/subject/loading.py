@@ -103,7 +103,7 @@ def _read_tokenizer(where: str) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     missing = f"{where} has no tokenizer that can be read (put its tokenizer.json into the folder)"
-    if Path(where).is_dir() and not any(Path(where).glob(name) for name in _TOKENIZER_FILES):
+    if Path(where).is_dir() and not any(True for name in _TOKENIZER_FILES for _ in Path(where).glob(name)):
         raise FileError(f"{missing}: it holds none of {', '.join(_TOKENIZER_FILES)}")  # some versions make one up
     with _reading(missing):
         return AutoTokenizer.from_pretrained(where, trust_remote_code=False)
