@@ -74,6 +74,7 @@ def test_a_prompt_too_long_for_maps_at_every_position_has_the_same_effects(
     subject: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jacobian, "_MOST_DRAWN", 0)
+    monkeypatch.setattr(jacobian, "_MOST_SCORES", 0)  # one query position at a time
     monkeypatch.setattr(sweep, "_MOST_IMAGES", 0)
     assert_effects_equal_autograd(subject, models.dictionary("clt", subject, features=FEATURES))
 

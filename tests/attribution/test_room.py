@@ -40,8 +40,8 @@ def test_rows_that_do_not_fit_name_max_features_and_a_number_that_fits(pair, fre
     whole = trace(*pair, PROMPT, max_features=None)
     size = whole.rows.itemsize
     needed = whole.rows.numel() * size
-    monkeypatch.setattr(room, "check_recording", lambda *arguments: None)
-    monkeypatch.setattr("clew.attribution.trace.check_recording", lambda *arguments: None)
+    monkeypatch.setattr(room, "check_recording", lambda *arguments, **more: None)
+    monkeypatch.setattr("clew.attribution.trace.check_recording", lambda *arguments, **more: None)
     free(needed)
     assert trace(*pair, PROMPT, max_features=None).rows.equal(whole.rows)
     free(needed // 4)
@@ -55,7 +55,7 @@ def test_rows_that_do_not_fit_name_max_features_and_a_number_that_fits(pair, fre
 def test_a_whole_graph_counts_its_rows_only_as_far_as_their_positions_see(pair, free, monkeypatch):
     """Which is about half of them: what is never written takes no memory."""
     whole = trace(*pair, PROMPT, max_features=None)
-    monkeypatch.setattr("clew.attribution.trace.check_recording", lambda *arguments: None)
+    monkeypatch.setattr("clew.attribution.trace.check_recording", lambda *arguments, **more: None)
     positions = torch.tensor([getattr(whole.node(i), "position", 0) for i in whole.col_nodes.tolist()])
     at = torch.tensor([whole.node(i).position for i in whole.row_nodes.tolist()])
     seen = sum(int((positions <= position).sum()) for position in at.tolist())
@@ -69,7 +69,7 @@ def test_a_whole_graph_counts_its_rows_only_as_far_as_their_positions_see(pair, 
 
 def test_a_limit_on_the_address_space_counts_what_is_never_written_too(pair, free, monkeypatch):
     whole = trace(*pair, PROMPT, max_features=None)
-    monkeypatch.setattr("clew.attribution.trace.check_recording", lambda *arguments: None)
+    monkeypatch.setattr("clew.attribution.trace.check_recording", lambda *arguments, **more: None)
     free(1 << 40)
     monkeypatch.setattr(room, "address_space", lambda: int(0.95 * whole.rows.nbytes))
     with pytest.raises(InputError, match="max_features"):
@@ -96,6 +96,14 @@ def test_a_prompt_whose_attention_patterns_do_not_fit_is_told_to_be_shorter(pair
     free(patterns)
     with pytest.raises(InputError, match=r"the recorded run of 12 tokens.*give a shorter prompt"):
         trace(*pair, PROMPT)
+
+
+def test_effects_count_three_tensors_of_the_size_of_the_patterns(pair, free):
+    patterns = pair[0].n_layers * pair[0].model.config.num_attention_heads * len(PROMPT) ** 2 * 4
+    free(2 * patterns + 8 * len(PROMPT) * len(pair[0].unembedding))
+    room.check_recording(pair[0], len(PROMPT))
+    with pytest.raises(InputError, match="give a shorter prompt"):
+        room.check_recording(pair[0], len(PROMPT), effects=True)
 
 
 def test_an_adjacency_and_a_batch_of_edits_that_do_not_fit_are_refused(pair, free):

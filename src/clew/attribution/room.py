@@ -18,9 +18,12 @@ def pattern_bytes(subject: Subject, n_positions: int) -> int:
     return 4 * heads * n_positions**2
 
 
-def check_recording(subject: Subject, n_positions: int) -> None:
-    """InputError when the run of a prompt so long does not fit into memory."""
-    patterns = subject.n_layers * pattern_bytes(subject, n_positions)
+def check_recording(subject: Subject, n_positions: int, *, effects: bool = False) -> None:
+    """InputError when the run of a prompt so long does not fit into memory.
+
+    Effects hold two tensors more of the size of a pattern, the slope of the scores and its product with the pattern.
+    """
+    patterns = (3 if effects else 1) * subject.n_layers * pattern_bytes(subject, n_positions)
     needed = patterns + 4 * 2 * n_positions * len(subject.unembedding)  # logits and probabilities
     what = f"the recorded run of {n_positions:,} tokens, with its attention patterns and logits,"
     check_room(needed, what, "give a shorter prompt", subject.device)
@@ -29,10 +32,9 @@ def check_recording(subject: Subject, n_positions: int) -> None:
 def check_rows(sources: Sources, n_targets: int, n_features: int, *, kinds: int = 1) -> None:
     """InputError when the rows of so many features and of the targets do not fit into memory.
 
-    `kinds` is 2 where effects stand beside values.
-
     A row is written as far as its position sees. Of features that are chosen later it is not known where they are, so
-    that all of their rows count; and a limit on the address space counts what is never written too.
+    that all of their rows count; and a limit on the address space counts what is never written too. `kinds` is 2 where
+    effects stand beside values.
     """
     size, n_columns = kinds * sources.dtype.itemsize, sources.n_nodes
     whole = (n_targets + n_features) * n_columns * size

@@ -95,7 +95,7 @@ def trace_with(subject: Subject, dictionary: Dictionary, prompt: Prompt, setting
     answer_ids = _answer_ids(subject, settings.answer)
     if answer_ids:
         ids = subject.encode(torch.cat([ids, ids.new_tensor(answer_ids[:-1])]))
-    check_recording(subject, len(ids))
+    check_recording(subject, len(ids), effects=settings.effects)
     recording = subject.record(ids)
     first = first_position(subject, ids, recording)
     targets = _targets(subject, recording, answer_ids, settings)

@@ -61,7 +61,7 @@ def trace_look_with(subject: Subject, dictionary: Dictionary, prompt: Prompt, se
     """`trace_look` with its settings as a value."""
     check_traceable(subject, dictionary)
     ids = subject.encode(prompt, add_bos=settings.add_bos)
-    check_recording(subject, len(ids))
+    check_recording(subject, len(ids), effects=settings.effects)
     recording = subject.record(ids)
     first = first_position(subject, ids, recording)
     first_counted = int(settings.leave_out_first and first.left_out)

@@ -26,6 +26,8 @@ from clew.subject.recording import Affine, Attend, Normalize, Recording, Registe
 
 _MOST_DRAWN = 1 << 22
 """Entries of the maps of one attention at every position, where rotary and norm are drawn into them."""
+_MOST_SCORES = 1 << 21
+"""Entries of the gradients of scores, queries by heads by keys by targets, that are held at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,17 +137,21 @@ class AttendJacobian:
         n_pos, d_model, n_targets = g.shape
         heads, d_head = self.attend.output.shape[:2]
         split = torch.matmul(self.attend.output.view(-1, d_model), g).view(n_pos, heads, d_head, n_targets)
-        through = torch.matmul(self.values[:, :n_pos], split)  # [query, head, key, target]
-        pattern = self.attend.pattern[:, :n_pos, :n_pos]
-        through -= torch.matmul(pattern.transpose(0, 1)[:, :, None], through)
-        through *= self.weighted[:n_pos, :, :n_pos, None]
-        queries = torch.matmul(self.keys[:, :n_pos].mT, through)
-        keys = torch.matmul(self.queries[:, :n_pos].mT, through.transpose(0, 2).contiguous())
-        values = g.new_empty(n_pos, len(self.attend.value), d_head * n_targets)
+        queries, keys = torch.empty_like(split), torch.zeros_like(split)
+        step = max(1, _MOST_SCORES // (heads * n_pos * n_targets))
+        for start in range(0, n_pos, step):
+            stop = min(start + step, n_pos)  # and no query sees a key behind it
+            through = torch.matmul(self.values[:, :stop], split[start:stop])  # [query, head, key, target]
+            through -= torch.matmul(self.attend.pattern[:, start:stop, :stop].transpose(0, 1)[:, :, None], through)
+            through *= self.weighted[start:stop, :, :stop, None]
+            queries[start:stop] = torch.matmul(self.keys[:, :stop].mT, through)
+            keys[:stop] += torch.matmul(self.queries[:, start:stop].mT, through.transpose(0, 2).contiguous())
+        values, pattern = g.new_empty(n_pos, len(self.attend.value), d_head * n_targets), self.attend.pattern
         flat = split.flatten(2)
         for head in range(heads):
             place, first = head // self.attend.group, head % self.attend.group == 0
-            torch.addmm(values[:, place], pattern[head].T, flat[:, head], beta=int(not first), out=values[:, place])
+            turned = pattern[head, :n_pos, :n_pos].T
+            torch.addmm(values[:, place], turned, flat[:, head], beta=int(not first), out=values[:, place])
         return self._read(values.unflatten(2, (d_head, n_targets)), queries, keys)
 
     def transpose_at(
