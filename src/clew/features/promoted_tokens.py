@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -12,14 +11,7 @@ from torch import Tensor
 from clew.dictionary.dictionary import Dictionary
 from clew.ids import FeatureId
 from clew.kernels.decode import largest
-from clew.subject.hooks import module_at
 from clew.subject.subject import Subject
-
-
-def norm_weight(subject: Subject, norm: Any, like: Tensor) -> Float[Tensor, " d_model"]:
-    """The factors of a norm apart from its scale 1/sigma."""
-    weight = norm.weight.detach().to(like)
-    return weight + 1 if subject.family.one_plus_weight else weight
 
 
 def written_rows(
@@ -36,7 +28,7 @@ def written_rows(
     if subject.family.centred:
         rows = rows - rows.mean(-1, keepdim=True)
     outs = dictionary.written_layers(layer)
-    norms = [norm_weight(subject, subject.modules["post_mlp_norm", out], rows) for out in outs]
+    norms = [subject.family.norm_affine(subject.modules["post_mlp_norm", out], rows)[0] for out in outs]
     return rows * torch.stack(norms)
 
 
@@ -59,7 +51,7 @@ def direct_logits(
     text to text and are left out, so that numbers can be compared within a row only.
     """
     written = written_rows(subject, dictionary, layer, ids).sum(1)
-    weight = norm_weight(subject, module_at(subject.model, subject.family.final_norm), written)
+    weight, _ = subject.family.norm_affine(subject.final_norm, written)
     if subject.family.centred:
         written = written - written.mean(-1, keepdim=True)
     logits = (written * weight) @ unembedding.to(written).T

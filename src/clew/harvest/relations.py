@@ -25,7 +25,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clew.dictionary.dictionary import Dictionary
-from clew.features.promoted_tokens import direct_logits, norm_weight, ranked, unembedding_for, written_rows
+from clew.features.promoted_tokens import direct_logits, ranked, unembedding_for, written_rows
 from clew.features.tables import LOGIT_BINS, Relations, Strongest
 from clew.harvest.gather import HarvestProgress, features_before
 from clew.subject.subject import Subject
@@ -199,5 +199,5 @@ class _WeightBlocks:
         if site not in ("mlp_in", "mlp_normalized"):
             return rows
         if site == "mlp_in":
-            rows = rows * norm_weight(self.subject, self.subject.modules["mlp_norm", layer], rows)
+            rows = rows * self.subject.family.norm_affine(self.subject.modules["mlp_norm", layer], rows)[0]
         return rows - rows.mean(-1, keepdim=True) if self.subject.family.centred else rows

@@ -49,6 +49,11 @@ class Family:
     neurons: Callable[[Any], NeuronWeights] | None = None
     """The weights of an ungated MLP module; None where MLPs are gated."""
 
+    def norm_affine(self, norm: Any, like: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What a norm multiplies by apart from its scale 1/sigma, and what it adds; no gradient reaches them."""
+        weight, bias = norm.weight.detach().to(like), getattr(norm, "bias", None)
+        return weight + 1 if self.one_plus_weight else weight, None if bias is None else bias.detach().to(like)
+
 
 def _gpt2_value_output(attention: Any, config: Any) -> ValueOutput:
     heads, d_model = config.num_attention_heads, config.hidden_size

@@ -7,7 +7,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from clew.subject.hooks import FrozenParts, module_at
+from clew.subject.hooks import FrozenParts
 from clew.subject.parts import NormPart
 from clew.subject.recording import Affine, Attend, Normalize, Recording
 from clew.subject.subject import Subject
@@ -28,7 +28,7 @@ def freeze(
         maps |= {subject.modules["attention", step.layer]: step.forward for step in attends}
     scales = [step for step in recording.steps if isinstance(step, Normalize)]
     weights = [step for step in recording.steps if isinstance(step, Affine)]
-    last = module_at(subject.model, subject.family.final_norm)
+    last = subject.final_norm
     for module, scale, weight in zip(_norms(subject, last), scales, weights, strict=True):
         if final_norm if module is last else norms:
             maps[module] = partial(_scaled_and_weighted, scale, weight)

@@ -139,8 +139,7 @@ class _Tape:
         self.add(Normalize(source=source, target=target, scale=scale, centred=centred))
         if inside is not None:
             self.add(inside)
-        weight = self.constant(norm.weight) + (1 if self.family.one_plus_weight else 0)
-        bias = self.optional(getattr(norm, "bias", None))
+        weight, bias = self.family.norm_affine(norm, self.registers[source])
         self.add(Affine(source=target, target=target, weight=weight, bias=bias))
 
     def attention(self, part: AttentionPart, layer: int, pattern: Tensor) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from clew import files
 from clew.errors import InputError
-from clew.subject.hooks import FrozenParts, eager_attention, freezing, named_modules
+from clew.subject.hooks import FrozenParts, eager_attention, freezing, module_at, named_modules, normalized
 from clew.subject.identity import rounded_hashes, weights_hash
 from clew.subject.loading import check_dtype, check_in_memory, family_of, name_of, read_model
 from clew.subject.parts import Block, places
@@ -66,9 +66,8 @@ class Subject:
         self.family = family_of(type(model).__name__)
         capped = getattr(model.config, "attn_logit_softcapping", None) is not None
         if capped and getattr(model.config, "_attn_implementation", None) == "sdpa":
-            model.set_attn_implementation(
-                "eager"
-            )  # sdpa knows no soft-cap, and older versions of transformers left it out
+            # sdpa knows no soft-cap, and older versions of transformers left it out
+            model.set_attn_implementation("eager")
         self._hashes: tuple[list[tuple[int, int]], dict[str, str]] | None = None
 
     @classmethod
@@ -274,6 +273,17 @@ class Subject:
             output = self.model.base_model(ids.to(self.device), past_key_values=cache, use_cache=cache is not None)
             kept = {site: overwritten[site] if site in overwritten else seen(*site) for site in keep}
         return Run(final=output.last_hidden_state, kept=kept)
+
+    @property
+    def final_norm(self) -> nn.Module:
+        """The norm in front of the unembedding."""
+        return module_at(self.model, self.family.final_norm)
+
+    def normed(self, x: Float[Tensor, "*batch d_model"], norm: nn.Module) -> Float[Tensor, "*batch d_model"]:
+        """`x` after one of the model's norms, in the dtype of `x`."""
+        weight, bias = self.family.norm_affine(norm, x)
+        scaled = normalized(x, norm, self.family.centred)[0] * weight
+        return scaled if bias is None else scaled + bias
 
     def new_cache(self) -> Any:
         """An empty cache of keys and values for `run`."""
