@@ -13,6 +13,17 @@ settings.load_profile("clew")
 
 
 @pytest.fixture
+def exact_softmax(monkeypatch):
+    """Attention patterns in the model's float64: eager attention rounds them to float32, 3e-7 apart."""
+    softmax = torch.nn.functional.softmax
+
+    def exact(x, dim=None, dtype=None, **rest):
+        return softmax(x, dim=dim, dtype=x.dtype if x.dtype == torch.float64 else dtype)
+
+    monkeypatch.setattr(torch.nn.functional, "softmax", exact)
+
+
+@pytest.fixture
 def run(monkeypatch, capsys, tmp_path):
     """Run the command line in an empty folder; returns exit code, output, error stream."""
     from clew.cli import main  # not above: what is imported before the tests begin has no shapes checked

@@ -17,8 +17,9 @@ from clew.errors import InputError, MismatchError
 from clew.subject.recording import Attend
 from clew.subject.subject import Subject
 from tests import models
-from tests.attribution.test_effects import _exact_softmax  # noqa: F401
 from tests.models import ARCHITECTURES, KINDS, PROMPT
+
+pytestmark = pytest.mark.usefixtures("exact_softmax")
 
 TARGETS = [3, 17]
 
@@ -107,5 +108,5 @@ def test_what_cannot_be_taken_apart_is_refused() -> None:
     with pytest.raises(MismatchError, match="another prompt"):
         edge_parts(other, graph, graph.target_range[0])
     look = trace_look(subject, dictionary, PROMPT, layer=1, head=0)
-    with pytest.raises(InputError, match="clew looks"):
+    with pytest.raises(InputError, match="explains a look"):
         edge_parts(model, look, look.target_range[0])

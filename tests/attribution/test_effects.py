@@ -1,7 +1,11 @@
 """Effects: the same walk with every step's full derivative, against autograd through the live modules."""
 
+import inspect
+import sys
+import textwrap
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,23 +22,15 @@ from clew.errors import InputError, MismatchError, UnsupportedModelError
 from clew.intervention.ablation_effects import measured, predicted
 from clew.intervention.clamp import Regime
 from clew.subject import jacobian
-from clew.subject.jacobian import linearized
+from clew.subject.jacobian import AttendJacobian, NormalizeJacobian, linearized
+from clew.subject.query_key import Rotary
 from clew.subject.recording import Attend
 from clew.subject.subject import Subject
 from tests import models
 from tests.attribution.test_sweep import FEATURES, TARGETS, Reference
 from tests.models import ARCHITECTURES, KINDS, PROMPT
 
-
-@pytest.fixture(autouse=True)
-def _exact_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eager attention rounds its patterns to float32, which is coarser than these tests."""
-    softmax = torch.nn.functional.softmax
-
-    def exact(x: Tensor, dim: int | None = None, dtype: torch.dtype | None = None, **rest: object) -> Tensor:
-        return softmax(x, dim=dim, dtype=x.dtype if x.dtype == torch.float64 else dtype)
-
-    monkeypatch.setattr(torch.nn.functional, "softmax", exact)
+pytestmark = pytest.mark.usefixtures("exact_softmax")
 
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)
@@ -68,6 +64,46 @@ def assert_effects_equal_autograd(subject: Subject, dictionary: Dictionary, firs
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_effect_equals_autograd_through_the_live_model(subject: Subject, kind: str) -> None:
     assert_effects_equal_autograd(subject, models.dictionary(kind, subject, features=FEATURES))
+
+
+@pytest.mark.parametrize(
+    ("method", "old", "new"),
+    [
+        (AttendJacobian.transpose, "[:, :, None], through)", "[:, :, None], 0 * through)"),  # softmax
+        (AttendJacobian.transpose, "self.keys[:, :stop].mT", "0 * self.keys[:, :stop].mT"),  # by the queries
+        (AttendJacobian.transpose, "self.queries[:, start:stop].mT", "0 * self.queries[:, start:stop].mT"),
+        (AttendJacobian.transpose, "turned, flat[:, head]", "0 * turned, flat[:, head]"),  # by the values
+        (AttendJacobian.transpose_at, "(pattern * through).sum", "(0 * through).sum"),
+        (AttendJacobian.transpose_at, "self.keys[:, :n_pos].mT", "0 * self.keys[:, :n_pos].mT"),
+        (AttendJacobian.transpose_at, "self.queries[:, positions]", "0 * self.queries[:, positions]"),
+        (AttendJacobian.transpose_at, "[:, :, None] * split", "[:, :, None] * 0 * split"),
+        (AttendJacobian.slope, "(1 - (self", "(1 - 0 * (self"),  # the soft-cap
+        (AttendJacobian.slope, "return scale * (", "return ("),
+        (AttendJacobian.reads, "each * self.weight[:, None]", "each"),
+        (NormalizeJacobian.transpose_, "alpha=-1", "alpha=0"),
+        (NormalizeJacobian.transpose_points, "g - y *", "g - 0 * y *"),
+        (Rotary.transpose, "second, -first", "second, first"),
+        (Rotary.transpose, "part * cos", "part"),
+    ],
+)
+def test_without_any_one_term_effects_are_not_autograds(
+    method: Any, old: str, new: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each term is taken out of the source of its function."""
+    monkeypatch.setattr(jacobian, "_MOST_DRAWN", 0)
+    function = getattr(method, "func", method)
+    source = textwrap.dedent(inspect.getsource(function)).replace("@cached_property\n", "")
+    assert source.count(old) == 1
+    module, made = vars(sys.modules[function.__module__]), dict[str, Any]()
+    exec("from __future__ import annotations\n" + source.replace(old, new), dict(module), made)
+    class_name, name = function.__qualname__.split(".")
+    broken = made[name] if function is method else property(made[name])
+    subject = models.subject("gemma2")
+    dictionary = models.dictionary("clt", subject, features=FEATURES)
+    assert_effects_equal_autograd(subject, dictionary)
+    monkeypatch.setattr(module[class_name], name, broken)
+    with pytest.raises(AssertionError, match="not close"):
+        assert_effects_equal_autograd(subject, dictionary)
 
 
 def test_a_prompt_too_long_for_maps_at_every_position_has_the_same_effects(

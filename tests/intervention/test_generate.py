@@ -17,18 +17,9 @@ from tests import models
 from tests.models import ARCHITECTURES, BOS, CONTEXT, PROMPT, VOCAB, WIDTH
 from tests.subject.test_recording import hooks_of
 
+pytestmark = pytest.mark.usefixtures("exact_softmax")
+
 PUSH = [4.0] + [0.0] * (WIDTH - 1)
-
-
-@pytest.fixture(autouse=True)
-def _exact_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eager attention rounds its patterns to float32, so that one token at a time and all at once differ by 3e-7."""
-    softmax = torch.nn.functional.softmax
-
-    def exact(x: Tensor, dim: int | None = None, dtype: torch.dtype | None = None, **rest: object) -> Tensor:
-        return softmax(x, dim=dim, dtype=x.dtype if x.dtype == torch.float64 else dtype)
-
-    monkeypatch.setattr(torch.nn.functional, "softmax", exact)
 
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)

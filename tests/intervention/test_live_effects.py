@@ -10,8 +10,9 @@ from clew.intervention.ablation_effects import measured, predicted
 from clew.intervention.clamp import Regime
 from clew.intervention.live_effects import live_effects
 from tests import models
-from tests.attribution.test_effects import _exact_softmax  # noqa: F401
 from tests.models import ARCHITECTURES, PROMPT
+
+pytestmark = pytest.mark.usefixtures("exact_softmax")
 
 TARGETS = [3, 17]
 
