@@ -5,15 +5,20 @@ from dataclasses import replace
 import pytest
 import torch
 
+from clew.attribution.add_effects import add_effects
+from clew.attribution.edge_parts import edge_parts
 from clew.attribution.influence import influence
 from clew.attribution.local_model import LocalModel
 from clew.attribution.trace import trace
+from clew.attribution.trace_look import trace_look
 from clew.dictionary import Dictionary
 from clew.intervention.ablation_effects import measured
 from clew.intervention.clamp import LIVE, Regime
 from clew.intervention.curves import curves, feature_ranking
 from clew.intervention.edit import Edit
 from clew.intervention.generate import generate
+from clew.intervention.look_effects import measured_contrast
+from clew.intervention.predict_edits import predict_edits
 from clew.intervention.run import effect
 from clew.training import train_dictionary
 from tests import models
@@ -91,6 +96,29 @@ def test_what_an_audit_measures_elsewhere_is_the_same(pair):
         live, held = (measured(subject, dictionary, graph, sources, layers, regime) for regime in (LIVE, frozen))
         curve = curves(subject, dictionary, graph, ranking).faithfulness
         return torch.cat([live.nan_to_num(), held.nan_to_num()]), torch.tensor(curve.values + curve.random)
+
+    expected = figures(*here)
+    with pretending():
+        found = figures(*away)
+    for mine, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4)
+
+
+def test_effects_parts_looks_and_predictions_elsewhere_are_the_same(pair):
+    here, away = pair
+
+    def figures(subject, dictionary):
+        plain = trace(subject, dictionary, PROMPT)
+        graph = trace(subject, dictionary, PROMPT, effects=True)
+        added = add_effects(subject, dictionary, replace(plain, dictionary_fingerprint=""))
+        look = trace_look(subject, dictionary, PROMPT, layer=2, head=1)
+        model = LocalModel.of_graph(subject, dictionary, replace(graph, dictionary_fingerprint=""))
+        parts = edge_parts(model, graph, graph.target_range[0])
+        feature = str(graph.node(0).id)
+        prediction = predict_edits(subject, dictionary, graph, [Edit.scale(feature, 0.5)])
+        measured = measured_contrast(subject, dictionary, look, [0, 1])
+        tensors = [graph.effect_rows, added.effect_rows, look.effect_rows, look.row_offsets, parts.effect, measured]
+        return [*tensors, parts.loadings[1, 0], prediction.probabilities, prediction.logits]
 
     expected = figures(*here)
     with pretending():

@@ -186,11 +186,7 @@ class Kit:
 
     def parts(self, graph: Graph, node: NodeId | str | int) -> EdgeParts:
         """What the edges into one node are made of: which heads carry values, which steps make effects of them."""
-        import torch
-
-        ids = torch.tensor(graph.token_ids, device=self.subject.device)
-        model = LocalModel.record(self.subject, self.dictionary, ids, first_position=graph.first_position)
-        return edge_parts(model, graph, node)
+        return edge_parts(LocalModel.of_graph(self.subject, self.dictionary, graph), graph, node)
 
     def mean_activations(self) -> dict[int, Float[Tensor, " feature"]] | None:
         """Of every feature over the atlas' corpus, by layer; None without an atlas."""

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import clew
+from clew.attribution import looks
 from clew.attribution.graph import Graph
 from clew.attribution.looks import attention_of, contrasts, find_look, read_by
 from clew.attribution.trace import trace
@@ -13,11 +14,13 @@ from clew.attribution.trace_look import trace_look
 from clew.errors import InputError
 from clew.intervention.agreement import agreement
 from clew.intervention.look_effects import look_of, measured_contrast, predicted_contrast
+from clew.subject.recording import Attend
 from clew.subject.subject import Subject
 from tests import models
-from tests.attribution.test_effects import _exact_softmax  # noqa: F401
 from tests.attribution.test_sweep import FEATURES, Reference
 from tests.models import ARCHITECTURES, PROMPT
+
+pytestmark = pytest.mark.usefixtures("exact_softmax")
 
 PLACES = [(2, 1, 8, 5), (1, 3, 6, 4), (2, 0, 4, 4)]
 
@@ -95,6 +98,28 @@ def test_what_does_not_exist_is_refused_by_name(settings: dict[str, int], messag
     subject = models.subject("gpt2")
     with pytest.raises(InputError, match=message):
         trace_look(subject, models.dictionary("clt", subject), PROMPT, **settings)
+
+
+def test_a_key_whose_weight_is_rounded_to_zero_is_seen_all_the_same(subject: Subject) -> None:
+    """The window is that of the layer: in Gemma's first layer four keys."""
+    recording, query = subject.record(PROMPT), len(PROMPT) - 1
+    steps = [step for step in recording.steps if isinstance(step, Attend)]
+    whole = find_look(subject, recording, 0, 1, query, query, 0)
+    for step in steps:
+        step.pattern[1, query, query - 2 : query] = 0  # in this head alone
+    found = find_look(subject, recording, 0, 1, query, query, 0)
+    assert found.others == whole.others
+    assert len(found.others) == (3 if subject.family.architecture.startswith("Gemma") else query)
+    assert find_look(subject, recording, 0, 1, query, query - 1, 0).weight == 0
+
+
+def test_rows_that_are_swept_one_key_at_a_time_are_the_same(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    dictionary = models.dictionary("clt", subject, features=FEATURES)
+    whole = trace_look(subject, dictionary, PROMPT, layer=2, head=1)
+    monkeypatch.setattr(looks, "_TOGETHER", 1)
+    found = trace_look(subject, dictionary, PROMPT, layer=2, head=1)
+    for name in ("rows", "effect_rows", "row_offsets"):
+        torch.testing.assert_close(getattr(found, name), getattr(whole, name))
 
 
 def test_a_key_beyond_the_window_and_a_graph_of_outputs_are_refused() -> None:

@@ -15,8 +15,9 @@ from clew.intervention.run import effect
 from clew.subject.jacobian import AttendJacobian, NormalizeJacobian, linearized
 from clew.subject.subject import Subject
 from tests import models
-from tests.attribution.test_effects import _exact_softmax  # noqa: F401
 from tests.models import ARCHITECTURES, KINDS, PROMPT
+
+pytestmark = pytest.mark.usefixtures("exact_softmax")
 
 TARGETS = [3, 17]
 
@@ -71,6 +72,18 @@ def test_with_neurons_probabilities_move_as_the_edited_models_do() -> None:
         after = effect(subject, neurons, PROMPT, [edit])
         moved = after.measured.probabilities[-1][TARGETS].double() - found.before
         torch.testing.assert_close(found.probabilities[row] - found.before, moved, rtol=0.05, atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_nothing_removed_changes_no_probability(dtype: torch.dtype) -> None:
+    subject = models.subject("llama", dtype)
+    dictionary = models.dictionary("clt", subject, features=14, dtype=torch.float32)
+    graph = trace(subject, dictionary, PROMPT, targets=TARGETS, effects=True)
+    found = predict(subject, dictionary, graph, {0: 0.0})
+    recorded = subject.record(PROMPT).probabilities[-1][TARGETS].double()
+    torch.testing.assert_close(found.probabilities[0], found.before, rtol=0, atol=0)
+    torch.testing.assert_close(found.before, recorded, rtol=0.05, atol=1e-4)
+    assert not found.logits.any()
 
 
 def test_a_graph_without_effects_and_one_of_another_prompt_are_refused() -> None:

@@ -23,7 +23,7 @@ from clew.attribution.graph import Graph
 from clew.attribution.local_model import LocalModel
 from clew.attribution.nodes import FeatureNode, TargetNode
 from clew.attribution.targets import target_directions
-from clew.errors import InputError, MismatchError
+from clew.errors import InputError
 from clew.ids import NodeId
 from clew.subject.jacobian import AttendJacobian, NormalizeJacobian, linearized
 from clew.subject.recording import Add, Affine, Attend, Embed, Mlp, Normalize, Site, Step, Unembed
@@ -48,19 +48,16 @@ def edge_parts(model: LocalModel, graph: Graph, node: NodeId | str | int) -> Edg
 
     InputError for a node without inputs or one that is a side of a look, MismatchError for a graph of another prompt.
     """
-    if tuple(model.recording.ids.tolist()) != graph.token_ids:
-        raise MismatchError("the graph is of another prompt than this run")
     if "look" in graph.settings:
-        raise InputError("a look's sides are taken apart by clew looks: give a graph of outputs")
+        raise InputError("parts are of edges into features and outputs, and this graph explains a look")
     place = node if isinstance(node, int) else graph.index(node)
     if graph.row_of(place) < 0:
         raise InputError(f"{graph.node(place).id} has no inputs: give a feature or an output")
     walk = _Walk(model, graph, place)
-    found = walk.run()
-    names, loads = walk.names, walk.loads
-    value = found[0]
-    loadings = {key: found[column] for key, column in loads.items()}
-    parts = {name: found[column] for name, column in names.items()}
+    held, following = walk.run()
+    value = held[0]
+    loadings = {key: held[column] for key, column in walk.loads.items()}
+    parts = {name: following[column] for name, column in walk.names.items()}
     return EdgeParts(
         node=graph.node(place).id,
         value=value,
@@ -78,6 +75,7 @@ class _Walk:
 
     def __init__(self, model: LocalModel, graph: Graph, place: int) -> None:
         self.model, self.graph, self.sources = model, graph, model.sources
+        self.columns = model.columns(graph)
         self.start, self.position, self.vector = _reader(model, graph, place)
         self.held: dict[str, Tensor] = {}
         self.following: dict[str, Tensor] = {}
@@ -85,11 +83,13 @@ class _Walk:
         self.loads: dict[tuple[int, int], int] = {}
         self.names: dict[str, int] = {}
 
-    def run(self) -> list[Float[Tensor, " node"]]:
-        """Rows of all columns over the graph's nodes: the value's, the loadings', the parts'."""
+    def run(self) -> list[Float[Tensor, "column node"]]:
+        """Rows over the graph's nodes: those held, which are the value's and the loadings', and those of the parts."""
         recorded = self.model.recording.steps
         full = linearized(self.model.recording, fold=False)
-        rows = [self._zero() for _ in range(2)]
+        n_heads = sum(len(step.output) for step in recorded if isinstance(step, Attend))
+        n_norms = sum(isinstance(step, Normalize) for step in recorded)
+        rows = [self.vector.new_zeros(n, self.sources.n_nodes) for n in (1 + n_heads, 2 * n_heads + n_norms)]
         for place in reversed(range(len(recorded))):
             step, other = recorded[place], full[place]
             match step:
@@ -113,14 +113,8 @@ class _Walk:
                             self._gain(gradients, step.source, step.transpose(gradients.pop(step.target)))
                 case Normalize() | Attend():
                     self._through(step, other, self._name(place))
-        n_held = 1 + len(self.loads)
-        held, following = (r[:n] for r, n in zip(rows, (n_held, len(self.names)), strict=True))
-        self.names = {name: n_held + column for name, column in self.names.items()}
-        return [*held, *following]
-
-    def _zero(self) -> Tensor:
-        n_most = 1 + 3 * sum(len(s.output) + 2 for s in self.model.recording.steps if isinstance(s, Attend)) + 8
-        return torch.zeros(n_most, self.graph.n_nodes, dtype=self.sources.dtype, device=self.sources.device)
+        pad = len(self.graph.targets)  # a target has no output
+        return [torch.nn.functional.pad(found[:, self.columns], (0, pad)).cpu() for found in rows]
 
     def _name(self, place: int) -> str:
         """What a step is called: the layer, and which norm of it."""
@@ -218,29 +212,19 @@ class _Walk:
         return back
 
     def _contract(self, layer: int, gradient: Tensor, rows: Tensor) -> None:
-        """With what every source writes to this layer; in place, over the graph's own nodes."""
-        graph, dictionary = self.graph, self.model.dictionary
-        width = gradient.shape[2]
-        for source in torch.unique(graph.feature_keys[:, 0]).tolist():
-            written = list(dictionary.written_layers(source))
-            if layer not in written:
-                continue
-            nodes = (graph.feature_keys[:, 0] == source).nonzero()[:, 0]
-            _, positions, ids = graph.feature_keys[nodes].to(gradient.device).T
-            decoders = dictionary.decoder_rows(source, ids)[:, written.index(layer)].to(gradient)
-            sizes = graph.activations[nodes].to(gradient)
-            rows[:width, nodes] += torch.einsum("fd,fdc,f->cf", decoders, gradient[positions], sizes)
-        layers, positions = graph.error_keys.T
-        own = (layers == layer).nonzero()[:, 0]
-        errors = self.sources.errors[layer][positions[own]]
-        rows[:width, graph.error_range.start + own] += torch.einsum("ed,edc->ce", errors, gradient[positions[own]])
+        """With what every source writes to this layer; in place."""
+        written, width = self.sources.written(layer), gradient.shape[2]
+        for position, span in enumerate(self.sources.spans(layer)):
+            out = rows[:width, span.first_column : span.last_column]
+            out.addmm_(gradient[position].T, written[span.first_row : span.last_row].T)
 
     def _embed(self, step: Embed, rows: list[Tensor]) -> None:
-        tokens = list(self.graph.token_range)
         for gradients, found in zip((self.held, self.following), rows, strict=True):
             gradient = gradients.pop(step.target, None)
             if gradient is not None:
-                found[: gradient.shape[2], tokens] += torch.einsum("pd,pdc->cp", step.tokens, gradient)
+                found[: gradient.shape[2], self.sources.token_columns] += torch.einsum(
+                    "pd,pdc->cp", step.tokens, gradient
+                )
 
 
 def _reader(model: LocalModel, graph: Graph, place: int) -> tuple[int | None, int, Tensor]:

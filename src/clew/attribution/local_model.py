@@ -16,13 +16,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from clew.attribution.graph import Graph
 from clew.attribution.nodes import OFFSETS
 from clew.attribution.sources import Sources
 from clew.attribution.sweep import Block, Readers, Sweep
 from clew.attribution.targets import Target
 from clew.dictionary.dictionary import Dictionary
-from clew.errors import InputError
+from clew.errors import InputError, MismatchError
 from clew.subject.frozen import FrozenParts, freeze
+from clew.subject.jacobian import FullStep, linearized
 from clew.subject.recording import Recording, SiteAt
 from clew.subject.subject import Subject
 
@@ -49,6 +51,13 @@ class LocalModel:
         recording = subject.record(ids)
         return cls(subject=subject, recording=recording, dictionary=dictionary, first_position=first_position)
 
+    @classmethod
+    def of_graph(cls, subject: Subject, dictionary: Dictionary, graph: Graph) -> LocalModel:
+        """The run that a graph was traced on, once more; errors are those of `check_traced_with`."""
+        check_traced_with(subject, dictionary, graph)
+        ids = torch.tensor(graph.token_ids, device=subject.device)
+        return cls.record(subject, dictionary, ids, first_position=graph.first_position)
+
     @cached_property
     def sources(self) -> Sources:
         """Active features, errors and tokens; InputError when the Dictionary holds NaN or infinity."""
@@ -60,6 +69,27 @@ class LocalModel:
     def errors(self) -> Float[Tensor, "layer pos d_model"]:
         """What the Dictionary misses of every MLP output; zero at a left-out first position."""
         return self.sources.errors
+
+    def columns(self, graph: Graph) -> Int[Tensor, " source"]:
+        """The columns of `sources` of a graph's features, errors and tokens, in the order of its nodes.
+
+        MismatchError for a graph of another run.
+        """
+        if graph.token_ids != tuple(self.recording.ids.tolist()):
+            raise MismatchError(
+                f"the graph is of another prompt: {graph.n_tokens} tokens that are not those of this run"
+            )
+        sources = self.sources
+        features = _places(graph.feature_keys.to(sources.device), sources.feature_keys)
+        errors = _places(graph.error_keys.to(sources.device), sources.error_keys)
+        return torch.cat(
+            [sources.column_of[features], sources.column_of[sources.n_features + errors], sources.token_columns]
+        )
+
+    @cached_property
+    def full_steps(self) -> list[FullStep]:
+        """The recording's steps with their full derivative; errors are those of `linearized`."""
+        return linearized(self.recording)
 
     @cached_property
     def _sweep(self) -> Sweep:
@@ -82,7 +112,7 @@ class LocalModel:
 
     @cached_property
     def _effect_sweep(self) -> Sweep:
-        return Sweep(self.sources, effects=True, target_site=self.target_site)
+        return Sweep(self.sources, full_steps=self.full_steps, target_site=self.target_site)
 
     def fill_effects(self, block: Block, rows: Float[Tensor, "reader col"]) -> None:
         """Effects of every source on a block of readers, into a tensor that is there already and zero.
@@ -126,9 +156,35 @@ class LocalModel:
         return freeze(self.subject, self.recording, patterns=patterns, norms=norms, final_norm=final_norm)
 
 
+def check_traced_with(subject: Subject, dictionary: Dictionary, graph: Graph) -> None:
+    """MismatchError for a graph of another Dictionary or model, InputError for a Dictionary that cannot be traced."""
+    check_traceable(subject, dictionary)
+    if graph.dictionary_fingerprint and graph.dictionary_fingerprint != dictionary.fingerprint:
+        raise MismatchError(
+            f"the graph was traced with the dictionary {graph.dictionary!r}, and {dictionary.name!r} has other weights"
+        )
+    if max(graph.token_ids, default=0) >= len(subject.unembedding):
+        raise MismatchError(f"the graph's tokens are not {subject.name}'s: it belongs to another model")
+
+
 def check_traceable(subject: Subject, dictionary: Dictionary) -> None:
     """InputError for an SAE and for features that would be their own causes, MismatchError for another model's."""
     if dictionary.kind == "sae":
         raise InputError("an SAE has no linear path through an MLP and cannot be traced: use a transcoder (PLT or CLT)")
     dictionary.check_fits(subject)
     dictionary.check_order()
+
+
+def _places(keys: Int[Tensor, "key part"], among: Int[Tensor, "other part"]) -> Int[Tensor, " key"]:
+    """Where each key stands among others; MismatchError for one that does not."""
+    both = torch.cat([among, keys])
+    numbers = both.new_zeros(len(both))
+    for part in both.T:
+        numbers = numbers * (int(part.max()) + 1 if len(part) else 1) + part
+    known, order = numbers[: len(among)].sort()
+    found = torch.searchsorted(known, numbers[len(among) :]).clamp_max(max(0, len(known) - 1))
+    missing = numbers[len(among) :] != known[found] if len(known) else torch.ones_like(found, dtype=torch.bool)
+    if bool(missing.any()):
+        node = tuple(keys[missing][0].tolist())
+        raise MismatchError(f"the graph has a node at {node} that this model's run of its tokens does not have")
+    return order[found] if len(known) else found

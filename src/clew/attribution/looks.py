@@ -14,8 +14,8 @@ the effects of a source on the two sides are added.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -25,13 +25,14 @@ from clew.attribution.local_model import LocalModel
 from clew.attribution.nodes import TargetInfo
 from clew.attribution.sweep import Block, Readers
 from clew.errors import InputError
-from clew.subject.hooks import normalized
-from clew.subject.jacobian import AttendJacobian, linearized
+from clew.subject.jacobian import AttendJacobian, NormalizeJacobian
 from clew.subject.query_key import QueryKey
 from clew.subject.recording import Affine, Attend, Normalize, Recording, SiteAt
 from clew.subject.subject import Subject
 
 SIDES = ("query side", "key side")
+_TOGETHER = 64
+"""Keys that are swept together."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,8 @@ def find_look(
         if position is not None and not -n_pos <= position < n_pos:
             raise InputError(f"{name} position {position} is outside the prompt's {n_pos} tokens")
     query %= n_pos
-    seen = (pattern[head, query] > 0).nonzero()[:, 0].tolist()
-    counted = [position for position in seen if position >= first_position] or seen
+    seen = _seen(pattern, query)
+    counted = [position for position in seen if position >= first_position] or list(seen)
     if key is None:
         key = max(counted, key=lambda position: float(pattern[head, query, position]))
     key %= n_pos
@@ -80,19 +81,27 @@ def find_look(
     return Look(layer % n_layers, head, query, key, others, float(pattern[head, query, key]))
 
 
+def _seen(pattern: Float[Tensor, "head pos pos"], query: int) -> range:
+    """The keys that a query sees: as far back as any query of the layer looks, in a sliding window or without one.
+
+    One key's zero does not say that it is not seen: a sure head's pattern rounds to zero, soonest in half precision.
+    """
+    _, queries, keys = pattern.nonzero().T
+    return range(max(0, query - int((queries - keys).max())), query + 1)
+
+
 class LookRows:
     """The rows of a look's two sides."""
 
     def __init__(self, model: LocalModel, look: Look, tokens: tuple[str, ...]) -> None:
         self.look = look
         self.site: SiteAt = ("resid_pre", look.layer)
-        self._attend, self._norm, self._affine = attention_of(model.recording, look.layer)
-        maps = self._attend.query_key
-        if maps is None:
+        attend, self._norm, self._affine = attention_of(model.recording, look.layer)
+        if attend.query_key is None:
             raise InputError("looks need the queries and keys of every attention, which are not known for this model")
-        self._x = read_by(model.subject, model.recording.sites[self.site], look.layer)
-        self._directions, self._positions, self._biases = _readers(maps, self._x, look)
-        value = float((self._directions[0] @ self._x[look.query].to(self._directions)) + self._biases[0])
+        x = read_by(model.subject, model.recording.sites[self.site], look.layer)
+        self._readers = _readers(attend.query_key, x, look)
+        value = float(self._readers.directions[0] @ x[look.query] + self._readers.biases[0])
         names = f"L{look.layer}H{look.head} at {tokens[look.query]!r} looks at {tokens[look.key]!r}"
         self.infos = tuple(
             TargetInfo(label=f"{names}: {side}", position=look.query, weight=1.0, value=value) for side in SIDES
@@ -100,32 +109,32 @@ class LookRows:
 
     def fill(self, model: LocalModel, rows: Tensor, offsets: Tensor, effects: Tensor | None) -> int:
         """Fill the two rows (and those of effects) and their offsets; returns the last position that they reach."""
-        directions, weight = self._directions, self._affine
-        scale = directions if weight is None else directions * weight.weight
-        biases = self._biases
-        if weight is not None and weight.bias is not None:
-            biases = biases + directions @ weight.bias
-        values = scale if self._norm is None else self._norm.transpose_points(self._positions, scale)
-        found, constant = model.rows(self._block(values, biases))
-        rows += self._joined(found)
-        offsets += self._joined(constant)
+        for side, block in self._blocks(self._norm):
+            found, constant = model.rows(block)
+            rows.index_add_(0, side, found)
+            offsets.index_add_(0, side, constant)
         if effects is not None:
-            full = next(
-                step for step in linearized(model.recording)
-                if isinstance(step, AttendJacobian) and step.attend.layer == self.look.layer
-            )  # fmt: skip
-            turned = scale if full.norm is None else full.norm.transpose_points(self._positions, scale)
-            changed = torch.zeros_like(found)
-            model.fill_effects(self._block(turned, biases), changed)
-            effects += self._joined(changed)
+            attends = (step for step in model.full_steps if isinstance(step, AttendJacobian))
+            full = next(step for step in attends if step.attend.layer == self.look.layer)
+            for side, block in self._blocks(full.norm):
+                found = effects.new_zeros(block.n_readers, effects.shape[1])
+                model.fill_effects(block, found)
+                effects.index_add_(0, side, found)
         return self.look.query
 
-    def _block(self, directions: Tensor, biases: Tensor) -> Block:
-        return Block(Readers(directions, self._positions, biases), [], target_site=self.site)
-
-    def _joined(self, rows: Float[Tensor, "reader col"]) -> Float[Tensor, "side col"]:
-        """The query's row, and the sum of the keys'."""
-        return torch.stack([rows[0], rows[1:].sum(0)])
+    def _blocks(self, norm: Normalize | NormalizeJacobian | None) -> Iterator[tuple[Int[Tensor, " reader"], Block]]:
+        """Readers of the stream in front of the norm, some at a time, and the side whose row each belongs to."""
+        directions, positions, biases = self._readers.directions, self._readers.positions, self._readers.biases
+        if self._affine is not None:
+            if self._affine.bias is not None:
+                biases = biases + directions @ self._affine.bias
+            directions = directions * self._affine.weight
+        if norm is not None:
+            directions = norm.transpose_points(positions, directions)
+        sides = torch.ones_like(positions)
+        sides[0] = 0
+        for part in torch.arange(len(sides), device=sides.device).split(_TOGETHER):
+            yield sides[part], Block(Readers(directions[part], positions[part], biases[part]), [], self.site)
 
 
 def attention_of(recording: Recording, layer: int) -> tuple[Attend, Normalize | None, Affine | None]:
@@ -141,13 +150,8 @@ def attention_of(recording: Recording, layer: int) -> tuple[Attend, Normalize | 
 
 def read_by(subject: Subject, stream: Float[Tensor, "*case pos d_model"], layer: int) -> Tensor:
     """What the attention of a layer reads of the stream at the beginning of its block, in any run."""
-    norm: Any = subject.modules.get(("attention_norm", layer))
-    if norm is None:
-        return stream
-    weight = norm.weight.detach().to(stream) + (1 if subject.family.one_plus_weight else 0)
-    bias = getattr(norm, "bias", None)
-    scaled = normalized(stream, norm, subject.family.centred)[0] * weight
-    return scaled if bias is None else scaled + bias.detach().to(stream)
+    norm = subject.modules.get(("attention_norm", layer))
+    return stream if norm is None else subject.normed(stream, norm)
 
 
 def contrasts(maps: QueryKey, x: Float[Tensor, "*case pos d_model"], look: Look) -> Float[Tensor, " *case"]:
@@ -155,28 +159,26 @@ def contrasts(maps: QueryKey, x: Float[Tensor, "*case pos d_model"], look: Look)
     queries = maps.queries(x)[..., look.head, look.query, :]
     keys = maps.keys(x)[..., look.head, :, :]
     scores = maps.scale * torch.einsum("...d,...kd->...k", queries, keys)
-    against = scores[..., list(look.others)].mean(-1) if look.others else 0.0
+    others = torch.tensor(look.others, device=scores.device)
+    against = scores[..., others].mean(-1) if look.others else 0.0
     return scores[..., look.key] - against
 
 
-def _readers(
-    maps: QueryKey, x: Float[Tensor, "pos d_model"], look: Look
-) -> tuple[Float[Tensor, "reader d_model"], Int[Tensor, " reader"], Float[Tensor, " reader"]]:
-    """Directions of what the attention reads: the query's, then the keys'; their positions and constant parts."""
+def _readers(maps: QueryKey, x: Float[Tensor, "pos d_model"], look: Look) -> Readers:
+    """What of the contrast is read of what the attention reads: at the query, and at every key."""
     keys = [look.key, *look.others]
     share = x.new_full((len(keys),), -1 / max(1, len(look.others)))
     share[0] = 1
-    group = len(maps.query) // len(maps.key)
-    query, key = maps.queries(x)[look.head, look.query], maps.keys(x)[look.head, keys]
-    towards = maps.scale * (share @ key)  # what the turned query meets
-    met = maps.scale * share[:, None] * query  # what each turned key meets
+    key_head = look.head // (len(maps.query) // len(maps.key))
     positions = torch.tensor([look.query, *keys], device=x.device)
-    turned = torch.cat([towards[None], met])
-    back = turned if maps.rotary is None else maps.rotary.transpose_points(positions, turned)
-    weights = [maps.query[look.head]] + [maps.key[look.head // group]] * len(keys)
-    zero = x.new_zeros(maps.query.shape[2])
-    query_bias = zero if maps.query_bias is None else maps.query_bias[look.head]
-    key_bias = zero if maps.key_bias is None else maps.key_bias[look.head // group]
-    directions = torch.stack([weight @ vector for weight, vector in zip(weights, back, strict=True)])
-    biases = torch.stack([back[0] @ query_bias, *(back[1:] @ key_bias)])
-    return directions, positions, biases
+    query, key = maps.queries(x)[look.head, look.query], maps.keys(x)[look.head, positions[1:]]
+    met = maps.scale * torch.cat([(share @ key)[None], share[:, None] * query])  # by the query, and by each key
+    if maps.rotary is not None:
+        met = maps.rotary.transpose_points(positions, met)
+    directions = torch.cat([met[:1] @ maps.query[look.head].T, met[1:] @ maps.key[key_head].T])
+    biases = met.new_zeros(len(met))
+    if maps.query_bias is not None:
+        biases[0] = met[0] @ maps.query_bias[look.head]
+    if maps.key_bias is not None:
+        biases[1:] = met[1:] @ maps.key_bias[key_head]
+    return Readers(directions, positions, biases)

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,9 +16,7 @@ from torch import Tensor
 from clew.attribution.graph import Graph
 from clew.attribution.influence import responses
 from clew.attribution.local_model import LocalModel
-from clew.errors import MismatchError
-from clew.subject.hooks import module_at, normalized
-from clew.subject.jacobian import AttendJacobian, NormalizeJacobian, linearized
+from clew.subject.jacobian import AttendJacobian, NormalizeJacobian
 from clew.subject.recording import Add, Affine, Embed, Mlp, Site
 
 
@@ -51,33 +48,31 @@ def predict_removal(
     `directions` are what the targets read of the final normed stream; `clamped` features keep their activation.
     InputError for a graph without effects, MismatchError when it is not of this model's prompt.
     """
-    ids = tuple(model.recording.ids.tolist())
-    if graph.token_ids != ids:
-        raise MismatchError(f"the graph has {len(graph.token_ids)} tokens, others than the {len(ids)} of this run")
     lost, gone = responses(graph.effects, removed, clamped=clamped)
     change = _final_change(model, graph, gone)
-    positions = [target.position for target in graph.targets]
-    final = _normed(model, _last_stream(model)[positions] + change[:, positions])
-    moved = model.recording.final[positions] - final
+    positions = torch.tensor([target.position for target in graph.targets], device=change.device)
+    stream = model.recording.sites["resid_post", model.recording.n_layers - 1][positions]
+    final = model.subject.normed(stream + change[:, positions], model.subject.final_norm)
+    recorded = model.recording.final[positions]
+    moved = recorded - final
     logits = torch.einsum("ctd,td->ct", moved, directions.to(moved))
-    before, after = _probabilities(model, graph, final)
-    return Prediction(lost=lost.T, logits=logits.double().cpu(), before=before, probabilities=after)
+    before, *after = _probabilities(model, graph, torch.cat([recorded[None], final]))
+    return Prediction(lost=lost.T, logits=logits.double().cpu(), before=before, probabilities=torch.stack(after))
 
 
 def _final_change(
     model: LocalModel, graph: Graph, gone: Float[Tensor, "node case"]
 ) -> Float[Tensor, "case pos d_model"]:
     """How the stream before the final norm changes, to first order."""
-    steps = linearized(model.recording)
     dictionary, sources = model.dictionary, model.sources
     gone = gone.to(sources.dtype).to(sources.device)
     written = _unwritten(model, graph, gone)
     registers: dict[str, Tensor] = {}
     reads: dict[int, Tensor] = {}
-    for step in steps[:-3]:  # all but the final norm and the unembedding
+    for step in model.full_steps[:-3]:  # all but the final norm and the unembedding
         match step:
             case Embed():
-                shares = gone[list(graph.token_range)].T
+                shares = gone[graph.part("token")].T
                 registers[step.target] = -shares[:, :, None] * step.tokens
             case Mlp():
                 registers[step.target] = torch.zeros_like(registers["stream"])
@@ -100,47 +95,29 @@ def _final_change(
     return registers["stream"]
 
 
-def _unwritten(model: LocalModel, graph: Graph, gone: Tensor) -> list[Float[Tensor, "case pos d_model"]]:
+def _unwritten(
+    model: LocalModel, graph: Graph, gone: Float[Tensor, "node case"]
+) -> list[Float[Tensor, "case pos d_model"]]:
     """What is no longer written to every layer's output."""
-    sources, dictionary = model.sources, model.dictionary
-    shape = gone.shape[1], graph.n_tokens, dictionary.d_model
-    written = [sources.errors.new_zeros(shape) for _ in range(graph.n_layers)]
-    for layer in torch.unique(graph.feature_keys[:, 0]).tolist():
-        nodes = (graph.feature_keys[:, 0] == layer).nonzero()[:, 0]
-        _, positions, ids = graph.feature_keys[nodes].to(gone.device).T
-        shares = gone[nodes] * graph.activations[nodes].to(gone)[:, None]
-        decoders = dictionary.decoder_rows(layer, ids).to(gone)
-        for slot, out in enumerate(dictionary.written_layers(layer)):
-            written[out].index_add_(1, positions, -torch.einsum("fc,fd->cfd", shares, decoders[:, slot]))
-    layers, positions = graph.error_keys.to(gone.device).T
-    shares = gone[graph.part("error")]
-    for node in (shares != 0).any(1).nonzero()[:, 0].tolist():
-        layer, position = int(layers[node]), int(positions[node])
-        written[layer][:, position] -= shares[node][:, None] * sources.errors[layer, position]
-    return written
+    sources, columns = model.sources, model.columns(graph)
+    shares = gone.new_zeros(sources.n_nodes, gone.shape[1])
+    shares[columns] = gone[: len(columns)]
+    lost = [sources.errors.new_zeros(gone.shape[1], *errors.shape) for errors in sources.errors]
+    for layer, whole in enumerate(lost):
+        written = sources.written(layer)
+        for position, span in enumerate(sources.spans(layer)):
+            part = shares[span.first_column : span.last_column]
+            whole[:, position] = -part.T @ written[span.first_row : span.last_row]
+    return lost
 
 
-def _last_stream(model: LocalModel) -> Float[Tensor, "pos d_model"]:
-    return model.recording.sites["resid_post", model.recording.n_layers - 1]
-
-
-def _normed(model: LocalModel, stream: Float[Tensor, "*case pos d_model"]) -> Float[Tensor, "*case pos d_model"]:
-    """The final norm, its scale that of each row."""
-    family = model.subject.family
-    norm = module_at(model.subject.model, family.final_norm)
-    affine = model.recording.steps[-2]
-    assert isinstance(affine, Affine)
-    return affine.forward(normalized(stream, norm, family.centred)[0])
-
-
-def _probabilities(model: LocalModel, graph: Graph, final: Tensor) -> tuple[Tensor, Tensor]:
-    """The targets' probabilities before and after; NaN where a target is a difference."""
-    tokens: Sequence[int | None] = [target.token for target in graph.targets]
-    before = torch.full((len(tokens),), torch.nan, dtype=torch.float64)
-    after = before.repeat(len(final), 1)
-    for rank, (token, target) in enumerate(zip(tokens, graph.targets, strict=True)):
-        if token is not None:
-            before[rank] = model.recording.probabilities[target.position, token]
+def _probabilities(
+    model: LocalModel, graph: Graph, final: Float[Tensor, "case target d_model"]
+) -> Float[Tensor, "case target"]:
+    """The targets' probabilities; NaN where a target is a difference."""
+    found = torch.full(final.shape[:2], torch.nan, dtype=torch.float64)
+    for rank, target in enumerate(graph.targets):
+        if target.token is not None:
             logits = model.subject.unembed(final[:, rank].to(model.subject.dtype))
-            after[:, rank] = model.subject.probabilities(logits)[:, token]
-    return before, after
+            found[:, rank] = model.subject.probabilities(logits)[:, target.token]
+    return found

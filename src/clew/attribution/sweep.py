@@ -31,7 +31,7 @@ from torch import Tensor
 
 from clew.attribution.nodes import OFFSETS
 from clew.attribution.sources import Sources
-from clew.subject.jacobian import AttendJacobian, FullStep, NormalizeJacobian, linearized
+from clew.subject.jacobian import AttendJacobian, FullStep, NormalizeJacobian
 from clew.subject.recording import Add, Affine, Attend, Embed, Mlp, Normalize, Recording, Site, SiteAt, Step, Unembed
 
 _Mapped = Normalize | NormalizeJacobian | Affine | Attend | AttendJacobian
@@ -136,15 +136,18 @@ def shortened(steps: Sequence[FullStep], sites: Container[tuple[str, int]]) -> l
 class Sweep:
     """Fills rows of the attribution matrix for blocks of readers of one prompt."""
 
-    def __init__(self, sources: Sources, *, effects: bool = False, target_site: SiteAt | None = None) -> None:
+    def __init__(
+        self, sources: Sources, *, full_steps: Sequence[FullStep] | None = None, target_site: SiteAt | None = None
+    ) -> None:
+        """Effects over `full_steps`, or without them values."""
         self.sources = sources
         dictionary, layers = sources.dictionary, range(sources.n_layers)
         sites = {(name, layer) for name in (dictionary.read_site, dictionary.write_site) for layer in layers}
         sites |= {target_site} if target_site is not None else set()
-        steps: Sequence[FullStep] = linearized(sources.recording) if effects else program(sources.recording)
+        steps: Sequence[FullStep] = program(sources.recording) if full_steps is None else full_steps
         self.steps = shortened(steps, sites)
         self.attended = {step.target for step in self.steps if isinstance(step, Attend | AttendJacobian)}
-        offset = () if effects else (Attend, Affine)
+        offset = (Attend, Affine) if full_steps is None else ()
         self.constants = [step.constant() if isinstance(step, offset) else None for step in self.steps]
 
     def run(self, block: Block, rows: Float[Tensor, "reader col"], offsets: Float[Tensor, "reader 4"]) -> None:

@@ -57,11 +57,10 @@ def with_exact_readout(
 
     InputError for a graph without effects, or a target that is a direction which the graph does not keep.
     """
-    ids = torch.tensor(graph.token_ids, device=subject.device)
-    model = LocalModel.record(subject, dictionary, ids, first_position=graph.first_position)
+    model = LocalModel.of_graph(subject, dictionary, graph)
     directions, exact = target_directions(subject, graph), effects.clone()
     places = torch.arange(len(sources))
-    for part in places.split(rows_at_once(subject, len(ids))):
+    for part in places.split(rows_at_once(subject, graph.n_tokens)):
         removed = torch.zeros(graph.n_nodes, len(part), dtype=torch.float64)
         removed[[sources[i] for i in part.tolist()], torch.arange(len(part))] = 1
         exact[list(graph.target_range), part[:, None]] = predict_removal(model, graph, removed, directions).logits

@@ -87,8 +87,7 @@ class Removed:
             mean = [float(means[i][j]) for i, j in zip(layer.tolist(), index.tolist(), strict=True)]
             self.amounts = self.amounts - self.amounts.new_tensor(mean)
         self.site = dictionary.write_site
-        model = LocalModel.record(subject, dictionary, self.ids, first_position=graph.first_position)
-        self.errors = dict(enumerate(model.errors))
+        self.errors = dict(enumerate(LocalModel.of_graph(subject, dictionary, graph).errors))
 
     @torch.no_grad()
     def run(

@@ -15,9 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clew.attribution.graph import Graph
+from clew.attribution.local_model import check_traced_with
 from clew.attribution.targets import target_directions
 from clew.dictionary.dictionary import Dictionary
-from clew.errors import MismatchError
 from clew.subject.recording import SiteAt
 from clew.subject.sites import Change, Seen
 from clew.subject.subject import Subject
@@ -26,11 +26,9 @@ from clew.subject.subject import Subject
 def live_effects(subject: Subject, dictionary: Dictionary, graph: Graph) -> Float[Tensor, "feature target"]:
     """What every target's centred logit loses with each feature of the graph; NaN for one whose own layer it skips.
 
-    MismatchError when the Dictionary is another model's; InputError for a target that the graph does not keep.
+    MismatchError for a graph of another Dictionary or model; InputError for a target that the graph does not keep.
     """
-    dictionary.check_fits(subject)
-    if max(graph.token_ids, default=0) >= len(subject.unembedding):
-        raise MismatchError(f"the graph's tokens are not {subject.name}'s: it belongs to another model")
+    check_traced_with(subject, dictionary, graph)
     directions = target_directions(subject, graph)
     ids = torch.tensor([graph.token_ids], device=subject.device)
     lost = torch.full((graph.n_features, len(graph.targets)), torch.nan, dtype=torch.float64)

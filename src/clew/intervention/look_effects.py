@@ -10,6 +10,7 @@ from torch import Tensor
 
 from clew.attribution.graph import Graph
 from clew.attribution.influence import total_effect
+from clew.attribution.local_model import check_traced_with
 from clew.attribution.looks import Look, attention_of, contrasts, read_by
 from clew.dictionary.dictionary import Dictionary
 from clew.errors import InputError
@@ -46,6 +47,7 @@ def measured_contrast(
     subject: Subject, dictionary: Dictionary, graph: Graph, sources: Sequence[int]
 ) -> Float[Tensor, " source"]:
     """What the contrast loses in the model when each source is ablated, its own layer clamped. Float64."""
+    check_traced_with(subject, dictionary, graph)
     look, ids = look_of(graph), torch.tensor(graph.token_ids, device=subject.device)
     recording = subject.record(ids)
     site: SiteAt = ("resid_pre", look.layer)

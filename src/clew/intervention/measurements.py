@@ -22,11 +22,11 @@ from torch import Tensor
 from clew.attribution.add_effects import add_effects
 from clew.attribution.graph import Graph
 from clew.attribution.influence import flow, influence, total_effect
-from clew.attribution.local_model import LocalModel
+from clew.attribution.local_model import LocalModel, check_traced_with
 from clew.attribution.room import check_recording
 from clew.attribution.trace import trace
 from clew.dictionary.dictionary import Dictionary
-from clew.errors import InputError, MismatchError, UnsupportedModelError
+from clew.errors import InputError, UnsupportedModelError
 from clew.intervention.ablation_effects import Effects, measured, predicted, shuffled, with_exact_readout
 from clew.intervention.clamp import LIVE, Regime, Semantics
 from clew.intervention.curves import Curves, curves, feature_ranking
@@ -113,17 +113,11 @@ def examine(subject: Subject, dictionary: Dictionary, graph: Graph, settings: Au
 
 
 def _check(subject: Subject, dictionary: Dictionary, graph: Graph) -> None:
-    dictionary.check_fits(subject)
     if dictionary.kind == "sae":
         raise InputError("an SAE has no graph to audit: use a transcoder (PLT or CLT)")
     if graph.n_features == 0:
         raise InputError("the graph has no features: there is nothing to ablate")
-    if graph.dictionary_fingerprint and graph.dictionary_fingerprint != dictionary.fingerprint:
-        raise MismatchError(
-            f"the graph was traced with the dictionary {graph.dictionary!r}, which is not {dictionary.name!r}"
-        )
-    if max(graph.token_ids, default=0) >= len(subject.unembedding):
-        raise MismatchError(f"the graph's tokens are not {subject.name}'s: it belongs to another model")
+    check_traced_with(subject, dictionary, graph)
 
 
 def _check_memory(subject: Subject, graph: Graph, settings: AuditSettings) -> None:

@@ -25,16 +25,14 @@ def predict_edits(subject: Subject, dictionary: Dictionary, graph: Graph, edits:
     for a graph without effects, for an edit that is impossible, for steering, and for a feature that is set or added to
     where it does not fire in the graph: what it would do there, the graph does not say.
     """
-    dictionary.check_fits(subject)
     if not edits:
         raise InputError("no edit is given: name at least one, for example Edit.ablate('L3/1207@4')")
+    model = LocalModel.of_graph(subject, dictionary, graph)
     check(edits, dictionary, n_positions=graph.n_tokens, first=graph.first_position, through=None, growing=0)
     removed = _removed(graph, edits)
     layers = [edit.feature.layer for edit in edits if edit.feature is not None]
     own = graph.feature_keys[:, 0]
     clamped: Bool[Tensor, " feature"] = (own >= min(layers)) & (own <= max(layers))
-    ids = torch.tensor(graph.token_ids, device=subject.device)
-    model = LocalModel.record(subject, dictionary, ids, first_position=graph.first_position)
     return predict_removal(model, graph, removed, target_directions(subject, graph), clamped=clamped)
 
 
@@ -46,9 +44,8 @@ def _removed(graph: Graph, edits: Sequence[Edit]) -> Float[Tensor, "node 1"]:
         if edit.verb == "steer" or feature is None:
             raise InputError(f"{edit}: steering changes no feature of the graph; clew edit measures it")
         mask = edit.mask(0, graph.n_tokens, n_prompt=graph.n_tokens, first=graph.first_position)
-        nodes = ((graph.feature_keys[:, 0] == feature.layer) & (graph.feature_keys[:, 2] == feature.index)).nonzero()[
-            :, 0
-        ]
+        same = (graph.feature_keys[:, 0] == feature.layer) & (graph.feature_keys[:, 2] == feature.index)
+        nodes = same.nonzero()[:, 0]
         positions = graph.feature_keys[nodes, 1]
         silent = mask.clone()
         silent[positions] = False
