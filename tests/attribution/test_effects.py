@@ -18,7 +18,7 @@ from clew.attribution.local_model import LocalModel
 from clew.attribution.targets import resolve
 from clew.attribution.trace import trace
 from clew.dictionary import Dictionary
-from clew.errors import InputError, MismatchError, UnsupportedModelError
+from clew.errors import FileError, InputError, MismatchError, UnsupportedModelError
 from clew.intervention.ablation_effects import measured, predicted
 from clew.intervention.clamp import Regime
 from clew.subject import jacobian
@@ -196,10 +196,16 @@ def test_effects_are_kept_in_files_in_json_and_when_pruned(tmp_path: Path) -> No
     value = graph.to_json()
     again = Graph.from_json(value)
     torch.testing.assert_close(again.effects.adjacency, graph.effects.adjacency, rtol=1e-12, atol=0)
-    for link in value["links"]:
+    del value["links"][0]["effect"]
+    with pytest.raises(FileError, match=f"1 of {len(value['links'])} links have no effect"):
+        Graph.from_json(value)
+    for link in value["links"][1:]:
         del link["effect"]
     assert Graph.from_json(value).effect_rows is None
     assert Graph.from_json(value).rows.equal(again.rows)
+    unmade = replace(graph, rows=graph.rows.where(graph.rows != graph.rows[0].max(), 0))
+    again = Graph.from_json(unmade.to_json())  # what an activation is not made of may still change it
+    torch.testing.assert_close(again.effects.adjacency, graph.effects.adjacency, rtol=1e-12, atol=0)
     small = graph.prune(0.6, 0.7)
     assert small.n_features < graph.n_features
     assert torch.equal(small.effects.rows != 0, small.rows != 0)

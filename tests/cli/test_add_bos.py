@@ -41,6 +41,14 @@ def test_a_graph_has_its_tokens_already(run, tmp_path, kit):
     assert "--no-bos says how a prompt is read" in err
 
 
+@pytest.mark.parametrize("command", [("train", "new"), ("eval", "--kit", "minnow"), ("harvest", "new.sqlite")])
+def test_rows_with_and_without_bos_are_not_asked_for_together(run, command):
+    for given in (("--add-bos", "--bos", "never"), ("--no-bos", "--bos", "document")):
+        code, _, err = run(*command, *given)
+        assert (code, err.count("\n")) == (2, 1)
+        assert all(option in err for option in given if option.startswith("--"))
+
+
 def test_a_search_by_text_may_leave_the_bos_out(run, kit):
     ways = ("features", "search", "--text", " France", "--by-token", "--json")
     code, out, err = run(*ways, "--no-bos")

@@ -63,9 +63,7 @@ class Graph(Displayed, NodeOrder):
     col_nodes: Int[Tensor, " col"]
     row_offsets: Float[Tensor, "row 4"]  # bias, position, sink, left_out
     input_mass: Float[Tensor, " row"]  # sum of absolute inputs in the whole graph, before any pruning
-    effect_rows: Float[Tensor, "row col"] | None = (
-        None  # beside `rows`, what changes when a source goes; not always kept
-    )
+    effect_rows: Float[Tensor, "row col"] | None = None  # what changes when a source goes; not always there
     next_tokens: tuple[tuple[str, float], ...] = ()  # the most probable next tokens at the last target position
     subject: str = ""
     dictionary: str = ""

@@ -64,7 +64,8 @@ def to_json(graph: Graph, slug: str = "") -> dict[str, Any]:
     nodes = [_node(graph, index, shares[index]) for index in range(graph.n_nodes)]
     _add_inputs(graph, nodes, number)
     names = _unique_names(nodes)
-    where = graph.rows.nonzero()
+    present = graph.rows != 0 if graph.effect_rows is None else (graph.rows != 0) | (graph.effect_rows != 0)
+    where = present.nonzero()
     targets, sources = graph.row_nodes[where[:, 0]].tolist(), graph.col_nodes[where[:, 1]].tolist()
     weights = graph.rows[where[:, 0], where[:, 1]].tolist()
     links = [
@@ -345,6 +346,8 @@ class _Reader:
             filled[row, free[0]] = real_number(link["weight"], "the weight of a link")
             if self.ours and "effect" in link:
                 effects[row, free[0]] = real_number(link["effect"], "the effect of a link")
+        if effects and len(effects) < len(filled):
+            raise ValueError(f"{len(filled) - len(effects)} of {len(filled)} links have no effect, the others have one")
         return _filled(rows, filled), _filled(torch.zeros_like(rows), effects) if effects else None
 
 

@@ -96,7 +96,17 @@ def read_model(
     return model, tokenizer
 
 
-_TOKENIZER_FILES = ("tokenizer*", "vocab*", "*.model", "*.tiktoken")
+_TOKENIZER_FILES = (
+    "*tokenizer*",
+    "*vocab*",
+    "*.model",
+    "*.tiktoken",
+    "*.spm",
+    "tekken*",
+    "merges*",
+    "*.codes",
+    "dict.txt",
+)
 
 
 def _read_tokenizer(where: str) -> PreTrainedTokenizerBase:
@@ -104,7 +114,7 @@ def _read_tokenizer(where: str) -> PreTrainedTokenizerBase:
 
     missing = f"{where} has no tokenizer that can be read (put its tokenizer.json into the folder)"
     if Path(where).is_dir() and not any(True for name in _TOKENIZER_FILES for _ in Path(where).glob(name)):
-        raise FileError(f"{missing}: it holds none of {', '.join(_TOKENIZER_FILES)}")  # some versions make one up
+        raise FileError(f"{missing}: it holds no file of one")  # some versions of transformers make one up
     with _reading(missing):
         return AutoTokenizer.from_pretrained(where, trust_remote_code=False)
 

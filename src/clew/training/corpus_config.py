@@ -55,8 +55,10 @@ class BosChoice:
 def with_bos(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of a corpus in which `bos` says what `add_bos` does; InputError where they contradict each other."""
     settings = dict(settings)
-    if settings.pop("add_bos", True):
-        return settings
-    if settings.get("bos", "never") != "never":
-        one_of(bos=settings["bos"], no_bos=True)
-    return settings | {"bos": "never"}
+    add_bos, bos = settings.pop("add_bos", None), settings.get("bos")
+    if add_bos is False:
+        one_of(bos=bos if bos != "never" else None, no_bos=True)
+        return settings | {"bos": "never"}
+    if bos == "never":
+        one_of(bos=bos, add_bos=add_bos)
+    return settings
