@@ -27,6 +27,7 @@ from clew.dictionary.dictionary import Dictionary
 from clew.errors import FileError, InputError
 from clew.ids import FeatureId, NodeId
 from clew.intervention.audit import Audit, audit_with
+from clew.intervention.doubt import estimated_losses
 from clew.intervention.edit import Edit
 from clew.intervention.generate import GenerateSettings, Step, generate_with
 from clew.intervention.live_effects import live_effects
@@ -183,6 +184,13 @@ class Kit:
         Beside the graph's total effects: what parts them goes through what the dictionary misses.
         """
         return live_effects(self.subject, self.dictionary, graph)
+
+    def estimated_losses(self, graph: Graph, nodes: Sequence[int]) -> Float[Tensor, "node target"]:
+        """What every target loses with each of some features, by the model's own derivatives up to the second.
+
+        `clew.intervention.doubt.doubtful` says of which predictions these are too far.
+        """
+        return estimated_losses(self.subject, self.dictionary, graph, nodes)
 
     def parts(self, graph: Graph, node: NodeId | str | int) -> EdgeParts:
         """What the edges into one node are made of: which heads carry values, which steps make effects of them."""
