@@ -47,7 +47,7 @@ def test_json_says_what_the_library_says(run, kit):
     assert (code, err) == (0, "")
     value, effect = json.loads(out), kit.edit(PROMPT, edits, through=4)
     assert {Edit.from_json(one) for one in value["edits"]} == set(edits)
-    assert (value["through"], value["prediction"], value["n_changed"]) == (4, "frozen", len(effect.changes))
+    assert (value["through"], value["prediction"], value["n_changed"]) == (4, "effects", len(effect.changes))
     for shown, (token, *numbers) in zip(value["outputs"], effect.top_tokens(), strict=True):
         assert shown["token"] == kit.subject.token_strings([token])[0]
         assert [shown["before"], shown["predicted"], shown["measured"]] == pytest.approx(numbers, abs=1e-6)

@@ -11,7 +11,7 @@ from clew.intervention.edit import Edit
 from clew.intervention.predict_edits import predict_edits
 from clew.intervention.run import effect
 from tests import models
-from tests.models import PROMPT
+from tests.models import ARCHITECTURES, KINDS, PROMPT
 
 TARGETS = [3, 17]
 
@@ -31,6 +31,39 @@ def test_small_edits_together_do_what_the_graph_of_neurons_predicts(neurons):
     after = effect(subject, dictionary, PROMPT, edits, through=1, predict=None)
     moved = after.measured.probabilities[-1][TARGETS].double() - found.before
     torch.testing.assert_close(found.probabilities[0] - found.before, moved, rtol=0.03, atol=1e-8)
+
+
+@pytest.mark.usefixtures("exact_softmax")
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_edit_shows_what_a_graph_predicts_of_it(architecture, kind):
+    """One forward derivative of the replacement model says what the rows of a graph do."""
+    subject = models.subject(architecture)
+    dictionary = models.dictionary(kind, subject, features=14)
+    graph = trace(subject, dictionary, PROMPT, targets=TARGETS, effects=True)
+    early, late = (graph.node(int((graph.feature_keys[:, 0] == layer).nonzero()[2])).id for layer in (0, 1))
+    for edits in ([Edit.ablate(str(early))], [Edit.scale(str(early), 1.5), Edit.ablate(str(late))]):
+        wanted, shown = predict_edits(subject, dictionary, graph, edits), effect(subject, dictionary, PROMPT, edits)
+        moved = shown.predicted.probabilities[-1][TARGETS] - shown.before.probabilities[-1][TARGETS]
+        torch.testing.assert_close(moved, wanted.probabilities[0] - wanted.before, rtol=1e-7, atol=1e-12)
+        assert float(moved.abs().max()) > 1e-5
+        last = max(edit.feature.layer for edit in edits)
+        free = (graph.feature_keys[:, 0] > last).nonzero()[:, 0]
+        layers, positions, features = graph.feature_keys[free].T
+        reads = [shown.predicted.reads[layer] - shown.before.reads[layer] for layer in layers.tolist()]
+        encoders = [dictionary.encoder_rows(*pair)[0] for pair in zip(layers.tolist(), features[:, None], strict=True)]
+        lost = [-read[at] @ row for read, at, row in zip(reads, positions.tolist(), encoders, strict=True)]
+        torch.testing.assert_close(torch.stack(lost), wanted.lost[0, free], rtol=1e-7, atol=1e-12)
+
+
+def test_what_no_graph_holds_is_predicted_too(neurons):
+    subject, dictionary, _ = neurons
+    steered = Edit.steer([1e-6 * (-1) ** i for i in range(subject.d_model)], 1.0, layer=0)
+    for edit in (steered, Edit.add("L0/1", 1e-6)):
+        shown = effect(subject, dictionary, PROMPT, [edit])
+        moved = [side.logits[-1] - shown.before.logits[-1] for side in (shown.predicted, shown.measured)]
+        assert float(moved[1].abs().max()) > 1e-9
+        torch.testing.assert_close(*moved, rtol=1e-3, atol=1e-11)
 
 
 def test_ablate_set_scale_and_add_say_the_same_of_the_same_change(neurons):

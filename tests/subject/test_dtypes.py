@@ -29,7 +29,7 @@ def test_a_kit_in_another_dtype_says_what_it_says_in_float32(architecture: str, 
     graph = other.trace(PROMPT)
     layer, position, index = graph.feature_keys[int(graph.activations.argmax())].tolist()
     edits = [Edit.ablate(f"L{layer}/{index}@{position}")]
-    for predict in ("direct", "frozen"):
+    for predict in ("direct", "frozen", "effects"):
         expected, effect = (each.edit(PROMPT, edits, predict=predict) for each in (exact, other))
         for name in ("before", "predicted", "measured"):
             probabilities = (getattr(side, name).probabilities[-1].float() for side in (effect, expected))

@@ -40,7 +40,7 @@ def test_an_edit_is_the_librarys_predicted_beside_measured(bench, graph):
     assert edited
     assert [row["node"] for row in view["edited"]] == edited
     assert [row["node"] for row in view["changes"]] == others[:500]
-    assert (view["through"], view["prediction"], view["n_changes"]) == (effect.through, "frozen", len(others))
+    assert (view["through"], view["prediction"], view["n_changes"]) == (effect.through, "effects", len(others))
     assert view["n_outputs"] == effect.before.probabilities.shape[-1] > len(view["outputs"])
 
 

@@ -840,10 +840,10 @@ export interface components {
             through?: number | null;
             /**
              * Predict
-             * @description What the frozen model predicts stands beside: frozen, or direct (all other features held).
-             * @default frozen
+             * @description What is predicted beside: by effects, as `clew.Kit.predict` does from a graph; by the frozen model (patterns and norm scales held); or direct (all other features held too).
+             * @default effects
              */
-            predict: ("frozen" | "direct") | null;
+            predict: ("effects" | "frozen" | "direct") | null;
             /**
              * Add Bos
              * @description Begin a text with what the tokenizer puts there, or its BOS.

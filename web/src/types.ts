@@ -43,6 +43,7 @@ export type Progress = Schemas["JobProgress"];
 export type StepPair = Schemas["StepPair"];
 export type Step = Schemas["StepView"];
 export type EditBody = Schemas["EditBody"];
+export type Prediction = NonNullable<Schemas["EffectBody"]["predict"]>;
 export type JobBody = Schemas["TraceBody"] | Schemas["EffectBody"] | Schemas["GenerateBody"] | Schemas["AuditBody"];
 
 /** The data in an exported file, which has no server. */

@@ -14,7 +14,7 @@ COMMANDS = CommandGroup(
             "it.",
         ),
         "edit": Command(
-            "edit:edit", "Edit features and see what follows: predicted by the frozen model, measured in the real one."
+            "edit:edit", "Edit features and see what follows: predicted by effects, measured in the real model."
         ),
         "audit": Command(
             "audit:audit",

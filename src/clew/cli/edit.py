@@ -76,7 +76,7 @@ def _no_edit() -> InputError:
 @with_settings()
 def edit(
     options: EditOptions,
-    settings: Annotated[EditSettings, Only("through", "add_bos")],
+    settings: Annotated[EditSettings, Only("through", "predict", "add_bos")],
     sampling: Annotated[GenerateSettings, Only("temperature", "top_p", "seed")],
     source: KitOptions,
     prompt: Annotated[str | None, typer.Argument(help="The text to edit the model on.", show_default=False)] = None,
@@ -84,7 +84,7 @@ def edit(
     chat: Annotated[bool, typer.Option("--chat", help="Put the prompt into the model's chat template.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Edit features and see what follows: predicted by the frozen model, measured in the real one.
+    """Edit features and see what follows: predicted by effects, measured in the real model.
 
     A feature stands at all positions (`L3/1207`), at some (`L3/1207@2,5`), at `@prompt` or at `@generated` ones.
 

@@ -9,6 +9,8 @@ vectors times the difference are what is written. An MLP output then becomes, by
 - *direct*: the base row's output plus what was written (and the skip connection's share): other features are held.
 - *frozen*: features are recomputed on the row's own stream, and their differences are written too; errors are held.
 - *linear*: as frozen, with the active set held: a feature that was active follows its pre-activation, others stay off.
+  As a forward derivative, with nothing else frozen, this is what a graph's effects say: patterns and norm scales
+  respond, errors are held, and so are the features of the layers from the first edited one to e.
 
 An SAE's edit changes the stream at its site by decoder times difference, the difference taken on the row's own stream.
 A steered direction is added last, and clamps nothing.
@@ -45,6 +47,11 @@ class Regime:
     frozen: FrozenParts | None = None
     tangent: bool = False
     """Nothing is moved: what the edits would write becomes the direction of a forward derivative."""
+
+    @property
+    def effects(self) -> bool:
+        """Whether the derivative is that of the replacement model, as in a graph's effects."""
+        return self.tangent and self.semantics == "linear"
 
 
 LIVE = Regime()
@@ -102,6 +109,10 @@ class Clamp:
                 self.clamped[place, min(row.edited_layers) : row.through + 1] = True
         if not live:
             self.clamped[:] = True
+        self.held = torch.zeros_like(self.clamped)
+        for place, row in enumerate(rows):
+            if regime.effects and row.edited_layers:
+                self.held[place, min(row.edited_layers) : row.through + 1] = True
         self.groups = self._grouped()
         self.steers = self._steered()
         self._decoders: dict[int, Tensor] = {}
@@ -156,8 +167,16 @@ class Clamp:
             if bool(mask.any()):
                 vectors = steers.vectors.new_zeros(len(self.rows), n_pos, steers.vectors.shape[1])
                 vectors.index_add_(0, steers.rows, mask[:, :, None] * steers.vectors[:, None])
-                changes[site_at] = partial(_shifted, vectors, changes.pop(site_at, None))
+                changes[site_at] = partial(self._shifted, vectors, changes.pop(site_at, None))
         return changes
+
+    def _shifted(self, vectors: Tensor, before: Change | None, value: Tensor, seen: Seen) -> Tensor:
+        value = value if before is None else before(value, seen)
+        return value + self.moving(vectors.to(value))
+
+    def moving(self, shift: Tensor) -> Tensor:
+        """A shift as it is, or as the direction of a derivative."""
+        return forward_ad.make_dual(torch.zeros_like(shift), shift) if self.regime.tangent else shift
 
     def mask(self, group: _Group | _Steers, start: int, n_pos: int) -> Bool[Tensor, "edit pos"]:
         """Which positions each edit is for."""
@@ -203,11 +222,6 @@ class Clamp:
         return (self.dictionary.write_site, written[slot]), decoder.to(torch.float64)
 
 
-def _shifted(vectors: Tensor, before: Change | None, value: Tensor, seen: Seen) -> Tensor:
-    value = value if before is None else before(value, seen)
-    return value + vectors.to(value)
-
-
 class _Written:
     """What one run's edits have written so far, by the layer whose output gets it."""
 
@@ -226,8 +240,7 @@ class _Written:
         shift = self.waiting.pop(layer, None)
         if shift is None:
             return out
-        shift = shift.to(out)
-        return out + (forward_ad.make_dual(torch.zeros_like(shift), shift) if clamp.regime.tangent else shift)
+        return out + clamp.moving(shift.to(out))
 
     def stream(self, layer: int, value: Tensor, seen: Seen) -> Tensor:
         """An SAE's site in every row."""
@@ -249,15 +262,20 @@ class _Written:
             group = self.clamp.groups.get(read)
             if not recomputed and group is None and self.dictionary.layers[read].skip is None:
                 continue
-            x = seen(self.dictionary.read_site, read)
-            if self.clamp.regime.tangent:
-                x = forward_ad.unpack_dual(x).primal
+            x, moved = self._read(seen(self.dictionary.read_site, read))
             if recomputed:
-                self._recompute(read, x, group)
+                self._recompute(read, x, moved, group)
             elif group is not None:
                 self._write(read, group, self._differences(read, group, x[self.clamp.base[group.rows]]))
             if self.clamp.regime.semantics != "live":
-                self._skip(read, x)
+                self._skip(read, moved)
+
+    def _read(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What a layer reads in every row, and how far that is from what its base row reads."""
+        if not self.clamp.regime.tangent:
+            return x, x - x[self.clamp.base]
+        dual = forward_ad.unpack_dual(x)
+        return dual.primal, torch.zeros_like(x) if dual.tangent is None else dual.tangent
 
     def _differences(
         self, layer: int, group: _Group, x: Float[Tensor, "edit pos d_model"]
@@ -280,16 +298,24 @@ class _Written:
         waiting = self.waiting.get(layer)
         self.waiting[layer] = (empty if waiting is None else waiting).index_add(0, rows.to(added.device), added)
 
-    def _recompute(self, layer: int, x: Float[Tensor, "row pos d_model"], group: _Group | None) -> None:
+    def _recompute(
+        self,
+        layer: int,
+        x: Float[Tensor, "row pos d_model"],
+        moved: Float[Tensor, "row pos d_model"],
+        group: _Group | None,
+    ) -> None:
         """Write the differences of all features of a layer between each row and its base row."""
         n_rows, n_pos, d_model = x.shape
         pre = self.dictionary.preactivations(layer, x.reshape(-1, d_model)).view(n_rows, n_pos, -1)
         activations = self.dictionary.layers[layer].nonlinearity.apply(pre)
         base = activations[self.clamp.base]
         if self.clamp.regime.semantics == "linear":
-            difference = (pre - pre[self.clamp.base]) * (base != 0)
+            through = self.dictionary.preactivations(layer, moved.reshape(-1, d_model)).view_as(pre)
+            difference = (through - self.dictionary.layers[layer].bias.to(pre)) * (base != 0)
         else:
             difference = activations - base
+        difference[self.clamp.held[:, layer]] = 0
         if group is not None:
             edit_differences = self._differences(layer, group, x[self.clamp.base[group.rows]])
             mask = self.clamp.mask(group, self.start, n_pos)
@@ -305,9 +331,9 @@ class _Written:
             added = part.view(n_rows, n_pos, d_model)
             self._wait(out, torch.zeros_like(added), every, added)
 
-    def _skip(self, layer: int, x: Float[Tensor, "row pos d_model"]) -> None:
+    def _skip(self, layer: int, moved: Float[Tensor, "row pos d_model"]) -> None:
         skip = self.dictionary.layers[layer].skip
         if skip is not None:
-            x = x.to(torch.promote_types(x.dtype, torch.float32))
-            added = torch.nn.functional.linear(x - x[self.clamp.base], skip.to(x))
-            self._wait(layer, torch.zeros_like(added), torch.arange(len(x), device=x.device), added)
+            moved = moved.to(torch.promote_types(moved.dtype, torch.float32))
+            added = torch.nn.functional.linear(moved, skip.to(moved))
+            self._wait(layer, torch.zeros_like(added), torch.arange(len(moved), device=moved.device), added)

@@ -1,8 +1,9 @@
 """Edits carried out: one prompt or many, in the frozen and in the live model, beside the run without them.
 
-Three semantics answer three questions. *direct*: what do the edges say? Patterns, norms and all other features held.
-*frozen*: what does the local replacement model say? Patterns, norms and errors held, features recomputed. *live*: what
-does the real model do? See `clew.intervention.clamp` for what each makes of an MLP's output.
+Four semantics answer four questions. *direct*: what do the edges say? Patterns, norms and all other features held.
+*frozen*: what does the local replacement model say? Patterns, norms and errors held, features recomputed. *effects*:
+what does a graph with effects say? To first order, patterns and norm scales respond, errors are held; final norm and
+softmax are exact. *live*: what does the real model do? See `clew.intervention.clamp` for what each makes of an MLP.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Effect(Displayed):
-    """What edits did to one prompt: `measured` in the real model, `predicted` by the frozen one where asked for."""
+    """What edits did to one prompt: `measured` in the real model, `predicted` where asked for."""
 
     tokens: tuple[str, ...]
     token_ids: tuple[int, ...]
@@ -71,7 +72,7 @@ class Effect(Displayed):
     through: int | None
     """The last layer whose MLP output was clamped (e); None when none was."""
     prediction: str | None
-    """The semantics of `predicted`: `direct` or `frozen`."""
+    """The semantics of `predicted`: `effects`, `frozen` or `direct`."""
     before: Outcome
     predicted: Outcome | None
     measured: Outcome
@@ -108,16 +109,17 @@ class EditSettings(Settings):
 
     through: int | None = None
     """Clamp MLP outputs up to this layer e; left out, the last edited one."""
-    predict: str | None = "frozen"
-    """What the frozen model predicts stands beside: frozen, or direct (all other features held)."""
+    predict: str | None = "effects"
+    """What is predicted beside: by effects, as `clew.Kit.predict` does from a graph; by the frozen model (patterns and
+    norm scales held); or direct (all other features held too)."""
     leave_out_first: bool = True
     """Never edit the first position when its token is a special one, or it is measured to be an attention sink."""
     add_bos: bool = field(default=True, metadata=option("--add-bos/--no-bos", kind=bool))
     """Begin a text with what the tokenizer puts there, or its BOS."""
 
     def __post_init__(self) -> None:
-        if self.predict not in (None, "direct", "frozen"):
-            raise InputError(f"predict={self.predict!r}: choose from direct, frozen, or None")
+        if self.predict not in (None, "direct", "frozen", "effects"):
+            raise InputError(f"predict={self.predict!r}: choose from effects, frozen, direct, or None")
 
 
 @accepts(EditSettings)
@@ -146,7 +148,7 @@ def effects_with(
 ) -> list[Effect]:
     """`effects` with its settings as a value."""
     edits, predict = _checked(subject, dictionary, edits), settings.predict
-    if dictionary.kind == "sae" and predict == "frozen":
+    if dictionary.kind == "sae" and predict in ("frozen", "effects"):
         predict = None  # an SAE stands for no MLP: nothing could be recomputed
     ids = [subject.encode(prompt, add_bos=settings.add_bos) for prompt in prompts]
     longest, n_vocab = max(map(len, ids), default=0), len(subject.unembedding)
@@ -171,7 +173,10 @@ def effects_with(
         before, after = measured[2 * place], measured[2 * place + 1]
         row, prediction = rows[2 * place + 1], None
         if predict is not None:
-            prediction = _predicted(subject, dictionary, prompt_ids, row, before, cast(Semantics, predict))
+            if predict == "effects":
+                prediction = _by_effects(subject, dictionary, prompt_ids, row, before)
+            else:
+                prediction = _predicted(subject, dictionary, prompt_ids, row, before, cast(Semantics, predict))
         likely = sorted({*_likeliest(before), *_likeliest(after)})
         results.append(
             Effect(
@@ -219,6 +224,25 @@ def _predicted(
     plain, edited = outcomes(subject, dictionary, clamp, [ids, ids])
     logits = before.logits + (edited.logits - plain.logits)
     reads = {layer: read + (edited.reads[layer] - plain.reads[layer]) for layer, read in before.reads.items()}
+    return Outcome(logits=logits, probabilities=subject.probabilities(logits), reads=reads)
+
+
+def _by_effects(
+    subject: Subject, dictionary: Dictionary, ids: Int[Tensor, " pos"], row: EditedRow, before: Outcome
+) -> Outcome:
+    """What effects predict, from one forward derivative of the replacement model; final norm and softmax are exact."""
+    last: SiteAt = ("resid_post", subject.n_layers - 1)
+    rows = [replace(row, edits=(), base=0), replace(row, base=0)]
+    clamp = Clamp(dictionary, rows, Regime(semantics="linear", tangent=True))
+    options: dict[str, Any] = {"reads": clamp.reads, "change": clamp.changes(0, len(ids))}
+    with _forward_derivatives():
+        run = subject.run(ids.expand(2, -1), eager=True, keep=[*read_sites(dictionary), last], **options)
+        stream = forward_ad.unpack_dual(run.kept[last]).primal[0].clone()
+        slopes = _tangents(run).kept
+    final = torch.stack([stream, stream + slopes[last][1]])
+    plain, edited = subject.unembed(subject.normed(final, subject.final_norm).to(subject.dtype))
+    logits = before.logits + (edited - plain)
+    reads = {layer: read + slopes[dictionary.read_site, layer][1] for layer, read in before.reads.items()}
     return Outcome(logits=logits, probabilities=subject.probabilities(logits), reads=reads)
 
 

@@ -5,13 +5,14 @@ import { api, followJob } from "../api_client";
 import { type EditLine, bodyOf, clampable, onlyGenerated, positionsOf, readEdits, writeEdits } from "../model/edits";
 import type { Node } from "../model/graph";
 import { featureOf } from "../model/graph";
-import type { AuditView, EffectView, GraphView, Job, JobBody, Progress, Step, StepPair } from "../types";
+import type { AuditView, EffectView, GraphView, Job, JobBody, Prediction, Progress, Step, StepPair } from "../types";
 import { attempt, embedded, notify, workbench } from "./app";
 import { adjust, go, route, write } from "./route";
 import { chosen, graph, scene } from "./trace";
 
 const DEFAULT_AUDIT_SIZE = 60;
-const DEFAULTS = { tokens: 12, temperature: 0, top_p: 1, seed: 0, predict: "frozen" as "frozen" | "direct" };
+const PREDICTIONS: Prediction[] = ["effects", "frozen", "direct"];
+const DEFAULTS = { tokens: 12, temperature: 0, top_p: 1, seed: 0, predict: "effects" as Prediction };
 
 export const prompt = signal("");
 /** Whether the prompt begins with what the tokenizer puts there. */
@@ -246,7 +247,8 @@ const PARAMETERS = [
 ] as const;
 
 function readSettings(query: Readonly<Record<string, string>>): typeof DEFAULTS {
-  const parsed = { ...DEFAULTS, predict: query["predict"] === "direct" ? ("direct" as const) : DEFAULTS.predict };
+  const predict = PREDICTIONS.find((name) => name === query["predict"]) ?? DEFAULTS.predict;
+  const parsed = { ...DEFAULTS, predict };
   for (const name of NUMBERS) {
     const value = Number.parseFloat(query[name] ?? "");
     if (Number.isFinite(value)) parsed[name] = value;

@@ -18,6 +18,7 @@ import {
   through,
   requestedThrough,
 } from "../state/edit";
+import type { Prediction } from "../types";
 import { AuditPart } from "./audit";
 import { EditLines } from "./edit_lines";
 import { Effect, Texts, WhatWasRun } from "./effect";
@@ -191,10 +192,8 @@ function Settings() {
       </label>
       <label>
         Prediction{" "}
-        <select
-          value={values.predict}
-          onChange={(event) => set({ predict: event.currentTarget.value as "frozen" | "direct" })}
-        >
+        <select value={values.predict} onChange={(event) => set({ predict: event.currentTarget.value as Prediction })}>
+          <option value="effects">effects: patterns and norms respond, to first order</option>
           <option value="frozen">frozen: patterns and norms held, features recomputed</option>
           <option value="direct">direct: the edges alone</option>
         </select>

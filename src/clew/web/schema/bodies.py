@@ -108,7 +108,7 @@ class EffectBody(Body):
     prompt: PromptText
     edits: Edits
     through: int | None = _option(EditSettings, "through", ge=0, le=9999)
-    predict: Literal["frozen", "direct"] | None = _option(EditSettings, "predict")
+    predict: Literal["effects", "frozen", "direct"] | None = _option(EditSettings, "predict")
     add_bos: bool = _option(EditSettings, "add_bos")
 
 
