@@ -14,25 +14,40 @@ from clew.cli.progress_bar import bar
 from clew.cli.tables import aside
 from clew.cli.train import print_fidelity
 from clew.cli.training_display import interrupts
+from clew.errors import InputError
 from clew.runs.train import finished_run, measure_run
+from clew.runs.tune import begin_tuning
 from clew.training import finetune
 from clew.training.config import FineTuneConfig
 
 
 @with_settings(FineTuneConfig)
 def tune(
-    folder: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
+    folder: Annotated[Path, typer.Argument(help="The folder of a finished run, or with --start a new one.")],
+    start: Annotated[
+        str | None, typer.Option(help="Begin the folder with a kit's dictionary, or any other, in place of a run's.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="The model of --start, where that is no kit.")] = None,
+    skip: Annotated[
+        bool, typer.Option("--skip", help="With --start: add a linear connection, zero at first, to each layer.")
+    ] = False,
     as_json: JsonOption = False,
     **settings: Any,
 ) -> None:
     """Fine-tune a finished run's dictionary on predicting what the model predicts, all MLPs replaced at once.
 
-    Example: `clew tune runs/clt --steps 400`
+    With `--responses` also on answering as the model does when a feature is ablated: what a graph's effects predict.
+
+    Example: `clew tune runs/clt --steps 400`, or `clew tune runs/new --start minnow --weight 0 --responses 0.1`
 
     The new dictionary goes to the run's folder as `tuned`; the run and its own dictionary stay as they are. Ctrl-C
     and SIGTERM stop without writing anything.
     """
     config = FineTuneConfig(**settings)
+    if start is None and (model is not None or skip):
+        raise InputError("--model and --skip say how a folder begins with --start: name a dictionary there")
+    if start is not None:
+        begin_tuning(folder, start, model=model, steps=config.steps, skip=skip)
     run = finished_run(folder)
     with aside(as_json):
         _tune(finetune.fine_tune(run.subject, run.documents, config, folder))

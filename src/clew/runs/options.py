@@ -30,7 +30,7 @@ class RunOptions:
     preset: str | None = None
     """Settings scaled to the model's size: tiny, small, medium or large; left out, small."""
     start: str | None = None
-    """Begin with the weights of this dictionary (a folder or hub id), or run."""
+    """Begin with the weights of this dictionary (a kit, a folder or hub id), or run."""
     layer_weights: tuple[float, ...] | None = field(default=None, metadata=HIDDEN)
     """How much each layer's error counts beside the others', such as 1,1,4."""
     cache: bool = False

@@ -15,12 +15,22 @@ RUN_FILE = "run.json"
 
 def load_subject(source: str) -> Subject:
     """A kit's model, or a model by its folder or hub id."""
-    for folder in (kit.BUNDLED / source, files.recover(source)):
-        if (folder / "kit.json").is_file():
-            subject = Subject.load(folder / "model")
-            subject.name = source if folder.parent == kit.BUNDLED else folder.name
-            return subject
-    return Subject.load(source)
+    folder = _kit_folder(source)
+    if folder is None:
+        return Subject.load(source)
+    subject = Subject.load(folder / "model")
+    subject.name = source if folder.parent == kit.BUNDLED else folder.name
+    return subject
+
+
+def is_kit(source: str) -> bool:
+    """Whether a name is that of a bundled kit, or a folder holds one."""
+    return _kit_folder(source) is not None
+
+
+def _kit_folder(source: str) -> Path | None:
+    folders = (kit.BUNDLED / source, files.recover(source))
+    return next((folder for folder in folders if (folder / "kit.json").is_file()), None)
 
 
 def kit_dictionary(name: str) -> Dictionary:

@@ -30,7 +30,7 @@ from clew.runs.plan import (
     rows_to_train_on,
     write_run,
 )
-from clew.runs.sources import RUN_FILE, load_subject
+from clew.runs.sources import RUN_FILE, is_kit, kit_dictionary, load_subject
 from clew.runs.training_metrics import Metrics
 from clew.subject.subject import Subject
 from clew.training import cache, trainer
@@ -204,13 +204,15 @@ def open_run(
 
 
 def load_start(start: str, subject: Subject, plan: Plan) -> Dictionary:
-    """The dictionary that a run begins with: a dictionary, that of a run, or of its checkpoint if it is unfinished.
+    """The dictionary that a run begins with: of a kit, of a run, of its checkpoint if it is unfinished, or any other.
 
     FileError when there is none, MismatchError when it does not fit the run.
     """
     folder = Path(start)
     finished = files.recover(folder / "dictionary").is_dir()
-    if (folder / CHECKPOINT).is_file() and not finished:
+    if is_kit(start):
+        dictionary = kit_dictionary(start)
+    elif (folder / CHECKPOINT).is_file() and not finished:
         dictionary = stopped(folder, subject)
     else:
         dictionary = Dictionary.load(folder / "dictionary" if finished else start)

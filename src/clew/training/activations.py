@@ -132,14 +132,14 @@ def _check_finite(batch: Batch, read_site: str, write_site: str, where: str) -> 
                 raise InputError(f"activations at {name} of layer {layer} hold NaN or infinity{where}")
 
 
-def parts_of(documents: Documents, rows: Int[Tensor, " n"]) -> Iterator[Tensor]:
-    """Rows sorted by length, in parts that hold no more than PART positions once padded."""
+def parts_of(documents: Documents, rows: Int[Tensor, " n"], most: int = PART) -> Iterator[Int[Tensor, " part"]]:
+    """Rows sorted by length, in parts that hold no more than so many positions once padded."""
     lengths = documents.lengths[rows]
     order = lengths.argsort(stable=True)
     rows, lengths = rows[order], lengths[order]
     start = 0
     while start < len(rows):
-        fits = (lengths[start:] * torch.arange(1, len(rows) - start + 1, device=lengths.device) <= PART).sum()
+        fits = (lengths[start:] * torch.arange(1, len(rows) - start + 1, device=lengths.device) <= most).sum()
         stop = start + max(1, int(fits))
         yield rows[start:stop]
         start = stop

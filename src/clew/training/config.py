@@ -110,7 +110,7 @@ class DictionaryConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class FineTuneConfig:
-    """How a finished run is fine-tuned on the predictions of the replacement model."""
+    """How a finished run is fine-tuned on predictions of the replacement model, and on its answers to ablations."""
 
     steps: int = 500
     """Steps, each with a batch of activations and one of documents."""
@@ -119,11 +119,15 @@ class FineTuneConfig:
     learning_rate: float = 1e-3
     """Adam's learning rate at the start; it falls to zero."""
     weight: float = 1.0
-    """Weight of the divergence in nats beside the relative error summed over layers."""
+    """Weight of the divergence in nats beside the relative error summed over layers; 0 leaves it out."""
+    responses: float = 0.0
+    """Weight of the response error: how far the dictionary's answer to an ablation is from the model's."""
     refit_every: int = 50
     """Steps after which BatchTopK's thresholds are fitted again."""
 
     def __post_init__(self) -> None:
-        check_finite(learning_rate=self.learning_rate, weight=self.weight)
-        if min(self.steps, self.positions, self.refit_every) < 1 or self.learning_rate <= 0 or self.weight <= 0:
-            raise InputError("steps, positions, refit_every, learning rate and weight must all be above 0")
+        check_finite(learning_rate=self.learning_rate, weight=self.weight, responses=self.responses)
+        if min(self.steps, self.positions, self.refit_every) < 1 or self.learning_rate <= 0:
+            raise InputError("steps, positions, refit_every and learning rate must all be above 0")
+        if min(self.weight, self.responses) < 0 or self.weight == self.responses == 0:
+            raise InputError("weight and responses must not be below 0, and not both 0: there is nothing to tune on")

@@ -1,17 +1,20 @@
 """Fine-tuning of a trained dictionary in the replacement model, where it stands in for every MLP at once.
 
 Reconstruction is learned on the real stream, where every layer reads what real layers have left. In the replacement
-model errors add up from layer to layer. So a finished run continues for some steps, each with two batches:
+model errors add up from layer to layer. So a finished run continues for some steps, each with two or three batches:
 
 1. One of activations, as before, which keeps the reconstruction error from rising.
 2. One of documents, on which all MLPs are replaced, features computed on the replaced stream, with the thresholds that
    the dictionary will have. The loss is the divergence of the prediction from the real model's, in nats; its gradient
    goes back through the whole model. A layer's features are updated as soon as the backward pass has reached them, so
    that gradients of the whole dictionary are never in memory together.
+3. Where asked for, one of documents in which features are ablated, for what the dictionary answers to that
+   (`clew.training.responses`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -34,12 +37,15 @@ from clew.training.activations import Batch, Documents, stream
 from clew.training.checkpoint import open_run
 from clew.training.config import FineTuneConfig
 from clew.training.objective import Terms, terms
+from clew.training.responses import Responses
 from clew.training.run_state import RunState
 from clew.training.selection import Active, candidate
 from clew.training.step import backward, take_step
 from clew.training.trainer import FIT_BATCHES, conclude, fit_threshold
 
 __all__ = ["FineTuneConfig", "FineTuneReport", "fine_tune"]
+
+WARM = 50  # steps in which the learning rate rises
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,14 +55,17 @@ class FineTuneReport:
     step: int
     steps: int
     kl: float
-    """Divergence on the last documents, in nats a position."""
+    """Divergence on the last documents, in nats a position; NaN where it is left out."""
+    responses: float
+    """Response error on the last ablations, relative; NaN where it is left out."""
     nmse: tuple[float, ...]
     """Squared error relative to the output's variance, by layer, on the last batch of activations."""
 
     @property
     def progress(self) -> Progress:
         """How far fine-tuning is."""
-        note = f"divergence {self.kl:.4f} nats"
+        both = {f"divergence {self.kl:.4f} nats": self.kl, f"response error {self.responses:.3f}": self.responses}
+        note = ", ".join(text for text, value in both.items() if value == value)
         return Progress(what="fine-tuning", done=self.step, of=self.steps, note=note)
 
 
@@ -89,16 +98,21 @@ def _fine_tune(
         for batch in stream(subject, documents, read_site=read_site, write_site=write_site, **size)
     )
     n_rows = max(1, round(config.positions * len(documents) / float(documents.counts.sum())))
-    cut = 0.0
+    responses = Responses(run, subject, documents, config)
+    cut, kl = 0.0, math.nan
     for step in range(config.steps):
-        rate = config.learning_rate * (1 - step / config.steps)
+        warm = min(1.0, (run.step + 1) / WARM)  # a run that took no step has no moments yet
+        rate = config.learning_rate * warm * (1 - step / config.steps)
         losses = take_step(run, next(batches), float(run.config.k), run.config.sparsity, rate, 10**18)
         if step % config.refit_every == 0:
             cut = _cut(run, batches)
-        draw = torch.Generator().manual_seed((run.config.seed << 32) + step)
-        rows = torch.randint(len(documents), (n_rows,), generator=draw)
-        kl = divergence_step(run, subject, documents, rows, cut, config.weight, Adam(rate=rate, step=run.step))
-        yield FineTuneReport(step=step + 1, steps=config.steps, kl=kl, nmse=losses.nmse)
+        adam = Adam(rate=rate, step=run.step)
+        if config.weight:
+            draw = torch.Generator().manual_seed((run.config.seed << 32) + step)
+            rows = torch.randint(len(documents), (n_rows,), generator=draw)
+            kl = divergence_step(run, subject, documents, rows, cut, config.weight, adam)
+        error = responses.step(cut, adam) if config.responses else math.nan
+        yield FineTuneReport(step=step + 1, steps=config.steps, kl=kl, responses=error, nmse=losses.nmse)
     dictionary = conclude(run, subject, batches)
     replace(dictionary, provenance={**dictionary.provenance, "fine_tuning": asdict(config)}).save(tuned)
 

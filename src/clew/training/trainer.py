@@ -118,10 +118,7 @@ def train_dictionary(
     if settings.resume:
         restore_checkpoint(run, folder, origin)
     if not run.scales:
-        n_batches = max(1, buffer // config.batch)
-        run.fit_scales(islice(_batches(subject, documents, config, 0, buffer), n_batches), settings.layer_weights)
-        if start is not None:
-            begin_with(run, start)
+        _begin(run, subject, documents, settings)
     began, since = time.perf_counter(), run.step
     batches = islice(_batches(subject, documents, config, run.step, buffer), config.steps - run.step)
     for batch in map(run.normalised, batches):
@@ -144,6 +141,25 @@ def train_dictionary(
         first = {"start": {"fingerprint": start.fingerprint, **start.provenance}}
         dictionary = replace(dictionary, provenance={**dictionary.provenance, **first})
     dictionary.save(folder / "dictionary")
+
+
+def begin_run(
+    subject: Subject, documents: Documents, config: DictionaryConfig, folder: Path, settings: TrainingOptions
+) -> None:
+    """Write the checkpoint of a run that begins with a finished dictionary and took no step yet, to be fine-tuned."""
+    check_layer_weights(settings.layer_weights, subject.n_layers)
+    run = RunState(subject.n_layers, subject.d_model, config, device=subject.device)
+    _begin(run, subject, documents, settings)
+    save_checkpoint(run, folder, RunOrigin.of(subject, documents, config, settings.buffer))
+
+
+def _begin(run: RunState, subject: Subject, documents: Documents, settings: TrainingOptions) -> None:
+    """Fit the units of training, and take over the weights that the run is to begin with."""
+    n_batches = max(1, settings.buffer // run.config.batch)
+    first = islice(_batches(subject, documents, run.config, 0, settings.buffer), n_batches)
+    run.fit_scales(first, settings.layer_weights)
+    if settings.start is not None:
+        begin_with(run, settings.start)
 
 
 def check_layer_weights(weights: Sequence[float] | None, n_layers: int) -> None:

@@ -1,0 +1,88 @@
+"""A run that begins with a finished dictionary, and is tuned from there."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import clew
+from clew.dictionary import Dictionary, Layer, ReLU, TopK
+from clew.errors import ClewError, InputError
+from clew.runs.train import finished_run
+from clew.runs.tune import begin_tuning, settings_of
+from clew.training.config import FineTuneConfig
+from clew.training.finetune import fine_tune
+
+SETTINGS = {"responses": 0.1, "weight": 0.0, "steps": 2, "positions": 200}
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "begun"
+    begin_tuning(folder, "minnow", steps=2, skip=True)
+    return folder
+
+
+def test_a_begun_run_is_that_of_the_kit_but_for_the_connection(begun: Path) -> None:
+    kit = clew.load("minnow")
+    dictionary = Dictionary.load(begun / "dictionary")
+    assert dictionary.fingerprint == kit.dictionary.fingerprint
+    config = finished_run(begun).plan.config
+    assert config.skip
+    assert not settings_of(kit.dictionary).skip
+    assert config.features == tuple(kit.dictionary.d_features(i) for i in range(6))
+
+
+def test_it_is_tuned_for_responses_alone(begun: Path) -> None:
+    run = finished_run(begun)
+    reports = list(fine_tune(run.subject, run.documents, FineTuneConfig(**SETTINGS), begun))  # type: ignore[arg-type]
+    assert all(0 < report.responses < 100 for report in reports)
+    assert all(report.kl != report.kl for report in reports)  # NaN: left out
+    assert reports[-1].progress.note.startswith("response error ")
+    tuned = Dictionary.load(begun / "tuned")
+    assert tuned.provenance["fine_tuning"]["responses"] == 0.1
+    assert all(layer.skip is not None and float(layer.skip.abs().max()) > 0 for layer in tuned.layers.values())
+
+
+def test_the_settings_of_a_dictionary_that_records_none_are_read_off_it() -> None:
+    def of(*nonlinearities) -> Dictionary:
+        shapes = {"encoder": (5, 4), "bias": (5,), "decoder_bias": (4,)}
+        layers = {
+            i: Layer(**{n: torch.ones(s) for n, s in shapes.items()}, decoder=torch.ones(5, 1, 4), nonlinearity=kind)
+            for i, kind in enumerate(nonlinearities)
+        }
+        return Dictionary(
+            kind="plt", layers=layers, writes={0: (0,), 1: (1,)}, read_site="mlp_in", write_site="mlp_raw_out",
+            n_layers=2, d_model=4, name="hand-made",
+        )  # fmt: skip
+
+    found = settings_of(of(TopK(k=3), TopK(k=3)))
+    assert (found.kind, found.features, found.k, found.nonlinearity, found.skip) == ("plt", (5, 5), 3, "topk", False)
+    with pytest.raises(InputError, match=r"differ in how they are sparse \(relu, topk"):
+        settings_of(of(TopK(k=3), ReLU()))
+    with pytest.raises(InputError, match=r"k \[2, 3\]"):
+        settings_of(of(TopK(k=3), TopK(k=2)))
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({}, "--model"),
+        ({"model": "nowhere"}, "nowhere"),
+    ],
+)
+def test_a_dictionary_without_its_model_is_refused_and_nothing_is_written(
+    begun: Path, asked: dict[str, str], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ClewError, match=said):
+        begin_tuning(tmp_path / "new", str(begun / "dictionary"), **asked)
+    assert not (tmp_path / "new" / "run.json").exists()
+    with pytest.raises(InputError, match="holds a run already"):
+        begin_tuning(begun, "minnow")
+
+
+def test_a_weight_below_zero_or_nothing_to_tune_on_is_refused() -> None:
+    with pytest.raises(InputError, match="nothing to tune on"):
+        FineTuneConfig(weight=0.0)
+    with pytest.raises(InputError, match="must not be below 0"):
+        FineTuneConfig(responses=-1.0)
