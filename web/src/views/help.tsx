@@ -8,6 +8,8 @@ const KEYS: [string, string][] = [
   ["j k", "next, previous by influence"],
   ["Enter", "choose; with Shift, add to what is chosen"],
   ["i o", "strongest input, output"],
+  ["x", "the edge to the mark at the arrows, else the strongest: its heads and steps"],
+  ["h", "a head: what it looks at, and why"],
   ["p", "pin"],
   ["g", "group what is chosen, or take a group apart"],
   ["e", "edit the chosen feature"],
@@ -84,7 +86,7 @@ export function Help() {
         <dd>● a person, ◐ a model, ○ a rule, ↑ the tokens it promotes</dd>
       </dl>
       <dl class="shortcuts">
-        {KEYS.filter(([key]) => !embedded || !["e", "l"].includes(key)).map(([key, meaning]) => [
+        {KEYS.filter(([key]) => !embedded || !["e", "l", "x", "h"].includes(key)).map(([key, meaning]) => [
           <dt key={key}>{key}</dt>,
           <dd key={meaning}>{meaning}</dd>,
         ])}
