@@ -58,7 +58,7 @@ function HeadForm({ open }: { open: HeadKey }) {
       />
       <label>
         <span>{words.from}</span>
-        <select value={open.query} onChange={(event) => setQuery(+event.currentTarget.value)}>
+        <select aria-label={words.from} value={open.query} onChange={(event) => setQuery(+event.currentTarget.value)}>
           {positions.map((position) => (
             <option key={position} value={position}>
               {position} {wordAt(position)}
@@ -69,6 +69,7 @@ function HeadForm({ open }: { open: HeadKey }) {
       <label>
         <span>{words.to}</span>
         <select
+          aria-label={words.to}
           value={open.key ?? ""}
           onChange={(event) => set({ key: event.currentTarget.value === "" ? null : +event.currentTarget.value })}
         >
