@@ -208,3 +208,12 @@ def test_a_graph_of_another_kit_is_refused(bench, whole):
     for what, query in (("effects", {"id": "O0@5"}), ("pattern", {"layer": 0, "head": 0})):
         answer = bench.get(f"/api/graphs/{other}/{what}", params=query)
         assert (answer.status_code, "open its own kit" in answer.json()["error"]) == (400, True)
+
+
+def test_a_look_that_was_taken_in_is_refused_where_outputs_are_needed(bench):
+    look = minnow().looks(FRANCE, layer=2, head=0).to_json()
+    graph = bench.post("/api/graphs/import", json=look).json()["graph"]
+    target = bench.get(f"/api/graphs/{graph}").json()["nodes"][-1]["id"]
+    answer = bench.get(f"/api/graphs/{graph}/edge", params={"source": "T@4", "target": target})
+    assert (answer.status_code, "this graph explains a look" in answer.json()["error"]) == (400, True)
+    assert bench.get(f"/api/graphs/{graph}/effects", params={"id": "T@4"}).status_code == 400

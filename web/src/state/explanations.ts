@@ -5,10 +5,10 @@ import { api } from "../api_client";
 import { type EdgeKey, type HeadKey, sameEdge, sameHead } from "../model/explanations";
 import type { EdgeDetail, LookView, NodeEffects, PatternView } from "../types";
 import { announcement, embedded } from "./app";
-import { chosen, edge, graph, graphId, head, hovered, path, primaryNode } from "./trace";
+import { chosen, edge, graph, graphId, head, hovered, path, primaryNode, scene } from "./trace";
 
 /** Up to so many nodes effects are found without being asked for. */
-const FEW_NODES = 4000;
+const FEW_NODES = 2000;
 
 /** Whether edges and heads can be opened: there is a server, and its kit traced the graph. */
 export const explainable = computed(() => !embedded && (graph.value?.view.of_kit ?? false));
@@ -42,7 +42,8 @@ export function openEdge(key: EdgeKey): void {
   path.value = null;
   hovered.value = null;
   head.value = null;
-  if (!marks.includes(key.source) && !marks.includes(key.target)) chosen.value = [key.target];
+  if (!marks.includes(key.source) && !marks.includes(key.target))
+    chosen.value = [scene.peek()?.ofNode.get(key.target)?.key ?? key.target];
   edge.value = key;
   announcement.value = `Edge from ${key.source} to ${key.target}`;
 }

@@ -78,6 +78,10 @@ export function Help() {
         <dd>share of the influence on the outputs that starts at tokens and not at errors</dd>
         <dt>Completeness</dt>
         <dd>share of what enters the nodes that is not error, nodes weighted by influence</dd>
+        <dt>Value, effect</dt>
+        <dd>
+          of an edge: what the target is made of; what it loses when the source goes, patterns and norms following
+        </dd>
         <dt>Offsets</dt>
         <dd>
           what enters beside the edges: biases, positions, the left-out first position (sink), features cut by a limit

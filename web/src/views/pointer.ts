@@ -4,6 +4,7 @@ import { useEffect } from "preact/hooks";
 import type { Grid } from "../model/grid";
 import type { Layout } from "../model/layout";
 import { nearestLink } from "../draw/nearest_link";
+import { MANY_LINKS } from "../draw/stage";
 import { type Link, type Mark, positionKey } from "../model/scene";
 import { explainable, openEdge } from "../state/explanations";
 import { arrangement, choose, chosen, graph, hovered, moveMark, scene, zoom } from "../state/trace";
@@ -132,12 +133,14 @@ function endDrag(area: HTMLElement, drag: Drag, event: PointerEvent): void {
 
 const REACH = 4; // pixels from a link at which it is hit
 
-/** The link under the pointer, of one node to one other: of the chosen marks where some are chosen, else of all. */
+/** The link under the pointer, of one node to one other: of the chosen marks where some are chosen, else of all, unless
+ *  these are too many to be told apart. */
 function linkAt(area: HTMLElement, event: PointerEvent): Link | null {
   const current = scene.peek();
   if (!current || !explainable.peek()) return null;
   const keys = chosen.peek();
   const links = keys.length ? keys.flatMap((key) => current.byKey.get(key)?.links ?? []) : current.links;
+  if (links.length > MANY_LINKS) return null;
   const frame = area.getBoundingClientRect();
   const single = links.filter((link) => !link.from.group && !link.to.group);
   return nearestLink(single, event.clientX - frame.left, event.clientY - frame.top, REACH);

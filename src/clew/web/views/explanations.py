@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -14,7 +14,9 @@ from clew.attribution.graph import Graph
 from clew.attribution.influence import total_effect
 from clew.attribution.looks import Look
 from clew.attribution.nodes import TargetNode
+from clew.ids import FeatureId
 from clew.intervention.look_effects import look_of
+from clew.labels.display_names import Name
 from clew.web.schema.explanations import (
     EdgeDetail,
     EdgeStep,
@@ -71,16 +73,12 @@ def _target_effect(graph: Graph, target: int, total: float, live: float) -> Targ
 def edge_view(graph: Graph, parts: EdgeParts, source: int, target: int, naming: Naming) -> EdgeDetail:
     """The edge from one node to another, whose incoming edges were taken apart."""
     names = naming(graph, features_of(graph, {source, target}))
-    ends = []
-    for index in (source, target):
-        name = name_of(graph, index, names)
-        ends.append(NamedNode(id=str(graph.node(index).id), label=name.text, label_kind=name.kind))  # type: ignore[arg-type]
     loadings = {key: float(loading[source]) for key, loading in parts.loadings.items()}
     passed = {layer for (layer, _), loading in loadings.items() if loading}
     steps = {name: float(part[source]) for name, part in parts.parts.items()}
     return EdgeDetail(
-        source=ends[0],
-        target=ends[1],
+        source=_named(graph, source, names),
+        target=_named(graph, target, names),
         query=graph.node(target).position,
         key=graph.node(source).position,
         value=short(float(parts.value[source])),
@@ -125,28 +123,6 @@ def look_view(
     look, (ablated, predicted), by_effect = look_of(graph), ablations, graph.effects
     sides = [strongest(by_effect.inputs(target), MOST_SOURCES) for target in graph.target_range]
     names = naming(graph, features_of(graph, {*ablated, *sides[0], *sides[1]}))
-
-    def named(index: int) -> NamedNode:
-        name = name_of(graph, index, names)
-        return NamedNode(id=str(graph.node(index).id), label=name.text, label_kind=name.kind)  # type: ignore[arg-type]
-
-    def side(target: int, sources: list[int]) -> LookSide:
-        values, effects = graph.inputs(target), by_effect.inputs(target)
-        return LookSide(
-            sources=[
-                LookSource(
-                    **named(source).model_dump(),
-                    value=short(float(values[source])),
-                    effect=short(float(effects[source])),
-                )
-                for source in sources
-            ],
-            n_sources=int(torch.count_nonzero(effects)),
-            rest=short(float(values.double().sum() - values[sources].double().sum())),
-            offsets=shorts(graph.offsets[target]),
-        )
-
-    query_side, key_side = (side(t, sources) for t, sources in zip(graph.target_range, sides, strict=True))
     lost = [None] * len(ablated) if measured is None else [short(value) for value in measured]
     return LookView(
         layer=look.layer,
@@ -156,10 +132,32 @@ def look_view(
         weight=short(look.weight),
         n_others=len(look.others),
         contrast=short(graph.targets[0].value),
-        query_side=query_side,
-        key_side=key_side,
+        query_side=_side(graph, by_effect, graph.target_range[0], sides[0], names),
+        key_side=_side(graph, by_effect, graph.target_range[1], sides[1], names),
         ablations=[
-            LookAblation(**named(node).model_dump(), predicted=short(told), measured=value)
+            LookAblation(**_named(graph, node, names).model_dump(), predicted=short(told), measured=value)
             for node, told, value in zip(ablated, predicted.tolist(), lost, strict=True)
         ],
     )
+
+
+def _side(graph: Graph, by_effect: Graph, target: int, sources: list[int], names: Mapping[FeatureId, Name]) -> LookSide:
+    values, effects = graph.inputs(target), by_effect.inputs(target)
+    return LookSide(
+        sources=[
+            LookSource(
+                **_named(graph, source, names).model_dump(),
+                value=short(float(values[source])),
+                effect=short(float(effects[source])),
+            )
+            for source in sources
+        ],
+        n_sources=int(torch.count_nonzero(effects)),
+        rest=short(float(values.double().sum() - values[sources].double().sum())),
+        offsets=shorts(graph.offsets[target]),
+    )
+
+
+def _named(graph: Graph, index: int, names: Mapping[FeatureId, Name]) -> NamedNode:
+    name = name_of(graph, index, names)
+    return NamedNode(id=str(graph.node(index).id), label=name.text, label_kind=name.kind)  # type: ignore[arg-type]

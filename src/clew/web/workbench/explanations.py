@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import torch
@@ -25,13 +25,14 @@ from clew.attribution.trace_look import trace_look
 from clew.errors import InputError
 from clew.intervention.live_effects import live_effects
 from clew.intervention.look_effects import measured_contrast, strongest_ablations
+from clew.memory import check_room
 from clew.web.errors import NotFoundError, RefusedError
 from clew.web.schema.explanations import EdgeDetail, LookView, NodeEffects, PatternView
 from clew.web.views.explanations import edge_view, effects_view, look_view, pattern_view
 from clew.web.workbench.open_kit import OpenKit
 
 MOST_ABLATIONS = 8
-_KEPT_GRAPHS, _KEPT_PARTS, _KEPT_LOOKS = 2, 8, 4
+_KEPT_GRAPHS, _KEPT_PARTS, _KEPT_LOOKS = 2, 4, 8
 T = TypeVar("T")
 
 
@@ -89,6 +90,8 @@ class WorkbenchExplanations:
 
     def _with_effects(self, graph: Graph) -> _Effects:
         check_recording(self.subject, graph.n_tokens, effects=True)
+        if graph.effect_rows is None:
+            check_room(2 * graph.rows.nbytes, "the effects of this graph", "trace it with a lower max_features")
         whole = add_effects(self.subject, self.dictionary, graph)
         return _Effects(whole, live_effects(self.subject, self.dictionary, whole))
 
@@ -143,13 +146,20 @@ class WorkbenchExplanations:
             key=key,
             leave_out_first=traced.first_position > 0,
         )
-        return _Explained(graph, strongest_ablations(graph, MOST_ABLATIONS))
+        return _Explained(_sides_only(graph), strongest_ablations(graph, MOST_ABLATIONS))
 
     def _traced(self, graph: str) -> Graph:
         open_graph, of_kit = self.open_kit.graph(graph)
         if not of_kit:
             raise RefusedError(f"graph {graph} was not traced with {self.dictionary.name!r}: open its own kit")
         return open_graph.graph
+
+
+def _sides_only(graph: Graph) -> Graph:
+    """The graph of a look without the rows of its features, which take as much memory as a whole trace."""
+    rows = (graph.row_nodes >= graph.target_range.start).nonzero()[:, 0]
+    names = ("rows", "effect_rows", "row_nodes", "row_offsets", "input_mass")
+    return replace(graph, **{name: getattr(graph, name)[rows] for name in names})
 
 
 def _index(graph: Graph, id: str) -> int:
