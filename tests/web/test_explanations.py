@@ -113,6 +113,13 @@ def test_an_edge_from_a_token_passes_heads_where_it_moves(bench, graph, whole):
     assert view["heads"][0]["value"] == near(max((float(load[place]) for load in parts.loadings.values()), key=abs))
 
 
+def test_from_another_position_nothing_passes_the_first_layers_heads_by(bench, graph):
+    node = strongest(bench, graph)["id"]
+    assert (node.startswith("L0/"), node.endswith("@5")) == (True, True)
+    view = asked(bench, graph, "edge", source="T@4", target=node)
+    assert view["stream"] == [{"layer": 0, "value": 0.0}]  # and no residue of rounding
+
+
 def test_a_pattern_is_the_recorded_one_and_says_where_the_head_looks_most(bench, graph):
     subject = minnow().subject
     pattern = subject.record(subject.encode(FRANCE)).patterns()[2][1]

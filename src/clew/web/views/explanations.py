@@ -34,6 +34,7 @@ from clew.web.schema.explanations import (
 from clew.web.views.graphs import Naming, features_of, name_of, short, shorts, strongest
 
 MOST_SOURCES = 40  # of a side of a look
+_RESIDUE = 1e-5  # of the sizes that a rest is the difference of: what rounding leaves of zero
 _HEAD_STEP = re.compile(r"L(\d+)H(\d+) (query|key)")
 
 
@@ -75,6 +76,8 @@ def edge_view(graph: Graph, parts: EdgeParts, source: int, target: int, naming: 
     names = naming(graph, features_of(graph, {source, target}))
     loadings = {key: float(loading[source]) for key, loading in parts.loadings.items()}
     passed = {layer for (layer, _), loading in loadings.items() if loading}
+    rests = {layer: float(rest[source]) for layer, rest in parts.stream.items() if layer in passed}
+    most = max(map(abs, (*loadings.values(), float(parts.value[source]))))
     steps = {name: float(part[source]) for name, part in parts.parts.items()}
     return EdgeDetail(
         source=_named(graph, source, names),
@@ -89,9 +92,8 @@ def edge_view(graph: Graph, parts: EdgeParts, source: int, target: int, naming: 
             if value
         ],
         stream=[
-            LayerStream(layer=layer, value=short(float(rest[source])))
-            for layer, rest in sorted(parts.stream.items())
-            if layer in passed
+            LayerStream(layer=layer, value=short(rest) if abs(rest) > _RESIDUE * most else 0.0)
+            for layer, rest in sorted(rests.items())
         ],
         steps=[_step(name, value) for name, value in sorted(steps.items(), key=lambda pair: -abs(pair[1])) if value],
     )
