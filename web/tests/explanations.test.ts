@@ -182,6 +182,7 @@ describe("words", () => {
   it("are there in both languages, and no number is lost in a sentence", () => {
     for (const words of Object.values(EXPLANATIONS)) {
       expect(words.contrast("+1.50", 4, "30 %")).toMatch(/30 %.*\+1\.50.*4/);
+      expect(words.contrast("+0.03", 0, "27 %")).not.toMatch(/ 0 /);
       expect(words.headName(3, 7)).toMatch(/3.*7/);
       expect(Object.keys(words.offsets)).toEqual(view().offset_names);
     }

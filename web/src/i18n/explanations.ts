@@ -99,7 +99,7 @@ const en: ExplanationText = {
   patternFrom: (token) => `from ${token}`,
   why: (token) => `Why at ${token}`,
   contrast: (score, others, share) =>
-    `${share} of its attention goes there: its score is ${score} against the mean of ${others === 1 ? "the other key" : `${others} other keys`}.`,
+    `${share} of its attention goes there: its score is ${score}${others === 0 ? ", and there is no other key to compare it with" : others === 1 ? " against that of the other key" : ` against the mean of ${others} other keys`}.`,
   querySide: "At the query",
   keySide: "At the keys",
   offsets: { bias: "biases", position: "position", sink: "sink", left_out: "left-out features" },
@@ -156,7 +156,7 @@ const ru: ExplanationText = {
   patternFrom: (token) => `с ${token}`,
   why: (token) => `Почему на ${token}`,
   contrast: (score, others, share) =>
-    `Туда идёт ${share} её внимания: оценка ${score} против средней по другим ключам (их ${others}).`,
+    `Туда идёт ${share} её внимания: оценка ${score}${others === 0 ? ", и сравнить её не с чем: других ключей нет" : ` против средней по другим ключам (их ${others})`}.`,
   querySide: "Со стороны запроса",
   keySide: "Со стороны ключей",
   offsets: { bias: "смещения", position: "позиция", sink: "сток", left_out: "опущенные признаки" },
