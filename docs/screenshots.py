@@ -50,6 +50,7 @@ def views(page: Page, address: str, scheme: str) -> None:
     page.wait_for_selector("#panel p.kind code")
     page.wait_for_timeout(700)
     keep(page, f"node-{scheme}")
+    explanations(page, scheme)
     node = page.locator("#panel p.kind code").inner_text()
     page.get_by_role("tab", name="Card").click()
     page.get_by_text("Strongest contexts").wait_for()
@@ -94,6 +95,21 @@ def views(page: Page, address: str, scheme: str) -> None:
     page.goto(f"{address}#/guide")
     page.wait_for_timeout(700)
     keep(page, f"guide-{scheme}")
+
+
+def explanations(page: Page, scheme: str) -> None:
+    """The strongest edge into the chosen node, and the head that carries most of it."""
+    page.keyboard.press("x")
+    page.get_by_role("heading", name="Heads that carry its value").wait_for()
+    page.wait_for_timeout(300)
+    keep(page, f"edge-{scheme}")
+    page.locator("#panel button.row").first.click()
+    page.get_by_role("heading", name="At the keys").wait_for()
+    page.wait_for_timeout(300)
+    keep(page, f"head-{scheme}")
+    page.keyboard.press("Escape")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#panel p.kind code")
 
 
 def trace(page: Page, prompt: str) -> None:

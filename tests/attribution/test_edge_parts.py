@@ -78,6 +78,9 @@ def test_loadings_of_a_layer_and_what_passes_it_by_are_the_value(subject: Subjec
             found.value - found.loadings[layer, head], without_head(model, graph, place, layer, head),
             rtol=1e-9, atol=1e-10 * float(found.value.abs().max()),
         )  # fmt: skip
+    for layer, rest in found.stream.items():
+        carried = sum(loading for (at_layer, _), loading in found.loadings.items() if at_layer == layer)
+        torch.testing.assert_close(rest + carried, found.value)
 
 
 def without_head(model: LocalModel, graph: Graph, place: int, layer: int, head: int) -> torch.Tensor:

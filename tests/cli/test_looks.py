@@ -3,9 +3,11 @@
 import json
 
 import pytest
+import torch
 
 import clew
 from clew.attribution.influence import total_effect
+from clew.intervention.live_effects import live_effects
 
 PROMPT = "Again: 14 93 97 button fence book clay 58; 14 93 97 button"
 
@@ -56,3 +58,25 @@ def test_a_trace_with_effects_shows_them_beside_what_the_model_itself_loses(run)
         assert feature["live_effect"] == pytest.approx(float(live[place]), abs=1e-4)
     plain = json.loads(run("trace", "The capital of France is", "--json")[1])["output_features"][0]
     assert (plain["effect"], "live_effect" in plain) == (None, False)
+
+
+def test_a_feature_whose_own_layer_is_not_written_has_no_live_effect(run, monkeypatch):
+    """Its live effect is NaN, which is no JSON: null there, a dash in the table."""
+    from clew import kit as module
+
+    def without_last_layers(subject, dictionary, graph):
+        lost = live_effects(subject, dictionary, graph)
+        lost[graph.feature_keys[:, 0] >= 4] = torch.nan
+        return lost
+
+    monkeypatch.setattr(module, "live_effects", without_last_layers)
+    code, out, err = run("trace", "The capital of France is", "--effects", "--json")
+    assert (code, err) == (0, "")
+    assert "NaN" not in out
+    for feature in (features := json.loads(out))["input_features"] + features["output_features"]:
+        assert (feature["live_effect"] is None) == (feature["id"] >= "L4")
+        assert feature["effect"] is not None
+    code, out, err = run("trace", "The capital of France is", "--effects")
+    assert (code, err, "nan" in out.casefold()) == (0, "", False)
+    assert "activation influence effect live" in " ".join(out.split())
+    assert any("–" in line for line in out.splitlines() if line.lstrip().startswith("L4/"))

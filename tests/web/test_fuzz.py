@@ -131,8 +131,13 @@ class World:
                 case.body = self.file
 
     def aim_query(self, query, path, rng):
-        if path.endswith("/node"):
+        if path.endswith(("/node", "/effects")):
             query["id"] = rng.choice(self.nodes)
+        elif path.endswith("/edge"):
+            query |= {"source": rng.choice(self.nodes), "target": rng.choice(self.nodes)}
+        elif path.endswith(("/pattern", "/look")):
+            places = {"layer": rng.randrange(6), "head": rng.randrange(4), "query": rng.randrange(3, 6)}
+            query |= places | ({"key": rng.randrange(4)} if "key" in query else {})
         elif path.endswith("/names"):
             query["ids"] = ",".join(rng.sample(self.features, rng.randrange(1, 9)))
         elif query.get("how") in ("alike", "words", "promotes", "fires"):

@@ -206,6 +206,19 @@ def test_the_cache_keeps_the_graphs_looked_at_last_within_its_bound(monkeypatch)
     assert loaded.count("0") == 3
 
 
+def test_effects_count_in_the_bound_of_the_cache(monkeypatch):
+    def load(name):
+        graph = random_graph(int(name))
+        return replace(graph, effect_rows=graph.rows.clone())
+
+    monkeypatch.setattr("clew.web.workbench.graph_cache.MOST_BYTES", 3 * random_graph(0).rows.nbytes)
+    cache = GraphCache(load)
+    first = cache["0"]
+    assert cache["0"] is first
+    cache["1"]  # values alone would have room beside those of the first
+    assert cache["0"] is not first
+
+
 # --- graphs from elsewhere ------------------------------------------------------------------------------------------
 
 

@@ -324,6 +324,88 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/graphs/{graph}/effects": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Effects
+         * @description What the outputs lose with a node: by the graph's effects, by the model's own derivative, and what parts the two.
+         *
+         *     Effects are found for a graph that was traced without them.
+         */
+        get: operations["effects"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/graphs/{graph}/edge": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Edge
+         * @description Which heads carry an edge's value, and which steps make its effect of it.
+         */
+        get: operations["edge"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/graphs/{graph}/pattern": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Pattern
+         * @description What a head looks at from a position.
+         */
+        get: operations["pattern"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/graphs/{graph}/look": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Look
+         * @description Why a head looks from one position to another: what at the query, and what at the keys, makes it.
+         */
+        get: operations["look"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/features": {
         parameters: {
             query?: never;
@@ -796,6 +878,62 @@ export interface components {
              * @description The share of the edges' influence up to and with each edge.
              */
             held: number[];
+        };
+        /**
+         * EdgeDetail
+         * @description One edge taken apart: `value` passes heads and the stream, and `value` and all steps add up to `effect`.
+         */
+        EdgeDetail: {
+            source: components["schemas"]["NamedNode"];
+            target: components["schemas"]["NamedNode"];
+            /**
+             * Query
+             * @description The position of the target.
+             */
+            query: number;
+            /**
+             * Key
+             * @description The position of the source.
+             */
+            key: number;
+            /** Value */
+            value: number;
+            /** Effect */
+            effect: number;
+            /**
+             * Heads
+             * @description The share of the value that passes each head, the largest first.
+             */
+            heads: components["schemas"]["HeadLoading"][];
+            /**
+             * Stream
+             * @description By layer that it passes: the rest, which passes the heads by.
+             */
+            stream: components["schemas"]["LayerStream"][];
+            /**
+             * Steps
+             * @description The largest first.
+             */
+            steps: components["schemas"]["EdgeStep"][];
+        };
+        /**
+         * EdgeStep
+         * @description What an edge's effect gains when a step follows: a head's pattern by its query or its key, or a norm's scale.
+         */
+        EdgeStep: {
+            /** Name */
+            name: string;
+            /**
+             * Layer
+             * @description Of a head's step; so are the next two.
+             */
+            layer?: number | null;
+            /** Head */
+            head?: number | null;
+            /** Side */
+            side?: string | null;
+            /** Value */
+            value: number;
         };
         /**
          * EditBody
@@ -1414,6 +1552,15 @@ export interface components {
              */
             used: boolean;
         };
+        /** HeadLoading */
+        HeadLoading: {
+            /** Layer */
+            layer: number;
+            /** Head */
+            head: number;
+            /** Value */
+            value: number;
+        };
         /** HistogramView */
         HistogramView: {
             /** Edges */
@@ -1594,6 +1741,13 @@ export interface components {
             /** Scores */
             scores: components["schemas"]["ScoreView"][];
         };
+        /** LayerStream */
+        LayerStream: {
+            /** Layer */
+            layer: number;
+            /** Value */
+            value: number;
+        };
         /**
          * LeftOut
          * @description What a file had no room for; all counts are 0 when it holds everything that its graph shows.
@@ -1679,6 +1833,11 @@ export interface components {
              * @description Of the absolute input of the edge's target in the whole graph, with the edge's sign.
              */
             share: number;
+            /**
+             * Effect
+             * @description Left out in a graph without effects.
+             */
+            effect?: number | null;
             /** Influence */
             influence: number;
             /**
@@ -1686,6 +1845,106 @@ export interface components {
              * @description Whether the other node is shown at these thresholds.
              */
             shown: boolean;
+        };
+        /**
+         * LookAblation
+         * @description What the contrast loses without a feature.
+         */
+        LookAblation: {
+            /** Id */
+            id: string;
+            /** Label */
+            label: string;
+            /**
+             * Label Kind
+             * @enum {string}
+             */
+            label_kind: "person" | "model" | "heuristic" | "promoted" | "imported" | "";
+            /** Predicted */
+            predicted: number;
+            /**
+             * Measured
+             * @description In the model; null until it is asked for.
+             */
+            measured: number | null;
+        };
+        /**
+         * LookSide
+         * @description What at one side of a score speaks for it. Sources, `rest` and offsets add up to the contrast.
+         */
+        LookSide: {
+            /**
+             * Sources
+             * @description By absolute effect.
+             */
+            sources: components["schemas"]["LookSource"][];
+            /** N Sources */
+            n_sources: number;
+            /**
+             * Rest
+             * @description The values of the sources that are not listed.
+             */
+            rest: number;
+            /** Offsets */
+            offsets: number[];
+        };
+        /** LookSource */
+        LookSource: {
+            /** Id */
+            id: string;
+            /** Label */
+            label: string;
+            /**
+             * Label Kind
+             * @enum {string}
+             */
+            label_kind: "person" | "model" | "heuristic" | "promoted" | "imported" | "";
+            /** Value */
+            value: number;
+            /** Effect */
+            effect: number;
+        };
+        /** LookView */
+        LookView: {
+            /** Layer */
+            layer: number;
+            /** Head */
+            head: number;
+            /** Query */
+            query: number;
+            /** Key */
+            key: number;
+            /**
+             * Weight
+             * @description How much of the head's attention goes there.
+             */
+            weight: number;
+            /**
+             * N Others
+             * @description Other keys, with whose mean score this one's is compared.
+             */
+            n_others: number;
+            /** Contrast */
+            contrast: number;
+            query_side: components["schemas"]["LookSide"];
+            key_side: components["schemas"]["LookSide"];
+            /**
+             * Ablations
+             * @description Features in front of the head, the largest prediction first.
+             */
+            ablations: components["schemas"]["LookAblation"][];
+        };
+        /** NamedNode */
+        NamedNode: {
+            /** Id */
+            id: string;
+            /** Label */
+            label: string;
+            /**
+             * Label Kind
+             * @enum {string}
+             */
+            label_kind: "person" | "model" | "heuristic" | "promoted" | "imported" | "";
         };
         /** NodeDetail */
         NodeDetail: {
@@ -1710,6 +1969,30 @@ export interface components {
             paths: components["schemas"]["PathView"][];
             /** Left Out */
             left_out: components["schemas"]["LeftOutLink"][];
+        };
+        /** NodeEffects */
+        NodeEffects: {
+            /** Id */
+            id: string;
+            /**
+             * Targets
+             * @description Empty for an output itself.
+             */
+            targets: components["schemas"]["TargetEffect"][];
+            /**
+             * Inputs
+             * @description Effects of edges into it by their sources, of those with the largest values.
+             */
+            inputs: {
+                [key: string]: number;
+            };
+            /**
+             * Outputs
+             * @description Effects of edges out of it by their targets.
+             */
+            outputs: {
+                [key: string]: number;
+            };
         };
         /** NodeGroup */
         NodeGroup: {
@@ -1741,6 +2024,33 @@ export interface components {
              * @description Product of the edges' shares of their target's absolute input, with the product of their signs.
              */
             weight: number;
+        };
+        /**
+         * PatternView
+         * @description How a head divides its attention at one position.
+         */
+        PatternView: {
+            /** Layer */
+            layer: number;
+            /** Head */
+            head: number;
+            /** Query */
+            query: number;
+            /**
+             * Weights
+             * @description By position; 0 behind the query.
+             */
+            weights: number[];
+            /**
+             * Most
+             * @description The position that it looks at most; a left-out first position is passed over.
+             */
+            most: number;
+            /**
+             * N Heads
+             * @description Of every layer.
+             */
+            n_heads: number[];
         };
         /** PlacesView */
         PlacesView: {
@@ -1903,6 +2213,31 @@ export interface components {
         Suggestions: {
             /** Groups */
             groups: components["schemas"]["NodeGroup"][];
+        };
+        /**
+         * TargetEffect
+         * @description What an output's centred logit loses when a node goes.
+         */
+        TargetEffect: {
+            /** Target */
+            target: string;
+            /** Label */
+            label: string;
+            /**
+             * Total
+             * @description By the graph's effects, over all paths.
+             */
+            total: number;
+            /**
+             * Live
+             * @description By the model's own derivative; null for what is no feature, and for a feature that its own layer does not write.
+             */
+            live: number | null;
+            /**
+             * Errors
+             * @description `live` less `total`: what goes through the dictionary's errors.
+             */
+            errors: number | null;
         };
         /** Thresholds */
         Thresholds: {
@@ -4269,6 +4604,513 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["CompareView"];
+                };
+            };
+            /** @description What was asked for cannot be done */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token is missing */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Asked for by another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is nothing of this name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not done at this address */
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not of the form that is asked for */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too much is waiting already */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    effects: {
+        parameters: {
+            query: {
+                id: string;
+                /** @description Most inputs, and most outputs */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                graph: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NodeEffects"];
+                };
+            };
+            /** @description What was asked for cannot be done */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token is missing */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Asked for by another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is nothing of this name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not done at this address */
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not of the form that is asked for */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too much is waiting already */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    edge: {
+        parameters: {
+            query: {
+                source: string;
+                target: string;
+            };
+            header?: never;
+            path: {
+                graph: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EdgeDetail"];
+                };
+            };
+            /** @description What was asked for cannot be done */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token is missing */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Asked for by another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is nothing of this name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not done at this address */
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not of the form that is asked for */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too much is waiting already */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    pattern: {
+        parameters: {
+            query: {
+                layer: number;
+                /** @description Counted from 0 */
+                head: number;
+                /** @description -1 is the last */
+                query?: number;
+            };
+            header?: never;
+            path: {
+                graph: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PatternView"];
+                };
+            };
+            /** @description What was asked for cannot be done */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token is missing */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Asked for by another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is nothing of this name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not done at this address */
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not of the form that is asked for */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too much is waiting already */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    look: {
+        parameters: {
+            query: {
+                layer: number;
+                /** @description Counted from 0 */
+                head: number;
+                /** @description -1 is the last */
+                query?: number;
+                /** @description Else where it looks most */
+                key?: number | null;
+                /** @description Ablate the features that are predicted to matter most */
+                measure?: boolean;
+            };
+            header?: never;
+            path: {
+                graph: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LookView"];
                 };
             };
             /** @description What was asked for cannot be done */

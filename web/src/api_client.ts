@@ -1,7 +1,9 @@
 // The server's API, with types from its OpenAPI document. A failure is an ApiError with one line for the person.
+import type { EdgeKey, HeadKey } from "./model/explanations";
 import type {
   ArrangementView,
   CompareView,
+  EdgeDetail,
   FeatureList,
   FeatureView,
   FiresView,
@@ -10,7 +12,10 @@ import type {
   Job,
   JobBody,
   LabelView,
+  LookView,
   NodeDetail,
+  NodeEffects,
+  PatternView,
   ProbeView,
   Progress,
   ScoresView,
@@ -92,6 +97,20 @@ export const api = {
     request<ScoresView>("GET", `graphs/${encodePath(id)}/scores`, { node, edge }, undefined, signal),
   node: (graph: string, id: string, node: number, edge: number, signal?: AbortSignal) =>
     request<NodeDetail>("GET", `graphs/${encodePath(graph)}/node`, { id, node, edge }, undefined, signal),
+  effects: (graph: string, id: string, signal?: AbortSignal) =>
+    request<NodeEffects>("GET", `graphs/${encodePath(graph)}/effects`, { id }, undefined, signal),
+  edge: (graph: string, { source, target }: EdgeKey, signal?: AbortSignal) =>
+    request<EdgeDetail>("GET", `graphs/${encodePath(graph)}/edge`, { source, target }, undefined, signal),
+  pattern: (graph: string, { layer, head, query }: HeadKey, signal?: AbortSignal) =>
+    request<PatternView>("GET", `graphs/${encodePath(graph)}/pattern`, { layer, head, query }, undefined, signal),
+  look: (graph: string, { layer, head, query, key }: HeadKey, measure: boolean, signal?: AbortSignal) =>
+    request<LookView>(
+      "GET",
+      `graphs/${encodePath(graph)}/look`,
+      { layer, head, query, key, measure },
+      undefined,
+      signal,
+    ),
   arrangement: (id: string) => request<ArrangementView>("GET", `graphs/${encodePath(id)}/arrangement`),
   arrange: (id: string, body: ArrangementView, leaving = false) =>
     request<ArrangementView>("PUT", `graphs/${encodePath(id)}/arrangement`, {}, body, undefined, leaving),

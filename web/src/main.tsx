@@ -5,6 +5,7 @@ import { App } from "./app";
 import { listenToKeys } from "./shortcuts";
 import { embedded, openWorkbench } from "./state/app";
 import { persistEdits } from "./state/edit";
+import { followExplanations } from "./state/explanations";
 import { persistStep } from "./state/guide";
 import { persistGraph } from "./state/persistence";
 import { listenToDrops } from "./state/prompting";
@@ -24,6 +25,7 @@ const TITLES = {
 } as const;
 
 persistGraph();
+followExplanations();
 persistEdits();
 persistStep();
 listenToKeys();

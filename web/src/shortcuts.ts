@@ -2,15 +2,18 @@
 import { neighbour } from "./model/grid";
 import { latinKey } from "./model/keyboard_layout";
 import type { Mark } from "./model/scene";
-import { embedded, helpOpen, announcement, opening, refusal, refuse, switchTheme } from "./state/app";
+import { embedded, helpOpen, announcement, notify, opening, refusal, refuse, switchTheme } from "./state/app";
 import { addFeature, editChosen } from "./state/edit";
+import { closeEdge, closeHead, explainable, openAnyHead, openEdge } from "./state/explanations";
 import { adjust, back, go, route } from "./state/route";
 import {
   choose,
   chosen,
   describe,
+  edge,
   graphId,
   groupChosen,
+  head,
   hovered,
   path,
   pinChosen,
@@ -21,6 +24,7 @@ import {
   undoChange,
   zoom,
 } from "./state/trace";
+import { text } from "./views/explanation_parts";
 import { placement } from "./views/link_graph";
 import { writeLabelOf } from "./views/label_editor";
 import { labelChosen } from "./views/node_panel";
@@ -69,6 +73,25 @@ function followStrongestLink(end: "from" | "to"): void {
   }
 }
 
+/** Opens the edge between the chosen mark and the one at the cursor, else the chosen mark's strongest. */
+function openNearEdge(): void {
+  if (!explainable.peek()) return notify(text.peek().needsServer);
+  const mark = primaryMark.peek();
+  const links = (mark?.links ?? []).filter((link) => !link.from.group && !link.to.group);
+  const other = cursor();
+  const between = links.find((link) => other !== mark && (link.from === other || link.to === other));
+  const inputs = links.filter((link) => link.to === mark);
+  const ordered = (inputs.length ? inputs : links).sort((a, b) => Math.abs(b.weight) - Math.abs(a.weight));
+  const link = between ?? ordered[0];
+  if (link) openEdge({ source: link.from.key, target: link.to.key });
+  else notify(text.peek().chooseEdge);
+}
+
+function askHead(): void {
+  if (explainable.peek()) openAnyHead();
+  else notify(text.peek().needsServer);
+}
+
 function chooseHovered(event: KeyboardEvent): void {
   if (hovered.peek()) choose(hovered.peek(), event.shiftKey);
 }
@@ -84,6 +107,8 @@ function withCursor(action: () => void): () => void {
 function stepBack(): void {
   if (query.peek()) query.value = "";
   else if (hovered.peek() && chosen.peek().length) hovered.value = null;
+  else if (head.peek()) closeHead();
+  else if (edge.peek()) closeEdge();
   else if (path.peek()) path.value = null;
   else choose(null);
 }
@@ -99,6 +124,8 @@ const TRACE: Keys = {
   " ": chooseHovered,
   i: () => followStrongestLink("from"),
   o: () => followStrongestLink("to"),
+  x: withCursor(openNearEdge),
+  h: askHead,
   p: withCursor(pinChosen),
   g: withCursor(groupChosen),
   e: withCursor(editChosen),

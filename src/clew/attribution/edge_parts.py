@@ -41,6 +41,14 @@ class EdgeParts:
     parts: Mapping[str, Float[Tensor, " node"]]
     """By step, such as `L3H1 query`, `L3 attention norm`, `final norm`: what the effect has beyond the value."""
 
+    @property
+    def stream(self) -> dict[int, Float[Tensor, " node"]]:
+        """By layer: what of the value passes by the layer's heads."""
+        rest: dict[int, Float[Tensor, " node"]] = {}
+        for (layer, _), loading in self.loadings.items():
+            rest[layer] = rest.get(layer, self.value) - loading
+        return rest
+
 
 @torch.no_grad()
 def edge_parts(model: LocalModel, graph: Graph, node: NodeId | str | int) -> EdgeParts:

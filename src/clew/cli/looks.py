@@ -18,7 +18,7 @@ from clew.cli.options import JsonOption, Only, keywords, with_settings
 from clew.cli.progress_bar import bar
 from clew.cli.tables import table, tokens_line
 from clew.errors import InputError
-from clew.intervention.look_effects import look_of, measured_contrast, predicted_contrast
+from clew.intervention.look_effects import look_of, measured_contrast, strongest_ablations
 from clew.kit import Kit
 
 _LISTED = 8
@@ -79,16 +79,13 @@ def _found(kit: Kit, graph: Graph, measure: int) -> dict[str, Any]:
 
 
 def _ablations(kit: Kit, graph: Graph, measure: int) -> list[dict[str, Any]]:
-    before = (graph.feature_keys[:, 0] < look_of(graph).layer).nonzero()[:, 0].tolist()
-    if not before:
+    top, predicted = strongest_ablations(graph, measure)
+    if not top:
         raise InputError("no feature stands before this head: there is nothing to ablate")
-    predicted = predicted_contrast(graph.effects, before)
-    top = [before[i] for i in predicted.abs().argsort(descending=True, stable=True)[:measure].tolist()]
     measured = measured_contrast(kit.subject, kit.dictionary, graph, top)
-    told = dict(zip(before, predicted.tolist(), strict=True))
     return [
-        {**_named(graph, node), "predicted": told[node], "measured": lost}
-        for node, lost in zip(top, measured.tolist(), strict=True)
+        {**_named(graph, node), "predicted": told, "measured": lost}
+        for node, told, lost in zip(top, predicted.tolist(), measured.tolist(), strict=True)
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -28,7 +29,7 @@ from clew.kit import Kit
 from clew.memory import resident_peak
 
 Live = Mapping[str, float]
-"""What the model itself loses of the first target with each feature, by its id; empty without effects."""
+"""What the model itself loses of the first target with each feature, by its id; not of one that skips its own layer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +93,7 @@ def trace(
             graph = kit.trace(message, **keywords(replace(settings, report=report)))
         cost = {"seconds": time.perf_counter() - started, "megabytes": (resident_peak() - memory) / (1 << 20)}
         summary = summarise(graph)
-        live = _live(kit, graph) if settings.effects else {}
+        live = _live(kit, graph) if settings.effects else None
         if as_json:
             summaries.append({**_with_live(summary.to_json(), live), **cost})
         else:
@@ -110,7 +111,7 @@ def _numbered(path: Path | None, number: int | None) -> Path | None:
     return path if path is None or number is None else path.with_stem(f"{path.stem}-{number + 1}")
 
 
-def _print_summary(summary: GraphSummary, live: Live, *, seconds: float, megabytes: float) -> None:
+def _print_summary(summary: GraphSummary, live: Live | None, *, seconds: float, megabytes: float) -> None:
     """Print one traced prompt: tokens, outputs, scores, paths, features."""
     console = Console(highlight=False)
     console.print(Text(summary.prompt, style="bold"))
@@ -138,7 +139,7 @@ def _print_summary(summary: GraphSummary, live: Live, *, seconds: float, megabyt
         ("Output features (most of their influence goes straight to the output)", summary.output_features),
     ):
         _print_features(console, title, features, live)
-    if live:
+    if live is not None:
         console.print(
             f"effect: what the logit of {summary.targets[0]!r} loses with the feature, by the graph's effects over all "
             "paths;\nlive: by the model's own derivative, which also passes through what the dictionary misses\n",
@@ -151,21 +152,26 @@ def _print_summary(summary: GraphSummary, live: Live, *, seconds: float, megabyt
 def _live(kit: Kit, graph: Graph) -> Live:
     """What the model itself loses of the first target with each feature, to first order."""
     lost = kit.live_effects(graph)[:, 0].tolist()
-    return {str(graph.node(index).id): value for index, value in enumerate(lost)}
+    return {str(graph.node(index).id): value for index, value in enumerate(lost) if not math.isnan(value)}
 
 
-def _with_live(summary: dict[str, Any], live: Live) -> dict[str, Any]:
-    for feature in (*summary["input_features"], *summary["output_features"]) if live else ():
-        feature["live_effect"] = live[feature["id"]]
+def _with_live(summary: dict[str, Any], live: Live | None) -> dict[str, Any]:
+    if live is not None:
+        for feature in (*summary["input_features"], *summary["output_features"]):
+            feature["live_effect"] = live.get(feature["id"])
     return summary
 
 
-def _print_features(console: Console, title: str, features: tuple[FeatureSummary, ...], live: Live) -> None:
-    numbers = (">activation", ">influence", *((">effect", ">live") if live else ()))
+def _print_features(console: Console, title: str, features: tuple[FeatureSummary, ...], live: Live | None) -> None:
+    numbers = (">activation", ">influence", *((">effect", ">live") if live is not None else ()))
     shown = table("feature", "at", *numbers, "", title=title)
     for feature in features:
-        effects = (f"{feature.effect:+.2f}", f"{live[feature.id]:+.2f}") if live and feature.effect is not None else ()
+        effects = (_signed(feature.effect), _signed(live.get(feature.id))) if live is not None else ()
         row = (f"{feature.activation:.2f}", f"{feature.share:.3f}", *effects)
         shown.add_row(feature.id, Text(repr(feature.token)), *row, Text(feature.label))
     if features:
         console.print(shown, "")
+
+
+def _signed(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.2f}"

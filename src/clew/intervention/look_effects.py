@@ -42,6 +42,14 @@ def predicted_contrast(graph: Graph, sources: Sequence[int]) -> Float[Tensor, " 
     return lost
 
 
+def strongest_ablations(graph: Graph, count: int) -> tuple[list[int], Float[Tensor, " source"]]:
+    """The features in front of the head without which the contrast is predicted to change most, and what it loses."""
+    before = (graph.feature_keys[:, 0] < look_of(graph).layer).nonzero()[:, 0]
+    predicted = predicted_contrast(graph.effects, before.tolist())
+    top = predicted.abs().argsort(descending=True, stable=True)[:count]
+    return before[top].tolist(), predicted[top]
+
+
 @torch.no_grad()
 def measured_contrast(
     subject: Subject, dictionary: Dictionary, graph: Graph, sources: Sequence[int]

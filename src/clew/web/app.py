@@ -15,6 +15,7 @@ from clew.version import __version__
 from clew.web.built_page import show_page
 from clew.web.errors import STATUSES, handle_errors
 from clew.web.openapi import document
+from clew.web.routes import explanations as routes_explanations
 from clew.web.routes import features as routes_features
 from clew.web.routes import graphs as routes_graphs
 from clew.web.routes import jobs as routes_jobs
@@ -37,7 +38,7 @@ def declared() -> FastAPI:
         responses=STATUSES,
         generate_unique_id_function=lambda route: route.name,
     )
-    for part in (routes_workbench, routes_jobs, routes_graphs, routes_features):
+    for part in (routes_workbench, routes_jobs, routes_graphs, routes_explanations, routes_features):
         app.include_router(part.routes)
     handle_errors(app)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]

@@ -9,7 +9,7 @@ import type { Palette } from "./palette";
 
 const MAX_PIXELS = 24e6; // pixels of one canvas; beyond them the resolution is reduced
 export const MANY_MARKS = 500; // above this count marks are drawn on the canvas instead of as SVG
-const MANY_LINKS = 2500; // above this count weak links are drawn as a density image
+export const MANY_LINKS = 2500; // above this count weak links are drawn as a density image
 const CURVED_LINKS = 500; // how many of the strongest links are curves then
 
 export interface Lit {

@@ -16,9 +16,11 @@ import {
   writeGroups,
   writeMoved,
 } from "../model/arrangement";
+import { readEdge, readHead, writeEdge, writeHead } from "../model/explanations";
 import { begin, read, replace, write } from "../model/undo_history";
 import type { ArrangementView } from "../types";
 import { attempt, embedded, notify, recall, remember } from "./app";
+import { effectsWanted, showExplained, shownTarget } from "./explanations";
 import { adjust, route } from "./route";
 import {
   arrangement,
@@ -26,10 +28,12 @@ import {
   chosen,
   closeGraph,
   colour,
+  edge,
   errorsShown,
   fetchHiddenPins,
   graph,
   graphId,
+  head,
   labelsShown,
   loadDetail,
   loading,
@@ -129,6 +133,9 @@ function readSettings(params: Readonly<Record<string, string>>): void {
   pinnedOnly.value = params["only"] === "pins";
   colour.value = (["sign", "label", "group"].includes(params["colour"] ?? "") ? params["colour"] : "plain") as Colour;
   tab.value = params["tab"] === "card" ? "card" : "links";
+  shownTarget.value = params["on"] ?? "";
+  effectsWanted.value = params["effects"] === "1";
+  showExplained(readEdge(params["link"]), readHead(params["head"]));
   query.value = "";
 }
 
@@ -144,6 +151,10 @@ const address = computed<Record<string, string>>(() => ({
   only: pinnedOnly.value ? "pins" : "",
   colour: colour.value === "plain" ? "" : colour.value,
   tab: tab.value === "card" ? "card" : "",
+  on: shownTarget.value,
+  effects: effectsWanted.value ? "1" : "",
+  link: writeEdge(edge.value),
+  head: writeHead(head.value),
 }));
 
 /** Applies another address of the open graph. An address with thresholds was written by the page and holds all
@@ -164,7 +175,10 @@ function followAddress(params: Readonly<Record<string, string>>): void {
       if (!embedded) void refresh();
     }
   }
-  if (params["node"] || params["sel"]) chosen.value = nodesOf(params["sel"]);
+  if (params["node"] || params["sel"]) {
+    chosen.value = nodesOf(params["sel"]);
+    showExplained(readEdge(params["link"]), readHead(params["head"]));
+  }
   adjust(address.peek());
 }
 

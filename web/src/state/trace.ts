@@ -19,6 +19,7 @@ import { type LabelGroup, labelGroupsOf } from "../model/label_groups";
 import { type Graph, type Node, featureOf, readGraph, search, withNodes } from "../model/graph";
 import { type UndoHistory, begin, record, redo, undo } from "../model/undo_history";
 import { type Mark, type Scene, makeScene } from "../model/scene";
+import type { EdgeKey, HeadKey } from "../model/explanations";
 import { truncate, percent, visibleText } from "../model/format";
 import type { GraphView, NodeDetail, NodeRecord, ScoresView } from "../types";
 import { attempt, embedded, nameOf, notify, announcement } from "./app";
@@ -43,6 +44,9 @@ export const folding = signal(true);
 export const chosen = signal<readonly string[]>([]);
 export const hovered = signal<string | null>(null);
 export const path = signal<readonly string[] | null>(null);
+/** The edge and the head that the panel explains (see `explanations.ts`); the head stands before the edge. */
+export const edge = signal<EdgeKey | null>(null);
+export const head = signal<HeadKey | null>(null);
 export const query = signal("");
 export const detail = signal<NodeDetail | null>(null);
 export const tab = signal<"links" | "card">("links");
@@ -142,6 +146,8 @@ export function closeGraph(): void {
   scores.value = null;
   detail.value = null;
   path.value = null;
+  edge.value = null;
+  head.value = null;
   chosen.value = [];
 }
 
@@ -241,6 +247,8 @@ export async function loadDetail(id: string | null): Promise<void> {
 
 export function choose(key: string | null, more = false): void {
   path.value = null;
+  edge.value = null;
+  head.value = null;
   hovered.value = null;
   if (key === null) chosen.value = [];
   else if (more)
@@ -257,6 +265,7 @@ export function chooseAll(keys: readonly string[]): void {
 }
 
 export function choosePath(nodes: readonly string[] | null): void {
+  edge.value = null;
   path.value = nodes;
   hovered.value = null;
 }

@@ -8,6 +8,8 @@ const KEYS: [string, string][] = [
   ["j k", "next, previous by influence"],
   ["Enter", "choose; with Shift, add to what is chosen"],
   ["i o", "strongest input, output"],
+  ["x", "an edge: its heads and steps"],
+  ["h", "a head: where it looks, and why"],
   ["p", "pin"],
   ["g", "group what is chosen, or take a group apart"],
   ["e", "edit the chosen feature"],
@@ -76,6 +78,10 @@ export function Help() {
         <dd>share of the influence on the outputs that starts at tokens and not at errors</dd>
         <dt>Completeness</dt>
         <dd>share of what enters the nodes that is not error, nodes weighted by influence</dd>
+        <dt>Value, effect</dt>
+        <dd>
+          of an edge: what the target is made of; what it loses when the source goes, patterns and norms following
+        </dd>
         <dt>Offsets</dt>
         <dd>
           what enters beside the edges: biases, positions, the left-out first position (sink), features cut by a limit
@@ -84,7 +90,7 @@ export function Help() {
         <dd>● a person, ◐ a model, ○ a rule, ↑ the tokens it promotes</dd>
       </dl>
       <dl class="shortcuts">
-        {KEYS.filter(([key]) => !embedded || !["e", "l"].includes(key)).map(([key, meaning]) => [
+        {KEYS.filter(([key]) => !embedded || !["e", "l", "x", "h"].includes(key)).map(([key, meaning]) => [
           <dt key={key}>{key}</dt>,
           <dd key={meaning}>{meaning}</dd>,
         ])}

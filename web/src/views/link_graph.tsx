@@ -16,6 +16,7 @@ import {
   arrangement,
   chosen,
   colour,
+  edge,
   folding,
   matches,
   graph,
@@ -139,7 +140,7 @@ function useDrawing(stage: Ref<Stage>, plot: Ref<HTMLElement>, layout: Signal<La
     const selection = {
       hovered: hovered.value,
       chosen: chosen.value,
-      path: path.value,
+      path: path.value ?? (edge.value && [edge.value.source, edge.value.target]),
       matches: query.value ? matches.value.map((node) => node.id) : null,
     };
     const highlighted = highlight(currentScene, selection);

@@ -1,6 +1,7 @@
 // The panel of one node: facts, the parts of its value, inputs and outputs in the whole graph, the strongest paths
 // through it, what reaches it through nodes that are not shown, and its card.
 import { groupOf } from "../model/arrangement";
+import { type EdgeKey, largest } from "../model/explanations";
 import { type Node, featureOf, rank } from "../model/graph";
 import { amount, percent, plural, signed } from "../model/format";
 import type { NodeLink } from "../types";
@@ -27,6 +28,8 @@ import { Card } from "./card";
 import { FeatureName, writeLabelOf } from "./label_editor";
 import { Close, Paths } from "./panel";
 import { Facts, Few, Heading, TokenText, placeName } from "./widgets";
+import { NodeEffectsPart, effectsOf } from "./node_effects";
+import { text } from "./explanation_parts";
 import { LinkRow, linkName } from "./node_rows";
 
 const KINDS = { feature: "Feature", error: "Error", token: "Token embedding", target: "Output" } as const;
@@ -160,15 +163,19 @@ function Links({ node }: { node: Node }) {
   const inputs = loaded ? loaded.inputs : node.inputs.map((edge) => asLink(edge.from, edge.weight, edge.share));
   const outputs = loaded ? loaded.outputs : node.outputs.map((edge) => asLink(edge.to, edge.weight, edge.share));
   const reads = node.kind === "feature" || node.kind === "target";
+  const effects = effectsOf(node);
   return (
     <>
       <Facts facts={factsOf(node)} />
       {reads && <ValueParts node={node} />}
+      <NodeEffectsPart node={node} />
       {reads && (
         <Side
           title="Inputs"
           note="weight · share of input"
           links={inputs}
+          effects={effects?.inputs}
+          edgeOf={(source) => ({ source, target: node.id })}
           all={loaded?.n_inputs}
           empty="No edge into it is known here."
         />
@@ -178,6 +185,8 @@ function Links({ node }: { node: Node }) {
           title="Outputs"
           note="weight · share of their input"
           links={outputs}
+          effects={effects?.outputs}
+          edgeOf={(target) => ({ source: node.id, target })}
           all={loaded?.n_outputs}
           empty="No edge out of it is known here."
         />
@@ -211,20 +220,29 @@ function Side({
   title,
   note,
   links,
+  effects = {},
+  edgeOf,
   all,
   empty,
 }: {
   title: string;
   note: string;
   links: readonly NodeLink[];
+  /** Effects by the other node, where the links themselves have none. */
+  effects: Readonly<Record<string, number>> | undefined;
+  edgeOf: (other: string) => EdgeKey;
   all: number | undefined;
   empty: string;
 }) {
-  const max = Math.max(1e-12, ...links.map((link) => Math.abs(link.weight)));
+  const effectOf = (link: NodeLink) => link.effect ?? effects[link.id];
+  const max = largest(...links.flatMap((link) => [link.weight, effectOf(link) ?? 0]));
   const plus = links.filter((link) => link.weight > 0).length;
+  const hasEffects = links.some((link) => effectOf(link) !== undefined);
   return (
     <>
-      <Heading note={note}>{title}</Heading>
+      <Heading note={hasEffects ? <span title={text.value.effectMeans}>{text.value.valueAndEffect}</span> : note}>
+        {title}
+      </Heading>
       <p class="note tally">
         {plural(all ?? links.length, "edge")}
         {all !== undefined && all > links.length ? `; of the ${links.length} strongest ` : ": "}
@@ -239,7 +257,9 @@ function Side({
             weight={link.weight}
             max={max}
             share={link.share}
+            {...(hasEffects && { numbers: [signed(link.weight), signed(effectOf(link))], mark: effectOf(link) })}
             shown={link.shown}
+            edge={edgeOf(link.id)}
           />
         )}
       </Few>

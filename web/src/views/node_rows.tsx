@@ -1,9 +1,13 @@
-// Rows of the panel for nodes and links. Pointing at a row previews its node in the graph, a click chooses it.
+// Rows of the panel for nodes and links. Pointing at a row previews its node in the graph, a click chooses it; the sign
+// behind a link opens the edge.
+import type { EdgeKey } from "../model/explanations";
 import { type Node, featureOf } from "../model/graph";
 import { percent, visibleText, signed } from "../model/format";
 import { pinAndChoose, chooseNode, graph, hovered, nodeName, query, scene } from "../state/trace";
 import { embedded, nameOf } from "../state/app";
+import { explainable, openEdge } from "../state/explanations";
 import type { NameKind } from "../types";
+import { text } from "./explanation_parts";
 import { Bar, PlainBar, TokenText } from "./widgets";
 
 export function preview(id: string) {
@@ -58,19 +62,46 @@ interface LinkProps {
   place: string;
   weight: number;
   max: number;
-  share: number;
   shown: boolean;
+  /** Of the target's input: the second number, where `numbers` are not given. */
+  share?: number;
+  numbers?: readonly [string, string];
+  /** Where the bar is marked, in units of the weight. */
+  mark?: number | null | undefined;
+  /** The edge that the row stands for. */
+  edge?: EdgeKey;
 }
 
-export function LinkRow({ id, name, place, weight, max, share, shown: visible }: LinkProps) {
+/** A link, with a button that opens its edge where that can be explained. */
+export function LinkRow(props: LinkProps) {
+  const { edge } = props;
+  if (!edge || !explainable.value) return <LinkButton {...props} />;
+  return (
+    <div class="linkrow">
+      <LinkButton {...props} />
+      <button
+        type="button"
+        class="icon"
+        aria-label={`${text.value.openEdge}: ${props.name}`}
+        title={text.value.openEdge}
+        onClick={() => openEdge(edge)}
+      >
+        ›
+      </button>
+    </div>
+  );
+}
+
+function LinkButton({ id, name, place, weight, max, share = NaN, shown: visible, numbers, mark }: LinkProps) {
+  const [first, second] = numbers ?? [signed(weight), percent(Math.abs(share))];
   const content = (
     <>
-      <Bar share={weight / max} />
+      <Bar share={weight / max} mark={typeof mark === "number" ? mark / max : null} />
       <span class="what" title={`${id} ${name}`}>
         {name} <em>{place}</em>
       </span>
-      <span class="num">{signed(weight)}</span>
-      <span class="part">{percent(Math.abs(share))}</span>
+      <span class="num">{first}</span>
+      <span class="part">{second}</span>
     </>
   );
   if (!visible) {

@@ -12,6 +12,8 @@ import {
   chooseNodes,
   choosePath,
   colour,
+  edge,
+  head,
   matches,
   hiddenMatches,
   graph,
@@ -28,7 +30,11 @@ import {
   ungroupById,
 } from "../state/trace";
 import { editChosen } from "../state/edit";
+import { explainable, openAnyHead } from "../state/explanations";
 import { Few, Heading, PlainBar, TokenText } from "./widgets";
+import { EdgePanel } from "./edge_panel";
+import { text } from "./explanation_parts";
+import { HeadPanel } from "./head_panel";
 import { NodePanel } from "./node_panel";
 import { HiddenRow, LinkRow, NodeRow, preview } from "./node_rows";
 
@@ -37,6 +43,8 @@ export function Panel() {
   if (!view) return <aside class="panel" aria-label="Details" />;
   let content;
   if (query.value) content = <Results />;
+  else if (head.value && explainable.value) content = <HeadPanel />;
+  else if (edge.value && explainable.value) content = <EdgePanel />;
   else if (primaryMark.value?.group) content = <GroupPanel />;
   else if (primaryNode.value) content = <NodePanel key={primaryNode.value.id} node={primaryNode.value} />;
   else if (primary.value) content = <NotShown id={primary.value} />;
@@ -164,6 +172,11 @@ function WholeGraph() {
           <button type="button" onClick={() => void suggestGroups("token")}>
             Group by token
           </button>
+          {explainable.value && (
+            <button type="button" onClick={openAnyHead}>
+              {text.value.anyHead} <kbd>h</kbd>
+            </button>
+          )}
         </p>
       )}
       <p class="note">

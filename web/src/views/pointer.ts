@@ -3,8 +3,11 @@ import { type Signal, signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import type { Grid } from "../model/grid";
 import type { Layout } from "../model/layout";
-import { type Mark, positionKey } from "../model/scene";
-import { arrangement, choose, chosen, graph, hovered, moveMark, zoom } from "../state/trace";
+import { nearestLink } from "../draw/nearest_link";
+import { MANY_LINKS } from "../draw/stage";
+import { type Link, type Mark, positionKey } from "../model/scene";
+import { explainable, openEdge } from "../state/explanations";
+import { arrangement, choose, chosen, graph, hovered, moveMark, scene, zoom } from "../state/trace";
 
 type Ref<T> = { current: T | null };
 
@@ -49,7 +52,7 @@ export function usePointer(
       cancelAnimationFrame(frameRequest);
       frameRequest = requestAnimationFrame(() => {
         const mark = markAt(event);
-        area.style.cursor = mark ? "pointer" : "default";
+        area.style.cursor = mark || linkAt(area, event) ? "pointer" : "default";
         if (hovered.peek() !== (mark?.key ?? null)) hovered.value = mark?.key ?? null;
       });
     };
@@ -64,7 +67,7 @@ export function usePointer(
       area.style.cursor = "default";
       if (!finished) return;
       if (finished.moved && finished.mark) endDrag(area, finished, event);
-      else if (!finished.moved) clickMark(markAt(event), event);
+      else if (!finished.moved) click(area, markAt(event), event);
     };
     const onCancel = () => {
       if (dragging?.mark) [dragging.mark.x, dragging.mark.y] = dragging.markStart;
@@ -128,9 +131,26 @@ function endDrag(area: HTMLElement, drag: Drag, event: PointerEvent): void {
   ]);
 }
 
-function clickMark(mark: Mark | null, event: PointerEvent): void {
+const REACH = 4; // pixels from a link at which it is hit
+
+/** The link under the pointer, of one node to one other: of the chosen marks where some are chosen, else of all, unless
+ *  these are too many to be told apart. */
+function linkAt(area: HTMLElement, event: PointerEvent): Link | null {
+  const current = scene.peek();
+  if (!current || !explainable.peek()) return null;
+  const keys = chosen.peek();
+  const links = keys.length ? keys.flatMap((key) => current.byKey.get(key)?.links ?? []) : current.links;
+  if (links.length > MANY_LINKS) return null;
+  const frame = area.getBoundingClientRect();
+  const single = links.filter((link) => !link.from.group && !link.to.group);
+  return nearestLink(single, event.clientX - frame.left, event.clientY - frame.top, REACH);
+}
+
+function click(area: HTMLElement, mark: Mark | null, event: PointerEvent): void {
   const more = event.shiftKey || event.ctrlKey || event.metaKey;
-  if (!mark) choose(null);
+  const link = mark ? null : linkAt(area, event);
+  if (link) openEdge({ source: link.from.key, target: link.to.key });
+  else if (!mark) choose(null);
   else if (!more && chosen.peek().length === 1 && chosen.peek()[0] === mark.key) choose(null);
   else choose(mark.key, more);
 }

@@ -163,6 +163,8 @@ class Link(View):
     weight: float
     share: float
     """Of the absolute input of the edge's target in the whole graph, with the edge's sign."""
+    effect: float | None = None
+    """Left out in a graph without effects."""
     influence: float
     shown: bool
     """Whether the other node is shown at these thresholds."""

@@ -65,7 +65,7 @@ def graph_view(id: str, open_graph: OpenGraph, thresholds: Thresholds, naming: N
     shown = open_graph.shown(thresholds.node, thresholds.edge)
     graph, part = open_graph.graph, shown.graph
     part_inflow = inflow(part)
-    names = naming(graph, _features(part))
+    names = naming(graph, features_of(part))
     columns = _columns(open_graph, shown.places, lost=part_inflow.lost, error=part_inflow.error)
     nodes = [_node(open_graph, index, names, columns, i) for i, index in enumerate(shown.places)]
     ids = [node.id for node in nodes]
@@ -109,17 +109,21 @@ def node_view(open_graph: OpenGraph, index: int, thresholds: Thresholds, naming:
     """A node with its inputs and outputs in the whole graph, and which of them are shown at thresholds."""
     graph, shown = open_graph.graph, open_graph.shown(thresholds.node, thresholds.edge)
     inputs, outputs = graph.inputs(index), graph.outputs(index)
-    sources, targets = _strongest(inputs, limit), _strongest(outputs, limit)
+    effects = open_graph.effects
+    in_effects, out_effects = (None, None) if effects is None else (effects.inputs(index), effects.outputs(index))
+    sources, targets = strongest(inputs, limit), strongest(outputs, limit)
     indirect = over_left_out(graph, index, shown.mask)
     indirect[~shown.mask] = 0
     indirect[index] = 0
-    indirect_sources = _strongest(indirect, MOST_LEFT_OUT)
-    names = naming(graph, _features(graph, {index, *sources, *targets, *indirect_sources}))
+    indirect_sources = strongest(indirect, MOST_LEFT_OUT)
+    names = naming(graph, features_of(graph, {index, *sources, *targets, *indirect_sources}))
     mass = open_graph.mass.tolist()
 
-    def link(other: int, weight: float, target: int) -> Link:
-        name = _name(graph, other, names)
+    def link(other: int, weights: torch.Tensor, effects: torch.Tensor | None, target: int) -> Link:
+        name, weight = name_of(graph, other, names), float(weights[other])
+        effect = {} if effects is None else {"effect": short(float(effects[other]))}
         return Link(
+            **effect,
             id=str(graph.node(other).id),
             label=name.text,
             label_kind=name.kind,  # type: ignore[arg-type]
@@ -136,15 +140,15 @@ def node_view(open_graph: OpenGraph, index: int, thresholds: Thresholds, naming:
     return NodeDetail(
         node=_node(open_graph, index, names, columns, 0),
         shown=bool(shown.mask[index]),
-        inputs=[link(other, float(inputs[other]), index) for other in sources],
+        inputs=[link(other, inputs, in_effects, index) for other in sources],
         n_inputs=int((inputs != 0).sum()),
-        outputs=[link(other, float(outputs[other]), other) for other in targets],
+        outputs=[link(other, outputs, out_effects, other) for other in targets],
         n_outputs=int((outputs != 0).sum()),
         paths=paths,
         left_out=[
             LeftOutLink(
                 id=str(graph.node(other).id),
-                label=(name := _name(graph, other, names)).text,
+                label=(name := name_of(graph, other, names)).text,
                 label_kind=name.kind,  # type: ignore[arg-type]
                 direct=short(float(inputs[other])),
                 through=short(float(indirect[other])),
@@ -260,14 +264,15 @@ def _counts(open_graph: OpenGraph, shown: ShownGraph) -> CountsView:
     )
 
 
-def _features(graph: Graph, nodes: set[int] | None = None) -> list[FeatureId]:
+def features_of(graph: Graph, nodes: set[int] | None = None) -> list[FeatureId]:
     """The features among some nodes, or among all."""
     keys = graph.feature_keys.tolist()
     chosen = keys if nodes is None else [keys[node] for node in sorted(nodes) if node < graph.n_features]
     return [FeatureId(layer, index) for layer, _, index in chosen]
 
 
-def _name(graph: Graph, index: int, names: Mapping[FeatureId, Name]) -> Name:
+def name_of(graph: Graph, index: int, names: Mapping[FeatureId, Name]) -> Name:
+    """What a node goes by; empty for an error, and for a feature that has no name."""
     node = graph.node(index)
     match node:
         case FeatureNode(layer, _, feature, _):
@@ -280,7 +285,7 @@ def _name(graph: Graph, index: int, names: Mapping[FeatureId, Name]) -> Name:
             return NAMELESS
 
 
-def _strongest(values: torch.Tensor, limit: int) -> list[int]:
+def strongest(values: torch.Tensor, limit: int) -> list[int]:
     """Indices of the largest absolute values that are not zero."""
     order = torch.sort(values.abs(), descending=True, stable=True).indices[:limit]
     return order[values[order] != 0].tolist()

@@ -50,6 +50,11 @@ class OpenGraph:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @cached_property
+    def effects(self) -> Graph | None:
+        """The graph of its effects; None where it was traced without them."""
+        return None if self.graph.effect_rows is None else self.graph.effects
+
+    @cached_property
     def influence(self) -> Float[Tensor, " node"]:
         return influence(self.graph)
 

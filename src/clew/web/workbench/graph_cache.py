@@ -28,7 +28,7 @@ class GraphCache:
         loaded = OpenGraph(self._load(graph))  # outside the lock: a large graph takes seconds
         with self._lock:
             open_graph = self._graphs.setdefault(graph, loaded)
-            while len(self._graphs) > 1 and sum(g.graph.rows.nbytes for g in self._graphs.values()) > MOST_BYTES:
+            while len(self._graphs) > 1 and sum(edge_bytes(g.graph) for g in self._graphs.values()) > MOST_BYTES:
                 self._graphs.popitem(last=False)
         return open_graph
 
@@ -36,3 +36,8 @@ class GraphCache:
         """Forget a graph that was removed."""
         with self._lock:
             self._graphs.pop(graph, None)
+
+
+def edge_bytes(graph: Graph) -> int:
+    """What the edges of a graph take in memory: their values, and their effects where it has some."""
+    return graph.rows.nbytes + (0 if graph.effect_rows is None else graph.effect_rows.nbytes)

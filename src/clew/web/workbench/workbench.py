@@ -14,6 +14,7 @@ from clew.web.schema.jobs import Job
 from clew.web.schema.workbench import KitView, Limits, WorkbenchView
 from clew.web.security import MOST_BYTES, MOST_IMPORTED
 from clew.web.workbench.example_prompts import examples
+from clew.web.workbench.explanations import WorkbenchExplanations
 from clew.web.workbench.features import WorkbenchFeatures
 from clew.web.workbench.graph_reads import GraphReads
 from clew.web.workbench.graphs import WorkbenchGraphs
@@ -32,6 +33,7 @@ class Workbench:
         self.open_kit = OpenKit(kit, workspace)
         self.features = WorkbenchFeatures(self.open_kit)
         self.graphs = WorkbenchGraphs(self.open_kit, self.features)
+        self.explanations = WorkbenchExplanations(self.open_kit)
         self.graph_reads = GraphReads()
         self.folders = (self.open_kit.workspace.folder, Path.cwd(), Path.home())
         """Folders of this machine that no message names."""
