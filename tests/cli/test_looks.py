@@ -7,6 +7,7 @@ import torch
 
 import clew
 from clew.attribution.influence import total_effect
+from clew.intervention.doubt import doubtful
 from clew.intervention.live_effects import live_effects
 
 PROMPT = "Again: 14 93 97 button fence book clay 58; 14 93 97 button"
@@ -56,13 +57,19 @@ def test_a_trace_with_effects_shows_them_beside_what_the_model_itself_loses(run)
         place = graph.index(feature["id"])
         assert feature["effect"] == pytest.approx(float(total_effect(graph.effects, [place])[target, 0]), abs=1e-4)
         assert feature["live_effect"] == pytest.approx(float(live[place]), abs=1e-4)
+        estimated = kit.estimated_losses(graph, [place])[0, 0]
+        assert feature["estimated_loss"] == pytest.approx(float(estimated), abs=1e-4)
+        assert feature["doubtful"] is bool(doubtful(torch.tensor(feature["effect"]), estimated))
+    marked = [feature for feature in found["output_features"] if feature["doubtful"]]
+    assert 0 < len(marked) < len(found["output_features"])
+    assert all(f"?{feature['effect']:+.2f}" in out for feature in marked)
     plain = json.loads(run("trace", "The capital of France is", "--json")[1])["output_features"][0]
     assert (plain["effect"], "live_effect" in plain) == (None, False)
 
 
 def test_a_feature_whose_own_layer_is_not_written_has_no_live_effect(run, monkeypatch):
     """Its live effect is NaN, which is no JSON: null there, a dash in the table."""
-    from clew import kit as module
+    from clew.intervention import doubt as module
 
     def without_last_layers(subject, dictionary, graph):
         lost = live_effects(subject, dictionary, graph)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 import time
 from collections.abc import Mapping
@@ -25,11 +24,12 @@ from clew.cli.outputs import OutputFile, ReplaceOption, check_outputs
 from clew.cli.progress_bar import bar
 from clew.cli.prompts import texts_of
 from clew.cli.tables import table, tokens_line
+from clew.intervention.doubt import LiveEffect, beside_live
 from clew.kit import Kit
 from clew.memory import resident_peak
 
-Live = Mapping[str, float]
-"""What the model itself loses of the first target with each feature, by its id; not of one that skips its own layer."""
+Live = Mapping[str, LiveEffect | None]
+"""Of every listed feature, by its id; None where its own layer is not written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ def trace(
             graph = kit.trace(message, **keywords(replace(settings, report=report)))
         cost = {"seconds": time.perf_counter() - started, "megabytes": (resident_peak() - memory) / (1 << 20)}
         summary = summarise(graph)
-        live = _live(kit, graph) if settings.effects else None
+        live = _live(kit, graph, summary) if settings.effects else None
         if as_json:
             summaries.append({**_with_live(summary.to_json(), live), **cost})
         else:
@@ -142,23 +142,27 @@ def _print_summary(summary: GraphSummary, live: Live | None, *, seconds: float, 
     if live is not None:
         console.print(
             f"effect: what the logit of {summary.targets[0]!r} loses with the feature, by the graph's effects over all "
-            "paths;\nlive: by the model's own derivative, which also passes through what the dictionary misses\n",
+            "paths;\nlive: by the model's own derivative, which also passes through what the dictionary misses;\n"
+            "?: not to be trusted, the model's first and second derivative together say otherwise\n",
             style="dim",
             markup=False,
         )
     console.print(Text(f"{seconds:.2f} s, {megabytes:.0f} MB more memory at the peak\n", style="dim"))
 
 
-def _live(kit: Kit, graph: Graph) -> Live:
-    """What the model itself loses of the first target with each feature, to first order."""
-    lost = kit.live_effects(graph)[:, 0].tolist()
-    return {str(graph.node(index).id): value for index, value in enumerate(lost) if not math.isnan(value)}
+def _live(kit: Kit, graph: Graph, summary: GraphSummary) -> Live:
+    """Of every listed feature."""
+    listed = {feature.id: feature.effect or 0.0 for feature in (*summary.input_features, *summary.output_features)}
+    nodes = [graph.index(id) for id in listed]
+    return dict(zip(listed, beside_live(kit.subject, kit.dictionary, graph, nodes, [*listed.values()]), strict=True))
 
 
 def _with_live(summary: dict[str, Any], live: Live | None) -> dict[str, Any]:
     if live is not None:
         for feature in (*summary["input_features"], *summary["output_features"]):
-            feature["live_effect"] = live.get(feature["id"])
+            found = live[feature["id"]]
+            numbers = (None, None, None) if found is None else (found.first, found.second, found.doubtful)
+            feature |= dict(zip(("live_effect", "estimated_loss", "doubtful"), numbers, strict=True))
     return summary
 
 
@@ -166,7 +170,10 @@ def _print_features(console: Console, title: str, features: tuple[FeatureSummary
     numbers = (">activation", ">influence", *((">effect", ">live") if live is not None else ()))
     shown = table("feature", "at", *numbers, "", title=title)
     for feature in features:
-        effects = (_signed(feature.effect), _signed(live.get(feature.id))) if live is not None else ()
+        found = None if live is None else live[feature.id]
+        mark = "?" if found is not None and found.doubtful else ""
+        both = (mark + _signed(feature.effect), _signed(None if found is None else found.first))
+        effects = both if live is not None else ()
         row = (f"{feature.activation:.2f}", f"{feature.share:.3f}", *effects)
         shown.add_row(feature.id, Text(repr(feature.token)), *row, Text(feature.label))
     if features:

@@ -7,7 +7,9 @@ either what the dictionary misses responds, or the effect bends before the node 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -19,6 +21,7 @@ from clew.attribution.local_model import check_traced_with
 from clew.attribution.targets import target_directions
 from clew.dictionary.dictionary import Dictionary
 from clew.errors import InputError
+from clew.intervention.live_effects import live_effects
 from clew.intervention.run import rows_at_once
 from clew.subject.recording import SiteAt
 from clew.subject.sites import Change, Seen
@@ -41,6 +44,29 @@ def missed(predicted: Float[Tensor, "*n"], real: Float[Tensor, "*n"], factor: fl
     sizes = torch.stack([predicted.abs(), real.abs()])
     large, small = sizes.max(0).values, sizes.min(0).values
     return (large > FLOOR) & ((predicted * real <= 0) | (large > factor * small))
+
+
+@dataclass(frozen=True)
+class LiveEffect:
+    """What the live model loses of a target with a feature, beside a prediction of it."""
+
+    first: float
+    """To first order: the live effect."""
+    second: float
+    """To second order."""
+    doubtful: bool
+    """Whether the prediction is not to be trusted."""
+
+
+def beside_live(
+    subject: Subject, dictionary: Dictionary, graph: Graph, nodes: Sequence[int], predicted: Sequence[float]
+) -> list[LiveEffect | None]:
+    """The live effects of features on the first target, beside what is predicted of each; None where there is none."""
+    first = live_effects(subject, dictionary, graph)[list(nodes), 0]
+    second = estimated_losses(subject, dictionary, graph, nodes)[:, 0]
+    marks = doubtful(torch.tensor(predicted, dtype=second.dtype), second)
+    known = zip(first.tolist(), second.tolist(), marks.tolist(), strict=True)
+    return [None if math.isnan(numbers[0]) else LiveEffect(*numbers) for numbers in known]
 
 
 def estimated_losses(
