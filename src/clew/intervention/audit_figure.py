@@ -125,10 +125,11 @@ def _curves(ax: Any, audit: Audit) -> None:
     if not audit.curves:
         ax.set_axis_off()
         return
-    for one, style in zip(audit.curves, ("-", "--"), strict=False):
+    shown = sorted((one for one in audit.curves if one.ablation == "zero"), key=lambda one: one.kept, reverse=True)
+    for one, style in zip(shown, ("-", "--"), strict=False):  # recomputed, then held
         for name, colour in (("faithfulness", BLUE), ("completeness", ORANGE)):
             curve = getattr(one, name)
-            label = f"{name}, to {one.ablation}: area {curve.area:.2f}"
+            label = f"{name}, others {one.kept}: area {curve.area:.2f}"
             ax.plot(curve.sizes, curve.values, style, color=colour, marker="o", markersize=3, label=label)
             ax.plot(
                 curve.sizes, curve.random, style, color=colour, alpha=0.4, linewidth=1,
