@@ -29,6 +29,7 @@ from clew.ids import FeatureId, NodeId
 from clew.intervention.audit import Audit, audit_with
 from clew.intervention.edit import Edit
 from clew.intervention.generate import GenerateSettings, Step, generate_with
+from clew.intervention.integrated import integrated_gradients
 from clew.intervention.live_effects import live_effects
 from clew.intervention.measurements import AuditSettings
 from clew.intervention.predict_edits import predict_edits
@@ -183,6 +184,16 @@ class Kit:
         Beside the graph's total effects: what parts them goes through what the dictionary misses.
         """
         return live_effects(self.subject, self.dictionary, graph)
+
+    def integrated_gradients(self, graph: Graph) -> Float[Tensor, " node"]:
+        """What each feature contributed to the targets while all of them come in together; a measure for `prune`.
+
+            graph.prune(by=kit.integrated_gradients(graph))
+
+        Of all rankings it keeps the answer with the fewest features and loses most without them; it needs the model.
+        See `clew.intervention.integrated`.
+        """
+        return integrated_gradients(self.subject, self.dictionary, graph)
 
     def parts(self, graph: Graph, node: NodeId | str | int) -> EdgeParts:
         """What the edges into one node are made of: which heads carry values, which steps make effects of them."""
