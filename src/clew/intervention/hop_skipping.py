@@ -14,8 +14,9 @@ is that, summed over all features and targets, over the sum of |n|, targets by t
 edge stops where the next neurons begin: any PLT, and the neurons themselves) and 1 (whatever passes later neurons is
 drawn as one edge). C is an output always; what is skipped between two features is not counted.
 
-The null deals k out anew among the features of a layer, target by target: as much is drawn straight, but not for what
-passes later neurons.
+By chance half of all signs agree, and large k stand beside large n because both grow with the activation. So the null
+keeps every size and deals the signs of k out anew among the features of a layer, target by target. (Dealing out k
+whole would lose the sizes: a dictionary that was never trained has twice as much as that.)
 """
 
 from __future__ import annotations
@@ -98,12 +99,13 @@ def overlap(drawn: Float[Tensor, "feature target"], through: Float[Tensor, "feat
 def _dealt(
     drawn: Float[Tensor, "feature target"], layers: Int[Tensor, " feature"], generator: torch.Generator
 ) -> Float[Tensor, "feature target"]:
-    """The effects of every layer's features dealt out anew among them, each target by itself."""
+    """The same sizes, with the signs of every layer's features dealt out anew among them, each target by itself."""
     dealt = drawn.clone()
     for layer in torch.unique(layers).tolist():
         members = (layers == layer).nonzero()[:, 0]
         for target in range(drawn.shape[1]):
-            dealt[members, target] = drawn[members[torch.randperm(len(members), generator=generator)], target]
+            others = members[torch.randperm(len(members), generator=generator)]
+            dealt[members, target] = drawn[members, target].abs() * drawn[others, target].sign()
     return dealt
 
 
