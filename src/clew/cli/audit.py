@@ -229,12 +229,13 @@ def _print_areas(console: Console, audit: Audit) -> None:
         )
         shown.add_row(curves.ablation, curves.kept, *(f"{value:.2f} ({random:.2f})" for value, random in pairs))
     console.print(shown)
-    scores = f"replacement {audit.scores.replacement:.2f}, completeness of the graph {audit.scores.completeness:.2f}"
+    scores = (
+        f"the graph's\nreplacement, {audit.scores.replacement:.2f}, and completeness, {audit.scores.completeness:.2f}."
+    )
     console.print(
-        "kept: faithfulness; removed: completeness; CPR: the area under faithfulness by share of features,\n"
-        "CMD: the area between it and 1. "
-        "Others held: direct effects alone count; recomputed: effects over all hops.\n"
-        f"Beside them {scores}.\n",
+        "kept: faithfulness; removed: completeness; CPR: area under faithfulness by the\n"
+        "share of features; CMD: area between it and 1. Others recomputed: effects over\n"
+        f"all hops count; held: direct effects alone. Beside them {scores}\n",
         style="dim",
         markup=False,
     )
