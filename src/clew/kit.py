@@ -190,8 +190,8 @@ class Kit:
 
             graph.prune(by=kit.integrated_gradients(graph))
 
-        On minnow it keeps the answer with fewer features than any ranking by the graph alone, and loses it sooner without
-        them. See `clew.intervention.integrated`.
+        On minnow it keeps the answer with fewer features than any ranking by the graph alone, and loses it sooner
+        without them. See `clew.intervention.integrated`.
         """
         return integrated_gradients(self.subject, self.dictionary, graph)
 
