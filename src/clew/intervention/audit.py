@@ -86,7 +86,9 @@ class Audit(Displayed):
 
     def __repr__(self) -> str:
         prompts = brief(self.prompts[0]) if len(self.prompts) == 1 else f"{len(self.prompts)} prompts"
-        return f"Audit({prompts}, {self.nodes:,} features ablated; {self.subject}, {self.dictionary}: {self.verdict})"
+        best = "exact" if "exact" in self.lines else "total"
+        says = f"predictions {self._in_words(best)} ({self._in_figures(best)})"
+        return f"Audit({prompts}, {self.nodes:,} features ablated; {self.subject}, {self.dictionary}: {says})"
 
     @property
     def verdict(self) -> str:
