@@ -13,12 +13,15 @@ from torch import Tensor
 
 from clew import files
 from clew.attribution.graph import Graph
+from clew.attribution.local_model import LocalModel
+from clew.attribution.prediction import predict_removal
 from clew.attribution.rankings import ranking
+from clew.attribution.targets import target_directions
 from clew.attribution.trace import trace
 from clew.dictionary import Dictionary
 from clew.errors import FileError, InputError, MismatchError
 from clew.intervention.ablated_runs import Removed
-from clew.intervention.ablation_effects import measured, predicted, shuffled
+from clew.intervention.ablation_effects import measured, predicted, shuffled, with_exact_readout
 from clew.intervention.agreement import agreement
 from clew.intervention.audit import Audit, audit, audit_all
 from clew.intervention.audit_figure import _scatter
@@ -150,6 +153,25 @@ def test_a_model_with_everything_held_does_what_the_graph_predicts(
     held = freeze(subject, subject.record(PROMPT))
     found = measured(subject, dictionary, graph, sources, own, Regime(semantics="linear", frozen=held))
     torch.testing.assert_close(found, predicted(graph, sources, own), equal_nan=True, **EXACT)
+
+
+def test_the_exact_readout_holds_the_layers_that_are_clamped_behind_each_source(
+    subject: Subject, dictionary: Dictionary
+) -> None:
+    graph = trace(subject, dictionary, PROMPT, targets=[3, 17], effects=True)
+    model = LocalModel.of_graph(subject, dictionary, graph)
+    sources = list(range(0, graph.n_features, 9))
+    layers = graph.feature_keys[:, 0]
+    through = [min(int(layers[source]) + 1, graph.n_layers - 1) for source in sources]
+    found = with_exact_readout(model, graph, sources, through)
+    for column, (source, last) in enumerate(zip(sources, through, strict=True)):
+        removed = torch.zeros(graph.n_nodes, 1, dtype=torch.float64)
+        removed[source] = 1
+        clamped = (layers > layers[source]) & (layers <= last)
+        alone = predict_removal(model, graph, removed, target_directions(subject, graph), clamped=clamped)
+        torch.testing.assert_close(found[graph.part("target"), column], alone.logits[0], **EXACT)
+    linear = predicted(graph.effects, sources, through)
+    torch.testing.assert_close(found[graph.part("feature")], linear[graph.part("feature")], equal_nan=True, **EXACT)
 
 
 def test_shuffling_deals_the_same_edges_to_the_same_sources(graph: Graph) -> None:
