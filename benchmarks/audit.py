@@ -49,12 +49,15 @@ def main() -> None:
                 f"slope {line.features.slope.value:.2f} sign {line.features.sign_errors.value:.0%}"
             )
         for curve in found.curves:
+            kept, gone = curve.faithfulness, curve.completeness
             print(
-                f"  faithfulness {curve.faithfulness.area:.3f} (random {curve.faithfulness.random_area:.3f}), "
-                f"completeness {curve.completeness.area:.3f} (random {curve.completeness.random_area:.3f}); "
-                f"without errors: logit {curve.whole.logit:.2f} to {curve.no_errors.logit:.2f}, top token stays "
-                f"{curve.no_errors.same_top:.0%}"
+                f"  to {curve.ablation}, others {curve.kept}: faithfulness {kept.area:.3f} "
+                f"(random {kept.random_area:.3f}), completeness {gone.area:.3f} (random {gone.random_area:.3f}), "
+                f"CPR {curve.cpr:.3f} (random {curve.random_cpr:.3f}), CMD {curve.cmd:.3f} "
+                f"(random {curve.random_cmd:.3f}); without errors: logit {curve.whole.logit:.2f} to "
+                f"{curve.no_errors.logit:.2f}, top token stays {curve.no_errors.same_top:.0%}"
             )
+        print(f"  replacement {found.scores.replacement:.3f}, completeness {found.scores.completeness:.3f}")
         for key, value in found.tokens.items():
             print(f"  tokens on targets, {key}: beside the neurons' exact graph {value.spearman}, {value.pairs} pairs")
         print()

@@ -87,6 +87,10 @@ TESTS: Mapping[str, tuple[str, ...]] = {
         "web/test_pins_json.py", "web/test_workspace.py", "web/test_hostile_imports.py",
     ),
     "attribution/nodes": ("attribution/test_graph.py", "attribution/test_graph_json.py", "attribution/test_trace.py"),
+    "attribution/pruning": (
+        "attribution/test_influence.py", "attribution/test_large_graphs.py", "attribution/test_rankings.py",
+    ),
+    "attribution/rankings": ("attribution/test_rankings.py",),
     "attribution/room": ("attribution/test_room.py",),
     "attribution/summary": ("attribution/test_algebra.py", "web/test_notebook.py", "attribution/test_trace.py"),
     "attribution/targets": ("attribution/test_targets.py", "attribution/test_trace.py"),

@@ -7,14 +7,14 @@ import torch
 
 from clew.attribution.add_effects import add_effects
 from clew.attribution.edge_parts import edge_parts
-from clew.attribution.influence import influence
 from clew.attribution.local_model import LocalModel
+from clew.attribution.rankings import ranking
 from clew.attribution.trace import trace
 from clew.attribution.trace_look import trace_look
 from clew.dictionary import Dictionary
 from clew.intervention.ablation_effects import measured
 from clew.intervention.clamp import LIVE, Regime
-from clew.intervention.curves import curves, feature_ranking
+from clew.intervention.curves import curves
 from clew.intervention.edit import Edit
 from clew.intervention.generate import generate
 from clew.intervention.look_effects import measured_contrast
@@ -89,13 +89,13 @@ def test_what_an_audit_measures_elsewhere_is_the_same(pair):
     graph = trace(*here, PROMPT)
     sources = list(range(0, graph.n_features, 5))
     layers = graph.feature_keys[sources, 0].tolist()
-    ranking = feature_ranking(influence(graph), graph.n_features).tolist()
+    order = ranking(graph, "influence").tolist()
 
     def figures(subject, dictionary):
         model = LocalModel.record(subject, dictionary, torch.tensor(PROMPT, device=subject.device), first_position=1)
         frozen = Regime(semantics="frozen", frozen=model.frozen_parts())
         live, held = (measured(subject, dictionary, graph, sources, layers, regime) for regime in (LIVE, frozen))
-        curve = curves(subject, dictionary, graph, ranking).faithfulness
+        curve = curves(subject, dictionary, graph, order).faithfulness
         return torch.cat([live.nan_to_num(), held.nan_to_num()]), torch.tensor(curve.values + curve.random)
 
     expected = figures(*here)

@@ -6,6 +6,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from clew.attribution import influence as influence_module
+from clew.attribution import pruning
 from clew.attribution.influence import cumulative_share, edge_influence, strongest_edges
 from tests.graphs import MAKES, Make, random_graph
 
@@ -36,11 +37,11 @@ def test_the_smallest_set_is_the_same_without_a_sorted_copy(
     values: list[float], wanted: float, dtype: torch.dtype
 ) -> None:
     numbers = torch.tensor(values, dtype=dtype)
-    sorted_set = influence_module._smallest_set(numbers, wanted)
+    sorted_set = pruning._smallest_set(numbers, wanted)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(influence_module, "_SORTED", 0)
-        patch.setattr(influence_module, "_CHUNK", 7)
-        kept = influence_module._smallest_set(numbers, wanted)
+        patch.setattr(pruning, "_SORTED", 0)
+        patch.setattr(pruning, "_CHUNK", 7)
+        kept = pruning._smallest_set(numbers, wanted)
     assert float(numbers[kept].sum(dtype=torch.float64)) >= wanted * float(numbers.sum(dtype=torch.float64)) * (
         1 - 1e-9
     )

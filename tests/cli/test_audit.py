@@ -34,7 +34,17 @@ def test_an_audit_of_a_saved_graph_is_saved_beside_it(
     out = " ".join(out.split())  # as the terminal's width breaks lines
     assert found.verdict in out
     assert (tmp_path / "paris.png").is_file()
-    for word in ("shuffled", "patterns", "faithfulness", "without any error", "neurons"):
+    for word in (
+        "shuffled",
+        "patterns",
+        "faithfulness",
+        "CPR",
+        "recomputed",
+        "held",
+        "replacement",
+        "without any error",
+        "neurons",
+    ):
         assert word in out
 
 

@@ -13,16 +13,20 @@ from torch import Tensor
 
 from clew import files
 from clew.attribution.graph import Graph
-from clew.attribution.influence import influence
+from clew.attribution.local_model import LocalModel
+from clew.attribution.prediction import predict_removal
+from clew.attribution.rankings import ranking
+from clew.attribution.targets import target_directions
 from clew.attribution.trace import trace
 from clew.dictionary import Dictionary
 from clew.errors import FileError, InputError, MismatchError
-from clew.intervention.ablation_effects import measured, predicted, shuffled
+from clew.intervention.ablated_runs import Removed
+from clew.intervention.ablation_effects import measured, predicted, shuffled, with_exact_readout
 from clew.intervention.agreement import agreement
 from clew.intervention.audit import Audit, audit, audit_all
 from clew.intervention.audit_figure import _scatter
 from clew.intervention.clamp import Regime
-from clew.intervention.curves import Removed, curves, feature_ranking, matched_set
+from clew.intervention.curves import curves, matched_set
 from clew.intervention.edit import Edit
 from clew.intervention.measurements import STEPS, AuditSettings, beside_neurons, examine
 from clew.intervention.run import effect
@@ -151,6 +155,25 @@ def test_a_model_with_everything_held_does_what_the_graph_predicts(
     torch.testing.assert_close(found, predicted(graph, sources, own), equal_nan=True, **EXACT)
 
 
+def test_the_exact_readout_holds_the_layers_that_are_clamped_behind_each_source(
+    subject: Subject, dictionary: Dictionary
+) -> None:
+    graph = trace(subject, dictionary, PROMPT, targets=[3, 17], effects=True)
+    model = LocalModel.of_graph(subject, dictionary, graph)
+    sources = list(range(0, graph.n_features, 9))
+    layers = graph.feature_keys[:, 0]
+    through = [min(int(layers[source]) + 1, graph.n_layers - 1) for source in sources]
+    found = with_exact_readout(model, graph, sources, through)
+    for column, (source, last) in enumerate(zip(sources, through, strict=True)):
+        removed = torch.zeros(graph.n_nodes, 1, dtype=torch.float64)
+        removed[source] = 1
+        clamped = (layers > layers[source]) & (layers <= last)
+        alone = predict_removal(model, graph, removed, target_directions(subject, graph), clamped=clamped)
+        torch.testing.assert_close(found[graph.part("target"), column], alone.logits[0], **EXACT)
+    linear = predicted(graph.effects, sources, through)
+    torch.testing.assert_close(found[graph.part("feature")], linear[graph.part("feature")], equal_nan=True, **EXACT)
+
+
 def test_shuffling_deals_the_same_edges_to_the_same_sources(graph: Graph) -> None:
     other = shuffled(graph, 5)
     assert torch.equal(other.rows != 0, graph.rows != 0)
@@ -163,8 +186,8 @@ def test_the_table_holds_half_the_most_influential_and_half_at_random(
     subject: Subject, dictionary: Dictionary, graph: Graph
 ) -> None:
     found = examine(subject, dictionary, graph, AuditSettings(nodes=30, take_apart=False))
-    ranking = feature_ranking(influence(graph), graph.n_features).tolist()
-    names = [str(graph.node(place).id) for place in ranking]
+    order = ranking(graph, "influence").tolist()
+    names = [str(graph.node(place).id) for place in order]
     assert list(found.nodes[:15]) == names[:15]
     assert len(set(found.nodes)) == 30
     again = examine(subject, dictionary, graph, AuditSettings(nodes=30, take_apart=False, seed=1))
@@ -219,8 +242,8 @@ def test_removing_errors_leaves_what_the_dictionary_rebuilds(
 
 
 def test_curves_end_where_everything_is_kept_or_removed(subject: Subject, dictionary: Dictionary, graph: Graph) -> None:
-    ranking = feature_ranking(influence(graph), graph.n_features).tolist()
-    found = curves(subject, dictionary, graph, ranking)
+    order = ranking(graph, "influence").tolist()
+    found = curves(subject, dictionary, graph, order)
     for curve in (found.faithfulness, found.completeness):
         assert curve.sizes[0] == 1
         assert curve.sizes[-1] == graph.n_features
@@ -230,7 +253,7 @@ def test_curves_end_where_everything_is_kept_or_removed(subject: Subject, dictio
         steps = np.diff(x) * (np.array(curve.values[1:]) + np.array(curve.values[:-1])) / 2
         assert curve.area == pytest.approx(float(steps.sum() / (x[-1] - x[0])))
     means = {layer: torch.full((40,), 0.3, dtype=torch.float64) for layer in range(subject.n_layers)}
-    to_mean = curves(subject, dictionary, graph, ranking, means=means)
+    to_mean = curves(subject, dictionary, graph, order, means=means)
     assert to_mean.ablation == "mean"
     assert to_mean.no_features.logit != pytest.approx(found.no_features.logit)
     assert to_mean.whole.logit == pytest.approx(found.whole.logit)
@@ -238,7 +261,7 @@ def test_curves_end_where_everything_is_kept_or_removed(subject: Subject, dictio
 
 def test_matched_sets_keep_layer_position_and_size(graph: Graph, dictionary: Dictionary) -> None:
     chosen = torch.zeros(graph.n_features, dtype=torch.bool)
-    chosen[feature_ranking(influence(graph), graph.n_features)[:12]] = True
+    chosen[ranking(graph, "influence")[:12]] = True
     mass = graph.activations.float()
     drawn = matched_set(chosen, graph, mass, torch.Generator().manual_seed(0))
     cells = graph.feature_keys[:, 0] * graph.n_tokens + graph.feature_keys[:, 1]
@@ -299,7 +322,9 @@ def test_an_audit_says_everything_and_reads_back_whole(audited: Audit, tmp_path:
     names |= {f"{state}.{step}" for state in ("released", "frozen") for step in STEPS}
     assert names <= set(audited.lines)
     assert set(audited.tokens) == {"effect", "influence"}
+    assert {f"exact.{name}" for name in ("distance.1", "distance.2", "e+1", "e+2")} <= set(audited.lines)
     assert "Spearman" in audited.verdict
+    assert audited.verdict.index("rank") < audited.verdict.index("Spearman")
     assert "\n" not in audited.verdict
     assert audited.culprit("outputs") in STEPS
     audited.save(tmp_path / "x.audit")
@@ -333,7 +358,10 @@ def test_several_prompts_are_resampled_by_prompt(subject: Subject, dictionary: D
     parts = [audit(subject, dictionary, one, nodes=20, take_apart=False) for one in graphs]
     assert len(whole.prompts) == 3
     assert whole.lines["total"].features.pairs == sum(one.lines["total"].features.pairs for one in parts)
-    assert len(whole.curves) == 1
+    assert [curve.kept for curve in whole.curves] == ["held", "recomputed"]
+    for name in ("replacement", "completeness"):
+        each = [getattr(graph.scores(), name) for graph in graphs]
+        assert getattr(whole.scores, name) == pytest.approx(sum(each) / 3)
     assert not parts[0].curves
 
 

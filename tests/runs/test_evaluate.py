@@ -54,3 +54,24 @@ def test_wrong_settings_are_refused(trained, monkeypatch):
         clew.evaluate("missing", model="llama", text="text.txt")
     with pytest.raises(TypeError, match="unexpected keyword argument 'layers'"):
         clew.evaluate("L", layers=True)
+
+
+def test_hops_skipped_stand_beside_their_null_where_neurons_are_exact():
+    kit = clew.load("minnow")
+    settings = {"held_out": 400, "buffer": 2048, "nulls": False, "by_layer": False, "count": 3}
+    ours, untrained = clew.evaluate(None, kit="minnow", **settings)
+    assert ours.hops.prompts == 3
+    assert ours.hops.null.value < ours.hops.share.value < 0.5
+    neurons = clew.evaluate(clew.Dictionary.from_neurons(kit.subject), kit="minnow", **settings)[0]
+    assert neurons.hops.share.value == pytest.approx(0, abs=1e-6)
+    plain = json.loads(json.dumps(ours.to_json()))["hop_skipping"]
+    assert plain == {"prompts": 3, "share": list(ours.hops.share), "null": list(ours.hops.null)}
+    assert untrained.hops is not None
+
+
+def test_a_model_whose_neurons_are_no_dictionary_has_no_hops(trained, monkeypatch):
+    monkeypatch.chdir(trained)
+    first = clew.evaluate("L", nulls=False, count=2, by_layer=False)[0]
+    assert first.scores.prompts == 2
+    assert first.hops is None
+    assert first.to_json()["hop_skipping"] is None

@@ -156,8 +156,17 @@ def test_eval_shows_the_kits_dictionary_beside_its_null(run, tmp_path):
     assert own["scores"]["replacement"] > null["scores"]["replacement"]
     assert own["scores"]["completeness"] > null["scores"]["completeness"]
     assert (tmp_path / "d.png").read_bytes()[:4] == b"\x89PNG"
+    assert own["hop_skipping"]["prompts"] == 2
+    code, out, err = run("eval", "--no-nulls", "--no-by-layer", *small)
+    assert code == 0, err
+    shown = " ".join(out.split())
+    half = [(high - low) / 2 for _, low, high in (own["hop_skipping"]["share"], null["hop_skipping"]["share"])]
+    shares = [each["hop_skipping"]["share"][0] for each in (own, null)]
+    cells = " ".join(f"{share:.4f} ± {width:.4f}" for share, width in zip(shares, half, strict=True))
+    assert f"hops skipped, 2 prompts {cells} by chance" in shown
     code, out, err = run("eval", "--no-nulls", "--no-by-layer", "--count", "0", *small[:4])
     assert code == 0, err
+    assert "hops skipped" not in out
     assert "untrained" in out
     assert "--nulls" in out
     code, out, err = run("eval", "missing", *small)

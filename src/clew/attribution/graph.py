@@ -199,11 +199,15 @@ class Graph(Displayed, NodeOrder):
 
         return scores(self)
 
-    def prune(self, node: float | int = 0.8, edge: float | int = 0.98) -> Graph:
-        """Keep the smallest set of nodes and edges that holds these shares of the influence."""
-        from clew.attribution.influence import prune
+    def prune(self, node: float | int = 0.8, edge: float | int = 0.98, by: str | Tensor = "influence") -> Graph:
+        """Keep the smallest set of nodes and edges that holds these shares of the influence.
 
-        return prune(self, node=node, edge=edge)
+        graph.prune(by="signed-influence")  # nodes by another measure: see `clew.attribution.rankings`
+        graph.prune(by=kit.integrated_gradients(graph))  # or by a number for every node
+        """
+        from clew.attribution.pruning import prune
+
+        return prune(self, node=node, edge=edge, by=by)
 
     def with_labels(self, labels: Mapping[FeatureId, str]) -> Graph:
         """The same graph with more features named; a name already there stays unless given anew."""

@@ -1,4 +1,4 @@
-"""How much each node matters: influence, scores, pruning; and what removing one would change, the total effect.
+"""How much each node matters: influence and scores; and what removing one would change, the total effect.
 
 Every row is divided by the sum of its absolute inputs (a row without input stays zero), which turns |A| into shares.
 Influence = w (Â + Â² + ...), w = the targets' weights. The graph has no cycle, because a source writes before its
@@ -11,7 +11,7 @@ pre-activation. The same order makes that system triangular: it is solved layer 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -19,16 +19,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from clew.errors import InputError
 from clew.kernels.shares import share
 
 if TYPE_CHECKING:
     from clew.attribution.graph import Graph
 
 _CHUNK = 1 << 22  # entries of |rows| held at once
-_SORTED = 1 << 23  # values of which a sorted copy is made
-_BUCKETS = 1 << 17
-_TIE = 1e-6  # relative difference below which two shares of influence are the same
 
 
 @dataclass(frozen=True)
@@ -114,25 +110,47 @@ def over_left_out(graph: Graph, node: int, shown: Bool[Tensor, " node"]) -> Floa
     The other direction of `total_effect` with every shown feature held: one node's row in place of a source's column,
     so that all sources cost one pass. Float64.
     """
+    start = torch.zeros(graph.n_nodes, dtype=torch.float64)
+    start[node] = 1
+    row = graph.row_of(node)
+    lost = lost_of(graph, start, graph.mask("feature") & ~shown)
+    if row >= 0:
+        lost[graph.col_nodes] -= graph.rows[row].double()
+    return lost
+
+
+def lost_of(graph: Graph, start: Float[Tensor, " node"], passes: Bool[Tensor, " node"]) -> Float[Tensor, " node"]:
+    """What some nodes, weighed by `start`, would lose together if each other node were removed: `total_effect` of all
+    sources by one pass from the end. Only features marked in `passes` pass on what they lose. Float64.
+    """
     pre = torch.zeros(graph.n_nodes, dtype=torch.float64)
-    pre[graph.part("feature")] = graph.preactivations
-    passes = pre != 0
-    passes &= ~shown
-    row_of = torch.full((graph.n_nodes,), -1)
-    row_of[graph.row_nodes] = torch.arange(len(graph.row_nodes))
-    if int(row_of[node]) < 0:
-        return torch.zeros(graph.n_nodes, dtype=torch.float64)
+    pre[graph.part("feature")] = graph.preactivations.double()
+    follows = passes & (pre != 0)
+    return _backwards(graph, lambda row, node, gain: start[node] + torch.where(follows, gain / pre, 0.0)[node])
+
+
+def signed_influence(graph: Graph) -> Float[Tensor, " node"]:
+    """Influence with the signs of the edges kept, so that what speaks for the targets and against them cancels: the
+    weights of all paths from a node to the targets added up, times the targets' weights. Float64.
+    """
+    start, mass = start_of(graph).double(), graph.input_mass.double()
+    return _backwards(graph, lambda row, node, gain: share(start[node] + gain[node], mass[row]))
+
+
+def _backwards(
+    graph: Graph, weight: Callable[[Tensor, Tensor, Float[Tensor, " node"]], Float[Tensor, " row"]]
+) -> Float[Tensor, " node"]:
+    """Every node's sum over its outgoing edges of the edge times its row's weight, the last stage first; a row's weight
+    may depend on what its node has gathered. Float64.
+    """
+    gain = torch.zeros(graph.n_nodes, dtype=torch.float64)
     stages = _stages(graph)
-    gain = torch.zeros(graph.n_nodes, dtype=torch.float64)  # lost with one part of each activation
-    gain[graph.col_nodes] = graph.rows[row_of[node]].double()
-    direct = gain.clone()
-    for stage in torch.unique(stages[stages < stages[row_of[node]]]).flip(0).tolist():
+    for stage in torch.unique(stages).flip(0).tolist():
         members = (stages == stage).nonzero()[:, 0]
-        nodes = graph.row_nodes[members]
-        for part in members[passes[nodes] & (gain[nodes] != 0)].split(_at_once(graph)):
-            nodes = graph.row_nodes[part]
-            gain.index_add_(0, graph.col_nodes, (gain[nodes] / pre[nodes]) @ graph.rows[part].double())
-    return gain - direct
+        weights = weight(members, graph.row_nodes[members], gain)
+        for part in (weights != 0).nonzero()[:, 0].split(_at_once(graph)):
+            gain.index_add_(0, graph.col_nodes, weights[part] @ graph.rows[members[part]].double())
+    return gain
 
 
 def cumulative_share(values: Float[Tensor, " value"]) -> Float[Tensor, " value"]:
@@ -264,121 +282,3 @@ def strongest_edges(
     reached = torch.cumsum(best.double(), 0)
     shares = reached / whole if whole > 0 else torch.ones_like(reached)
     return places // max(1, n_cols), places % max(1, n_cols), shares.clamp_max(1.0)
-
-
-def _smallest_set(values: Float[Tensor, " value"], share: float) -> Bool[Tensor, " value"]:
-    """The fewest values, largest first, whose sum reaches `share` of the whole, and what ties with the least of them.
-
-    Ties are structural (all that enters a node by one edge leaves it by another), so breaking them would cut paths.
-    """
-    if share >= 1:
-        return torch.ones_like(values, dtype=torch.bool)
-    if len(values) == 0 or float(values.max()) == 0:
-        return torch.zeros_like(values, dtype=torch.bool)
-    if len(values) > _SORTED:
-        return values >= _least_of(values, share) * (1 - _TIE)
-    ordered = torch.sort(values, descending=True).values
-    reached = torch.cumsum(ordered.double(), 0)
-    least = ordered[int((reached < share * reached[-1]).sum())]
-    return values >= least * (1 - _TIE)
-
-
-def _least_of(values: Float[Tensor, " value"], share: float) -> float:
-    """The least of the smallest set, without a sorted copy of the values, which takes seven times their memory.
-
-    Values are counted by their leading bits, which for positive numbers are in the order of the numbers; only those are
-    sorted that share them with the least.
-    """
-    sums = torch.zeros(_BUCKETS, dtype=torch.float64)
-    for part in values.split(_CHUNK):
-        sums += torch.bincount(_bucket(part), weights=part.double(), minlength=_BUCKETS)
-    from_top = sums.flip(0).cumsum(0)
-    wanted = share * from_top[-1]
-    before = int((from_top < wanted).sum())
-    bucket, above = _BUCKETS - 1 - before, float(from_top[before - 1]) if before else 0.0
-    members = torch.cat([part[_bucket(part) == bucket] for part in values.split(_CHUNK)])
-    ordered = torch.sort(members, descending=True).values
-    reached = above + torch.cumsum(ordered.double(), 0)
-    return float(ordered[min(int((reached < wanted).sum()), len(ordered) - 1)])
-
-
-def _bucket(values: Float[Tensor, " value"]) -> Int[Tensor, " value"]:
-    return values.float().view(torch.int32).long() >> 14
-
-
-def prune(graph: Graph, *, node: float | int = 0.8, edge: float | int = 0.98) -> Graph:
-    """Keep the smallest node set with `node` of the influence, then the edges with `edge` of theirs; drop what dangles.
-
-    Tokens and targets stay. The result keeps the whole graph's normalisation; InputError unless both lie in (0, 1].
-    """
-    for name, value in (("node", node), ("edge", edge)):
-        if not 0 < value <= 1:
-            raise InputError(f"{name} threshold {value} is not in (0, 1]: give a share such as 0.8")
-    kept = _smallest_set(influence(graph), float(node))
-    kept |= graph.mask("token", "target")
-    row_kept, col_kept = kept[graph.row_nodes], kept[graph.col_nodes]
-    small = replace(
-        graph,
-        rows=_picked(graph.rows, row_kept, col_kept),
-        effect_rows=_picked_effects(graph, row_kept, col_kept),
-        row_nodes=graph.row_nodes[row_kept],
-        col_nodes=graph.col_nodes[col_kept],
-        row_offsets=graph.row_offsets[row_kept],
-        input_mass=graph.input_mass[row_kept],
-    )
-    if edge < 1:
-        carried = edge_influence(small)
-        edges = _smallest_set(carried.flatten(), float(edge)).view_as(carried)
-        effects = None if small.effect_rows is None else small.effect_rows * edges
-        small = replace(small, rows=small.rows * edges, effect_rows=effects)
-    if node < 1 or edge < 1:
-        kept &= _alive(small, kept)
-    return _only(small, kept)
-
-
-def _picked(matrix: Tensor, rows: Bool[Tensor, " row"], cols: Bool[Tensor, " col"]) -> Tensor:
-    """The marked rows and columns; the matrix itself, and no copy, where all are."""
-    if bool(rows.all()) and bool(cols.all()):
-        return matrix
-    return matrix[rows.nonzero(), cols.nonzero()[:, 0]]
-
-
-def _picked_effects(graph: Graph, rows: Bool[Tensor, " row"], cols: Bool[Tensor, " col"]) -> Tensor | None:
-    return None if graph.effect_rows is None else _picked(graph.effect_rows, rows, cols)
-
-
-def _alive(graph: Graph, kept: Bool[Tensor, " node"]) -> Bool[Tensor, " node"]:
-    """Nodes that still lead somewhere: features need an input and an output, errors an output."""
-    edges = graph.rows != 0
-    alive = kept.clone()
-    while True:
-        edges = edges & alive[graph.row_nodes][:, None] & alive[graph.col_nodes][None, :]
-        has_input = torch.zeros_like(alive).index_fill_(0, graph.row_nodes[edges.any(1)], True)
-        has_output = torch.zeros_like(alive).index_fill_(0, graph.col_nodes[edges.any(0)], True)
-        now = alive.clone()
-        features, errors = graph.part("feature"), graph.part("error")
-        now[features] &= (has_input & has_output)[features]
-        now[errors] &= has_output[errors]
-        if torch.equal(now, alive):
-            return alive
-        alive = now
-
-
-def _only(graph: Graph, kept: Bool[Tensor, " node"]) -> Graph:
-    """The graph on the kept nodes alone, renumbered."""
-    number = torch.cumsum(kept.long(), 0) - 1
-    rows, cols = kept[graph.row_nodes], kept[graph.col_nodes]
-    features, errors = kept[graph.part("feature")], kept[graph.part("error")]
-    return replace(
-        graph,
-        feature_keys=graph.feature_keys[features],
-        activations=graph.activations[features],
-        preactivations=graph.preactivations[features],
-        error_keys=graph.error_keys[errors],
-        rows=_picked(graph.rows, rows, cols),
-        effect_rows=_picked_effects(graph, rows, cols),
-        row_nodes=number[graph.row_nodes[rows]],
-        col_nodes=number[graph.col_nodes[cols]],
-        row_offsets=graph.row_offsets[rows],
-        input_mass=graph.input_mass[rows],
-    )

@@ -27,7 +27,6 @@ from clew.dictionary.dictionary import Dictionary
 from clew.errors import InputError
 from clew.intervention.agreement import Agreement
 from clew.intervention.audit import ENVELOPE, Audit, audit_all
-from clew.intervention.curves import Curves
 from clew.intervention.measurements import AuditSettings
 from clew.kit import Kit
 from clew.settings import one_of
@@ -157,21 +156,28 @@ def _print(audit: Audit) -> None:
     console.print(Text(about, style="dim"), "", Text(audit.verdict), "", sep="\n")
     names = {name: label for name, label in _LINES.items() if name in audit.lines}
     _print_lines(console, audit, names, "Predicted and measured effects: Spearman, slope, wrong sign")
-    distances = [name for name in audit.lines if name.startswith("distance.")]
-    _print_lines(
-        console,
-        audit,
-        {name: name.removeprefix("distance.") for name in distances},
-        "By layers between (outputs: to the end)",
-    )
+    distances = {name: name.split(".")[1] for name in audit.lines if name.startswith("distance.")}
+    _print_lines(console, audit, _both(audit, distances), "By layers between (outputs: to the end)")
     reach = {name: name.replace("e", "l") for name in audit.lines if name.startswith("e+")}
-    _print_lines(console, audit, {"total": "l"} | reach, "By the last clamped layer e")
+    _print_lines(console, audit, _both(audit, {"total": "l"} | reach), "By the last clamped layer e")
     _print_steps(console, audit)
-    for curves in audit.curves:
-        _print_curves(console, curves)
+    if audit.curves:
+        _print_areas(console, audit)
+        _print_ends(console, audit)
     if audit.tokens:
         beside = ", ".join(f"{name} {value.spearman}" for name, value in audit.tokens.items())
         console.print(f"tokens on targets, beside the exact graph of the neurons: Spearman of {beside}", markup=False)
+
+
+def _both(audit: Audit, names: dict[str, str]) -> dict[str, str]:
+    """Lines of values, each below the one of effects where there is one."""
+    if "exact" not in audit.lines:
+        return names
+    lines = {}
+    for name, label in names.items():
+        lines["exact" if name == "total" else f"exact.{name}"] = f"{label} effects"
+        lines[name] = "  values"
+    return lines
 
 
 def _cells(agreement: Agreement) -> tuple[str, ...]:
@@ -210,13 +216,39 @@ def _print_steps(console: Console, audit: Audit) -> None:
     console.print(shown, "")
 
 
-def _print_curves(console: Console, curves: Curves) -> None:
-    kept, gone = curves.faithfulness, curves.completeness
+def _print_areas(console: Console, audit: Audit) -> None:
+    """How few features carry the answer, beside the scores of the graph."""
+    title = "Sets of the most influential features, beside matched random sets"
+    shown = table("ablated to", "others", *(f">{name}" for name in ("kept", "removed", "CPR", "CMD")), title=title)
+    for curves in sorted(audit.curves, key=lambda each: each.kept, reverse=True):  # recomputed first
+        pairs = (
+            (curves.faithfulness.area, curves.faithfulness.random_area),
+            (curves.completeness.area, curves.completeness.random_area),
+            (curves.cpr, curves.random_cpr),
+            (curves.cmd, curves.random_cmd),
+        )
+        shown.add_row(curves.ablation, curves.kept, *(f"{value:.2f} ({random:.2f})" for value, random in pairs))
+    console.print(shown)
+    scores = (
+        f"the graph's\nreplacement, {audit.scores.replacement:.2f}, and completeness, {audit.scores.completeness:.2f}."
+    )
     console.print(
-        f"ablation to {curves.ablation}: faithfulness {kept.area:.2f} (matched random sets {kept.random_area:.2f}), "
-        f"completeness {gone.area:.2f} (random {gone.random_area:.2f})\n"
-        f"without any feature: logit {curves.whole.logit:.2f} to {curves.no_features.logit:.2f}, "
-        f"probability {curves.whole.probability:.3f} to {curves.no_features.probability:.3f}; "
-        f"without any error: logit {curves.no_errors.logit:.2f}, probability {curves.no_errors.probability:.3f}\n",
+        "kept: faithfulness; removed: completeness; CPR: area under faithfulness by the\n"
+        "share of features; CMD: area between it and 1. Others recomputed: effects over\n"
+        f"all hops count; held: direct effects alone. Beside them {scores}\n",
+        style="dim",
         markup=False,
     )
+
+
+def _print_ends(console: Console, audit: Audit) -> None:
+    for curves in audit.curves:
+        if curves.kept == "held":
+            console.print(
+                f"ablation to {curves.ablation}, without any feature: "
+                f"logit {curves.whole.logit:.2f} to {curves.no_features.logit:.2f}, "
+                f"probability {curves.whole.probability:.3f} to {curves.no_features.probability:.3f}; "
+                f"without any error: logit {curves.no_errors.logit:.2f}, "
+                f"probability {curves.no_errors.probability:.3f}\n",
+                markup=False,
+            )

@@ -118,7 +118,17 @@ def _summary(assessments: Sequence[Assessment]) -> Any:
         for name in ("replacement", "completeness"):
             cells = [_with_margin(getattr(s, name)) if s else "" for s in scores]
             shown.add_row(f"{name}, {number} prompts", *cells)
+    if hops := [a.hops for a in assessments if a.hops]:
+        for name in ("share", "null"):
+            cells = ["" if a.hops is None else _with_spread(getattr(a.hops, name)) for a in assessments]
+            label = f"hops skipped, {hops[0].prompts} prompts" if name == "share" else "  by chance"
+            shown.add_row(label, *cells)
     return shown
+
+
+def _with_spread(interval: Interval) -> str:
+    """With half the width of an interval that need not be symmetric."""
+    return f"{interval.value:.4f} ± {(interval.high - interval.low) / 2:.4f}"
 
 
 def _with_margin(interval: Interval) -> str:

@@ -7,11 +7,11 @@ clamped layers, at earlier positions, and at errors and tokens.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from clew.attribution.graph import Graph
@@ -39,32 +39,39 @@ def can_act(graph: Graph, sources: Sequence[int], through: Sequence[int]) -> Flo
 
 def predicted(graph: Graph, sources: Sequence[int], through: Sequence[int]) -> Effects:
     """Total effects by the graph; features in layers that are clamped behind a source keep their activation."""
-    layers = graph.feature_keys[:, 0]
-    source_layers, last = layers[list(sources)], torch.tensor(through)
     effects = torch.empty(graph.n_nodes, len(sources), dtype=torch.float64)
-    for pair in torch.unique(torch.stack([source_layers, last]), dim=1).T:
-        same = ((source_layers == pair[0]) & (last == pair[1])).nonzero()[:, 0]
-        clamped = (layers > pair[0]) & (layers <= pair[1])
+    for same, clamped in _clamped_alike(graph, sources, through):
         effects[:, same] = total_effect(graph, [sources[i] for i in same.tolist()], clamped=clamped)
     return effects * can_act(graph, sources, through)
 
 
+def _clamped_alike(
+    graph: Graph, sources: Sequence[int], through: Sequence[int]
+) -> Iterator[tuple[Int[Tensor, " place"], Bool[Tensor, " feature"]]]:
+    """The places of sources behind which the same features are clamped, and those features."""
+    layers = graph.feature_keys[:, 0]
+    source_layers, last = layers[list(sources)], torch.tensor(through)
+    for pair in torch.unique(torch.stack([source_layers, last]), dim=1).T:
+        same = ((source_layers == pair[0]) & (last == pair[1])).nonzero()[:, 0]
+        yield same, (layers > pair[0]) & (layers <= pair[1])
+
+
 @torch.no_grad()
-def with_exact_readout(
-    subject: Subject, dictionary: Dictionary, graph: Graph, sources: Sequence[int], effects: Effects
-) -> Effects:
-    """Predicted effects, those on targets anew through the exact final norm; each source's own layer is clamped.
+def with_exact_readout(model: LocalModel, graph: Graph, sources: Sequence[int], through: Sequence[int]) -> Effects:
+    """Effects predicted by a graph's effects, those on targets through the exact final norm.
 
     InputError for a graph without effects, or a target that is a direction which the graph does not keep.
     """
-    model = LocalModel.of_graph(subject, dictionary, graph)
-    directions, exact = target_directions(subject, graph), effects.clone()
-    places = torch.arange(len(sources))
-    for part in places.split(rows_at_once(subject, graph.n_tokens)):
-        removed = torch.zeros(graph.n_nodes, len(part), dtype=torch.float64)
-        removed[[sources[i] for i in part.tolist()], torch.arange(len(part))] = 1
-        exact[list(graph.target_range), part[:, None]] = predict_removal(model, graph, removed, directions).logits
-    return exact + 0 * effects  # where a source cannot act it still cannot
+    directions, exact = target_directions(model.subject, graph), predicted(graph.effects, sources, through)
+    logits = torch.empty(len(sources), len(graph.targets), dtype=torch.float64)
+    for same, clamped in _clamped_alike(graph, sources, through):
+        for part in same.split(rows_at_once(model.subject, graph.n_tokens)):
+            removed = torch.zeros(graph.n_nodes, len(part), dtype=torch.float64)
+            removed[[sources[i] for i in part.tolist()], torch.arange(len(part))] = 1
+            logits[part] = predict_removal(model, graph, removed, directions, clamped=clamped).logits
+    targets = graph.part("target")
+    exact[targets] = logits.T + 0 * exact[targets]  # where a source cannot act it still cannot
+    return exact
 
 
 def shuffled(graph: Graph, seed: int) -> Graph:

@@ -20,18 +20,20 @@ from torch import Tensor
 
 from clew import files
 from clew.attribution.graph import Graph
+from clew.attribution.influence import Scores
 from clew.dictionary.dictionary import Dictionary
 from clew.displays import Displayed, brief
 from clew.errors import FileError, InputError
 from clew.intervention.agreement import Agreement, agreement
-from clew.intervention.curves import Curve, Curves, Removal
+from clew.intervention.curves import Curves, mean_curves, number
 from clew.intervention.measurements import SHUFFLES, STEPS, AuditSettings, Findings, examine
 from clew.settings import accepts
 from clew.stats import Interval
 from clew.subject.subject import Subject
 
 ENVELOPE = files.Envelope(format="clew.audit", schema=1, what="audit")
-HOLDS, PARTLY = 0.8, 0.5  # rank correlation from which predictions hold, and hold in part
+HOLDS, PARTLY = 0.8, 0.5  # rank correlation from which effects are ranked well, and in part
+RIGHT = 1.25  # the factor up to which sizes are about right
 KINDS = ("outputs", "features")
 _NAMES = {
     "patterns": "attention patterns",
@@ -65,12 +67,16 @@ class Audit(Displayed):
     lines: Mapping[str, Line]
     """`total`: prediction against measurement. `influential`, `random`: by how the node was chosen. `distance.1` and so
     on: by layers between source and receiver (outputs lie one behind the last layer). `gradient`, `activation`,
-    `shuffled`: baselines. `e+1` and so on: clamped through later layers. `released.patterns` and so on: the frozen
-    model with one part released. `frozen.patterns` and so on: the live model with one part frozen."""
+    `shuffled`: baselines. `e+1` and so on: clamped through later layers. All of these predict by the graph's values;
+    where it has effects, `effects` and `exact` (the final norm exact) predict by those, and so do `exact.distance.1`,
+    `exact.e+1` and so on. `released.patterns` and so on: the frozen model with one part released. `frozen.patterns` and
+    so on: the live model with one part frozen."""
     tokens: Mapping[str, Agreement]
     """This Dictionary's graph against the exact one of the neurons: `effect` and `influence` of tokens on targets."""
     curves: tuple[Curves, ...]
-    """Faithfulness and completeness, a mean over prompts, by way of ablation."""
+    """Faithfulness and completeness, a mean over prompts: other features held, then recomputed, by way of ablation."""
+    scores: Scores
+    """Replacement and completeness of the graphs, a mean over prompts; NaN in a file of an older program."""
     seconds: float
     pairs: Float[Tensor, "pair 4"] = field(repr=False)
     """Predicted, measured, layers between, 1 for an output: what the figure draws."""
@@ -80,27 +86,40 @@ class Audit(Displayed):
 
     def __repr__(self) -> str:
         prompts = brief(self.prompts[0]) if len(self.prompts) == 1 else f"{len(self.prompts)} prompts"
-        return f"Audit({prompts}, {self.nodes:,} features ablated; {self.subject}, {self.dictionary}: {self.verdict})"
+        best = "exact" if "exact" in self.lines else "total"
+        says = f"predictions {self._in_words(best)} ({self._in_figures(best)})"
+        return f"Audit({prompts}, {self.nodes:,} features ablated; {self.subject}, {self.dictionary}: {says})"
 
     @property
     def verdict(self) -> str:
-        """One sentence: do the graph's predictions hold, and what parts them from the model."""
+        """In one line, words first and figures after: how far the graph's predictions hold, and what parts them from
+        the model."""
+        ways = {"exact": "effects", "total": "values"} if "exact" in self.lines else {"total": "values"}
+        words = [f"The graph's {kind} {self._in_words(name)}." for name, kind in ways.items()]
         parts = [f"{_NAMES[step]} on {kind}" for kind in KINDS if (step := self.culprit(kind)) is not None]
-        lost = f" What parts them from the model most: {', '.join(parts)}." if parts else ""
-        if "exact" not in self.lines:
-            return f"The graph's predictions {self._holds('total')}.{lost}"
-        by_values = f"Those by its values alone {self._holds('total')}."
-        return f"Predictions by the graph's effects {self._holds('exact')}. {by_values}{lost}"
+        lost = [f"What parts its values from the model most: {', '.join(parts)}."] if parts else []
+        figures = "; ".join(f"{kind} {self._in_figures(name)}" for name, kind in ways.items())
+        return " ".join([*words, *lost, f"Figures: {figures}."])
 
-    def _holds(self, name: str) -> str:
-        """In words and figures, how far one way to predict holds."""
+    def _in_words(self, name: str) -> str:
+        """How well one way to predict ranks, sizes and signs effects; outputs and features together if they agree."""
         both = [getattr(self.lines[name], kind) for kind in KINDS]
-        correlations = " and ".join(
-            f"{agreement.spearman} on {kind}" for agreement, kind in zip(both, KINDS, strict=True)
+        says = [(_ranks(agreement), _sizes(agreement)) for agreement in both]
+        wrong = [f"{agreement.sign_errors.value:.0%}".replace("%", " %") for agreement in both]
+        if says[0] == says[1]:
+            ranks, sizes = says[0]
+            return f"rank outputs and features {ranks}, {sizes}; sign wrong for {wrong[0]} and {wrong[1]} of the effect"
+        return "; ".join(
+            f"rank {kind} {ranks}, {sizes}, sign wrong for {share} of the effect"
+            for kind, (ranks, sizes), share in zip(KINDS, says, wrong, strict=True)
         )
-        slopes = " and ".join(f"{agreement.slope.value:.2f}" for agreement in both)
-        signs = " and ".join(f"{agreement.sign_errors.value:.0%}" for agreement in both)
-        return f"{_word(both)}: Spearman {correlations}; slope {slopes}; {signs} of the effect with the wrong sign"
+
+    def _in_figures(self, name: str) -> str:
+        outputs, features = (getattr(self.lines[name], kind) for kind in KINDS)
+        return (
+            f"Spearman {outputs.spearman} on outputs and {features.spearman} on features, "
+            f"slope {outputs.slope.value:.2f} and {features.slope.value:.2f}"
+        )
 
     def culprit(self, kind: str) -> str | None:
         """The step that costs the most rank correlation: lost by releasing it alone plus gained by freezing it alone.
@@ -131,6 +150,7 @@ class Audit(Displayed):
             "lines": lines,
             "tokens": {name: value.to_json() for name, value in self.tokens.items()},
             "curves": _plain([asdict(each) for each in self.curves]),
+            "scores": _plain(asdict(self.scores)),
             "seconds": self.seconds,
         }
 
@@ -159,7 +179,8 @@ class Audit(Displayed):
                 prompts=tuple(head["prompts"]),
                 lines=lines,
                 tokens={name: _agreement(value) for name, value in head["tokens"].items()},
-                curves=tuple(_curves(value) for value in head["curves"]),
+                curves=tuple(Curves.from_json(value) for value in head["curves"]),
+                scores=Scores(*(number(head.get("scores", {}).get(name)) for name in ("replacement", "completeness"))),
                 pairs=tensors["pairs"],
                 shuffled=tensors.get("shuffled", torch.zeros(0)),
                 **{name: head[name] for name in ("subject", "dictionary", "nodes", "seconds", "provenance")},
@@ -168,11 +189,22 @@ class Audit(Displayed):
             raise FileError(f"{path} lacks part of an audit or holds a damaged one ({error})") from error
 
 
-def _word(total: Sequence[Agreement]) -> str:
-    lows = [agreement.spearman.low for agreement in total]
-    if all(low >= HOLDS for low in lows):
-        return "hold"
-    return "hold in part" if max(lows) >= PARTLY else "do not hold"
+def _ranks(agreement: Agreement) -> str:
+    low = agreement.spearman.low
+    return "well" if low >= HOLDS else "in part" if low >= PARTLY else "badly"
+
+
+def _sizes(agreement: Agreement) -> str:
+    """What the slope, measured over predicted, says of the predicted sizes."""
+    slope = agreement.slope.value
+    if math.isnan(slope):
+        return "sizes unknown"
+    if slope <= 0:
+        return "sizes wrong"
+    factor = max(slope, 1 / slope)
+    return (
+        "sizes about right" if factor <= RIGHT else f"sizes {factor:.1f} times too {'small' if slope > 1 else 'large'}"
+    )
 
 
 @accepts(AuditSettings)
@@ -205,6 +237,7 @@ def audit_with(subject: Subject, dictionary: Dictionary, graphs: Iterable[Graph]
         lines=dict(_lines(table, findings[0].n_layers)),
         tokens=_tokens(findings),
         curves=_mean_curves(findings),
+        scores=_mean_scores(findings),
         pairs=torch.stack([table[name] for name in ("predicted", "measured", "distance", "target")], 1).float(),
         shuffled=table["shuffled.0"].float(),
         seconds=time.perf_counter() - started,
@@ -243,6 +276,8 @@ def _lines(table: Mapping[str, Tensor], n_layers: int) -> Iterable[tuple[str, Li
     yield line("random", "predicted", "measured", ~table["influential"])
     for distance in range(1, n_layers + 1):
         yield line(f"distance.{distance}", "predicted", "measured", table["distance"] == distance)
+        if "exact" in table:
+            yield line(f"exact.distance.{distance}", "exact", "measured", table["distance"] == distance)
     yield line("gradient", "gradient", "measured")
     yield line("activation", "activation", "measured")
     yield _shuffled(line)
@@ -250,6 +285,8 @@ def _lines(table: Mapping[str, Tensor], n_layers: int) -> Iterable[tuple[str, Li
         if name.startswith("e+") and name.endswith(".measured"):
             e = name.removesuffix(".measured")
             yield line(e, f"{e}.predicted", name)
+            if "exact" in table:
+                yield line(f"exact.{e}", f"{e}.exact", name)
         elif name.startswith(("released.", "frozen.")):
             yield line(name, "predicted", name)
 
@@ -286,38 +323,14 @@ def _mean_curves(findings: Sequence[Findings]) -> tuple[Curves, ...]:
     """Curves of one prompt as they are; of several, the mean area stands for curves whose sizes differ."""
     if len(findings) == 1:
         return findings[0].curves
-    return tuple(_mean([finding.curves[i] for finding in findings]) for i in range(len(findings[0].curves)))
+    return tuple(mean_curves([finding.curves[i] for finding in findings]) for i in range(len(findings[0].curves)))
 
 
-def _mean(curves: Sequence[Curves]) -> Curves:
-    def mean(values: Iterable[float]) -> float:
-        known = [value for value in values if not math.isnan(value)]
-        return sum(known) / len(known) if known else math.nan
+def _mean_scores(findings: Sequence[Findings]) -> Scores:
+    def mean(name: str) -> float:
+        return sum(getattr(finding.scores, name) for finding in findings) / len(findings)
 
-    def curve(name: str) -> Curve:
-        members: list[Curve] = [getattr(member, name) for member in curves]
-        n = min(len(member.sizes) for member in members)
-        return Curve(
-            sizes=members[0].sizes[: n - 1] if n > 1 else members[0].sizes[:1],
-            values=tuple(mean(member.values[i] for member in members) for i in range(max(1, n - 1))),
-            random=tuple(mean(member.random[i] for member in members) for i in range(max(1, n - 1))),
-            area=mean(member.area for member in members),
-            random_area=mean(member.random_area for member in members),
-        )
-
-    def removal(name: str) -> dict[str, float]:
-        removals = [getattr(removal_of, name) for removal_of in curves]
-        return {
-            key: mean(float(getattr(removal_of, key)) for removal_of in removals)
-            for key in ("logit", "probability", "same_top")
-        }
-
-    return Curves(
-        ablation=curves[0].ablation,
-        faithfulness=curve("faithfulness"),
-        completeness=curve("completeness"),
-        **{name: Removal(**removal(name)) for name in ("whole", "no_features", "no_errors")},
-    )
+    return Scores(mean("replacement"), mean("completeness"))
 
 
 # --- to and from plain values -----------------------------------------------------------------------------------------
@@ -332,28 +345,6 @@ def _plain(value: Any) -> Any:
     return [_plain(member) for member in value] if isinstance(value, list | tuple) else value
 
 
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)
-
-
 def _agreement(value: Mapping[str, Any]) -> Agreement:
-    numbers = {name: Interval(*map(_number, value[name])) for name in ("spearman", "slope", "sign_errors")}
+    numbers = {name: Interval(*map(number, value[name])) for name in ("spearman", "slope", "sign_errors")}
     return Agreement(pairs=value["pairs"], **numbers)
-
-
-def _curves(value: Mapping[str, Any]) -> Curves:
-    def curve(saved: Mapping[str, Any]) -> Curve:
-        return Curve(
-            sizes=tuple(saved["sizes"]),
-            values=tuple(map(_number, saved["values"])),
-            random=tuple(map(_number, saved["random"])),
-            area=_number(saved["area"]),
-            random_area=_number(saved["random_area"]),
-        )
-
-    return Curves(
-        ablation=value["ablation"],
-        faithfulness=curve(value["faithfulness"]),
-        completeness=curve(value["completeness"]),
-        **{name: Removal(**value[name]) for name in ("whole", "no_features", "no_errors")},
-    )

@@ -109,33 +109,40 @@ def _steps(ax: Any, audit: Audit) -> None:
 
 
 def _reach(ax: Any, audit: Audit) -> None:
+    """By effects where there are any, beside values as thin lines."""
     names = ["total", *(name for name in audit.lines if name.startswith("e+"))]
+    both = {"values": names}
+    if "exact" in audit.lines:
+        both = {"effects": ["exact", *(f"exact.{name}" for name in names[1:])], **both}
     for kind, colour in (("outputs", ORANGE), ("features", BLUE)):
-        values = [getattr(audit.lines[name], kind).spearman for name in names]
-        x = np.arange(len(names))
-        ax.plot(x, [v.value for v in values], color=colour, marker="o", markersize=3, label=kind)
-        ax.fill_between(x, [v.low for v in values], [v.high for v in values], color=colour, alpha=0.15, linewidth=0)
+        for way, lines in both.items():
+            known = [getattr(audit.lines[name], kind).spearman for name in lines if name in audit.lines]
+            x, thin = np.arange(len(known)), way == "values" and len(both) > 1
+            style = {"linestyle": "--", "linewidth": 0.8} if thin else {"marker": "o", "markersize": 3}
+            ax.plot(x, [v.value for v in known], color=colour, label=f"{kind}, by {way}", **style)
+            if not thin:
+                low, high = ([getattr(v, end) for v in known] for end in ("low", "high"))
+                ax.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
     ax.set_xticks(range(len(names)), ["e = l", *(name.replace("e", "l") for name in names[1:])], fontsize=8)
     ax.set_ylim(min(0.0, ax.get_ylim()[0]), 1.02)
     ax.set_title("Spearman by the last clamped layer e", fontsize=9)
-    ax.legend(fontsize=7, frameon=False)
+    ax.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=2)
 
 
 def _curves(ax: Any, audit: Audit) -> None:
+    """Ablated to zero: other features recomputed (solid) and held (dashed), matched random sets pale beside them."""
     if not audit.curves:
         ax.set_axis_off()
         return
-    for one, style in zip(audit.curves, ("-", "--"), strict=False):
+    shown = sorted((one for one in audit.curves if one.ablation == "zero"), key=lambda one: one.kept, reverse=True)
+    for one, style in zip(shown, ("-", "--"), strict=False):
         for name, colour in (("faithfulness", BLUE), ("completeness", ORANGE)):
             curve = getattr(one, name)
-            label = f"{name}, to {one.ablation}: area {curve.area:.2f}"
+            label = f"{name}, {one.kept}: {curve.area:.2f} (random {curve.random_area:.2f})"
             ax.plot(curve.sizes, curve.values, style, color=colour, marker="o", markersize=3, label=label)
-            ax.plot(
-                curve.sizes, curve.random, style, color=colour, alpha=0.4, linewidth=1,
-                label=f"  matched random sets: {curve.random_area:.2f}",
-            )  # fmt: skip
+            ax.plot(curve.sizes, curve.random, style, color=colour, alpha=0.4, linewidth=1)
     ax.set_xscale("log", base=2)
     ax.axhline(1, color=GREY, linewidth=0.8)
     ax.set_xlabel("features kept (faithfulness) or removed (completeness)", fontsize=8)
     ax.set_title("How few features carry the answer", fontsize=9)
-    ax.legend(fontsize=7, frameon=False)
+    ax.legend(fontsize=6, frameon=False, loc="upper center", bbox_to_anchor=(0.45, -0.16), ncols=2)

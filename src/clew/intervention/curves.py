@@ -1,36 +1,41 @@
 """How few features carry a prompt's answer, and how much is left without them: faithfulness and completeness.
 
-All MLP outputs are clamped at once to what they were, less what the removed features wrote; attention and norms stay
-live. The measure is the targets' mean centred logit, weighted as in the graph, on a scale from 0 (every feature
-removed) to 1 (none removed):
+The measure is m, the targets' mean centred logit, weighted as in the graph, on a scale from 0 (every feature removed)
+to 1 (none removed): f = (m - m(none)) / (m(all) - m(none)).
 
-- *faithfulness(k)*: only the k most influential features are kept;
+- *faithfulness(k)*: f where only the k most influential features are kept;
 - *completeness(k)*: only those are removed, and the curve is 1 less what is left.
 
-Both are 1 where k features are all that matters (Marks et al. 2024). Beside them stand random sets of the same size,
-drawn from active features of the same layers and positions, matched on activation x decoder norm.
+Both are 1 where k features are all that matters (Marks et al. 2024). The features that stay are either *held* at their
+recorded activations, so that removed ones count by their direct effects alone, or *recomputed* on the changed stream,
+so that effects over all hops count (see `clew.intervention.ablated_runs`). Two numbers sum up faithfulness over the
+share of features kept, from none to all (Mueller et al. 2025): *CPR* is the area under f, how soon the answer is there;
+*CMD* the area between f and 1, how far the kept features stay from the whole, on either side. Beside them stand random
+sets of the same size, drawn from active features of the same layers and positions, matched on activation x decoder
+norm.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from itertools import pairwise
+from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from clew.attribution.graph import Graph
-from clew.attribution.local_model import LocalModel
-from clew.attribution.targets import target_directions
 from clew.dictionary.dictionary import Dictionary
-from clew.dictionary.layer import ActiveFeatures
-from clew.intervention.run import rows_at_once
-from clew.subject.recording import SiteAt
-from clew.subject.subject import Change, Seen, Subject
+from clew.intervention.ablated_runs import Removal, Removed
+from clew.subject.subject import Subject
 
 RANDOM_SETS = 5
+_CURVES = ("faithfulness", "completeness")
+_AREAS = ("cpr", "random_cpr", "cmd", "random_cmd")
+_REMOVALS = ("whole", "no_features", "no_errors")
 NEAREST = 4  # a matched feature is drawn from this many with the most similar size
 
 
@@ -48,104 +53,91 @@ class Curve:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Removal:
-    """What is left of the targets when something is removed whole: centred logits and top probability."""
-
-    logit: float
-    probability: float
-    """Of the token that was on top before."""
-    same_top: float
-    """1 where the top token stays; over several prompts, the share of them."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Curves:
     """Faithfulness and completeness, and what removing all features or all errors does."""
 
     ablation: str
     """What a removed feature's activation becomes: `zero`, or its `mean`."""
+    kept: str
+    """What the other features do: `held` as recorded (direct effects alone), or `recomputed`."""
     faithfulness: Curve
     completeness: Curve
+    cpr: float
+    """The area under faithfulness over the share of features kept: 1 for a set that is the answer, however small."""
+    random_cpr: float
+    cmd: float
+    """The area between faithfulness and 1: 0 is best."""
+    random_cmd: float
     whole: Removal
     no_features: Removal
     no_errors: Removal
 
-
-class Removed:
-    """Runs of one prompt with any active features, or all errors, taken out of the MLP outputs."""
-
-    def __init__(
-        self, subject: Subject, dictionary: Dictionary, graph: Graph, means: Mapping[int, Tensor] | None
-    ) -> None:
-        self.subject, self.dictionary, self.graph = subject, dictionary, graph
-        self.ids = torch.tensor(graph.token_ids, device=subject.device)
-        self.directions = target_directions(subject, graph)
-        self.amounts = graph.activations.to(self.directions)
-        self.feature_keys = graph.feature_keys.to(self.directions.device)
-        if means is not None:
-            layer, _, index = graph.feature_keys.T
-            mean = [float(means[i][j]) for i, j in zip(layer.tolist(), index.tolist(), strict=True)]
-            self.amounts = self.amounts - self.amounts.new_tensor(mean)
-        self.site = dictionary.write_site
-        self.errors = dict(enumerate(LocalModel.of_graph(subject, dictionary, graph).errors))
-
-    @torch.no_grad()
-    def run(
-        self, removed: Bool[Tensor, "row feature"], errors: bool = False
-    ) -> tuple[Float[Tensor, " row"], list[Removal]]:
-        """The measure of every row, each with some features (and, if asked, every error) taken away."""
-        measures, removals = [], []
-        for part in removed.split(rows_at_once(self.subject, len(self.ids))):
-            shifts = self._shifts(part, errors)
-            change: dict[SiteAt, Change] = {
-                (self.site, layer): partial(_shifted, shift, len(part)) for layer, shift in shifts.items()
-            }
-            tokens = self.ids[None].expand(len(part) + 1, -1)  # row 0 is the run as it was
-            final = self.subject.run(tokens, change=change).final
-            logits = torch.stack(
-                [final[:, t.position].to(d) @ d for t, d in zip(self.graph.targets, self.directions, strict=True)], 1
-            )
-            measures.append((logits @ self._weights())[1:])
-            removals += self._removals(final, logits)
-        return torch.cat(measures), removals
-
-    def _weights(self) -> Float[Tensor, " target"]:
-        weights = self.directions.new_tensor([target.weight for target in self.graph.targets])
-        return weights / weights.sum()
-
-    def _removals(self, final: Tensor, logits: Tensor) -> list[Removal]:
-        probabilities = self.subject.probabilities(self.subject.unembed(final[:, self.graph.targets[-1].position]))
-        top = int(probabilities[0].argmax())
-        measures = (logits @ self._weights()).tolist()
-        return [
-            Removal(logit=measures[i], probability=float(p[top]), same_top=float(int(p.argmax()) == top))
-            for i, p in enumerate(probabilities)
-        ][1:]
-
-    def _shifts(self, removed: Bool[Tensor, "row feature"], errors: bool) -> dict[int, Tensor]:
-        """What is added to the recorded output of every layer in every row."""
-        n_rows, n_pos, keys = len(removed), len(self.ids), self.feature_keys
-        removed = removed.to(keys.device)
-        empty = self.amounts.new_zeros(n_rows, n_pos, self.dictionary.d_model)
-        total = {layer: empty.clone() for layer in range(self.subject.n_layers)}
-        for layer in sorted(self.dictionary.layers):
-            nodes_of_layer = (keys[:, 0] == layer).nonzero()[:, 0]  # sorted by position
-            row, place = removed[:, nodes_of_layer].nonzero(as_tuple=True)
-            node = nodes_of_layer[place]
-            amount = self.amounts[node]
-            taken = ActiveFeatures(
-                position=row * n_pos + keys[node, 1], index=keys[node, 2], activation=amount, preactivation=amount
-            )
-            for out, part in self.dictionary.decode_layer(layer, taken, n_rows * n_pos).items():
-                total[out] -= part.view_as(empty)
-        if errors:
-            for layer, error in self.errors.items():
-                total[layer] -= error
-        return total
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Curves:
+        """From plain values, None for NaN; an older program's, whose other features were held, had no CPR and CMD."""
+        fields: dict[str, Any] = {name: number(value.get(name)) for name in _AREAS}
+        fields |= {name: _curve(value[name]) for name in _CURVES}
+        fields |= {name: Removal(**value[name]) for name in _REMOVALS}
+        return cls(ablation=value["ablation"], kept=value.get("kept", "held"), **fields)
 
 
-def _shifted(shift: Tensor, n_rows: int, real: Tensor, seen: Seen) -> Tensor:
-    return torch.cat([real[:1], real[:1] + shift.to(real)])
+def number(value: float | None) -> float:
+    """A number that was saved; None stands for NaN."""
+    return math.nan if value is None else float(value)
+
+
+def _curve(saved: Mapping[str, Any]) -> Curve:
+    return Curve(
+        sizes=tuple(saved["sizes"]),
+        values=tuple(map(number, saved["values"])),
+        random=tuple(map(number, saved["random"])),
+        area=number(saved["area"]),
+        random_area=number(saved["random_area"]),
+    )
+
+
+def mean_curves(curves: Sequence[Curves]) -> Curves:
+    """The mean over several prompts; of curves whose sizes differ the areas, and the values at sizes that all have."""
+
+    def mean(values: Iterable[float]) -> float:
+        known = [value for value in values if not math.isnan(value)]
+        return sum(known) / len(known) if known else math.nan
+
+    def curve(name: str) -> Curve:
+        members: list[Curve] = [getattr(member, name) for member in curves]
+        n = min(len(member.sizes) for member in members)
+        return Curve(
+            sizes=members[0].sizes[: n - 1] if n > 1 else members[0].sizes[:1],
+            values=tuple(mean(member.values[i] for member in members) for i in range(max(1, n - 1))),
+            random=tuple(mean(member.random[i] for member in members) for i in range(max(1, n - 1))),
+            area=mean(member.area for member in members),
+            random_area=mean(member.random_area for member in members),
+        )
+
+    def removal(name: str) -> Removal:
+        removals = [getattr(each, name) for each in curves]
+        figures = ("logit", "probability", "same_top")
+        return Removal(**{key: mean(float(getattr(each, key)) for each in removals) for key in figures})
+
+    fields: dict[str, Any] = {name: mean(getattr(each, name) for each in curves) for name in _AREAS}
+    fields |= {name: curve(name) for name in _CURVES} | {name: removal(name) for name in _REMOVALS}
+    return Curves(ablation=curves[0].ablation, kept=curves[0].kept, **fields)
+
+
+class Scale:
+    """f of any sets of removed features: 1 with all features, 0 with none; NaN where those two do not differ."""
+
+    def __init__(self, runs: Removed) -> None:
+        self.runs = runs
+        none = torch.zeros(1, runs.graph.n_features, dtype=torch.bool)
+        self.levels, (self.whole, self.no_features) = runs.run(torch.cat([none, ~none]))
+        self.no_errors = runs.run(none, errors=True)[1][0]
+
+    def of(self, removed: Bool[Tensor, "row feature"]) -> Float[Tensor, " row"]:
+        """f of every row."""
+        most, least = self.levels
+        span = torch.where(most == least, torch.nan, most - least)
+        return ((self.runs.run(removed)[0] - least) / span).double().cpu()
 
 
 @torch.no_grad()
@@ -156,27 +148,19 @@ def curves(
     ranking: Sequence[int],
     *,
     means: Mapping[int, Tensor] | None = None,
+    recomputed: bool = False,
     seed: int = 0,
 ) -> Curves:
     """Keep or remove the first k features of a ranking (all of the graph's, best first), for growing k.
 
     `means` are mean activations of all features by layer; with them, a removed feature falls to its mean.
     """
-    runs, n = Removed(subject, dictionary, graph, means), graph.n_features
-    sizes = _sizes(n)
-    order = torch.tensor(ranking)
-    best = torch.zeros(len(sizes), n, dtype=torch.bool)
-    for row, size in enumerate(sizes):
-        best[row, order[:size]] = True
+    scale = Scale(Removed(subject, dictionary, graph, means, recomputed=recomputed))
+    sizes = sizes_of(graph.n_features)
+    best = first_of(ranking, sizes)
     mass = graph.activations * _decoder_norms(dictionary, graph)
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.stack([matched_set(chosen, graph, mass, generator) for chosen in best for _ in range(RANDOM_SETS)])
-    none, every = torch.zeros(1, n, dtype=torch.bool), torch.ones(1, n, dtype=torch.bool)
-    levels, ends = runs.run(torch.cat([none, every]))
-    scale = levels[0] - levels[1]
-
-    def relative(removed: Tensor) -> Tensor:
-        return ((runs.run(removed)[0] - levels[1]) / torch.where(scale == 0, torch.nan, scale)).double()
 
     def curve(values: Tensor, random: Tensor) -> Curve:
         random = random.view(len(sizes), RANDOM_SETS).mean(1)
@@ -184,32 +168,68 @@ def curves(
             sizes=sizes,
             values=tuple(values.tolist()),
             random=tuple(random.tolist()),
-            area=_area(sizes, values),
-            random_area=_area(sizes, random),
+            area=log_area(sizes, values.tolist()),
+            random_area=log_area(sizes, random.tolist()),
         )
 
+    faithfulness = curve(scale.of(~best), scale.of(~drawn))
     return Curves(
         ablation="zero" if means is None else "mean",
-        faithfulness=curve(relative(~best), relative(~drawn)),
-        completeness=curve(1 - relative(best), 1 - relative(drawn)),
-        whole=ends[0],
-        no_features=ends[1],
-        no_errors=runs.run(none, errors=True)[1][0],
+        kept="recomputed" if recomputed else "held",
+        faithfulness=faithfulness,
+        completeness=curve(1 - scale.of(best), 1 - scale.of(drawn)),
+        cpr=cpr(sizes, faithfulness.values),
+        random_cpr=cpr(sizes, faithfulness.random),
+        cmd=cmd(sizes, faithfulness.values),
+        random_cmd=cmd(sizes, faithfulness.random),
+        whole=scale.whole,
+        no_features=scale.no_features,
+        no_errors=scale.no_errors,
     )
 
 
-def _sizes(n: int) -> tuple[int, ...]:
+def sizes_of(n: int) -> tuple[int, ...]:
     """1, 2, 4 and so on, twice as many each time, and all."""
     sizes = [1 << i for i in range(n.bit_length()) if 1 << i < n]
     return (*sizes, n)
 
 
-def _area(sizes: Sequence[int], values: Float[Tensor, " size"]) -> float:
+def first_of(ranking: Sequence[int], sizes: Sequence[int]) -> Bool[Tensor, "size feature"]:
+    """The first features of a ranking, one row a size."""
+    order = torch.as_tensor(ranking, dtype=torch.long)
+    chosen = torch.zeros(len(sizes), len(order), dtype=torch.bool)
+    for row, size in enumerate(sizes):
+        chosen[row, order[:size]] = True
+    return chosen
+
+
+def log_area(sizes: Sequence[int], values: Sequence[float]) -> float:
     """The mean height of a curve over the logarithm of the size."""
     if len(sizes) == 1:
         return float(values[0])
-    x = torch.tensor(sizes, dtype=torch.float64, device=values.device).log()
-    return float(torch.trapezoid(values, x) / (x[-1] - x[0]))
+    x = torch.tensor(sizes, dtype=torch.float64).log()
+    return float(torch.trapezoid(torch.tensor(values, dtype=torch.float64), x) / (x[-1] - x[0]))
+
+
+def cpr(sizes: Sequence[int], values: Sequence[float]) -> float:
+    """The area under f, which is 0 with no feature, over the share of features kept; straight lines between sizes."""
+    return sum(width * (a + b) / 2 for width, a, b in _strips(sizes, values))
+
+
+def cmd(sizes: Sequence[int], values: Sequence[float]) -> float:
+    """The area between f and 1, counted on either side, over the share of features kept."""
+    area = 0.0
+    for width, a, b in _strips(sizes, values):
+        c, d = abs(1 - a), abs(1 - b)
+        crosses = (1 - a) * (1 - b) < 0
+        area += width * ((c * c + d * d) / (2 * (c + d)) if crosses else (c + d) / 2)
+    return area
+
+
+def _strips(sizes: Sequence[int], values: Sequence[float]) -> Iterator[tuple[float, float, float]]:
+    """Between each size and the next, from no feature on: the width as a share of all, f at both ends."""
+    for (size, a), (larger, b) in pairwise(zip((0, *sizes), (0.0, *values), strict=True)):
+        yield (larger - size) / sizes[-1], a, b
 
 
 def _decoder_norms(dictionary: Dictionary, graph: Graph) -> Float[Tensor, " feature"]:
@@ -235,8 +255,3 @@ def matched_set(
         nearest = free[(mass[free] - mass[place]).abs().argsort()[:NEAREST]]
         drawn[nearest[int(torch.randint(len(nearest), (1,), generator=generator))]] = True
     return drawn
-
-
-def feature_ranking(through: Float[Tensor, " node"], n_features: int) -> Int[Tensor, " feature"]:
-    """Features by influence, the most influential first."""
-    return torch.sort(through[:n_features], descending=True, stable=True).indices

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int
@@ -21,15 +22,16 @@ from torch import Tensor
 
 from clew.attribution.add_effects import add_effects
 from clew.attribution.graph import Graph
-from clew.attribution.influence import flow, influence, total_effect
+from clew.attribution.influence import Scores, flow, total_effect
 from clew.attribution.local_model import LocalModel, check_traced_with
+from clew.attribution.rankings import ranking
 from clew.attribution.room import check_recording
 from clew.attribution.trace import trace
 from clew.dictionary.dictionary import Dictionary
 from clew.errors import InputError, UnsupportedModelError
 from clew.intervention.ablation_effects import Effects, measured, predicted, shuffled, with_exact_readout
 from clew.intervention.clamp import LIVE, Regime, Semantics
-from clew.intervention.curves import Curves, curves, feature_ranking
+from clew.intervention.curves import Curves, curves
 from clew.memory import check_room
 from clew.progress import Progress
 from clew.settings import HIDDEN, Settings
@@ -55,6 +57,7 @@ class Findings:
     tokens: Mapping[str, Tensor]
     """One entry a (token, target): total effect and influence by this Dictionary and by the neurons; may be empty."""
     curves: tuple[Curves, ...]
+    scores: Scores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,9 +89,8 @@ def examine(subject: Subject, dictionary: Dictionary, graph: Graph, settings: Au
     _check_memory(subject, graph, settings)
     with suppress(UnsupportedModelError):  # then the graph has its values alone
         graph = add_effects(subject, dictionary, graph)
-    through = influence(graph)
-    ranking = feature_ranking(through, graph.n_features)
-    sources, influential = _choose(ranking, settings.nodes, seed)
+    order = ranking(graph, "influence")
+    sources, influential = _choose(order, settings.nodes, seed)
     table = _Table(subject, dictionary, graph, sources, settings)
     table.base(seed)
     table.over_e()
@@ -97,8 +99,13 @@ def examine(subject: Subject, dictionary: Dictionary, graph: Graph, settings: Au
     table.columns["influential"] = influential[table.columns["source"].long()]
     all_curves, tokens = [], dict[str, Tensor]()
     if take_apart:
-        for mean in (None, means) if means is not None else (None,):
-            all_curves.append(curves(subject, dictionary, graph, ranking.tolist(), means=mean, seed=seed))
+        for recomputed in (False, True):
+            for mean in (None, means) if means is not None else (None,):
+                all_curves.append(
+                    curves(
+                        subject, dictionary, graph, order.tolist(), means=mean, recomputed=recomputed, seed=seed
+                    )
+                )  # fmt: skip
         table.count()
         tokens = beside_neurons(subject, dictionary, graph)
         table.count()
@@ -109,6 +116,7 @@ def examine(subject: Subject, dictionary: Dictionary, graph: Graph, settings: Au
         columns=table.columns,
         tokens=tokens,
         curves=tuple(all_curves),
+        scores=graph.scores(),
     )
 
 
@@ -124,7 +132,7 @@ def _check_memory(subject: Subject, graph: Graph, settings: AuditSettings) -> No
     """InputError when an audit does not fit into memory: a run with its patterns, the null's rows, the columns."""
     check_recording(subject, graph.n_tokens)
     nodes = min(settings.nodes, graph.n_features)
-    columns = 15 + 2 * graph.n_layers + SHUFFLES
+    columns = 15 + 3 * graph.n_layers + SHUFFLES
     needed = 20 * graph.rows.numel() + 4 * columns * graph.n_nodes * nodes
     advice = "give fewer --nodes, or trace with a smaller --max-features"
     check_room(needed, f"an audit of {nodes:,} nodes in a graph of {graph.n_nodes:,}", advice)
@@ -179,9 +187,8 @@ class _Table:
         self.put("target", is_target + like)
         self.put("predicted", self.prediction)
         if graph.effect_rows is not None:
-            effects = predicted(graph.effects, self.sources, self.source_layers)
-            self.put("effects", effects)
-            self.put("exact", with_exact_readout(self.subject, self.dictionary, graph, self.sources, effects))
+            self.put("effects", predicted(graph.effects, self.sources, self.source_layers))
+            self.put("exact", self.exact(self.source_layers))
         self.put("measured", self.measure(self.source_layers))
         self.put("activation", graph.activations[self.sources] + like)
         self.put("gradient", self.measure(self.source_layers, Regime(tangent=True)))
@@ -189,16 +196,26 @@ class _Table:
             dealt = shuffled(graph, seed * SHUFFLES + number)
             self.put(f"shuffled.{number}", predicted(dealt, self.sources, self.source_layers))
 
+    def exact(self, through: Sequence[int]) -> Effects:
+        """What the graph's effects predict, with the final norm exact."""
+        return with_exact_readout(self.local_model, self.graph, self.sources, through)
+
+    @cached_property
+    def local_model(self) -> LocalModel:
+        """The run that the graph was traced on."""
+        return LocalModel.of_graph(self.subject, self.dictionary, self.graph)
+
     def over_e(self) -> None:
         """Clamped through one more layer at a time, and predicted with those layers' features held."""
         for further in range(1, self.graph.n_layers):
             through = [min(layer + further, self.graph.n_layers - 1) for layer in self.source_layers]
             self.put(f"e+{further}.predicted", predicted(self.graph, self.sources, through))
+            if self.graph.effect_rows is not None:
+                self.put(f"e+{further}.exact", self.exact(through))
             self.put(f"e+{further}.measured", self.measure(through))
 
     def steps(self) -> None:
-        ids = torch.tensor(self.graph.token_ids, device=self.subject.device)
-        keep = LocalModel.record(self.subject, self.dictionary, ids).frozen_parts
+        keep = self.local_model.frozen_parts
         every, none = keep(), {"patterns": False, "norms": False, "final_norm": False}
         kinds: dict[str, tuple[Semantics, FrozenParts | None]] = {
             "released.patterns": ("linear", keep(patterns=False)),

@@ -11,7 +11,8 @@ from typing import Any
 
 from clew.attribution.trace import trace
 from clew.dictionary.dictionary import Dictionary
-from clew.errors import InputError
+from clew.errors import InputError, UnsupportedModelError
+from clew.intervention.hop_skipping import HopSkipping, hop_skipping, skipped
 from clew.organism.prompts import listed_prompts
 from clew.progress import Progress, Report, silent
 from clew.runs.conflicts import check_evaluation
@@ -29,6 +30,7 @@ from clew.training.documents import Documents, split_held_out
 from clew.training.presets import configured
 from clew.training.trainer import train_dictionary
 
+HOP_PROMPTS = 24  # prompts on which hops are compared with the neurons'
 PROMPT_TOKENS = 24  # of held-out rows that serve as prompts
 OTHER_ROWS = {"text", "field", "split", "cut", "bos", "context"}  # settings that make other rows than a run's
 SHUFFLED = "training on shuffled weights"  # what the report of the second null's training is called
@@ -95,14 +97,17 @@ class Assessment:
     evaluation: Fidelity
     scores: PromptScores | None
     """None for an SAE, which cannot be traced, and where there were no prompts."""
+    hops: HopSkipping | None = None
+    """Beside the model's own neurons; None where they are no exact dictionary, for an SAE, and without prompts."""
     other_model: Mapping[str, Any] = field(default_factory=dict)
     """`Dictionary.other_model`: empty but where the dictionary was measured on a model it was not made for."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; what is not a number is None."""
         scores = None if self.scores is None else self.scores.to_json()
-        value = {"name": self.name, "evaluation": asdict(self.evaluation), "scores": scores, **self.other_model}
-        return plain(value)
+        hops = None if self.hops is None else self.hops.to_json()
+        value = {"name": self.name, "evaluation": asdict(self.evaluation), "scores": scores, "hop_skipping": hops}
+        return plain({**value, **self.other_model})
 
 
 @keywords_of(EvaluateSettings)
@@ -240,7 +245,34 @@ def assess(subject: Subject, dictionary: Dictionary, material: Material) -> Asse
             material.report(Progress(what=what, done=number, of=n_prompts, unit="prompts"))
         replacement, completeness = (mean_interval(values) for values in zip(*pairs, strict=True))
         scores = PromptScores(prompts=n_prompts, replacement=replacement, completeness=completeness)
-    return Assessment(name=dictionary.name, evaluation=fidelity, scores=scores, other_model=dictionary.other_model)
+    return Assessment(
+        name=dictionary.name,
+        evaluation=fidelity,
+        scores=scores,
+        hops=_hops(subject, dictionary, material),
+        other_model=dictionary.other_model,
+    )
+
+
+def _hops(subject: Subject, dictionary: Dictionary, material: Material) -> HopSkipping | None:
+    """What the Dictionary skips on the first prompts; None where the model's neurons do not say what is true."""
+    prompts = material.prompts[:HOP_PROMPTS]
+    if not prompts or dictionary.kind == "sae":
+        return None
+    try:
+        Dictionary.from_neurons(subject)
+    except InputError:
+        return None
+    found = []
+    for number, prompt in enumerate(prompts, 1):
+        graph = trace(subject, dictionary, prompt)
+        if graph.n_features:
+            try:
+                found.append(skipped(subject, dictionary, graph))
+            except UnsupportedModelError:  # no effects here, so no truth either
+                return None
+        material.report(Progress(what=f"hops of {dictionary.name}", done=number, of=len(prompts), unit="prompts"))
+    return hop_skipping(found) if found else None
 
 
 def assess_nulls(
