@@ -44,6 +44,7 @@ def test_an_audit_of_a_saved_graph_is_saved_beside_it(
         "replacement",
         "without any error",
         "neurons",
+        "not to be trusted",
     ):
         assert word in out
 

@@ -318,7 +318,7 @@ def test_the_scatter_shows_what_lies_far_off_where_it_is_and_counts_what_it_cann
 
 
 def test_an_audit_says_everything_and_reads_back_whole(audited: Audit, tmp_path: Path) -> None:
-    names = {"total", "influential", "random", "gradient", "activation", "shuffled", "e+1", "e+2"}
+    names = {"total", "influential", "random", "gradient", "second", "activation", "shuffled", "e+1", "e+2"}
     names |= {f"{state}.{step}" for state in ("released", "frozen") for step in STEPS}
     assert names <= set(audited.lines)
     assert set(audited.tokens) == {"effect", "influence"}

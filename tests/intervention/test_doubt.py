@@ -6,7 +6,7 @@ import torch
 from clew.attribution.trace import trace
 from clew.errors import InputError
 from clew.intervention.ablation_effects import measured
-from clew.intervention.doubt import doubtful, estimated_losses, missed
+from clew.intervention.doubt import doubtful, estimated_losses, marks_of, missed
 from clew.intervention.edit import Edit
 from clew.intervention.live_effects import live_effects
 from clew.intervention.run import effect
@@ -58,6 +58,17 @@ def test_a_prediction_is_doubtful_by_sign_or_factor_beyond_the_floor():
     estimated = torch.tensor([1.4, 1.6, 0.6, 1.0, -0.04, 0.1, 1.0, nan])
     assert doubtful(predicted, estimated).tolist() == [False, True, True, True, False, True, False, False]
     assert missed(predicted, estimated).tolist() == [False, False, False, True, False, True, False, False]
+
+
+def test_marks_are_counted_on_known_pairs():
+    nan = float("nan")
+    predicted = torch.tensor([1.0, 1.0, 0.5, -1.0, 0.2, 1.0])
+    estimated = torch.tensor([1.0, 2.0, 0.5, 1.0, 0.2, nan])
+    measured = torch.tensor([1.1, 3.0, 1.2, 1.0, 0.2, 9.0])
+    found = marks_of(predicted, estimated, measured)
+    assert (found.marked, found.misses) == pytest.approx((2 / 5, 3 / 5))
+    assert found.misses_held == pytest.approx(2 / 3)
+    assert found.error_held == pytest.approx(8.0 / (0.01 + 8.0 + 0.49))
 
 
 def test_only_features_are_removed():

@@ -110,7 +110,7 @@ def test_loss_and_gradients_equal_those_of_a_dense_dictionary(subject: Subject, 
     wanted = dense_loss(run, subject, documents, rows, leaves, metric, drawn)
     gradients = dict(zip(leaves, torch.autograd.grad(wanted, leaves.values(), allow_unused=True), strict=True))
     adam = Adam(rate=1e-3, step=1)
-    found = response_step(run, subject, documents, rows, CUT, metric, adam, torch.Generator().manual_seed(7))
+    found = response_step(run, subject, documents.padded(rows), CUT, metric, adam, torch.Generator().manual_seed(7))
     assert found == pytest.approx(float(wanted.detach()), rel=1e-3)
     for name, got in dense.first_gradients(run).items():
         gradient = gradients[name] if gradients[name] is not None else torch.zeros_like(got)
@@ -180,13 +180,13 @@ def test_training_for_responses_lowers_their_error_on_text_it_has_not_seen(
 
     def error() -> float:
         return response_step(
-            run, subject, held_out, torch.arange(50), run.cut, metric, None, torch.Generator().manual_seed(9)
+            run, subject, held_out.padded(torch.arange(50)), run.cut, metric, None, torch.Generator().manual_seed(9)
         )
 
     before = error()
     for step in range(60):
         rows = torch.randint(150, (40,), generator=generator)
-        response_step(run, subject, seen, rows, run.cut, metric, Adam(rate=2e-3, step=step + 1), generator)
+        response_step(run, subject, seen.padded(rows), run.cut, metric, Adam(rate=2e-3, step=step + 1), generator)
     assert error() < 0.7 * before
 
 
@@ -196,7 +196,7 @@ def test_an_infinite_error_is_refused_before_any_weight_moves(subject: Subject, 
     metric = torch.full((toy.L, toy.D, toy.D), torch.inf)
     with pytest.raises(InputError, match="the response error became"):
         response_step(
-            run, subject, documents, torch.arange(8), CUT, metric, Adam(rate=1e-3, step=1),
+            run, subject, documents.padded(torch.arange(8)), CUT, metric, Adam(rate=1e-3, step=1),
             torch.Generator().manual_seed(0),
         )  # fmt: skip
     assert torch.equal(run.layers[0].encoder.weight, before)

@@ -140,7 +140,8 @@ _LINES = {
     "total": "values",
     "influential": "  top",
     "random": "  random",
-    "gradient": "grad x act",
+    "gradient": "live, first",
+    "second": "  second",
     "activation": "activation",
     "shuffled": "shuffled",
 }
@@ -156,6 +157,15 @@ def _print(audit: Audit) -> None:
     console.print(Text(about, style="dim"), "", Text(audit.verdict), "", sep="\n")
     names = {name: label for name, label in _LINES.items() if name in audit.lines}
     _print_lines(console, audit, names, "Predicted and measured effects: Spearman, slope, wrong sign")
+    if audit.marks is not None:
+        marks = audit.marks
+        console.print(
+            f"Of what effects predict of outputs {marks.misses:.0%} misses (sign wrong, or twice off).\n"
+            f"{marks.marked:.0%} is marked as not to be trusted: that is {marks.misses_held:.0%} of the misses and "
+            f"{marks.error_held:.0%} of the squared error.\n",
+            style="dim",
+            markup=False,
+        )
     distances = {name: name.split(".")[1] for name in audit.lines if name.startswith("distance.")}
     _print_lines(console, audit, _both(audit, distances), "By layers between (outputs: to the end)")
     reach = {name: name.replace("e", "l") for name in audit.lines if name.startswith("e+")}

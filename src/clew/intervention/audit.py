@@ -26,6 +26,7 @@ from clew.displays import Displayed, brief
 from clew.errors import FileError, InputError
 from clew.intervention.agreement import Agreement, agreement
 from clew.intervention.curves import Curves, mean_curves, number
+from clew.intervention.doubt import Marks, marks_of
 from clew.intervention.measurements import SHUFFLES, STEPS, AuditSettings, Findings, examine
 from clew.settings import accepts
 from clew.stats import Interval
@@ -70,13 +71,15 @@ class Audit(Displayed):
     `shuffled`: baselines. `e+1` and so on: clamped through later layers. All of these predict by the graph's values;
     where it has effects, `effects` and `exact` (the final norm exact) predict by those, and so do `exact.distance.1`,
     `exact.e+1` and so on. `released.patterns` and so on: the frozen model with one part released. `frozen.patterns` and
-    so on: the live model with one part frozen."""
+    so on: the live model with one part frozen. `second`: the model's own derivatives up to the second, on outputs."""
     tokens: Mapping[str, Agreement]
     """This Dictionary's graph against the exact one of the neurons: `effect` and `influence` of tokens on targets."""
     curves: tuple[Curves, ...]
     """Faithfulness and completeness, a mean over prompts: other features held, then recomputed, by way of ablation."""
     scores: Scores
     """Replacement and completeness of the graphs, a mean over prompts; NaN in a file of an older program."""
+    marks: Marks | None
+    """What the marks of predictions not to trust hold; None without effects, and in a file of an older program."""
     seconds: float
     pairs: Float[Tensor, "pair 4"] = field(repr=False)
     """Predicted, measured, layers between, 1 for an output: what the figure draws."""
@@ -151,6 +154,7 @@ class Audit(Displayed):
             "tokens": {name: value.to_json() for name, value in self.tokens.items()},
             "curves": _plain([asdict(each) for each in self.curves]),
             "scores": _plain(asdict(self.scores)),
+            "marks": None if self.marks is None else _plain(asdict(self.marks)),
             "seconds": self.seconds,
         }
 
@@ -181,6 +185,7 @@ class Audit(Displayed):
                 tokens={name: _agreement(value) for name, value in head["tokens"].items()},
                 curves=tuple(Curves.from_json(value) for value in head["curves"]),
                 scores=Scores(*(number(head.get("scores", {}).get(name)) for name in ("replacement", "completeness"))),
+                marks=Marks(**{k: number(v) for k, v in marks.items()}) if (marks := head.get("marks")) else None,
                 pairs=tensors["pairs"],
                 shuffled=tensors.get("shuffled", torch.zeros(0)),
                 **{name: head[name] for name in ("subject", "dictionary", "nodes", "seconds", "provenance")},
@@ -238,6 +243,7 @@ def audit_with(subject: Subject, dictionary: Dictionary, graphs: Iterable[Graph]
         tokens=_tokens(findings),
         curves=_mean_curves(findings),
         scores=_mean_scores(findings),
+        marks=_marks(table),
         pairs=torch.stack([table[name] for name in ("predicted", "measured", "distance", "target")], 1).float(),
         shuffled=table["shuffled.0"].float(),
         seconds=time.perf_counter() - started,
@@ -246,6 +252,13 @@ def audit_with(subject: Subject, dictionary: Dictionary, graphs: Iterable[Graph]
 
 
 # --- from findings to figures -----------------------------------------------------------------------------------------
+
+
+def _marks(table: Mapping[str, Tensor]) -> Marks | None:
+    if "exact" not in table:
+        return None
+    outputs = table["target"] == 1
+    return marks_of(*(table[name][outputs] for name in ("exact", "second", "measured")))
 
 
 def _joined(findings: Sequence[Findings]) -> dict[str, Tensor]:
@@ -279,6 +292,7 @@ def _lines(table: Mapping[str, Tensor], n_layers: int) -> Iterable[tuple[str, Li
         if "exact" in table:
             yield line(f"exact.distance.{distance}", "exact", "measured", table["distance"] == distance)
     yield line("gradient", "gradient", "measured")
+    yield line("second", "second", "measured")
     yield line("activation", "activation", "measured")
     yield _shuffled(line)
     for name in table:

@@ -46,6 +46,36 @@ def missed(predicted: Float[Tensor, "*n"], real: Float[Tensor, "*n"], factor: fl
     return (large > FLOOR) & ((predicted * real <= 0) | (large > factor * small))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Marks:
+    """What the marks of doubt are worth, measured on predictions of outputs. Shares are NaN of nothing."""
+
+    marked: float
+    """Share of the predictions that are marked."""
+    misses: float
+    """Share of them that miss: wrong in sign or more than twice off, beyond FLOOR."""
+    misses_held: float
+    """Share of the misses that are marked."""
+    error_held: float
+    """Share of all squared error that is in marked predictions."""
+
+
+def marks_of(
+    predicted: Float[Tensor, " pair"], estimated: Float[Tensor, " pair"], measured: Float[Tensor, " pair"]
+) -> Marks:
+    """How many misses, and how much of the error, marked predictions hold; pairs without an estimate do not count."""
+    known = ~torch.isnan(predicted + estimated + measured)
+    predicted, estimated, measured = (column[known].double() for column in (predicted, estimated, measured))
+    marks, misses = doubtful(predicted, estimated), missed(predicted, measured)
+    error = (predicted - measured).square()
+    return Marks(
+        marked=float(marks.double().mean()),
+        misses=float(misses.double().mean()),
+        misses_held=float(marks[misses].double().mean()),
+        error_held=float(error[marks].sum() / error.sum()),
+    )
+
+
 @dataclass(frozen=True)
 class LiveEffect:
     """What the live model loses of a target with a feature, beside a prediction of it."""

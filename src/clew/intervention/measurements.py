@@ -32,6 +32,7 @@ from clew.errors import InputError, UnsupportedModelError
 from clew.intervention.ablation_effects import Effects, measured, predicted, shuffled, with_exact_readout
 from clew.intervention.clamp import LIVE, Regime, Semantics
 from clew.intervention.curves import Curves, curves
+from clew.intervention.doubt import estimated_losses
 from clew.memory import check_room
 from clew.progress import Progress
 from clew.settings import HIDDEN, Settings
@@ -189,6 +190,10 @@ class _Table:
         if graph.effect_rows is not None:
             self.put("effects", predicted(graph.effects, self.sources, self.source_layers))
             self.put("exact", self.exact(self.source_layers))
+        lost = estimated_losses(self.subject, self.dictionary, graph, self.sources)
+        second = torch.full_like(self.prediction, torch.nan)
+        second[list(graph.target_range)] = lost.T
+        self.put("second", second)
         self.put("measured", self.measure(self.source_layers))
         self.put("activation", graph.activations[self.sources] + like)
         self.put("gradient", self.measure(self.source_layers, Regime(tangent=True)))

@@ -95,9 +95,8 @@ class Responses:
 
     def step(self, cut: float, adam: Adam) -> float:
         """One `response_step` on the next rows."""
-        weights, rows = self.sensitivity, next(self.rows)
-        places = self.subject, self.documents, rows
-        return response_step(self.run, *places, cut, weights, adam, self.generator, self.config.responses)
+        weights, padded = self.sensitivity, self.documents.padded(next(self.rows))
+        return response_step(self.run, self.subject, padded, cut, weights, adam, self.generator, self.config.responses)
 
     def _rows(self) -> Iterator[Int[Tensor, " n"]]:
         """Rows of like length, so that little is padding: many are drawn, sorted, cut, and the parts shuffled."""
@@ -130,8 +129,7 @@ class Ablations:
 def response_step(
     run: RunState,
     subject: Subject,
-    documents: Documents,
-    rows: Int[Tensor, " n"],
+    padded: tuple[Int[Tensor, "row pos"], Bool[Tensor, "row pos"]],
     cut: float,
     weights: Sensitivity,
     adam: Adam | None,
@@ -140,10 +138,10 @@ def response_step(
 ) -> float:
     """Move the run's weights along the gradient of `weight` times the response error; returns the mean error of a row.
 
-    Without `adam` it is measured alone. NaN when no row has an active feature; InputError when it is infinite or NaN
-    otherwise.
+    `padded` are rows as `Documents.padded` gives them. Without `adam` the error is measured alone. NaN when no row has
+    an active feature; InputError when it is infinite or NaN otherwise.
     """
-    ids, counted = (tensor.to(subject.device) for tensor in documents.padded(rows))
+    ids, counted = (tensor.to(subject.device) for tensor in padded)
     read, write = run.config.sites()
     keep: list[SiteAt] = [(site, layer) for site in (read, write) for layer in range(run.n_layers)]
     base: Streams = subject.run(ids, keep=keep).kept
