@@ -48,6 +48,11 @@ def main() -> None:
                 f"sign {line.outputs.sign_errors.value:.0%}   features {line.features.spearman} "
                 f"slope {line.features.slope.value:.2f} sign {line.features.sign_errors.value:.0%}"
             )
+        if found.marks is not None:
+            print(
+                f"  marks of doubt: {found.marks.marked:.0%} of outputs, {found.marks.misses:.0%} miss, marked are "
+                f"{found.marks.misses_held:.0%} of the misses and {found.marks.error_held:.0%} of the squared error"
+            )
         for curve in found.curves:
             kept, gone = curve.faithfulness, curve.completeness
             print(
