@@ -18,9 +18,14 @@ import torch
 from torch import Tensor
 
 _EPS = ("eps", "variance_epsilon")
+_LLAMA = ("model", "layers", "post_attention_layernorm", "mlp", None, "norm")
 PATHS = {
     "GPT2LMHeadModel": ("transformer", "h", "ln_2", "mlp", None, "ln_f"),
-    "LlamaForCausalLM": ("model", "layers", "post_attention_layernorm", "mlp", None, "norm"),
+    "GPTJForCausalLM": ("transformer", "h", "ln_1", "mlp", None, "ln_f"),
+    "LlamaForCausalLM": _LLAMA,
+    "MistralForCausalLM": _LLAMA,
+    "Qwen2ForCausalLM": _LLAMA,
+    "Phi3ForCausalLM": _LLAMA,
     "GPTNeoXForCausalLM": ("gpt_neox", "layers", "post_attention_layernorm", "mlp", None, "final_layer_norm"),
     "Gemma2ForCausalLM": (
         "model", "layers", "pre_feedforward_layernorm", "mlp", "post_feedforward_layernorm", "norm"
@@ -58,6 +63,7 @@ class Frozen:
         self.final_norm = getattr(self.body, final)
         self.gemma = "Gemma" in type(model).__name__
         self.norms = [m for m in model.modules() if "Norm" in type(m).__name__]
+        self.own_attentions = [m for m in model.modules() if hasattr(m, "_attn")]  # GPT-J has no function for them
         self.patterns: dict[int, Tensor] = {}
         self.scales: dict[Any, Tensor] = {}
         with torch.no_grad():
@@ -78,8 +84,11 @@ class Frozen:
         before = self.model.config._attn_implementation
         self.model.set_attn_implementation("eager")
         module = sys.modules[type(self.model).__module__]
-        eager = module.eager_attention_forward
-        module.eager_attention_forward = self._attention(eager)
+        eager = getattr(module, "eager_attention_forward", None)
+        if eager is not None:
+            module.eager_attention_forward = self._attention(eager)
+        for attention in self.own_attentions:
+            attention._attn = self._own_attention(attention, attention._attn)
         changed = [*self.norms, *self.mlps, *self.blocks, self.model.get_input_embeddings()]
         if hasattr(self.body, "wpe"):
             changed.append(self.body.wpe)
@@ -98,7 +107,10 @@ class Frozen:
         finally:
             for replaced in changed:
                 replaced.__dict__.pop("forward", None)
-            module.eager_attention_forward = eager
+            for attention in self.own_attentions:
+                attention.__dict__.pop("_attn", None)
+            if eager is not None:
+                module.eager_attention_forward = eager
             self.model.set_attn_implementation(before)
 
     def _attention(self, eager: Any) -> Any:
@@ -110,6 +122,17 @@ class Frozen:
             pattern = self.patterns[module.layer_idx]
             value = value.repeat_interleave(pattern.shape[1] // value.shape[1], 1)
             return torch.einsum("bhqk,bhkd->bqhd", pattern, value), pattern
+
+        return forward
+
+    def _own_attention(self, attention: Any, real: Any) -> Any:
+        def eager(module: Any, *args: Any) -> Any:
+            out, pattern = real(*args)
+            return out.transpose(1, 2), pattern
+
+        def forward(*args: Any) -> Any:
+            out, pattern = self._attention(eager)(attention, *args)
+            return out.transpose(1, 2), pattern
 
         return forward
 

@@ -1,4 +1,4 @@
-"""Tiny random models of the four architectures, and dictionaries on them.
+"""Tiny random models of every architecture in the table, and dictionaries on them.
 
 The default initialisation gives near-uniform attention and logits, so weights are drawn larger here. Every model has
 some property that a careless walk would miss: grouped queries, a parallel and a serial residual, norms after the
@@ -8,6 +8,7 @@ sublayers, soft-caps, a window shorter than the prompt.
 from __future__ import annotations
 
 import warnings
+from functools import cache
 from typing import Any
 
 import torch
@@ -15,25 +16,24 @@ from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, process
 from tokenizers import models as tokenizer_models
 from torch import Tensor
 from transformers import (
-    Gemma2Config,
     Gemma2ForCausalLM,
-    GPT2Config,
     GPT2LMHeadModel,
-    GPTNeoXConfig,
+    GPTJForCausalLM,
     GPTNeoXForCausalLM,
-    LlamaConfig,
     LlamaForCausalLM,
+    MistralForCausalLM,
+    Phi3ForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerFast,
+    Qwen2ForCausalLM,
 )
-from transformers.models.gemma2.modeling_gemma2 import Gemma2RMSNorm
-from transformers.models.llama.modeling_llama import LlamaRMSNorm
+from transformers.models.gptj.modeling_gptj import GPTJAttention
 
 from clew.dictionary import Dictionary, JumpReLU, Layer, ReLU
 from clew.dictionary.dictionary import Kind
 from clew.subject.subject import Subject
 
-ARCHITECTURES = ("gpt2", "llama", "neox", "neox_serial", "gemma2")
+ARCHITECTURES = ("gpt2", "llama", "neox", "neox_serial", "gemma2", "mistral", "qwen2", "phi3", "gptj")
 KINDS = ("plt", "clt", "skip-plt", "skip-clt")
 READS = ("resid_pre", "resid_mid", "mlp_normalized", "mlp_in")  # resid_post lies behind the write
 WRITES = ("mlp_raw_out", "mlp_out")
@@ -42,58 +42,68 @@ BOS = 0
 PROMPT = (BOS, 5, 8, 3, 9, 22, 4, 7, 7)
 
 
+_SHAPE: dict[str, Any] = {
+    "hidden_size": WIDTH,
+    "intermediate_size": 64,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "max_position_embeddings": CONTEXT,
+}
+_GPT: dict[str, Any] = {"n_embd": WIDTH, "n_layer": 3, "n_head": 4, "n_positions": CONTEXT}
+_GROUPED: dict[str, Any] = _SHAPE | {"num_key_value_heads": 2, "head_dim": 8, "tie_word_embeddings": False}
+_RELU = {"hidden_act": "relu"}
+_CAPS = {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0}
+_BUILT: dict[str, tuple[type[PreTrainedModel], dict[str, Any]]] = {
+    "gpt2": (GPT2LMHeadModel, _GPT | {"activation_function": "relu"}),
+    "llama": (LlamaForCausalLM, _GROUPED),
+    "neox": (GPTNeoXForCausalLM, _SHAPE | _RELU),
+    "neox_serial": (GPTNeoXForCausalLM, _SHAPE | _RELU | {"use_parallel_residual": False}),
+    "gemma2": (
+        Gemma2ForCausalLM,
+        _GROUPED
+        | _CAPS
+        | {"num_hidden_layers": 4, "sliding_window": 4, "query_pre_attn_scalar": 8, "tie_word_embeddings": True},
+    ),
+    "mistral": (MistralForCausalLM, _GROUPED | {"sliding_window": 5}),
+    "qwen2": (Qwen2ForCausalLM, _SHAPE | {"num_key_value_heads": 2}),
+    "phi3": (Phi3ForCausalLM, _SHAPE | {"num_key_value_heads": 2, "pad_token_id": BOS}),
+    "gptj": (GPTJForCausalLM, _GPT | {"rotary_dim": 4, "activation_function": "relu"}),
+}
+"""Every architecture's class and settings, as small as can fail."""
+
+
 def model(architecture: str, dtype: torch.dtype = torch.float64, *, seed: int = 0, **changes: Any) -> PreTrainedModel:
     """A model of 3 or 4 layers with weights large enough that attention and logits are far from uniform."""
-    common: dict[str, Any] = {"vocab_size": VOCAB, "bos_token_id": BOS, "eos_token_id": BOS}
-    shape = {
-        "hidden_size": WIDTH,
-        "intermediate_size": 64,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 4,
-        "max_position_embeddings": CONTEXT,
-    }
-    grouped = {"num_key_value_heads": 2, "head_dim": 8, "tie_word_embeddings": False}
+    kind, settings = _BUILT[architecture]
     torch.manual_seed(seed)
-    match architecture:
-        case "gpt2":
-            sizes = {"n_embd": WIDTH, "n_layer": 3, "n_head": 4, "n_positions": CONTEXT, "activation_function": "relu"}
-            built: PreTrainedModel = GPT2LMHeadModel(GPT2Config(**{**common, **sizes, **changes}))
-        case "llama":
-            built = LlamaForCausalLM(LlamaConfig(**{**common, **shape, **grouped, **changes}))
-        case "neox" | "neox_serial":
-            rest = {"hidden_act": "relu", "use_parallel_residual": architecture == "neox"}
-            built = GPTNeoXForCausalLM(GPTNeoXConfig(**{**common, **shape, **rest, **changes}))
-        case "gemma2":
-            rest = {"num_hidden_layers": 4, "sliding_window": 4, "query_pre_attn_scalar": 8}
-            grouped["tie_word_embeddings"] = True
-            caps = {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0}
-            built = Gemma2ForCausalLM(Gemma2Config(**{**common, **shape, **grouped, **rest, **caps, **changes}))
-        case _:
-            raise AssertionError(architecture)
+    common = {"vocab_size": VOCAB, "bos_token_id": BOS, "eos_token_id": BOS}
+    built = kind(kind.config_class(**common | settings | changes))
     if architecture == "gemma2":
         built.set_attn_implementation("eager")  # which older versions of transformers do not do by themselves
     redraw(built)
     if dtype == torch.float64:
         for module in built.modules():
-            module.__class__ = _EXACT.get(type(module), type(module))
+            if type(module).__name__.endswith("RMSNorm") or isinstance(module, GPTJAttention):
+                module.__class__ = _exact(type(module))
     return built.to(dtype).eval()
 
 
-class _LlamaNorm(LlamaRMSNorm):
-    """In the dtype of its input: the original rounds to float32, so that a float64 model is none."""
+@cache
+def _exact(kind: type) -> type:
+    """In the dtype of its input: the originals round to float32, so that a float64 model is none."""
+    one_plus = "Gemma" in kind.__name__
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.weight * x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.variance_epsilon)
+    def norm(self: Any, x: Tensor) -> Tensor:
+        eps = self.eps if hasattr(self, "eps") else self.variance_epsilon
+        weight = 1 + self.weight if one_plus else self.weight
+        return weight * x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
 
+    def attend(self: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        scores = query @ key.mT / self.scale_attn
+        pattern = (scores if mask is None else scores + mask).softmax(-1)
+        return pattern @ value, pattern
 
-class _GemmaNorm(Gemma2RMSNorm):
-    """As above, with the weight stored less one."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (1 + self.weight) * x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.eps)
-
-
-_EXACT: dict[type, type] = {LlamaRMSNorm: _LlamaNorm, Gemma2RMSNorm: _GemmaNorm}
+    return type(f"Exact{kind.__name__}", (kind,), {"_attn": attend} if kind is GPTJAttention else {"forward": norm})
 
 
 def redraw(model: PreTrainedModel) -> None:

@@ -197,6 +197,16 @@ def test_removing_features_is_ablating_them_all_with_every_mlp_clamped(
     )
 
 
+def test_with_nothing_removed_a_target_is_its_centred_logit_with_the_bias_of_the_head() -> None:
+    subject = models.subject("gptj")
+    dictionary = models.dictionary("clt", subject)
+    graph = trace(subject, dictionary, PROMPT, targets=[3])
+    none = torch.zeros(1, graph.n_features, dtype=torch.bool)
+    level, _ = Removed(subject, dictionary, graph, None).run(none)
+    assert float(level[0]) == pytest.approx(graph.targets[0].value, rel=1e-7)
+    assert abs(float(subject.model.lm_head.bias.detach()[3])) > 0.01
+
+
 def test_removing_errors_leaves_what_the_dictionary_rebuilds(
     subject: Subject, dictionary: Dictionary, graph: Graph
 ) -> None:

@@ -29,13 +29,13 @@ def subject(request: pytest.FixtureRequest) -> Subject:
 
 def test_logits_are_those_of_the_model(subject: Subject) -> None:
     with torch.no_grad():
-        real = subject.model(BATCH).logits
+        real = subject.model(BATCH, use_cache=False).logits
     assert torch.equal(subject.logits(BATCH), real)
 
 
 def test_captured_streams_are_the_hidden_states(subject: Subject) -> None:
     with torch.no_grad():
-        states = subject.model(BATCH, output_hidden_states=True).hidden_states
+        states = subject.model(BATCH, output_hidden_states=True, use_cache=False).hidden_states
     captured = subject.capture(BATCH, ["resid_pre", "resid_post"])
     for layer in range(subject.n_layers):
         assert torch.equal(captured["resid_pre", layer], states[layer])

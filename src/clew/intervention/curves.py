@@ -23,7 +23,7 @@ from torch import Tensor
 
 from clew.attribution.graph import Graph
 from clew.attribution.local_model import LocalModel
-from clew.attribution.targets import target_directions
+from clew.attribution.targets import target_biases, target_directions
 from clew.dictionary.dictionary import Dictionary
 from clew.dictionary.layer import ActiveFeatures
 from clew.intervention.run import rows_at_once
@@ -79,7 +79,7 @@ class Removed:
     ) -> None:
         self.subject, self.dictionary, self.graph = subject, dictionary, graph
         self.ids = torch.tensor(graph.token_ids, device=subject.device)
-        self.directions = target_directions(subject, graph)
+        self.directions, self.biases = target_directions(subject, graph), target_biases(subject, graph)
         self.amounts = graph.activations.to(self.directions)
         self.feature_keys = graph.feature_keys.to(self.directions.device)
         if means is not None:
@@ -102,7 +102,7 @@ class Removed:
             }
             tokens = self.ids[None].expand(len(part) + 1, -1)  # row 0 is the run as it was
             final = self.subject.run(tokens, change=change).final
-            logits = torch.stack(
+            logits = self.biases + torch.stack(
                 [final[:, t.position].to(d) @ d for t, d in zip(self.graph.targets, self.directions, strict=True)], 1
             )
             measures.append((logits @ self._weights())[1:])

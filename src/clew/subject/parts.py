@@ -94,7 +94,7 @@ def serial_block(
 
 
 def parallel_block(*, attention_norm: str, attention: str, mlp_norm: str, mlp: str) -> Block:
-    """Attention and MLP both read the block's input; paths of modules are relative to the block."""
+    """Attention and MLP both read the block's input, through a norm each or through the same one."""
     return (
         *_start(),
         *_attention(attention_norm, attention, None),
