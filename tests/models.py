@@ -17,15 +17,20 @@ from tokenizers import models as tokenizer_models
 from torch import Tensor
 from transformers import (
     Gemma2ForCausalLM,
+    Gemma3ForCausalLM,
     GPT2LMHeadModel,
     GPTJForCausalLM,
     GPTNeoXForCausalLM,
+    GptOssForCausalLM,
     LlamaForCausalLM,
     MistralForCausalLM,
+    Olmo2ForCausalLM,
     Phi3ForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     Qwen2ForCausalLM,
+    Qwen3ForCausalLM,
+    SmolLM3ForCausalLM,
 )
 from transformers.models.gptj.modeling_gptj import GPTJAttention
 
@@ -33,7 +38,22 @@ from clew.dictionary import Dictionary, JumpReLU, Layer, ReLU
 from clew.dictionary.dictionary import Kind
 from clew.subject.subject import Subject
 
-ARCHITECTURES = ("gpt2", "llama", "neox", "neox_serial", "gemma2", "mistral", "qwen2", "phi3", "gptj")
+ARCHITECTURES = (
+    "gpt2",
+    "llama",
+    "neox",
+    "neox_serial",
+    "gemma2",
+    "mistral",
+    "qwen2",
+    "phi3",
+    "gptj",
+    "qwen3",
+    "smollm3",
+    "olmo2",
+    "gemma3",
+    "gpt_oss",
+)
 KINDS = ("plt", "clt", "skip-plt", "skip-clt")
 READS = ("resid_pre", "resid_mid", "mlp_normalized", "mlp_in")  # resid_post lies behind the write
 WRITES = ("mlp_raw_out", "mlp_out")
@@ -53,6 +73,12 @@ _GPT: dict[str, Any] = {"n_embd": WIDTH, "n_layer": 3, "n_head": 4, "n_positions
 _GROUPED: dict[str, Any] = _SHAPE | {"num_key_value_heads": 2, "head_dim": 8, "tie_word_embeddings": False}
 _RELU = {"hidden_act": "relu"}
 _CAPS = {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0}
+_YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 1e4,
+    "factor": 2.0,
+    "original_max_position_embeddings": CONTEXT // 2,
+}
 _BUILT: dict[str, tuple[type[PreTrainedModel], dict[str, Any]]] = {
     "gpt2": (GPT2LMHeadModel, _GPT | {"activation_function": "relu"}),
     "llama": (LlamaForCausalLM, _GROUPED),
@@ -68,6 +94,24 @@ _BUILT: dict[str, tuple[type[PreTrainedModel], dict[str, Any]]] = {
     "qwen2": (Qwen2ForCausalLM, _SHAPE | {"num_key_value_heads": 2}),
     "phi3": (Phi3ForCausalLM, _SHAPE | {"num_key_value_heads": 2, "pad_token_id": BOS}),
     "gptj": (GPTJForCausalLM, _GPT | {"rotary_dim": 4, "activation_function": "relu"}),
+    "qwen3": (Qwen3ForCausalLM, _GROUPED),
+    "smollm3": (
+        SmolLM3ForCausalLM,
+        _SHAPE | {"num_key_value_heads": 2, "no_rope_layers": [1, 0, 1], "pad_token_id": BOS},
+    ),
+    "olmo2": (Olmo2ForCausalLM, _SHAPE | {"num_key_value_heads": 2}),
+    "gemma3": (
+        Gemma3ForCausalLM,
+        _GROUPED
+        | {"sliding_window": 4, "query_pre_attn_scalar": 8, "tie_word_embeddings": True}
+        | {"layer_types": ["sliding_attention", "full_attention", "sliding_attention"]},
+    ),
+    "gpt_oss": (
+        GptOssForCausalLM,
+        _GROUPED
+        | {"sliding_window": 4, "num_local_experts": 4, "num_experts_per_tok": 2, "intermediate_size": 16}
+        | {"rope_parameters": _YARN},
+    ),
 }
 """Every architecture's class and settings, as small as can fail."""
 
@@ -82,6 +126,8 @@ def model(architecture: str, dtype: torch.dtype = torch.float64, *, seed: int = 
         built.set_attn_implementation("eager")  # which older versions of transformers do not do by themselves
     redraw(built)
     if dtype == torch.float64:
+        if architecture == "gpt_oss":
+            built.set_experts_implementation("eager")
         for module in built.modules():
             if type(module).__name__.endswith("RMSNorm") or isinstance(module, GPTJAttention):
                 module.__class__ = _exact(type(module))
@@ -110,7 +156,7 @@ def redraw(model: PreTrainedModel) -> None:
     """Matrices at unit gain, norm weights and biases away from their neutral values."""
     centre = 0.0 if "Gemma" in type(model).__name__ else 1.0
     for name, parameter in model.named_parameters():
-        if parameter.ndim == 2:
+        if parameter.ndim == 3 or (parameter.ndim == 2 and not name.endswith("bias")):
             torch.nn.init.normal_(parameter, std=parameter.shape[-1] ** -0.5)
         else:
             torch.nn.init.normal_(parameter, mean=0.0 if name.endswith("bias") else centre, std=0.3)

@@ -7,6 +7,7 @@ cosines and sines of one layer.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,6 +17,8 @@ from clew.subject.query_key import HeadNorm, Projection, QueryKey, Rotary
 
 ValueOutput = tuple[Tensor, Tensor | None, Tensor, Tensor | None]
 """value [value_head, d_model, d_head], value bias, output [head, d_head, d_model], output bias."""
+QueryKeyOf = Callable[[Any, Any], QueryKey]
+"""By an attention module and its model's configuration; without rotary tables."""
 RotaryTables = Callable[[Any, int, Tensor], Rotary | None]
 """By the model, the layer and a stream; None for a layer without rotary positions."""
 
@@ -66,7 +69,7 @@ def neox_query_key(attention: Any, config: Any) -> QueryKey:
     return QueryKey(query=query, key=key, scale=attention.scaling)
 
 
-# --- a matrix each, as in Llama, with norms of queries and keys and with sinks where a module has them ---------------
+# --- a matrix each, as in Llama --------------------------------------------------------------------------------------
 
 
 def split_value_output(attention: Any, config: Any) -> ValueOutput:
@@ -84,13 +87,32 @@ def split_query_key(attention: Any, config: Any) -> QueryKey:
     )
 
 
-def _cut(projection: Any, heads: int, norm: HeadNorm | None = None) -> Projection:
+def _cut(projection: Any, heads: int) -> Projection:
     weight, bias = projection.weight, projection.bias
     return Projection(
         weight=weight.view(heads, -1, weight.shape[1]).mT,
         bias=None if bias is None else bias.view(heads, -1),
-        norm=norm,
     )
+
+
+def normed_query_key(*, together: bool = False, one_plus_weight: bool = False) -> QueryKeyOf:
+    """The same with norms of queries and keys: of each head, or of all heads together; the weight stored less one."""
+
+    def normed(projection: Projection, norm: Any) -> Projection:
+        heads, weight = len(projection.weight), norm.weight + 1 if one_plus_weight else norm.weight
+        eps = norm.eps if hasattr(norm, "eps") else norm.variance_epsilon
+        by_head = weight.view(heads, -1) if together else weight.expand(heads, -1)
+        return replace(projection, norm=HeadNorm(weight=by_head, eps=eps, together=together))
+
+    def query_key(attention: Any, config: Any) -> QueryKey:
+        maps = split_query_key(attention, config)
+        return replace(maps, query=normed(maps.query, attention.q_norm), key=normed(maps.key, attention.k_norm))
+
+    return query_key
+
+
+def query_key_with_sinks(attention: Any, config: Any) -> QueryKey:
+    return replace(split_query_key(attention, config), sinks=attention.sinks)
 
 
 # --- Phi-3: one matrix, all queries, then all keys, then all values --------------------------------------------------
@@ -155,6 +177,34 @@ def rotary_of(path: str) -> RotaryTables:
 
     def tables(model: Any, layer: int, stream: Tensor) -> Rotary:
         return _tables(model.get_submodule(path), stream)
+
+    return tables
+
+
+def rotary_by_type(path: str) -> RotaryTables:
+    """One base for layers that slide a window and another for the rest: the module is told which."""
+
+    def tables(model: Any, layer: int, stream: Tensor) -> Rotary:
+        return _tables(model.get_submodule(path), stream, model.config.layer_types[layer])
+
+    return tables
+
+
+def rotary_of_some(path: str) -> RotaryTables:
+    """The same tables in those layers that the configuration names."""
+
+    def tables(model: Any, layer: int, stream: Tensor) -> Rotary | None:
+        return _tables(model.get_submodule(path), stream) if model.config.no_rope_layers[layer] else None
+
+    return tables
+
+
+def half_rotary_of(path: str) -> RotaryTables:
+    """From a module that gives each cosine once and not for both halves."""
+
+    def tables(model: Any, layer: int, stream: Tensor) -> Rotary:
+        half = _tables(model.get_submodule(path), stream)
+        return Rotary(cos=torch.cat([half.cos, half.cos], 1), sin=torch.cat([half.sin, half.sin], 1))
 
     return tables
 

@@ -18,6 +18,7 @@ from typing import Any
 from torch import Tensor
 
 from clew.subject.attention_weights import (
+    QueryKeyOf,
     RotaryTables,
     ValueOutput,
     fused_query_key,
@@ -27,14 +28,18 @@ from clew.subject.attention_weights import (
     gptj_query_key,
     gptj_rotary,
     gptj_value_output,
+    half_rotary_of,
     neox_query_key,
     neox_value_output,
+    normed_query_key,
+    query_key_with_sinks,
+    rotary_by_type,
     rotary_of,
+    rotary_of_some,
     split_query_key,
     split_value_output,
 )
-from clew.subject.parts import Block, parallel_block, serial_block
-from clew.subject.query_key import QueryKey
+from clew.subject.parts import Block, parallel_block, post_norm_block, serial_block
 
 NeuronWeights = tuple[Tensor, Tensor | None, Tensor, Tensor | None]
 """w_in [neuron, d_model], b_in, w_out [neuron, d_model], b_out."""
@@ -51,7 +56,7 @@ class Family:
     final_norm: str
     value_output: Callable[[Any, Any], ValueOutput]
     """The weights of an attention module, by its model's configuration."""
-    query_key: Callable[[Any, Any], QueryKey] | None = None
+    query_key: QueryKeyOf | None = None
     """What is behind the scores of an attention module, but for rotary positions."""
     rotary: RotaryTables | None = None
     """The cosines and sines of rotary positions, layer by layer."""
@@ -89,6 +94,17 @@ def _neox_block(config: Any) -> Block:
     )
 
 
+def _gemma_block(config: Any) -> Block:
+    return serial_block(
+        attention_norm="input_layernorm",
+        attention="self_attn",
+        post_attention_norm="post_attention_layernorm",
+        mlp_norm="pre_feedforward_layernorm",
+        mlp="mlp",
+        post_mlp_norm="post_feedforward_layernorm",
+    )
+
+
 def _llama(architecture: str, **differences: Any) -> Family:
     """A family that keeps its modules where Llama does."""
     entry: dict[str, Any] = {
@@ -121,6 +137,19 @@ FAMILIES: dict[str, Family] = {
         _llama("LlamaForCausalLM"),
         _llama("MistralForCausalLM"),
         _llama("Qwen2ForCausalLM"),
+        _llama("Qwen3ForCausalLM", query_key=normed_query_key()),
+        _llama("SmolLM3ForCausalLM", rotary=rotary_of_some("model.rotary_emb")),
+        _llama(
+            "Olmo2ForCausalLM",
+            block=lambda config: post_norm_block(
+                attention="self_attn",
+                post_attention_norm="post_attention_layernorm",
+                mlp="mlp",
+                post_mlp_norm="post_feedforward_layernorm",
+            ),
+            query_key=normed_query_key(together=True),
+        ),
+        _llama("GptOssForCausalLM", query_key=query_key_with_sinks, rotary=half_rotary_of("model.rotary_emb")),
         _llama("Phi3ForCausalLM", value_output=fused_value_output, query_key=fused_query_key),
         Family(
             architecture="GPTJForCausalLM",
@@ -144,21 +173,12 @@ FAMILIES: dict[str, Family] = {
             neurons=_neox_neurons,
             centred=True,
         ),
-        Family(
-            architecture="Gemma2ForCausalLM",
-            blocks="model.layers",
-            block=lambda config: serial_block(
-                attention_norm="input_layernorm",
-                attention="self_attn",
-                post_attention_norm="post_attention_layernorm",
-                mlp_norm="pre_feedforward_layernorm",
-                mlp="mlp",
-                post_mlp_norm="post_feedforward_layernorm",
-            ),
-            final_norm="model.norm",
-            value_output=split_value_output,
-            query_key=split_query_key,
-            rotary=rotary_of("model.rotary_emb"),
+        _llama("Gemma2ForCausalLM", block=_gemma_block, one_plus_weight=True),
+        _llama(
+            "Gemma3ForCausalLM",
+            block=_gemma_block,
+            query_key=normed_query_key(one_plus_weight=True),
+            rotary=rotary_by_type("model.rotary_emb"),
             one_plus_weight=True,
         ),
     )

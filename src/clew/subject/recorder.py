@@ -143,6 +143,11 @@ class _Tape:
         self.add(Affine(source=target, target=target, weight=weight, bias=bias))
 
     def attention(self, part: AttentionPart, layer: int, pattern: Tensor) -> None:
+        if bool(pattern.triu(1).any()):
+            raise UnsupportedModelError(
+                f"{self.family.architecture}: the attention of block {layer} sees tokens that come later; only models "
+                "that read from left to right are supported"
+            )
         weights = self.family.value_output(self.modules[part.role, layer], self.model.config)
         value, value_bias, output, output_bias = weights
         self.add(
@@ -186,8 +191,9 @@ class _Tape:
 
     def mlp(self, part: MlpPart, layer: int) -> None:
         self.check(part.source, self.watch.inputs[part.role, layer], f"the MLP's input of block {layer}")
-        output = self.constant(self.watch.outputs[part.role, layer][0])
-        self.add(Mlp(layer=layer, source=part.source, target=part.target, output=output))
+        output = self.watch.outputs[part.role, layer]
+        output = output if isinstance(output, Tensor) else output[0]  # experts give their routing too
+        self.add(Mlp(layer=layer, source=part.source, target=part.target, output=self.constant(output[0])))
 
     def finish(self, ids: Int[Tensor, " pos"], logits: Float[Tensor, "pos vocab"]) -> Recording:
         self.norm(module_at(self.model, self.family.final_norm), "stream", "normed")

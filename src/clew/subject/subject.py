@@ -68,6 +68,8 @@ class Subject:
         if capped and getattr(model.config, "_attn_implementation", None) == "sdpa":
             # sdpa knows no soft-cap, and older versions of transformers left it out
             model.set_attn_implementation("eager")
+        if model.dtype == torch.float64 and getattr(model.config, "_experts_implementation", None) == "grouped_mm":
+            model.set_experts_implementation("eager")  # products of groups are not there in float64
         self._hashes: tuple[list[tuple[int, int]], dict[str, str]] | None = None
 
     @classmethod
