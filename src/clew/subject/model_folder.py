@@ -21,18 +21,18 @@ _SHOWN = 3  # names in a message
 def check_folder(folder: Path) -> None:
     """FileError unless a folder (or what is no folder) holds a configuration and every file of its weights.
 
-    UnsupportedModelError for an adapter or a GGUF file.
+    UnsupportedModelError for an adapter.
     """
     if folder.is_file():
-        kind = "a GGUF file, which is not read yet" if folder.suffix.lower() == ".gguf" else "a file"
-        raise FileError(f"{folder} is {kind}: give a model folder in Hugging Face layout")
+        raise FileError(f"{folder} is a file: give a model folder in Hugging Face layout, or a GGUF file")
     names = {path.name for path in folder.iterdir()}
     if "adapter_config.json" in names:
         raise UnsupportedModelError(
             f"{folder} holds an adapter, not a whole model: merge it into its base model and save that"
         )
     if "config.json" not in names:
-        also = "; its GGUF files are not read yet" if any(name.lower().endswith(".gguf") for name in names) else ""
+        quantised = sorted(name for name in names if name.lower().endswith(".gguf"))
+        also = f", or one of its GGUF files ({listed(quantised)})" if quantised else ""
         raise FileError(f"{folder} holds no config.json: give a model folder in Hugging Face layout{also}")
     index = next((name for name in WEIGHTS if name in names), None)
     if index is None:
