@@ -49,6 +49,8 @@ NeuronWeights = tuple[Tensor, Tensor | None, Tensor, Tensor | None]
 class Family:
     """One architecture. `position_embedding`, `blocks` and `final_norm` are paths from the model."""
 
+    name: str
+    """What people call it."""
     architecture: str
     blocks: str
     block: Callable[[Any], Block]
@@ -105,7 +107,7 @@ def _gemma_block(config: Any) -> Block:
     )
 
 
-def _llama(architecture: str, **differences: Any) -> Family:
+def _llama(name: str, architecture: str, **differences: Any) -> Family:
     """A family that keeps its modules where Llama does."""
     entry: dict[str, Any] = {
         "blocks": "model.layers",
@@ -117,13 +119,14 @@ def _llama(architecture: str, **differences: Any) -> Family:
         "query_key": split_query_key,
         "rotary": rotary_of("model.rotary_emb"),
     }
-    return Family(architecture=architecture, **entry | differences)
+    return Family(name=name, architecture=architecture, **entry | differences)
 
 
 FAMILIES: dict[str, Family] = {
     family.architecture: family
     for family in (
         Family(
+            name="GPT-2",
             architecture="GPT2LMHeadModel",
             position_embedding="transformer.wpe",
             blocks="transformer.h",
@@ -134,12 +137,13 @@ FAMILIES: dict[str, Family] = {
             neurons=_gpt2_neurons,
             centred=True,
         ),
-        _llama("LlamaForCausalLM"),
-        _llama("MistralForCausalLM"),
-        _llama("Qwen2ForCausalLM"),
-        _llama("Qwen3ForCausalLM", query_key=normed_query_key()),
-        _llama("SmolLM3ForCausalLM", rotary=rotary_of_some("model.rotary_emb")),
+        _llama("Llama", "LlamaForCausalLM"),
+        _llama("Mistral", "MistralForCausalLM"),
+        _llama("Qwen2", "Qwen2ForCausalLM"),
+        _llama("Qwen3", "Qwen3ForCausalLM", query_key=normed_query_key()),
+        _llama("SmolLM3", "SmolLM3ForCausalLM", rotary=rotary_of_some("model.rotary_emb")),
         _llama(
+            "OLMo 2",
             "Olmo2ForCausalLM",
             block=lambda config: post_norm_block(
                 attention="self_attn",
@@ -149,9 +153,12 @@ FAMILIES: dict[str, Family] = {
             ),
             query_key=normed_query_key(together=True),
         ),
-        _llama("GptOssForCausalLM", query_key=query_key_with_sinks, rotary=half_rotary_of("model.rotary_emb")),
-        _llama("Phi3ForCausalLM", value_output=fused_value_output, query_key=fused_query_key),
+        _llama(
+            "GPT-OSS", "GptOssForCausalLM", query_key=query_key_with_sinks, rotary=half_rotary_of("model.rotary_emb")
+        ),
+        _llama("Phi-3", "Phi3ForCausalLM", value_output=fused_value_output, query_key=fused_query_key),
         Family(
+            name="GPT-J",
             architecture="GPTJForCausalLM",
             blocks="transformer.h",
             block=lambda config: parallel_block(attention_norm="ln_1", attention="attn", mlp_norm="ln_1", mlp="mlp"),
@@ -163,6 +170,7 @@ FAMILIES: dict[str, Family] = {
             centred=True,
         ),
         Family(
+            name="GPT-NeoX",
             architecture="GPTNeoXForCausalLM",
             blocks="gpt_neox.layers",
             block=_neox_block,
@@ -173,8 +181,9 @@ FAMILIES: dict[str, Family] = {
             neurons=_neox_neurons,
             centred=True,
         ),
-        _llama("Gemma2ForCausalLM", block=_gemma_block, one_plus_weight=True),
+        _llama("Gemma 2", "Gemma2ForCausalLM", block=_gemma_block, one_plus_weight=True),
         _llama(
+            "Gemma 3 text",
             "Gemma3ForCausalLM",
             block=_gemma_block,
             query_key=normed_query_key(one_plus_weight=True),

@@ -36,7 +36,7 @@ _CONDITIONAL = "ForConditionalGeneration"
 def family_of(architecture: str) -> Family:
     """The table's entry; UnsupportedModelError when there is none."""
     if architecture not in FAMILIES:
-        known = ", ".join(sorted(FAMILIES))
+        known = ", ".join(f"{family.name} ({family.architecture})" for family in FAMILIES.values())
         other = " (it reads more than text, or has an encoder)" if architecture.endswith(_CONDITIONAL) else ""
         raise UnsupportedModelError(f"architecture {architecture}{other} is not supported; supported are {known}")
     return FAMILIES[architecture]
