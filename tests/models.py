@@ -54,6 +54,8 @@ ARCHITECTURES = (
     "gemma3",
     "gpt_oss",
 )
+DISTINCT = ("gpt2", "llama", "neox", "neox_serial", "gemma2", "gptj", "olmo2", "gpt_oss")
+"""Those among whose modules no two are changed in the same way: the rest differ in how a pattern is found."""
 KINDS = ("plt", "clt", "skip-plt", "skip-clt")
 READS = ("resid_pre", "resid_mid", "mlp_normalized", "mlp_in")  # resid_post lies behind the write
 WRITES = ("mlp_raw_out", "mlp_out")

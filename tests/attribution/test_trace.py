@@ -85,7 +85,7 @@ def test_the_identity_holds_at_every_pair_of_sites(subject: Subject, kind: str) 
             assert_identity(trace(subject, models.dictionary(kind, subject, read=read, write=write), PROMPT))
 
 
-@pytest.mark.parametrize("architecture", ["gpt2", "neox", "neox_serial"])
+@pytest.mark.parametrize("architecture", ["gpt2", "neox", "neox_serial", "gptj"])
 @pytest.mark.parametrize("limit", LIMITS)
 def test_neurons_of_a_relu_mlp_explain_everything(architecture: str, limit: int | None) -> None:
     subject = models.subject(architecture)
@@ -97,7 +97,7 @@ def test_neurons_of_a_relu_mlp_explain_everything(architecture: str, limit: int 
         assert graph.scores().completeness == pytest.approx(1, abs=1e-12)
 
 
-@pytest.mark.parametrize("architecture", ["llama", "gemma2"])
+@pytest.mark.parametrize("architecture", ["llama", "gemma2", "phi3", "gpt_oss"])
 def test_gated_neurons_are_refused_in_one_line(architecture: str) -> None:
     with pytest.raises(InputError, match=r"only an ungated ReLU MLP") as caught:
         Dictionary.from_neurons(models.subject(architecture))

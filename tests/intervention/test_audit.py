@@ -30,7 +30,7 @@ from clew.progress import Progress
 from clew.subject.frozen import freeze
 from clew.subject.subject import Subject
 from tests import models
-from tests.models import ARCHITECTURES, PROMPT
+from tests.models import DISTINCT, PROMPT
 
 EXACT = {"rtol": 1e-8, "atol": 1e-9}
 
@@ -118,7 +118,7 @@ def test_when_every_later_layer_is_clamped_the_prediction_is_the_edge(graph: Gra
     assert bool(known.any())
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", DISTINCT)
 def test_measured_effects_are_those_of_one_edit_at_a_time(architecture: str) -> None:
     subject = models.subject(architecture)
     dictionary = models.dictionary("clt", subject)

@@ -232,15 +232,18 @@ def test_hooks_are_there_while_a_model_is_watched() -> None:
 
 @pytest.mark.parametrize(
     ("architecture", "implementation"),
-    [*product(ARCHITECTURES[:4], ["sdpa", "eager"]), ("gemma2", "eager")],  # its soft-cap needs eager attention
+    [*product(("gpt2", "llama", "neox", "neox_serial"), ["sdpa", "eager"]), ("gemma2", "eager"), ("gpt_oss", "eager")],
 )
 def test_recording_leaves_no_hook_and_the_attention_as_it_was(architecture: str, implementation: str) -> None:
-    subject = models.subject(architecture)
+    """Soft-caps and sinks need eager attention; experts are taken one by one meanwhile."""
+    subject = models.subject(architecture, torch.float32)
     subject.model.set_attn_implementation(implementation)
+    experts = getattr(subject.config, "_experts_implementation", None)
     before = subject.logits(IDS)
     subject.record(PROMPT)
     assert hooks_of(subject.model) == 0
     assert subject.config._attn_implementation == implementation
+    assert getattr(subject.config, "_experts_implementation", None) == experts
     assert torch.equal(subject.logits(IDS), before)
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from clew.errors import InputError, UnsupportedModelError
 from clew.subject.families import Family
-from clew.subject.hooks import Watch, eager_attention, module_at, normalized, watching
+from clew.subject.hooks import Watch, eager_parts, module_at, normalized, watching
 from clew.subject.parts import AddPart, AttentionPart, Block, MlpPart, NormPart, SitePart
 from clew.subject.query_key import Projection, QueryKey, Rotary
 from clew.subject.recording import (
@@ -56,7 +56,7 @@ def record(
     if family.position_embedding:
         extra["positions"] = module_at(model, family.position_embedding)
     with (
-        eager_attention(model),
+        eager_parts(model),
         watching({**modules, **{(name, -1): module for name, module in extra.items()}}) as watch,
     ):
         output = model(ids[None], use_cache=False, output_attentions=True)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from clew import files
 from clew.errors import InputError
-from clew.subject.hooks import FrozenParts, eager_attention, freezing, module_at, named_modules, normalized
+from clew.subject.hooks import GROUPED_EXPERTS, FrozenParts, eager_parts, freezing, module_at, named_modules, normalized
 from clew.subject.identity import rounded_hashes, weights_hash
 from clew.subject.loading import DeviceMap, check_devices, check_dtype, check_in_memory, family_of, name_of, read_model
 from clew.subject.parts import Block, places
@@ -68,7 +68,7 @@ class Subject:
         if capped and getattr(model.config, "_attn_implementation", None) == "sdpa":
             # sdpa knows no soft-cap, and older versions of transformers left it out
             model.set_attn_implementation("eager")
-        if model.dtype == torch.float64 and getattr(model.config, "_experts_implementation", None) == "grouped_mm":
+        if model.dtype == torch.float64 and getattr(model.config, "_experts_implementation", None) == GROUPED_EXPERTS:
             model.set_experts_implementation("eager")  # products of groups are not there in float64
         self._hashes: tuple[list[tuple[int, int]], dict[str, str]] | None = None
 
@@ -274,7 +274,7 @@ class Subject:
             reads = [(site, layer) for site in self.sites.places for layer in range(self.n_layers)] if change else []
         with ExitStack() as stack:
             if eager:
-                stack.enter_context(eager_attention(self.model))
+                stack.enter_context(eager_parts(self.model))
             if frozen is not None:
                 stack.enter_context(freezing(frozen))
             watch = stack.enter_context(self.sites.watching((*reads, *keep)))
