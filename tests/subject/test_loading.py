@@ -361,6 +361,46 @@ def test_a_tokenizer_with_more_tokens_than_the_model_says_which_token_is_too_man
         subject.encode("w60")
 
 
+FOUR_BITS = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6])
+
+
+def in_four_bits(folder: Path) -> Weights:
+    """Put random MXFP4 weights in the place of a folder's experts; returns what they stand for."""
+    generator, exact = torch.Generator().manual_seed(0), {}
+    signed = torch.cat([FOUR_BITS, -FOUR_BITS])
+
+    def quantised(weights: Weights) -> Weights:
+        for name in [name for name in weights if name.endswith(("gate_up_proj", "down_proj"))]:
+            experts, inside, outside = weights.pop(name).shape
+            blocks = torch.randint(0, 256, (experts, outside, inside // 32, 16), generator=generator).byte()
+            scales = torch.randint(123, 126, (experts, outside, inside // 32), generator=generator).byte()
+            pairs = torch.stack([signed[(blocks & 15).long()], signed[(blocks >> 4).long()]], -1).flatten(-2)
+            exact[name] = (pairs * 2.0 ** (scales[..., None].float() - 127)).flatten(2).mT
+            weights[f"{name}_blocks"], weights[f"{name}_scales"] = blocks, scales
+        return weights
+
+    rewrite(folder, quantised)
+    configure(folder, quantization_config={"quant_method": "mxfp4"})
+    return exact
+
+
+def test_the_four_bits_of_gpt_oss_become_the_numbers_that_they_stand_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = folder_of("gpt_oss", tmp_path, intermediate_size=32)
+    model = models.model("gpt_oss", torch.float32, intermediate_size=32)
+    model.load_state_dict(in_four_bits(folder), strict=False)
+    capsys.readouterr()
+    subject = Subject.load(folder)
+    assert capsys.readouterr() == ("", "")
+    assert subject.dtype == torch.float32
+    with torch.no_grad():
+        assert torch.equal(subject.logits(IDS), model(IDS).logits)
+    assert len(subject.record(PROMPT)) == len(PROMPT)
+    configure(folder, quantization_config=None)
+    assert "are not the architecture's" in refusal(folder)
+
+
 # --- dtypes and models in memory ----------------------------------------------------------------------------------
 
 

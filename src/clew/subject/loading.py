@@ -20,7 +20,7 @@ import torch
 from clew.errors import ClewError, FileError, InputError, UnsupportedModelError
 from clew.extras import installed, missing
 from clew.subject.families import FAMILIES, Family
-from clew.subject.model_folder import check_config, check_folder, check_loaded
+from clew.subject.model_folder import check_config, check_folder, check_loaded, is_mxfp4
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -129,18 +129,22 @@ def read_model(
     if place.gguf is None and Path(place.where).exists():
         check_folder(Path(place.where))
     with _reading(f"cannot load a model from {source}"), _quiet():
-        from transformers import AutoConfig, AutoModelForCausalLM
+        from transformers import AutoConfig, AutoModelForCausalLM, Mxfp4Config
 
-        architecture = check_config(str(place), _settings(place))
+        settings = _settings(place)
+        architecture = check_config(str(place), settings)
         family_of(architecture)
         # A fault in the configuration is none of the tokenizer's.
         AutoConfig.from_pretrained(place.where, trust_remote_code=False, **place.options)
         tokenizer = tokenizer or _read_tokenizer(place)
         # Sizes that differ do not raise, so that `check_loaded` can say which.
-        options = {"dtype": dtype, "trust_remote_code": False, "ignore_mismatched_sizes": True}
-        spread = {} if device_map is None else {"device_map": device_map}
+        options: dict[str, Any] = {"dtype": dtype, "trust_remote_code": False, "ignore_mismatched_sizes": True}
+        if device_map is not None:
+            options["device_map"] = device_map
+        if is_mxfp4(settings):
+            options["quantization_config"] = Mxfp4Config(dequantize=True)
         model, report = AutoModelForCausalLM.from_pretrained(
-            place.where, output_loading_info=True, **options, **spread, **place.options
+            place.where, output_loading_info=True, **options, **place.options
         )
     if type(model).__name__ != architecture:
         raise UnsupportedModelError(
