@@ -148,7 +148,8 @@ def _exact(kind: type) -> type:
 
     def attend(self: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         scores = query @ key.mT / self.scale_attn
-        pattern = (scores if mask is None else scores + mask).softmax(-1)
+        seen = scores if mask is None else scores + mask[..., : key.shape[-2]]  # older masks reach further
+        pattern = seen.softmax(-1)
         return pattern @ value, pattern
 
     return type(f"Exact{kind.__name__}", (kind,), {"_attn": attend} if kind is GPTJAttention else {"forward": norm})

@@ -344,6 +344,16 @@ def test_a_model_in_several_places_is_refused() -> None:
         Subject.load(model)
 
 
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_head_that_is_the_embedding_and_one_of_its_own_are_read_from_a_folder(tied: bool, tmp_path: Path) -> None:
+    subject = Subject.load(folder_of("qwen3", tmp_path, tie_word_embeddings=tied))
+    embedding = subject.model.get_input_embeddings().weight
+    assert (subject.unembedding.data_ptr() == embedding.data_ptr()) == tied
+    with torch.no_grad():
+        real = models.model("qwen3", torch.float32, tie_word_embeddings=tied)(IDS).logits[0]
+    torch.testing.assert_close(subject.record(PROMPT).logits, real, rtol=1e-4, atol=1e-4)
+
+
 def test_a_vocabulary_that_is_padded_beyond_the_tokenizers_is_read_whole() -> None:
     subject = models.subject("llama", vocab_size=128)  # the tokenizer has 97
     assert subject.token_strings([96, 97, 127]) == ("w96", "#97", "#127")
@@ -397,7 +407,10 @@ def test_the_four_bits_of_gpt_oss_become_the_numbers_that_they_stand_for(
     with torch.no_grad():
         assert torch.equal(subject.logits(IDS), model(IDS).logits)
     assert len(subject.record(PROMPT)) == len(PROMPT)
-    configure(folder, quantization_config=None)
+    path = folder / "config.json"
+    settings = json.loads(path.read_text())
+    del settings["quantization_config"]
+    path.write_text(json.dumps(settings))
     assert "are not the architecture's" in refusal(folder)
 
 

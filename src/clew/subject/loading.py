@@ -151,6 +151,8 @@ def read_model(
             f"{source} calls itself {architecture}, but its config.json describes {type(model).__name__}"
         )
     check_loaded(str(place), report)
+    if is_mxfp4(settings):
+        model = model.to(dtype)  # older versions of transformers leave them in bfloat16
     return model, tokenizer
 
 
