@@ -11,6 +11,7 @@ import warnings
 from functools import cache
 from typing import Any
 
+import pytest
 import torch
 from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers import models as tokenizer_models
@@ -56,6 +57,8 @@ ARCHITECTURES = (
 )
 DISTINCT = ("gpt2", "llama", "neox", "neox_serial", "gemma2", "gptj", "olmo2", "gpt_oss")
 """Those among whose modules no two are changed in the same way: the rest differ in how a pattern is found."""
+on_distinct = pytest.mark.parametrize("subject", DISTINCT, indirect=True)
+"""For a test with a `subject` of every architecture that costs much and cannot fail on one of the rest alone."""
 KINDS = ("plt", "clt", "skip-plt", "skip-clt")
 READS = ("resid_pre", "resid_mid", "mlp_normalized", "mlp_in")  # resid_post lies behind the write
 WRITES = ("mlp_raw_out", "mlp_out")

@@ -28,7 +28,7 @@ from clew.subject.recording import Attend
 from clew.subject.subject import Subject
 from tests import models
 from tests.attribution.test_sweep import FEATURES, TARGETS, Reference
-from tests.models import ARCHITECTURES, KINDS, PROMPT
+from tests.models import ARCHITECTURES, KINDS, PROMPT, on_distinct
 
 pytestmark = pytest.mark.usefixtures("exact_softmax")
 
@@ -235,6 +235,7 @@ def test_a_pattern_that_is_not_found_again_is_refused_by_its_layer(monkeypatch: 
         linearized(replace(recording, steps=tuple(steps)))
 
 
+@on_distinct
 @pytest.mark.parametrize("prune", [False, True])
 def test_effects_that_are_added_later_are_those_of_a_trace(subject: Subject, prune: bool) -> None:
     dictionary = models.dictionary("clt", subject)

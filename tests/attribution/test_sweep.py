@@ -19,7 +19,7 @@ from clew.subject.subject import Subject
 from tests import models
 from tests.attribution.test_trace import assert_identity
 from tests.frozen import Frozen, Replacement, replacement
-from tests.models import ARCHITECTURES, KINDS, PROMPT, READS
+from tests.models import ARCHITECTURES, KINDS, PROMPT, READS, on_distinct
 
 TARGETS = [3, 17]
 FEATURES = 14  # a layer, so that autograd has about a hundred rows to find
@@ -66,6 +66,7 @@ def test_gradients_at_one_position_each_are_transposed_as_any_other(subject: Sub
                 torch.testing.assert_close(moved, step.transpose(spread), rtol=1e-11, atol=1e-12)
 
 
+@on_distinct
 @pytest.mark.parametrize("read", READS)
 @pytest.mark.parametrize("kind", ["plt", "skip-clt"])
 def test_a_prompt_too_long_to_push_its_tokens_forward_has_the_same_graph(
