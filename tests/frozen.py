@@ -18,14 +18,23 @@ import torch
 from torch import Tensor
 
 _EPS = ("eps", "variance_epsilon")
-PATHS = {
+_LLAMA = ("model", "layers", "post_attention_layernorm", "mlp", None, "norm")
+_GEMMA = ("model", "layers", "pre_feedforward_layernorm", "mlp", "post_feedforward_layernorm", "norm")
+PATHS: dict[str, tuple[str, str, str | None, str, str | None, str]] = {
     "GPT2LMHeadModel": ("transformer", "h", "ln_2", "mlp", None, "ln_f"),
-    "LlamaForCausalLM": ("model", "layers", "post_attention_layernorm", "mlp", None, "norm"),
+    "GPTJForCausalLM": ("transformer", "h", "ln_1", "mlp", None, "ln_f"),
+    "LlamaForCausalLM": _LLAMA,
+    "MistralForCausalLM": _LLAMA,
+    "Qwen2ForCausalLM": _LLAMA,
+    "Phi3ForCausalLM": _LLAMA,
+    "Qwen3ForCausalLM": _LLAMA,
+    "SmolLM3ForCausalLM": _LLAMA,
+    "GptOssForCausalLM": _LLAMA,
+    "Olmo2ForCausalLM": ("model", "layers", None, "mlp", "post_feedforward_layernorm", "norm"),
     "GPTNeoXForCausalLM": ("gpt_neox", "layers", "post_attention_layernorm", "mlp", None, "final_layer_norm"),
-    "Gemma2ForCausalLM": (
-        "model", "layers", "pre_feedforward_layernorm", "mlp", "post_feedforward_layernorm", "norm"
-    ),
-}  # fmt: skip
+    "Gemma2ForCausalLM": _GEMMA,
+    "Gemma3ForCausalLM": _GEMMA,
+}
 
 
 @dataclass
@@ -51,13 +60,15 @@ class Frozen:
         root, blocks, mlp_norm, mlp, post_norm, final = PATHS[type(model).__name__]
         self.body = getattr(model, root)
         self.blocks = list(getattr(self.body, blocks))
-        self.mlp_norms = [getattr(b, mlp_norm) for b in self.blocks]
+        self.mlp_norms = [] if mlp_norm is None else [getattr(b, mlp_norm) for b in self.blocks]
         self.mlps = [getattr(b, mlp) for b in self.blocks]
         at_post = post_norm is not None and write_site == "mlp_out"
         self.writers = [getattr(b, post_norm) for b in self.blocks] if at_post else self.mlps
         self.final_norm = getattr(self.body, final)
+        self.routed = hasattr(self.mlps[0], "router")  # experts give their routing too
         self.gemma = "Gemma" in type(model).__name__
         self.norms = [m for m in model.modules() if "Norm" in type(m).__name__]
+        self.own_attentions = [m for m in model.modules() if hasattr(m, "_attn")]  # GPT-J has no function for them
         self.patterns: dict[int, Tensor] = {}
         self.scales: dict[Any, Tensor] = {}
         with torch.no_grad():
@@ -78,8 +89,11 @@ class Frozen:
         before = self.model.config._attn_implementation
         self.model.set_attn_implementation("eager")
         module = sys.modules[type(self.model).__module__]
-        eager = module.eager_attention_forward
-        module.eager_attention_forward = self._attention(eager)
+        eager = getattr(module, "eager_attention_forward", None)
+        if eager is not None:
+            module.eager_attention_forward = self._attention(eager)
+        for attention in self.own_attentions:
+            attention._attn = self._own_attention(attention, attention._attn)
         changed = [*self.norms, *self.mlps, *self.blocks, self.model.get_input_embeddings()]
         if hasattr(self.body, "wpe"):
             changed.append(self.body.wpe)
@@ -98,7 +112,10 @@ class Frozen:
         finally:
             for replaced in changed:
                 replaced.__dict__.pop("forward", None)
-            module.eager_attention_forward = eager
+            for attention in self.own_attentions:
+                attention.__dict__.pop("_attn", None)
+            if eager is not None:
+                module.eager_attention_forward = eager
             self.model.set_attn_implementation(before)
 
     def _attention(self, eager: Any) -> Any:
@@ -110,6 +127,17 @@ class Frozen:
             pattern = self.patterns[module.layer_idx]
             value = value.repeat_interleave(pattern.shape[1] // value.shape[1], 1)
             return torch.einsum("bhqk,bhkd->bqhd", pattern, value), pattern
+
+        return forward
+
+    def _own_attention(self, attention: Any, real: Any) -> Any:
+        def eager(module: Any, *args: Any) -> Any:
+            out, pattern = real(*args)
+            return out.transpose(1, 2), pattern
+
+        def forward(*args: Any) -> Any:
+            out, pattern = self._attention(eager)(attention, *args)
+            return out.transpose(1, 2), pattern
 
         return forward
 
@@ -138,11 +166,14 @@ class Frozen:
 
     def _mlp(self, layer: int, real: Any, run: Run, outputs: Any) -> Any:
         def forward(x: Tensor) -> Tensor:
-            if self.read_site == "mlp_in":
+            if self.read_site == "mlp_in" or (self.read_site != "resid_pre" and not self.mlp_norms):
                 run.reads[layer] = x[0]
             if self.writers[layer] is not self.mlps[layer]:
                 return real(x.detach())
-            return self._write(layer, real(x) if outputs is None else x, run, outputs)
+            made = real(x) if outputs is None else x
+            out, *routing = made if isinstance(made, tuple) else (made,)
+            written = self._write(layer, out, run, outputs)
+            return (written, *(routing or [None])) if self.routed else written
 
         return forward
 

@@ -28,7 +28,8 @@ class Plain:
         self.mlps = [getattr(block, mlp) for block in self.blocks]
         at_post = post is not None and write_site == "mlp_out"
         self.writers = [getattr(block, post) for block in self.blocks] if at_post else self.mlps
-        self.readers = self.mlps if read_site == "mlp_in" else [getattr(block, norm) for block in self.blocks]
+        at_mlp = norm is None or read_site == "mlp_in"
+        self.readers = self.mlps if at_mlp else [getattr(block, norm) for block in self.blocks]
         assert read_site in ("mlp_in", "resid_mid")
 
     @torch.no_grad()
@@ -43,10 +44,11 @@ class Plain:
             return hook
 
         def writing(layer: int) -> Callable[..., Any]:
-            def hook(module: Any, args: Any, out: Tensor) -> Tensor:
-                new = out if outputs is None or layer not in outputs else outputs[layer][None]
+            def hook(module: Any, args: Any, out: Any) -> Any:
+                real, *routing = out if isinstance(out, tuple) else (out,)  # experts give their routing too
+                new = real if outputs is None or layer not in outputs else outputs[layer][None]
                 writes[layer] = new[0].clone()
-                return new
+                return (new, *routing) if routing else new
 
             return hook
 

@@ -1,4 +1,4 @@
-"""Tiny random models of the four architectures, and dictionaries on them.
+"""Tiny random models of every architecture in the table, and dictionaries on them.
 
 The default initialisation gives near-uniform attention and logits, so weights are drawn larger here. Every model has
 some property that a careless walk would miss: grouped queries, a parallel and a serial residual, norms after the
@@ -8,32 +8,57 @@ sublayers, soft-caps, a window shorter than the prompt.
 from __future__ import annotations
 
 import warnings
+from functools import cache
 from typing import Any
 
+import pytest
 import torch
 from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers import models as tokenizer_models
 from torch import Tensor
 from transformers import (
-    Gemma2Config,
     Gemma2ForCausalLM,
-    GPT2Config,
+    Gemma3ForCausalLM,
     GPT2LMHeadModel,
-    GPTNeoXConfig,
+    GPTJForCausalLM,
     GPTNeoXForCausalLM,
-    LlamaConfig,
+    GptOssForCausalLM,
     LlamaForCausalLM,
+    MistralForCausalLM,
+    Olmo2ForCausalLM,
+    Phi3ForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerFast,
+    Qwen2ForCausalLM,
+    Qwen3ForCausalLM,
+    SmolLM3ForCausalLM,
 )
-from transformers.models.gemma2.modeling_gemma2 import Gemma2RMSNorm
-from transformers.models.llama.modeling_llama import LlamaRMSNorm
+from transformers.models.gptj.modeling_gptj import GPTJAttention
 
 from clew.dictionary import Dictionary, JumpReLU, Layer, ReLU
 from clew.dictionary.dictionary import Kind
 from clew.subject.subject import Subject
 
-ARCHITECTURES = ("gpt2", "llama", "neox", "neox_serial", "gemma2")
+ARCHITECTURES = (
+    "gpt2",
+    "llama",
+    "neox",
+    "neox_serial",
+    "gemma2",
+    "mistral",
+    "qwen2",
+    "phi3",
+    "gptj",
+    "qwen3",
+    "smollm3",
+    "olmo2",
+    "gemma3",
+    "gpt_oss",
+)
+DISTINCT = ("gpt2", "llama", "neox", "neox_serial", "gemma2", "gptj", "olmo2", "gpt_oss")
+"""Those among whose modules no two are changed in the same way: the rest differ in how a pattern is found."""
+on_distinct = pytest.mark.parametrize("subject", DISTINCT, indirect=True)
+"""For a test with a `subject` of every architecture that costs much and cannot fail on one of the rest alone."""
 KINDS = ("plt", "clt", "skip-plt", "skip-clt")
 READS = ("resid_pre", "resid_mid", "mlp_normalized", "mlp_in")  # resid_post lies behind the write
 WRITES = ("mlp_raw_out", "mlp_out")
@@ -42,65 +67,102 @@ BOS = 0
 PROMPT = (BOS, 5, 8, 3, 9, 22, 4, 7, 7)
 
 
+_SHAPE: dict[str, Any] = {
+    "hidden_size": WIDTH,
+    "intermediate_size": 64,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "max_position_embeddings": CONTEXT,
+}
+_GPT: dict[str, Any] = {"n_embd": WIDTH, "n_layer": 3, "n_head": 4, "n_positions": CONTEXT}
+_GROUPED: dict[str, Any] = _SHAPE | {"num_key_value_heads": 2, "head_dim": 8, "tie_word_embeddings": False}
+_RELU = {"hidden_act": "relu"}
+_CAPS = {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0}
+_YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 1e4,
+    "factor": 2.0,
+    "original_max_position_embeddings": CONTEXT // 2,
+}
+_BUILT: dict[str, tuple[type[PreTrainedModel], dict[str, Any]]] = {
+    "gpt2": (GPT2LMHeadModel, _GPT | {"activation_function": "relu"}),
+    "llama": (LlamaForCausalLM, _GROUPED),
+    "neox": (GPTNeoXForCausalLM, _SHAPE | _RELU),
+    "neox_serial": (GPTNeoXForCausalLM, _SHAPE | _RELU | {"use_parallel_residual": False}),
+    "gemma2": (
+        Gemma2ForCausalLM,
+        _GROUPED
+        | _CAPS
+        | {"num_hidden_layers": 4, "sliding_window": 4, "query_pre_attn_scalar": 8, "tie_word_embeddings": True},
+    ),
+    "mistral": (MistralForCausalLM, _GROUPED | {"sliding_window": 5}),
+    "qwen2": (Qwen2ForCausalLM, _SHAPE | {"num_key_value_heads": 2}),
+    "phi3": (Phi3ForCausalLM, _SHAPE | {"num_key_value_heads": 2, "pad_token_id": BOS}),
+    "gptj": (GPTJForCausalLM, _GPT | {"rotary_dim": 4, "activation_function": "relu"}),
+    "qwen3": (Qwen3ForCausalLM, _GROUPED),
+    "smollm3": (
+        SmolLM3ForCausalLM,
+        _SHAPE | {"num_key_value_heads": 2, "no_rope_layers": [1, 0, 1], "pad_token_id": BOS},
+    ),
+    "olmo2": (Olmo2ForCausalLM, _SHAPE | {"num_key_value_heads": 2}),
+    "gemma3": (
+        Gemma3ForCausalLM,
+        _GROUPED
+        | {"sliding_window": 4, "query_pre_attn_scalar": 8, "tie_word_embeddings": True}
+        | {"layer_types": ["sliding_attention", "full_attention", "sliding_attention"]},
+    ),
+    "gpt_oss": (
+        GptOssForCausalLM,
+        _GROUPED
+        | {"sliding_window": 4, "num_local_experts": 4, "num_experts_per_tok": 2, "intermediate_size": 16}
+        | {"rope_parameters": _YARN},
+    ),
+}
+"""Every architecture's class and settings, as small as can fail."""
+
+
 def model(architecture: str, dtype: torch.dtype = torch.float64, *, seed: int = 0, **changes: Any) -> PreTrainedModel:
     """A model of 3 or 4 layers with weights large enough that attention and logits are far from uniform."""
-    common: dict[str, Any] = {"vocab_size": VOCAB, "bos_token_id": BOS, "eos_token_id": BOS}
-    shape = {
-        "hidden_size": WIDTH,
-        "intermediate_size": 64,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 4,
-        "max_position_embeddings": CONTEXT,
-    }
-    grouped = {"num_key_value_heads": 2, "head_dim": 8, "tie_word_embeddings": False}
+    kind, settings = _BUILT[architecture]
     torch.manual_seed(seed)
-    match architecture:
-        case "gpt2":
-            sizes = {"n_embd": WIDTH, "n_layer": 3, "n_head": 4, "n_positions": CONTEXT, "activation_function": "relu"}
-            built: PreTrainedModel = GPT2LMHeadModel(GPT2Config(**{**common, **sizes, **changes}))
-        case "llama":
-            built = LlamaForCausalLM(LlamaConfig(**{**common, **shape, **grouped, **changes}))
-        case "neox" | "neox_serial":
-            rest = {"hidden_act": "relu", "use_parallel_residual": architecture == "neox"}
-            built = GPTNeoXForCausalLM(GPTNeoXConfig(**{**common, **shape, **rest, **changes}))
-        case "gemma2":
-            rest = {"num_hidden_layers": 4, "sliding_window": 4, "query_pre_attn_scalar": 8}
-            grouped["tie_word_embeddings"] = True
-            caps = {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0}
-            built = Gemma2ForCausalLM(Gemma2Config(**{**common, **shape, **grouped, **rest, **caps, **changes}))
-        case _:
-            raise AssertionError(architecture)
+    common = {"vocab_size": VOCAB, "bos_token_id": BOS, "eos_token_id": BOS}
+    built = kind(kind.config_class(**common | settings | changes))
     if architecture == "gemma2":
         built.set_attn_implementation("eager")  # which older versions of transformers do not do by themselves
     redraw(built)
     if dtype == torch.float64:
+        if architecture == "gpt_oss":
+            built.set_experts_implementation("eager")
         for module in built.modules():
-            module.__class__ = _EXACT.get(type(module), type(module))
+            if type(module).__name__.endswith("RMSNorm") or isinstance(module, GPTJAttention):
+                module.__class__ = _exact(type(module))
     return built.to(dtype).eval()
 
 
-class _LlamaNorm(LlamaRMSNorm):
-    """In the dtype of its input: the original rounds to float32, so that a float64 model is none."""
+@cache
+def _exact(kind: type) -> type:
+    """In the dtype of its input: the originals round to float32, so that a float64 model is none."""
+    one_plus = "Gemma" in kind.__name__
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.weight * x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.variance_epsilon)
+    def norm(self: Any, x: Tensor) -> Tensor:
+        eps = self.eps if hasattr(self, "eps") else self.variance_epsilon
+        weight = 1 + self.weight if one_plus else self.weight
+        return weight * x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
 
+    def attend(self: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        scores = query @ key.mT / self.scale_attn
+        seen = scores if mask is None else scores + mask[..., : key.shape[-2]]  # older masks reach further
+        pattern = seen.softmax(-1)
+        return pattern @ value, pattern
 
-class _GemmaNorm(Gemma2RMSNorm):
-    """As above, with the weight stored less one."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (1 + self.weight) * x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.eps)
-
-
-_EXACT: dict[type, type] = {LlamaRMSNorm: _LlamaNorm, Gemma2RMSNorm: _GemmaNorm}
+    return type(f"Exact{kind.__name__}", (kind,), {"_attn": attend} if kind is GPTJAttention else {"forward": norm})
 
 
 def redraw(model: PreTrainedModel) -> None:
     """Matrices at unit gain, norm weights and biases away from their neutral values."""
     centre = 0.0 if "Gemma" in type(model).__name__ else 1.0
     for name, parameter in model.named_parameters():
-        if parameter.ndim == 2:
+        if parameter.ndim == 3 or (parameter.ndim == 2 and not name.endswith("bias")):
             torch.nn.init.normal_(parameter, std=parameter.shape[-1] ** -0.5)
         else:
             torch.nn.init.normal_(parameter, mean=0.0 if name.endswith("bias") else centre, std=0.3)

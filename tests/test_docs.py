@@ -135,6 +135,14 @@ def test_the_rooms_of_the_architecture_page_exist():
         assert path.is_dir() or path.with_suffix(".py").is_file(), place
 
 
+def test_the_page_of_models_lists_the_table_of_families():
+    from clew.subject.families import FAMILIES
+
+    page = (ROOT / "docs" / "models.md").read_text()
+    rows = re.findall(r"^\| ([^|]+) \| `(\w+)` \|", page, flags=re.MULTILINE)
+    assert rows == [(family.name, family.architecture) for family in FAMILIES.values()]
+
+
 def test_the_reference_has_every_public_name():
     page = (ROOT / "docs" / "api.md").read_text()
     public = [name for name in clew.__all__ if not name.startswith("__")]

@@ -23,12 +23,12 @@ from clew.intervention.ablation_effects import measured, predicted
 from clew.intervention.clamp import Regime
 from clew.subject import jacobian
 from clew.subject.jacobian import AttendJacobian, NormalizeJacobian, linearized
-from clew.subject.query_key import Rotary
+from clew.subject.query_key import HeadNormAt, Rotary
 from clew.subject.recording import Attend
 from clew.subject.subject import Subject
 from tests import models
 from tests.attribution.test_sweep import FEATURES, TARGETS, Reference
-from tests.models import ARCHITECTURES, KINDS, PROMPT
+from tests.models import ARCHITECTURES, KINDS, PROMPT, on_distinct
 
 pytestmark = pytest.mark.usefixtures("exact_softmax")
 
@@ -67,27 +67,31 @@ def test_every_effect_equals_autograd_through_the_live_model(subject: Subject, k
 
 
 @pytest.mark.parametrize(
-    ("method", "old", "new"),
+    ("method", "old", "new", "architecture"),
     [
-        (AttendJacobian.transpose, "[:, :, None], through)", "[:, :, None], 0 * through)"),  # softmax
-        (AttendJacobian.transpose, "self.keys[:, :stop].mT", "0 * self.keys[:, :stop].mT"),  # by the queries
-        (AttendJacobian.transpose, "self.queries[:, start:stop].mT", "0 * self.queries[:, start:stop].mT"),
-        (AttendJacobian.transpose, "turned, flat[:, head]", "0 * turned, flat[:, head]"),  # by the values
-        (AttendJacobian.transpose_at, "(pattern * through).sum", "(0 * through).sum"),
-        (AttendJacobian.transpose_at, "self.keys[:, :n_pos].mT", "0 * self.keys[:, :n_pos].mT"),
-        (AttendJacobian.transpose_at, "self.queries[:, positions]", "0 * self.queries[:, positions]"),
-        (AttendJacobian.transpose_at, "[:, :, None] * split", "[:, :, None] * 0 * split"),
-        (AttendJacobian.slope, "(1 - (self", "(1 - 0 * (self"),  # the soft-cap
-        (AttendJacobian.slope, "return scale * (", "return ("),
-        (AttendJacobian.reads, "each * self.weight[:, None]", "each"),
-        (NormalizeJacobian.transpose_, "alpha=-1", "alpha=0"),
-        (NormalizeJacobian.transpose_points, "g - y *", "g - 0 * y *"),
-        (Rotary.transpose, "second, -first", "second, first"),
-        (Rotary.transpose, "part * cos", "part"),
+        (AttendJacobian.transpose, "[:, :, None], through)", "[:, :, None], 0 * through)", "gemma2"),  # softmax
+        (AttendJacobian.transpose, "self.keys[:, :stop].mT", "0 * self.keys[:, :stop].mT", "gemma2"),  # by the queries
+        (AttendJacobian.transpose, "self.queries[:, start:stop].mT", "0 * self.queries[:, start:stop].mT", "gemma2"),
+        (AttendJacobian.transpose, "turned, flat[:, head]", "0 * turned, flat[:, head]", "gemma2"),  # by the values
+        (AttendJacobian.transpose_at, "(pattern * through).sum", "(0 * through).sum", "gemma2"),
+        (AttendJacobian.transpose_at, "self.keys[:, :n_pos].mT", "0 * self.keys[:, :n_pos].mT", "gemma2"),
+        (AttendJacobian.transpose_at, "self.queries[:, positions]", "0 * self.queries[:, positions]", "gemma2"),
+        (AttendJacobian.transpose_at, "[:, :, None] * split", "[:, :, None] * 0 * split", "gemma2"),
+        (AttendJacobian.slope, "(1 - (self", "(1 - 0 * (self", "gemma2"),  # the soft-cap
+        (AttendJacobian.slope, "return scale * (", "return (", "gemma2"),
+        (AttendJacobian.reads, "each * self.weight[:, None]", "each", "gemma2"),
+        (NormalizeJacobian.transpose_, "alpha=-1", "alpha=0", "gemma2"),
+        (NormalizeJacobian.transpose_points, "g - y *", "g - 0 * y *", "gemma2"),
+        (Rotary.transpose, "second, -first", "second, first", "gemma2"),
+        (Rotary.transpose, "part * cos", "part", "gemma2"),
+        (HeadNormAt.transpose, "g - output * along", "g", "gemma3"),
+        (HeadNormAt.transpose, "g * self.weight[..., None]", "g", "qwen3"),
+        (HeadNormAt.transpose, "* scale", "", "qwen3"),
+        (HeadNormAt.transpose, "(1, 2) if self.together else 2", "2", "olmo2"),
     ],
 )
 def test_without_any_one_term_effects_are_not_autograds(
-    method: Any, old: str, new: str, monkeypatch: pytest.MonkeyPatch
+    method: Any, old: str, new: str, architecture: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each term is taken out of the source of its function."""
     monkeypatch.setattr(jacobian, "_MOST_DRAWN", 0)
@@ -98,7 +102,7 @@ def test_without_any_one_term_effects_are_not_autograds(
     exec("from __future__ import annotations\n" + source.replace(old, new), dict(module), made)
     class_name, name = function.__qualname__.split(".")
     broken = made[name] if function is method else property(made[name])
-    subject = models.subject("gemma2")
+    subject = models.subject(architecture)
     dictionary = models.dictionary("clt", subject, features=FEATURES)
     assert_effects_equal_autograd(subject, dictionary)
     monkeypatch.setattr(module[class_name], name, broken)
@@ -231,6 +235,7 @@ def test_a_pattern_that_is_not_found_again_is_refused_by_its_layer(monkeypatch: 
         linearized(replace(recording, steps=tuple(steps)))
 
 
+@on_distinct
 @pytest.mark.parametrize("prune", [False, True])
 def test_effects_that_are_added_later_are_those_of_a_trace(subject: Subject, prune: bool) -> None:
     dictionary = models.dictionary("clt", subject)

@@ -16,7 +16,7 @@ from clew.subject.subject import Subject
 from tests import models
 from tests.models import PROMPT
 
-ARCHITECTURES = ("gpt2", "gemma2")  # without and with a final soft-cap
+ARCHITECTURES = ("gpt2", "gemma2", "gptj")  # without and with a final soft-cap, with a bias of the head
 
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)

@@ -18,7 +18,7 @@ from clew.intervention.run import outcomes
 from clew.subject.frozen import freeze
 from tests import models
 from tests.graphs import MAKES, Make, build
-from tests.models import ARCHITECTURES, PROMPT
+from tests.models import DISTINCT, PROMPT
 
 EXACT = {"rtol": 1e-9, "atol": 1e-9}
 
@@ -153,7 +153,7 @@ def test_a_source_without_paths_to_others_has_its_edges_as_total_effect(make: Ma
     torch.testing.assert_close(found, graph.adjacency[graph.target_range.start :, source])
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", DISTINCT)
 @pytest.mark.parametrize("kind", models.KINDS)
 def test_total_effects_are_what_the_frozen_model_does_with_its_active_set_held(architecture: str, kind: str) -> None:
     subject = models.subject(architecture)

@@ -19,7 +19,7 @@ from clew.dictionary import BatchTopK, Dictionary, Layer, TopK
 from clew.errors import ClewError, InputError, MismatchError
 from clew.subject.subject import Subject
 from tests import models
-from tests.models import ARCHITECTURES, BOS, KINDS, PROMPT, READS, WRITES
+from tests.models import ARCHITECTURES, BOS, KINDS, PROMPT, READS, WRITES, on_distinct
 
 LIMITS = (None, 13)
 
@@ -78,6 +78,7 @@ def test_a_first_position_without_a_special_token_is_left_out_when_it_is_a_sink(
     assert special.first_reason == "its token is special"
 
 
+@on_distinct
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_identity_holds_at_every_pair_of_sites(subject: Subject, kind: str) -> None:
     for read in READS:
@@ -85,7 +86,7 @@ def test_the_identity_holds_at_every_pair_of_sites(subject: Subject, kind: str) 
             assert_identity(trace(subject, models.dictionary(kind, subject, read=read, write=write), PROMPT))
 
 
-@pytest.mark.parametrize("architecture", ["gpt2", "neox", "neox_serial"])
+@pytest.mark.parametrize("architecture", ["gpt2", "neox", "neox_serial", "gptj"])
 @pytest.mark.parametrize("limit", LIMITS)
 def test_neurons_of_a_relu_mlp_explain_everything(architecture: str, limit: int | None) -> None:
     subject = models.subject(architecture)
@@ -97,13 +98,14 @@ def test_neurons_of_a_relu_mlp_explain_everything(architecture: str, limit: int 
         assert graph.scores().completeness == pytest.approx(1, abs=1e-12)
 
 
-@pytest.mark.parametrize("architecture", ["llama", "gemma2"])
+@pytest.mark.parametrize("architecture", ["llama", "gemma2", "phi3", "gpt_oss"])
 def test_gated_neurons_are_refused_in_one_line(architecture: str) -> None:
     with pytest.raises(InputError, match=r"only an ungated ReLU MLP") as caught:
         Dictionary.from_neurons(models.subject(architecture))
     assert "\n" not in str(caught.value)
 
 
+@on_distinct
 @pytest.mark.parametrize("targets", [["w3", 17], "w3 - w40", torch.linspace(-1, 1, models.WIDTH), 5])
 def test_the_identity_holds_for_tokens_differences_and_directions_at_any_position(
     subject: Subject, targets: Sequence[str | int] | str | int | Tensor
@@ -214,6 +216,7 @@ def test_features_that_read_behind_a_layer_may_write_to_later_ones_only(subject:
         trace(subject, replace(later, layers=skips), PROMPT)
 
 
+@on_distinct
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_model_in_a_coarser_dtype_is_traced_in_float32(subject: Subject, dtype: torch.dtype) -> None:
     name = next(a for a in ARCHITECTURES if type(models.model(a)) is type(subject.model))
@@ -228,6 +231,7 @@ def test_a_model_in_a_coarser_dtype_is_traced_in_float32(subject: Subject, dtype
 # --- what must work ---------------------------------------------------------------------------------------------
 
 
+@on_distinct
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_token_is_a_prompt(subject: Subject, kind: str) -> None:
     dictionary = models.dictionary(kind, subject)

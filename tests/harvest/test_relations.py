@@ -17,7 +17,13 @@ from clew.ids import FeatureId
 from clew.subject.subject import Subject
 from tests import models
 
-MODELS = [("gpt2", "mlp_out"), ("llama", "mlp_out"), ("gemma2", "mlp_out"), ("gemma2", "mlp_raw_out")]
+MODELS = [
+    ("gpt2", "mlp_out"),
+    ("llama", "mlp_out"),
+    ("gemma2", "mlp_out"),
+    ("gemma2", "mlp_raw_out"),
+    ("olmo2", "mlp_raw_out"),
+]
 KINDS = ["plt", "clt", "skip-plt", "skip-clt"]
 
 
@@ -59,9 +65,10 @@ def test_virtual_weights_are_edges_where_no_attention_lies_between(architecture,
     subject, dictionary, graph, edges = traced(architecture, write, kind, attention=False)
     (found,) = (r for r in relate(subject, dictionary, promoted=1, related=200) if isinstance(r, Relations))
     keys, compared = graph.feature_keys, 0
+    layers = (1, 2) if architecture == "olmo2" else (0, 1)  # nothing norms the tokens that its first MLP reads
     for position in (3, 8):
-        at = [((keys[:, 0] == layer) & (keys[:, 1] == position)).nonzero()[:, 0] for layer in (0, 1)]
-        source, target = (keys[here, 2] + 40 * layer for layer, here in enumerate(at))
+        at = [((keys[:, 0] == layer) & (keys[:, 1] == position)).nonzero()[:, 0] for layer in layers]
+        source, target = (keys[here, 2] + 40 * layer for layer, here in zip(layers, at, strict=True))
         said = torch.zeros(len(target), len(source))
         for row, t in enumerate(target.tolist()):
             weight_of = dict(zip(found.inputs.feature[t].tolist(), found.inputs.value[t].tolist(), strict=True))

@@ -34,7 +34,7 @@ from clew.progress import Progress
 from clew.subject.frozen import freeze
 from clew.subject.subject import Subject
 from tests import models
-from tests.models import ARCHITECTURES, PROMPT
+from tests.models import DISTINCT, PROMPT
 
 EXACT = {"rtol": 1e-8, "atol": 1e-9}
 
@@ -122,7 +122,7 @@ def test_when_every_later_layer_is_clamped_the_prediction_is_the_edge(graph: Gra
     assert bool(known.any())
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", DISTINCT)
 def test_measured_effects_are_those_of_one_edit_at_a_time(architecture: str) -> None:
     subject = models.subject(architecture)
     dictionary = models.dictionary("clt", subject)
@@ -218,6 +218,16 @@ def test_removing_features_is_ablating_them_all_with_every_mlp_clamped(
     assert removals[0].probability == pytest.approx(
         float(done.measured.probabilities[-1, int(done.before.probabilities[-1].argmax())]), rel=1e-7
     )
+
+
+def test_with_nothing_removed_a_target_is_its_centred_logit_with_the_bias_of_the_head() -> None:
+    subject = models.subject("gptj")
+    dictionary = models.dictionary("clt", subject)
+    graph = trace(subject, dictionary, PROMPT, targets=[3])
+    none = torch.zeros(1, graph.n_features, dtype=torch.bool)
+    level, _ = Removed(subject, dictionary, graph, None).run(none)
+    assert float(level[0]) == pytest.approx(graph.targets[0].value, rel=1e-7)
+    assert abs(float(subject.model.lm_head.bias.detach()[3])) > 0.01
 
 
 def test_removing_errors_leaves_what_the_dictionary_rebuilds(

@@ -11,7 +11,7 @@ from clew.intervention.edit import Edit
 from clew.intervention.live_effects import live_effects
 from clew.intervention.run import effect
 from tests import models
-from tests.models import ARCHITECTURES, PROMPT
+from tests.models import DISTINCT, PROMPT
 
 pytestmark = pytest.mark.usefixtures("exact_softmax")
 
@@ -26,7 +26,7 @@ def lost_at(subject, dictionary, graph, node, share):
     return (lost - lost.mean())[TARGETS].double()
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", DISTINCT)
 @pytest.mark.parametrize("kind", ["clt", "plt"])
 def test_an_estimate_is_the_edited_models_quadratic(architecture, kind):
     subject = models.subject(architecture)

@@ -14,7 +14,7 @@ from clew.intervention.generate import Step, generate, side_by_side
 from clew.intervention.run import effect
 from clew.subject.subject import Subject
 from tests import models
-from tests.models import ARCHITECTURES, BOS, CONTEXT, PROMPT, VOCAB, WIDTH
+from tests.models import BOS, CONTEXT, DISTINCT, PROMPT, VOCAB, WIDTH
 from tests.subject.test_recording import hooks_of
 
 pytestmark = pytest.mark.usefixtures("exact_softmax")
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("exact_softmax")
 PUSH = [4.0] + [0.0] * (WIDTH - 1)
 
 
-@pytest.fixture(scope="module", params=ARCHITECTURES)
+@pytest.fixture(scope="module", params=DISTINCT)
 def subject(request: pytest.FixtureRequest) -> Subject:
     return models.subject(request.param)
 

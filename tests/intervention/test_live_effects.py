@@ -10,14 +10,14 @@ from clew.intervention.ablation_effects import measured, predicted
 from clew.intervention.clamp import Regime
 from clew.intervention.live_effects import live_effects
 from tests import models
-from tests.models import ARCHITECTURES, PROMPT
+from tests.models import DISTINCT, PROMPT
 
 pytestmark = pytest.mark.usefixtures("exact_softmax")
 
 TARGETS = [3, 17]
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", DISTINCT)
 @pytest.mark.parametrize("kind", ["clt", "plt"])
 def test_one_reverse_pass_gives_what_a_forward_derivative_for_each_feature_does(architecture, kind):
     subject = models.subject(architecture)

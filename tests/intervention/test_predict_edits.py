@@ -11,7 +11,7 @@ from clew.intervention.edit import Edit
 from clew.intervention.predict_edits import predict_edits
 from clew.intervention.run import effect
 from tests import models
-from tests.models import ARCHITECTURES, KINDS, PROMPT
+from tests.models import DISTINCT, KINDS, PROMPT
 
 TARGETS = [3, 17]
 
@@ -34,7 +34,7 @@ def test_small_edits_together_do_what_the_graph_of_neurons_predicts(neurons):
 
 
 @pytest.mark.usefixtures("exact_softmax")
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", DISTINCT)
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_edit_shows_what_a_graph_predicts_of_it(architecture, kind):
     """One forward derivative of the replacement model says what the rows of a graph do."""

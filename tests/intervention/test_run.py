@@ -10,6 +10,7 @@ from clew.attribution.graph import Graph
 from clew.attribution.trace import trace
 from clew.dictionary import BatchTopK, Dictionary, Layer, ReLU, TopK
 from clew.errors import InputError
+from clew.intervention import ablation_effects
 from clew.intervention.clamp import Clamp, EditedRow, Regime
 from clew.intervention.edit import Edit
 from clew.intervention.run import cases, effect, effects, outcomes
@@ -18,7 +19,7 @@ from clew.subject.subject import Subject
 from tests import models
 from tests.frozen import Frozen, replacement
 from tests.live import Plain, edited_logits
-from tests.models import ARCHITECTURES, KINDS, PROMPT
+from tests.models import DISTINCT, KINDS, PROMPT
 
 EXACT = {"rtol": 1e-9, "atol": 1e-10}
 ROUNDED = {"rtol": 1e-4, "atol": 1e-6}
@@ -29,7 +30,7 @@ def beside(subject: Subject) -> dict[str, float]:
     return ROUNDED if "Gemma" in subject.family.architecture else EXACT
 
 
-@pytest.fixture(scope="module", params=ARCHITECTURES)
+@pytest.fixture(scope="module", params=DISTINCT)
 def subject(request: pytest.FixtureRequest) -> Subject:
     return models.subject(request.param)
 
@@ -243,8 +244,20 @@ def test_forward_derivatives_are_small_edits(subject: Subject) -> None:
         regime=Regime(tangent=True),
     )
     slope = ((more - less) / (2 * step))[part.start :]
-    measured = subject.unembed(part.run.final[1]).detach()
+    measured = (part.run.final[1] @ subject.unembedding.T).detach()  # a bias of the head does not move
     assert float((measured - slope).norm()) < 1e-3 * float(slope.norm())
+
+
+def test_experts_have_forward_derivatives_in_float32_too() -> None:
+    """Products of all experts at once have none: meanwhile they are taken one by one."""
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        subject = models.subject("gpt_oss", dtype)
+        dictionary = models.dictionary("clt", subject, dtype=dtype)
+        graph = trace(subject, dictionary, PROMPT, targets=[3])
+        node = nodes_of(graph)[0]
+        found.append(ablation_effects.measured(subject, dictionary, graph, [node], [0], Regime(tangent=True))[-1])
+    torch.testing.assert_close(found[0].double(), found[1].double(), rtol=1e-3, atol=1e-4, equal_nan=True)
 
 
 # --- other dictionaries -----------------------------------------------------------------------------------------

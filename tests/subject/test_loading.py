@@ -10,9 +10,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from clew.attribution.trace import trace
 from clew.errors import ClewError, FileError, InputError, UnsupportedModelError
+from clew.subject.loading import Place, check_devices
 from clew.subject.subject import Subject
 from tests import models
+from tests.attribution.test_trace import assert_identity
 from tests.models import ARCHITECTURES, PROMPT, WIDTH
 
 IDS = torch.tensor([PROMPT])
@@ -184,8 +187,9 @@ def test_folders_that_hold_something_else_are_told_apart(tmp_path: Path) -> None
     (adapter / "adapter_config.json").write_text("{}")
     assert "merge it into its base model" in refusal(adapter, UnsupportedModelError)
     (tmp_path / "llama.gguf").write_bytes(b"GGUF")
-    assert "GGUF" in refusal(tmp_path)
-    assert "GGUF" in refusal(tmp_path / "llama.gguf")
+    assert "or one of its GGUF files (llama.gguf)" in refusal(tmp_path)
+    (tmp_path / "notes.txt").write_text("hello")
+    assert "is a file: give a model folder" in refusal(tmp_path / "notes.txt")
     bare = tmp_path / "bare"
     models.model("llama", torch.float32).save_pretrained(bare)
     assert f"{bare} has no tokenizer that can be read (put its tokenizer.json into the folder)" in refusal(bare)
@@ -209,6 +213,205 @@ def test_a_faulty_configuration_is_refused_for_its_fault(settings: Any, said: st
 def test_a_configuration_that_names_no_architecture_is_that_of_its_model_type(tmp_path: Path) -> None:
     configure(folder_of("llama", tmp_path), architectures=None)
     assert Subject.load(tmp_path).family.architecture == "LlamaForCausalLM"
+
+
+@pytest.mark.parametrize("architecture", ["Gemma3ForConditionalGeneration", "T5ForConditionalGeneration"])
+def test_models_of_more_than_text_and_encoders_are_refused_as_such(architecture: str, tmp_path: Path) -> None:
+    configure(folder_of("llama", tmp_path), architectures=[architecture])
+    said = refusal(tmp_path, UnsupportedModelError)
+    assert f"{architecture} (it reads more than text, or has an encoder) is not supported" in said
+
+
+# --- the hub, GGUF files, devices ---------------------------------------------------------------------------------
+
+
+def test_a_hub_id_names_its_revision_behind_an_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = tmp_path / "models--org--tiny-llama"
+    (repository / "refs").mkdir(parents=True)
+    for seed, (revision, commit) in enumerate({"main": "a" * 40, "v1.0": "b" * 40}.items()):
+        models.model("llama", torch.float32, seed=seed).save_pretrained(repository / "snapshots" / commit)
+        models.tokenizer().save_pretrained(repository / "snapshots" / commit)
+        (repository / "refs" / revision).write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    for seed, source in enumerate(("org/tiny-llama", "org/tiny-llama@v1.0")):
+        subject = Subject.load(source)
+        assert subject.name == "org/tiny-llama"
+        with torch.no_grad():
+            assert torch.equal(subject.logits(IDS), models.model("llama", torch.float32, seed=seed)(IDS).logits)
+    for source in ("org/tiny-llama@v2", "org/other"):
+        with pytest.raises(FileError, match="the hub gave no answer: check the name"):
+            Subject.load(source)
+
+
+@pytest.mark.parametrize(
+    ("source", "place"),
+    [
+        ("gpt2", Place("gpt2")),
+        ("org/name", Place("org/name")),
+        ("gpt2@main", Place("gpt2", "main")),
+        ("org/name@refs/pr/3", Place("org/name", "refs/pr/3")),
+        ("org/name/tiny-q8_0.gguf", Place("org/name", gguf="tiny-q8_0.gguf")),
+        ("org/name/sub/tiny.gguf@v2", Place("org/name", "v2", "sub/tiny.gguf")),
+        ("./missing folder@3", Place("./missing folder@3")),
+    ],
+)
+def test_a_name_says_the_hub_id_its_file_and_its_revision(source: str, place: Place) -> None:
+    assert Place.of(source) == place
+
+
+def test_a_folder_with_an_at_in_its_name_is_that_folder(tmp_path: Path) -> None:
+    folder = folder_of("llama", tmp_path / "llama@3")
+    assert Subject.load(folder).name == "llama@3"
+
+
+def test_without_its_extra_a_gguf_file_and_a_device_map_say_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clew.subject.loading.installed", lambda module: False)
+    (tmp_path / "tiny.gguf").write_bytes(b"GGUF")
+    with pytest.raises(InputError, match=r"reading the GGUF file tiny.gguf needs the extra 'loading': pip install"):
+        Subject.load(tmp_path / "tiny.gguf")
+    with pytest.raises(InputError, match="a device_map needs the extra 'loading'"):
+        Subject.load(folder_of("llama", tmp_path / "llama"), device_map="auto")
+
+
+def write_gguf(path: Path, model: Any, words: list[str]) -> None:
+    """A file as llama.cpp writes one, in float32."""
+    gguf = pytest.importorskip("gguf")
+    config, writer = model.config, gguf.GGUFWriter(path, "qwen2")
+    writer.add_name("tiny")
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_vocab_size(config.vocab_size)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list(words)
+    writer.add_token_types([3 if word == "<bos>" else 1 for word in words])
+    writer.add_token_merges(["a b"])
+    writer.add_bos_token_id(models.BOS)
+    writer.add_eos_token_id(models.BOS)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.QWEN2, config.num_hidden_layers)
+    for name, tensor in model.state_dict().items():
+        base, _, kind = name.rpartition(".")
+        writer.add_tensor(f"{names.get_name(base)}.{kind}", tensor.numpy())
+    for write in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file):
+        write()
+    writer.close()
+
+
+def test_a_gguf_file_is_read_with_its_tokenizer_and_can_be_recorded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("accelerate")
+    vocabulary = models.byte_tokenizer().get_vocab()
+    words = [*sorted(vocabulary, key=vocabulary.__getitem__), "ab"]
+    model = models.model("qwen2", torch.float32, vocab_size=len(words), tie_word_embeddings=False)
+    write_gguf(tmp_path / "tiny.gguf", model, words)
+    subject = Subject.load(tmp_path / "tiny.gguf")
+    assert (subject.name, subject.dtype) == ("tiny.gguf", torch.float32)
+    with torch.no_grad():
+        assert torch.equal(subject.logits(IDS), model(IDS).logits)
+    assert subject.token_strings(subject.encode("abc").tolist()) == ("<bos>", "ab", "c")
+    assert len(subject.record("abc")) == 3
+    assert capsys.readouterr() == ("", "")
+    (tmp_path / "broken.gguf").write_bytes(b"GGUF" + bytes(64))
+    assert "cannot load a model from" in refusal(tmp_path / "broken.gguf")
+
+
+def test_a_device_map_on_one_device_is_followed(tmp_path: Path) -> None:
+    pytest.importorskip("accelerate")
+    folder = folder_of("llama", tmp_path)
+    with torch.no_grad():
+        logits = models.model("llama", torch.float32)(IDS).logits
+    assert torch.equal(Subject.load(folder, device_map={"": "cpu"}).logits(IDS), logits)
+    with pytest.raises(InputError, match="in memory already"):
+        Subject.load(models.model("llama"), device_map="auto")
+
+
+def test_a_model_in_several_places_is_refused() -> None:
+    model = models.model("llama")
+    check_devices(model)
+    model.model.layers[1].mlp.to("meta")
+    with pytest.raises(UnsupportedModelError, match="left out of memory"):
+        check_devices(model)
+    with pytest.raises(UnsupportedModelError, match="left out of memory"):
+        Subject.load(model)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_head_that_is_the_embedding_and_one_of_its_own_are_read_from_a_folder(tied: bool, tmp_path: Path) -> None:
+    subject = Subject.load(folder_of("qwen3", tmp_path, tie_word_embeddings=tied))
+    embedding = subject.model.get_input_embeddings().weight
+    assert (subject.unembedding.data_ptr() == embedding.data_ptr()) == tied
+    with torch.no_grad():
+        real = models.model("qwen3", torch.float32, tie_word_embeddings=tied)(IDS).logits[0]
+    torch.testing.assert_close(subject.record(PROMPT).logits, real, rtol=1e-4, atol=1e-4)
+
+
+def test_a_vocabulary_that_is_padded_beyond_the_tokenizers_is_read_whole() -> None:
+    subject = models.subject("llama", vocab_size=128)  # the tokenizer has 97
+    assert subject.token_strings([96, 97, 127]) == ("w96", "#97", "#127")
+    assert subject.encode([5, 127]).tolist() == [5, 127]
+    graph = trace(subject, models.dictionary("clt", subject), [*PROMPT, 120], targets=[127, 5])
+    assert graph.tokens[-1] == "#120"
+    assert [target.label for target in graph.targets] == ["#127", "w5"]
+    assert_identity(graph)
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_says_which_token_is_too_many() -> None:
+    subject = models.subject("llama", vocab_size=50)
+    assert subject.encode("w49").tolist() == [models.BOS, 49]
+    with pytest.raises(InputError, match=r"outside 0\.\.49"):
+        subject.encode("w60")
+
+
+FOUR_BITS = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6])
+
+
+def in_four_bits(folder: Path) -> Weights:
+    """Put random MXFP4 weights in the place of a folder's experts; returns what they stand for."""
+    generator, exact = torch.Generator().manual_seed(0), {}
+    signed = torch.cat([FOUR_BITS, -FOUR_BITS])
+
+    def quantised(weights: Weights) -> Weights:
+        for name in [name for name in weights if name.endswith(("gate_up_proj", "down_proj"))]:
+            experts, inside, outside = weights.pop(name).shape
+            blocks = torch.randint(0, 256, (experts, outside, inside // 32, 16), generator=generator).byte()
+            scales = torch.randint(123, 126, (experts, outside, inside // 32), generator=generator).byte()
+            pairs = torch.stack([signed[(blocks & 15).long()], signed[(blocks >> 4).long()]], -1).flatten(-2)
+            exact[name] = (pairs * 2.0 ** (scales[..., None].float() - 127)).flatten(2).mT
+            weights[f"{name}_blocks"], weights[f"{name}_scales"] = blocks, scales
+        return weights
+
+    rewrite(folder, quantised)
+    configure(folder, quantization_config={"quant_method": "mxfp4"})
+    return exact
+
+
+def test_the_four_bits_of_gpt_oss_become_the_numbers_that_they_stand_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = folder_of("gpt_oss", tmp_path, intermediate_size=32)
+    model = models.model("gpt_oss", torch.float32, intermediate_size=32)
+    model.load_state_dict(in_four_bits(folder), strict=False)
+    capsys.readouterr()
+    subject = Subject.load(folder)
+    assert capsys.readouterr() == ("", "")
+    assert subject.dtype == torch.float32
+    with torch.no_grad():
+        assert torch.equal(subject.logits(IDS), model(IDS).logits)
+    assert len(subject.record(PROMPT)) == len(PROMPT)
+    path = folder / "config.json"
+    settings = json.loads(path.read_text())
+    del settings["quantization_config"]
+    path.write_text(json.dumps(settings))
+    assert "are not the architecture's" in refusal(folder)
 
 
 # --- dtypes and models in memory ----------------------------------------------------------------------------------

@@ -29,13 +29,13 @@ def subject(request: pytest.FixtureRequest) -> Subject:
 
 def test_logits_are_those_of_the_model(subject: Subject) -> None:
     with torch.no_grad():
-        real = subject.model(BATCH).logits
+        real = subject.model(BATCH, use_cache=False).logits
     assert torch.equal(subject.logits(BATCH), real)
 
 
 def test_captured_streams_are_the_hidden_states(subject: Subject) -> None:
     with torch.no_grad():
-        states = subject.model(BATCH, output_hidden_states=True).hidden_states
+        states = subject.model(BATCH, output_hidden_states=True, use_cache=False).hidden_states
     captured = subject.capture(BATCH, ["resid_pre", "resid_post"])
     for layer in range(subject.n_layers):
         assert torch.equal(captured["resid_pre", layer], states[layer])
@@ -46,26 +46,32 @@ def test_captured_streams_are_the_hidden_states(subject: Subject) -> None:
 def test_captured_mlp_sites_are_what_its_modules_get_and_give(subject: Subject) -> None:
     seen: dict[str, Tensor] = {}
     layer, gemma = 1, "Gemma" in type(subject.model).__name__
-    norm, mlp = subject.modules["mlp_norm", layer], subject.modules["mlp", layer]
+    modules = {role: subject.modules.get((role, layer)) for role in ("mlp_norm", "mlp", "post_mlp_norm")}
+    norm, mlp, post = modules["mlp_norm"], modules["mlp"], modules["post_mlp_norm"]
+
+    def keep(site: str, value: Tensor | tuple[Tensor, ...]) -> None:
+        seen[site] = value if isinstance(value, Tensor) else value[0]  # experts give their routing too
+
+    assert mlp is not None
     handles = [
-        norm.register_forward_pre_hook(lambda m, args: seen.__setitem__("resid_mid", args[0])),
-        norm.register_forward_hook(lambda m, args, out: seen.__setitem__("mlp_in", out)),
-        mlp.register_forward_hook(lambda m, args, out: seen.__setitem__("mlp_raw_out", out)),
+        (norm or mlp).register_forward_pre_hook(lambda m, args: keep("resid_mid", args[0])),
+        mlp.register_forward_pre_hook(lambda m, args: keep("mlp_in", args[0])),
+        mlp.register_forward_hook(lambda m, args, out: keep("mlp_raw_out", out)),
+        (post or mlp).register_forward_hook(lambda m, args, out: keep("mlp_out", out)),
     ]
-    if gemma:
-        post = subject.modules["post_mlp_norm", layer]
-        handles.append(post.register_forward_hook(lambda m, args, out: seen.__setitem__("mlp_out", out)))
     subject.logits(BATCH)
     for handle in handles:
         handle.remove()
     captured = subject.capture(BATCH, SITES)
     for site, value in seen.items():
         assert torch.equal(captured[site, layer], value)  # type: ignore[index]
-    if not gemma:
-        assert torch.equal(captured["mlp_out", layer], captured["mlp_raw_out", layer])
+    normalized = captured["mlp_normalized", layer]
+    if norm is None:
+        assert torch.equal(normalized, captured["mlp_in", layer])
+        return
     weight = norm.weight + 1 if gemma else norm.weight
     bias = getattr(norm, "bias", None)
-    again = captured["mlp_normalized", layer] * weight + (0 if bias is None else bias)
+    again = normalized * weight + (0 if bias is None else bias)
     torch.testing.assert_close(again, captured["mlp_in", layer], rtol=1e-9, atol=1e-9)
 
 

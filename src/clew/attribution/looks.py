@@ -100,8 +100,8 @@ class LookRows:
         if attend.query_key is None:
             raise InputError("looks need the queries and keys of every attention, which are not known for this model")
         x = read_by(model.subject, model.recording.sites[self.site], look.layer)
-        self._readers = _readers(attend.query_key, x, look)
-        value = float(self._readers.directions[0] @ x[look.query] + self._readers.biases[0])
+        self._held, self._following = (_readers(attend.query_key, x, look, held=held) for held in (True, False))
+        value = float(self._held.directions[0] @ x[look.query] + self._held.biases[0])
         names = f"L{look.layer}H{look.head} at {tokens[look.query]!r} looks at {tokens[look.key]!r}"
         self.infos = tuple(
             TargetInfo(label=f"{names}: {side}", position=look.query, weight=1.0, value=value) for side in SIDES
@@ -109,22 +109,24 @@ class LookRows:
 
     def fill(self, model: LocalModel, rows: Tensor, offsets: Tensor, effects: Tensor | None) -> int:
         """Fill the two rows (and those of effects) and their offsets; returns the last position that they reach."""
-        for side, block in self._blocks(self._norm):
+        for side, block in self._blocks(self._held, self._norm):
             found, constant = model.rows(block)
             rows.index_add_(0, side, found)
             offsets.index_add_(0, side, constant)
         if effects is not None:
             attends = (step for step in model.full_steps if isinstance(step, AttendJacobian))
             full = next(step for step in attends if step.attend.layer == self.look.layer)
-            for side, block in self._blocks(full.norm):
+            for side, block in self._blocks(self._following, full.norm):
                 found = effects.new_zeros(block.n_readers, effects.shape[1])
                 model.fill_effects(block, found)
                 effects.index_add_(0, side, found)
         return self.look.query
 
-    def _blocks(self, norm: Normalize | NormalizeJacobian | None) -> Iterator[tuple[Int[Tensor, " reader"], Block]]:
+    def _blocks(
+        self, readers: Readers, norm: Normalize | NormalizeJacobian | None
+    ) -> Iterator[tuple[Int[Tensor, " reader"], Block]]:
         """Readers of the stream in front of the norm, some at a time, and the side whose row each belongs to."""
-        directions, positions, biases = self._readers.directions, self._readers.positions, self._readers.biases
+        directions, positions, biases = readers.directions, readers.positions, readers.biases
         if self._affine is not None:
             if self._affine.bias is not None:
                 biases = biases + directions @ self._affine.bias
@@ -164,21 +166,26 @@ def contrasts(maps: QueryKey, x: Float[Tensor, "*case pos d_model"], look: Look)
     return scores[..., look.key] - against
 
 
-def _readers(maps: QueryKey, x: Float[Tensor, "pos d_model"], look: Look) -> Readers:
-    """What of the contrast is read of what the attention reads: at the query, and at every key."""
+def _readers(maps: QueryKey, x: Float[Tensor, "pos d_model"], look: Look, *, held: bool) -> Readers:
+    """What of the contrast is read of what the attention reads: at the query, and at every key.
+
+    Norms of queries and keys are held, or follow what they read: then constant parts mean nothing.
+    """
     keys = [look.key, *look.others]
     share = x.new_full((len(keys),), -1 / max(1, len(look.others)))
     share[0] = 1
-    key_head = look.head // (len(maps.query) // len(maps.key))
     positions = torch.tensor([look.query, *keys], device=x.device)
     query, key = maps.queries(x)[look.head, look.query], maps.keys(x)[look.head, positions[1:]]
     met = maps.scale * torch.cat([(share @ key)[None], share[:, None] * query])  # by the query, and by each key
     if maps.rotary is not None:
         met = maps.rotary.transpose_points(positions, met)
-    directions = torch.cat([met[:1] @ maps.query[look.head].T, met[1:] @ maps.key[key_head].T])
-    biases = met.new_zeros(len(met))
-    if maps.query_bias is not None:
-        biases[0] = met[0] @ maps.query_bias[look.head]
-    if maps.key_bias is not None:
-        biases[1:] = met[1:] @ maps.key_bias[key_head]
+    directions, biases = torch.empty(len(met), x.shape[1], dtype=x.dtype, device=x.device), met.new_zeros(len(met))
+    for side, head, points in (
+        (maps.query, look.head, slice(0, 1)),
+        (maps.key, look.head // maps.group, slice(1, None)),
+    ):
+        norm = side.norm_at(x)
+        norm = norm.held if norm is not None and held else norm
+        directions[points] = side.transpose_head(head, positions[points], met[points], norm)
+        biases[points] = side.constant_head(head, positions[points], met[points], norm)
     return Readers(directions, positions, biases)

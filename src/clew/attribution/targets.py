@@ -229,12 +229,24 @@ def _in_vocabulary(token: int, head: Unembed) -> int:
 
 def target_directions(subject: Subject, graph: Graph) -> Float[Tensor, "target d_model"]:
     """What every target reads of the final normed stream; InputError for a direction that the graph does not keep."""
+    return _of_targets(subject, graph, subject.unembedding)
+
+
+def target_biases(subject: Subject, graph: Graph) -> Float[Tensor, " target"]:
+    """What every target has beside what it reads, where the model's head has a bias; errors as `target_directions`."""
+    bias = getattr(subject.model.get_output_embeddings(), "bias", None)
+    bias = subject.unembedding.new_zeros(len(subject.unembedding)) if bias is None else bias.detach()
+    return _of_targets(subject, graph, bias[:, None])[:, 0]
+
+
+def _of_targets(subject: Subject, graph: Graph, rows: Tensor) -> Tensor:
+    """Rows of tokens as targets are made of them: less the mean row, or one less another."""
     dtype = torch.promote_types(subject.dtype, torch.float32)
-    mean = subject.unembedding.mean(0, dtype=dtype)
+    mean = rows.mean(0, dtype=dtype)
     directions = []
     for target in graph.targets:
         if target.token is not None:
-            directions.append(subject.unembedding[target.token].to(dtype) - mean)
+            directions.append(rows[target.token].to(dtype) - mean)
             continue
         tokens = difference(subject, target.label)
         if tokens is None:
@@ -242,5 +254,5 @@ def target_directions(subject: Subject, graph: Graph) -> Float[Tensor, "target d
                 f"target {target.label!r} is a direction that the graph does not keep: it can't be measured"
             )
         plus, minus = tokens
-        directions.append(subject.unembedding[plus].to(dtype) - subject.unembedding[minus].to(dtype))
+        directions.append(rows[plus].to(dtype) - rows[minus].to(dtype))
     return torch.stack(directions)

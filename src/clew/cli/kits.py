@@ -21,7 +21,9 @@ KIT = "minnow"
 KitOption = Annotated[
     str | None, typer.Option("--kit", help="A bundled kit by name, or a kit folder.", show_default=KIT)
 ]
-ModelOption = Annotated[str | None, typer.Option("--model", help="A model folder or hub id, in place of a kit.")]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", help="A model folder, GGUF file or hub id[@revision], in place of a kit.")
+]
 DictionaryOption = Annotated[str | None, typer.Option("--dictionary", help="A dictionary folder for --model.")]
 OtherModelOption = Annotated[
     bool,

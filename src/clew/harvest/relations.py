@@ -196,8 +196,9 @@ class _WeightBlocks:
     def _read(self, layer: int, ids: Tensor) -> Tensor:
         """Encoders as rows that read the residual stream, before the norm."""
         rows, site = self.dictionary.encoder_rows(layer, ids), self.dictionary.read_site
-        if site not in ("mlp_in", "mlp_normalized"):
+        norm = self.subject.modules.get(("mlp_norm", layer))
+        if norm is None or site not in ("mlp_in", "mlp_normalized"):
             return rows
         if site == "mlp_in":
-            rows = rows * self.subject.family.norm_affine(self.subject.modules["mlp_norm", layer], rows)[0]
+            rows = rows * self.subject.family.norm_affine(norm, rows)[0]
         return rows - rows.mean(-1, keepdim=True) if self.subject.family.centred else rows

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from clew.attribution.graph import Graph
 from clew.attribution.local_model import LocalModel
-from clew.attribution.targets import target_directions
+from clew.attribution.targets import target_biases, target_directions
 from clew.dictionary.dictionary import Dictionary
 from clew.dictionary.layer import ActiveFeatures
 from clew.dictionary.nonlinearity import TopK
@@ -61,7 +61,7 @@ class Removed:
     ) -> None:
         self.subject, self.dictionary, self.graph, self.recomputed = subject, dictionary, graph, recomputed
         self.ids = torch.tensor(graph.token_ids, device=subject.device)
-        self.directions = target_directions(subject, graph)
+        self.directions, self.biases = target_directions(subject, graph), target_biases(subject, graph)
         self.activations = graph.activations.to(self.directions)
         self.keys = graph.feature_keys.to(self.directions.device)
         self.ablated = torch.zeros_like(self.activations)
@@ -95,7 +95,8 @@ class Removed:
         """The targets' mean centred logit, weighted as in the graph, of every row's final normed stream."""
         weights = self.directions.new_tensor([target.weight for target in self.graph.targets])
         places = zip(self.graph.targets, self.directions, strict=True)
-        return torch.stack([final[:, t.position].to(d) @ d for t, d in places], 1) @ (weights / weights.sum())
+        logits = self.biases + torch.stack([final[:, t.position].to(d) @ d for t, d in places], 1)
+        return logits @ (weights / weights.sum())
 
     def is_read(self, source: int, layer: int) -> bool:
         """Whether the features that read one layer have read when the MLP of another gives its output."""

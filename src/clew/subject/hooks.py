@@ -18,6 +18,9 @@ from torch import Tensor, nn
 from clew.subject.families import Family
 from clew.subject.parts import ModulePart
 
+GROUPED_EXPERTS = "grouped_mm"
+"""What transformers calls the products of all experts at once."""
+
 
 def module_at(root: nn.Module, path: str) -> Any:
     """The submodule at a dotted path."""
@@ -29,16 +32,24 @@ def _first(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
 
 
 @contextmanager
-def eager_attention(model: Any) -> Iterator[None]:
-    """Let the model compute attention patterns explicitly: other implementations do not return them."""
-    before = model.config._attn_implementation
-    if before != "eager":
+def eager_parts(model: Any) -> Iterator[None]:
+    """Let the model compute attention and experts step by step.
+
+    Other implementations of attention do not return patterns, and those of experts have no forward derivative.
+    """
+    attention = model.config._attn_implementation
+    experts = getattr(model.config, "_experts_implementation", None)
+    if attention != "eager":
         model.set_attn_implementation("eager")
+    if experts == GROUPED_EXPERTS:
+        model.set_experts_implementation("eager")
     try:
         yield
     finally:
-        if before != "eager":
-            model.set_attn_implementation(before)
+        if attention != "eager":
+            model.set_attn_implementation(attention)
+        if experts == GROUPED_EXPERTS:
+            model.set_experts_implementation(experts)
 
 
 class Watch:

@@ -5,8 +5,9 @@ scale and a pattern follow their input, to first order at the recorded run:
 
 1. *Norm*, y = r (x - mean): g -> centre(r (g - y (y . g) / d)), exact with eps in r.
 2. *Attention*: beside the values, gP[q, k] = (W_O g_q) . v_k, gS = P (gP - sum_k P gP), times the slope of a soft-cap;
-   gS goes to the queries through the keys and to the keys through the queries, and through rotary positions and
-   projections back to what the attention reads. A pattern whose rows do not sum to one (sinks) has the same form.
+   gS goes to the queries through the keys and to the keys through the queries, and through rotary positions, the norms
+   of queries and keys and projections back to what the attention reads. With sinks, where a pattern's rows do not sum
+   to one, the form is the same.
 
 `linearized` refuses a recording whose pattern is not found again from its queries and keys.
 """
@@ -21,7 +22,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clew.errors import UnsupportedModelError
-from clew.subject.query_key import QueryKey
+from clew.subject.query_key import HeadNormAt, QueryKey
 from clew.subject.recording import Affine, Attend, Normalize, Recording, Registers, SiteAt, Step, advance
 
 _MOST_DRAWN = 1 << 22
@@ -112,9 +113,14 @@ class AttendJacobian:
         return (self.attend.pattern * self.slope).transpose(0, 1).contiguous()
 
     @cached_property
+    def norms(self) -> tuple[None, HeadNormAt | None, HeadNormAt | None]:
+        """The norms of queries and keys, in the places of `reads`."""
+        return None, self.query_key.query.norm_at(self.input), self.query_key.key.norm_at(self.input)
+
+    @cached_property
     def reads(self) -> tuple[Tensor, Tensor, Tensor]:
         """From values, queries and keys of all heads back to what is read, [d_model, head x d_head] each."""
-        parts = (self.attend.value, self.query_key.query, self.query_key.key)
+        parts = (self.attend.value, self.query_key.query.weight, self.query_key.key.weight)
         whole = (part.transpose(0, 1).flatten(1) for part in parts)
         values, queries, keys = (each if self.weight is None else each * self.weight[:, None] for each in whole)
         return values, queries, keys
@@ -123,10 +129,8 @@ class AttendJacobian:
         """How the output changes with the input, to first order."""
         maps, pattern = self.query_key, self.attend.pattern
         x = x if self.norm is None or self.weight is None else self.norm.forward(x) * self.weight
-        queries, keys = torch.matmul(x.unsqueeze(-3), maps.query), torch.matmul(x.unsqueeze(-3), maps.key)
-        if maps.rotary is not None:
-            queries, keys = maps.rotary.forward(queries), maps.rotary.forward(keys)
-        keys = keys.repeat_interleave(len(maps.query) // len(maps.key), -3)
+        queries = self._turned(1, torch.matmul(x.unsqueeze(-3), maps.query.weight))
+        keys = self._turned(2, torch.matmul(x.unsqueeze(-3), maps.key.weight)).repeat_interleave(maps.group, -3)
         values = torch.matmul(x.unsqueeze(-3), self.attend.value).repeat_interleave(self.attend.group, -3)
         scores = self.slope * (torch.matmul(queries, self.keys.mT) + torch.matmul(self.queries, keys.mT))
         turned = pattern * (scores - (pattern * scores).sum(-1, keepdim=True))
@@ -188,14 +192,24 @@ class AttendJacobian:
         through = (g @ self.attend.output[head].T) @ self.values[head, :n_pos].T
         through = pattern * (through - (pattern * through).sum(1, keepdim=True)) * self.slope[head, :n_pos, :n_pos]
         if side == "query":
-            back, weight = through @ self.keys[head, :n_pos], self.query_key.query[head]
+            back, own, norm = through @ self.keys[head, :n_pos], self.query_key.query, self.norms[1]
         else:
-            shared = heads // len(self.query_key.key)
-            back, weight = through.T @ self.queries[head, :n_pos], self.query_key.key[head // shared]
-        rotary = self.query_key.rotary
-        if rotary is not None:
-            back = rotary.transpose_points(torch.arange(n_pos, device=back.device), back)
-        return back @ weight.T
+            back, own, norm = through.T @ self.queries[head, :n_pos], self.query_key.key, self.norms[2]
+        positions, rotary = torch.arange(n_pos, device=back.device), self.query_key.rotary
+        back = back if rotary is None else rotary.transpose_points(positions, back)
+        return own.transpose_head(head * len(own.weight) // heads, positions, back, norm)
+
+    def _turned(self, place: int, made: Float[Tensor, "*batch head pos d_head"]) -> Tensor:
+        """How queries (place 1) or keys (2) change with what the projection gives, to first order."""
+        norm, rotary = self.norms[place], self.query_key.rotary
+        made = made if norm is None else norm.forward(made)
+        return made if rotary is None else rotary.forward(made)
+
+    def _turned_back(self, place: int, g: Float[Tensor, "pos head d_head target"]) -> Tensor:
+        """The transpose of `_turned`, on the first positions."""
+        norm, rotary = self.norms[place], self.query_key.rotary
+        g = g if rotary is None else rotary.transpose(g)
+        return g if norm is None else norm.transpose(g)
 
     def _read(self, values: Tensor, queries: Tensor | None, keys: Tensor) -> Float[Tensor, "pos d_model target"]:
         """What is read, from gradients `pos head d_head target` of values, queries (if any) and keys."""
@@ -210,10 +224,9 @@ class AttendJacobian:
             for place, part in rest:
                 back.baddbmm_(self.at_positions[place][: len(part)], part)
             return back
-        rotary, back = self.query_key.rotary, torch.matmul(self.reads[0], first)
+        back = torch.matmul(self.reads[0], first)
         for place, part in rest:
-            if rotary is not None:
-                part = rotary.transpose(part.unflatten(1, (-1, keys.shape[2]))).flatten(1, 2)
+            part = self._turned_back(place, part.unflatten(1, (-1, keys.shape[2]))).flatten(1, 2)
             back.baddbmm_(self.reads[place].expand(len(part), -1, -1), part)
         return back if self.norm is None else self.norm.transpose_(back)
 
@@ -231,9 +244,8 @@ class AttendJacobian:
         drawn, d_head = [], self.attend.output.shape[1]
         for place, weight in enumerate(self.reads):
             turned = weight.T.unflatten(0, (-1, d_head)).expand(n_pos, -1, -1, -1)
-            if place and self.query_key.rotary is not None:
-                # W R^T: each row of W is turned as a query or key is, forwards
-                turned = self.query_key.rotary.forward(turned.permute(3, 1, 0, 2)).permute(2, 1, 3, 0)
+            if place:  # W N^T R^T: each row of W is normed and turned as a query or key is, forwards
+                turned = self._turned(place, turned.permute(3, 1, 0, 2)).permute(2, 1, 3, 0)
             whole = turned.flatten(1, 2).mT.contiguous()
             drawn.append(whole if self.norm is None else self.norm.transpose_(whole))
         return drawn[0], drawn[1], drawn[2]

@@ -6,37 +6,76 @@ so is code of its own. Nothing is asked on the terminal.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import io
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from clew.errors import ClewError, FileError, InputError, UnsupportedModelError
+from clew.extras import installed, missing
 from clew.subject.families import FAMILIES, Family
-from clew.subject.model_folder import check_config, check_folder, check_loaded
+from clew.subject.model_folder import check_config, check_folder, check_loaded, is_mxfp4
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+DeviceMap = str | Mapping[str, Any]
+"""Where the parts of a model go, as transformers takes it: a device, `auto`, or a device for each name of a module."""
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+
+_CONDITIONAL = "ForConditionalGeneration"
+"""How architectures end that are multimodal, or an encoder and a decoder."""
 
 
 def family_of(architecture: str) -> Family:
     """The table's entry; UnsupportedModelError when there is none."""
     if architecture not in FAMILIES:
-        known = ", ".join(sorted(FAMILIES))
-        raise UnsupportedModelError(f"architecture {architecture} is not supported; supported are {known}")
+        known = ", ".join(f"{family.name} ({family.architecture})" for family in FAMILIES.values())
+        other = " (it reads more than text, or has an encoder)" if architecture.endswith(_CONDITIONAL) else ""
+        raise UnsupportedModelError(f"architecture {architecture}{other} is not supported; supported are {known}")
     return FAMILIES[architecture]
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a model lies: a folder or hub id, which revision of it, and which GGUF file in it."""
+
+    where: str
+    revision: str | None = None
+    gguf: str | None = None
+
+    @classmethod
+    def of(cls, source: str) -> Place:
+        """A path as it is; else `owner/name`, with `/file.gguf` and `@revision` where wanted."""
+        path = Path(source)
+        if path.is_file() and path.suffix.lower() == ".gguf":
+            return cls(str(path.parent), gguf=path.name)
+        match = re.fullmatch(r"((?:[\w.-]+/)?[\w.-]+?)(?:/([\w./-]+\.gguf))?(?:@([\w./-]+))?", source)
+        if path.exists() or match is None:
+            return cls(source)
+        return cls(match[1], revision=match[3], gguf=match[2])
+
+    @property
+    def options(self) -> dict[str, str]:
+        """What transformers is told beside the folder or hub id."""
+        told = {"revision": self.revision, "gguf_file": self.gguf}
+        return {name: value for name, value in told.items() if value is not None}
+
+    def __str__(self) -> str:
+        return self.where if self.gguf is None else f"{self.where}/{self.gguf}"
+
+
 def name_of(source: str) -> str:
-    """The name of a model: a hub id as it is, a folder's last part, the hub's name of a folder in its cache."""
+    """The name of a model: a hub id without its revision, a folder's last part, the hub's name of one in its cache."""
     path = Path(source)
     if not source or not path.exists():
-        return source
+        return Place.of(source).where if source else source
     cached = path.resolve().parents[1].name if path.resolve().parent.name == "snapshots" else ""
     if cached.startswith("models--"):
         return cached.removeprefix("models--").replace("--", "/")
@@ -49,9 +88,21 @@ def check_dtype(dtype: torch.dtype) -> None:
         raise InputError(f"a model in {dtype} cannot be run: choose from {', '.join(str(known) for known in DTYPES)}")
 
 
+def check_devices(model: PreTrainedModel) -> None:
+    """UnsupportedModelError for a model whose weights are not all on one device, or whose weights wait on the disk."""
+    devices = sorted({str(parameter.device) for parameter in model.parameters()})
+    if "meta" in devices:
+        raise UnsupportedModelError(
+            "parts of the model were left out of memory: give it a device that holds it, or a smaller dtype"
+        )
+    if len(devices) > 1:
+        raise UnsupportedModelError(f"the model is spread over {', '.join(devices)}: put it on one of them")
+
+
 def check_in_memory(model: PreTrainedModel) -> None:
-    """UnsupportedModelError for a model in memory that is quantised, or whose weights are in several dtypes."""
+    """UnsupportedModelError for a model in memory that is quantised, or in several dtypes or places."""
     family_of(type(model).__name__)
+    check_devices(model)
     kinds = {parameter.dtype for parameter in model.parameters()}
     if getattr(model, "is_quantized", False) or not kinds <= set(DTYPES):
         raise UnsupportedModelError(
@@ -63,37 +114,67 @@ def check_in_memory(model: PreTrainedModel) -> None:
 
 
 def read_model(
-    where: str, tokenizer: PreTrainedTokenizerBase | None, dtype: torch.dtype
+    source: str,
+    tokenizer: PreTrainedTokenizerBase | None,
+    dtype: torch.dtype,
+    device_map: DeviceMap | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A model on the CPU, and its tokenizer unless one is passed in.
+    """A model on the CPU or where `device_map` puts it, and its tokenizer unless one is passed in.
 
     FileError when nothing can be read there or it is not whole, UnsupportedModelError before any weight is read when
-    the architecture is not in the table or the model is quantised.
+    the architecture is not in the table or the model is quantised, InputError when an extra is missing.
     """
-    if Path(where).exists():
-        check_folder(Path(where))
-    with _reading(f"cannot load a model from {where}"), _quiet():
-        from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
+    place = Place.of(source)
+    _check_extras(place, device_map)
+    if place.gguf is None and Path(place.where).exists():
+        check_folder(Path(place.where))
+    with _reading(f"cannot load a model from {source}"), _quiet():
+        from transformers import AutoConfig, AutoModelForCausalLM, Mxfp4Config
 
-        try:
-            settings = PretrainedConfig.get_config_dict(where)[0]
-        except OSError as error:
-            if Path(where).exists():
-                raise
-            raise FileError(f"{where} is no model folder here, and the hub gave no answer: check the name") from error
-        architecture = check_config(where, settings)
+        settings = _settings(place)
+        architecture = check_config(str(place), settings)
         family_of(architecture)
-        AutoConfig.from_pretrained(where, trust_remote_code=False)  # a fault in it is none of the tokenizer's
-        tokenizer = tokenizer or _read_tokenizer(where)
+        # A fault in the configuration is none of the tokenizer's.
+        AutoConfig.from_pretrained(place.where, trust_remote_code=False, **place.options)
+        tokenizer = tokenizer or _read_tokenizer(place)
         # Sizes that differ do not raise, so that `check_loaded` can say which.
-        options = {"dtype": dtype, "trust_remote_code": False, "ignore_mismatched_sizes": True}
-        model, report = AutoModelForCausalLM.from_pretrained(where, output_loading_info=True, **options)
+        options: dict[str, Any] = {"dtype": dtype, "trust_remote_code": False, "ignore_mismatched_sizes": True}
+        if device_map is not None:
+            options["device_map"] = device_map
+        if is_mxfp4(settings):
+            options["quantization_config"] = Mxfp4Config(dequantize=True)
+        model, report = AutoModelForCausalLM.from_pretrained(
+            place.where, output_loading_info=True, **options, **place.options
+        )
     if type(model).__name__ != architecture:
         raise UnsupportedModelError(
-            f"{where} calls itself {architecture}, but its config.json describes {type(model).__name__}"
+            f"{source} calls itself {architecture}, but its config.json describes {type(model).__name__}"
         )
-    check_loaded(where, report)
+    check_loaded(str(place), report)
+    if is_mxfp4(settings):
+        model = model.to(dtype)  # older versions of transformers leave them in bfloat16
     return model, tokenizer
+
+
+def _check_extras(place: Place, device_map: DeviceMap | None) -> None:
+    uses = {f"reading the GGUF file {place.gguf}": ("gguf", "accelerate"), "a device_map": ("accelerate",)}
+    wanted = (place.gguf is not None, device_map is not None)
+    for (use, modules), asked in zip(uses.items(), wanted, strict=True):
+        if asked and not all(installed(module) for module in modules):
+            raise missing("loading", use)
+
+
+def _settings(place: Place) -> Any:
+    """What a folder's configuration says, as it stands there."""
+    from transformers import PretrainedConfig
+
+    try:
+        return PretrainedConfig.get_config_dict(place.where, **place.options)[0]
+    except OSError as error:
+        if Path(place.where).exists():
+            raise
+        what = f"{place.where} at {place.revision}" if place.revision else str(place)
+        raise FileError(f"{what} is no model folder here, and the hub gave no answer: check the name") from error
 
 
 _TOKENIZER_FILES = (
@@ -109,14 +190,16 @@ _TOKENIZER_FILES = (
 )
 
 
-def _read_tokenizer(where: str) -> PreTrainedTokenizerBase:
+def _read_tokenizer(place: Place) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
-    missing = f"{where} has no tokenizer that can be read (put its tokenizer.json into the folder)"
-    if Path(where).is_dir() and not any(True for name in _TOKENIZER_FILES for _ in Path(where).glob(name)):
-        raise FileError(f"{missing}: it holds no file of one")  # some versions of transformers make one up
-    with _reading(missing):
-        return AutoTokenizer.from_pretrained(where, trust_remote_code=False)
+    where, in_folder = Path(place.where), place.gguf is None
+    advice = "put its tokenizer.json into the folder" if in_folder else "give one with tokenizer="
+    unread = f"{place} has no tokenizer that can be read ({advice})"
+    if in_folder and where.is_dir() and not any(True for name in _TOKENIZER_FILES for _ in where.glob(name)):
+        raise FileError(f"{unread}: it holds no file of one")  # some versions of transformers make one up
+    with _reading(unread):
+        return AutoTokenizer.from_pretrained(place.where, trust_remote_code=False, **place.options)
 
 
 @contextmanager
@@ -157,7 +240,8 @@ def _quiet() -> Iterator[None]:
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     try:
-        yield
+        with redirect_stderr(io.StringIO()):  # the bars of GGUF files are not told
+            yield
     finally:
         logging.set_verbosity(verbosity)
         if bars:

@@ -16,23 +16,24 @@ from clew.errors import FileError, UnsupportedModelError
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 """The files that may hold a folder's weights, or say which files hold them."""
 _SHOWN = 3  # names in a message
+_MXFP4_PARTS = ("_blocks", "_scales")
 
 
 def check_folder(folder: Path) -> None:
     """FileError unless a folder (or what is no folder) holds a configuration and every file of its weights.
 
-    UnsupportedModelError for an adapter or a GGUF file.
+    UnsupportedModelError for an adapter.
     """
     if folder.is_file():
-        kind = "a GGUF file, which is not read yet" if folder.suffix.lower() == ".gguf" else "a file"
-        raise FileError(f"{folder} is {kind}: give a model folder in Hugging Face layout")
+        raise FileError(f"{folder} is a file: give a model folder in Hugging Face layout, or a GGUF file")
     names = {path.name for path in folder.iterdir()}
     if "adapter_config.json" in names:
         raise UnsupportedModelError(
             f"{folder} holds an adapter, not a whole model: merge it into its base model and save that"
         )
     if "config.json" not in names:
-        also = "; its GGUF files are not read yet" if any(name.lower().endswith(".gguf") for name in names) else ""
+        quantised = sorted(name for name in names if name.lower().endswith(".gguf"))
+        also = f", or one of its GGUF files ({listed(quantised)})" if quantised else ""
         raise FileError(f"{folder} holds no config.json: give a model folder in Hugging Face layout{also}")
     index = next((name for name in WEIGHTS if name in names), None)
     if index is None:
@@ -62,7 +63,7 @@ def _check_numbers(path: Path) -> None:
     whole = [
         name
         for name, tensor in files.load_tensors(path).items()
-        if not tensor.is_floating_point() and not is_old_buffer(name)
+        if not (tensor.is_floating_point() or is_old_buffer(name) or name.endswith(_MXFP4_PARTS))
     ]
     if whole:
         raise UnsupportedModelError(
@@ -70,15 +71,21 @@ def _check_numbers(path: Path) -> None:
         )
 
 
+def is_mxfp4(config: Mapping[str, Any]) -> bool:
+    """Whether weights are in the four bits of GPT-OSS, which become numbers of any dtype without loss."""
+    quantised = config.get("quantization_config")
+    return isinstance(quantised, Mapping) and quantised.get("quant_method") == "mxfp4"
+
+
 def check_config(where: str, config: Any) -> str:
     """The architecture that a configuration names.
 
-    FileError when it is no configuration, UnsupportedModelError for a quantised model.
+    FileError when it is no configuration, UnsupportedModelError for a quantised model, unless `is_mxfp4`.
     """
     if not isinstance(config, Mapping):
         raise FileError(f"config.json of {where} holds no settings: it is damaged")
     quantised = config.get("quantization_config") or config.get("compression_config")
-    if quantised:
+    if quantised and not is_mxfp4(config):
         method = quantised.get("quant_method") if isinstance(quantised, Mapping) else None
         raise UnsupportedModelError(
             f"{where} is quantised ({method or 'its config.json says so'}): "

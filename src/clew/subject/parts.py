@@ -94,12 +94,31 @@ def serial_block(
 
 
 def parallel_block(*, attention_norm: str, attention: str, mlp_norm: str, mlp: str) -> Block:
-    """Attention and MLP both read the block's input; paths of modules are relative to the block."""
+    """Attention and MLP both read the block's input, through a norm each or through the same one."""
     return (
         *_start(),
         *_attention(attention_norm, attention, None),
         *_mlp(mlp_norm, mlp, None),
         AddPart(source="mixed"),
+        AddPart(source="out"),
+        *_end(),
+    )
+
+
+def post_norm_block(*, attention: str, post_attention_norm: str, mlp: str, post_mlp_norm: str) -> Block:
+    """Attention and MLP read the stream as it is, one after the other, and what they give is normed.
+
+    Without a norm before the MLP its input has three names: `resid_mid`, `mlp_normalized` and `mlp_in`.
+    """
+    return (
+        *_start(),
+        AttentionPart(path=attention, source="stream"),
+        NormPart(role="post_attention_norm", path=post_attention_norm, source="mixed", target="mixed"),
+        AddPart(source="mixed"),
+        SitePart(name="resid_mid", register="stream", role="mlp", side="input"),
+        SitePart(name="mlp_normalized", register="stream", role="mlp", side="input"),
+        SitePart(name="mlp_in", register="stream", role="mlp", side="input"),
+        *_mlp_out(mlp, "stream", post_mlp_norm),
         AddPart(source="out"),
         *_end(),
     )
@@ -120,7 +139,11 @@ def _mlp(norm: str, mlp: str, post_norm: str | None) -> Iterator[Part]:
     yield SitePart(name="resid_mid", register="stream", role="mlp_norm", side="input")
     yield NormPart(role="mlp_norm", path=norm, source="stream", target="normed", site="mlp_normalized")
     yield SitePart(name="mlp_in", register="normed", role="mlp", side="input")
-    yield MlpPart(path=mlp)
+    yield from _mlp_out(mlp, "normed", post_norm)
+
+
+def _mlp_out(mlp: str, source: str, post_norm: str | None) -> Iterator[Part]:
+    yield MlpPart(path=mlp, source=source)
     yield SitePart(name="mlp_raw_out", register="out", role="mlp", side="output")
     if post_norm is not None:
         yield NormPart(role="post_mlp_norm", path=post_norm, source="out", target="out")

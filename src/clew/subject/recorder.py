@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from clew.errors import InputError, UnsupportedModelError
 from clew.subject.families import Family
-from clew.subject.hooks import Watch, eager_attention, module_at, normalized, watching
+from clew.subject.hooks import Watch, eager_parts, module_at, normalized, watching
 from clew.subject.parts import AddPart, AttentionPart, Block, MlpPart, NormPart, SitePart
-from clew.subject.query_key import QueryKey, Rotary
+from clew.subject.query_key import Projection, QueryKey, Rotary
 from clew.subject.recording import (
     Add,
     Affine,
@@ -56,7 +56,7 @@ def record(
     if family.position_embedding:
         extra["positions"] = module_at(model, family.position_embedding)
     with (
-        eager_attention(model),
+        eager_parts(model),
         watching({**modules, **{(name, -1): module for name, module in extra.items()}}) as watch,
     ):
         output = model(ids[None], use_cache=False, output_attentions=True)
@@ -143,6 +143,11 @@ class _Tape:
         self.add(Affine(source=target, target=target, weight=weight, bias=bias))
 
     def attention(self, part: AttentionPart, layer: int, pattern: Tensor) -> None:
+        if bool(pattern.triu(1).any()):
+            raise UnsupportedModelError(
+                f"{self.family.architecture}: the attention of block {layer} sees tokens that come later; only models "
+                "that read from left to right are supported"
+            )
         weights = self.family.value_output(self.modules[part.role, layer], self.model.config)
         value, value_bias, output, output_bias = weights
         self.add(
@@ -155,40 +160,40 @@ class _Tape:
                 value_bias=self.optional(value_bias),
                 output=self.constant(output),
                 output_bias=self.optional(output_bias),
-                query_key=self.query_key(self.modules[part.role, layer]),
+                query_key=self.query_key(self.modules[part.role, layer], layer),
             )
         )
         self.check(part.target, self.watch.outputs[part.role, layer], f"the attention of block {layer}")
 
-    def query_key(self, attention: Any) -> QueryKey | None:
+    def query_key(self, attention: Any, layer: int) -> QueryKey | None:
         """The maps behind an attention's scores; None where the family does not say."""
         if self.family.query_key is None:
             return None
-        query, query_bias, key, key_bias, scale, cap = self.family.query_key(attention, self.model.config)
-        return QueryKey(
-            query=self.constant(query),
-            query_bias=self.optional(query_bias),
-            key=self.constant(key),
-            key_bias=self.optional(key_bias),
-            scale=float(scale),
-            cap=cap,
+        maps = self.family.query_key(attention, self.model.config)
+        turned = None if self.family.rotary is None else self.family.rotary(self.model, layer, self.registers["stream"])
+        return replace(
+            maps,
+            query=self.projection(maps.query),
+            key=self.projection(maps.key),
+            scale=float(maps.scale),
+            rotary=turned and Rotary(cos=self.constant(turned.cos), sin=self.constant(turned.sin)),
+            sinks=self.optional(maps.sinks),
             tolerance=_PATTERN_TOLERANCE[self.model.dtype],
-            rotary=self.rotary,
         )
 
-    @cached_property
-    def rotary(self) -> Rotary | None:
-        if self.family.rotary is None:
-            return None
-        stream = self.registers["stream"]
-        positions = torch.arange(len(stream), device=stream.device)[None]
-        cos, sin = module_at(self.model, self.family.rotary)(stream[None], positions)
-        return Rotary(cos=self.constant(cos[0]), sin=self.constant(sin[0]))
+    def projection(self, projection: Projection) -> Projection:
+        norm = projection.norm
+        return Projection(
+            weight=self.constant(projection.weight),
+            bias=self.optional(projection.bias),
+            norm=norm and replace(norm, weight=self.constant(norm.weight)),
+        )
 
     def mlp(self, part: MlpPart, layer: int) -> None:
         self.check(part.source, self.watch.inputs[part.role, layer], f"the MLP's input of block {layer}")
-        output = self.constant(self.watch.outputs[part.role, layer][0])
-        self.add(Mlp(layer=layer, source=part.source, target=part.target, output=output))
+        output = self.watch.outputs[part.role, layer]
+        output = output if isinstance(output, Tensor) else output[0]  # experts give their routing too
+        self.add(Mlp(layer=layer, source=part.source, target=part.target, output=self.constant(output[0])))
 
     def finish(self, ids: Int[Tensor, " pos"], logits: Float[Tensor, "pos vocab"]) -> Recording:
         self.norm(module_at(self.model, self.family.final_norm), "stream", "normed")

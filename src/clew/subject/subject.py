@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from clew import files
 from clew.errors import InputError
-from clew.subject.hooks import FrozenParts, eager_attention, freezing, module_at, named_modules, normalized
+from clew.subject.hooks import GROUPED_EXPERTS, FrozenParts, eager_parts, freezing, module_at, named_modules, normalized
 from clew.subject.identity import rounded_hashes, weights_hash
-from clew.subject.loading import check_dtype, check_in_memory, family_of, name_of, read_model
+from clew.subject.loading import DeviceMap, check_devices, check_dtype, check_in_memory, family_of, name_of, read_model
 from clew.subject.parts import Block, places
 from clew.subject.positions import marker_ids
 from clew.subject.recorder import record
@@ -68,6 +68,8 @@ class Subject:
         if capped and getattr(model.config, "_attn_implementation", None) == "sdpa":
             # sdpa knows no soft-cap, and older versions of transformers left it out
             model.set_attn_implementation("eager")
+        if model.dtype == torch.float64 and getattr(model.config, "_experts_implementation", None) == GROUPED_EXPERTS:
+            model.set_experts_implementation("eager")  # products of groups are not there in float64
         self._hashes: tuple[list[tuple[int, int]], dict[str, str]] | None = None
 
     @classmethod
@@ -78,22 +80,30 @@ class Subject:
         *,
         device: str | torch.device = "cpu",
         dtype: torch.dtype | None = None,
+        device_map: DeviceMap | None = None,
     ) -> Subject:
-        """Load from a folder or hub id (float32 unless `dtype` says otherwise), or wrap a model that is loaded already.
+        """Load a model (float32 unless `dtype` says otherwise), or wrap one that is loaded already.
+
+        A source is a folder, a GGUF file, a hub id, `hub-id@revision` or `hub-id/file.gguf`. With a `device_map`
+        transformers puts the weights where they belong as it reads them; they must all lie on one device.
 
         FileError when nothing can be read there or it is not the whole model, UnsupportedModelError when the
-        architecture is not in the table or the model is quantised, InputError for a dtype that is no 16, 32 or 64 bits.
+        architecture is not in the table or the model is quantised, InputError for a dtype that is no 16, 32 or 64 bits,
+        and when the extra `loading` is needed.
         """
         if dtype is not None:
             check_dtype(dtype)
         if not isinstance(source, str | Path):
+            if device_map is not None:
+                raise InputError("a device_map is for a model that is read: this one is in memory already")
             model = source if dtype is None else source.to(dtype)
             check_in_memory(model)
             model = model.to(device)
             return cls(model, tokenizer, name_of(getattr(source, "name_or_path", "")) or type(source).__name__)
         where = str(files.recover(source))
-        model, tokenizer = read_model(where, tokenizer, dtype or torch.float32)
-        return cls(model.to(device), tokenizer, name_of(where))
+        model, tokenizer = read_model(where, tokenizer, dtype or torch.float32, device_map)
+        check_devices(model)
+        return cls(model if device_map is not None else model.to(device), tokenizer, name_of(where))
 
     def __repr__(self) -> str:
         return (
@@ -264,7 +274,7 @@ class Subject:
             reads = [(site, layer) for site in self.sites.places for layer in range(self.n_layers)] if change else []
         with ExitStack() as stack:
             if eager:
-                stack.enter_context(eager_attention(self.model))
+                stack.enter_context(eager_parts(self.model))
             if frozen is not None:
                 stack.enter_context(freezing(frozen))
             watch = stack.enter_context(self.sites.watching((*reads, *keep)))
