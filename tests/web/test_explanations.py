@@ -9,6 +9,7 @@ import torch
 from clew.attribution.add_effects import add_effects
 from clew.attribution.influence import total_effect
 from clew.errors import UnsupportedModelError
+from clew.intervention.doubt import doubtful
 from clew.intervention.look_effects import measured_contrast, strongest_ablations
 from clew.labels.display_names import Name
 from clew.web.schema.graphs import Thresholds
@@ -42,6 +43,9 @@ def test_a_nodes_effects_are_the_graphs_and_the_models_and_their_difference_pass
     assert effect["total"] == near(float(total_effect(whole.effects, [place])[target, 0]))
     assert effect["live"] == near(float(minnow().live_effects(whole)[place, 0]))
     assert effect["errors"] == near(effect["live"] - effect["total"])
+    estimated = minnow().estimated_losses(whole, [place])[0, 0]
+    assert effect["estimated"] == near(float(estimated))
+    assert effect["doubtful"] is bool(doubtful(torch.tensor(effect["total"]), estimated))
     for side, weights in (("inputs", whole.effects.inputs(place)), ("outputs", whole.effects.outputs(place))):
         assert view[side]
         assert view[side] == {id: near(float(weights[whole.index(id)])) for id in view[side]}
@@ -55,7 +59,7 @@ def test_an_error_has_a_total_effect_and_no_live_one_and_an_output_has_neither(b
     error = str(whole.node(whole.n_features).id)
     (effect,) = asked(bench, graph, "effects", id=error)["targets"]
     assert effect["total"] == near(float(total_effect(whole.effects, [whole.n_features])[whole.target_range.start, 0]))
-    assert (effect["live"], effect["errors"]) == (None, None)
+    assert (effect["live"], effect["errors"], effect["estimated"], effect["doubtful"]) == (None, None, None, False)
     view = asked(bench, graph, "effects", id="O0@5")
     assert (view["targets"], view["outputs"]) == ([], {})
     assert view["inputs"]
@@ -64,8 +68,8 @@ def test_an_error_has_a_total_effect_and_no_live_one_and_an_output_has_neither(b
 def test_a_live_effect_that_there_is_not_is_null(bench, graph, monkeypatch, whole):
     from clew.web.views import explanations
 
-    view = explanations.effects_view(whole, torch.full((whole.n_features, 1), math.nan), 3, 5)
-    assert (view.targets[0].live, view.targets[0].errors) == (None, None)
+    view = explanations.effects_view(whole, torch.full((whole.n_features, 1), math.nan), torch.tensor([math.nan]), 3, 5)
+    assert (view.targets[0].live, view.targets[0].errors, view.targets[0].estimated) == (None, None, None)
     assert view.targets[0].total != 0
 
 

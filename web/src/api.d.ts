@@ -2238,6 +2238,16 @@ export interface components {
              * @description `live` less `total`: what goes through the dictionary's errors.
              */
             errors: number | null;
+            /**
+             * Estimated
+             * @description By the model's first and second derivative; null where `live` is.
+             */
+            estimated: number | null;
+            /**
+             * Doubtful
+             * @description Whether `total` is not to be trusted: it is far from `estimated`, in sign or size.
+             */
+            doubtful: boolean;
         };
         /** Thresholds */
         Thresholds: {

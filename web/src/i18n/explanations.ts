@@ -8,6 +8,7 @@ export interface ExplanationText {
   live: readonly [name: string, meaning: string];
   errors: readonly [name: string, meaning: string];
   notLive: string;
+  doubtful: (estimate: string) => string;
   large: string;
   findEffects: string;
   findingEffects: string;
@@ -67,6 +68,7 @@ const en: ExplanationText = {
   live: ["live, in the model", "The same by the model's own derivative: one reverse pass"],
   errors: ["through the dictionary's errors", "Live less the graph's: what passes through what the dictionary misses"],
   notLive: "A live effect is of a feature that writes to its own layer.",
+  doubtful: (estimate) => `Not to be trusted: the model's first and second derivative together say ${estimate}.`,
   large: "Of a graph so large, effects take a while to find.",
   findEffects: "Find effects",
   findingEffects: "Finding effects…",
@@ -124,6 +126,7 @@ const ru: ExplanationText = {
   live: ["в самой модели", "То же по производной самой модели: один обратный проход"],
   errors: ["через ошибки словаря", "Число модели минус число графа: то, что проходит через упущенное словарём"],
   notLive: "В самой модели эффект есть только у признаков, пишущих в свой слой.",
+  doubtful: (estimate) => `Графу здесь верить нельзя: первая и вторая производные модели вместе дают ${estimate}.`,
   large: "В таком большом графе эффекты ищутся не сразу.",
   findEffects: "Найти эффекты",
   findingEffects: "Ищем эффекты…",

@@ -89,6 +89,9 @@ function Losses({ node }: { node: Node }) {
             ),
         )}
       </ul>
+      {shown.doubtful && shown.estimated !== null && (
+        <p class="note doubtful">? {words.doubtful(signed(shown.estimated))}</p>
+      )}
       {shown.live === null && <p class="note">{words.notLive}</p>}
     </>
   );

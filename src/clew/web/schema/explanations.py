@@ -17,6 +17,10 @@ class TargetEffect(View):
     """
     errors: float | None
     """`live` less `total`: what goes through the dictionary's errors."""
+    estimated: float | None
+    """By the model's first and second derivative; null where `live` is."""
+    doubtful: bool
+    """Whether `total` is not to be trusted: it is far from `estimated`, in sign or size."""
 
 
 class NodeEffects(View):

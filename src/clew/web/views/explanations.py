@@ -15,6 +15,7 @@ from clew.attribution.influence import total_effect
 from clew.attribution.looks import Look
 from clew.attribution.nodes import TargetNode
 from clew.ids import FeatureId
+from clew.intervention.doubt import doubtful
 from clew.intervention.look_effects import look_of
 from clew.labels.display_names import Name
 from clew.web.schema.explanations import (
@@ -38,10 +39,11 @@ _RESIDUE = 1e-5  # of the sizes that a rest is the difference of: what rounding 
 _HEAD_STEP = re.compile(r"L(\d+)H(\d+) (query|key)")
 
 
-def effects_view(graph: Graph, live: Tensor, index: int, limit: int) -> NodeEffects:
-    """What outputs lose with a node of a graph with effects, and the effects of its edges; `live` is of all features.
+def effects_view(graph: Graph, live: Tensor, estimated: Tensor, index: int, limit: int) -> NodeEffects:
+    """What outputs lose with a node of a graph with effects, and the effects of its edges.
 
-    The edges are those with the largest values.
+    `live` is of all features, `estimated` of this node, one number a target. The edges are those with the largest
+    values.
     """
     effects = graph.effects
     targets = [] if isinstance(graph.node(index), TargetNode) else list(graph.target_range)
@@ -52,13 +54,15 @@ def effects_view(graph: Graph, live: Tensor, index: int, limit: int) -> NodeEffe
     sources, readers = strongest(graph.inputs(index), limit), strongest(graph.outputs(index), limit)
     return NodeEffects(
         id=str(graph.node(index).id),
-        targets=[_target_effect(graph, targets[rank], lost[rank], by_model[rank]) for rank in ranks],
+        targets=[
+            _target_effect(graph, targets[rank], lost[rank], by_model[rank], float(estimated[rank])) for rank in ranks
+        ],
         inputs={str(graph.node(source).id): short(float(inputs[source])) for source in sources},
         outputs={str(graph.node(reader).id): short(float(outputs[reader])) for reader in readers},
     )
 
 
-def _target_effect(graph: Graph, target: int, total: float, live: float) -> TargetEffect:
+def _target_effect(graph: Graph, target: int, total: float, live: float, estimated: float) -> TargetEffect:
     node = graph.node(target)
     assert isinstance(node, TargetNode)
     known = not math.isnan(live)
@@ -68,6 +72,8 @@ def _target_effect(graph: Graph, target: int, total: float, live: float) -> Targ
         total=short(total),
         live=short(live) if known else None,
         errors=short(live - total) if known else None,
+        estimated=short(estimated) if known else None,
+        doubtful=bool(doubtful(torch.tensor(total), torch.tensor(estimated))),
     )
 
 

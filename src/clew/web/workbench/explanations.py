@@ -23,6 +23,7 @@ from clew.attribution.nodes import TargetNode
 from clew.attribution.room import check_recording
 from clew.attribution.trace_look import trace_look
 from clew.errors import InputError
+from clew.intervention.doubt import estimated_losses
 from clew.intervention.live_effects import live_effects
 from clew.intervention.look_effects import measured_contrast, strongest_ablations
 from clew.memory import check_room
@@ -86,7 +87,10 @@ class WorkbenchExplanations:
         index = _index(traced, id)
         with self.open_kit.model_lock.short():
             both = self._effects.get((graph,), lambda: self._with_effects(traced))
-        return effects_view(both.graph, both.live, index, limit)
+            estimated = torch.full((len(traced.targets),), torch.nan)
+            if index < traced.n_features:
+                estimated = estimated_losses(self.subject, self.dictionary, traced, [index])[0]
+        return effects_view(both.graph, both.live, estimated, index, limit)
 
     def _with_effects(self, graph: Graph) -> _Effects:
         check_recording(self.subject, graph.n_tokens, effects=True)
