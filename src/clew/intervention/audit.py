@@ -82,7 +82,8 @@ class Audit(Displayed):
     """What the marks of predictions not to trust hold; None without effects, and in a file of an older program."""
     seconds: float
     pairs: Float[Tensor, "pair 4"] = field(repr=False)
-    """Predicted, measured, layers between, 1 for an output: what the figure draws."""
+    """Predicted, measured, layers between, 1 for an output: what the figure draws. Predicted by effects, the final norm
+    exact, where the graph has any, else by values."""
     shuffled: Float[Tensor, " pair"] = field(repr=False)
     """What a graph with shuffled edges predicts of the same pairs; of no pair in a file of an older program."""
     provenance: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -234,6 +235,7 @@ def audit_with(subject: Subject, dictionary: Dictionary, graphs: Iterable[Graph]
     if not findings:
         raise InputError("there is no graph to audit: give at least one")
     table = _joined(findings)
+    best = "exact" if "exact" in table else "predicted"
     return Audit(
         prompts=tuple(finding.prompt for finding in findings),
         subject=subject.name,
@@ -244,7 +246,7 @@ def audit_with(subject: Subject, dictionary: Dictionary, graphs: Iterable[Graph]
         curves=_mean_curves(findings),
         scores=_mean_scores(findings),
         marks=_marks(table),
-        pairs=torch.stack([table[name] for name in ("predicted", "measured", "distance", "target")], 1).float(),
+        pairs=torch.stack([table[name] for name in (best, "measured", "distance", "target")], 1).float(),
         shuffled=table["shuffled.0"].float(),
         seconds=time.perf_counter() - started,
         provenance={"nodes": settings.nodes, "seed": settings.seed, **dictionary.other_model},

@@ -56,7 +56,7 @@ def _scatter(ax: Any, audit: Audit, *, target: int, title: str) -> None:
         axis.set_ticks(ticks)
         axis.minorticks_off()
     ax.plot([-size, size], [-size, size], color=GREY, linewidth=0.8)
-    line = getattr(audit.lines["total"], "outputs" if target else "features")
+    line = getattr(audit.lines["exact" if "exact" in audit.lines else "total"], "outputs" if target else "features")
     drawn = f"{len(chosen):,} of {len(every):,} pairs"
     if len(pairs) < len(every):
         drawn += f", {len(every) - len(pairs):,} not finite"

@@ -197,8 +197,9 @@ class _Table:
         self.put("measured", self.measure(self.source_layers))
         self.put("activation", graph.activations[self.sources] + like)
         self.put("gradient", self.measure(self.source_layers, Regime(tangent=True)))
+        edges = graph if graph.effect_rows is None else graph.effects
         for number in range(SHUFFLES):
-            dealt = shuffled(graph, seed * SHUFFLES + number)
+            dealt = shuffled(edges, seed * SHUFFLES + number)
             self.put(f"shuffled.{number}", predicted(dealt, self.sources, self.source_layers))
 
     def exact(self, through: Sequence[int]) -> Effects:

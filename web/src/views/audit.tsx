@@ -93,6 +93,7 @@ const MAIN: Record<string, string> = {
   influential: "its influential nodes",
   random: "nodes drawn at random",
   gradient: "gradient × activation",
+  second: "the model, to second order",
   activation: "activation alone",
   shuffled: "shuffled edges (null)",
 };
