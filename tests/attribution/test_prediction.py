@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from clew.attribution.graph import Graph
+from clew.attribution.influence import total_effect
 from clew.attribution.local_model import LocalModel
 from clew.attribution.prediction import Prediction, predict_removal
 from clew.attribution.targets import target_directions
@@ -58,6 +59,26 @@ def test_a_little_removed_is_the_graphs_total_effect(subject: Subject, kind: str
     slopes = (up.logits - down.logits) / (2 * share)
     wanted = up.lost[:, list(graph.target_range)] / share
     torch.testing.assert_close(slopes, wanted, rtol=1e-5, atol=1e-7 * float(wanted.abs().max()))
+
+
+def test_a_graph_alone_predicts_to_first_order_what_several_nodes_do_together(subject: Subject) -> None:
+    dictionary = models.dictionary("clt", subject, features=14)
+    graph = trace(subject, dictionary, PROMPT, targets=TARGETS, effects=True)
+    nodes = [0, graph.n_features - 1, graph.token_range[2]]
+    model = LocalModel.record(subject, dictionary, torch.tensor(PROMPT), first_position=graph.first_position)
+    removed = torch.zeros(graph.n_nodes, 1, dtype=torch.float64)
+    removed[nodes] = 1
+    wanted = predict_removal(model, graph, removed, target_directions(subject, graph)).lost[0]
+    found = graph.predict([graph.node(nodes[0]).id, *(str(graph.node(node).id) for node in nodes[1:])])
+    assert torch.equal(found, wanted)
+    one = graph.predict([graph.node(nodes[0]).id])
+    torch.testing.assert_close(
+        one[list(graph.target_range)], total_effect(graph.effects, nodes[:1])[list(graph.target_range), 0]
+    )
+    with pytest.raises(InputError, match="no effects"):
+        trace(subject, dictionary, PROMPT, targets=TARGETS).predict(["L0/1@1"])
+    with pytest.raises(InputError):
+        graph.predict(["L9/9@9"])
 
 
 def test_with_neurons_probabilities_move_as_the_edited_models_do() -> None:

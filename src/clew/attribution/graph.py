@@ -7,7 +7,7 @@ kept in any order, which `row_nodes` and `col_nodes` record, so that a sweep can
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -208,6 +208,19 @@ class Graph(Displayed, NodeOrder):
         from clew.attribution.pruning import prune
 
         return prune(self, node=node, edge=edge, by=by)
+
+    def predict(self, gone: Sequence[NodeId | str]) -> Float[Tensor, " node"]:
+        """What every feature and target loses when these nodes go together, by the graph's effects, to first order.
+
+        Of features the pre-activation, of targets the centred logit; nodes that go lose nothing themselves but what the
+        others took from them. `clew.Kit.predict` also applies the final norm and the softmax exactly, for which the
+        model is needed. InputError for a graph without effects, and for a node that is none.
+        """
+        from clew.attribution.influence import responses
+
+        effects, removed = self.effects, torch.zeros(self.n_nodes, 1, dtype=torch.float64)
+        removed[[self.index(node) for node in gone]] = 1
+        return responses(effects, removed)[0][:, 0]
 
     def with_labels(self, labels: Mapping[FeatureId, str]) -> Graph:
         """The same graph with more features named; a name already there stays unless given anew."""
