@@ -69,7 +69,7 @@ def test_every_effect_equals_autograd_through_the_live_model(subject: Subject, k
 @pytest.mark.parametrize(
     ("method", "old", "new", "architecture"),
     [
-        (AttendJacobian.transpose, "[:, :, None], through)", "[:, :, None], 0 * through)", "gemma2"),  # softmax
+        (AttendJacobian._to_scores, "[:, :, None], through)", "[:, :, None], 0 * through)", "gemma2"),  # softmax
         (AttendJacobian.transpose, "self.keys[:, :stop].mT", "0 * self.keys[:, :stop].mT", "gemma2"),  # by the queries
         (AttendJacobian.transpose, "self.queries[:, start:stop].mT", "0 * self.queries[:, start:stop].mT", "gemma2"),
         (AttendJacobian.transpose, "turned, flat[:, head]", "0 * turned, flat[:, head]", "gemma2"),  # by the values
@@ -110,10 +110,12 @@ def test_without_any_one_term_effects_are_not_autograds(
         assert_effects_equal_autograd(subject, dictionary)
 
 
+@pytest.mark.parametrize("most_drawn", [0, None])
 def test_a_prompt_too_long_for_maps_at_every_position_has_the_same_effects(
-    subject: Subject, monkeypatch: pytest.MonkeyPatch
+    subject: Subject, most_drawn: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jacobian, "_MOST_DRAWN", 0)
+    if most_drawn is not None:  # else maps to queries and keys, but not to scores
+        monkeypatch.setattr(jacobian, "_MOST_DRAWN", most_drawn)
     monkeypatch.setattr(jacobian, "_MOST_SCORES", 0)  # one query position at a time
     monkeypatch.setattr(sweep, "_MOST_IMAGES", 0)
     assert_effects_equal_autograd(subject, models.dictionary("clt", subject, features=FEATURES))

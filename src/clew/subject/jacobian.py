@@ -141,22 +141,45 @@ class AttendJacobian:
         n_pos, d_model, n_targets = g.shape
         heads, d_head = self.attend.output.shape[:2]
         split = torch.matmul(self.attend.output.view(-1, d_model), g).view(n_pos, heads, d_head, n_targets)
-        queries, keys = torch.empty_like(split), torch.zeros_like(split)
-        step = max(1, _MOST_SCORES // (heads * n_pos * n_targets))
-        for start in range(0, n_pos, step):
-            stop = min(start + step, n_pos)  # and no query sees a key behind it
-            through = torch.matmul(self.values[:, :stop], split[start:stop])  # [query, head, key, target]
-            through -= torch.matmul(self.attend.pattern[:, start:stop, :stop].transpose(0, 1)[:, :, None], through)
-            through *= self.weighted[start:stop, :, :stop, None]
-            queries[start:stop] = torch.matmul(self.keys[:, :stop].mT, through)
-            keys[:stop] += torch.matmul(self.queries[:, start:stop].mT, through.transpose(0, 2).contiguous())
         values, pattern = g.new_empty(n_pos, len(self.attend.value), d_head * n_targets), self.attend.pattern
         flat = split.flatten(2)
         for head in range(heads):
             place, first = head // self.attend.group, head % self.attend.group == 0
             turned = pattern[head, :n_pos, :n_pos].T
             torch.addmm(values[:, place], turned, flat[:, head], beta=int(not first), out=values[:, place])
-        return self._read(values.unflatten(2, (d_head, n_targets)), queries, keys)
+        values = values.unflatten(2, (d_head, n_targets))
+        step = max(1, _MOST_SCORES // (heads * n_pos * n_targets))
+        if self.from_scores is not None and step >= n_pos:
+            return self._read_scores(values, self._to_scores(split, 0, n_pos))
+        queries, keys = torch.empty_like(split), torch.zeros_like(split)
+        for start in range(0, n_pos, step):
+            stop = min(start + step, n_pos)  # and no query sees a key behind it
+            through = self._to_scores(split, start, stop)
+            queries[start:stop] = torch.matmul(self.keys[:, :stop].mT, through)
+            keys[:stop] += torch.matmul(self.queries[:, start:stop].mT, through.transpose(0, 2).contiguous())
+        return self._read(values, queries, keys)
+
+    def _to_scores(
+        self, split: Float[Tensor, "pos head d_head target"], start: int, stop: int
+    ) -> Float[Tensor, "query head key target"]:
+        """Gradients of the scores of some queries, from those of the heads' mixed values."""
+        through = torch.matmul(self.values[:, :stop], split[start:stop])
+        through -= torch.matmul(self.attend.pattern[:, start:stop, :stop].transpose(0, 1)[:, :, None], through)
+        return through.mul_(self.weighted[start:stop, :, :stop, None])
+
+    def _read_scores(
+        self, values: Float[Tensor, "pos value_head d_head target"], through: Float[Tensor, "pos head pos target"]
+    ) -> Float[Tensor, "pos d_model target"]:
+        """What is read, from gradients of values and scores."""
+        assert self.at_positions is not None
+        assert self.from_scores is not None
+        n_pos = len(through)
+        own = self._shared(values, self.reads[0]).flatten(1, 2)
+        back = torch.bmm(self.at_positions[0][:n_pos], own)
+        for maps, scores in zip(self.from_scores, (through, through.transpose(0, 2)), strict=True):
+            part = maps[:n_pos, :, :, :n_pos].flatten(2)
+            back.baddbmm_(part, scores.reshape(n_pos, -1, scores.shape[3]))
+        return back
 
     def transpose_at(
         self, positions: Int[Tensor, " target"], g: Float[Tensor, "target d_model"], n_pos: int
@@ -249,6 +272,23 @@ class AttendJacobian:
             whole = turned.flatten(1, 2).mT.contiguous()
             drawn.append(whole if self.norm is None else self.norm.transpose_(whole))
         return drawn[0], drawn[1], drawn[2]
+
+    @cached_property
+    def from_scores(self) -> tuple[Tensor, Tensor] | None:
+        """From gradients of scores straight to what a query reads, and what a key, [pos, d_model, head, other pos].
+
+        In a short prompt this is less than to queries and keys first. None for a longer one.
+        """
+        n_pos, d_model = self.input.shape
+        heads, d_head = self.attend.output.shape[:2]
+        less = n_pos * d_model <= (n_pos + d_model) * d_head
+        if self.at_positions is None or not less or n_pos * n_pos * d_model * heads > _MOST_DRAWN:
+            return None
+        queries, keys = (part.unflatten(2, (-1, d_head)) for part in self.at_positions[1:])
+        keys = keys.repeat_interleave(self.query_key.group, 2)
+        pairs = (queries, self.keys), (keys, self.queries)
+        to_query, to_key = (torch.einsum("pdhe,hoe->pdho", own, other) for own, other in pairs)
+        return to_query, to_key
 
 
 FullStep = Step | NormalizeJacobian | AttendJacobian
