@@ -8,8 +8,6 @@ misses of later MLPs.
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -19,7 +17,7 @@ from clew.attribution.local_model import check_traced_with
 from clew.attribution.targets import target_directions
 from clew.dictionary.dictionary import Dictionary
 from clew.subject.recording import SiteAt
-from clew.subject.sites import Change, Seen
+from clew.subject.sites import Change, plus
 from clew.subject.subject import Subject
 
 
@@ -53,16 +51,10 @@ def _gradients(
     leaves = [
         torch.zeros(shape, dtype=subject.dtype, device=ids.device, requires_grad=True) for _ in range(graph.n_layers)
     ]
-    change: dict[SiteAt, Change] = {
-        (dictionary.write_site, layer): partial(_added, leaf) for layer, leaf in enumerate(leaves)
-    }
+    change: dict[SiteAt, Change] = {(dictionary.write_site, layer): plus(leaf) for layer, leaf in enumerate(leaves)}
     with torch.enable_grad():
         final = subject.run(ids, change=change, reads=[]).final[0]
         values = [final[t.position].to(d) @ d for t, d in zip(graph.targets, directions, strict=True)]
     last = len(values) - 1
     found = [torch.autograd.grad(value, leaves, retain_graph=rank < last) for rank, value in enumerate(values)]
     return [[gradient[0] for gradient in gradients] for gradients in found]
-
-
-def _added(leaf: Tensor, value: Tensor, seen: Seen) -> Tensor:
-    return value + leaf

@@ -15,13 +15,13 @@ from clew.runs.plan import Plan
 from clew.runs.sources import is_kit, kit_dictionary, load_subject
 from clew.runs.train import TRAINING, open_run
 from clew.training import trainer
-from clew.training.config import DictionaryConfig
+from clew.training.config import DictionaryConfig, FineTuneConfig
 from clew.training.corpus_config import CorpusConfig
 from clew.training.trainer import TrainingOptions
 
 
 def begin_tuning(
-    folder: Path, start: str, *, model: str | None = None, steps: int = 500, skip: bool = False, seed: int = 0
+    folder: Path, start: str, *, model: str | None = None, steps: int = FineTuneConfig.steps, skip: bool = False
 ) -> None:
     """Make a folder a run that begins with a dictionary: that of a kit by name or folder, or any other by its own.
 
@@ -35,14 +35,16 @@ def begin_tuning(
         raise InputError(f"{start} is a dictionary, not a kit: say its model with --model")
     subject = load_subject(model or start)
     dictionary.check_fits(subject)
-    config = replace(settings_of(dictionary), steps=steps, seed=seed)
-    config = replace(config, skip=config.skip or skip)
+    config = settings_of(dictionary)
+    config = replace(config, steps=steps, skip=config.skip or skip)
     recorded = dictionary.provenance.get("layer_weights")
     weights = None if recorded is None else [float(weight) for weight in recorded]
-    plan = Plan(model=model or start, config=config, corpus=CorpusConfig(), cache=False, layer_weights=weights)
+    plan = Plan(
+        model=model or start, config=config, corpus=CorpusConfig(), cache=False, start=start, layer_weights=weights
+    )
     with files.lock_folder(folder, TRAINING):
         run = open_run(subject, plan, folder)
-        options = TrainingOptions(start=dictionary, layer_weights=weights, buffer=plan.corpus.buffer)
+        options = TrainingOptions(start=run.start, layer_weights=weights, buffer=plan.corpus.buffer)
         trainer.begin_run(subject, run.documents, config, folder, options)
         dictionary.save(folder / "dictionary")
 
@@ -50,7 +52,7 @@ def begin_tuning(
 def settings_of(dictionary: Dictionary) -> DictionaryConfig:
     """The settings under which a dictionary is trained on: those that it records, or what its tensors say.
 
-    InputError for what training does not know: an SAE's stand-in for MLPs, k that differ, several kinds of sparsity.
+    InputError for an SAE, and for layers that differ in k or in their kind of sparsity.
     """
     if dictionary.kind == "sae":
         raise InputError("an SAE does not stand in for MLPs: there is nothing to fine-tune on")

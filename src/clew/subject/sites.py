@@ -21,6 +21,11 @@ Change = Callable[[Tensor, Seen], Tensor]
 """What to put in the place of what a site holds."""
 
 
+def plus(leaf: Float[Tensor, "*batch pos d_model"]) -> Change:
+    """A site with something added: where that is zero and requires a gradient, what the run gives has one there."""
+    return lambda value, seen: value + leaf
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelSites:
     """Where the sites of a model lie in its modules."""

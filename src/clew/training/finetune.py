@@ -29,6 +29,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from clew import files
+from clew.dictionary import Dictionary
 from clew.errors import InputError
 from clew.kernels.types import Adam
 from clew.progress import Progress
@@ -36,11 +37,11 @@ from clew.subject.subject import Subject
 from clew.training.activations import Batch, Documents, stream
 from clew.training.checkpoint import open_run
 from clew.training.config import FineTuneConfig
-from clew.training.objective import Terms, terms
+from clew.training.objective import Terms
 from clew.training.responses import Responses
 from clew.training.run_state import RunState
 from clew.training.selection import Active, candidate
-from clew.training.step import backward, take_step
+from clew.training.step import backward, plain_terms, take_step
 from clew.training.trainer import FIT_BATCHES, conclude, fit_threshold
 
 __all__ = ["FineTuneConfig", "FineTuneReport", "fine_tune"]
@@ -65,7 +66,7 @@ class FineTuneReport:
     def progress(self) -> Progress:
         """How far fine-tuning is."""
         both = {f"divergence {self.kl:.4f} nats": self.kl, f"response error {self.responses:.3f}": self.responses}
-        note = ", ".join(text for text, value in both.items() if value == value)
+        note = ", ".join(text for text, value in both.items() if not math.isnan(value))
         return Progress(what="fine-tuning", done=self.step, of=self.steps, note=note)
 
 
@@ -91,6 +92,8 @@ def _fine_tune(
     run, origin = open_run(folder, subject, documents)
     if run.config.kind == "sae":
         raise InputError("an SAE does not stand in for MLPs: there is nothing to fine-tune on")
+    if config.responses and run.n_layers == 1:
+        raise InputError("the model has one layer, and none behind it to answer: leave --responses out")
     read_site, write_site = run.config.sites()
     size = {"batch": run.config.batch, "buffer": origin.buffer, "seed": run.config.seed, "start": run.step}
     batches = (
@@ -99,6 +102,7 @@ def _fine_tune(
     )
     n_rows = max(1, round(config.positions * len(documents) / float(documents.counts.sum())))
     responses = Responses(run, subject, documents, config)
+    before = Dictionary.load(folder / "dictionary")
     cut, kl = 0.0, math.nan
     for step in range(config.steps):
         warm = min(1.0, (run.step + 1) / WARM)  # a run that took no step has no moments yet
@@ -114,7 +118,8 @@ def _fine_tune(
         error = responses.step(cut, adam) if config.responses else math.nan
         yield FineTuneReport(step=step + 1, steps=config.steps, kl=kl, responses=error, nmse=losses.nmse)
     dictionary = conclude(run, subject, batches)
-    replace(dictionary, provenance={**dictionary.provenance, "fine_tuning": asdict(config)}).save(tuned)
+    facts = {"fine_tuning": asdict(config), "start": {"fingerprint": before.fingerprint, **before.provenance}}
+    replace(dictionary, provenance={**dictionary.provenance, **facts}).save(tuned)
 
 
 def _cut(run: RunState, batches: Iterator[Batch]) -> float:
@@ -166,7 +171,7 @@ class _Layer(torch.autograd.Function):
     ) -> Tensor:
         active = candidate(run, i, x, float(run.config.k), cut)
         features = run.layers[i]
-        on = terms(run.config.nonlinearity, active.pairs, active.value, features.norm, features.threshold, None, 0.0)
+        on = plain_terms(run, i, active)
         out = x.new_zeros(len(x), features.decoder.weight.shape[1])
         run.kernels.decode(active.pairs, on.activation, features.decoder.weight, out)
         ctx.save_for_backward(x)
@@ -206,7 +211,7 @@ def replaced(
     written: dict[int, Tensor] = {}
 
     def stand_in(layer: int, real: Tensor, seen: Any) -> Tensor:
-        x = (seen(read_site, layer).reshape(n_pos, d).float() - s["input_centre"][layer]) / s["input_scale"][layer]
+        x = run.input_of(layer, seen(read_site, layer).reshape(n_pos, d))
         parts = _Layer.apply(x[inside], leaves["decoder_bias"], run, layer, cut, adam, weight)
         for slot, out in enumerate(run.written(layer)):
             part = parts[:, slot * d : (slot + 1) * d]

@@ -27,15 +27,15 @@ from torch.nn.functional import linear
 from clew.errors import InputError
 from clew.kernels.types import Adam, Pairs
 from clew.subject.recording import SiteAt
-from clew.subject.sites import Change, Seen
+from clew.subject.sites import Change, Seen, plus
 from clew.subject.subject import Subject
 from clew.training.activations import parts_of
 from clew.training.config import FineTuneConfig
 from clew.training.documents import Documents
-from clew.training.objective import Terms, terms
+from clew.training.objective import Terms
 from clew.training.run_state import RunState
 from clew.training.selection import Active, candidate
-from clew.training.step import backward
+from clew.training.step import backward, plain_terms
 
 SENSED = 60  # batches of rows over which sensitivity is a mean
 DRAWN = 32  # batches of rows that are sorted together
@@ -59,7 +59,7 @@ def sensitivity(
         torch.zeros(*ids.shape, d, dtype=subject.dtype, device=subject.device, requires_grad=True)
         for _ in range(run.n_layers)
     ]
-    change: dict[SiteAt, Change] = {(write, layer): partial(_added, leaf) for layer, leaf in enumerate(leaves)}
+    change: dict[SiteAt, Change] = {(write, layer): plus(leaf) for layer, leaf in enumerate(leaves)}
     at = torch.multinomial(counted.float(), 1, generator=generator)[:, 0]
     with torch.enable_grad():
         final = subject.run(ids.to(subject.device), change=change, reads=[]).final
@@ -72,10 +72,6 @@ def sensitivity(
         g = gradient[inside].float() * run.scales["output_scale"][layer]
         found[layer] = g.T @ g / len(ids)
     return found
-
-
-def _added(leaf: Tensor, value: Tensor, seen: Seen) -> Tensor:
-    return value + leaf
 
 
 class Responses:
@@ -100,10 +96,11 @@ class Responses:
 
     def _rows(self) -> Iterator[Int[Tensor, " n"]]:
         """Rows of like length, so that little is padding: many are drawn, sorted, cut, and the parts shuffled."""
-        mean = float(self.documents.counts.sum()) / len(self.documents)
+        filled = (self.documents.counts > 0).nonzero()[:, 0]  # in a row of markers alone nothing can be ablated
+        mean = float(self.documents.counts.sum()) / len(filled)
         n_rows = max(1, round(DRAWN * self.config.positions / mean))
         while True:
-            drawn = torch.randint(len(self.documents), (n_rows,), generator=self.generator)
+            drawn = filled[torch.randint(len(filled), (n_rows,), generator=self.generator)]
             parts = list(parts_of(self.documents, drawn, self.config.positions))
             for number in torch.randperm(len(parts), generator=self.generator).tolist():
                 yield parts[number]
@@ -185,18 +182,12 @@ def _drawn(run: RunState, base: Streams, counted: Bool[Tensor, "row pos"], cut: 
 
 def _read(run: RunState, streams: Streams, layer: int, places: Int[Tensor, " n"]) -> Float[Tensor, "n d_model"]:
     """What a layer's features read at some places, in the units of training."""
-    x = streams[run.config.sites()[0], layer].reshape(-1, run.d_model)[places].float()
-    return (x - run.scales["input_centre"][layer]) / run.scales["input_scale"][layer]
+    return run.input_of(layer, streams[run.config.sites()[0], layer].reshape(-1, run.d_model)[places])
 
 
 def _active(run: RunState, layer: int, x: Float[Tensor, "n d_model"], cut: float) -> tuple[Active, Terms]:
     active = candidate(run, layer, x, float(run.config.k), cut)
-    return active, _terms(run, layer, active)
-
-
-def _terms(run: RunState, layer: int, active: Active) -> Terms:
-    features = run.layers[layer]
-    return terms(run.config.nonlinearity, active.pairs, active.value, features.norm, features.threshold, None, 0.0)
+    return active, plain_terms(run, layer, active)
 
 
 def _without(run: RunState, ablations: Ablations, layer: int, real: Tensor, seen: Seen) -> Tensor:
@@ -256,7 +247,7 @@ class _Step:
             counts, torch.cat([active.pairs.index, ablations.feature[mine]]), active.pairs.n_features
         )
         active = Active(pairs=pairs, value=torch.cat([active.value, ablations.activation[mine].to(active.value)]))
-        on, columns = _terms(run, layer, active), run.columns(layer)
+        on, columns = plain_terms(run, layer, active), run.columns(layer)
         written = x.new_zeros(len(x), columns.stop - columns.start)
         run.kernels.decode(pairs, on.activation, features.decoder.weight, written)
         to = torch.cat([moved, moved, self.index[ablations.place[mine]]])

@@ -140,6 +140,10 @@ class RunState:
             self.scales |= {f"{name}_centre": centre[i].float(), f"{name}_scale": scale[i].float()}
         self.scales |= {"output_scale": self.scales["output_scale"] / weights.sqrt(), "layer_weight": weights}
 
+    def input_of(self, layer: int, x: Float[Tensor, "pos d_model"]) -> Float[Tensor, "pos d_model"]:
+        """What a layer reads, in the units of training; float32."""
+        return (x.float() - self.scales["input_centre"][layer]) / self.scales["input_scale"][layer]
+
     def normalised(self, batch: Batch) -> Batch:
         """A batch in the units of training."""
         s = self.scales

@@ -98,6 +98,12 @@ def terms_of(run: RunState, i: int, x: Float[Tensor, "pos d_model"], active: Act
     return terms(kind, active.pairs, active.value, features.norm, features.threshold, total, price)
 
 
+def plain_terms(run: RunState, i: int, active: Active) -> Terms:
+    """The activations of one layer's pairs alone, where no penalty counts."""
+    features = run.layers[i]
+    return terms(run.config.nonlinearity, active.pairs, active.value, features.norm, features.threshold, None, 0.0)
+
+
 def backward(run: RunState, i: int, x: Tensor, slope: Tensor, active: Active, on: Terms, adam: Adam) -> Tensor:
     """Update one layer's features from the gradient of what they write; returns that of their pre-activations."""
     features, pairs = run.layers[i], active.pairs

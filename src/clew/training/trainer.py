@@ -33,10 +33,9 @@ from clew.subject.subject import Subject
 from clew.training.activations import Batch, Documents, stream
 from clew.training.checkpoint import NAME, RunOrigin, restore_checkpoint, save_checkpoint
 from clew.training.config import DictionaryConfig
-from clew.training.objective import terms
 from clew.training.run_state import RunState, finished
 from clew.training.selection import activate, candidate
-from clew.training.step import StepLosses, take_step
+from clew.training.step import StepLosses, plain_terms, take_step
 from clew.training.warm_start import begin_with
 
 ANNEAL = 4.0
@@ -251,7 +250,7 @@ def conclude(run: RunState, subject: Subject, batches: Iterator[Batch]) -> Dicti
     for batch in islice(batches, COUNT_BATCHES):
         for i, features in enumerate(run.layers):
             a = candidate(run, i, batch.inputs[i], float(run.config.k), cut)
-            on = terms(run.config.nonlinearity, a.pairs, a.value, features.norm, features.threshold, None, 0.0).gate > 0
+            on = plain_terms(run, i, a).gate > 0
             fired[i] += torch.bincount(a.pairs.index[on], minlength=len(features.norm))
     best = [torch.arange(len(counts), device=run.device) == counts.argmax() for counts in fired]
     keep = [(counts >= FIRED_AT_LEAST) | most for counts, most in zip(fired, best, strict=True)]
