@@ -8,7 +8,6 @@ import torch
 import clew
 from clew.attribution.influence import total_effect
 from clew.intervention.doubt import doubtful
-from clew.intervention.live_effects import live_effects
 
 PROMPT = "Again: 14 93 97 button fence book clay 58; 14 93 97 button"
 
@@ -71,12 +70,14 @@ def test_a_feature_whose_own_layer_is_not_written_has_no_live_effect(run, monkey
     """Its live effect is NaN, which is no JSON: null there, a dash in the table."""
     from clew.intervention import doubt as module
 
-    def without_last_layers(subject, dictionary, graph):
-        lost = live_effects(subject, dictionary, graph)
-        lost[graph.feature_keys[:, 0] >= 4] = torch.nan
-        return lost
+    derivatives = module._derivatives
 
-    monkeypatch.setattr(module, "live_effects", without_last_layers)
+    def without_last_layers(subject, dictionary, graph, nodes):
+        first, second = derivatives(subject, dictionary, graph, nodes)
+        late = graph.feature_keys[nodes, 0] >= 4
+        return first.masked_fill(late[:, None], torch.nan), second.masked_fill(late[:, None], torch.nan)
+
+    monkeypatch.setattr(module, "_derivatives", without_last_layers)
     code, out, err = run("trace", "The capital of France is", "--effects", "--json")
     assert (code, err) == (0, "")
     assert "NaN" not in out

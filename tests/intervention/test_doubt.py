@@ -6,7 +6,7 @@ import torch
 from clew.attribution.trace import trace
 from clew.errors import InputError
 from clew.intervention.ablation_effects import measured
-from clew.intervention.doubt import doubtful, estimated_losses, marks_of, missed
+from clew.intervention.doubt import FLOOR, beside_live, doubtful, estimated_losses, marks_of, missed
 from clew.intervention.edit import Edit
 from clew.intervention.live_effects import live_effects
 from clew.intervention.run import effect
@@ -69,6 +69,29 @@ def test_marks_are_counted_on_known_pairs():
     assert (found.marked, found.misses) == pytest.approx((2 / 5, 3 / 5))
     assert found.misses_held == pytest.approx(2 / 3)
     assert found.error_held == pytest.approx(8.0 / (0.01 + 8.0 + 0.49))
+
+
+def test_nothing_asked_is_nothing_found():
+    subject = models.subject("gpt2")
+    dictionary = models.dictionary("clt", subject, features=14)
+    graph = trace(subject, dictionary, PROMPT, targets=TARGETS)
+    assert estimated_losses(subject, dictionary, graph, []).shape == (0, 2)
+    assert beside_live(subject, dictionary, graph, [], []) == []
+
+
+def test_what_is_shown_beside_a_prediction_is_the_live_effect_and_the_estimate():
+    subject = models.subject("llama")
+    dictionary = models.dictionary("plt", subject, features=14)
+    graph = trace(subject, dictionary, PROMPT, targets=TARGETS)
+    nodes = [3, 0, graph.n_features - 1]
+    first, estimated = (
+        live_effects(subject, dictionary, graph)[nodes, 0],
+        estimated_losses(subject, dictionary, graph, nodes),
+    )
+    shown = beside_live(subject, dictionary, graph, nodes, [0.0, *estimated[1:, 0].tolist()])
+    assert [live.first for live in shown] == pytest.approx(first.tolist(), rel=1e-7)
+    assert [live.second for live in shown] == pytest.approx(estimated[:, 0].tolist())
+    assert [live.doubtful for live in shown] == [abs(float(estimated[0, 0])) > FLOOR, False, False]
 
 
 def test_only_features_are_removed():

@@ -29,6 +29,7 @@ def test_a_begun_run_is_that_of_the_kit_but_for_the_connection(begun: Path) -> N
     assert dictionary.fingerprint == kit.dictionary.fingerprint
     config = finished_run(begun).plan.config
     assert config.skip
+    assert finished_run(begun).plan.start == "minnow"  # what a run that was cut off here would begin with
     assert not settings_of(kit.dictionary).skip
     assert config.features == tuple(kit.dictionary.d_features(i) for i in range(6))
 
@@ -41,6 +42,8 @@ def test_it_is_tuned_for_responses_alone(begun: Path) -> None:
     assert reports[-1].progress.note.startswith("response error ")
     tuned = Dictionary.load(begun / "tuned")
     assert tuned.provenance["fine_tuning"]["responses"] == 0.1
+    assert tuned.provenance["start"]["fingerprint"] == Dictionary.load(begun / "dictionary").fingerprint
+    assert tuned.provenance["start"]["steps"] == 6000  # what the kit's own provenance says
     assert all(layer.skip is not None and float(layer.skip.abs().max()) > 0 for layer in tuned.layers.values())
 
 

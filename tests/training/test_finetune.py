@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch.nn.functional import linear
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from clew.dictionary import Dictionary
 from clew.errors import FileError, InputError
@@ -89,6 +90,16 @@ def test_fine_tuning_lowers_the_divergence_on_text_it_has_not_seen(
     assert after.kl < 0.8 * before.kl
     assert sum(after.nmse) < 1.3 * sum(before.nmse)
     assert sum(after.l0) / toy.L == pytest.approx(3, rel=0.1)
+
+
+def test_a_model_of_one_layer_has_no_answers_to_tune(tmp_path: Path) -> None:
+    shape = {"vocab_size": toy.VOCAB, "n_positions": 16, "n_embd": toy.D, "n_layer": 1, "n_head": 2}
+    model = GPT2LMHeadModel(GPT2Config(**shape, activation_function="relu", bos_token_id=0, eos_token_id=0))
+    subject = Subject(model.eval(), toy.Marks(), "shallow")  # type: ignore[arg-type]
+    documents = toy.documents_of(subject)
+    list(train_dictionary(subject, documents, replace(toy.SMALL, steps=2), tmp_path, buffer=toy.BUFFER))
+    with pytest.raises(InputError, match="one layer"):
+        next(fine_tune(subject, documents, FineTuneConfig(responses=1.0), tmp_path))
 
 
 def test_what_cannot_be_fine_tuned_is_refused(subject: Subject, documents: Documents, tmp_path: Path) -> None:

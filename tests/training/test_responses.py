@@ -13,7 +13,8 @@ from clew.subject.subject import Subject
 from clew.training import Documents, train_dictionary
 from clew.training.activations import collect
 from clew.training.checkpoint import open_run
-from clew.training.responses import Sensitivity, _drawn, response_step, sensitivity
+from clew.training.config import FineTuneConfig
+from clew.training.responses import Responses, Sensitivity, _drawn, response_step, sensitivity
 from clew.training.run_state import RunState
 from tests import dense, toy
 
@@ -110,10 +111,11 @@ def test_loss_and_gradients_equal_those_of_a_dense_dictionary(subject: Subject, 
     wanted = dense_loss(run, subject, documents, rows, leaves, metric, drawn)
     gradients = dict(zip(leaves, torch.autograd.grad(wanted, leaves.values(), allow_unused=True), strict=True))
     adam = Adam(rate=1e-3, step=1)
-    found = response_step(run, subject, documents.padded(rows), CUT, metric, adam, torch.Generator().manual_seed(7))
+    padded, lots = documents.padded(rows), torch.Generator().manual_seed(7)
+    found = response_step(run, subject, padded, CUT, metric, adam, lots, weight=0.5)
     assert found == pytest.approx(float(wanted.detach()), rel=1e-3)
     for name, got in dense.first_gradients(run).items():
-        gradient = gradients[name] if gradients[name] is not None else torch.zeros_like(got)
+        gradient = 0.5 * gradients[name] if gradients[name] is not None else torch.zeros_like(got)
         scale = float(gradient.abs().max())
         assert (scale > 0) == (name != "decoder_bias")  # a constant answers nothing
         torch.testing.assert_close(got, gradient, rtol=2e-3, atol=2e-4 * scale, msg=lambda m, n=name: f"{n}: {m}")
@@ -188,6 +190,19 @@ def test_training_for_responses_lowers_their_error_on_text_it_has_not_seen(
         rows = torch.randint(150, (40,), generator=generator)
         response_step(run, subject, seen.padded(rows), run.cut, metric, Adam(rate=2e-3, step=step + 1), generator)
     assert error() < 0.7 * before
+
+
+def test_rows_of_markers_alone_are_not_drawn(subject: Subject, documents: Documents) -> None:
+    empty = torch.tensor([0, 2, 5])
+    starts = documents.starts
+    counted = documents.counted.clone()
+    for row in empty.tolist():
+        counted[starts[row] : starts[row + 1]] = False
+    some = Documents(tokens=documents.tokens, starts=starts, counted=counted).slice(0, 8)
+    responses = Responses(run_of(subject, documents), subject, some, FineTuneConfig(responses=1.0, positions=40))
+    drawn = torch.cat([next(responses.rows) for _ in range(40)])
+    assert set(drawn.tolist()) == {1, 3, 4, 6, 7}
+    assert torch.isfinite(responses.sensitivity).all()
 
 
 def test_an_infinite_error_is_refused_before_any_weight_moves(subject: Subject, documents: Documents) -> None:

@@ -212,8 +212,8 @@ class Graph(Displayed, NodeOrder):
     def predict(self, gone: Sequence[NodeId | str]) -> Float[Tensor, " node"]:
         """What every feature and target loses when these nodes go together, by the graph's effects, to first order.
 
-        Of features the pre-activation, of targets the centred logit; nodes that go lose nothing themselves but what the
-        others took from them. `clew.Kit.predict` also applies the final norm and the softmax exactly, for which the
+        Of features the pre-activation, of targets the centred logit, over all paths; every other feature responds.
+        `clew.Kit.predict` holds what an edit clamps, and applies the final norm and the softmax exactly, for which the
         model is needed. InputError for a graph without effects, and for a node that is none.
         """
         from clew.attribution.influence import responses

@@ -152,14 +152,18 @@ class Dictionary:
 
     # Encode and decode
 
-    def preactivations(self, layer: int, x: Float[Tensor, "pos d_model"]) -> Float[Tensor, "pos feature"]:
-        """Encoder times x plus bias, dense, in float32 or better."""
+    def preactivations(
+        self, layer: int, x: Float[Tensor, "pos d_model"], *, bias: bool = True
+    ) -> Float[Tensor, "pos feature"]:
+        """Encoder times x plus bias, dense, in float32 or better; without the bias for what x differs by."""
         tensors, dtype = self.layers[layer], self._dtype(layer, x)
-        x, encoder, bias = x.to(dtype), tensors.encoder, tensors.bias.to(dtype)
+        x, encoder = x.to(dtype), tensors.encoder
+        added = tensors.bias.to(dtype) if bias else None
         if encoder.dtype == dtype:
-            return linear(x, encoder, bias)
+            return linear(x, encoder, added)
         n_rows = max(1, BLOCK // self.d_model)  # converted a block at a time: the whole may not fit into memory
-        return torch.cat([linear(x, rows.to(dtype)) for rows in encoder.split(n_rows)], 1) + bias
+        whole = torch.cat([linear(x, rows.to(dtype)) for rows in encoder.split(n_rows)], 1)
+        return whole if added is None else whole + added
 
     def encode(self, layer: int, x: Float[Tensor, "pos d_model"]) -> ActiveFeatures:
         """The features that are active on x; InputError when a pre-activation is NaN or infinite."""

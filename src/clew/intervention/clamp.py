@@ -311,8 +311,8 @@ class _Written:
         activations = self.dictionary.layers[layer].nonlinearity.apply(pre)
         base = activations[self.clamp.base]
         if self.clamp.regime.semantics == "linear":
-            through = self.dictionary.preactivations(layer, moved.reshape(-1, d_model)).view_as(pre)
-            difference = (through - self.dictionary.layers[layer].bias.to(pre)) * (base != 0)
+            through = self.dictionary.preactivations(layer, moved.reshape(-1, d_model), bias=False)
+            difference = through.view_as(pre) * (base != 0)
         else:
             difference = activations - base
         difference[self.clamp.held[:, layer]] = 0

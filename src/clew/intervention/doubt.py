@@ -21,7 +21,6 @@ from clew.attribution.local_model import check_traced_with
 from clew.attribution.targets import target_directions
 from clew.dictionary.dictionary import Dictionary
 from clew.errors import InputError
-from clew.intervention.live_effects import live_effects
 from clew.intervention.run import rows_at_once
 from clew.subject.recording import SiteAt
 from clew.subject.sites import Change, Seen
@@ -81,7 +80,7 @@ class LiveEffect:
     """What the live model loses of a target with a feature, beside a prediction of it."""
 
     first: float
-    """To first order: the live effect."""
+    """To first order: the live effect (see `clew.intervention.live_effects`)."""
     second: float
     """To second order."""
     doubtful: bool
@@ -92,10 +91,10 @@ def beside_live(
     subject: Subject, dictionary: Dictionary, graph: Graph, nodes: Sequence[int], predicted: Sequence[float]
 ) -> list[LiveEffect | None]:
     """The live effects of features on the first target, beside what is predicted of each; None where there is none."""
-    first = live_effects(subject, dictionary, graph)[list(nodes), 0]
-    second = estimated_losses(subject, dictionary, graph, nodes)[:, 0]
-    marks = doubtful(torch.tensor(predicted, dtype=second.dtype), second)
-    known = zip(first.tolist(), second.tolist(), marks.tolist(), strict=True)
+    first, second = (each[:, 0] for each in _derivatives(subject, dictionary, graph, nodes))
+    estimated = first + second / 2
+    marks = doubtful(torch.tensor(predicted, dtype=estimated.dtype), estimated)
+    known = zip(first.tolist(), estimated.tolist(), marks.tolist(), strict=True)
     return [None if math.isnan(numbers[0]) else LiveEffect(*numbers) for numbers in known]
 
 
@@ -108,28 +107,35 @@ def estimated_losses(
     for a feature that does not write to its own layer. InputError for a node that is no feature or a target that the
     graph does not keep, MismatchError for a graph of another Dictionary or model.
     """
+    first, second = _derivatives(subject, dictionary, graph, nodes)
+    return first + second / 2
+
+
+def _derivatives(
+    subject: Subject, dictionary: Dictionary, graph: Graph, nodes: Sequence[int]
+) -> tuple[Float[Tensor, "node target"], Float[Tensor, "node target"]]:
+    """The first and the second derivative of what targets lose, by the share of each node that is removed."""
     check_traced_with(subject, dictionary, graph)
     if not all(0 <= node < graph.n_features for node in nodes):
         raise InputError(f"only features are removed: give nodes from 0 to {graph.n_features - 1}")
     directions = target_directions(subject, graph)
-    lost = torch.full((len(nodes), len(graph.targets)), torch.nan, dtype=torch.float64)
+    found = torch.full((2, len(nodes), len(graph.targets)), torch.nan, dtype=torch.float64)
     keys, sizes = graph.feature_keys[list(nodes)], graph.activations[list(nodes)]
-    writes = torch.tensor(
-        [layer in dictionary.written_layers(layer) for layer in keys[:, 0].tolist()], dtype=torch.bool
-    )
-    for part in writes.nonzero()[:, 0].split(max(1, rows_at_once(subject, graph.n_tokens) // 2)):
-        lost[part] = _to_second_order(subject, dictionary, graph, keys[part], sizes[part], directions)
-    return lost
+    writes = [place for place, (layer, _, _) in enumerate(keys.tolist()) if layer in dictionary.written_layers(layer)]
+    together = max(1, rows_at_once(subject, graph.n_tokens) // 2)
+    for part in (writes[start : start + together] for start in range(0, len(writes), together)):
+        found[:, part] = _both(subject, dictionary, graph, keys[part], sizes[part], directions)
+    return found[0], found[1]
 
 
-def _to_second_order(
+def _both(
     subject: Subject,
     dictionary: Dictionary,
     graph: Graph,
     keys: Int[Tensor, "row 3"],
     sizes: Tensor,
     directions: Tensor,
-) -> Float[Tensor, "row target"]:
+) -> Float[Tensor, "2 row target"]:
     """One copy of the prompt a feature, of which a share (a leaf) is removed: both derivatives by that share."""
     device, dtype = subject.device, subject.dtype
     ids = torch.tensor([graph.token_ids], device=device).expand(len(keys), -1)
@@ -141,15 +147,15 @@ def _to_second_order(
         decoders = dictionary.decoder_rows(layer, keys[rows, 2].to(device))[:, slot].to(dtype)
         written = decoders * sizes[rows].to(decoders)[:, None]
         change[dictionary.write_site, layer] = partial(_less, share, rows.to(device), keys[rows, 1].to(device), written)
-    lost = []
+    found = []
     with torch.enable_grad():
         final = subject.run(ids, change=change, reads=[], eager=True).final
         for target, direction in zip(graph.targets, directions, strict=True):
             value = -(final[:, target.position].to(direction) @ direction).sum()
             (first,) = torch.autograd.grad(value, share, create_graph=True)
             (second,) = torch.autograd.grad(first.sum(), share, retain_graph=True)
-            lost.append((first + second / 2).detach().double().cpu())
-    return torch.stack(lost, 1)
+            found.append(torch.stack([first.detach(), second]).double().cpu())
+    return torch.stack(found, 2)
 
 
 def _less(share: Tensor, rows: Tensor, positions: Tensor, written: Tensor, value: Tensor, seen: Seen) -> Tensor:

@@ -239,6 +239,7 @@ def _by_effects(
         run = subject.run(ids.expand(2, -1), eager=True, keep=[*read_sites(dictionary), last], **options)
         stream = forward_ad.unpack_dual(run.kept[last]).primal[0].clone()
         slopes = _tangents(run).kept
+    stream = stream.to(torch.promote_types(stream.dtype, torch.float32))  # half precision would round a change away
     final = torch.stack([stream, stream + slopes[last][1]])
     plain, edited = subject.unembed(subject.normed(final, subject.final_norm).to(subject.dtype))
     logits = before.logits + (edited - plain)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -128,7 +128,7 @@ def read_model(
     _check_extras(place, device_map)
     if place.gguf is None and Path(place.where).exists():
         check_folder(Path(place.where))
-    with _reading(f"cannot load a model from {source}"), _quiet():
+    with _reading(f"cannot load a model from {source}"), _quiet(gguf=place.gguf is not None):
         from transformers import AutoConfig, AutoModelForCausalLM, Mxfp4Config
 
         settings = _settings(place)
@@ -232,7 +232,7 @@ def _reason(error: Exception) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet(*, gguf: bool) -> Iterator[None]:
     """Silence the bars and reports that transformers writes, and bring them back as they were."""
     from transformers.utils import logging
 
@@ -240,7 +240,7 @@ def _quiet() -> Iterator[None]:
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     try:
-        with redirect_stderr(io.StringIO()):  # the bars of GGUF files are not told
+        with redirect_stderr(io.StringIO()) if gguf else nullcontext():  # the bars of GGUF files know no setting
             yield
     finally:
         logging.set_verbosity(verbosity)
