@@ -1,6 +1,7 @@
 """A small trained model and its text, for training dictionaries on; as a program, one such training to be killed."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from clew.subject.subject import Subject
 from clew.training import DictionaryConfig, Documents, encode_documents, train_dictionary, trainer
+from clew.training.activations import collect
 from clew.training.run_state import RunState
 
 VOCAB, D, L = 40, 24, 3
@@ -45,6 +47,19 @@ def shaken(run: RunState, much: float, seed: int = 0) -> RunState:
         own.norm.copy_(own.decoder.weight.norm(dim=1))
     for rows in (run.decoder_bias, run.skip):
         rows.weight.add_(0.1 * torch.randn(rows.weight.shape, generator=g))
+    return run
+
+
+def untrained_run(subject: Subject, documents: Documents) -> RunState:
+    """A run with a skip connection whose features are random, and fire."""
+    run = RunState(L, D, replace(SMALL, skip=True))
+    run.fit_scales([collect(subject, documents, torch.arange(20), "mlp_in", "mlp_raw_out")])
+    g = torch.Generator().manual_seed(0)
+    for own in run.layers:
+        own.decoder.weight.mul_(5)
+        own.norm.copy_(own.decoder.weight.norm(dim=1))
+        own.bias.weight.copy_(0.1 * torch.randn(own.bias.weight.shape, generator=g))
+    run.skip.weight.copy_(0.1 * torch.randn(run.skip.weight.shape, generator=g))
     return run
 
 

@@ -70,7 +70,7 @@ def test_the_derivative_of_a_norm_of_heads_is_autograds(together: bool) -> None:
     positions, points = torch.tensor([3, 0, 3]), draw(3, 8)
     for head in range(3):
         projection = Projection(weight=draw(3, 6, 8), bias=draw(3, 8), norm=norm)
-        found = projection.transpose_head(head, positions, points, norm.at(x))
+        found = projection.transpose_head(head, positions, points, norm.at(x))[0]
         for row, position in enumerate(positions.tolist()):
             wide = torch.zeros_like(x)
             wide[head, position] = points[row]

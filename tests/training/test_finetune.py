@@ -15,7 +15,6 @@ from clew.kernels.types import Adam
 from clew.runs.fidelity import measure_fidelity
 from clew.subject.subject import Subject
 from clew.training import Documents, train_dictionary
-from clew.training.activations import collect
 from clew.training.config import FineTuneConfig
 from clew.training.finetune import divergence_step, fine_tune
 from clew.training.run_state import RunState
@@ -56,15 +55,7 @@ def divergence(run: RunState, subject: Subject, ids, weights: dict, cut: float) 
 def test_the_gradients_of_the_divergence_equal_those_through_a_dense_replacement(
     subject: Subject, documents: Documents
 ) -> None:
-    config = replace(toy.SMALL, skip=True)
-    run, rows = RunState(toy.L, toy.D, config), torch.arange(20)
-    run.fit_scales([collect(subject, documents, rows, "mlp_in", "mlp_raw_out")])
-    g = torch.Generator().manual_seed(0)
-    for own in run.layers:
-        own.decoder.weight.mul_(5)
-        own.norm.copy_(own.decoder.weight.norm(dim=1))
-        own.bias.weight.copy_(0.1 * torch.randn(64, 1, generator=g))
-    run.skip.weight.copy_(0.1 * torch.randn(run.skip.weight.shape, generator=g))
+    run, rows = toy.untrained_run(subject, documents), torch.arange(20)
     cut, leaves = 0.25, dense.weights(run)
     wanted = divergence(run, subject, documents.padded(rows)[0], leaves, cut)
     gradients = dict(zip(leaves, torch.autograd.grad(wanted, leaves.values()), strict=True))

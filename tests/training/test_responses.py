@@ -11,7 +11,6 @@ from clew.errors import InputError
 from clew.kernels.types import Adam
 from clew.subject.subject import Subject
 from clew.training import Documents, train_dictionary
-from clew.training.activations import collect
 from clew.training.checkpoint import open_run
 from clew.training.config import FineTuneConfig
 from clew.training.responses import Responses, Sensitivity, _drawn, response_step, sensitivity
@@ -19,18 +18,6 @@ from clew.training.run_state import RunState
 from tests import dense, toy
 
 CUT = 0.25
-
-
-def run_of(subject: Subject, documents: Documents) -> RunState:
-    run = RunState(toy.L, toy.D, replace(toy.SMALL, skip=True))
-    run.fit_scales([collect(subject, documents, torch.arange(20), "mlp_in", "mlp_raw_out")])
-    g = torch.Generator().manual_seed(0)
-    for own in run.layers:
-        own.decoder.weight.mul_(5)
-        own.norm.copy_(own.decoder.weight.norm(dim=1))
-        own.bias.weight.copy_(0.1 * torch.randn(64, 1, generator=g))
-    run.skip.weight.copy_(0.1 * torch.randn(run.skip.weight.shape, generator=g))
-    return run
 
 
 def watched(subject: Subject, ids: torch.Tensor, lost: dict | None = None) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -100,7 +87,7 @@ def dense_loss(run: RunState, subject: Subject, documents: Documents, rows, weig
 
 
 def test_loss_and_gradients_equal_those_of_a_dense_dictionary(subject: Subject, documents: Documents) -> None:
-    run, rows = run_of(subject, documents), torch.arange(30, 42)
+    run, rows = toy.untrained_run(subject, documents), torch.arange(30, 42)
     metric = sensitivity(run, subject, documents, rows, torch.Generator().manual_seed(3))
     ids, counted = documents.padded(rows)
     sites = [(site, layer) for site in ("mlp_in", "mlp_raw_out") for layer in range(toy.L)]
@@ -122,7 +109,7 @@ def test_loss_and_gradients_equal_those_of_a_dense_dictionary(subject: Subject, 
 
 
 def test_every_drawn_feature_fires_where_it_is_ablated(subject: Subject, documents: Documents) -> None:
-    run, rows = run_of(subject, documents), torch.arange(40)
+    run, rows = toy.untrained_run(subject, documents), torch.arange(40)
     ids, counted = documents.padded(rows)
     kept = subject.run(ids, keep=[("mlp_in", layer) for layer in range(toy.L)]).kept
     drawn = _drawn(run, kept, counted, CUT, torch.Generator().manual_seed(1))
@@ -138,7 +125,7 @@ def test_every_drawn_feature_fires_where_it_is_ablated(subject: Subject, documen
 
 
 def test_sensitivity_is_the_gradient_of_a_drawn_tokens_logit(subject: Subject, documents: Documents) -> None:
-    run, rows = run_of(subject, documents), torch.tensor([5])
+    run, rows = toy.untrained_run(subject, documents), torch.tensor([5])
     ids, counted = documents.padded(rows)
     generator = torch.Generator().manual_seed(2)
     at = int(torch.multinomial(counted.float(), 1, generator=generator))
@@ -199,14 +186,16 @@ def test_rows_of_markers_alone_are_not_drawn(subject: Subject, documents: Docume
     for row in empty.tolist():
         counted[starts[row] : starts[row + 1]] = False
     some = Documents(tokens=documents.tokens, starts=starts, counted=counted).slice(0, 8)
-    responses = Responses(run_of(subject, documents), subject, some, FineTuneConfig(responses=1.0, positions=40))
+    responses = Responses(
+        toy.untrained_run(subject, documents), subject, some, FineTuneConfig(responses=1.0, positions=40)
+    )
     drawn = torch.cat([next(responses.rows) for _ in range(40)])
     assert set(drawn.tolist()) == {1, 3, 4, 6, 7}
     assert torch.isfinite(responses.sensitivity).all()
 
 
 def test_an_infinite_error_is_refused_before_any_weight_moves(subject: Subject, documents: Documents) -> None:
-    run = run_of(subject, documents)
+    run = toy.untrained_run(subject, documents)
     before = run.layers[0].encoder.weight.clone()
     metric = torch.full((toy.L, toy.D, toy.D), torch.inf)
     with pytest.raises(InputError, match="the response error became"):

@@ -186,6 +186,5 @@ def _readers(maps: QueryKey, x: Float[Tensor, "pos d_model"], look: Look, *, hel
     ):
         norm = side.norm_at(x)
         norm = norm.held if norm is not None and held else norm
-        directions[points] = side.transpose_head(head, positions[points], met[points], norm)
-        biases[points] = side.constant_head(head, positions[points], met[points], norm)
+        directions[points], biases[points] = side.transpose_head(head, positions[points], met[points], norm)
     return Readers(directions, positions, biases)

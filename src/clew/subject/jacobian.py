@@ -220,7 +220,7 @@ class AttendJacobian:
             back, own, norm = through.T @ self.queries[head, :n_pos], self.query_key.key, self.norms[2]
         positions, rotary = torch.arange(n_pos, device=back.device), self.query_key.rotary
         back = back if rotary is None else rotary.transpose_points(positions, back)
-        return own.transpose_head(head * len(own.weight) // heads, positions, back, norm)
+        return own.transpose_head(head * len(own.weight) // heads, positions, back, norm)[0]
 
     def _turned(self, place: int, made: Float[Tensor, "*batch head pos d_head"]) -> Tensor:
         """How queries (place 1) or keys (2) change with what the projection gives, to first order."""

@@ -133,30 +133,17 @@ class Projection:
         positions: Int[Tensor, " point"],
         g: Float[Tensor, "point d_head"],
         norm: HeadNormAt | None,
-    ) -> Float[Tensor, "point d_model"]:
-        """From gradients of one head, one position each, to those of what is read; `norm` is the own one at the run."""
-        heads, back = _reached(head, positions, g, norm)
-        return torch.matmul(back, self.weight[heads].mT).sum(0)
+    ) -> tuple[Float[Tensor, "point d_model"], Float[Tensor, " point"]]:
+        """From gradients of one head, one position each, to those of what is read, and what the bias gives along them.
 
-    def constant_head(
-        self,
-        head: int,
-        positions: Int[Tensor, " point"],
-        g: Float[Tensor, "point d_head"],
-        norm: HeadNormAt | None,
-    ) -> Float[Tensor, " point"]:
-        """What the bias gives along the same gradients."""
-        if self.bias is None:
-            return g.new_zeros(len(g))
-        heads, back = _reached(head, positions, g, norm)
-        return (back * self.bias[heads][:, None]).sum((0, 2))
-
-
-def _reached(head: int, positions: Tensor, g: Tensor, norm: HeadNormAt | None) -> tuple[slice, Tensor]:
-    """The heads that a gradient of one head reaches in front of the norm, and theirs, [reached, point, d_head]."""
-    if norm is None:
-        return slice(head, head + 1), g[None]
-    return slice(None) if norm.together else slice(head, head + 1), norm.transpose_head(head, positions, g)
+        `norm` is the own one at the run.
+        """
+        reached, back = slice(head, head + 1), g[None]
+        if norm is not None:
+            reached, back = slice(None) if norm.together else reached, norm.transpose_head(head, positions, g)
+        read = torch.matmul(back, self.weight[reached].mT).sum(0)
+        constant = g.new_zeros(len(g)) if self.bias is None else (back * self.bias[reached][:, None]).sum((0, 2))
+        return read, constant
 
 
 @dataclass(frozen=True, kw_only=True)
