@@ -33,6 +33,8 @@ def test_one_feature_moves_lyon_to_italy(run, kit):
     assert italy[0] < 0.01 < 0.5 < italy[2]
     assert "set L0/447@4=12" in out
     assert "MLP output of layer 0 clamped" in " ".join(out.split())
+    assert "Predicted by effects" in out
+    assert "Predicted by the frozen model" in run(*ITALY, "--predict", "frozen")[1]
     assert row(out, "L0/447@4   ' in'") == [0.0, 12.0, 12.0]
     assert out.rstrip().splitlines()[-1].split() == ["France.", "■", "Italy.", "■"]
     effect = kit.edit(PROMPT, [Edit.set("L0/447@4", 12.0)])

@@ -26,6 +26,11 @@ from clew.kit import Kit
 
 Pairs = Iterator[tuple[Step | None, Step | None]]
 _TOKENS, _FEATURES, _LISTED = 6, 10, 100  # next tokens and features that are shown, features in the JSON
+_PREDICTED = {
+    "effects": "Predicted by effects, to first order: a large edit may do otherwise.",
+    "frozen": "Predicted by the frozen model: attention patterns and norm scales held.",
+    "direct": "Predicted by edges alone: patterns, norm scales and all other features held.",
+}
 _ENDS = {"eos": " ■", "context": " … the context is full", "tokens": " …"}
 
 
@@ -142,7 +147,8 @@ def _print_edits(console: Console, kit: Kit, prompt: str, edits: tuple[Edit, ...
 
 
 def _print_effect(console: Console, kit: Kit, effect: Effect) -> None:
-    console.print(Text(_clamped(kit, effect)), "", sep="\n")
+    said = [_PREDICTED[effect.prediction]] if effect.prediction is not None else []
+    console.print(*map(Text, (*said, _clamped(kit, effect))), "", sep="\n")
     names = kit.subject.token_strings
     outputs = table("next token", ">before", ">predicted", ">measured", "")
     for token, before, predicted, measured in effect.top_tokens(count=_TOKENS):
