@@ -137,8 +137,8 @@ def test_weights_in_8_bit_floats_are_read_exactly(eight_bits: torch.dtype, layou
     if layout == "native":
         Dictionary.load(folder).save(tmp_path / "native")
         folder = tmp_path / "native"
-    path = folder / "layer_1.safetensors"
-    save_file({name: tensor.to(eight_bits) for name, tensor in load_file(path).items()}, path)
+    for path in sorted(folder.glob("layer_*.safetensors")):
+        save_file({name: tensor.to(eight_bits) for name, tensor in load_file(path).items()}, path)
     dictionary, stored = Dictionary.load(folder), load_file(path)
     names = ("W_enc", "b_enc") if layout == "plt" else ("encoder", "bias")
     encoder, bias = (stored[name].float() for name in names)

@@ -24,6 +24,7 @@ from torch.nn.functional import linear
 from clew import files
 from clew.dictionary import origin
 from clew.dictionary.layer import ActiveFeatures, Layer
+from clew.dictionary.mapped_rows import MappedRows
 from clew.dictionary.neurons import neuron_layer
 from clew.dictionary.nonlinearity import BatchTopK, JumpReLU, TopK
 from clew.errors import InputError, MismatchError
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 Kind = Literal["plt", "clt", "sae"]
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 """What weights may be stored in; files in 8-bit floats are converted when they are read."""
+SAE_SITES = (*READ_SITES, *WRITE_SITES)
+"""Where an SAE may read and write back; it has no part in a trace, so an MLP's output is as good as its input."""
 BLOCK = 1 << 26
 """How many elements of pre-activations, or of encoder rows in another dtype, are in memory at once."""
 
@@ -53,7 +56,8 @@ class Dictionary:
     read_site: SiteName
     write_site: SiteName
     n_layers: int
-    """Layers of the model, not of the Dictionary: an SAE may cover one of them."""
+    """Layers of the model, not of the Dictionary: it may cover some of them. Where `origin.AT_LEAST` stands in the
+    provenance, the files do not say how many the model has, and this is the least."""
     d_model: int
     name: str
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -61,9 +65,10 @@ class Dictionary:
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
             raise InputError(f"a dictionary of kind {self.kind!r}: choose from {', '.join(get_args(Kind))}")
-        if self.read_site not in READ_SITES:
-            raise InputError(f"unknown read site {self.read_site!r}: choose from {', '.join(READ_SITES)}")
-        write_sites = (self.read_site,) if self.kind == "sae" else WRITE_SITES
+        sae = self.kind == "sae"
+        read_sites, write_sites = (SAE_SITES, (self.read_site,)) if sae else (READ_SITES, WRITE_SITES)
+        if self.read_site not in read_sites:
+            raise InputError(f"unknown read site {self.read_site!r}: choose from {', '.join(read_sites)}")
         if self.write_site not in write_sites:
             raise InputError(f"a {self.kind} cannot write at {self.write_site!r}: choose from {', '.join(write_sites)}")
         if not self.layers:
@@ -159,7 +164,7 @@ class Dictionary:
         tensors, dtype = self.layers[layer], self._dtype(layer, x)
         x, encoder = x.to(dtype), tensors.encoder
         added = tensors.bias.to(dtype) if bias else None
-        if encoder.dtype == dtype:
+        if encoder.dtype == dtype and not isinstance(encoder, MappedRows):
             return linear(x, encoder, added)
         n_rows = max(1, BLOCK // self.d_model)  # converted a block at a time: the whole may not fit into memory
         whole = torch.cat([linear(x, rows.to(dtype)) for rows in encoder.split(n_rows)], 1)
@@ -286,11 +291,14 @@ class Dictionary:
             )
 
     def _check_sizes(self, subject: Subject) -> None:
-        for name, size, model_size in (
-            ("d_model", self.d_model, subject.d_model),
-            ("layers", self.n_layers, subject.n_layers),
+        layers_differ = self.n_layers != subject.n_layers
+        if origin.AT_LEAST in self.provenance:
+            layers_differ = self.n_layers > subject.n_layers
+        for name, size, model_size, differs in (
+            ("d_model", self.d_model, subject.d_model, self.d_model != subject.d_model),
+            ("layers", self.n_layers, subject.n_layers, layers_differ),
         ):
-            if size != model_size:
+            if differs:
                 raise MismatchError(
                     f"dictionary {self.name!r} does not fit model {subject.name!r}: {name} {size} against {model_size}"
                 )
@@ -344,14 +352,15 @@ class Dictionary:
     def load(
         cls, folder: Path | str, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> Dictionary:
-        """Map a folder or hub repository in a layout of `dictionary.layouts`; rows are read when asked for.
+        """Map a folder in a layout of `dictionary.layouts`, or one of the hub (`owner/name[@revision]`,
+        `hf://owner/name/path[@revision]`); rows are read when asked for.
 
         FileError when the folder is missing, truncated, foreign or of a newer schema. Giving a dtype that differs from
         the stored one reads and converts everything.
         """
         from clew.dictionary import layouts  # they build Dictionaries, so they import this module
 
-        dictionary = layouts.load(files.local_folder(folder))
+        dictionary = layouts.load(files.local_folder(folder, without=layouts.NOT_FETCHED))
         return dictionary if device is None and dtype is None else dictionary.to(device, dtype)
 
     @classmethod

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 WEIGHTS, OTHER = "model_weights", "other_model"
 """Keys of a provenance: hashes of the weights that a Dictionary is made for, and the other model that it is used on."""
+AT_LEAST = "n_layers_at_least"
+"""Key of a provenance whose files tell no more of the model's depth than the last layer that they hold."""
 _FAMILIES = {
     "gpt2": "GPT2",
     "pythia": "GPTNeoX",

@@ -1,10 +1,12 @@
 """The only package that opens files.
 
 Writes are atomic (`atomic`); text is read as people and other programs write it (`reading`). Tensors are safetensors,
-mapped into memory (`tensors`); tables are Parquet (`tables`); what many processes write at once is SQLite (`database`);
-everything else is JSON, text or a picture. Clew's own files say their format, schema and provenance (`envelope`).
+mapped into memory (`tensors`), or arrays of NumPy (`arrays`); what the hub has comes from its cache (`hub`). Tables are
+Parquet (`tables`); what many processes write at once is SQLite (`database`); everything else is JSON, text or a
+picture. Clew's own files say their format, schema and provenance (`envelope`).
 """
 
+from clew.files.arrays import load_arrays
 from clew.files.atomic import (
     clear_temporaries,
     free_bytes,
@@ -16,7 +18,8 @@ from clew.files.atomic import (
 )
 from clew.files.database import database_errors, new_database, open_database, read_database, read_only, transaction
 from clew.files.envelope import Envelope, provenance
-from clew.files.folders import clear_orphans, local_folder, new_folder, recover
+from clew.files.folders import clear_orphans, names_below, new_folder, recover
+from clew.files.hub import SCHEME, local_file, local_folder
 from clew.files.locks import lock_file, lock_folder
 from clew.files.origin import GRAPH_JSON, PAGE, PICTURE, SOFTWARE, kind_of
 from clew.files.reading import byte_lines, ending, half_character, json_lines, lines, read_json, read_text, table_rows
@@ -27,6 +30,7 @@ __all__ = [
     "GRAPH_JSON",
     "PAGE",
     "PICTURE",
+    "SCHEME",
     "SOFTWARE",
     "Envelope",
     "byte_lines",
@@ -39,11 +43,14 @@ __all__ = [
     "json_lines",
     "kind_of",
     "lines",
+    "load_arrays",
     "load_note",
     "load_tensors",
+    "local_file",
     "local_folder",
     "lock_file",
     "lock_folder",
+    "names_below",
     "new_database",
     "new_folder",
     "open_database",

@@ -69,21 +69,19 @@ def recover(path: Path | str) -> Path:
     return path
 
 
-def local_folder(source: Path | str) -> Path:
-    """A folder as it is, or `owner/name` (with `@revision` where wanted) from the hub or its local cache.
+def names_below(folder: Path, depth: int, most: int = 20_000) -> set[str]:
+    """The files in a folder and below it, as paths relative to it with forward slashes; no hidden folder is entered.
 
-    FileError when there is neither.
+    FileError when there are more than `most`: such a folder is not what was meant.
     """
-    match = re.fullmatch(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", str(source))
-    if recover(Path(source)).exists() or match is None:
-        return Path(source)
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(match[1], revision=match[2]))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise FileError(f"{source} is no folder here, and the hub gave no answer ({type(error).__name__})") from error
+    names: set[str] = set()
+    for where, below, here in os.walk(folder, followlinks=True):
+        place = Path(where).relative_to(folder)
+        below[:] = [name for name in below if not name.startswith(".") and len(place.parts) + 1 < depth]
+        names |= {(place / name).as_posix() for name in here}
+        if len(names) > most:
+            raise FileError(f"{folder} holds more than {most:,} files: name the folder that is meant")
+    return names
 
 
 def clear_orphans(folder: Path | str) -> None:

@@ -29,16 +29,16 @@ def decode_sparse(
 ) -> Float[Tensor, "out_layer pos d_model"]:
     """The same sum over active features only; `position` must be sorted. Computed in the activations' dtype."""
     _, n_written, d_model = decoder.shape
-    rows = decoder.flatten(1)
-    if rows.dtype == activation.dtype and rows.is_contiguous():
+    if decoder.dtype == activation.dtype and decoder.is_contiguous():
         starts = torch.searchsorted(position, torch.arange(n_pos, device=position.device))
-        out = embedding_bag(index, rows, starts, mode="sum", per_sample_weights=activation)
+        out = embedding_bag(index, decoder.flatten(1), starts, mode="sum", per_sample_weights=activation)
     else:
         out = activation.new_zeros(n_pos, n_written * d_model)
         size = max(1, BLOCK // (n_written * d_model))
         for start in range(0, len(index), size):
             part = slice(start, start + size)
-            out.index_add_(0, position[part], rows[index[part]].to(activation) * activation[part, None])
+            rows = decoder.index_select(0, index[part]).flatten(1).to(activation)  # else a view would be copied whole
+            out.index_add_(0, position[part], rows * activation[part, None])
     return out.view(n_pos, n_written, d_model).transpose(0, 1)
 
 

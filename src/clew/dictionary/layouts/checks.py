@@ -1,13 +1,16 @@
-"""Checks that every layout makes: what a folder may be replaced by, and what its tensors may hold."""
+"""Checks that every layout makes: what a folder may be replaced by, and what its tensors and settings may hold."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from clew.dictionary.dictionary import DTYPES
-from clew.errors import FileError
+from clew import files
+from clew.dictionary.dictionary import DTYPES, Dictionary
+from clew.errors import FileError, InputError
 
 EIGHT_BITS = (torch.float8_e4m3fn, torch.float8_e4m3fnuz, torch.float8_e5m2, torch.float8_e5m2fnuz)
 
@@ -42,3 +45,53 @@ def _readable(path: Path, name: str, tensor: Tensor) -> Tensor:
     if tensor.ndim <= 1 and not torch.isfinite(tensor).all():
         raise FileError(f"{path}: {name} holds NaN or infinity")
     return tensor
+
+
+def check_axes(path: Path, tensors: Mapping[str, Tensor], axes: Mapping[str, int]) -> None:
+    """FileError when a tensor is missing, or has another number of axes."""
+    for name, count in axes.items():
+        if name not in tensors:
+            raise FileError(f"{path}: {name} is missing; it holds {', '.join(sorted(tensors)) or 'nothing'}")
+        if tensors[name].ndim != count:
+            raise FileError(f"{path}: {name} is {list(tensors[name].shape)}, expected {count} axes")
+
+
+def read_settings(path: Path, *, needed: bool = True) -> dict[str, Any]:
+    """The settings in a JSON file; FileError when they are missing and needed, or are none."""
+    if not path.is_file() and not needed:
+        return {}
+    if not path.is_file():
+        raise FileError(f"{path.parent} is incomplete: {path.name} is missing, without which its weights mean nothing")
+    settings = files.read_json(path)
+    if not isinstance(settings, dict):
+        raise FileError(f"{path} holds no settings")
+    return settings
+
+
+def check_dtypes(folder: Path, dictionary: Dictionary) -> None:
+    """FileError when layers are stored in different dtypes, as a mixture of two sets is."""
+    seen: dict[tuple[torch.dtype, torch.dtype], int] = {}
+    for index in sorted(dictionary.layers):
+        layer = dictionary.layers[index]
+        seen.setdefault((layer.encoder.dtype, layer.decoder.dtype), index)
+    if len(seen) > 1:
+        (one, i), (other, j) = list(seen.items())[:2]
+        names = [
+            f"{_named(encoder)} and {_named(decoder)} in layer {k}" for (encoder, decoder), k in ((one, i), (other, j))
+        ]
+        raise FileError(
+            f"{folder} is a mixture: encoder and decoder are in {names[0]}, but {names[1]}: two sets are mixed"
+        )
+
+
+def _named(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+@contextmanager
+def faults_of(place: Path) -> Iterator[None]:
+    """What does not fit within a dictionary that is read becomes a FileError that names its folder or file."""
+    try:
+        yield
+    except InputError as error:
+        raise FileError(f"{place} is no whole dictionary: {error}") from error

@@ -9,7 +9,7 @@ PLT: `layer_{i}.safetensors` with `W_enc`, `W_dec` [feature, d_model], `b_enc`, 
 """
 
 import re
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Mapping, Set
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -209,19 +209,29 @@ def _numbered(names: Set[str], file: str) -> list[int]:
     return sorted(int(match[1]) for name in names if (match := re.fullmatch(pattern, name)))
 
 
-def _recognise(file: str) -> Callable[[Set[str]], bool]:
-    return lambda names: bool(_numbered(names, file))
+def _recognise_clt(names: Set[str]) -> bool:
+    return bool(_numbered(names, CLT_FILE))
+
+
+def _recognise_plt(names: Set[str]) -> bool:
+    return bool(_numbered(names, PLT_FILE)) and ("config.json" not in names or any(name in names for name in CONFIGS))
 
 
 CLT = Layout(
     name="circuit-tracer CLT",
-    recognise=_recognise(CLT_FILE),
+    recognise=_recognise_clt,
     load=partial(load, kind="clt"),
     save=save_circuit_tracer,
+    files="`config.yaml`, `W_enc_{i}.safetensors`, `W_dec_{i}.safetensors`",
+    published_by="circuit-tracer; `mntss/clt-gemma-2-2b-426k`, `mntss/clt-llama-3.2-1b-524k`",
+    notes="ReLU and JumpReLU; hooks from `config.yaml`, in 8-bit floats too",
 )
 PLT = Layout(
     name="circuit-tracer PLT",
-    recognise=_recognise(PLT_FILE),
+    recognise=_recognise_plt,
     load=partial(load, kind="plt"),
     save=save_circuit_tracer,
+    files="`config.yaml`, `layer_{i}.safetensors`",
+    published_by="circuit-tracer; `mwhanna/qwen3-*-transcoders`, `mntss/transcoder-Llama-3.2-1B`",
+    notes="ReLU, JumpReLU and TopK, `W_skip`; `config.yaml` may be missing (hooks assumed) or named `wanb-config.yaml`",
 )

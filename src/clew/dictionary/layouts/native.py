@@ -66,6 +66,12 @@ def recognise(names: Set[str]) -> bool:
     return "config.json" in names
 
 
+def is_ours(folder: Path) -> bool:
+    """Whether a folder's config.json says that it is in this layout, whole or not; FileError when it is no JSON."""
+    config = files.read_json(folder / "config.json")
+    return isinstance(config, dict) and config.get("schema") == ENVELOPE.format
+
+
 def load(folder: Path) -> Dictionary:
     """Map a folder in this layout; FileError says what is wrong with it."""
     path = folder / "config.json"
@@ -173,4 +179,12 @@ def _build(settings: Mapping[str, Any], tensors: dict[str, Tensor]) -> Nonlinear
             raise ValueError(f"unknown nonlinearity {other!r}")
 
 
-LAYOUT = Layout(name="native", recognise=recognise, load=load, save=save)
+LAYOUT = Layout(
+    name="native",
+    recognise=recognise,
+    load=load,
+    save=save,
+    files="`config.json`, `layer_{i}.safetensors`",
+    published_by="Clew: `clew train`, `clew convert`, kits",
+    notes="everything that a dictionary can be; packed ones are unpacked when they are read",
+)
