@@ -5,13 +5,20 @@ from pathlib import Path
 
 from clew import files
 from clew.dictionary.dictionary import Dictionary
-from clew.dictionary.layouts import circuit_tracer, native
+from clew.dictionary.layouts import circuit_tracer, gemma_scope, gemma_scope_2, native, saelens
 from clew.dictionary.layouts.checks import check_dtypes
 from clew.dictionary.layouts.layout import Layout
 from clew.errors import FileError
 from clew.files.hub import PICKLES
 
-LAYOUTS: tuple[Layout, ...] = (native.LAYOUT, circuit_tracer.CLT, circuit_tracer.PLT)
+LAYOUTS: tuple[Layout, ...] = (
+    native.LAYOUT,
+    circuit_tracer.CLT,
+    circuit_tracer.PLT,
+    gemma_scope.LAYOUT,
+    gemma_scope_2.LAYOUT,
+    saelens.LAYOUT,
+)
 """The one that recognises a folder reads it."""
 NOT_FETCHED = ("features/*", "*.png", "*.html")
 """What repositories of dictionaries hold besides, and nobody needs to trace."""

@@ -21,13 +21,14 @@ from clew import files
 from clew.dictionary.dictionary import Dictionary
 from clew.dictionary.layer import Layer
 from clew.dictionary.layouts import activation_keys
+from clew.dictionary.layouts.assembly import name_of
 from clew.dictionary.layouts.checks import check_replaceable, readable
 from clew.dictionary.layouts.hook_names import READ_HOOKS, WRITE_HOOKS, hook_of, site_of
 from clew.dictionary.layouts.layout import Layout
+from clew.dictionary.layouts.yaml_settings import CONFIGS, read_yaml, yaml_module
 from clew.dictionary.nonlinearity import BatchTopK, JumpReLU, TopK
 from clew.errors import FileError, InputError
 
-CONFIGS = ("config.yaml", "wanb-config.yaml")
 DEFAULT_HOOKS = {"feature_input_hook": "mlp.hook_in", "feature_output_hook": "mlp.hook_out"}
 WEIGHTS = ("W_enc", "b_enc", "W_dec", "b_dec")
 CLT_FILE, PLT_FILE = "W_enc_{}.safetensors", "layer_{}.safetensors"
@@ -41,7 +42,7 @@ def load(folder: Path, kind: Literal["clt", "plt"]) -> Dictionary:
     n_layers = indices[-1] + 1
     if missing := sorted(set(range(n_layers)) - set(indices)):
         raise FileError(f"{folder} is incomplete: {file.format(missing[0])} is missing")
-    config_name, config = _config(folder)
+    config_name, config = read_yaml(folder)
     hooks = DEFAULT_HOOKS | config
     layers = {i: read_layer(folder, i, config) for i in indices}
     try:
@@ -53,7 +54,7 @@ def load(folder: Path, kind: Literal["clt", "plt"]) -> Dictionary:
             write_site=site_of(hooks["feature_output_hook"], WRITE_HOOKS),
             n_layers=n_layers,
             d_model=layers[0].encoder.shape[1],
-            name=str(config.get("scan") or folder.name),
+            name=str(config.get("scan") or name_of(folder)),
             provenance={
                 "layout": f"circuit-tracer {kind}",
                 "config": config_name or "missing: hooks assumed",
@@ -77,7 +78,7 @@ def save_circuit_tracer(dictionary: Dictionary, folder: Path | str, *, model_nam
     with files.new_folder(folder) as new:
         for i in sorted(dictionary.layers):
             write_layer(new, i, dictionary)
-        files.write_text(new / "config.yaml", _yaml().safe_dump(config))
+        files.write_text(new / "config.yaml", yaml_module().safe_dump(config))
 
 
 def _write_clt_layer(folder: Path, i: int, dictionary: Dictionary) -> None:
@@ -179,27 +180,6 @@ def _bias(path: Path, tensors: Mapping[str, Tensor], config: Mapping[str, Any]) 
     dtype = torch.promote_types(bias.dtype, torch.float32)
     centre = tensors["b_dec"].to(dtype)
     return bias.to(dtype) - torch.cat([rows.to(dtype) @ centre for rows in tensors["W_enc"].split(1 << 14)])
-
-
-def _config(folder: Path) -> tuple[str | None, dict[str, Any]]:
-    """The configuration and the name of its file; empty when there is none."""
-    yaml = _yaml()
-    for name in CONFIGS:
-        if (folder / name).is_file():
-            try:
-                config = yaml.safe_load(files.read_text(folder / name))
-            except yaml.YAMLError as error:
-                raise FileError(f"{folder / name} is not YAML: {error}") from error
-            if not isinstance(config, dict):
-                raise FileError(f"{folder / name} holds no settings")
-            return name, config
-    return None, {}
-
-
-def _yaml() -> Any:
-    import yaml  # only folders in these layouts need it
-
-    return yaml
 
 
 def _numbered(names: Set[str], file: str) -> list[int]:
