@@ -220,3 +220,78 @@ def saelens(
 def put_yaml(path: Path, config: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(config))
+
+
+def sparsify(
+    folder: Path, dtype: torch.dtype = torch.float32, *, transcode: bool = True, skip: bool = False,
+    normalized: bool = False, layers: tuple[int, ...] = (0, 1, 2), k: int = 5,
+) -> Plain:  # fmt: skip
+    w = {}
+    for i in layers:
+        draw = Draw(i, dtype)
+        w[i] = {"encoder.weight": draw(F, D), "encoder.bias": draw(F), "W_dec": draw(F, D), "b_dec": draw(D)}
+        w[i] |= {"W_skip": draw(D, D)} if skip else {}
+        w[i] |= {"in_norm": torch.tensor([3.0 + i]), "out_norm": torch.tensor([5.0])} if normalized else {}
+        place = folder / f"layers.{i}{'.mlp' if transcode else ''}"
+        put(place / "sae.safetensors", w[i])
+        put_json(place / "cfg.json", {"activation": "topk", "k": k, "d_in": D, "num_latents": F, "expansion_factor": 32,
+                                      "normalize_decoder": True, "skip_connection": skip, "transcode": transcode,
+                                      "normalize_io": normalized})  # fmt: skip
+    put_json(folder / "config.json", {"model": "EleutherAI/pythia-160m", "hookpoints": [f"layers.{i}" for i in layers]})
+
+    def read(i: int, x: Tensor) -> Tensor:
+        return x * (D**0.5 / (3.0 + i)) if normalized else x
+
+    def activations(i: int, x: Tensor) -> Tensor:
+        x = read(i, x) if transcode else read(i, x) - w[i]["b_dec"]
+        return top(x @ w[i]["encoder.weight"].double().T + w[i]["encoder.bias"], k)
+
+    def decode(i: int, a: Tensor, x: Tensor) -> Tensor:
+        out = a @ w[i]["W_dec"].double() + w[i]["b_dec"]
+        out = out + read(i, x) @ w[i]["W_skip"].double().T if skip else out
+        return out * (5.0 / D**0.5) if normalized else out
+
+    sites = ("mlp_in", "mlp_raw_out") if transcode else ("resid_post", "resid_post")
+    return per_layer(folder, "plt" if transcode else "sae", sites, layers, activations, decode)
+
+
+def sparsify_clt(
+    folder: Path, dtype: torch.dtype = torch.float32, *, normalized: bool = False, scaled: bool = False,
+    tied: bool = False, targets: int = L, offset: float = 0.0, cross_skip: bool = False,
+) -> Plain:  # fmt: skip
+    w, n = {}, {i: min(targets, L - i) for i in range(L)}
+    for i in range(L):
+        draw = Draw(i, dtype)
+        w[i] = {"encoder.weight": draw(F, D), "encoder.bias": draw(F)}
+        w[i] |= {"W_dec": draw(F, D)} if tied or n[i] == 1 else {f"W_decs.{t}": draw(F, D) for t in range(n[i])}
+        w[i] |= {f"b_decs.{t}": draw(D) for t in range(n[i])} | {"W_skips.0": draw(D, D)}
+        w[i] |= {f"post_encs.{t}": torch.full((F,), offset) for t in range(n[i])}
+        w[i] |= {f"W_skips.{t}": draw(D, D) * cross_skip for t in range(1, n[i])}
+        w[i] |= {f"post_enc_scales.{t}": draw(F) for t in range(n[i])} if scaled else {}
+        w[i] |= {"in_norm": torch.tensor([3.0]), "out_norm": torch.tensor([5.0 + i])} if normalized else {}
+        put(folder / f"h.{i}.mlp" / "sae.safetensors", w[i])
+        put_json(folder / f"h.{i}.mlp" / "cfg.json", {
+            "activation": "topk", "k": 4, "d_in": D, "num_latents": F, "skip_connection": True, "transcode": True,
+            "normalize_io": normalized, "n_targets": n[i], "post_encoder_scale": scaled, "per_source_tied": tied,
+            "coalesce_topk": "none", "divide_cross_layer": False, "secondary_target_tied": False,
+        })  # fmt: skip
+
+    def read(x: Tensor) -> Tensor:
+        return x * (D**0.5 / 3.0) if normalized else x
+
+    def activations(i: int, x: Tensor) -> Tensor:
+        return top(read(x) @ w[i]["encoder.weight"].double().T + w[i]["encoder.bias"], 4)
+
+    def outputs(x: dict[int, Tensor]) -> dict[int, Tensor]:
+        out = {}
+        for t in range(L):
+            out[t] = read(x[t]) @ w[t]["W_skips.0"].double().T
+            for i in (source for source in range(t + 1) if t - source < n[source]):
+                a = activations(i, x[i]) * (w[i][f"post_enc_scales.{t - i}"] if scaled else 1)
+                decoder = w[i]["W_dec"] if "W_dec" in w[i] else w[i][f"W_decs.{t - i}"]
+                out[t] = out[t] + a @ decoder.double() + w[i][f"b_decs.{t - i}"]
+            out[t] = out[t] * ((5.0 + t) / D**0.5) if normalized else out[t]
+        return out
+
+    return Plain(folder=folder, kind="clt", sites=("mlp_in", "mlp_raw_out"), layers=tuple(range(L)),
+                 activations=activations, outputs=outputs)  # fmt: skip

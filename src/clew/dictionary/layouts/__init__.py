@@ -5,7 +5,17 @@ from pathlib import Path
 
 from clew import files
 from clew.dictionary.dictionary import Dictionary
-from clew.dictionary.layouts import circuit_tracer, gemma_scope, gemma_scope_2, native, saelens
+from clew.dictionary.layouts import (
+    circuit_tracer,
+    clt_forge,
+    crosslayer_transcoder,
+    gemma_scope,
+    gemma_scope_2,
+    native,
+    openmoss,
+    saelens,
+    sparsify,
+)
 from clew.dictionary.layouts.checks import check_dtypes
 from clew.dictionary.layouts.layout import Layout
 from clew.errors import FileError
@@ -18,6 +28,10 @@ LAYOUTS: tuple[Layout, ...] = (
     gemma_scope.LAYOUT,
     gemma_scope_2.LAYOUT,
     saelens.LAYOUT,
+    sparsify.LAYOUT,
+    crosslayer_transcoder.LAYOUT,
+    clt_forge.LAYOUT,
+    openmoss.LAYOUT,
 )
 """The one that recognises a folder reads it."""
 NOT_FETCHED = ("features/*", "*.png", "*.html")

@@ -99,7 +99,8 @@ def _sites(path: Path, config: Mapping[str, Any]) -> tuple[Kind, SiteName, SiteN
     if match is None:
         raise FileError(
             f"{path}: nothing says where it reads: name the folder as its repository is "
-            "(gemma-scope-2b-pt-transcoders, gemma-scope-2b-pt-res), or put a config.yaml with feature_input_hook and feature_output_hook at its top"
+            "(gemma-scope-2b-pt-transcoders, gemma-scope-2b-pt-res), or put a config.yaml with feature_input_hook and "
+            "feature_output_hook at its top"
         )
     if match[3] not in SETS:
         raise FileError(

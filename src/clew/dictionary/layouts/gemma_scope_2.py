@@ -147,7 +147,7 @@ LAYOUT = Layout(
     recognise=_recognise,
     load=load,
     save=None,
-    files="`layer_N_width_16k_l0_small_affine/params.safetensors`, or a CLT's `params_layer_N.safetensors`; `config.json`",
+    files="`layer_N_width_16k_l0_small/params.safetensors`, a CLT's `params_layer_N.safetensors`; `config.json`",
     published_by="`google/gemma-scope-2-*`, of Gemma 3 at 270M to 27B",
     notes="JumpReLU; PLT, SAE and CLT, with an affine skip or without; the modules in `config.json` say where",
 )
