@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from tests.dictionary.layout_writers import (
-    D,
-    F,
     HOOKS,
+    D,
+    Draw,
+    F,
     L,
     P,
-    Draw,
     Plain,
     jump,
     per_layer,
@@ -40,8 +40,8 @@ def crosslayer_transcoder(
         w["nonlinearity.theta" if rule == "JumpReLU" else "nonlinearity.threshold"] = thresholds[rule]
     w |= {"nonlinearity.bandwidth": torch.tensor(1.0)} if rule == "JumpReLU" else {}
     put(folder / "checkpoint.safetensors", w)
-    parts = {end: {"class_path": f"{module}.standardize.{f'{standardizer}{end.title()}' * bool(standardizer)}Standardizer"}
-             for end in ("input", "output")}  # fmt: skip
+    names = {end: f"{standardizer}{end.title()}" if standardizer else "" for end in ("input", "output")}
+    parts = {end: {"class_path": f"{module}.standardize.{name}Standardizer"} for end, name in names.items()}
     path = "torch.nn.ReLU" if rule == "ReLU" else f"{module}.x.{rule}"
     put_yaml(folder / "config.yaml", {"model": {
         "class_path": f"{module}.clt.CrossLayerTranscoder", "is_folded": folded,
@@ -128,7 +128,8 @@ def openmoss(
         put(folder / f"L{i}" / "sae_weights.safetensors", stored | norms)
         put_json(folder / f"L{i}" / "config.json", {
             "sae_type": "sae", "d_model": D, "expansion_factor": F / D, "act_fn": act, "top_k": 5,
-            "norm_activation": norm, "sparsity_include_decoder_norm": decoder_norm, "hook_point_in": hooks[0], "hook_point_out": hooks[1],
+            "norm_activation": norm, "sparsity_include_decoder_norm": decoder_norm,
+            "hook_point_in": hooks[0], "hook_point_out": hooks[1],
         })  # fmt: skip
     size_in, size_out = (D**0.5 / 2, D**0.5 / (3 if transcoder else 2)) if norm == "dataset-wise" else (1.0, 1.0)
     size_in, size_out = (D**0.5 / 3, D**0.5 / 3) if norm == "dataset-wise" and not transcoder else (size_in, size_out)

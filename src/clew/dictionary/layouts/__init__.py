@@ -15,6 +15,7 @@ from clew.dictionary.layouts import (
     openmoss,
     saelens,
     sparsify,
+    transcoder_list,
 )
 from clew.dictionary.layouts.checks import check_dtypes
 from clew.dictionary.layouts.layout import Layout
@@ -25,6 +26,7 @@ LAYOUTS: tuple[Layout, ...] = (
     native.LAYOUT,
     circuit_tracer.CLT,
     circuit_tracer.PLT,
+    transcoder_list.LAYOUT,
     gemma_scope.LAYOUT,
     gemma_scope_2.LAYOUT,
     saelens.LAYOUT,
@@ -34,6 +36,8 @@ LAYOUTS: tuple[Layout, ...] = (
     openmoss.LAYOUT,
 )
 """The one that recognises a folder reads it."""
+_LISTABLE = {transcoder_list.LAYOUT, gemma_scope.LAYOUT, gemma_scope_2.LAYOUT}
+"""The layouts of which a list may choose files that lie beside it."""
 NOT_FETCHED = ("features/*", "*.png", "*.html")
 """What repositories of dictionaries hold besides, and nobody needs to trace."""
 DEPTH = 5
@@ -62,6 +66,9 @@ def load(folder: Path) -> Dictionary:
 
 def _layout(folder: Path, names: set[str]) -> Layout:
     claims = [layout for layout in LAYOUTS if layout.recognise(names)]
+    if len(claims) > 1 and transcoder_list.LAYOUT in claims:  # its file is one that others have too
+        chosen = set(claims) <= _LISTABLE and transcoder_list.lists_files(folder)
+        claims = [transcoder_list.LAYOUT] if chosen else [c for c in claims if c is not transcoder_list.LAYOUT]
     if len(claims) > 1 and claims[0] is native.LAYOUT and not native.is_ours(folder):
         del claims[0]  # a config.json of another program lies beside
     if len(claims) > 1:

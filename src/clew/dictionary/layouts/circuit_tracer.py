@@ -137,15 +137,16 @@ def _clt_layer(folder: Path, i: int, config: Mapping[str, Any]) -> Layer:
     path = folder / f"W_enc_{i}.safetensors"
     tensors = files.load_tensors(path) | files.load_tensors(folder / f"W_dec_{i}.safetensors")
     tensors = {name.removesuffix(f"_{i}"): tensor for name, tensor in tensors.items()}
-    return _layer(path, tensors, config, 3)
+    return layer_of(path, tensors, config, 3)
 
 
 def _plt_layer(folder: Path, i: int, config: Mapping[str, Any]) -> Layer:
     path = folder / f"layer_{i}.safetensors"
-    return _layer(path, files.load_tensors(path), config, 2)
+    return layer_of(path, files.load_tensors(path), config, 2)
 
 
-def _layer(path: Path, tensors: Mapping[str, Tensor], config: Mapping[str, Any], decoder_axes: int) -> Layer:
+def layer_of(path: Path, tensors: Mapping[str, Tensor], config: Mapping[str, Any], decoder_axes: int) -> Layer:
+    """The layer that tensors of published names are; FileError when they are not whole."""
     for name in WEIGHTS:
         if name not in tensors:
             raise FileError(f"{path}: {name} is missing; it holds {', '.join(sorted(tensors)) or 'nothing'}")

@@ -67,21 +67,23 @@ def stored_layer(path: Path, index: int | None = None) -> StoredLayer:
     )
 
 
-def cross_layer(folder: Path, paths: Mapping[int, Path], settings: Mapping[str, Any]) -> Dictionary:
-    """Map a CLT whose layers are files; FileError when one is missing."""
+def cross_layer(
+    folder: Path, paths: Mapping[int, Path], settings: Mapping[str, Any], sites: tuple[SiteName, SiteName] | None = None
+) -> Dictionary:
+    """Map a CLT whose layers are files, with these sites or what its settings say; FileError when one is missing."""
     tensors = {index: files.load_tensors(path) for index, path in sorted(paths.items())}
     first = next(iter(tensors.values()))
     n_layers = first["w_dec"].shape[1] if "w_dec" in first and first["w_dec"].ndim == 3 else max(paths) + 1
     if missing := sorted(set(range(n_layers)) - set(paths)):
         raise FileError(f"{folder} is incomplete: params_layer_{missing[0]}.safetensors is missing")
-    kind, read, write = _sites(next(iter(paths.values())), settings, "clt")
+    read, write = sites or _sites(next(iter(paths.values())), settings, "clt")[1:]
     layers = {index: layer_of(paths[index], tensors[index], 3, settings) for index in tensors}
     for index, layer in layers.items():
         if layer.decoder.shape[1] == n_layers and bool(layer.decoder[:_SAMPLE, :index].any()):
             raise FileError(f"{paths[index]}: w_dec writes to layers before {index}, where no feature can")
     with faults_of(folder):
         return Dictionary(
-            kind=kind,
+            kind="clt",
             layers={i: layer.with_tensors({"decoder": layer.decoder[:, i:]}) for i, layer in layers.items()},
             writes={index: tuple(range(index, n_layers)) for index in layers},
             read_site=read,
