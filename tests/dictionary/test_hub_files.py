@@ -46,7 +46,8 @@ def test_a_list_of_files_of_the_hub_is_followed(cached: Cached, tmp_path: Path) 
     plain = writers.gemma_scope(tmp_path)
     moved(plain.folder, cached("google/gemma-scope-2b-pt-transcoders"))
     listed = [
-        f"hf://google/gemma-scope-2b-pt-transcoders/layer_{i}/width_16k/average_l0_{20 + i}/params.npz" for i in range(L)
+        f"hf://google/gemma-scope-2b-pt-transcoders/layer_{i}/width_16k/average_l0_{20 + i}/params.npz"
+        for i in range(L)
     ]
     put_yaml(tmp_path / "list" / "config.yaml", HOOKS | {"model_kind": "transcoder_set", "transcoders": listed})
     check(plain, Dictionary.load(tmp_path / "list"), 1e-5)
@@ -84,7 +85,9 @@ def test_an_address_names_a_repository_a_folder_or_a_file(
     assert sorted(read.layers) == ([1] if end else [0, 1, 2])
     x = writers.inputs()[1]
     active = read.encode(1, x)
-    torch.testing.assert_close(active.activation, plain.activations(1, x)[active.position, active.index], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        active.activation, plain.activations(1, x)[active.position, active.index], rtol=1e-5, atol=1e-5
+    )
 
 
 def test_a_kit_takes_a_dictionary_by_its_address(cached: Cached, tmp_path: Path) -> None:

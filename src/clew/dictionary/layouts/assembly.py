@@ -86,6 +86,13 @@ def places(names: Set[str], *ends: str) -> list[str]:
     return sorted(name for name in names if name.rsplit("/", 1)[-1] in ends)
 
 
+def check_complete(folder: Path, names: Set[str], config: str, file: str) -> None:
+    """FileError where a folder below holds settings and not the weights that belong to them."""
+    for name in sorted(names):
+        if name.rsplit("/", 1)[-1] == config and "/" in name and not beside(names, name, file):
+            raise FileError(f"{folder} is incomplete: {name.rsplit('/', 1)[0]}/{file} is missing beside its {config}")
+
+
 def beside(names: Iterable[str], name: str, other: str) -> bool:
     """Whether a file stands in the same folder as another."""
     return "/".join([*name.split("/")[:-1], other]) in names

@@ -1,6 +1,6 @@
 """Checks that every layout makes: what a folder may be replaced by, and what its tensors and settings may hold."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,28 @@ def check_axes(path: Path, tensors: Mapping[str, Tensor], axes: Mapping[str, int
             raise FileError(f"{path}: {name} is missing; it holds {', '.join(sorted(tensors)) or 'nothing'}")
         if tensors[name].ndim != count:
             raise FileError(f"{path}: {name} is {list(tensors[name].shape)}, expected {count} axes")
+
+
+def check_fit(
+    path: Path,
+    encoder: Tensor,
+    vectors: Mapping[str, Tensor],
+    slots: Sequence[Tensor],
+    decoder_bias: Tensor | None = None,
+    skip: Tensor | None = None,
+) -> None:
+    """FileError when tensors of one layer do not fit its encoder [feature, d_model]; matrices may be turned."""
+    n, d = encoder.shape
+    parts: list[tuple[str, Tensor, tuple[int, ...]]] = [(name, vector, (n,)) for name, vector in vectors.items()]
+    parts += [(f"decoder {number}" if len(slots) > 1 else "decoder", slot, (n, d)) for number, slot in enumerate(slots)]
+    parts += [] if decoder_bias is None else [("decoder's bias", decoder_bias, (d,))]
+    parts += [] if skip is None else [("skip connection", skip, (d, d))]
+    for name, tensor, expected in parts:
+        if tuple(tensor.shape) != expected:
+            raise FileError(
+                f"{path}: its {name} is {list(tensor.shape)}, expected {list(expected)}: its encoder has {n} features "
+                f"of width {d}"
+            )
 
 
 def read_settings(path: Path, *, needed: bool = True) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from clew import files
 from clew.dictionary.dictionary import Dictionary
 from clew.dictionary.layer import Layer
 from clew.dictionary.layouts.assembly import name_of
-from clew.dictionary.layouts.checks import check_axes, faults_of, read_settings, readable
+from clew.dictionary.layouts.checks import check_axes, check_fit, faults_of, read_settings, readable
 from clew.dictionary.layouts.layout import Layout
 from clew.dictionary.mapped_rows import mapped_rows
 from clew.dictionary.nonlinearity import JumpReLU, Nonlinearity, TopK
@@ -95,6 +95,9 @@ def _layer(
         raise FileError(
             f"{folder} is incomplete: its files hold {n_features} features a layer, {config['d_latent']} wanted"
         )
+    for tensors in shards:
+        decoders = [tensors["W_dec"][number] for number in slots]
+        check_fit(folder, tensors["W_enc"][i].T, {"bias": tensors["b_enc"][i]}, decoders, tensors["b_dec"][slots[0]])
     into, out = (_factor(folder, first, name) for name in FACTORS)
     biases = first["b_dec"].to(torch.promote_types(first["b_dec"].dtype, torch.float32))
     bias = torch.stack([biases[number] for number, (_, t) in enumerate(pairs) if t == i]).sum(0)

@@ -18,7 +18,7 @@ from clew import files
 from clew.dictionary.dictionary import Dictionary
 from clew.dictionary.layer import Layer
 from clew.dictionary.layouts.assembly import name_of
-from clew.dictionary.layouts.checks import check_axes, faults_of, readable
+from clew.dictionary.layouts.checks import check_axes, check_fit, faults_of, readable
 from clew.dictionary.layouts.folding import centred_bias
 from clew.dictionary.layouts.hook_names import READ_HOOKS, WRITE_HOOKS, site_of
 from clew.dictionary.layouts.layout import Layout
@@ -54,7 +54,7 @@ def load(folder: Path) -> Dictionary:
     writes = {i: (i,) if per_layer else tuple(range(i, n_layers)) for i in range(n_layers)}
     with faults_of(folder):
         layers = {
-            i: _layer(i, writes[i], tensors, scales, _nonlinearity(path, tensors, model, i, n_features))
+            i: _layer(path, i, writes[i], tensors, scales, _nonlinearity(path, tensors, model, i, n_features))
             for i in range(n_layers)
         }
         return Dictionary(
@@ -71,6 +71,7 @@ def load(folder: Path) -> Dictionary:
 
 
 def _layer(
+    path: Path,
     i: int,
     writes: tuple[int, ...],
     tensors: Mapping[str, Tensor],
@@ -83,6 +84,7 @@ def _layer(
     added = tensors["decoder.b"][i] if "decoder.b" in tensors else torch.zeros(d_model, dtype=encoder.dtype)
     whole = tensors.get("decoder.W")
     slots = [tensors[f"decoder.W_{t}"][i] if whole is None else whole[i] for t in writes]
+    check_fit(path, encoder, {"bias": bias}, slots, added)
     read, written = scales["input"], scales["output"]
     inner = None if read is None else [1 / read[1][i]]
     if read is not None:

@@ -17,7 +17,7 @@ from clew import files
 from clew.dictionary.dictionary import Kind
 from clew.dictionary.layer import Layer
 from clew.dictionary.layouts.assembly import StoredLayer, assembled, name_of, places
-from clew.dictionary.layouts.checks import check_axes, faults_of, readable
+from clew.dictionary.layouts.checks import check_axes, check_fit, faults_of, readable
 from clew.dictionary.layouts.hook_names import READ_HOOKS, WRITE_HOOKS, site_of
 from clew.dictionary.layouts.layout import Layout
 from clew.dictionary.layouts.yaml_settings import read_yaml
@@ -79,6 +79,8 @@ def layer_of(path: Path, arrays: Mapping[str, Tensor]) -> Layer:
     """The layer that a file's arrays are; the encoder stays mapped as it lies, [d_model, feature]."""
     tensors = readable(path, arrays, AXES)
     check_axes(path, tensors, AXES)
+    vectors = {name: tensors[name] for name in ("b_enc", "threshold")}
+    check_fit(path, tensors["W_enc"].T, vectors, [tensors["W_dec"]], tensors["b_dec"])
     return Layer(
         encoder=tensors["W_enc"].T,
         bias=tensors["b_enc"],

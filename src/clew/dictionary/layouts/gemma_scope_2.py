@@ -17,8 +17,8 @@ from torch import Tensor
 from clew import files
 from clew.dictionary.dictionary import Dictionary, Kind
 from clew.dictionary.layer import Layer
-from clew.dictionary.layouts.assembly import StoredLayer, assembled, name_of, places
-from clew.dictionary.layouts.checks import check_axes, faults_of, read_settings, readable
+from clew.dictionary.layouts.assembly import StoredLayer, assembled, check_complete, name_of, places
+from clew.dictionary.layouts.checks import check_axes, check_fit, faults_of, read_settings, readable
 from clew.dictionary.layouts.hook_names import place_of
 from clew.dictionary.layouts.layout import Layout
 from clew.dictionary.nonlinearity import JumpReLU
@@ -45,6 +45,7 @@ def load(folder: Path) -> Dictionary:
         return cross_layer(folder, numbers, read_settings(folder / "config.json", needed=False))
     if nested := sorted(name for name in names if re.search(CLT_FILE, name)):
         raise FileError(f"{folder} holds the folder of a CLT, {Path(nested[0]).parent}: name that one")
+    check_complete(folder, names, "config.json", FILE)
     paths = [folder / name for name in places(names, FILE)]
     return assembled(folder, "Gemma Scope 2", [stored_layer(path) for path in paths])
 
@@ -114,6 +115,9 @@ def layer_of(path: Path, stored: Mapping[str, Tensor], decoder_axes: int, settin
     if bool(settings.get("affine_connection", skip is not None)) != (skip is not None):
         fault = "has none" if skip is None else "has one"
         raise FileError(f"{path} {fault}, but its config.json says otherwise of a skip connection (affine_connection)")
+    vectors = {name: tensors[name] for name in ("b_enc", "threshold")}
+    slots = [tensors["w_dec"]] if decoder_axes == 2 else list(tensors["w_dec"].unbind(1))
+    check_fit(path, tensors["w_enc"].T, vectors, slots, tensors["b_dec"], skip)
     return Layer(
         encoder=tensors["w_enc"].T,
         bias=tensors["b_enc"],

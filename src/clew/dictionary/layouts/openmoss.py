@@ -23,8 +23,8 @@ from torch import Tensor
 from clew import files
 from clew.dictionary.dictionary import Dictionary
 from clew.dictionary.layer import Layer
-from clew.dictionary.layouts.assembly import StoredLayer, assembled, beside, name_of, places
-from clew.dictionary.layouts.checks import check_axes, faults_of, read_settings, readable
+from clew.dictionary.layouts.assembly import StoredLayer, assembled, beside, check_complete, name_of, places
+from clew.dictionary.layouts.checks import check_axes, check_fit, faults_of, read_settings, readable
 from clew.dictionary.layouts.folding import decoder_norms
 from clew.dictionary.layouts.hook_names import place_of
 from clew.dictionary.layouts.layout import Layout
@@ -59,6 +59,8 @@ class Weights:
 
     def layer(self) -> Layer:
         """The same in the model's own units."""
+        thresholds = {} if self.log_threshold is None else {"threshold": self.log_threshold}
+        check_fit(self.path, self.encoder, {"bias": self.bias} | thresholds, self.slots, self.decoder_bias)
         act, norms, bias, rows = str(self.config.get("act_fn", "relu")).lower(), None, self.bias / self.into, None
         if self.config.get("sparsity_include_decoder_norm", True) and act != "relu":
             norms = decoder_norms(self.slots)  # before the factors of what is read and written
@@ -90,7 +92,9 @@ class Weights:
 
 def load(folder: Path) -> Dictionary:
     """Map the folder of one dictionary, or one that holds several layers'; FileError says what is wrong with it."""
-    paths = [folder / name for name in places(files.names_below(folder, 5), FILE)]
+    names = files.names_below(folder, 5)
+    check_complete(folder, names, CONFIG, FILE)
+    paths = [folder / name for name in places(names, FILE)]
     configs = {path: _settings(path.parent / CONFIG) for path in paths}
     clts = [path for path in paths if configs[path].get("sae_type") == "clt"]
     if clts and len(paths) > 1:

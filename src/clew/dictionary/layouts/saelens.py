@@ -21,8 +21,8 @@ from clew import files
 from clew.dictionary.dictionary import Dictionary
 from clew.dictionary.layer import Layer
 from clew.dictionary.layouts import activation_keys
-from clew.dictionary.layouts.assembly import StoredLayer, assembled, beside, places
-from clew.dictionary.layouts.checks import check_axes, faults_of, read_settings, readable
+from clew.dictionary.layouts.assembly import StoredLayer, assembled, beside, check_complete, places
+from clew.dictionary.layouts.checks import check_axes, check_fit, faults_of, read_settings, readable
 from clew.dictionary.layouts.folding import centred_bias, decoder_norms
 from clew.dictionary.layouts.hook_names import place_of
 from clew.dictionary.layouts.layout import Layout
@@ -44,7 +44,9 @@ _OLD_NAMES = {
 
 def load(folder: Path) -> Dictionary:
     """Map the folder of one dictionary, or one that holds several layers'; FileError says what is wrong with it."""
-    paths = [folder / name for name in places(files.names_below(folder, 5), FILE)]
+    names = files.names_below(folder, 5)
+    check_complete(folder, names, CONFIG, FILE)
+    paths = [folder / name for name in places(names, FILE)]
     return assembled(folder, "SAELens", [_stored(path) for path in paths])
 
 
@@ -100,7 +102,13 @@ def _layer(path: Path, config: Mapping[str, Any]) -> Layer:
     gated = config["architecture"] == "gated"
     biases = dict.fromkeys(GATED if gated else ("b_enc",), 1)
     check_axes(path, tensors, {"W_enc": 2, "W_dec": 2, "b_dec": 1} | biases)
-    encoder, decoder, rows, columns = tensors["W_enc"].T, tensors["W_dec"], None, None
+    encoder, decoder, skip = tensors["W_enc"].T, tensors["W_dec"], tensors.get("W_skip")
+    vectors = {name: tensors[name] for name in biases}
+    check_fit(path, encoder, vectors, [decoder], tensors["b_dec"], skip)
+    if ("skip" in config["architecture"]) != (skip is not None):
+        fault = "has none" if skip is None else "has one"
+        raise FileError(f"{path} {fault}, but its architecture, {config['architecture']}, says otherwise of W_skip")
+    rows, columns = None, None
     if gated:
         bias, nonlinearity, rows = _gate(path, tensors)
     else:
@@ -122,7 +130,7 @@ def _layer(path: Path, config: Mapping[str, Any]) -> Layer:
         nonlinearity=nonlinearity,
         decoder=mapped_rows([[decoder]], slots=True, rows=factors),
         decoder_bias=decoder_bias,
-        skip=tensors.get("W_skip"),
+        skip=skip,
     )
 
 

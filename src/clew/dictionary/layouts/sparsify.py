@@ -23,8 +23,8 @@ from clew import files
 from clew.dictionary import origin
 from clew.dictionary.dictionary import Dictionary, Kind
 from clew.dictionary.layer import Layer
-from clew.dictionary.layouts.assembly import StoredLayer, assembled, name_of, places
-from clew.dictionary.layouts.checks import check_axes, faults_of, read_settings, readable
+from clew.dictionary.layouts.assembly import StoredLayer, assembled, check_complete, name_of, places
+from clew.dictionary.layouts.checks import check_axes, check_fit, faults_of, read_settings, readable
 from clew.dictionary.layouts.folding import centred_bias
 from clew.dictionary.layouts.hook_names import place_of
 from clew.dictionary.layouts.layout import Layout
@@ -91,7 +91,9 @@ class Hookpoint:
 
 def load(folder: Path) -> Dictionary:
     """Map the folder of one hookpoint, or one that holds those of several; FileError says what is wrong with it."""
-    points = [_hookpoint(folder / name) for name in places(files.names_below(folder, 3), FILE)]
+    names = files.names_below(folder, 3)
+    check_complete(folder, names, CONFIG, FILE)
+    points = [_hookpoint(folder / name) for name in places(names, FILE)]
     run = read_settings(folder / "config.json", needed=False)
     if run.get("hookpoints_in") not in (None, [], run.get("hookpoints")):
         raise FileError(f"{folder / 'config.json'}: hookpoints_in differ from hookpoints: this is not read here")
@@ -172,6 +174,7 @@ def _check_targets(point: Hookpoint) -> None:
 def _layer(point: Hookpoint, out: Sequence[float | None], decoder_bias: Tensor) -> Layer:
     """The features of one hookpoint; `out` are the factors of its targets."""
     encoder, bias, skip = point.tensors["encoder.weight"], point.tensors["encoder.bias"], point.tensors.get("W_skips.0")
+    check_fit(point.path, encoder, {"bias": bias}, point.slots(), decoder_bias, skip)
     if not point.config.get("transcode"):
         bias = centred_bias(bias, encoder, point.tensors["b_decs.0"])
     norm = point.factor("in_norm")
@@ -194,10 +197,10 @@ def _cross_layer(folder: Path, points: Sequence[Hookpoint], settings: Mapping[st
         raise FileError(f"{folder} is incomplete: of the layers {indices[0]} to {indices[-1]} it holds {indices}")
     by_index = {point.index: point for point in points}
     writes = {i: tuple(range(i, i + point.n_targets)) for i, point in by_index.items()}
-    if beyond := next((i for i, targets in writes.items() if targets[-1] > indices[-1]), None):
-        raise FileError(
-            f"{folder} is incomplete: layer {beyond} writes up to layer {writes[beyond][-1]}, which is missing"
-        )
+    beyond = next((i for i, targets in writes.items() if targets[-1] > indices[-1]), None)
+    if beyond is not None:
+        last = writes[beyond][-1]
+        raise FileError(f"{folder} is incomplete: layer {beyond} writes up to layer {last}, which is missing")
     layers = {}
     for i, point in by_index.items():
         arriving = [by_index[source].bias(i - source) for source in indices if i in writes[source]]
