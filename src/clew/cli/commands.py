@@ -30,6 +30,10 @@ COMMANDS = CommandGroup(
             "Measure a dictionary on text that it was not trained on, beside two nulls: one never trained, one trained "
             "on a model that knows nothing.",
         ),
+        "convert": Command(
+            "convert:convert",
+            "Write a dictionary of any published layout in the native one, or in circuit-tracer's.",
+        ),
         "harvest": Command(
             "harvest:harvest", "Read text and catalogue what every feature does on it: one file with a card a feature."
         ),

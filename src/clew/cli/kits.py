@@ -24,7 +24,12 @@ KitOption = Annotated[
 ModelOption = Annotated[
     str | None, typer.Option("--model", help="A model folder, GGUF file or hub id[@revision], in place of a kit.")
 ]
-DictionaryOption = Annotated[str | None, typer.Option("--dictionary", help="A dictionary folder for --model.")]
+DictionaryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--dictionary", help="A dictionary for --model: a folder, a hub id[@revision] or hf://owner/name/path."
+    ),
+]
 OtherModelOption = Annotated[
     bool,
     typer.Option("--other-model", help="Use the dictionary although it was made for another model; results say so."),

@@ -29,6 +29,7 @@ from clew.dictionary.neurons import neuron_layer
 from clew.dictionary.nonlinearity import BatchTopK, JumpReLU, TopK
 from clew.errors import InputError, MismatchError
 from clew.kernels.decode import decode_sparse
+from clew.progress import Progress, Report, silent
 from clew.subject.recording import READ_SITES, WRITE_SITES, SiteName
 
 if TYPE_CHECKING:
@@ -273,9 +274,10 @@ class Dictionary:
         }
         return replace(self, layers=layers)
 
-    def validate(self) -> None:
+    def validate(self, report: Report = silent) -> None:
         """Read every weight; InputError at the first NaN or infinity."""
-        for index in sorted(self.layers):
+        for done, index in enumerate(sorted(self.layers)):
+            report(Progress(what="weights", done=done, of=len(self.layers), unit="layers"))
             for name, tensor in self.layers[index].tensors().items():
                 for start, block in _blocks(tensor):
                     self._finite(block, index, name, torch.arange(start, start + len(block), device=block.device))

@@ -28,6 +28,7 @@ from clew.dictionary.layouts.layout import Layout
 from clew.dictionary.layouts.yaml_settings import CONFIGS, read_yaml, yaml_module
 from clew.dictionary.nonlinearity import BatchTopK, JumpReLU, TopK
 from clew.errors import FileError, InputError
+from clew.progress import Progress, Report, silent
 
 DEFAULT_HOOKS = {"feature_input_hook": "mlp.hook_in", "feature_output_hook": "mlp.hook_out"}
 WEIGHTS = ("W_enc", "b_enc", "W_dec", "b_dec")
@@ -65,18 +66,21 @@ def load(folder: Path, kind: Literal["clt", "plt"]) -> Dictionary:
         raise FileError(f"{folder} is no whole dictionary: {error}") from error
 
 
-def save_circuit_tracer(dictionary: Dictionary, folder: Path | str, *, model_name: str, scan: str) -> None:
+def save_circuit_tracer(
+    dictionary: Dictionary, folder: Path | str, *, model_name: str, scan: str, report: Report = silent
+) -> None:
     """Write the CLT or the PLT layout, as the Dictionary's kind asks; a BatchTopK becomes the JumpReLU it computes.
 
     InputError when a weight is NaN or infinite, or the layout has no place for something this Dictionary holds.
     FileError when the folder holds something else.
     """
-    dictionary.validate()
-    check_replaceable(folder)
     config = _new_config(dictionary, model_name, scan)
+    check_replaceable(folder)
+    dictionary.validate(report)
     write_layer = _write_clt_layer if dictionary.kind == "clt" else _write_plt_layer
     with files.new_folder(folder) as new:
-        for i in sorted(dictionary.layers):
+        for done, i in enumerate(sorted(dictionary.layers)):
+            report(Progress(what="written", done=done, of=len(dictionary.layers), unit="layers"))
             write_layer(new, i, dictionary)
         files.write_text(new / "config.yaml", yaml_module().safe_dump(config))
 

@@ -25,6 +25,7 @@ from clew.dictionary.layouts.layout import Layout
 from clew.dictionary.nonlinearity import BatchTopK, JumpReLU, Nonlinearity, ReLU, TopK
 from clew.errors import FileError, InputError
 from clew.kernels.shares import share
+from clew.progress import Progress, Report, silent
 
 ENVELOPE = files.Envelope(format="clew.dictionary", schema=2, what="dictionary", keys=("schema", "version"))
 NEEDED = ("encoder", "bias", "decoder", "decoder_bias")
@@ -33,13 +34,13 @@ LARGEST = 127
 """The whole number that a row's largest weight becomes."""
 
 
-def save(dictionary: Dictionary, folder: Path | str, *, packed: bool = False) -> None:
+def save(dictionary: Dictionary, folder: Path | str, *, packed: bool = False, report: Report = silent) -> None:
     """Write the folder whole or not at all; packed, a quarter of float32's size.
 
     InputError when a weight is NaN or infinite, FileError when the folder holds something else.
     """
-    dictionary.validate()
     check_replaceable(folder)
+    dictionary.validate(report)
     config = {
         **ENVELOPE.head(version=ENVELOPE.schema if packed else 1),
         "kind": dictionary.kind,
@@ -55,7 +56,8 @@ def save(dictionary: Dictionary, folder: Path | str, *, packed: bool = False) ->
         "provenance": dict(dictionary.provenance),
     }
     with files.new_folder(folder) as new:
-        for index, layer in dictionary.layers.items():
+        for done, (index, layer) in enumerate(dictionary.layers.items()):
+            report(Progress(what="written", done=done, of=len(dictionary.layers), unit="layers"))
             tensors = _pack(layer.tensors()) if packed else layer.tensors()
             files.save_tensors(new / f"layer_{index}.safetensors", tensors)
         files.write_json(new / "config.json", config)
