@@ -143,6 +143,14 @@ def test_the_page_of_models_lists_the_table_of_families():
     assert rows == [(family.name, family.architecture) for family in FAMILIES.values()]
 
 
+def test_the_page_of_dictionaries_lists_the_table_of_layouts():
+    from clew.dictionary.layouts import table
+
+    page = (ROOT / "docs" / "dictionaries.md").read_text()
+    rows = page.split("|---|---|---|---|\n")[1].split("\n\n")[0]
+    assert rows.splitlines() == table()
+
+
 def test_the_reference_has_every_public_name():
     page = (ROOT / "docs" / "api.md").read_text()
     public = [name for name in clew.__all__ if not name.startswith("__")]

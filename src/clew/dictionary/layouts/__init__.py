@@ -96,3 +96,8 @@ def _interrupted(folder: Path) -> str:
     unfinished = list((folder / ".cache").rglob("*.incomplete")) + list(folder.glob("*.incomplete"))
     unfinished += list((cache / "blobs").glob("*.incomplete")) if cache is not None else []
     return f" ({len(unfinished)} downloads there were interrupted: download it again)" if unfinished else ""
+
+
+def table() -> list[str]:
+    """The rows of the docs' table of layouts, in Markdown."""
+    return [f"| {each.name} | {each.files} | {each.published_by} | {each.notes} |" for each in LAYOUTS]
