@@ -147,7 +147,7 @@ def test_the_page_of_dictionaries_lists_the_table_of_layouts():
     from clew.dictionary.layouts import table
 
     page = (ROOT / "docs" / "dictionaries.md").read_text()
-    rows = page.split("|---|---|---|---|\n")[1].split("\n\n")[0]
+    rows = page.split("|---|---|---|---|---|\n")[1].split("\n\n")[0]
     assert rows.splitlines() == table()
 
 

@@ -282,8 +282,8 @@ def test_the_first_layout_that_recognises_a_folder_is_the_one_that_wrote_it(
 def test_a_foreign_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="no such folder"):
         Dictionary.load(tmp_path / "nowhere")
-    (tmp_path / "sae_weights.safetensors").write_bytes(b"")
-    with pytest.raises(FileError, match=r"holds sae_weights\.safetensors") as caught:
+    (tmp_path / "weights.safetensors").write_bytes(b"")
+    with pytest.raises(FileError, match=r"holds weights\.safetensors") as caught:
         Dictionary.load(tmp_path)
     assert all(layout.name in str(caught.value) for layout in LAYOUTS)
 

@@ -15,7 +15,7 @@ from clew.errors import InputError
 def build(
     folder: Annotated[Path, typer.Argument(help="The kit folder to write.")],
     model: Annotated[Path, typer.Option(help="A model folder.")],
-    dictionary: Annotated[Path, typer.Option(help="A dictionary folder in the native layout.")],
+    dictionary: Annotated[Path, typer.Option(help="A dictionary folder, in any layout that is read.")],
     name: Annotated[str | None, typer.Option(help="The kit's name; left out, the folder's.")] = None,
     atlas: Annotated[Path | None, typer.Option(help="An atlas of this dictionary, from clew harvest.")] = None,
     packed: Annotated[bool, typer.Option("--packed", help="Keep the dictionary's weights in one byte each.")] = False,

@@ -100,4 +100,5 @@ def _interrupted(folder: Path) -> str:
 
 def table() -> list[str]:
     """The rows of the docs' table of layouts, in Markdown."""
-    return [f"| {each.name} | {each.files} | {each.published_by} | {each.notes} |" for each in LAYOUTS]
+    columns = ("name", "files", "published_by", "notes", "verified")
+    return [f"| {' | '.join(getattr(layout, column) for column in columns)} |" for layout in LAYOUTS]

@@ -210,6 +210,7 @@ CLT = Layout(
     files="`config.yaml`, `W_enc_{i}.safetensors`, `W_dec_{i}.safetensors`",
     published_by="circuit-tracer; `mntss/clt-gemma-2-2b-426k`, `mntss/clt-llama-3.2-1b-524k`",
     notes="ReLU and JumpReLU; hooks from `config.yaml`, in 8-bit floats too",
+    verified="circuit-tracer 0.5: the same edges (tests marked `peer`)",
 )
 PLT = Layout(
     name="circuit-tracer PLT",
@@ -219,4 +220,5 @@ PLT = Layout(
     files="`config.yaml`, `layer_{i}.safetensors`",
     published_by="circuit-tracer; `mwhanna/qwen3-*-transcoders`, `mntss/transcoder-Llama-3.2-1B`",
     notes="ReLU, JumpReLU and TopK, `W_skip`; `config.yaml` may be missing (hooks assumed) or named `wanb-config.yaml`",
+    verified="circuit-tracer 0.5: the same edges (tests marked `peer`)",
 )

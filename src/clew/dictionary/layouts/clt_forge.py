@@ -153,4 +153,5 @@ LAYOUT = Layout(
     files="`clt_cfg.json`, `clt_weights.safetensors` or `rank{r}_clt_weights.safetensors`",
     published_by="CLT-Forge",
     notes="JumpReLU and TopK; CLT and PLT, sharded by rank or not; factors of norms folded in",
+    verified="its program's source",
 )

@@ -168,4 +168,5 @@ LAYOUT = Layout(
     files="`config.yaml`, `checkpoint.safetensors`",
     published_by="crosslayer-transcoder",
     notes="ReLU, JumpReLU, TopK and BatchTopK (by its threshold); standardizers folded in, one a token refused",
+    verified="its program's source",
 )

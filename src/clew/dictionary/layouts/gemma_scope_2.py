@@ -156,4 +156,5 @@ LAYOUT = Layout(
     files="`layer_N_width_16k_l0_small/params.safetensors`, a CLT's `params_layer_N.safetensors`; `config.json`",
     published_by="`google/gemma-scope-2-*`, of Gemma 3 at 270M to 27B",
     notes="JumpReLU; PLT, SAE and CLT, with an affine skip or without; the modules in `config.json` say where",
+    verified="circuit-tracer 0.5's readers of it, to 3e-7",
 )

@@ -25,3 +25,5 @@ class Layout:
     """Programs that write it, or sets that are published in it."""
     notes: str
     """What is honoured, what it costs, and what is refused."""
+    verified: str
+    """What its reading was compared with, beside the plain computation in the tests."""

@@ -189,4 +189,5 @@ LAYOUT = Layout(
     files="`config.json`, `layer_{i}.safetensors`",
     published_by="Clew: `clew train`, `clew convert`, kits",
     notes="everything that a dictionary can be; packed ones are unpacked when they are read",
+    verified="round trips of every kind and dtype",
 )

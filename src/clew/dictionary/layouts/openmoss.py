@@ -220,4 +220,5 @@ LAYOUT = Layout(
     files="`config.json`, `sae_weights.safetensors`",
     published_by="Language-Model-SAEs and Llamascopium (`OpenMOSS-Team/Llama-Scope-*`)",
     notes="ReLU, JumpReLU and TopK; SAE, transcoder and CLT; averaged norms folded in, those of a token's own refused",
+    verified="its program's source",
 )

@@ -186,4 +186,5 @@ LAYOUT = Layout(
     published_by="SAELens 3 to 6 and what is trained with it",
     notes="standard, jumprelu, topk, batchtopk, gated (as the JumpReLU it is); transcoders with `W_skip`; "
     "normalisation by a token's own norm is refused",
+    verified="SAELens 6.54's own classes, to 3e-7; earlier settings by its rules",
 )

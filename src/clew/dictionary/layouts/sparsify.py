@@ -232,4 +232,5 @@ LAYOUT = Layout(
     files="`{hookpoint}/cfg.json`, `{hookpoint}/sae.safetensors`",
     published_by="sparsify (`EleutherAI/sae-*`, `EleutherAI/skip-transcoder-*`) and clt-training",
     notes="TopK; SAEs, transcoders with `W_skip`; CLTs unless a trained `post_encs` or a skip to later layers is there",
+    verified="sparsify 1.3.3's own class, to 2e-7; CLTs by clt-training's source",
 )

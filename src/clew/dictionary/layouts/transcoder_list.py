@@ -100,4 +100,5 @@ LAYOUT = Layout(
     files="`config.yaml` with `transcoders:`, a list of `hf://` files",
     published_by="`mntss/gemma-scope-transcoders`, `mwhanna/gemma-scope-2-*`",
     notes="the files are followed into the hub's cache; each is Gemma Scope, Gemma Scope 2 or circuit-tracer PLT",
+    verified="a cache as the hub's client lays it out, offline",
 )
