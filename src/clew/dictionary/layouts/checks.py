@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from clew.dictionary.dictionary import DTYPES
+from clew.dictionary.layer_checks import DTYPES
 from clew.errors import FileError
 
 EIGHT_BITS = (torch.float8_e4m3fn, torch.float8_e4m3fnuz, torch.float8_e5m2, torch.float8_e5m2fnuz)
