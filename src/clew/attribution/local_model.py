@@ -65,7 +65,7 @@ class LocalModel:
         keys = graph.feature_keys.to(subject.device)
         if dictionary.reads_by_position:
             return model.with_kept(keys)
-        if not graph.settings.get("rest_responds"):
+        if graph.settings.get("rest") != "left_out":
             return model
         left_out = torch.ones(model.sources.n_features, dtype=torch.bool, device=subject.device)
         left_out[_places(keys, model.sources.feature_keys)] = False

@@ -160,7 +160,7 @@ def graph_of(
             "position": settings.position,
             "answer": settings.answer,
             "budget": settings.budget,
-            **({"rest_responds": True} if rows.rest_responds else {}),
+            **rows.rest,
             **more,
         },
     )
@@ -212,8 +212,9 @@ class _Rows:
         n_rows, device = len(targets) + self.n_wanted, sources.device
         self.rows = untouched(n_rows, sources.n_nodes, sources.dtype, device)
         self.effects = untouched(n_rows, sources.n_nodes, sources.dtype, device) if settings.effects else None
-        self.rest_responds = model.rest is not None or (settings.rest_responds and self.n_wanted < sources.n_features)
-        self.later = self.rest_responds and model.rest is None
+        self.later = settings.rest_responds and model.rest is None and self.n_wanted < sources.n_features
+        """Effects are swept once it is known which features have no row."""
+        self.rest = {"rest": "neurons"} if model.rest is not None else {"rest": "left_out"} if self.later else {}
         self.offsets = torch.zeros(n_rows, len(OFFSETS), dtype=sources.dtype, device=device)
         self.mass = torch.zeros(n_rows, dtype=sources.dtype, device=device)
         self.row_features = torch.full((n_rows,), -1, device=device)  # the feature of each row; -1 for a target's
