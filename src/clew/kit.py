@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 ENVELOPE = files.Envelope(format="clew.kit", schema=1, what="kit")
 ATLAS = "atlas.sqlite"
 BUNDLED = Path(__file__).parent / "kits"
+NEURONS = "neurons"
+"""In place of a dictionary: the model's own neurons."""
 _CHECK_BYTES = 256 << 20  # kits up to this size are hashed when they are loaded, larger ones only measured
 _LABELLED = 400  # features named in a traced graph, the most influential ones
 
@@ -95,10 +97,14 @@ def _on_graph(kind: Callable[P, S]) -> Callable[[Callable[[Any, Graph, S], R]], 
 
 @dataclass(frozen=True)
 class Kit:
-    """A Subject and the Dictionary made for it. MismatchError when they do not fit each other."""
+    """A Subject and the Dictionary made for it. MismatchError when they do not fit each other.
+
+    clew.Kit(subject).trace("The capital of France is")    # by the model's own neurons
+    """
 
     subject: Subject
-    dictionary: Dictionary
+    dictionary: Dictionary = None  # type: ignore[assignment]  # until __post_init__ puts the neurons there
+    """Left out, the model's own neurons; InputError where its MLPs are a choice of experts."""
     name: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
     atlas_path: Path | None = None
@@ -108,6 +114,8 @@ class Kit:
     """Use the Dictionary on this model although it was made for another; the provenance of all results says so."""
 
     def __post_init__(self) -> None:
+        if self.dictionary is None:
+            object.__setattr__(self, "dictionary", Dictionary.from_neurons(self.subject))
         if self.other_model:
             object.__setattr__(self, "dictionary", self.dictionary.for_other_model(self.subject))
         self.dictionary.check_fits(self.subject)
@@ -263,12 +271,18 @@ def load(
 ) -> Kit:
     """A kit: bundled by name, a kit folder, or a model and a dictionary (folders or hub ids) put together.
 
+    The dictionary "neurons" stands for the own neurons of a kit's model or of any other.
+
     `labels` is a file of labels, which is made when there is none. FileError when there is no such kit, MismatchError
     when the dictionary is another model's, unless `other_model` says that this is meant.
     """
     if labels is not None:
         kit = load(name, dictionary=dictionary, device=device, other_model=other_model)
         return replace(kit, labels=Path(labels))
+    if dictionary == NEURONS:
+        if other_model:
+            raise InputError("other_model goes with a dictionary that was made for another model: neurons are its own")
+        return _with_neurons(name, device)
     if dictionary is not None:
         return Kit(
             subject=Subject.load(name, device=device),
@@ -282,6 +296,23 @@ def load(
         if folder.is_dir():
             return Kit.load(folder, device=device)
     raise FileError(f"no kit {str(name)!r}: bundled are {', '.join(bundled()) or 'none'}; or give a kit folder")
+
+
+def _with_neurons(name: str | Path, device: str) -> Kit:
+    """A kit's model, or any other, with its own neurons."""
+    folder = _folder(name)
+    if folder is None:
+        return Kit(subject=Subject.load(name, device=device), name=str(name))
+    kit = Kit.load(folder, device=device)
+    return Kit(subject=kit.subject, name=kit.name, provenance=kit.provenance)
+
+
+def _folder(name: str | Path) -> Path | None:
+    """Where a kit lies, bundled or anywhere else; None where there is none of this name."""
+    for folder in (BUNDLED / str(name), files.recover(name)):
+        if (folder / "kit.json").is_file():
+            return folder
+    return None
 
 
 def bundled() -> list[str]:

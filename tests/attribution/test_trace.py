@@ -98,13 +98,6 @@ def test_neurons_of_a_relu_mlp_explain_everything(architecture: str, limit: int 
         assert graph.scores().completeness == pytest.approx(1, abs=1e-12)
 
 
-@pytest.mark.parametrize("architecture", ["llama", "gemma2", "phi3", "gpt_oss"])
-def test_gated_neurons_are_refused_in_one_line(architecture: str) -> None:
-    with pytest.raises(InputError, match=r"only an ungated ReLU MLP") as caught:
-        Dictionary.from_neurons(models.subject(architecture))
-    assert "\n" not in str(caught.value)
-
-
 @on_distinct
 @pytest.mark.parametrize("targets", [["w3", 17], "w3 - w40", torch.linspace(-1, 1, models.WIDTH), 5])
 def test_the_identity_holds_for_tokens_differences_and_directions_at_any_position(

@@ -88,7 +88,9 @@ def test_a_graph_of_another_dictionary_is_refused_before_anything_is_written(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     clew.load("minnow").trace(PROMPT).save(tmp_path / "x.graph")
-    code, _, err = run(monkeypatch, capsys, "audit", "--graph", str(tmp_path / "x.graph"), "--neurons", "--nodes", "5")
+    code, _, err = run(
+        monkeypatch, capsys, "audit", "--graph", str(tmp_path / "x.graph"), "--dictionary", "neurons", "--nodes", "5"
+    )
     assert code == 2
     assert "traced with" in err
     assert not (tmp_path / "x.audit").exists()

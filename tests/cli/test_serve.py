@@ -55,7 +55,7 @@ def test_a_busy_port_is_one_line_and_exit_code_2(run):
         (("--workspace", "/proc/clew"), "cannot make the workspace /proc/clew"),
         (("--port", "99999"), "--port is 99999"),
         (("--host", "256.1.1.1"), "cannot listen at 256.1.1.1"),
-        (("--model", "x"), "--model and --dictionary go together"),
+        (("--dictionary", "x"), "--dictionary needs the model that it was made for"),
         (("--token", ""), "the token is empty"),
         (("--token", "", "--host", "0.0.0.0"), "the token is empty"),
     ],

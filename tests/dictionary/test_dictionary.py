@@ -1,6 +1,6 @@
 """Dictionaries: every activation and reconstruction against a naive dense reference."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import jaxtyping
 import pytest
@@ -12,6 +12,7 @@ from torch import Tensor
 from clew.dictionary import BatchTopK, Dictionary, JumpReLU, Layer, ReLU, TopK
 from clew.errors import InputError, MismatchError
 from clew.kernels.decode import decode_dense, decode_sparse, largest
+from clew.subject.mlp_weights import MlpWeights
 
 F, D, L, P = 24, 8, 3, 7
 
@@ -194,34 +195,25 @@ def test_sixteen_bit_storage_computes_in_float32() -> None:
         torch.testing.assert_close(stored.activation, computed.activation)
 
 
-@dataclass
-class Neurons:
-    w_in: Tensor
-    b_in: Tensor
-    w_out: Tensor
-    b_out: Tensor
-    activation: str
-
-
 class ReluSubject:
     """A stand-in for a model whose MLPs are known."""
 
-    n_layers, d_model, name = L, D, "stub"
+    n_layers, d_model, name, mlp_function = L, D, "stub", "relu"
 
     def __init__(self) -> None:
         g = torch.Generator().manual_seed(0)
         self.neurons = {
-            i: Neurons(
-                torch.randn(F, D, generator=g, dtype=torch.float64),
-                torch.randn(F, generator=g, dtype=torch.float64),
-                torch.randn(F, D, generator=g, dtype=torch.float64),
-                torch.randn(D, generator=g, dtype=torch.float64),
-                "relu",
+            i: MlpWeights(
+                w_in=torch.randn(F, D, generator=g, dtype=torch.float64),
+                b_in=torch.randn(F, generator=g, dtype=torch.float64),
+                w_out=torch.randn(F, D, generator=g, dtype=torch.float64),
+                b_out=torch.randn(D, generator=g, dtype=torch.float64),
+                function=torch.relu,
             )
             for i in range(L)
         }
 
-    def mlp_neurons(self, layer: int) -> Neurons:
+    def mlp_neurons(self, layer: int) -> MlpWeights:
         return self.neurons[layer]
 
     def rounded_hashes(self) -> dict[str, str]:

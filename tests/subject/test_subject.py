@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
 from transformers import BertConfig, BertLMHeadModel, OPTConfig, OPTForCausalLM
 
 from clew.errors import ClewError, FileError, InputError, UnsupportedModelError
@@ -124,20 +125,17 @@ def test_a_replaced_mlp_is_given_what_its_site_holds_in_the_replaced_run(subject
 
 
 def test_neurons_are_the_mlp(subject: Subject) -> None:
-    if subject.family.neurons is None:
-        with pytest.raises(InputError, match="only an ungated ReLU MLP"):
+    if subject.family.mlp_weights is None:
+        with pytest.raises(InputError, match="several experts"):
             subject.mlp_neurons(0)
         return
     captured = subject.capture(BATCH, ["mlp_in", "mlp_raw_out"])
     for layer in range(subject.n_layers):
-        n = subject.mlp_neurons(layer)
-        output = (captured["mlp_in", layer] @ n.w_in.T + n.b_in).relu() @ n.w_out + n.b_out
+        n, x = subject.mlp_neurons(layer), captured["mlp_in", layer]
+        inner, gate = linear(x, n.w_in, n.b_in), None if n.w_gate is None else linear(x, n.w_gate, n.b_gate)
+        output = linear(n.function(inner) if gate is None else n.function(gate) * inner, n.w_out.T, n.b_out)
         torch.testing.assert_close(output, captured["mlp_raw_out", layer], rtol=1e-10, atol=1e-10)
-
-
-def test_neurons_of_an_mlp_that_is_not_relu_are_refused() -> None:
-    with pytest.raises(InputError, match="gelu_new MLPs"):
-        models.subject("gpt2", activation_function="gelu_new").mlp_neurons(0)
+        assert not n.w_in.requires_grad
 
 
 # --- text -------------------------------------------------------------------------------------------------------

@@ -64,5 +64,5 @@ def _blocks(
     row_of = torch.full((model.sources.n_features,), -1)
     row_of[places[graph.row_nodes[rows]].cpu()] = rows
     for part in rows[order].split(_TOGETHER):
-        block, features = model.block(places[graph.row_nodes[part].to(device)])
+        block, features = model.block(places[graph.row_nodes[part].to(device)], slopes=True)
         yield block, row_of[features.cpu()]

@@ -5,7 +5,8 @@
 2. *Parts*: an effect is the value and what each step adds when its scale or pattern follows. Steps are switched from
    held to following one after the other, from the embedding on: the part of a step is what its switch adds. It runs
    from the node back to the step with everything held, through what the step adds, and on with everything following.
-   So value and parts add up to the effect exactly.
+   So value and parts add up to the effect exactly. Neurons have two parts more: the derivative of the node's own
+   activation, and what passes the neurons of a layer that have no row.
 
 Both are found for all sources of the node at once, in one walk back through the steps.
 """
@@ -84,10 +85,11 @@ class _Walk:
     def __init__(self, model: LocalModel, graph: Graph, place: int) -> None:
         self.model, self.graph, self.sources = model, graph, model.sources
         self.columns = model.columns(graph)
-        self.start, self.position, self.vector = _reader(model, graph, place)
+        self.start, self.position, self.vector, self.extra = _reader(model, graph, place)
         self.held: dict[str, Tensor] = {}
         self.following: dict[str, Tensor] = {}
-        self.waiting: dict[int, tuple[Tensor | None, Tensor | None]] = {}
+        self.waiting: dict[int, list[tuple[dict[str, Tensor], Tensor]]] = {}
+        self.rest: dict[int, Tensor] = {}
         self.loads: dict[tuple[int, int], int] = {}
         self.names: dict[str, int] = {}
 
@@ -97,7 +99,8 @@ class _Walk:
         full = linearized(self.model.recording, fold=False)
         n_heads = sum(len(step.output) for step in recorded if isinstance(step, Attend))
         n_norms = sum(isinstance(step, Normalize) for step in recorded)
-        rows = [self.vector.new_zeros(n, self.sources.n_nodes) for n in (1 + n_heads, 2 * n_heads + n_norms)]
+        n_parts = 2 * n_heads + n_norms + self.model.recording.n_layers + 1  # of neurons also the rest, and their own
+        rows = [self.vector.new_zeros(n, self.sources.n_nodes) for n in (1 + n_heads, n_parts)]
         for place in reversed(range(len(recorded))):
             step, other = recorded[place], full[place]
             match step:
@@ -147,6 +150,17 @@ class _Walk:
         gradient = self.vector.new_zeros(self.graph.n_tokens, len(self.vector), 1)
         gradient[self.position, :, 0] = self.vector
         self._gain(self.held, register, gradient)
+        if self.extra is not None:
+            gradient = torch.zeros_like(gradient)
+            gradient[self.position, :, 0] = self.extra
+            self._start(f"L{self.start} activation", register, gradient[:, :, 0])
+
+    def _start(self, part: str, register: str, extra: Float[Tensor, "pos d_model"]) -> None:
+        """What a step adds to the gradient of what it reads when it follows: a part, which goes on following."""
+        column = self.names.setdefault(part, len(self.names))
+        started = extra.new_zeros(*extra.shape, column + 1)
+        started[:, :, column] = extra
+        self._gain(self.following, register, started)
 
     # --- steps ------------------------------------------------------------------------------------------------
 
@@ -170,10 +184,7 @@ class _Walk:
         self._gain(self.held, step.source, step.transpose(held))
         own = held[:, :, 0]
         for part, extra in self._parts(step, full, own, name):
-            column = self.names.setdefault(part, len(self.names))
-            started = extra.new_zeros(*extra.shape, column + 1)
-            started[:, :, column] = extra
-            self._gain(self.following, step.source, started)
+            self._start(part, step.source, extra)
         if isinstance(step, Attend):
             for head in range(len(step.output)):
                 column = self.loads.setdefault((step.layer, head), 1 + len(self.loads))
@@ -197,27 +208,33 @@ class _Walk:
     def _site(self, site: Site, rows: list[Tensor]) -> None:
         dictionary = self.model.dictionary
         if site.name == dictionary.write_site:
-            skips = []
             for gradients, found in zip((self.held, self.following), rows, strict=True):
                 gradient = gradients.pop(site.register, None)
                 if gradient is not None:
                     self._contract(site.layer, gradient, found)
-                skips.append(self._skipped(site.layer, gradient))
-            self.waiting[site.layer] = (skips[0], skips[1])
+                    self._behind(site.layer, gradients, gradient)
         if site.name == dictionary.read_site:
-            for gradients, skipped in zip((self.held, self.following), self.waiting.pop(site.layer, ()), strict=False):
-                if skipped is not None:
-                    self._gain(gradients, site.register, skipped)
+            for gradients, back in self.waiting.pop(site.layer, ()):
+                self._gain(gradients, site.register, back)
+            own = self.rest.pop(site.layer, None)
+            if own is not None:
+                self._start(f"L{site.layer} rest", site.register, own)
             if self.start == site.layer:
                 self._begin(site.register)
 
-    def _skipped(self, layer: int, gradient: Tensor | None) -> Tensor | None:
-        skip = self.sources.skip(layer)
-        if skip is None or gradient is None:
-            return None
-        back = torch.matmul(skip.T, gradient)
-        back[: self.sources.first_position] = 0
-        return back
+    def _behind(self, layer: int, gradients: dict[str, Tensor], gradient: Tensor) -> None:
+        """What a gradient at a written layer becomes at what was read: by a skip, and by the rest where it responds."""
+        skip, rest = self.sources.skip(layer), self.model.rest
+        if skip is not None:
+            back = torch.matmul(skip.T, gradient)
+            back[: self.sources.first_position] = 0
+            self.waiting.setdefault(layer, []).append((gradients, back))
+        if rest is not None and gradients is self.following:
+            for read, back in rest.back(layer, gradient):
+                self.waiting.setdefault(read, []).append((gradients, back))
+        elif rest is not None:
+            for read, back in rest.back(layer, gradient[:, :, :1]):
+                self.rest[read] = self.rest.get(read, 0) + back[:, :, 0]
 
     def _contract(self, layer: int, gradient: Tensor, rows: Tensor) -> None:
         """With what every source writes to this layer; in place."""
@@ -235,12 +252,18 @@ class _Walk:
                 )
 
 
-def _reader(model: LocalModel, graph: Graph, place: int) -> tuple[int | None, int, Tensor]:
-    """Where a node reads: the layer (None: what is unembedded), the position, and the direction."""
+def _reader(model: LocalModel, graph: Graph, place: int) -> tuple[int | None, int, Tensor, Tensor | None]:
+    """Where a node reads: the layer (None: what is unembedded), the position, the direction.
+
+    Last, what a neuron's derivative has beyond the direction that adds up to its value.
+    """
     node = graph.node(place)
     dtype = model.sources.dtype
     if isinstance(node, TargetNode):
-        return None, node.position, target_directions(model.subject, graph)[node.rank].to(dtype)
+        return None, node.position, target_directions(model.subject, graph)[node.rank].to(dtype), None
     assert isinstance(node, FeatureNode)
-    ids = torch.tensor([node.feature], device=model.sources.device)
-    return node.layer, node.position, model.dictionary.encoder_rows(node.layer, ids)[0].to(dtype)
+    ids, dictionary = torch.tensor([node.feature], device=model.sources.device), model.dictionary
+    x = model.recording.sites[dictionary.read_site, node.layer][[node.position]]
+    value = dictionary.reader_rows(node.layer, ids, x)[0][0].to(dtype)
+    extra = dictionary.slope_rows(node.layer, ids, x)[0].to(dtype) - value if dictionary.reads_by_position else None
+    return node.layer, node.position, value, extra

@@ -93,11 +93,16 @@ class Graph(Displayed, NodeOrder):
                 label = self.labels.get(FeatureId(node.layer, node.feature))
                 return f"{node.id}" if label is None else f"{node.id} {label}"
             case ErrorNode():
-                return f"{node.id} error"
+                return f"{node.id} {self.error_name}"
             case TokenNode():
                 return f"{self.tokens[node.position]!r}"
             case TargetNode():
                 return node.label if self.targets[node.rank].token is None else f"{node.label!r}"
+
+    @property
+    def error_name(self) -> str:
+        """What its error nodes are: what a dictionary misses, or the rest of an MLP's neurons, which have no row."""
+        return "rest" if self.settings.get("rest") == "neurons" else "error"
 
     # --- edges ------------------------------------------------------------------------------------------------
 

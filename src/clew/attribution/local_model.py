@@ -9,7 +9,7 @@ the real model keeps frozen.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from clew.attribution.graph import Graph
 from clew.attribution.nodes import OFFSETS
+from clew.attribution.rest import FeatureRest, NeuronRest, Rest
 from clew.attribution.sources import Sources
 from clew.attribution.sweep import Block, Readers, Sweep
 from clew.attribution.targets import Target
@@ -42,6 +43,10 @@ class LocalModel:
     """Where targets read that are no outputs (`Block.target_site`)."""
     cache_bytes: int = 512 << 20
     """Decoder rows are kept between blocks when they take no more than this."""
+    kept: Int[Tensor, "kept 3"] | None = None
+    """Layer, position and index of the features that are sources of their own; None for all that are active."""
+    rest: Rest | None = None
+    """What responds in effects although it has no row; without it everything that has none is held."""
 
     @classmethod
     def record(
@@ -56,14 +61,38 @@ class LocalModel:
         """The run that a graph was traced on, once more; errors are those of `check_traced_with`."""
         check_traced_with(subject, dictionary, graph)
         ids = torch.tensor(graph.token_ids, device=subject.device)
-        return cls.record(subject, dictionary, ids, first_position=graph.first_position)
+        model = cls.record(subject, dictionary, ids, first_position=graph.first_position)
+        keys = graph.feature_keys.to(subject.device)
+        if dictionary.reads_by_position:
+            return model.with_kept(keys)
+        if graph.settings.get("rest") != "left_out":
+            return model
+        left_out = torch.ones(model.sources.n_features, dtype=torch.bool, device=subject.device)
+        left_out[_places(keys, model.sources.feature_keys)] = False
+        return model.with_left_out(left_out.nonzero()[:, 0])
 
     @cached_property
     def sources(self) -> Sources:
         """Active features, errors and tokens; InputError when the Dictionary holds NaN or infinity."""
         return Sources(
-            self.recording, self.dictionary, first_position=self.first_position, cache_bytes=self.cache_bytes
+            self.recording,
+            self.dictionary,
+            first_position=self.first_position,
+            cache_bytes=self.cache_bytes,
+            kept=self.kept,
         )
+
+    def with_kept(self, kept: Int[Tensor, "kept 3"]) -> LocalModel:
+        """The same run with these neurons as sources of their own, all others responding in effects."""
+        rest = NeuronRest(self.recording, self.dictionary, kept, first_position=self.first_position)
+        return replace(self, kept=kept, rest=rest)
+
+    def with_left_out(self, features: Int[Tensor, " feature"]) -> LocalModel:
+        """The same run and sources, these features responding in effects."""
+        rest = FeatureRest(self.recording, self.dictionary, self.sources.feature_keys[features])
+        model = replace(self, rest=rest)
+        vars(model).update({name: vars(self)[name] for name in ("sources", "full_steps") if name in vars(self)})
+        return model
 
     @property
     def errors(self) -> Float[Tensor, "layer pos d_model"]:
@@ -112,13 +141,14 @@ class LocalModel:
 
     @cached_property
     def _effect_sweep(self) -> Sweep:
-        return Sweep(self.sources, full_steps=self.full_steps, target_site=self.target_site)
+        return Sweep(self.sources, full_steps=self.full_steps, target_site=self.target_site, rest=self.rest)
 
     def fill_effects(self, block: Block, rows: Float[Tensor, "reader col"]) -> None:
         """Effects of every source on a block of readers, into a tensor that is there already and zero.
 
         An effect is a source's size times the derivative of what the reader reads, patterns and norm scales following,
-        other features and errors held. UnsupportedModelError where a pattern is not found again from queries and keys.
+        other features and errors held, and `rest` following. UnsupportedModelError where a pattern is not found again
+        from queries and keys.
         """
         self._effect_sweep.run(block, rows, rows.new_zeros(len(rows), len(OFFSETS)))
 
@@ -132,17 +162,25 @@ class LocalModel:
         )
 
     def block(
-        self, features: Int[Tensor, " feature"], targets: Readers | None = None
+        self, features: Int[Tensor, " feature"], targets: Readers | None = None, *, slopes: bool = False
     ) -> tuple[Block, Int[Tensor, " feature"]]:
-        """Readers of active features, with targets before them; also the features in the order of their rows."""
+        """Readers of active features, with targets before them; also the features in the order of their rows.
+
+        They read what adds up to values, or for effects (`slopes`) the derivative, which is another for neurons only.
+        """
         keys = self.sources.feature_keys[features]
         order = torch.argsort(keys[:, 0], descending=True, stable=True)
         keys = keys[order]
         readers = []
         for layer in torch.unique(keys[:, 0]).flip(0).tolist():
             _, positions, ids = keys[keys[:, 0] == layer].T
-            directions = self.dictionary.encoder_rows(layer, ids).to(self.sources.dtype)
-            biases = self.dictionary.encoder_bias(layer, ids).to(self.sources.dtype)
+            x = self.recording.sites[self.dictionary.read_site, layer][positions]
+            if slopes:
+                directions = self.dictionary.slope_rows(layer, ids, x)
+                biases = directions.new_zeros(len(ids))
+            else:
+                directions, biases = self.dictionary.reader_rows(layer, ids, x)
+            directions, biases = directions.to(self.sources.dtype), biases.to(self.sources.dtype)
             readers.append((layer, Readers(directions, positions, biases)))
         return Block(targets, readers), features[order]
 

@@ -86,6 +86,8 @@ def _final_change(
                         moved = reads[step.layer] @ skip.T
                         moved[:, : sources.first_position] = 0
                         registers[step.register] = registers[step.register] + moved
+                    if model.rest is not None:
+                        registers[step.register] = registers[step.register] + model.rest.forward(step.layer, reads)
                 if step.name == dictionary.read_site:
                     reads[step.layer] = registers[step.register]
             case Affine():

@@ -12,10 +12,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from clew.dictionary.dictionary import Dictionary
+from clew.dictionary.layer import ActiveFeatures
 from clew.errors import InputError
 from clew.subject.recording import Recording, SiteName
 
@@ -33,11 +34,21 @@ class Span:
 class Sources:
     """Active features, errors and tokens of one recording under one Dictionary.
 
-    `first_position` is 1 when the first position is left out: it then has no features and no errors.
+    `first_position` is 1 when the first position is left out: it then has no features and no errors. Of `kept`, if
+    given, features alone are sources of their own; the others then count as error.
     """
 
-    def __init__(self, recording: Recording, dictionary: Dictionary, *, first_position: int, cache_bytes: int) -> None:
+    def __init__(
+        self,
+        recording: Recording,
+        dictionary: Dictionary,
+        *,
+        first_position: int,
+        cache_bytes: int,
+        kept: Int[Tensor, "kept 3"] | None = None,
+    ) -> None:
         self.recording, self.dictionary, self.first_position = recording, dictionary, first_position
+        self.kept = kept
         self.n_layers, self.n_positions = recording.n_layers, len(recording)
         self.dtype, self.device = recording.logits.dtype, recording.logits.device
         self._encode()
@@ -65,6 +76,8 @@ class Sources:
             x = self.site(self.dictionary.read_site, layer)
             active = self.dictionary.encode(layer, x)
             counts = active.position >= self.first_position
+            if self.kept is not None:
+                counts &= self._among_kept(layer, active)
             index, position = active.index[counts], active.position[counts]
             keys.append(torch.stack([torch.full_like(index, layer), position, index], 1))
             activations.append(active.activation[counts])
@@ -80,6 +93,13 @@ class Sources:
         sizes = torch.bincount(self.feature_keys[:, 0], minlength=self.n_layers)
         ends = torch.cumsum(sizes, 0).tolist()
         self.feature_ranges = [range(end - size, end) for end, size in zip(ends, sizes.tolist(), strict=True)]
+
+    def _among_kept(self, layer: int, active: ActiveFeatures) -> Bool[Tensor, " active"]:
+        assert self.kept is not None
+        kept = torch.zeros(self.n_positions, self.dictionary.d_features(layer), dtype=torch.bool, device=self.device)
+        _, positions, ids = self.kept[self.kept[:, 0] == layer].T
+        kept[positions, ids] = True
+        return kept[active.position, active.index]
 
     def site(self, name: SiteName, layer: int) -> Float[Tensor, "pos d_model"]:
         return self.recording.sites[name, layer]

@@ -57,6 +57,7 @@ class GraphSummary:
     replacement: float
     completeness: float
     error_share: float
+    error_name: str
     offset_share: float
     paths: tuple[PathSummary, ...]
     input_features: tuple[FeatureSummary, ...]
@@ -111,6 +112,7 @@ def summarise(graph: Graph, *, paths: int = 6, features: int = 6) -> GraphSummar
         replacement=scores.replacement,
         completeness=scores.completeness,
         error_share=shares.mean_error,
+        error_name=graph.error_name,
         offset_share=shares.mean_offset,
         paths=tuple(
             PathSummary(

@@ -7,7 +7,8 @@ are always the first n.
 
 1. Where a reader reads, its direction joins the gradient at the reader's position.
 2. Where the Dictionary writes, the gradient is contracted with everything written there, one matrix product a position.
-   Behind the write lies nothing linear but a skip connection, whose gradient waits for the read site.
+   Behind the write lies nothing linear but a skip connection, and for effects what responds without a row (`rest`):
+   their gradients wait for the read site.
 3. At every other step the gradient goes through the transpose. What the step adds by itself goes to the offset `bias`.
 4. At the start the tokens and the learned positions are contracted, and the rows are complete.
 
@@ -30,6 +31,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clew.attribution.nodes import OFFSETS
+from clew.attribution.rest import Rest
 from clew.attribution.sources import Sources
 from clew.subject.jacobian import AttendJacobian, FullStep, NormalizeJacobian
 from clew.subject.recording import Add, Affine, Attend, Embed, Mlp, Normalize, Recording, Site, SiteAt, Step, Unembed
@@ -137,10 +139,15 @@ class Sweep:
     """Fills rows of the attribution matrix for blocks of readers of one prompt."""
 
     def __init__(
-        self, sources: Sources, *, full_steps: Sequence[FullStep] | None = None, target_site: SiteAt | None = None
+        self,
+        sources: Sources,
+        *,
+        full_steps: Sequence[FullStep] | None = None,
+        target_site: SiteAt | None = None,
+        rest: Rest | None = None,
     ) -> None:
-        """Effects over `full_steps`, or without them values."""
-        self.sources = sources
+        """Effects over `full_steps`, or without them values; a `rest` responds to what reaches it."""
+        self.sources, self.rest = sources, rest
         dictionary, layers = sources.dictionary, range(sources.n_layers)
         sites = {(name, layer) for name in (dictionary.read_site, dictionary.write_site) for layer in layers}
         sites |= {target_site} if target_site is not None else set()
@@ -164,7 +171,7 @@ class _Walk:
         self.n_positions = block.last_position + 1
         self.dense: dict[str, Tensor] = {}
         self.points: dict[str, _Points] = {}
-        self.waiting: dict[int, Tensor] = {}  # gradients on skip connections, by layer
+        self.waiting: dict[int, Tensor] = {}  # gradients on skip connections and on the rest, by the layer that reads
         self.n_joined = 0
         self.by_layer = dict(block.features)
         dictionary = sweep.sources.dictionary
@@ -309,7 +316,17 @@ class _Walk:
         if skip is not None:
             back = torch.matmul(skip.T, gradient)
             back[:first] = 0
-            self.waiting[layer] = back
+            self._wait(layer, back)
+        if self.sweep.rest is not None:
+            for read, back in self.sweep.rest.back(layer, gradient):
+                self._wait(read, back)
+
+    def _wait(self, layer: int, back: Tensor) -> None:
+        """Keep a gradient for what a layer reads; one that came earlier is of fewer readers."""
+        earlier = self.waiting.get(layer)
+        if earlier is not None:
+            back[:, :, : earlier.shape[2]] += earlier
+        self.waiting[layer] = back
 
     def _start(self, start: Start) -> None:
         """Contract with what each cause put into the registers."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -20,9 +20,11 @@ from torch import Tensor
 from clew.attribution.graph import Graph
 from clew.attribution.influence import flow
 from clew.attribution.local_model import LocalModel, check_traceable
-from clew.attribution.nodes import OFFSETS, TargetInfo
+from clew.attribution.nodes import OFFSETS
 from clew.attribution.room import check_recording, check_rows
+from clew.attribution.strongest import with_strongest
 from clew.attribution.sweep import Block
+from clew.attribution.target_rows import TargetRows
 from clew.attribution.targets import Spec, Target, resolve, targets_of_answer
 from clew.dictionary.dictionary import Dictionary
 from clew.errors import InputError
@@ -54,6 +56,9 @@ class TraceSettings(Settings):
     """Trace this text after the prompt, token by token, each at the position that predicts it."""
     max_features: int | None = MOST_FEATURES
     """Rows for this many features at most, the most influential ones; the rest goes to the offset `left_out`."""
+    rest_responds: bool = False
+    """In effects, let the features beyond `max_features` respond to what changes, so that total effects do not depend
+    on how many have rows; a model's own neurons always do."""
     effects: bool = False
     """Also find what changes when a source goes (`Graph.effects`); about as much work again, and twice the memory."""
     target_mass: float = 0.95
@@ -109,17 +114,6 @@ def trace_with(subject: Subject, dictionary: Dictionary, prompt: Prompt, setting
     return graph_of(model, _OutputRows(model, targets), prompt, first, settings)
 
 
-@runtime_checkable
-class TargetRows(Protocol):
-    """What a graph explains: how its targets are described, and how their rows are found."""
-
-    infos: tuple[TargetInfo, ...]
-
-    def fill(self, model: LocalModel, rows: Tensor, offsets: Tensor, effects: Tensor | None) -> int:
-        """Fill the targets' rows, offsets and effects, which are zero; returns the last position that they reach."""
-        ...
-
-
 class _OutputRows:
     """Rows of tokens, differences and directions: what is read of the final normed stream."""
 
@@ -142,6 +136,10 @@ def graph_of(
     """Fill all rows, and describe the graph; `more` goes into its settings."""
     subject, recording, dictionary = model.subject, model.recording, model.dictionary
     ids = recording.ids.tolist()
+    if dictionary.reads_by_position:
+        model, n_active = with_strongest(model, outputs, settings.max_features)
+    else:
+        n_active = model.sources.n_features
     rows = _Rows(model, outputs, settings)
     rows.fill()
     return rows.graph(
@@ -157,11 +155,12 @@ def graph_of(
         dictionary_fingerprint=_fingerprint(dictionary),
         provenance=dictionary.other_model,
         settings={
-            "n_active": model.sources.n_features,
+            "n_active": n_active,
             "max_features": settings.max_features,
             "position": settings.position,
             "answer": settings.answer,
             "budget": settings.budget,
+            **rows.rest,
             **more,
         },
     )
@@ -187,6 +186,8 @@ def _answer_ids(subject: Subject, answer: str | None) -> list[int]:
 
 def _fingerprint(dictionary: Dictionary) -> str:
     """The Dictionary's hash, or nothing where reading all of it would take longer than the trace."""
+    if dictionary.reads_by_position:
+        return dictionary.fingerprint
     size = sum(tensor.nbytes for layer in dictionary.layers.values() for tensor in layer.tensors().values())
     return dictionary.fingerprint if size <= _HASHED_BYTES else ""
 
@@ -211,6 +212,9 @@ class _Rows:
         n_rows, device = len(targets) + self.n_wanted, sources.device
         self.rows = untouched(n_rows, sources.n_nodes, sources.dtype, device)
         self.effects = untouched(n_rows, sources.n_nodes, sources.dtype, device) if settings.effects else None
+        self.later = settings.rest_responds and model.rest is None and self.n_wanted < sources.n_features
+        """Effects are swept once it is known which features have no row."""
+        self.rest = {"rest": "neurons"} if model.rest is not None else {"rest": "left_out"} if self.later else {}
         self.offsets = torch.zeros(n_rows, len(OFFSETS), dtype=sources.dtype, device=device)
         self.mass = torch.zeros(n_rows, dtype=sources.dtype, device=device)
         self.row_features = torch.full((n_rows,), -1, device=device)  # the feature of each row; -1 for a target's
@@ -231,6 +235,24 @@ class _Rows:
             chosen = self._most_influential(min(batch, len(self.rows) - self.n_filled))
             for features in self._blocks(chosen):
                 self._run(features)
+        if self.later and self.effects is not None:
+            self._run_effects(self.effects)
+
+    def _run_effects(self, effects: Tensor) -> None:
+        """Sweep the effects of all rows, now that it is known which features have none."""
+        n_targets, chosen = len(self.targets), self.row_features[len(self.targets) :]
+        left_out = torch.ones(self.sources.n_features, dtype=torch.bool, device=chosen.device)
+        left_out[chosen] = False
+        model = self.model.with_left_out(left_out.nonzero()[:, 0])
+        values, offsets = torch.zeros_like(effects[:n_targets]), torch.zeros_like(self.offsets[:n_targets])
+        self.outputs.fill(model, values, offsets, effects[:n_targets])
+        row_of = torch.empty(self.sources.n_features, dtype=torch.long, device=chosen.device)
+        row_of[chosen] = torch.arange(n_targets, len(self.rows), device=chosen.device)
+        for features in self._blocks(chosen):
+            block, features = model.block(features, slopes=True)
+            found = effects.new_zeros(block.n_readers, effects.shape[1])
+            model.fill_effects(block, found)
+            effects[row_of[features]] = found
 
     def _most_influential(self, count: int) -> Int[Tensor, " feature"]:
         """The features without a row through which the rows so far pass the most influence."""
@@ -263,17 +285,19 @@ class _Rows:
 
     def _run_targets(self) -> None:
         part = slice(0, len(self.targets))
-        effects = None if self.effects is None else self.effects[part]
+        effects = None if self.effects is None or self.later else self.effects[part]
         self._filled(part, self.outputs.fill(self.model, self.rows[part], self.offsets[part], effects))
 
     def _run(self, features: Int[Tensor, " feature"]) -> None:
         """Sweep one block of features."""
-        block, features = self.model.block(features)
+        block, rows_of = self.model.block(features)
         part = slice(self.n_filled, self.n_filled + block.n_readers)
         self.model.fill(block, self.rows[part], self.offsets[part])
-        if self.effects is not None:
+        if self.effects is not None and not self.later:
+            if self.model.dictionary.reads_by_position:
+                block, _ = self.model.block(features, slopes=True)
             self.model.fill_effects(block, self.effects[part])
-        self.row_features[part] = features
+        self.row_features[part] = rows_of
         self._filled(part, block.last_position)
 
     def _filled(self, part: slice, last_position: int) -> None:

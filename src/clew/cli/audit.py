@@ -23,14 +23,12 @@ from clew.cli.outputs import OutputFile, ReplaceOption, check_outputs
 from clew.cli.progress_bar import bar
 from clew.cli.prompts import lines_of
 from clew.cli.tables import table
-from clew.dictionary.dictionary import Dictionary
 from clew.errors import InputError
 from clew.intervention.agreement import Agreement
 from clew.intervention.audit import ENVELOPE, Audit, audit_all
 from clew.intervention.measurements import AuditSettings
 from clew.kit import Kit
 from clew.settings import one_of
-from clew.subject.subject import Subject
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,37 +62,10 @@ class GraphChoice:
             yield kit.trace(text, **keywords(settings))
 
 
-@dataclass(frozen=True, kw_only=True)
-class AuditSource(KitOptions):
-    """A kit, or a model with a dictionary or with its own neurons in place of one."""
-
-    neurons: Annotated[
-        bool, typer.Option("--neurons", help="Audit the neurons of the kit's model, or of --model, as a dictionary.")
-    ] = False
-
-    def __post_init__(self) -> None:
-        if not self.neurons:
-            super().__post_init__()
-            return
-        one_of(neurons=self.neurons, dictionary=self.dictionary)
-        one_of(neurons=self.neurons, other_model=self.other_model)
-        one_of(kit=self.kit, model=self.model)
-
-    def load(self) -> Kit:
-        """Load it; errors are those of `open_kit`."""
-        if not self.neurons:
-            return super().load()
-        if self.model is not None:
-            subject = Subject.load(self.model)
-            return Kit(subject, Dictionary.from_neurons(subject), self.model)
-        kit = super().load()
-        return Kit(kit.subject, Dictionary.from_neurons(kit.subject), kit.name, kit.provenance)
-
-
 @with_settings()
 def audit(
     choice: GraphChoice,
-    source: AuditSource,
+    source: KitOptions,
     tracing: Annotated[TraceSettings, Only("targets", "add_bos")],
     settings: Annotated[AuditSettings, Only("nodes", "seed")],
     save: Annotated[

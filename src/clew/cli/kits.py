@@ -14,7 +14,7 @@ import typer
 from clew.cli.lazy_group import without_collector
 from clew.dictionary.origin import OTHER
 from clew.errors import InputError
-from clew.kit import Kit, load
+from clew.kit import NEURONS, Kit, load
 from clew.settings import one_of
 
 KIT = "minnow"
@@ -27,7 +27,10 @@ ModelOption = Annotated[
 DictionaryOption = Annotated[
     str | None,
     typer.Option(
-        "--dictionary", help="A dictionary for --model: a folder, a hub id[@revision] or hf://owner/name/path."
+        "--dictionary",
+        help="A dictionary for --model: a folder, a hub id[@revision] or hf://owner/name/path; or neurons, those of "
+        "--model or of the kit's model.",
+        show_default="neurons, with --model",
     ),
 ]
 OtherModelOption = Annotated[
@@ -56,26 +59,30 @@ class KitOptions:
 
 
 def check_source(kit: str | None, model: str | None, dictionary: str | None) -> None:
-    """InputError for half of a pair, or a pair beside a kit."""
+    """InputError for a dictionary without its model, or either beside a kit."""
     one_of(kit=kit, model=model)
+    if dictionary == NEURONS:
+        return
     one_of(kit=kit, dictionary=dictionary)
-    if (model is None) != (dictionary is None):
-        raise InputError("--model and --dictionary go together: give both, or a --kit")
+    if dictionary is not None and model is None:
+        raise InputError("--dictionary needs the model that it was made for: give --model too, or a --kit")
 
 
 def open_kit(
     name: str | None, model: str | None = None, dictionary: str | None = None, *, other_model: bool = False
 ) -> Kit:
-    """Load a kit, or a model and its dictionary; features go by the labels in the workspace, if there are any.
+    """Load a kit, or a model and its dictionary or neurons; features go by the workspace's labels, if there are any.
 
     FileError when there is no such kit, MismatchError when the dictionary was made for another model and `other_model`
     does not say that this is meant.
     """
-    if other_model and model is None:
-        raise InputError("--other-model goes with --model and --dictionary: a kit has its own model")
+    if other_model and (model is None or dictionary in (None, NEURONS)):
+        raise InputError("--other-model goes with --model and a --dictionary that was made for another model")
     labels = labels_file() if labels_file().is_file() else None
     with without_collector():
         source = name or KIT if model is None else model
+        if model is not None and dictionary is None:
+            dictionary = NEURONS
         kit = load(source, dictionary=dictionary, labels=labels, other_model=other_model)
     say_other_model(kit.dictionary.name, kit.dictionary.other_model)
     return kit

@@ -121,11 +121,11 @@ def _print_summary(summary: GraphSummary, live: Live | None, *, seconds: float, 
     for token, probability in summary.outputs[:5]:
         outputs.add_row(Text(repr(token)), f"{probability:.4f}", Text("█" * round(30 * probability), style="blue"))
     console.print(outputs, "")
-    left = f" ({summary.n_left_out:,} more left out)" if summary.n_left_out else ""
     console.print(
-        f"explains {', '.join(repr(t) for t in summary.targets)} with {summary.n_features:,} active features{left}\n"
+        f"explains {', '.join(repr(t) for t in summary.targets)} with {_counted(summary)}\n"
         f"replacement {summary.replacement:.3f}   completeness {summary.completeness:.3f}   "
-        f"share of error {summary.error_share:.1%}   of offsets {summary.offset_share:.1%}\n{summary.first}\n",
+        f"share of {summary.error_name} {summary.error_share:.1%}   of offsets {summary.offset_share:.1%}\n"
+        f"{summary.first}\n",
         markup=False,
     )
     paths = table(">weight", "", title="Strongest paths")
@@ -148,6 +148,18 @@ def _print_summary(summary: GraphSummary, live: Live | None, *, seconds: float, 
             markup=False,
         )
     console.print(Text(f"{seconds:.2f} s, {megabytes:.0f} MB more memory at the peak\n", style="dim"))
+
+
+def _counted(summary: GraphSummary) -> str:
+    """How many features have a row, and where the others are."""
+    if summary.error_name == "rest":
+        active = summary.n_features + summary.n_left_out
+        return (
+            f"{summary.n_features:,} of {active:,} active neurons, those that change it most; "
+            "the others are the rest, one node a layer and position"
+        )
+    left = f" ({summary.n_left_out:,} more left out)" if summary.n_left_out else ""
+    return f"{summary.n_features:,} active features{left}"
 
 
 def _live(kit: Kit, graph: Graph, summary: GraphSummary) -> Live:

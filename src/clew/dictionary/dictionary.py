@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,10 +22,11 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from clew import files
-from clew.dictionary import origin
+from clew.dictionary import neurons, origin
+from clew.dictionary.fingerprint import blocks, fingerprint
 from clew.dictionary.layer import ActiveFeatures, Layer
+from clew.dictionary.layer_checks import check_layer
 from clew.dictionary.mapped_rows import MappedRows
-from clew.dictionary.neurons import neuron_layer
 from clew.dictionary.nonlinearity import BatchTopK, JumpReLU, TopK
 from clew.errors import InputError, MismatchError
 from clew.kernels.decode import decode_sparse
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
     from clew.subject import Subject
 
 Kind = Literal["plt", "clt", "sae"]
-DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
-"""What weights may be stored in; files in 8-bit floats are converted when they are read."""
 SAE_SITES = (*READ_SITES, *WRITE_SITES)
 """Where an SAE may read and write back; it has no part in a trace, so an MLP's output is as good as its input."""
 BLOCK = 1 << 26
@@ -77,7 +76,7 @@ class Dictionary:
         if set(self.writes) != set(self.layers):
             raise InputError(f"layers {sorted(self.layers)} are read, but writes are given for {sorted(self.writes)}")
         for index in self.layers:
-            self._check_layer(index)
+            check_layer(self.kind, index, self.layers[index], self.writes[index], self.n_layers, self.d_model)
 
     def __repr__(self) -> str:
         counts = sorted({len(layer.bias) for layer in self.layers.values()})
@@ -87,32 +86,6 @@ class Dictionary:
             f"Dictionary({self.name!r}: {self.kind}, {covered} with {each} features, "
             f"from {self.read_site} to {self.write_site}, width {self.d_model})"
         )
-
-    def _check_layer(self, index: int) -> None:
-        layer, written = self.layers[index], self.writes[index]
-        if not 0 <= index < self.n_layers:
-            raise InputError(f"layer {index} is read, but the model has {self.n_layers}")
-        if list(written) != sorted(set(written)) or not written or written[0] < index or written[-1] >= self.n_layers:
-            raise InputError(
-                f"layer {index} writes to {list(written)}: give rising layers {index}..{self.n_layers - 1}"
-            )
-        if self.kind != "clt" and written != (index,):
-            raise InputError(f"layer {index} of a {self.kind} writes to {list(written)}, not to itself alone")
-        n_features = len(layer.encoder)
-        expected: dict[str, tuple[tuple[int, ...], ...]] = {
-            "encoder": ((n_features, self.d_model),),
-            "bias": ((n_features,),),
-            "threshold": ((n_features,), ()) if isinstance(layer.nonlinearity, BatchTopK) else ((n_features,),),
-            "decoder": ((n_features, len(written), self.d_model),),
-            "decoder_bias": ((self.d_model,),),
-            "skip": ((self.d_model, self.d_model),),
-        }
-        for name, tensor in layer.tensors().items():
-            if tuple(tensor.shape) not in expected[name]:
-                raise InputError(f"layer {index}: {name} is {list(tensor.shape)}, expected {list(expected[name][0])}")
-            if tensor.dtype not in DTYPES:
-                known = ", ".join(map(str, DTYPES))
-                raise InputError(f"layer {index}: {name} is in {tensor.dtype}: convert it to one of {known}")
 
     @property
     def device(self) -> torch.device:
@@ -140,6 +113,30 @@ class Dictionary:
     def decoder_rows(self, layer: int, ids: Int[Tensor, " n"]) -> Float[Tensor, "n out_layer d_model"]:
         """Decoders of some features, one slot a written layer; InputError when they hold NaN or infinity."""
         return self._finite(self._rows(self.layers[layer].decoder, ids), layer, "decoder", ids)
+
+    def reader_rows(
+        self, layer: int, ids: Int[Tensor, " n"], x: Float[Tensor, "n d_model"]
+    ) -> tuple[Float[Tensor, "n d_model"], Float[Tensor, " n"]]:
+        """What some features read and its constant, each at a position that holds x there: it gives `preactivation`.
+
+        Encoders and their biases; of a model's own neurons what adds up to their activations (see `neurons`).
+        """
+        tensors = self.layers[layer]
+        if tensors.reads_by_position:
+            return neurons.reader_rows(tensors, ids, x)
+        return self.encoder_rows(layer, ids), self.encoder_bias(layer, ids)
+
+    def slope_rows(
+        self, layer: int, ids: Int[Tensor, " n"], x: Float[Tensor, "n d_model"]
+    ) -> Float[Tensor, "n d_model"]:
+        """The derivative of what `reader_rows` give: encoders, and of a model's own neurons their true derivative."""
+        tensors = self.layers[layer]
+        return neurons.slope_rows(tensors, ids, x) if tensors.reads_by_position else self.encoder_rows(layer, ids)
+
+    @property
+    def reads_by_position(self) -> bool:
+        """Whether the features are neurons whose reading depends on the position, nearly all of them active."""
+        return any(layer.reads_by_position for layer in self.layers.values())
 
     @staticmethod
     def _rows(tensor: Tensor, ids: Tensor) -> Tensor:
@@ -173,6 +170,8 @@ class Dictionary:
 
     def encode(self, layer: int, x: Float[Tensor, "pos d_model"]) -> ActiveFeatures:
         """The features that are active on x; InputError when a pre-activation is NaN or infinite."""
+        if self.layers[layer].reads_by_position:
+            return self._active_neurons(layer, x)
         nonlinearity, blocks = self.layers[layer].nonlinearity, []
         n_positions = max(1, BLOCK // max(1, self.d_features(layer)))
         for start in range(0, max(1, len(x)), n_positions):
@@ -183,6 +182,30 @@ class Dictionary:
             blocks.append((position + start, index, activations[position, index], pre[position, index]))
         position, index, activation, preactivation = (torch.cat(parts) for parts in zip(*blocks, strict=True))
         return ActiveFeatures(position=position, index=index, activation=activation, preactivation=preactivation)
+
+    def _active_neurons(self, layer: int, x: Float[Tensor, "pos d_model"]) -> ActiveFeatures:
+        values = neurons.activations(self.layers[layer], x)
+        self._check_preactivations(layer, values, x)
+        position, index = values.nonzero(as_tuple=True)
+        value = values[position, index]
+        return ActiveFeatures(position=position, index=index, activation=value, preactivation=value)
+
+    def activations(self, layer: int, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch feature"]:
+        """Dense activations, in float32 or better; zero where a feature is off."""
+        tensors = self.layers[layer]
+        if tensors.reads_by_position:
+            return neurons.activations(tensors, x)
+        return tensors.nonlinearity.apply(self.preactivations(layer, x.flatten(0, -2)).unflatten(0, x.shape[:-1]))
+
+    def responses(
+        self, layer: int, x: Float[Tensor, "*batch d_model"], moved: Float[Tensor, "*batch d_model"]
+    ) -> Float[Tensor, "*batch feature"]:
+        """How activations on x change when x moves, to first order, the active set held."""
+        tensors = self.layers[layer]
+        if tensors.reads_by_position:
+            return neurons.responses(tensors, x, moved)
+        change = self.preactivations(layer, moved.flatten(0, -2), bias=False).unflatten(0, moved.shape[:-1])
+        return change * (self.activations(layer, x) != 0)
 
     def _check_preactivations(self, layer: int, pre: Tensor, x: Tensor) -> None:
         if torch.isfinite(pre.sum()) or torch.isfinite(pre).all():
@@ -198,9 +221,12 @@ class Dictionary:
 
         Only these features' encoders are read, except for TopK, where each feature depends on all others.
         """
-        nonlinearity = self.layers[layer].nonlinearity
+        tensors = self.layers[layer]
+        nonlinearity = tensors.nonlinearity
+        if tensors.reads_by_position:
+            return neurons.activations_of(tensors, x, ids)
         if isinstance(nonlinearity, TopK):
-            dense = nonlinearity.apply(self.preactivations(layer, x.flatten(0, 1))).view(*x.shape[:2], -1)
+            dense = self.activations(layer, x)
             return dense.gather(2, ids.to(dense.device)[:, None, None].expand(-1, x.shape[1], 1))[..., 0]
         dtype = self._dtype(layer, x)
         pre = torch.matmul(x.to(dtype), self.encoder_rows(layer, ids).to(dtype)[..., None])[..., 0]
@@ -279,7 +305,7 @@ class Dictionary:
         for done, index in enumerate(sorted(self.layers)):
             report(Progress(what="weights", done=done, of=len(self.layers), unit="layers"))
             for name, tensor in self.layers[index].tensors().items():
-                for start, block in _blocks(tensor):
+                for start, block in blocks(tensor, BLOCK):
                     self._finite(block, index, name, torch.arange(start, start + len(block), device=block.device))
 
     def check_fits(self, subject: Subject) -> None:
@@ -293,17 +319,8 @@ class Dictionary:
             )
 
     def _check_sizes(self, subject: Subject) -> None:
-        layers_differ = self.n_layers != subject.n_layers
-        if origin.AT_LEAST in self.provenance:
-            layers_differ = self.n_layers > subject.n_layers
-        for name, size, model_size, differs in (
-            ("d_model", self.d_model, subject.d_model, self.d_model != subject.d_model),
-            ("layers", self.n_layers, subject.n_layers, layers_differ),
-        ):
-            if differs:
-                raise MismatchError(
-                    f"dictionary {self.name!r} does not fit model {subject.name!r}: {name} {size} against {model_size}"
-                )
+        if difference := origin.other_size(self.provenance, self.d_model, self.n_layers, subject):
+            raise MismatchError(f"dictionary {self.name!r} does not fit model {subject.name!r}: {difference}")
 
     def of_model(self, subject: Subject) -> Dictionary:
         """The same Dictionary, recorded as this model's where it has no record of weights."""
@@ -328,18 +345,14 @@ class Dictionary:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of what the Dictionary computes: kind, sites, nonlinearities and every weight; not its name."""
-        digest = hashlib.sha256()
-        for index in sorted(self.layers):
-            layer = self.layers[index]
-            head = [self.kind, self.read_site, self.write_site, self.n_layers, self.d_model, index, self.writes[index]]
-            shape = [(name, list(t.shape), str(t.dtype)) for name, t in sorted(layer.tensors().items())]
-            k = getattr(layer.nonlinearity, "k", None)
-            digest.update(json.dumps([*head, layer.nonlinearity.name, k, shape]).encode())
-            for _, tensor in sorted(layer.tensors().items()):
-                for _, block in _blocks(tensor):
-                    digest.update(block.detach().cpu().contiguous().view(torch.uint8).numpy().data)
-        return digest.hexdigest()
+        """SHA-256 of what the Dictionary computes: kind, sites, nonlinearities and every weight; not its name.
+
+        Of neurons it is that of their model, which has hashes of its weights that are cheap.
+        """
+        head = [self.kind, self.read_site, self.write_site, self.n_layers, self.d_model]
+        if self.reads_by_position:
+            return hashlib.sha256(json.dumps([*head, self.provenance[origin.WEIGHTS]]).encode()).hexdigest()
+        return fingerprint(head, self.layers, self.writes)
 
     def save(self, folder: Path | str, *, packed: bool = False) -> None:
         """Write the native layout; InputError when a weight is NaN, FileError when the folder holds something else.
@@ -367,8 +380,8 @@ class Dictionary:
 
     @classmethod
     def from_neurons(cls, subject: Subject) -> Dictionary:
-        """The model's own neurons as an exact PLT; InputError when its MLPs are gated or not ReLU."""
-        layers = {index: neuron_layer(subject, index) for index in range(subject.n_layers)}
+        """The model's own neurons as an exact PLT; InputError where its MLPs are a choice of experts."""
+        layers = {index: neurons.neuron_layer(subject, index) for index in range(subject.n_layers)}
         return cls(
             kind="plt",
             layers=layers,
@@ -380,10 +393,3 @@ class Dictionary:
             name=f"neurons of {subject.name}",
             provenance={"model": subject.name, origin.WEIGHTS: subject.rounded_hashes()},
         )
-
-
-def _blocks(tensor: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Rows of a tensor in blocks, each with the number of its first row."""
-    rows = tensor.reshape(1) if tensor.ndim == 0 else tensor
-    size = max(1, BLOCK // max(1, rows[:1].numel()))
-    return ((start, rows[start : start + size]) for start in range(0, len(rows), size))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from clew.dictionary.nonlinearity import BatchTopK, JumpReLU, Nonlinearity
+from clew.dictionary.nonlinearity import BatchTopK, Elementwise, JumpReLU, Nonlinearity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +24,9 @@ class Layer:
     """Added to the output *of this layer*, whichever layers' features write there."""
     skip: Float[Tensor, "d_model d_model"] | None = None
     """The output of this layer also gets x @ skip.T, x at the read site of this layer."""
+    gate: Float[Tensor, "feature d_model"] | None = None
+    """In a gated MLP's neurons: an activation is function(x @ gate.T + gate_bias) * (x @ encoder.T + bias)."""
+    gate_bias: Float[Tensor, " feature"] | None = None
 
     def __repr__(self) -> str:
         shape = "x".join(map(str, self.decoder.shape[1:]))
@@ -40,9 +43,13 @@ class Layer:
         }
         if isinstance(self.nonlinearity, JumpReLU | BatchTopK):
             tensors["threshold"] = self.nonlinearity.threshold
-        if self.skip is not None:
-            tensors["skip"] = self.skip
-        return tensors
+        optional = {"skip": self.skip, "gate": self.gate, "gate_bias": self.gate_bias}
+        return tensors | {name: tensor for name, tensor in optional.items() if tensor is not None}
+
+    @property
+    def reads_by_position(self) -> bool:
+        """Whether what a feature reads depends on the position, as a neuron's does that is not a ReLU's."""
+        return isinstance(self.nonlinearity, Elementwise)
 
     def with_tensors(self, tensors: Mapping[str, Tensor]) -> Layer:
         """The same layer with other tensors under the same names."""

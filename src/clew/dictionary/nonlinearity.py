@@ -1,14 +1,16 @@
-"""How pre-activations become activations: four values with one method, `apply`.
+"""How pre-activations become activations: values with one method, `apply`.
 
 They are applied to whole layers, [..., feature]. TopK and BatchTopK keep positive values only; where values are equal
-the lowest index wins, so that a result never depends on the machine.
+the lowest index wins, so that a result never depends on the machine. Elementwise is what a model's own MLP applies.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -79,7 +81,29 @@ class BatchTopK:
         return positive * largest(positive.flatten(), self.k * len(pre)).view_as(positive)
 
 
-Nonlinearity = ReLU | JumpReLU | TopK | BatchTopK
+@dataclass(frozen=True, kw_only=True)
+class Elementwise:
+    """The function of a model's own MLP, such as GELU or SiLU: a feature is active wherever it is not zero."""
+
+    name: str
+    function: Callable[[Tensor], Tensor]
+
+    def apply(self, pre: Float[Tensor, "*batch feature"]) -> Float[Tensor, "*batch feature"]:
+        """Activations, of either sign."""
+        return self.function(pre)
+
+    def slope(self, pre: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+        """The derivative at each pre-activation."""
+        with torch.enable_grad():
+            leaf = pre.detach().requires_grad_()
+            return torch.autograd.grad(self.function(leaf).sum(), leaf)[0]
+
+    def factor(self, pre: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+        """Activation over pre-activation; at zero its limit, the derivative."""
+        return torch.where(pre == 0, self.slope(torch.zeros_like(pre)), self.function(pre) / pre)
+
+
+Nonlinearity = ReLU | JumpReLU | TopK | BatchTopK | Elementwise
 
 
 def _check_k(k: int) -> None:

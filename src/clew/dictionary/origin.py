@@ -50,6 +50,14 @@ def why_not(provenance: Mapping[str, Any], subject: Subject) -> str | None:
     return None if same else "its weights are others"
 
 
+def other_size(provenance: Mapping[str, Any], d_model: int, n_layers: int, subject: Subject) -> str | None:
+    """What says that a Dictionary is of another width or depth; None where nothing does."""
+    deeper = n_layers > subject.n_layers if AT_LEAST in provenance else n_layers != subject.n_layers
+    if d_model != subject.d_model:
+        return f"d_model {d_model} against {subject.d_model}"
+    return f"layers {n_layers} against {subject.n_layers}" if deeper else None
+
+
 def other_model(provenance: Mapping[str, Any], subject: Subject) -> dict[str, Any]:
     """What to record when a Dictionary is used on another model: both names, and the hashes of the weights."""
     return {"name": subject.name, "made_for": model_of(provenance), "weights": subject.rounded_hashes()}

@@ -107,10 +107,8 @@ class Removed:
     ) -> Float[Tensor, "row node"]:
         """What some features of a layer come to on the streams of all rows."""
         _, position, index = self.keys[nodes].T
-        nonlinearity = self.dictionary.layers[layer].nonlinearity
-        if isinstance(nonlinearity, TopK):
-            pre = self.dictionary.preactivations(layer, x.flatten(0, 1))
-            every = nonlinearity.apply(pre).unflatten(0, x.shape[:2])
+        if isinstance(self.dictionary.layers[layer].nonlinearity, TopK):
+            every = self.dictionary.activations(layer, x)
             return every[:, position, index].to(self.activations)
         return self.dictionary.activations_of(layer, x[:, position].transpose(0, 1), index).T.to(self.activations)
 

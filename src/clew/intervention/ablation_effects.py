@@ -7,7 +7,7 @@ clamped layers, at earlier positions, and at errors and tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -23,6 +23,7 @@ from clew.dictionary.dictionary import Dictionary
 from clew.intervention.clamp import LIVE, Regime
 from clew.intervention.edit import Edit
 from clew.intervention.run import Part, cases, read_sites, rows_at_once
+from clew.subject.recording import SiteAt
 from clew.subject.subject import Subject
 
 _DEALT = 512  # rows whose edges are dealt out at a time
@@ -105,17 +106,23 @@ def measured(
     directions = target_directions(subject, graph)
     effects = torch.full((graph.n_nodes, len(sources)), torch.nan, dtype=torch.float64)
     first = graph.first_position
+    reads: Mapping[SiteAt, Tensor] = {}
+    if regime.tangent and dictionary.reads_by_position:
+        reads = LocalModel.record(subject, dictionary, ids).recording.sites
     for part in cases(subject, dictionary, ids, edits, through=list(through), regime=regime, first=first):
-        lost = _lost(dictionary, graph, directions, part, tangent=regime.tangent)
+        lost = _lost(dictionary, graph, directions, part, reads if regime.tangent else None)
         effects[:, list(part.cases)] = lost.double().cpu()
     return effects * can_act(graph, sources, through)
 
 
 def _lost(
-    dictionary: Dictionary, graph: Graph, directions: Tensor, part: Part, *, tangent: bool
+    dictionary: Dictionary, graph: Graph, directions: Tensor, part: Part, reads: Mapping[SiteAt, Tensor] | None
 ) -> Float[Tensor, "node row"]:
-    """What every node lost in every row of a batch whose row 0 has no edits."""
-    run, start = part.run, part.start
+    """What every node lost in every row of a batch whose row 0 has no edits; of derivatives, where `reads` are given.
+
+    They are what neurons read in the run itself, on which their derivative depends.
+    """
+    run, start, tangent = part.run, part.start, reads is not None
 
     def change(value: Tensor) -> Tensor:
         return -value[1:] if tangent else value[:1] - value[1:]
@@ -129,7 +136,14 @@ def _lost(
     for site, layer in read_sites(dictionary):
         nodes = ((keys[:, 0] == layer) & (keys[:, 1] >= start)).nonzero()[:, 0]
         _, position, index = keys[nodes].T
-        encoders = dictionary.encoder_rows(layer, index).to(lost)
-        moved = change(run.kept[site, layer]).to(lost)
-        lost[nodes] = torch.einsum("rnd,nd->nr", moved[:, position - start], encoders)
+        held = run.kept[site, layer][:, position - start].to(lost)
+        if not dictionary.reads_by_position:
+            readers = dictionary.encoder_rows(layer, index).to(lost)
+        elif reads is not None:
+            readers = dictionary.slope_rows(layer, index, reads[site, layer][position]).to(lost)
+        else:  # a neuron's activation stands for its pre-activation, and is not linear in what it reads
+            values = dictionary.activations_of(layer, held.transpose(0, 1), index)
+            lost[nodes] = values[:, :1] - values[:, 1:]
+            continue
+        lost[nodes] = torch.einsum("rnd,nd->nr", change(held), readers)
     return lost

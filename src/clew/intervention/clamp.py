@@ -307,14 +307,11 @@ class _Written:
     ) -> None:
         """Write the differences of all features of a layer between each row and its base row."""
         n_rows, n_pos, d_model = x.shape
-        pre = self.dictionary.preactivations(layer, x.reshape(-1, d_model)).view(n_rows, n_pos, -1)
-        activations = self.dictionary.layers[layer].nonlinearity.apply(pre)
-        base = activations[self.clamp.base]
         if self.clamp.regime.semantics == "linear":
-            through = self.dictionary.preactivations(layer, moved.reshape(-1, d_model), bias=False)
-            difference = through.view_as(pre) * (base != 0)
+            difference = self.dictionary.responses(layer, x[self.clamp.base], moved)
         else:
-            difference = activations - base
+            activations = self.dictionary.activations(layer, x)
+            difference = activations - activations[self.clamp.base]
         difference[self.clamp.held[:, layer]] = 0
         if group is not None:
             edit_differences = self._differences(layer, group, x[self.clamp.base[group.rows]])

@@ -242,13 +242,13 @@ class _Table:
 def beside_neurons(subject: Subject, dictionary: Dictionary, graph: Graph) -> dict[str, Float[Tensor, " pair"]]:
     """What every token does to every target, by this Dictionary's graph and by the exact one of the model's neurons.
 
-    Empty where the model has no exact neurons, or the Dictionary is the neurons.
+    Empty where the model's neurons are not a ReLU's, whose few active ones say what is true, or are the Dictionary.
     """
     try:
         neurons = Dictionary.from_neurons(subject)
     except InputError:
         return {}
-    if neurons.fingerprint == dictionary.fingerprint:
+    if neurons.reads_by_position or neurons.fingerprint == dictionary.fingerprint:
         return {}
     names = ("effect", "influence", "effect.neurons", "influence.neurons")
     columns: dict[str, list[Tensor]] = {name: [] for name in names}

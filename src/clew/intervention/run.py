@@ -305,7 +305,7 @@ def _moved(change: Change) -> float:
 
 
 def _activations(dictionary: Dictionary, layer: int, x: Tensor, first: int) -> Float[Tensor, "pos feature"]:
-    values = dictionary.layers[layer].nonlinearity.apply(dictionary.preactivations(layer, x))
+    values = dictionary.activations(layer, x)
     values[:first] = 0
     return values
 

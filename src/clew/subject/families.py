@@ -5,8 +5,8 @@ the recorded pattern. Effects need the queries and keys, and refuse a pattern th
 cannot pass unnoticed, because every recording is checked against the model.
 
 A new family is an entry of FAMILIES: a list of parts (`serial_block`, `parallel_block`, or its own), and functions that
-cut value and output weights, and query and key weights, from its attention (`attention_weights`). The tests build a
-tiny model of every entry.
+cut value and output weights, and query and key weights, from its attention (`attention_weights`), and neurons from its
+MLP (`mlp_weights`). The tests build a tiny model of every entry.
 """
 
 from __future__ import annotations
@@ -39,10 +39,8 @@ from clew.subject.attention_weights import (
     split_query_key,
     split_value_output,
 )
+from clew.subject.mlp_weights import WeightsOf, fused_gated_mlp, gated_mlp, gpt2_mlp, gptj_mlp, neox_mlp
 from clew.subject.parts import Block, parallel_block, post_norm_block, serial_block
-
-NeuronWeights = tuple[Tensor, Tensor | None, Tensor, Tensor | None]
-"""w_in [neuron, d_model], b_in, w_out [neuron, d_model], b_out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,26 +65,13 @@ class Family:
     """LayerNorm centres, RMSNorm does not."""
     one_plus_weight: bool = False
     """The norm's weight is stored less one."""
-    neurons: Callable[[Any], NeuronWeights] | None = None
-    """The weights of an ungated MLP module; None where MLPs are gated."""
+    mlp_weights: WeightsOf | None = None
+    """The neurons of an MLP module; None where it is a choice of experts, whose output alone is recorded."""
 
     def norm_affine(self, norm: Any, like: Tensor) -> tuple[Tensor, Tensor | None]:
         """What a norm multiplies by apart from its scale 1/sigma, and what it adds; no gradient reaches them."""
         weight, bias = norm.weight.detach().to(like), getattr(norm, "bias", None)
         return weight + 1 if self.one_plus_weight else weight, None if bias is None else bias.detach().to(like)
-
-
-def _gpt2_neurons(mlp: Any) -> NeuronWeights:
-    return mlp.c_fc.weight.T, mlp.c_fc.bias, mlp.c_proj.weight, mlp.c_proj.bias
-
-
-def _neox_neurons(mlp: Any) -> NeuronWeights:
-    inner, outer = mlp.dense_h_to_4h, mlp.dense_4h_to_h
-    return inner.weight, inner.bias, outer.weight.T, outer.bias
-
-
-def _gptj_neurons(mlp: Any) -> NeuronWeights:
-    return mlp.fc_in.weight, mlp.fc_in.bias, mlp.fc_out.weight.T, mlp.fc_out.bias
 
 
 def _neox_block(config: Any) -> Block:
@@ -118,6 +103,7 @@ def _llama(name: str, architecture: str, **differences: Any) -> Family:
         "value_output": split_value_output,
         "query_key": split_query_key,
         "rotary": rotary_of("model.rotary_emb"),
+        "mlp_weights": gated_mlp,
     }
     return Family(name=name, architecture=architecture, **entry | differences)
 
@@ -134,7 +120,7 @@ FAMILIES: dict[str, Family] = {
             final_norm="transformer.ln_f",
             value_output=gpt2_value_output,
             query_key=gpt2_query_key,
-            neurons=_gpt2_neurons,
+            mlp_weights=gpt2_mlp,
             centred=True,
         ),
         _llama("Llama", "LlamaForCausalLM"),
@@ -154,9 +140,19 @@ FAMILIES: dict[str, Family] = {
             query_key=normed_query_key(together=True),
         ),
         _llama(
-            "GPT-OSS", "GptOssForCausalLM", query_key=query_key_with_sinks, rotary=half_rotary_of("model.rotary_emb")
+            "GPT-OSS",
+            "GptOssForCausalLM",
+            query_key=query_key_with_sinks,
+            rotary=half_rotary_of("model.rotary_emb"),
+            mlp_weights=None,
         ),
-        _llama("Phi-3", "Phi3ForCausalLM", value_output=fused_value_output, query_key=fused_query_key),
+        _llama(
+            "Phi-3",
+            "Phi3ForCausalLM",
+            value_output=fused_value_output,
+            query_key=fused_query_key,
+            mlp_weights=fused_gated_mlp,
+        ),
         Family(
             name="GPT-J",
             architecture="GPTJForCausalLM",
@@ -166,7 +162,7 @@ FAMILIES: dict[str, Family] = {
             value_output=gptj_value_output,
             query_key=gptj_query_key,
             rotary=gptj_rotary,
-            neurons=_gptj_neurons,
+            mlp_weights=gptj_mlp,
             centred=True,
         ),
         Family(
@@ -178,7 +174,7 @@ FAMILIES: dict[str, Family] = {
             value_output=neox_value_output,
             query_key=neox_query_key,
             rotary=rotary_of("gpt_neox.rotary_emb"),
-            neurons=_neox_neurons,
+            mlp_weights=neox_mlp,
             centred=True,
         ),
         _llama("Gemma 2", "Gemma2ForCausalLM", block=_gemma_block, one_plus_weight=True),

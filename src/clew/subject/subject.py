@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from clew.errors import InputError
 from clew.subject.hooks import GROUPED_EXPERTS, FrozenParts, eager_parts, freezing, module_at, named_modules, normalized
 from clew.subject.identity import rounded_hashes, weights_hash
 from clew.subject.loading import DeviceMap, check_devices, check_dtype, check_in_memory, family_of, name_of, read_model
+from clew.subject.mlp_weights import MlpWeights
 from clew.subject.parts import Block, places
 from clew.subject.positions import marker_ids
 from clew.subject.recorder import record
@@ -36,16 +37,6 @@ if TYPE_CHECKING:
 
 _ACTIVATION_KEYS = ("activation_function", "hidden_act", "hidden_activation")
 """What configurations call the activation function of the MLPs."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Neurons:
-    """The weights of an ungated ReLU MLP: relu(x @ w_in.T + b_in) @ w_out + b_out."""
-
-    w_in: Float[Tensor, "feature d_model"]
-    b_in: Float[Tensor, " feature"]
-    w_out: Float[Tensor, "feature d_model"]
-    b_out: Float[Tensor, " d_model"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -334,17 +325,18 @@ class Subject:
         change = {(write_site, layer): partial(stand_in, layer) for layer in range(self.n_layers)}
         return self._capped(self.unembed(self.run(ids, change=change).final))
 
-    def mlp_neurons(self, layer: int) -> Neurons:
-        """The weights of one MLP; InputError unless it is ungated and ReLU, the kind that is its own Dictionary."""
-        kind = next((getattr(self.config, key) for key in _ACTIVATION_KEYS if hasattr(self.config, key)), "")
-        neuron_weights = self.family.neurons
-        if neuron_weights is None or kind != "relu":
-            gate = "gated " if neuron_weights is None else ""
-            raise InputError(f"{self.name} has {gate}{kind} MLPs: only an ungated ReLU MLP is its own exact dictionary")
-        w_in, b_in, w_out, b_out = neuron_weights(self.modules["mlp", layer])
-        return Neurons(
-            w_in=w_in.detach(),
-            b_in=w_in.new_zeros(len(w_in)) if b_in is None else b_in.detach(),
-            w_out=w_out.detach(),
-            b_out=w_out.new_zeros(w_out.shape[1]) if b_out is None else b_out.detach(),
-        )
+    def mlp_neurons(self, layer: int) -> MlpWeights:
+        """The neurons of one MLP, without gradients; InputError where the MLP is a choice of experts."""
+        cut = self.family.mlp_weights
+        if cut is None:
+            raise InputError(
+                f"{self.name} has MLPs of several experts, whose neurons are not read: give a dictionary for it"
+            )
+        weights = cut(self.modules["mlp", layer])
+        tensors: dict[str, Any] = {n: value.detach() for n, value in vars(weights).items() if isinstance(value, Tensor)}
+        return replace(weights, **tensors)
+
+    @property
+    def mlp_function(self) -> str:
+        """What the configuration calls the function that MLPs apply: `relu`, `gelu_new`, `silu`; empty if nothing."""
+        return str(next((getattr(self.config, key) for key in _ACTIVATION_KEYS if hasattr(self.config, key)), ""))

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from clew import files
-from clew.dictionary.dictionary import DTYPES, Dictionary
+from clew.dictionary.dictionary import Dictionary
+from clew.dictionary.layer_checks import DTYPES
 from clew.errors import FileError, InputError
 
 EIGHT_BITS = (torch.float8_e4m3fn, torch.float8_e4m3fnuz, torch.float8_e5m2, torch.float8_e5m2fnuz)
