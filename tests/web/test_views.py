@@ -47,6 +47,14 @@ def seen(graph, node, edge):
     return graph_view("g", OpenGraph(graph), Thresholds(node=node, edge=edge), naming, of_kit=True)
 
 
+def test_neurons_without_a_row_are_called_the_rest_of_their_layer():
+    graph = capital_graph(0)
+    for settings, names in ({}, {""}), ({"rest": "neurons"}, {f"rest of layer {i}" for i in range(graph.n_layers)}):
+        view = seen(replace(graph, settings=settings), 1.0, 1.0)
+        assert {node.label or "" for node in view.nodes if node.kind == "error"} <= names
+        assert any(node.kind == "error" for node in view.nodes)
+
+
 @pytest.mark.parametrize(("node", "edge"), LEVELS)
 @pytest.mark.parametrize("seed", range(2))
 def test_a_view_holds_the_pruned_graphs_nodes_with_the_whole_graphs_influence(seed, node, edge):

@@ -61,7 +61,7 @@ export const cardsAvailable = computed(() => embedded !== null || (graph.value?.
 export function nameIn(view: GraphView, node: NodeRecord, ofKit: boolean): { text: string; named: boolean } {
   if (node.kind === "token") return { text: visibleText(view.tokens[node.position] ?? ""), named: true };
   if (node.kind === "target") return { text: visibleText(node.label ?? ""), named: true };
-  if (node.kind === "error") return { text: `error L${node.layer}`, named: false };
+  if (node.kind === "error") return { text: node.label || `error L${node.layer}`, named: false };
   const feature = featureOf(node.id) ?? node.id;
   const text = (ofKit ? nameOf(feature, node.label, node.label_kind).text : node.label) || "";
   return { text: text || feature, named: text !== "" };

@@ -12,7 +12,7 @@ from clew.attribution.algebra import paths_through, roles, strongest_paths
 from clew.attribution.compare import Pair, compare
 from clew.attribution.graph import Graph
 from clew.attribution.influence import Scores, inflow, over_left_out, strongest_edges
-from clew.attribution.nodes import OFFSETS, FeatureNode, TargetNode, TokenNode
+from clew.attribution.nodes import OFFSETS, ErrorNode, FeatureNode, TargetNode, TokenNode
 from clew.ids import FeatureId
 from clew.labels.display_names import Name
 from clew.web.schema.graphs import (
@@ -228,6 +228,8 @@ def _node(
                 fields["token_id"] = target.token
         case _:
             fields = {"layer": node.layer}
+            if graph.error_name == "rest":
+                fields["label"] = name_of(graph, index, {}).text
     if columns["has_row"][row]:
         fields["mass"] = columns["mass"][row]
     shares = {name: columns[name][row] for name in ("influence", "held", "error", "lost", "offsets")}
@@ -272,7 +274,7 @@ def features_of(graph: Graph, nodes: set[int] | None = None) -> list[FeatureId]:
 
 
 def name_of(graph: Graph, index: int, names: Mapping[FeatureId, Name]) -> Name:
-    """What a node goes by; empty for an error, and for a feature that has no name."""
+    """What a node goes by; empty for what a dictionary misses, and for a feature that has no name."""
     node = graph.node(index)
     match node:
         case FeatureNode(layer, _, feature, _):
@@ -281,6 +283,8 @@ def name_of(graph: Graph, index: int, names: Mapping[FeatureId, Name]) -> Name:
             return Name(graph.tokens[position], "")
         case TargetNode(label, _, _, _):
             return Name(label, "")
+        case ErrorNode(layer, _) if graph.error_name == "rest":
+            return Name(f"rest of layer {layer}", "")
         case _:
             return NAMELESS
 
