@@ -20,6 +20,7 @@ from clew.files.database import database_errors, new_database, open_database, re
 from clew.files.envelope import Envelope, provenance
 from clew.files.folders import clear_orphans, names_below, new_folder, recover
 from clew.files.hub import SCHEME, local_file, local_folder
+from clew.files.listing import check_listing, listing
 from clew.files.locks import lock_file, lock_folder
 from clew.files.origin import GRAPH_JSON, PAGE, PICTURE, SOFTWARE, kind_of
 from clew.files.reading import byte_lines, ending, half_character, json_lines, lines, read_json, read_text, table_rows
@@ -34,6 +35,7 @@ __all__ = [
     "SOFTWARE",
     "Envelope",
     "byte_lines",
+    "check_listing",
     "clear_orphans",
     "clear_temporaries",
     "database_errors",
@@ -43,6 +45,7 @@ __all__ = [
     "json_lines",
     "kind_of",
     "lines",
+    "listing",
     "load_arrays",
     "load_note",
     "load_tensors",
