@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -53,7 +54,7 @@ def with_size(name: str, size: int) -> Callable[[Weights], Weights]:
     return lambda weights: weights | {name: torch.zeros(size)}
 
 
-def refusal(folder: Path, kind: type[ClewError] = FileError) -> str:
+def refusal(folder: Path | str, kind: type[ClewError] = FileError) -> str:
     with pytest.raises(kind) as caught:
         Subject.load(folder)
     message = str(caught.value)
@@ -216,6 +217,41 @@ def test_a_configuration_that_names_no_architecture_is_that_of_its_model_type(tm
     assert Subject.load(tmp_path).family.architecture == "LlamaForCausalLM"
 
 
+def test_a_folder_in_several_dtypes_is_read_in_one(tmp_path: Path) -> None:
+    folder = folder_of("llama", tmp_path)
+    halves = {"layers.1.": torch.bfloat16, "layers.2.": torch.float16}
+    rewrite(
+        folder,
+        lambda weights: {
+            name: tensor.to(next((dtype for part, dtype in halves.items() if part in name), torch.float32))
+            for name, tensor in weights.items()
+        },
+    )
+    subject = Subject.load(folder)
+    stored = load_file(folder / "model.safetensors")
+    for name, parameter in subject.model.named_parameters():
+        assert parameter.dtype == torch.float32
+        assert torch.equal(parameter, stored[name].float())
+    assert {p.dtype for p in Subject.load(folder, dtype=torch.bfloat16).model.parameters()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("kind", ["t5", "bert"])
+def test_encoders_as_they_are_saved_are_refused_before_their_weights_are_read(kind: str, tmp_path: Path) -> None:
+    from transformers import BertConfig, BertForMaskedLM, T5Config, T5ForConditionalGeneration
+
+    if kind == "t5":
+        config = T5Config(vocab_size=97, d_model=16, d_kv=4, d_ff=16, num_layers=1, num_heads=2)
+        T5ForConditionalGeneration(config).save_pretrained(tmp_path)
+        said = "T5ForConditionalGeneration (it reads more than text, or has an encoder) is not supported"
+    else:
+        shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+        BertForMaskedLM(BertConfig(vocab_size=97, **shape)).save_pretrained(tmp_path)
+        said = "architecture BertForMaskedLM is not supported"
+    weights = tmp_path / "model.safetensors"
+    assert said in refusal(tmp_path, UnsupportedModelError)
+    assert weights.is_file()
+
+
 @pytest.mark.parametrize("architecture", ["Gemma3ForConditionalGeneration", "T5ForConditionalGeneration"])
 def test_models_of_more_than_text_and_encoders_are_refused_as_such(architecture: str, tmp_path: Path) -> None:
     configure(folder_of("llama", tmp_path), architectures=[architecture])
@@ -311,6 +347,24 @@ def test_a_model_in_several_places_is_refused() -> None:
         check_devices(model)
     with pytest.raises(UnsupportedModelError, match="left out of memory"):
         Subject.load(model)
+
+
+def test_a_model_on_two_devices_names_them() -> None:
+    class Spread:
+        def parameters(self) -> list[SimpleNamespace]:
+            return [SimpleNamespace(device=torch.device(name)) for name in ("cuda:1", "cuda:0", "cuda:1")]
+
+    with pytest.raises(UnsupportedModelError, match="spread over cuda:0, cuda:1: put it on one of them"):
+        check_devices(Spread())
+
+
+def test_a_device_map_that_leaves_a_layer_on_the_disk_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("accelerate")
+    folder = folder_of("llama", tmp_path)
+    parts = ["model.embed_tokens", "model.norm", "model.rotary_emb", "lm_head", "model.layers.0", "model.layers.1"]
+    places = dict.fromkeys(parts, "cpu") | {"model.layers.2": "disk"}
+    with pytest.raises(UnsupportedModelError, match="left out of memory"):
+        Subject.load(folder, device_map=places)
 
 
 @pytest.mark.parametrize("tied", [True, False])
