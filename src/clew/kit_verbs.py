@@ -1,4 +1,4 @@
-"""Typed forms of `settings.accepts` for the verbs of a Kit: they keep the names and defaults of the leading parameters."""
+"""Typed forms of `settings.accepts` for a Kit's verbs: names and defaults of their leading parameters are kept."""
 
 from __future__ import annotations
 
