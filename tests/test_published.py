@@ -70,7 +70,7 @@ def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PublishedPair:
     subject = models.subject("llama")
     folders = {}
     for repository in ("org/tiny", "org/tiny-clt"):
-        folder = tmp_path / HubFiles(repository=repository, files=(), bytes=0).folder
+        folder = HubFiles(repository=repository, files=(), bytes=0).folder
         (folder / "refs").mkdir(parents=True)
         (folder / "refs" / "main").write_text("a" * 40)
         folders[repository] = folder / "snapshots" / ("a" * 40)

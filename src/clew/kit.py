@@ -38,7 +38,7 @@ from clew.intervention.run import EditSettings, Effect, effects_with
 from clew.kit_verbs import on_graph, on_prompt, with_edits, with_or_without_edits
 from clew.labels.display_names import Names
 from clew.labels.store import LabelStore
-from clew.published import PUBLISHED, PublishedPair, hub_cache
+from clew.published import PUBLISHED, PublishedPair
 from clew.subject.packaged import PACKAGED, load_packaged
 from clew.subject.subject import Prompt, Subject
 
@@ -281,7 +281,7 @@ def _published(pair: PublishedPair, device: str) -> Kit:
             provenance={"model": pair.model.repository, "dictionary": pair.dictionary},
         )
     except FileError as error:
-        if (absent := pair.absent(hub_cache())) is None:
+        if (absent := pair.absent()) is None:
             raise
         raise FileError(absent) from error
 

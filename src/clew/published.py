@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from clew import files
+
 _MODEL_FILES = ("config.json", "model*.safetensors", "tokenizer*.json")
 _CLT_FILES = ("config.yaml", "W_enc_*.safetensors", "W_dec_*.safetensors")
 _PLT_FILES = ("config.yaml", "layer_*.safetensors")
@@ -27,13 +29,13 @@ class HubFiles:
     """Its licence is to be accepted on the hub before it can be downloaded."""
 
     @property
-    def folder(self) -> str:
-        """What the hub's cache calls it."""
-        return f"models--{self.repository.replace('/', '--')}"
+    def folder(self) -> Path:
+        """Where the hub's cache keeps it."""
+        return files.hub_folder(self.repository)
 
-    def is_here(self, cache: Path) -> bool:
+    def is_here(self) -> bool:
         """Whether the hub's cache has files of every kind that is read."""
-        return all(any((cache / self.folder).glob(f"snapshots/*/{pattern}")) for pattern in self.files)
+        return all(any(self.folder.glob(f"snapshots/*/{pattern}")) for pattern in self.files)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,24 +89,17 @@ class PublishedPair:
         listed = HubFiles(repository=self.dictionary, files=("config.yaml",), bytes=None)
         return (*self.model.sources, listed, HubFiles(repository=self.weights, files=self.files, bytes=self.size))
 
-    def absent(self, cache: Path) -> str | None:
+    def absent(self) -> str | None:
         """What to do where the hub gives no answer and its cache lacks some of the pair; None where it lacks none."""
-        absent = [source for source in self.sources if not source.is_here(cache)]
+        absent = [source for source in self.sources if not source.is_here()]
         if not absent:
             return None
         wanted = " and ".join(f"{source.repository} ({', '.join(source.files)})" for source in absent)
-        folders = ", ".join(source.folder for source in absent)
+        folders, cache = ", ".join(source.folder.name for source in absent), absent[0].folder.parent
         return (
             f"{self.name} needs {wanted}, which the hub did not give: run hf download where there is a network and "
             f"copy {folders} into {cache}, or give two folders that hold them with --model and --dictionary"
         )
-
-
-def hub_cache() -> Path:
-    """Where files of the hub are kept."""
-    from huggingface_hub import constants
-
-    return Path(constants.HF_HUB_CACHE)
 
 
 GPT2 = PublishedModel(repository="openai-community/gpt2", parameters=124_439_808, layers=12, width=768)

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from clew import files
 from clew.errors import ClewError, FileError, InputError, UnsupportedModelError
 from clew.extras import installed, missing
 from clew.subject.families import FAMILIES, Family
-from clew.subject.model_folder import check_config, check_folder, check_loaded, interrupted_downloads, is_mxfp4
+from clew.subject.model_folder import check_config, check_folder, check_loaded, is_mxfp4
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -129,7 +130,7 @@ def read_model(
     try:
         return _read(place, source, tokenizer, dtype, device_map)
     except FileError as error:
-        if not (unfinished := interrupted_downloads(place.where)):
+        if not (unfinished := files.interrupted_downloads(place.where)):
             raise
         raise FileError(f"{error} ({len(unfinished)} downloads were interrupted there: download it again)") from error
 

@@ -119,22 +119,6 @@ def check_loaded(where: str, report: Mapping[str, Any]) -> None:
         raise FileError(f"the weights in {where} are not those of the model: {'; '.join(faults)}")
 
 
-def interrupted_downloads(where: str) -> list[Path]:
-    """Files that a download from the hub has begun and not finished: of a hub id or of a folder."""
-    folder = Path(where)
-    if folder.is_dir():
-        left = list((folder / ".cache" / "huggingface").rglob("*.incomplete"))
-        in_hub = folder.resolve().parent.name == "snapshots"
-        return left + (_unfinished(folder.resolve().parents[1]) if in_hub else [])
-    from huggingface_hub import constants
-
-    return _unfinished(Path(constants.HF_HUB_CACHE) / f"models--{where.replace('/', '--')}")
-
-
-def _unfinished(repository: Path) -> list[Path]:
-    return sorted((repository / "blobs").glob("*.incomplete"))
-
-
 def is_old_buffer(name: str) -> bool:
     """Whether a tensor is a mask or a rotary table, which older versions of transformers saved among the weights."""
     parts = name.split(".")

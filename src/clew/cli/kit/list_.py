@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -14,7 +13,7 @@ from clew.cli.options import JsonOption
 from clew.cli.tables import table, wide_console
 from clew.errors import InputError
 from clew.kit import BUNDLED, bundled
-from clew.published import PUBLISHED, HubFiles, PublishedPair, hub_cache
+from clew.published import PUBLISHED, HubFiles, PublishedPair
 from clew.subject.packaged import PACKAGED, PackagedModel, model_installed
 
 
@@ -29,7 +28,7 @@ def list_(
     rows = [
         *(_bundled(kit) for kit in bundled()),
         *(_packaged(model) for model in PACKAGED.values()),
-        *(_published(pair, hub_cache()) for pair in PUBLISHED.values()),
+        *(_published(pair) for pair in PUBLISHED.values()),
     ]
     if name is not None and name not in (known := [row["name"] for row in rows]):
         raise InputError(f"no kit is called {name!r}: known are {', '.join(known)}")
@@ -66,8 +65,8 @@ def _packaged(model: PackagedModel) -> dict[str, Any]:
     }
 
 
-def _published(pair: PublishedPair, cache: Path) -> dict[str, Any]:
-    parts = [_part(source, cache) for source in pair.sources]
+def _published(pair: PublishedPair) -> dict[str, Any]:
+    parts = [_part(source) for source in pair.sources]
     return {
         "name": pair.name,
         "from": "hub",
@@ -79,14 +78,14 @@ def _published(pair: PublishedPair, cache: Path) -> dict[str, Any]:
     }
 
 
-def _part(source: HubFiles, cache: Path) -> dict[str, Any]:
+def _part(source: HubFiles) -> dict[str, Any]:
     return {
         "repository": source.repository,
         "files": list(source.files),
-        "folder": str(cache / source.folder),
+        "folder": str(source.folder),
         "bytes": source.bytes,
         "gated": source.gated,
-        "here": source.is_here(cache),
+        "here": source.is_here(),
     }
 
 
