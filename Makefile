@@ -77,7 +77,7 @@ docs: install
 check-floors: .floors/installed
 	.floors/bin/python -m pytest --quiet --override-ini filterwarnings=ignore \
 		--override-ini addopts="--import-mode=importlib --strict-markers" \
-		-m "not long and not peer and not alone and not minilm" $(FLOOR_TESTS)
+		-m "not long and not peer and not alone and not minilm and not smollm2" $(FLOOR_TESTS)
 
 check-long: install .peer/installed
 	$(PYTEST) -m "(long or peer) and not alone"

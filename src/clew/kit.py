@@ -9,11 +9,11 @@ kit/atlas.sqlite  cards of the dictionary's features; may be missing
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from clew import files
 from clew.attribution.edge_parts import EdgeParts, edge_parts
@@ -35,9 +35,11 @@ from clew.intervention.live_effects import live_effects
 from clew.intervention.measurements import AuditSettings
 from clew.intervention.predict_edits import predict_edits
 from clew.intervention.run import EditSettings, Effect, effects_with
+from clew.kit_verbs import on_graph, on_prompt, with_edits, with_or_without_edits
 from clew.labels.display_names import Names
 from clew.labels.store import LabelStore
-from clew.settings import with_keywords
+from clew.published import PUBLISHED, PublishedPair
+from clew.subject.packaged import PACKAGED, load_packaged
 from clew.subject.subject import Prompt, Subject
 
 if TYPE_CHECKING:
@@ -52,47 +54,7 @@ ATLAS = "atlas.sqlite"
 BUNDLED = Path(__file__).parent / "kits"
 NEURONS = "neurons"
 """In place of a dictionary: the model's own neurons."""
-_CHECK_BYTES = 256 << 20  # kits up to this size are hashed when they are loaded, larger ones only measured
 _LABELLED = 400  # features named in a traced graph, the most influential ones
-
-
-P = ParamSpec("P")
-S = TypeVar("S")
-R = TypeVar("R")
-R_co = TypeVar("R_co", covariant=True)
-
-
-class _OnPrompt(Protocol[P, R_co]):
-    def __call__(self, prompt: Prompt, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
-
-
-class _WithEdits(Protocol[P, R_co]):
-    def __call__(self, prompt: Prompt, edits: Sequence[Edit], *args: P.args, **kwargs: P.kwargs) -> R_co: ...
-
-
-class _WithOrWithoutEdits(Protocol[P, R_co]):
-    def __call__(self, prompt: Prompt, edits: Sequence[Edit] = (), *args: P.args, **kwargs: P.kwargs) -> R_co: ...
-
-
-class _OnGraph(Protocol[P, R_co]):
-    def __call__(self, graph: Graph, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
-
-
-# Typed forms of `accepts` that keep the names and defaults of the leading parameters.
-def _on_prompt(kind: Callable[P, S]) -> Callable[[Callable[[Any, Prompt, S], R]], _OnPrompt[P, R]]:
-    return lambda verb: with_keywords(verb, kind)
-
-
-def _with_edits(kind: Callable[P, S]) -> Callable[[Callable[[Any, Prompt, Sequence[Edit], S], R]], _WithEdits[P, R]]:
-    return lambda verb: with_keywords(verb, kind)
-
-
-def _with_or_without_edits(kind: Callable[P, S]) -> Callable[[Callable[..., R]], _WithOrWithoutEdits[P, R]]:
-    return lambda verb: with_keywords(verb, kind)
-
-
-def _on_graph(kind: Callable[P, S]) -> Callable[[Callable[[Any, Graph, S], R]], _OnGraph[P, R]]:
-    return lambda verb: with_keywords(verb, kind)
 
 
 @dataclass(frozen=True)
@@ -124,12 +86,12 @@ class Kit:
         atlas = "without an atlas" if self.atlas_path is None else "with an atlas"
         return f"Kit({self.name!r}: {self.subject!r}, {self.dictionary!r}, {atlas})"
 
-    @_on_prompt(TraceSettings)
+    @on_prompt(TraceSettings)
     def trace(self, prompt: Prompt, settings: TraceSettings) -> Graph:
         """The attribution graph of one prompt, its most influential features named; see `clew.trace`."""
         return self._named(trace_with(self.subject, self.dictionary, prompt, settings))
 
-    @_on_prompt(LookSettings)
+    @on_prompt(LookSettings)
     def looks(self, prompt: Prompt, settings: LookSettings) -> Graph:
         """The graph of why a head looks from one token to another: its outputs are the two sides of the head's score.
 
@@ -153,7 +115,7 @@ class Kit:
                 names = Names(self.subject, self.dictionary, store, atlas).of(features)
         return {feature: name.text for feature, name in names.items()}
 
-    @_with_edits(EditSettings)
+    @with_edits(EditSettings)
     def edit(self, prompt: Prompt, edits: Sequence[Edit], settings: EditSettings) -> Effect:
         """What edits do to the next tokens and to other features: predicted by the frozen model, measured in the real.
 
@@ -161,12 +123,12 @@ class Kit:
         """
         return effects_with(self.subject, self.dictionary, [prompt], edits, settings)[0]
 
-    @_with_or_without_edits(GenerateSettings)
+    @with_or_without_edits(GenerateSettings)
     def generate(self, prompt: Prompt, edits: Sequence[Edit] = (), *, settings: GenerateSettings) -> Iterator[Step]:
         """How the text goes on, token by token, under edits or without; errors are those of `edit`."""
         return generate_with(self.subject, self.dictionary, prompt, edits, settings)
 
-    @_on_graph(AuditSettings)
+    @on_graph(AuditSettings)
     def audit(self, graph: Graph, settings: AuditSettings) -> Audit:
         """How far the predictions of a graph hold in the real model, beside baselines.
 
@@ -249,7 +211,7 @@ class Kit:
         """Read a kit folder; FileError when it is none, of a newer schema, or a file is missing or damaged."""
         folder = files.recover(folder)
         head = _head(folder)
-        _check(folder, head["files"])
+        files.check_listing(folder, head["files"], ENVELOPE.what)
         subject = Subject.load(folder / "model", device=device)
         subject.name = head["name"]
         return cls(
@@ -269,12 +231,13 @@ def load(
     device: str = "cpu",
     other_model: bool = False,
 ) -> Kit:
-    """A kit: bundled by name, a kit folder, or a model and a dictionary (folders or hub ids) put together.
+    """A kit by name (`names`) or folder, or a model and a dictionary (folders or hub ids) put together.
 
     The dictionary "neurons" stands for the own neurons of a kit's model or of any other.
 
-    `labels` is a file of labels, which is made when there is none. FileError when there is no such kit, MismatchError
-    when the dictionary is another model's, unless `other_model` says that this is meant.
+    `labels` is a file of labels, which is made when there is none. FileError when there is no such kit or a part of it
+    is neither here nor on the hub, InputError when it needs an extra, MismatchError when the dictionary is another
+    model's, unless `other_model` says that this is meant.
     """
     if labels is not None:
         kit = load(name, dictionary=dictionary, device=device, other_model=other_model)
@@ -292,27 +255,51 @@ def load(
         )
     if other_model:
         raise InputError("other_model goes with a model and its dictionary: a kit has its own")
-    for folder in (BUNDLED / str(name), files.recover(name)):
-        if folder.is_dir():
-            return Kit.load(folder, device=device)
-    raise FileError(f"no kit {str(name)!r}: bundled are {', '.join(bundled()) or 'none'}; or give a kit folder")
+    if (folder := kit_folder(name)) is not None:
+        return Kit.load(folder, device=device)
+    if (packaged := PACKAGED.get(str(name))) is not None:
+        return Kit(load_packaged(packaged, device=device), name=packaged.name, provenance=packaged.facts)
+    if (pair := PUBLISHED.get(str(name))) is not None:
+        return _published(pair, device)
+    if Path(name).is_dir():
+        raise FileError(f"{name} is no kit: it holds no kit.json")
+    raise FileError(f"no kit {str(name)!r}: clew kit list names those that are known ({', '.join(names())})")
+
+
+def kit_folder(name: str | Path) -> Path | None:
+    """The folder of a bundled kit, or one that holds a kit; None for another name."""
+    folders = ([BUNDLED / str(name)] if str(name) in bundled() else []) + [files.recover(name)]
+    return next((folder for folder in folders if (folder / "kit.json").is_file()), None)
+
+
+def _published(pair: PublishedPair, device: str) -> Kit:
+    try:
+        return Kit(
+            Subject.load(pair.model.repository, device=device),
+            Dictionary.load(pair.dictionary, device=device),
+            name=pair.name,
+            provenance={"model": pair.model.repository, "dictionary": pair.dictionary},
+        )
+    except FileError as error:
+        if (absent := pair.absent()) is None:
+            raise
+        raise FileError(absent) from error
+
+
+def names() -> list[str]:
+    """Every kit that has a name: bundled ones, models that come as packages, published pairs."""
+    return [*bundled(), *PACKAGED, *PUBLISHED]
 
 
 def _with_neurons(name: str | Path, device: str) -> Kit:
     """A kit's model, or any other, with its own neurons."""
-    folder = _folder(name)
-    if folder is None:
-        return Kit(subject=Subject.load(name, device=device), name=str(name))
-    kit = Kit.load(folder, device=device)
-    return Kit(subject=kit.subject, name=kit.name, provenance=kit.provenance)
-
-
-def _folder(name: str | Path) -> Path | None:
-    """Where a kit lies, bundled or anywhere else; None where there is none of this name."""
-    for folder in (BUNDLED / str(name), files.recover(name)):
-        if (folder / "kit.json").is_file():
-            return folder
-    return None
+    if (folder := kit_folder(name)) is not None:
+        kit = Kit.load(folder, device=device)
+        return Kit(subject=kit.subject, name=kit.name, provenance=kit.provenance)
+    if str(name) in PACKAGED:
+        return load(name, device=device)
+    source = PUBLISHED[str(name)].model.repository if str(name) in PUBLISHED else name
+    return Kit(subject=Subject.load(source, device=device), name=str(name))
 
 
 def bundled() -> list[str]:
@@ -354,12 +341,7 @@ def build(
             _copy_atlas(atlas, Dictionary.load(new / "dictionary"), new / ATLAS)
         for path in new.rglob("*"):
             path.chmod(0o755 if path.is_dir() else 0o644)
-        listed = {
-            str(path.relative_to(new)): {"bytes": path.stat().st_size, "sha256": files.sha256(path)}
-            for path in sorted(new.rglob("*"))
-            if path.is_file()
-        }
-        head = ENVELOPE.head(name=name, provenance=files.provenance(**facts), files=listed)
+        head = ENVELOPE.head(name=name, provenance=files.provenance(**facts), files=files.listing(new))
         files.write_json(new / "kit.json", head)
 
 
@@ -380,17 +362,3 @@ def _head(folder: Path) -> dict[str, Any]:
     if missing := [key for key in ("name", "provenance", "files") if key not in head]:
         raise FileError(f"{folder / 'kit.json'} lacks {', '.join(missing)}")
     return head
-
-
-def _check(folder: Path, listed: dict[str, dict[str, Any]]) -> None:
-    whole = sum(facts["bytes"] for facts in listed.values()) <= _CHECK_BYTES
-    for name, facts in listed.items():
-        path = folder / name
-        if not path.is_file():
-            raise FileError(f"kit {folder} lacks its file {name}")
-        if path.stat().st_size != facts["bytes"]:
-            raise FileError(
-                f"{path} has {path.stat().st_size} bytes instead of {facts['bytes']}: it is truncated or changed"
-            )
-        if whole and files.sha256(path) != facts["sha256"]:
-            raise FileError(f"{path} is not the file that the kit was built with (its sha256 differs)")

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from clew.subject.loading import Place, check_devices
 from clew.subject.subject import Subject
 from tests import models
 from tests.attribution.test_trace import assert_identity
+from tests.gguf_files import tiny_gguf
 from tests.models import ARCHITECTURES, PROMPT, WIDTH
 
 IDS = torch.tensor([PROMPT])
@@ -52,7 +54,7 @@ def with_size(name: str, size: int) -> Callable[[Weights], Weights]:
     return lambda weights: weights | {name: torch.zeros(size)}
 
 
-def refusal(folder: Path, kind: type[ClewError] = FileError) -> str:
+def refusal(folder: Path | str, kind: type[ClewError] = FileError) -> str:
     with pytest.raises(kind) as caught:
         Subject.load(folder)
     message = str(caught.value)
@@ -215,6 +217,41 @@ def test_a_configuration_that_names_no_architecture_is_that_of_its_model_type(tm
     assert Subject.load(tmp_path).family.architecture == "LlamaForCausalLM"
 
 
+def test_a_folder_in_several_dtypes_is_read_in_one(tmp_path: Path) -> None:
+    folder = folder_of("llama", tmp_path)
+    halves = {"layers.1.": torch.bfloat16, "layers.2.": torch.float16}
+    rewrite(
+        folder,
+        lambda weights: {
+            name: tensor.to(next((dtype for part, dtype in halves.items() if part in name), torch.float32))
+            for name, tensor in weights.items()
+        },
+    )
+    subject = Subject.load(folder)
+    stored = load_file(folder / "model.safetensors")
+    for name, parameter in subject.model.named_parameters():
+        assert parameter.dtype == torch.float32
+        assert torch.equal(parameter, stored[name].float())
+    assert {p.dtype for p in Subject.load(folder, dtype=torch.bfloat16).model.parameters()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("kind", ["t5", "bert"])
+def test_encoders_as_they_are_saved_are_refused_before_their_weights_are_read(kind: str, tmp_path: Path) -> None:
+    from transformers import BertConfig, BertForMaskedLM, T5Config, T5ForConditionalGeneration
+
+    if kind == "t5":
+        config = T5Config(vocab_size=97, d_model=16, d_kv=4, d_ff=16, num_layers=1, num_heads=2)
+        T5ForConditionalGeneration(config).save_pretrained(tmp_path)
+        said = "T5ForConditionalGeneration (it reads more than text, or has an encoder) is not supported"
+    else:
+        shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+        BertForMaskedLM(BertConfig(vocab_size=97, **shape)).save_pretrained(tmp_path)
+        said = "architecture BertForMaskedLM is not supported"
+    weights = tmp_path / "model.safetensors"
+    assert said in refusal(tmp_path, UnsupportedModelError)
+    assert weights.is_file()
+
+
 @pytest.mark.parametrize("architecture", ["Gemma3ForConditionalGeneration", "T5ForConditionalGeneration"])
 def test_models_of_more_than_text_and_encoders_are_refused_as_such(architecture: str, tmp_path: Path) -> None:
     configure(folder_of("llama", tmp_path), architectures=[architecture])
@@ -276,43 +313,11 @@ def test_without_its_extra_a_gguf_file_and_a_device_map_say_what_to_install(
         Subject.load(folder_of("llama", tmp_path / "llama"), device_map="auto")
 
 
-def write_gguf(path: Path, model: Any, words: list[str]) -> None:
-    """A file as llama.cpp writes one, in float32."""
-    gguf = pytest.importorskip("gguf")
-    config, writer = model.config, gguf.GGUFWriter(path, "qwen2")
-    writer.add_name("tiny")
-    writer.add_context_length(config.max_position_embeddings)
-    writer.add_embedding_length(config.hidden_size)
-    writer.add_block_count(config.num_hidden_layers)
-    writer.add_feed_forward_length(config.intermediate_size)
-    writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
-    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
-    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_vocab_size(config.vocab_size)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_token_list(words)
-    writer.add_token_types([3 if word == "<bos>" else 1 for word in words])
-    writer.add_token_merges(["a b"])
-    writer.add_bos_token_id(models.BOS)
-    writer.add_eos_token_id(models.BOS)
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.QWEN2, config.num_hidden_layers)
-    for name, tensor in model.state_dict().items():
-        base, _, kind = name.rpartition(".")
-        writer.add_tensor(f"{names.get_name(base)}.{kind}", tensor.numpy())
-    for write in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file):
-        write()
-    writer.close()
-
-
 def test_a_gguf_file_is_read_with_its_tokenizer_and_can_be_recorded(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("accelerate")
-    vocabulary = models.byte_tokenizer().get_vocab()
-    words = [*sorted(vocabulary, key=vocabulary.__getitem__), "ab"]
-    model = models.model("qwen2", torch.float32, vocab_size=len(words), tie_word_embeddings=False)
-    write_gguf(tmp_path / "tiny.gguf", model, words)
+    model = tiny_gguf(tmp_path / "tiny.gguf")
     subject = Subject.load(tmp_path / "tiny.gguf")
     assert (subject.name, subject.dtype) == ("tiny.gguf", torch.float32)
     with torch.no_grad():
@@ -342,6 +347,24 @@ def test_a_model_in_several_places_is_refused() -> None:
         check_devices(model)
     with pytest.raises(UnsupportedModelError, match="left out of memory"):
         Subject.load(model)
+
+
+def test_a_model_on_two_devices_names_them() -> None:
+    class Spread:
+        def parameters(self) -> list[SimpleNamespace]:
+            return [SimpleNamespace(device=torch.device(name)) for name in ("cuda:1", "cuda:0", "cuda:1")]
+
+    with pytest.raises(UnsupportedModelError, match="spread over cuda:0, cuda:1: put it on one of them"):
+        check_devices(Spread())
+
+
+def test_a_device_map_that_leaves_a_layer_on_the_disk_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("accelerate")
+    folder = folder_of("llama", tmp_path)
+    parts = ["model.embed_tokens", "model.norm", "model.rotary_emb", "lm_head", "model.layers.0", "model.layers.1"]
+    places = dict.fromkeys(parts, "cpu") | {"model.layers.2": "disk"}
+    with pytest.raises(UnsupportedModelError, match="left out of memory"):
+        Subject.load(folder, device_map=places)
 
 
 @pytest.mark.parametrize("tied", [True, False])

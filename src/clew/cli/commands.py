@@ -91,6 +91,11 @@ COMMANDS = CommandGroup(
         "kit": CommandGroup(
             help="Kits: a model, its dictionary and where they came from.",
             commands={
+                "list": Command(
+                    "kit.list_:list_",
+                    "List the kits that have a name: bundled ones, models that come as packages, published pairs of "
+                    "the hub.",
+                ),
                 "show": Command("kit.show:show", "Say what a kit holds."),
                 "build": Command("kit.build:build", "Put a model, a dictionary and an atlas together."),
             },

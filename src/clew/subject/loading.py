@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from clew import files
 from clew.errors import ClewError, FileError, InputError, UnsupportedModelError
 from clew.extras import installed, missing
 from clew.subject.families import FAMILIES, Family
@@ -126,6 +127,21 @@ def read_model(
     """
     place = Place.of(source)
     _check_extras(place, device_map)
+    try:
+        return _read(place, source, tokenizer, dtype, device_map)
+    except FileError as error:
+        if not (unfinished := files.interrupted_downloads(place.where)):
+            raise
+        raise FileError(f"{error} ({len(unfinished)} downloads were interrupted there: download it again)") from error
+
+
+def _read(
+    place: Place,
+    source: str,
+    tokenizer: PreTrainedTokenizerBase | None,
+    dtype: torch.dtype,
+    device_map: DeviceMap | None,
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     if place.gguf is None and Path(place.where).exists():
         check_folder(Path(place.where))
     with _reading(f"cannot load a model from {source}"), _quiet(gguf=place.gguf is not None):
@@ -226,6 +242,7 @@ def _reason(error: Exception) -> str:
         return "its .bin file is damaged, or holds more than weights (nothing in it was run)"
     if "custom code" in reason:
         return "it needs code of its own, which is never run"
+    reason = reason.partition(" Checkout 'https:")[0]  # an address that cannot be reached
     if not reason or "`" in reason or "one of:" in reason:
         return "files are missing or damaged"
     return reason

@@ -10,7 +10,9 @@ import typer
 from clew.cli.kits import open_kit
 
 
-def show(name: Annotated[str, typer.Argument(help="A bundled kit by name, or a kit folder.")] = "minnow") -> None:
+def show(
+    name: Annotated[str, typer.Argument(help="A kit by name (clew kit list), or a kit folder.")] = "minnow",
+) -> None:
     """Say what a kit holds.
 
     Example: `clew kit show minnow`
