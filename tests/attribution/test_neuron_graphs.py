@@ -10,9 +10,11 @@ from clew.attribution import rest as rest_module
 from clew.attribution.edge_parts import edge_parts
 from clew.attribution.graph import Graph
 from clew.attribution.local_model import LocalModel
+from clew.attribution.nodes import signed_label
 from clew.attribution.trace import trace
 from clew.attribution.trace_look import trace_look
 from clew.dictionary import Dictionary
+from clew.ids import FeatureId
 from clew.intervention.ablation_effects import measured, predicted
 from clew.intervention.clamp import Regime
 from clew.intervention.edit import Edit
@@ -192,3 +194,15 @@ def test_features_left_out_respond_where_asked_for(kind: str) -> None:
     edits = [Edit.ablate(str(few.node(0).id))]
     moved = [predict_edits(subject, dictionary, graph, edits) for graph in (few, whole)]
     torch.testing.assert_close(moved[0].probabilities, moved[1].probabilities, rtol=1e-9, atol=1e-12)
+
+
+def test_a_negative_neuron_is_said_to_demote_what_it_promotes() -> None:
+    assert signed_label("promotes city · urban", -2.0) == "demotes city · urban"
+    assert signed_label("promotes city · urban", 2.0) == "promotes city · urban"
+    assert signed_label("capitals", -1.0) == "negative: capitals"
+    subject = models.subject("llama")
+    _, graph = graph_of(subject, 20)
+    keys = graph.feature_keys.tolist()
+    graph = graph.with_labels({FeatureId(layer, index): "promotes x" for layer, _, index in keys})
+    verbs = {graph.node_label(i).split()[1]: float(graph.activations[i]) for i in graph.feature_range}
+    assert verbs["promotes"] > 0 > verbs["demotes"]

@@ -28,6 +28,7 @@ from clew.attribution.nodes import (
     TargetNode,
     TokenNode,
     array_shapes,
+    signed_label,
 )
 from clew.displays import Displayed, brief, rendered
 from clew.errors import FileError, InputError
@@ -91,7 +92,7 @@ class Graph(Displayed, NodeOrder):
         match node:
             case FeatureNode():
                 label = self.labels.get(FeatureId(node.layer, node.feature))
-                return f"{node.id}" if label is None else f"{node.id} {label}"
+                return f"{node.id}" if label is None else f"{node.id} {signed_label(label, node.activation)}"
             case ErrorNode():
                 return f"{node.id} {self.error_name}"
             case TokenNode():

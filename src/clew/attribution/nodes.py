@@ -21,6 +21,14 @@ from clew.ids import NodeId, NodeKind
 OFFSETS = ("bias", "position", "sink", "left_out")
 
 
+def signed_label(label: str, activation: float) -> str:
+    """A feature's label, turned round where a neuron is negative: what it promotes, it then speaks against."""
+    if activation >= 0 or not label:
+        return label
+    verb, *rest = label.split(" ", 1)
+    return f"demotes {rest[0]}" if verb == "promotes" and rest else f"negative: {label}"
+
+
 def array_shapes(n_features: int, n_errors: int, n_rows: int, n_cols: int) -> dict[str, tuple[int, ...]]:
     """The shape of each of a graph's arrays but `rows`, which is `(n_rows, n_cols)`."""
     return {

@@ -9,7 +9,7 @@ from typing import Any
 from clew.attribution.algebra import roles, strongest_paths
 from clew.attribution.graph import Graph
 from clew.attribution.influence import inflow, influence, total_effect
-from clew.attribution.nodes import FeatureNode
+from clew.attribution.nodes import FeatureNode, signed_label
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +92,7 @@ def summarise(graph: Graph, *, paths: int = 6, features: int = 6) -> GraphSummar
         return FeatureSummary(
             id=str(node.id),
             token=graph.tokens[node.position],
-            label=graph.labels.get(node.id.feature, ""),
+            label=signed_label(graph.labels.get(node.id.feature, ""), node.activation),
             activation=node.activation,
             share=float(through[index]) / weight if weight > 0 else 0.0,
             effect=lost.get(index),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from clew.attribution.algebra import paths_through, roles, strongest_paths
 from clew.attribution.compare import Pair, compare
 from clew.attribution.graph import Graph
 from clew.attribution.influence import Scores, inflow, over_left_out, strongest_edges
-from clew.attribution.nodes import OFFSETS, ErrorNode, FeatureNode, TargetNode, TokenNode
+from clew.attribution.nodes import OFFSETS, ErrorNode, FeatureNode, TargetNode, TokenNode, signed_label
 from clew.ids import FeatureId
 from clew.labels.display_names import Name
 from clew.web.schema.graphs import (
@@ -214,7 +215,8 @@ def _node(
     match node:
         case FeatureNode(layer, _, feature, _):
             name = names.get(FeatureId(layer, feature), NAMELESS)
-            fields = {"layer": layer, "feature": str(FeatureId(layer, feature)), "label": name.text}
+            label = _as_said(name, node.activation).text
+            fields = {"layer": layer, "feature": str(FeatureId(layer, feature)), "label": label}
             fields |= {"label_kind": name.kind}
             fields |= {"activation": columns["activation"][row], "value": columns["value"][row]}
         case TokenNode(position):
@@ -277,8 +279,8 @@ def name_of(graph: Graph, index: int, names: Mapping[FeatureId, Name]) -> Name:
     """What a node goes by; empty for what a dictionary misses, and for a feature that has no name."""
     node = graph.node(index)
     match node:
-        case FeatureNode(layer, _, feature, _):
-            return names.get(FeatureId(layer, feature), NAMELESS)
+        case FeatureNode(layer, _, feature, activation):
+            return _as_said(names.get(FeatureId(layer, feature), NAMELESS), activation)
         case TokenNode(position):
             return Name(graph.tokens[position], "")
         case TargetNode(label, _, _, _):
@@ -287,6 +289,11 @@ def name_of(graph: Graph, index: int, names: Mapping[FeatureId, Name]) -> Name:
             return Name(f"rest of layer {layer}", "")
         case _:
             return NAMELESS
+
+
+def _as_said(name: Name, activation: float) -> Name:
+    """A name of the tokens that a neuron promotes, turned round where it is negative; what people wrote stays."""
+    return replace(name, text=signed_label(name.text, activation)) if name.kind == "promoted" else name
 
 
 def strongest(values: torch.Tensor, limit: int) -> list[int]:
