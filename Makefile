@@ -18,7 +18,7 @@ export TOKENIZERS_PARALLELISM = false
 export OMP_WAIT_POLICY = PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: install page page-check demo test quick docs check-long check-floors lint types format mutants bench-trace bench-generate bench-audit bench-rankings bench-train bench-frontier bench-harvest bench-page clean
+.PHONY: install page page-check demo test quick docs check-long check-floors lint types format mutants bench-trace bench-generate bench-audit bench-rankings bench-smollm2 bench-train bench-frontier bench-harvest bench-page clean
 
 install: .venv/installed
 
@@ -107,6 +107,9 @@ bench-generate: install
 
 bench-audit: install
 	$(BIN)/python benchmarks/audit.py
+
+bench-smollm2: install
+	$(BIN)/python benchmarks/smollm2.py
 
 bench-rankings: install
 	$(BIN)/python benchmarks/rankings.py
