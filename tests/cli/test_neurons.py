@@ -36,6 +36,7 @@ def test_a_model_is_traced_by_its_neurons(run):
     assert "neurons of llama" in words
     assert "with 40 of 768 active neurons, those that change it most; the others are the rest, one node a" in words
     assert "share of rest" in words
+    assert "Strongest effects" in words
     code, out, _ = run("trace", PROMPT, "--model", "llama", "--max-features", 40, "--json")
     assert json.loads(out)["n_features"] == 40
 

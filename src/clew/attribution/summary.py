@@ -62,6 +62,8 @@ class GraphSummary:
     paths: tuple[PathSummary, ...]
     input_features: tuple[FeatureSummary, ...]
     output_features: tuple[FeatureSummary, ...]
+    strongest: tuple[FeatureSummary, ...] = ()
+    """In a graph of neurons with effects: those that the first target loses the most with."""
 
     def to_json(self) -> dict[str, Any]:
         """The summary as plain values."""
@@ -82,9 +84,13 @@ def summarise(graph: Graph, *, paths: int = 6, features: int = 6) -> GraphSummar
     shares = inflow(graph)
     listed = [*role.inputs[:features], *role.outputs[:features]]
     lost: dict[int, float] = {}
+    strongest: list[int] = []
     if graph.effect_rows is not None:
-        first = total_effect(graph.effects, listed)[graph.target_range.start]
-        lost = dict(zip(listed, first.tolist(), strict=True))
+        of_neurons = graph.error_name == "rest"
+        asked = list(graph.feature_range) if of_neurons else listed
+        first = total_effect(graph.effects, asked)[graph.target_range.start]
+        lost = dict(zip(asked, first.tolist(), strict=True))
+        strongest = sorted(asked, key=lambda i: -abs(lost[i]))[:features] if of_neurons else []
 
     def described(index: int) -> FeatureSummary:
         node = graph.node(index)
@@ -124,4 +130,5 @@ def summarise(graph: Graph, *, paths: int = 6, features: int = 6) -> GraphSummar
         ),
         input_features=tuple(described(i) for i in role.inputs[:features]),
         output_features=tuple(described(i) for i in role.outputs[:features]),
+        strongest=tuple(described(i) for i in strongest),
     )

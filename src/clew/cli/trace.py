@@ -134,6 +134,7 @@ def _print_summary(summary: GraphSummary, live: Live | None, *, seconds: float, 
         paths.add_row(Text(f"{path.weight:+.4f}", style=style), Text(" → ".join(path.words)))
     if summary.paths:
         console.print(paths, "")
+    _print_features(console, "Strongest effects (what the output loses when it goes)", summary.strongest, live)
     for title, features in (
         ("Input features (most of their input comes from tokens)", summary.input_features),
         ("Output features (most of their influence goes straight to the output)", summary.output_features),
@@ -164,14 +165,17 @@ def _counted(summary: GraphSummary) -> str:
 
 def _live(kit: Kit, graph: Graph, summary: GraphSummary) -> Live:
     """Of every listed feature."""
-    listed = {feature.id: feature.effect or 0.0 for feature in (*summary.input_features, *summary.output_features)}
+    listed = {
+        feature.id: feature.effect or 0.0
+        for feature in (*summary.input_features, *summary.output_features, *summary.strongest)
+    }
     nodes = [graph.index(id) for id in listed]
     return dict(zip(listed, beside_live(kit.subject, kit.dictionary, graph, nodes, [*listed.values()]), strict=True))
 
 
 def _with_live(summary: dict[str, Any], live: Live | None) -> dict[str, Any]:
     if live is not None:
-        for feature in (*summary["input_features"], *summary["output_features"]):
+        for feature in (*summary["input_features"], *summary["output_features"], *summary["strongest"]):
             found = live[feature["id"]]
             numbers = (None, None, None) if found is None else (found.first, found.second, found.doubtful)
             feature |= dict(zip(("live_effect", "estimated_loss", "doubtful"), numbers, strict=True))
