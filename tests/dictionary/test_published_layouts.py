@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from clew.dictionary import Dictionary
 from tests.dictionary import layout_writers as writers
@@ -111,6 +112,15 @@ def test_weights_in_16_bits_are_read_exactly(name: str, dtype: torch.dtype, tmp_
     write, options = CASES[name]
     plain = write(tmp_path, dtype, **options)
     check(plain, Dictionary.load(plain.folder), 1e-5)
+
+
+def test_a_scale_in_one_layer_alone_is_no_mixture(tmp_path: Path) -> None:
+    plain = writers.saelens(tmp_path, torch.bfloat16, architecture="standard", scaled="finetuned", old=True)
+    path = plain.folder / "blocks.0.hook_resid_pre" / "sae_weights.safetensors"
+    tensors = load_file(path)
+    tensors["scaling_factor"].fill_(1)
+    save_file(tensors, path)
+    assert Dictionary.load(plain.folder).layers[0].decoder.dtype == torch.bfloat16
 
 
 def test_half_floats_of_numpy_are_read_exactly(tmp_path: Path) -> None:

@@ -39,6 +39,13 @@ def mapped_rows(
     return lazy if min(lazy.shape[0], lazy.shape[-1]) > 1 else lazy.whole()  # else its strides say it is contiguous
 
 
+def stored_dtype(tensor: Tensor) -> torch.dtype:
+    """The dtype in which weights lie on the disk, whatever is made of them when they are read."""
+    while isinstance(tensor, MappedRows):
+        tensor = tensor.shards[0][0]
+    return tensor.dtype
+
+
 class MappedRows(Tensor):
     """See `mapped_rows`; written to, it raises TypeError."""
 

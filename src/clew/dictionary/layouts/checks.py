@@ -11,6 +11,7 @@ from torch import Tensor
 from clew import files
 from clew.dictionary.dictionary import Dictionary
 from clew.dictionary.layer_checks import DTYPES
+from clew.dictionary.mapped_rows import stored_dtype
 from clew.errors import FileError, InputError
 
 EIGHT_BITS = (torch.float8_e4m3fn, torch.float8_e4m3fnuz, torch.float8_e5m2, torch.float8_e5m2fnuz)
@@ -96,7 +97,7 @@ def check_dtypes(folder: Path, dictionary: Dictionary) -> None:
     seen: dict[tuple[torch.dtype, torch.dtype], int] = {}
     for index in sorted(dictionary.layers):
         layer = dictionary.layers[index]
-        seen.setdefault((layer.encoder.dtype, layer.decoder.dtype), index)
+        seen.setdefault((stored_dtype(layer.encoder), stored_dtype(layer.decoder)), index)
     if len(seen) > 1:
         (one, i), (other, j) = list(seen.items())[:2]
         names = [
