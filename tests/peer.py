@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 PEER = ROOT / ".peer"
 PYTHON = PEER / "bin/python"
 KINDS = ("plt", "clt")
+OWN_SCRIPTS = {"gemma2": "peer_gemma.py", "qwen3": "peer_qwen.py"}
 
 needs_peer = pytest.mark.skipif(not (PEER / "installed").exists(), reason="no circuit-tracer: make .peer/installed")
 
@@ -31,8 +32,8 @@ def peer_inputs(model: str) -> Path:
     folder, script = PEER / model, ROOT / "benchmarks/peer_trace.py"
     with (PEER / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if model == "gemma2" and not (folder / "clt.safetensors").exists():
-            run_peer(ROOT / "benchmarks/peer_gemma.py", folder)
+        if model in OWN_SCRIPTS and not (folder / "clt.safetensors").exists():
+            run_peer(ROOT / "benchmarks" / OWN_SCRIPTS[model], folder)
         if model == "llama" and not (folder / "model/config.json").exists():
             run_peer(script, "build", folder)
         for kind in KINDS:

@@ -20,7 +20,7 @@ from tests.peer import KINDS, needs_peer, peer_inputs
 pytestmark = [pytest.mark.peer, needs_peer]
 
 
-@pytest.fixture(scope="module", params=["llama", "gemma2"])
+@pytest.fixture(scope="module", params=["llama", "gemma2", "qwen3"])
 def folder(request: pytest.FixtureRequest) -> Path:
     return peer_inputs(request.param)
 

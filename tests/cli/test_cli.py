@@ -227,7 +227,7 @@ def test_bad_targets_and_positions_are_refused(run):
 
 def test_no_prompt_half_a_model_and_chat_without_template_are_refused(run, tmp_path):
     refused(run("trace"), "prompt")
-    refused(run("trace", PROMPT, "--model", "somewhere"), "--dictionary")
+    refused(run("trace", PROMPT, "--dictionary", "somewhere"), "--model")
     refused(run("trace", PROMPT, "--chat"), "chat template")
     (tmp_path / "none.txt").write_text("\n \n")
     refused(run("trace", "--prompts", "none.txt"), "none.txt")
