@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,7 @@ from torch.nn.functional import linear
 
 from clew import files
 from clew.dictionary import origin
+from clew.dictionary.encoding import active_features, block_size
 from clew.dictionary.layer import ActiveFeatures, Layer
 from clew.dictionary.neurons import neuron_layer
 from clew.dictionary.nonlinearity import BatchTopK, JumpReLU, TopK
@@ -37,7 +38,9 @@ Kind = Literal["plt", "clt", "sae"]
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 """What weights may be stored in; files in 8-bit floats are converted when they are read."""
 BLOCK = 1 << 26
-"""How many elements of pre-activations, or of encoder rows in another dtype, are in memory at once."""
+"""How many elements of dense pre-activations, or of encoder rows in another dtype, are in memory at once."""
+ENCODED = 1 << 13
+"""Positions that are encoded together: rows in another dtype are converted once for all of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,23 +170,38 @@ class Dictionary:
 
     def encode(self, layer: int, x: Float[Tensor, "pos d_model"]) -> ActiveFeatures:
         """The features that are active on x; InputError when a pre-activation is NaN or infinite."""
-        nonlinearity, blocks = self.layers[layer].nonlinearity, []
-        n_positions = max(1, BLOCK // max(1, self.d_features(layer)))
-        for start in range(0, max(1, len(x)), n_positions):
-            pre = self.preactivations(layer, x[start : start + n_positions])
-            self._check_preactivations(layer, pre, x)
-            activations = nonlinearity.apply(pre)
-            position, index = activations.nonzero(as_tuple=True)
-            blocks.append((position + start, index, activations[position, index], pre[position, index]))
-        position, index, activation, preactivation = (torch.cat(parts) for parts in zip(*blocks, strict=True))
-        return ActiveFeatures(position=position, index=index, activation=activation, preactivation=preactivation)
+        parts = []
+        for start in range(0, max(1, len(x)), ENCODED):
+            some = x[start : start + ENCODED]
+            size = block_size(len(some), self.d_model)
+            active = active_features(
+                self._blocks_of(layer, some), self.layers[layer].nonlinearity, self.d_features(layer), size
+            )
+            parts.append(replace(active, position=active.position + start))
+        if len(parts) == 1:
+            return parts[0]
+        names = ("position", "index", "activation", "preactivation")
+        return ActiveFeatures(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
-    def _check_preactivations(self, layer: int, pre: Tensor, x: Tensor) -> None:
+    def _blocks_of(self, layer: int, x: Float[Tensor, "pos d_model"]) -> Callable[[slice], Float[Tensor, "pos block"]]:
+        """Pre-activations on x of a range of features, checked."""
+        tensors, dtype = self.layers[layer], self._dtype(layer, x)
+        x = x.to(dtype)
+
+        def preactivations(block: slice) -> Tensor:
+            encoder, bias = tensors.encoder[block].to(dtype), tensors.bias[block].to(dtype)
+            pre = linear(x, encoder, bias) if tensors.encoder.dtype == dtype else linear(x, encoder) + bias
+            self._check_preactivations(layer, pre, x, block.start)
+            return pre
+
+        return preactivations
+
+    def _check_preactivations(self, layer: int, pre: Tensor, x: Tensor, first: int) -> None:
         if torch.isfinite(pre.sum()) or torch.isfinite(pre).all():
             return
         if not torch.isfinite(x).all():
             raise InputError(f"the model's activations at {self.read_site} of layer {layer} hold NaN or infinity")
-        self._finite(pre.T, layer, "encoder or bias")
+        self._finite(pre.T, layer, "encoder or bias", torch.arange(first, first + pre.shape[1]))
 
     def activations_of(
         self, layer: int, x: Float[Tensor, "n pos d_model"], ids: Int[Tensor, " n"]
