@@ -1,6 +1,7 @@
-"""Sums over the absolute entries of a large matrix, a piece at a time that stays in the cache of a CPU.
+"""Sums over large matrices, a piece at a time that stays in the cache of a CPU.
 
-Each entry is read from memory once, and nothing of the matrix's size is written beside it.
+Each entry is read from memory once, and nothing of the matrix's size is written beside it: neither its absolute values
+nor a copy in another dtype.
 """
 
 from __future__ import annotations
@@ -32,6 +33,16 @@ def times_absolute(
         rows = matrix[part].abs() if members is None else matrix.index_select(0, members[part]).abs_()
         product.addmv_(rows.T, weights[part])
     return product
+
+
+def mean_row(matrix: Float[Tensor, "row col"], dtype: torch.dtype) -> Float[Tensor, " col"]:
+    """The mean of all rows in a dtype of at least their precision."""
+    if matrix.dtype == dtype:
+        return matrix.mean(0)
+    total = matrix.new_zeros(matrix.shape[1], dtype=dtype)
+    for part in _pieces(len(matrix), matrix):
+        total += matrix[part].to(dtype).sum(0)
+    return total / len(matrix)
 
 
 def take_rows(matrix: Float[Tensor, "row col"], rows: Int[Tensor, " taken"]) -> Float[Tensor, "taken col"]:
