@@ -18,7 +18,7 @@ export TOKENIZERS_PARALLELISM = false
 export OMP_WAIT_POLICY = PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: install page page-check demo test quick docs check-long check-floors lint types format mutants bench-trace bench-generate bench-audit bench-rankings bench-smollm2 bench-train bench-frontier bench-harvest bench-page clean
+.PHONY: install page page-check demo test quick docs check-long check-floors lint types format mutants bench-trace bench-generate bench-audit bench-rankings bench-smollm2 bench-train bench-frontier bench-harvest bench-page bench-scale clean
 
 install: .venv/installed
 
@@ -125,6 +125,10 @@ bench-harvest: install
 
 bench-page: install
 	$(BIN)/python benchmarks/page.py
+
+# Writes 13 GB of random dictionaries into FOLDER and deletes them in the end.
+bench-scale: install
+	$(BIN)/python benchmarks/scale.py --folder $(or $(FOLDER),runs/scale) --delete
 
 clean:
 	rm -rf site .venv .peer .floors .mypy_cache .pytest_cache .ruff_cache demo.html

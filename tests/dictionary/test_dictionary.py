@@ -112,7 +112,8 @@ def test_in_blocks_each_position_and_feature_is_encoded_once(
 ) -> None:
     dictionary, x = build(dtype=dtype), {i: values.to(dtype) for i, values in inputs().items()}
     whole = [dictionary.encode(i, x[i]) for i in range(L)]
-    monkeypatch.setattr("clew.dictionary.dictionary.BLOCK", 3 * F)  # of 7 positions or 24 features, the last is short
+    monkeypatch.setattr("clew.dictionary.dictionary.ENCODED", 3)  # of 7 positions, the last block is short
+    monkeypatch.setattr("clew.dictionary.dictionary.block_size", lambda n_positions, d_model: 10)  # of 24 features
     for i in range(L):
         parts = dictionary.encode(i, x[i])
         assert torch.equal(parts.position, whole[i].position)

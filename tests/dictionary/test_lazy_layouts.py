@@ -86,7 +86,8 @@ def test_encoding_and_rows_never_make_the_whole_of_what_is_put_together(
     assert isinstance(dictionary.layers[0].encoder, MappedRows)
     blocks = []
     whole = MappedRows.whole
-    monkeypatch.setattr("clew.dictionary.dictionary.BLOCK", 64)  # eight features at once
+    monkeypatch.setattr("clew.dictionary.encoding.BLOCK", 64)  # eight features at once
+    monkeypatch.setattr("clew.dictionary.encoding._LEAST", 1)
     monkeypatch.setattr(MappedRows, "whole", lambda self: blocks.append(len(self)) or whole(self))
     x = torch.randn(3, 8)
     active = dictionary.encode(0, x)

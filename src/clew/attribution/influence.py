@@ -20,11 +20,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from clew.kernels.shares import share
+from clew.kernels.wide_rows import absolute_times, times_absolute
 
 if TYPE_CHECKING:
     from clew.attribution.graph import Graph
 
-_CHUNK = 1 << 22  # entries of |rows| held at once
+_CHUNK = 1 << 22  # entries computed from a graph's rows held at once
 
 
 @dataclass(frozen=True)
@@ -51,13 +52,11 @@ def flow(
     """
     total = start.clone()
     shares = share(torch.ones_like(input_mass), input_mass)
-    step = max(1, _CHUNK // max(1, rows.shape[1]))
     for stage in torch.unique(row_stages).flip(0).tolist():
         members = (row_stages == stage).nonzero()[:, 0]
-        members = members[(total[row_nodes[members]] != 0) & (shares[members] != 0)]
-        for part in members.split(step):
-            pushed = (total[row_nodes[part]] * shares[part]) @ rows[part].abs_()
-            total.index_add_(0, col_nodes, pushed)
+        weights = total[row_nodes[members]] * shares[members]
+        members, weights = members[weights != 0], weights[weights != 0]
+        total.index_add_(0, col_nodes, times_absolute(weights, rows, members))
     return total - start
 
 
@@ -239,8 +238,7 @@ def inflow(graph: Graph) -> Inflow:
 
 def row_sums(graph: Graph) -> Float[Tensor, " row"]:
     """The sum of each row's absolute edges."""
-    parts = [part.abs().sum(1) for part in graph.rows.split(_at_once(graph))]
-    return torch.cat(parts) if parts else graph.rows.new_zeros(0)
+    return absolute_times(graph.rows, graph.rows.new_ones(graph.rows.shape[1]))
 
 
 def edge_influence(graph: Graph) -> Float[Tensor, "row col"]:

@@ -8,7 +8,7 @@ zero where an earlier layer's error stands between.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,6 +29,10 @@ class Span:
     last_column: int
     first_row: int
     last_row: int
+
+
+Piece = tuple[int, int, int, Tensor]
+"""A position, its first and last column, and what is written there."""
 
 
 class Sources:
@@ -62,6 +66,7 @@ class Sources:
         )
         self.sink = self.errors[:, 0].clone()
         self._cache: dict[int, Tensor] = {}
+        self._pieces: dict[int, Sequence[Piece]] = {}
         n_rows = sum(spans[-1].last_row for spans in self._spans)
         if n_rows * dictionary.d_model * self.dtype.itemsize <= cache_bytes:
             self._cache = self._decoded(range(self.n_layers))
@@ -204,6 +209,20 @@ class Sources:
         if self._cache:
             return self._cache[layer]
         return self._with_errors(layer, self._decoded([layer])[layer])
+
+    def pieces(self, layer: int) -> Sequence[Piece]:
+        """`written(layer)` position by position, where something is written."""
+        if layer in self._pieces:
+            return self._pieces[layer]
+        rows, spans = self.written(layer), list(enumerate(self.spans(layer)))[self.first_position :]
+        pieces = [
+            (position, span.first_column, span.last_column, rows[span.first_row : span.last_row])
+            for position, span in spans
+            if span.last_row > span.first_row
+        ]
+        if self._cache:
+            self._pieces[layer] = pieces
+        return pieces
 
     def bias(self, layer: int) -> Float[Tensor, " d_model"]:
         """The decoder bias of one output layer (zero where the Dictionary has no such layer)."""

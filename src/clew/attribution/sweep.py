@@ -301,11 +301,11 @@ class _Walk:
             return
         sources, layer, first = self.sources, site.layer, self.sources.first_position
         n_readers = gradient.shape[2]
-        written = sources.written(layer)
-        for position, span in enumerate(sources.spans(layer)[: self.n_positions]):
-            if span.last_row > span.first_row and position >= first:
-                out = self.rows[:n_readers, span.first_column : span.last_column]
-                out.addmm_(gradient[position].T, written[span.first_row : span.last_row].T)
+        columns, at_positions = self.rows[:n_readers].T, gradient.unbind(0)
+        for position, first_column, last_column, written in sources.pieces(layer):
+            if position >= self.n_positions:
+                break
+            columns[first_column:last_column].addmm_(written, at_positions[position])
         if first:
             self.offsets[:n_readers, _SINK] += sources.sink[layer] @ gradient[0]
         rest = gradient[first:]

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from clew.attribution.nodes import TargetInfo
 from clew.errors import InputError
+from clew.kernels.wide_rows import mean_row
 from clew.subject.recording import Recording, Unembed
 from clew.subject.subject import Subject
 from clew.subject.text import as_id, is_whole
@@ -242,7 +243,7 @@ def target_biases(subject: Subject, graph: Graph) -> Float[Tensor, " target"]:
 def _of_targets(subject: Subject, graph: Graph, rows: Tensor) -> Tensor:
     """Rows of tokens as targets are made of them: less the mean row, or one less another."""
     dtype = torch.promote_types(subject.dtype, torch.float32)
-    mean = rows.mean(0, dtype=dtype)
+    mean = mean_row(rows, dtype)
     directions = []
     for target in graph.targets:
         if target.token is not None:

@@ -23,6 +23,7 @@ from torch.nn.functional import linear
 
 from clew import files
 from clew.dictionary import neurons, origin
+from clew.dictionary.encoding import active_features, block_size
 from clew.dictionary.fingerprint import blocks, fingerprint
 from clew.dictionary.layer import ActiveFeatures, Layer
 from clew.dictionary.layer_checks import check_layer
@@ -40,7 +41,9 @@ Kind = Literal["plt", "clt", "sae"]
 SAE_SITES = (*READ_SITES, *WRITE_SITES)
 """Where an SAE may read and write back; it has no part in a trace, so an MLP's output is as good as its input."""
 BLOCK = 1 << 26
-"""How many elements of pre-activations, or of encoder rows in another dtype, are in memory at once."""
+"""How many elements of dense pre-activations, or of encoder rows in another dtype, are in memory at once."""
+ENCODED = 1 << 13
+"""Positions that are encoded together: rows in another dtype are converted once for all of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,24 +174,24 @@ class Dictionary:
     def encode(self, layer: int, x: Float[Tensor, "pos d_model"]) -> ActiveFeatures:
         """The features that are active on x; InputError when a pre-activation is NaN or infinite."""
         if self.layers[layer].reads_by_position:
-            return self._active_neurons(layer, x)
-        nonlinearity, blocks = self.layers[layer].nonlinearity, []
-        n_positions = max(1, BLOCK // max(1, self.d_features(layer)))
-        for start in range(0, max(1, len(x)), n_positions):
-            pre = self.preactivations(layer, x[start : start + n_positions])
-            self._check_preactivations(layer, pre, x)
-            activations = nonlinearity.apply(pre)
-            position, index = activations.nonzero(as_tuple=True)
-            blocks.append((position + start, index, activations[position, index], pre[position, index]))
-        position, index, activation, preactivation = (torch.cat(parts) for parts in zip(*blocks, strict=True))
-        return ActiveFeatures(position=position, index=index, activation=activation, preactivation=preactivation)
+            values = neurons.activations(self.layers[layer], x)
+            self._check_preactivations(layer, values, x, 0)
+            return ActiveFeatures.of(values)
+        starts = range(0, max(1, len(x)), ENCODED)
+        return ActiveFeatures.joined([(start, self._encoded(layer, x[start : start + ENCODED])) for start in starts])
 
-    def _active_neurons(self, layer: int, x: Float[Tensor, "pos d_model"]) -> ActiveFeatures:
-        values = neurons.activations(self.layers[layer], x)
-        self._check_preactivations(layer, values, x)
-        position, index = values.nonzero(as_tuple=True)
-        value = values[position, index]
-        return ActiveFeatures(position=position, index=index, activation=value, preactivation=value)
+    def _encoded(self, layer: int, x: Float[Tensor, "pos d_model"]) -> ActiveFeatures:
+        tensors, dtype = self.layers[layer], self._dtype(layer, x)
+        x = x.to(dtype)
+
+        def preactivations(block: slice) -> Tensor:
+            encoder, bias = tensors.encoder[block].to(dtype), tensors.bias[block].to(dtype)
+            pre = linear(x, encoder, bias) if tensors.encoder.dtype == dtype else linear(x, encoder) + bias
+            self._check_preactivations(layer, pre, x, block.start)
+            return pre
+
+        size = block_size(len(x), self.d_model)
+        return active_features(preactivations, tensors.nonlinearity, self.d_features(layer), size)
 
     def activations(self, layer: int, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch feature"]:
         """Dense activations, in float32 or better; zero where a feature is off."""
@@ -207,12 +210,12 @@ class Dictionary:
         change = self.preactivations(layer, moved.flatten(0, -2), bias=False).unflatten(0, moved.shape[:-1])
         return change * (self.activations(layer, x) != 0)
 
-    def _check_preactivations(self, layer: int, pre: Tensor, x: Tensor) -> None:
+    def _check_preactivations(self, layer: int, pre: Tensor, x: Tensor, first: int) -> None:
         if torch.isfinite(pre.sum()) or torch.isfinite(pre).all():
             return
         if not torch.isfinite(x).all():
             raise InputError(f"the model's activations at {self.read_site} of layer {layer} hold NaN or infinity")
-        self._finite(pre.T, layer, "encoder or bias")
+        self._finite(pre.T, layer, "encoder or bias", torch.arange(first, first + pre.shape[1]))
 
     def activations_of(
         self, layer: int, x: Float[Tensor, "n pos d_model"], ids: Int[Tensor, " n"]

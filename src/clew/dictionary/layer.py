@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -71,3 +72,19 @@ class ActiveFeatures:
 
     def __len__(self) -> int:
         return len(self.index)
+
+    @classmethod
+    def joined(cls, parts: Sequence[tuple[int, ActiveFeatures]]) -> ActiveFeatures:
+        """Those of parts of the positions, each with the number of its first."""
+        if len(parts) == 1:
+            return parts[0][1]
+        names = ("index", "activation", "preactivation")
+        position = torch.cat([start + part.position for start, part in parts])
+        return cls(position=position, **{name: torch.cat([getattr(part, name) for _, part in parts]) for name in names})
+
+    @classmethod
+    def of(cls, activations: Float[Tensor, "pos feature"]) -> ActiveFeatures:
+        """Where activations are not zero; they stand for pre-activations too."""
+        position, index = activations.nonzero(as_tuple=True)
+        value = activations[position, index]
+        return cls(position=position, index=index, activation=value, preactivation=value)

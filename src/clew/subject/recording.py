@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from clew.kernels.wide_rows import mean_row
 from clew.subject.query_key import QueryKey
 
 SiteName = Literal["resid_pre", "resid_mid", "resid_post", "mlp_normalized", "mlp_in", "mlp_raw_out", "mlp_out"]
@@ -244,7 +245,7 @@ class Unembed:
     @cached_property
     def mean(self) -> Float[Tensor, " d_model"]:
         """The mean row, in float32 at least: taken once for all targets, since it reads the whole matrix."""
-        return self.weight.mean(0, dtype=torch.promote_types(self.weight.dtype, torch.float32))
+        return mean_row(self.weight, torch.promote_types(self.weight.dtype, torch.float32))
 
     def forward(self, x: Float[Tensor, "pos d_model"]) -> Float[Tensor, "pos vocab"]:
         logits = torch.nn.functional.linear(x.to(self.weight.dtype), self.weight).to(x.dtype)
