@@ -107,6 +107,8 @@ def one(kind: str, tokens: int, max_features: int | None, look: str | None, effe
     trace(subject, dictionary, ids[:4], effects=effects)
     if look == "operations":
         return {"flop": _operations(run), "gemm_rate": _gemm_rate()}
+    if look == "products":
+        return _products(run)
     if look == "profile":
         run()
         return _profile(run)
@@ -163,9 +165,49 @@ def _operations(run: Callable[[], Any]) -> int:
     return total
 
 
+def _products(run: Callable[[], Any], repeats: int = 5) -> dict[str, float]:
+    """CPU seconds of the whole, and of every matrix product inside its sweep run by itself on operands of its own."""
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    from clew.attribution.sweep import Sweep
+
+    shapes: dict[Any, int] = defaultdict(int)
+    sweep = Sweep.run
+
+    class Products(TorchDispatchMode):
+        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if function.overloadpacket.__name__ in ("mm", "bmm", "addmm", "addmm_", "mv", "addmv", "addmv_"):
+                shapes[tuple((t.shape, t.stride()[-1] == 1) for t in args if isinstance(t, torch.Tensor))[-2:]] += 1
+            return function(*args, **kwargs or {})
+
+    def watched(*args: Any) -> None:
+        with Products():
+            sweep(*args)
+
+    Sweep.run = watched  # type: ignore[method-assign]
+    try:
+        run()
+    finally:
+        Sweep.run = sweep  # type: ignore[method-assign]
+
+    def seconds(call: Callable[[], Any]) -> float:
+        start = time.process_time()
+        call()
+        return time.process_time() - start
+
+    alone = 0.0
+    for factors, count in shapes.items():
+        a, b = (torch.randn(s) if straight else torch.randn(s).mT.contiguous().mT for s, straight in factors)
+        out = torch.matmul(a, b)
+        alone += count * min(seconds(lambda a=a, b=b, out=out: torch.matmul(a, b, out=out)) for _ in range(3))
+    return {"alone": alone, "whole": statistics.median(seconds(run) for _ in range(repeats))}
+
+
 def _profile(run: Callable[[], Any]) -> dict[str, float]:
     """CPU seconds by part, each without the parts inside it."""
-    from clew.attribution import influence, sweep
+    from clew.attribution import sweep
+    from clew.attribution.graph_rows import GraphRows
     from clew.attribution.sources import Sources
     from clew.dictionary.dictionary import Dictionary
     from clew.subject.recording import Attend
@@ -180,7 +222,10 @@ def _profile(run: Callable[[], Any]) -> dict[str, float]:
         ("attention transposes", Attend, "transpose"),
         ("attention transposes", Attend, "transpose_at"),
         ("contraction", sweep._Walk, "_contract"),
-        ("ranking by influence", influence, "flow"),
+        ("ranking by influence", GraphRows, "_most_influential"),
+        ("keeping columns", GraphRows, "_keep_columns"),
+        ("keeping columns", GraphRows, "_filled"),
+        ("keeping columns", GraphRows, "_close"),
         ("the rest of the sweep", sweep.Sweep, "run"),
     ]
     spent: dict[str, float] = defaultdict(float)
@@ -272,6 +317,9 @@ def explain(case: Case) -> None:
         f"  at that rate {ideal:.3f} s; the sweep takes {swept:.3f} s, {swept / ideal:.1f} times that; "
         f"the whole takes {total:.3f} s"
     )
+    products = our_run(case, "--look", "products")
+    times = products["whole"] / products["alone"]
+    print(f"  its products alone {products['alone']:.3f} s; the whole {products['whole']:.3f} s, {times:.1f} times")
     for label, seconds in sorted(profile.items(), key=lambda item: -item[1]):
         print(f"  {label:26} {seconds:.3f} s  {seconds / total:4.0%}")
 
@@ -283,7 +331,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=16, help=argparse.SUPPRESS)
     parser.add_argument("--max-features", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--effects", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--look", choices=["operations", "profile"], help=argparse.SUPPRESS)
+    parser.add_argument("--look", choices=["operations", "products", "profile"], help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
         print(json.dumps(one(given.one, given.tokens, given.max_features, given.look, given.effects)))

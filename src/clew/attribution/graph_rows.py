@@ -1,7 +1,8 @@
 """The rows of one graph as they arrive, and which features get one.
 
-A block of rows is swept into a *tile*, [column, reader], which is what a product writes fastest. Without a limit a tile
-is turned into rows at once. With one, features are taken in batches by the influence that the rows so far give them:
+Without a limit rows are swept where they stay. With one, a block of rows is swept into a *tile*, [column, reader],
+which is what products write and read fastest, and features are taken in batches by the influence that the rows so far
+give them:
 
 1. The rows have columns for what surely stays: errors, tokens, and every feature that has a row or is about to.
 2. Influence among the features with rows follows from these columns alone; one product with every tile gives what they
@@ -79,7 +80,6 @@ class GraphRows:
         self.later = rest_responds and model.rest is None and self.limited
         """Effects are swept once it is known which features have no row."""
         self.rest = {"rest": "neurons"} if model.rest is not None else {"rest": "left_out"} if self.later else {}
-        self.scratch = [self.rows.new_empty(0)] * (1 + (effects and not self.later))
         every = torch.arange(sources.n_nodes, device=device)
         self.columns = every[sources.col_nodes >= sources.n_features] if self.limited else every
 
@@ -150,44 +150,43 @@ class GraphRows:
     # --- one block --------------------------------------------------------------------------------------------
 
     def _run_targets(self) -> None:
-        part = slice(0, len(self.targets))
-        values, effects = self._zeros(self.sources.n_nodes, len(self.targets))
-        last = self.outputs.fill(self.model, values.T, self.offsets[part], None if effects is None else effects.T)
-        reached = self.sources.position_ends[last]
-        self._filled(_Tile(part, values[:reached], None if effects is None else effects[:reached]))
+        tile = self._tile(len(self.targets), self.sources.n_nodes)
+        effects = None if tile.effects is None else tile.effects.T
+        last = self.outputs.fill(self.model, tile.values.T, self.offsets[tile.rows], effects)
+        self._filled(tile, self.sources.position_ends[last])
 
     def _run(self, features: Int[Tensor, " feature"]) -> None:
         """Sweep one block of features."""
         block, row_features = self.model.block(features)
-        part = slice(self.n_filled, self.n_filled + block.n_readers)
-        values, effects = self._zeros(self.sources.position_ends[block.last_position], block.n_readers)
-        self.model.fill(block, values.T, self.offsets[part])
-        if effects is not None:
+        reached = self.sources.position_ends[block.last_position]
+        tile = self._tile(block.n_readers, reached)
+        self.model.fill(block, tile.values.T, self.offsets[tile.rows])
+        if tile.effects is not None:
             if self.model.dictionary.reads_by_position:
                 block, _ = self.model.block(features, slopes=True)
-            self.model.fill_effects(block, effects.T)
-        self.row_features[part] = row_features
-        self._filled(_Tile(part, values, effects))
+            self.model.fill_effects(block, tile.effects.T)
+        self.row_features[tile.rows] = row_features
+        self._filled(tile, reached)
 
-    def _zeros(self, n_columns: int, n_readers: int) -> tuple[Tensor, Tensor | None]:
-        """Where a block's values and effects go: what is kept, or memory that the next block takes again."""
-        size = n_columns * n_readers
-        if self.limited or len(self.scratch[0]) < size:
-            self.scratch = [self.rows.new_empty(size) for _ in self.scratch]
-        tiles = [memory[:size].view(n_columns, n_readers).zero_() for memory in self.scratch]
-        return tiles[0], tiles[1] if len(tiles) > 1 else None
+    def _tile(self, n_readers: int, n_columns: int) -> _Tile:
+        """Zeros for the next rows: where all columns stay the rows themselves, turned."""
+        part = slice(self.n_filled, self.n_filled + n_readers)
+        if not self.limited:
+            effects = None if self.effects is None else self.effects[part, :n_columns].T
+            return _Tile(part, self.rows[part, :n_columns].T, effects)
+        values = self.rows.new_zeros(n_columns, n_readers)
+        return _Tile(part, values, None if self.effects is None or self.later else torch.zeros_like(values))
 
-    def _filled(self, tile: _Tile) -> None:
-        """Turn what surely stays of a tile into rows."""
-        part, reached = tile.rows, len(tile.values)
-        self.mass[part] = times_absolute(tile.values.new_ones(reached), tile.values)
+    def _filled(self, tile: _Tile, reached: int) -> None:
+        """Keep a tile, whose columns end at `reached`, and turn what surely stays of it into rows."""
+        part = tile.rows
         if self.limited:
+            tile = _Tile(part, tile.values[:reached], None if tile.effects is None else tile.effects[:reached])
+            self.mass[part] = times_absolute(tile.values.new_ones(reached), tile.values)
             self.rows[part, : len(self.columns)] = take_rows(tile.values, self.columns).T
             self.tiles.append(tile)
         else:
-            self.rows[part, :reached] = tile.values.T
-            if self.effects is not None and tile.effects is not None:
-                self.effects[part, :reached] = tile.effects.T
+            self.mass[part] = absolute_times(self.rows[part, :reached], self.rows.new_ones(reached))
         self.n_filled = part.stop
         self.report(Progress(what="tracing", done=self.n_filled, of=len(self.rows), unit="rows"))
 
