@@ -263,6 +263,9 @@ def _hops(subject: Subject, dictionary: Dictionary, material: Material) -> HopSk
         Dictionary.from_neurons(subject)
     except InputError:
         return None
+    if dictionary.kind == "plt" and all(layer.skip is None for layer in dictionary.layers.values()):
+        none = Interval(0.0, 0.0, 0.0)  # its features end where the next MLP begins: see `hop_skipping`
+        return HopSkipping(prompts=len(prompts), share=none, null=none)
     found = []
     for number, prompt in enumerate(prompts, 1):
         graph = trace(subject, dictionary, prompt)
