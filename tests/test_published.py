@@ -10,6 +10,7 @@ import clew
 from clew import kit as kits
 from clew.errors import FileError
 from clew.published import PUBLISHED, HubFiles, PublishedModel, PublishedPair
+from clew.subject.packaged import SMOLLM2
 from tests import models
 
 CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -120,3 +121,26 @@ def test_a_damaged_pair_is_refused_for_its_damage(pair: PublishedPair, tmp_path:
     layer.write_bytes(layer.read_bytes()[:100])
     with pytest.raises(FileError, match=r"layer_1\.safetensors is not a whole safetensors file"):
         clew.load("tiny-clt")
+
+
+def test_the_model_of_a_pair_or_kit_takes_another_dictionary(pair: PublishedPair, tmp_path: Path) -> None:
+    own = clew.load("tiny-clt")
+    plt = models.dictionary("plt", own.subject)
+    plt.save(tmp_path / "plt")
+    kit = clew.load("tiny-clt", dictionary=tmp_path / "plt")
+    assert (kit.subject.name, kit.dictionary.fingerprint) == ("org/tiny", plt.fingerprint)
+    neurons = clew.load("tiny-clt", dictionary="neurons")
+    assert neurons.dictionary.fingerprint == clew.Kit(own.subject).dictionary.fingerprint
+    minnow, again = clew.load("minnow"), clew.load("minnow", dictionary=kits.BUNDLED / "minnow" / "dictionary")
+    prompt = "The capital of France is"
+    assert torch.equal(again.trace(prompt).rows, minnow.trace(prompt).rows)
+
+
+def test_a_packages_model_takes_a_dictionary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = models.subject("llama")
+    subject.name = SMOLLM2.name
+    monkeypatch.setattr(kits, "load_packaged", lambda model, device: subject)
+    models.dictionary("clt", subject).save(tmp_path / "clt")
+    assert clew.load("smollm2", dictionary=tmp_path / "clt").dictionary.kind == "clt"
+    assert kits.load_subject("smollm2") is subject
+    assert clew.load("smollm2").provenance["sha256"] == SMOLLM2.sha256

@@ -231,7 +231,7 @@ def load(
     device: str = "cpu",
     other_model: bool = False,
 ) -> Kit:
-    """A kit by name (`names`) or folder, or a model and a dictionary (folders or hub ids) put together.
+    """A kit by name (`names`) or folder, or a model (`load_subject`) and a dictionary put together.
 
     The dictionary "neurons" stands for the own neurons of a kit's model or of any other.
 
@@ -248,7 +248,7 @@ def load(
         return _with_neurons(name, device)
     if dictionary is not None:
         return Kit(
-            subject=Subject.load(name, device=device),
+            subject=load_subject(name, device=device),
             dictionary=Dictionary.load(dictionary, device=device),
             name=f"{name} + {dictionary}",
             other_model=other_model,
@@ -257,8 +257,8 @@ def load(
         raise InputError("other_model goes with a model and its dictionary: a kit has its own")
     if (folder := kit_folder(name)) is not None:
         return Kit.load(folder, device=device)
-    if (packaged := PACKAGED.get(str(name))) is not None:
-        return Kit(load_packaged(packaged, device=device), name=packaged.name, provenance=packaged.facts)
+    if str(name) in PACKAGED:
+        return _with_neurons(name, device)
     if (pair := PUBLISHED.get(str(name))) is not None:
         return _published(pair, device)
     if Path(name).is_dir():
@@ -296,10 +296,22 @@ def _with_neurons(name: str | Path, device: str) -> Kit:
     if (folder := kit_folder(name)) is not None:
         kit = Kit.load(folder, device=device)
         return Kit(subject=kit.subject, name=kit.name, provenance=kit.provenance)
-    if str(name) in PACKAGED:
-        return load(name, device=device)
-    source = PUBLISHED[str(name)].model.repository if str(name) in PUBLISHED else name
-    return Kit(subject=Subject.load(source, device=device), name=str(name))
+    facts = PACKAGED[str(name)].facts if str(name) in PACKAGED else {}
+    return Kit(subject=load_subject(name, device=device), name=str(name), provenance=facts)
+
+
+def load_subject(name: str | Path, *, device: str = "cpu") -> Subject:
+    """A kit's model, by the kit's name or folder, or any other by its folder, file or hub id.
+
+    Errors are those of `Subject.load`, and InputError when it needs an extra.
+    """
+    if (folder := kit_folder(name)) is not None:
+        subject = Subject.load(folder / "model", device=device)
+        subject.name = str(name) if folder.parent == BUNDLED else folder.name
+        return subject
+    if (packaged := PACKAGED.get(str(name))) is not None:
+        return load_packaged(packaged, device=device)
+    return Subject.load(PUBLISHED[str(name)].model.repository if str(name) in PUBLISHED else name, device=device)
 
 
 def bundled() -> list[str]:

@@ -17,7 +17,7 @@ import clew
 from clew import files
 from clew.labels.store import LabelStore
 from clew.runs.plan import read_run, rows_of
-from clew.runs.sources import load_subject
+from clew.kit import load_subject
 from clew.training import cache
 from clew.training.checkpoint import open_run
 from clew.training.warm_start import stopped

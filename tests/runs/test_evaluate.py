@@ -69,9 +69,24 @@ def test_hops_skipped_stand_beside_their_null_where_neurons_are_exact():
     assert untrained.hops is not None
 
 
+def test_a_plt_skips_no_hop_and_nothing_is_traced_to_find_that_out(trained, monkeypatch):
+    """`tests/intervention/test_hop_skipping.py` computes the same zeros."""
+    monkeypatch.chdir(trained)
+    monkeypatch.setattr("clew.runs.evaluate.skipped", lambda *arguments: pytest.fail("computed"))
+    subject = clew.Subject.load("llama")
+    plt, text = models.dictionary("plt", subject), {"text": "text.txt", "held_out": 300, "buffer": 1024}
+    hops = clew.evaluate(plt, subject=subject, prompts=["w1 w2 w3"], nulls=False, by_layer=False, **text)[0].hops
+    assert (hops.prompts, list(hops.share), list(hops.null)) == (1, [0, 0, 0], [0, 0, 0])
+    skipping = models.dictionary("skip-plt", subject)
+    with pytest.raises(pytest.fail.Exception, match="computed"):
+        clew.evaluate(skipping, subject=subject, prompts=["w1 w2 w3"], nulls=False, by_layer=False, **text)
+
+
 def test_a_model_whose_neurons_are_no_dictionary_has_no_hops(trained, monkeypatch):
     monkeypatch.chdir(trained)
-    first = clew.evaluate("L", nulls=False, count=2, by_layer=False)[0]
+    subject, text = models.subject("gpt_oss", torch.float32), {"text": "text.txt", "held_out": 300, "buffer": 1024}
+    clt = models.dictionary("clt", subject)
+    first = clew.evaluate(clt, subject=subject, prompts=["w1 w2", "w3"], nulls=False, by_layer=False, **text)[0]
     assert first.scores.prompts == 2
     assert first.hops is None
     assert first.to_json()["hop_skipping"] is None

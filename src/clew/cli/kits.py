@@ -23,7 +23,10 @@ KitOption = Annotated[
     str | None, typer.Option("--kit", help="A kit by name (clew kit list), or a kit folder.", show_default=KIT)
 ]
 ModelOption = Annotated[
-    str | None, typer.Option("--model", help="A model folder, GGUF file or hub id[@revision], in place of a kit.")
+    str | None,
+    typer.Option(
+        "--model", help="A model folder, GGUF file or hub id[@revision], in place of a kit; or a kit, for its model."
+    ),
 ]
 DictionaryOption = Annotated[
     str | None,
@@ -84,8 +87,7 @@ def open_kit(
         source = name or KIT if model is None else model
         if model is not None and dictionary is None:
             dictionary = NEURONS
-        if model is None:
-            _say_first_reading(source)
+        _say_first_reading(source)
         kit = load(source, dictionary=dictionary, labels=labels, other_model=other_model)
     say_other_model(kit.dictionary.name, kit.dictionary.other_model)
     return kit

@@ -18,11 +18,11 @@ from clew.cli.train_estimate import print_estimate
 from clew.cli.training_display import board, interrupts, reread, size
 from clew.dictionary.origin import why_not
 from clew.errors import InputError
+from clew.kit import load_subject
 from clew.progress import Progress
 from clew.runs.fidelity import Fidelity
 from clew.runs.options import RunOptions
 from clew.runs.plan import Plan, planned, resumed
-from clew.runs.sources import load_subject
 from clew.runs.train import TRAINING, TrainingRun, check_interval, measure_run, open_run, train_run
 from clew.subject.subject import Subject
 from clew.training.cache import check_room

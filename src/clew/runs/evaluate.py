@@ -13,6 +13,7 @@ from clew.attribution.trace import trace
 from clew.dictionary.dictionary import Dictionary
 from clew.errors import InputError, UnsupportedModelError
 from clew.intervention.hop_skipping import HopSkipping, hop_skipping, skipped
+from clew.kit import load_subject
 from clew.organism.prompts import listed_prompts
 from clew.progress import Progress, Report, silent
 from clew.runs.conflicts import check_evaluation
@@ -20,7 +21,7 @@ from clew.runs.fidelity import Fidelity, measure_fidelity, plain
 from clew.runs.nulls import config_like, untrained, with_random_weights
 from clew.runs.options import EvaluateOptions, keywords_of
 from clew.runs.plan import read_run, rows_of
-from clew.runs.sources import kit_dictionary, load_subject, run_of, small_world
+from clew.runs.sources import kit_dictionary, run_of, small_world
 from clew.runs.train import dictionary_folder
 from clew.stats import Interval, mean_interval
 from clew.subject.subject import Prompt, Subject
@@ -263,6 +264,9 @@ def _hops(subject: Subject, dictionary: Dictionary, material: Material) -> HopSk
         Dictionary.from_neurons(subject)
     except InputError:
         return None
+    if dictionary.kind == "plt" and all(layer.skip is None for layer in dictionary.layers.values()):
+        none = Interval(0.0, 0.0, 0.0)  # its features end where the next MLP begins: see `hop_skipping`
+        return HopSkipping(prompts=len(prompts), share=none, null=none)
     found = []
     for number, prompt in enumerate(prompts, 1):
         graph = trace(subject, dictionary, prompt)

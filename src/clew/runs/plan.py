@@ -9,8 +9,9 @@ from typing import Any
 
 from clew import files
 from clew.errors import FileError, InputError
+from clew.kit import load_subject
 from clew.runs.conflicts import check_run
-from clew.runs.sources import RUN_FILE, load_subject, small_world
+from clew.runs.sources import RUN_FILE, small_world
 from clew.subject.subject import Subject
 from clew.training.activations import check_fills
 from clew.training.config import DictionaryConfig

@@ -9,21 +9,8 @@ from clew import kit
 from clew.dictionary.dictionary import Dictionary
 from clew.organism.world import World
 from clew.published import PUBLISHED
-from clew.subject.packaged import PACKAGED, load_packaged
-from clew.subject.subject import Subject
 
 RUN_FILE = "run.json"
-
-
-def load_subject(source: str) -> Subject:
-    """A kit's model, by the kit's name or folder, or a model by its folder or hub id."""
-    if (folder := kit.kit_folder(source)) is not None:
-        subject = Subject.load(folder / "model")
-        subject.name = source if folder.parent == kit.BUNDLED else folder.name
-        return subject
-    if (packaged := PACKAGED.get(source)) is not None:
-        return load_packaged(packaged)
-    return Subject.load(PUBLISHED[source].model.repository if source in PUBLISHED else source)
 
 
 def is_kit(source: str) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 from clew import files
 from clew.dictionary.dictionary import Dictionary
 from clew.errors import ClewError, FileError, InputError
+from clew.kit import load_subject
 from clew.progress import Progress, Report, silent
 from clew.runs.fidelity import Fidelity, measure_fidelity
 from clew.runs.options import RunOptions, keywords_of
@@ -30,7 +31,7 @@ from clew.runs.plan import (
     rows_to_train_on,
     write_run,
 )
-from clew.runs.sources import RUN_FILE, is_kit, kit_dictionary, load_subject
+from clew.runs.sources import RUN_FILE, is_kit, kit_dictionary
 from clew.runs.training_metrics import Metrics
 from clew.subject.subject import Subject
 from clew.training import cache, trainer

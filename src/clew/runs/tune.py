@@ -11,8 +11,9 @@ from pathlib import Path
 from clew import files
 from clew.dictionary import BatchTopK, Dictionary, TopK
 from clew.errors import InputError
+from clew.kit import load_subject
 from clew.runs.plan import Plan
-from clew.runs.sources import is_kit, kit_dictionary, load_subject
+from clew.runs.sources import is_kit, kit_dictionary
 from clew.runs.train import TRAINING, open_run
 from clew.training import trainer
 from clew.training.config import DictionaryConfig, FineTuneConfig
