@@ -156,3 +156,19 @@ def test_the_unembedding_is_converted_once_for_all_layers(monkeypatch):
     monkeypatch.setattr(relations, "LOGITS", 5 * models.VOCAB)
     list(relate(subject, dictionary, promoted=1, related=0))
     assert len(taken) == 2  # how many tokens there are, and the copy
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_tokens_of_some_features_are_those_of_the_dense_logits(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of several layers at once, an unembedding in 16 bits being converted a few tokens at a time."""
+    subject = models.subject("llama", dtype)
+    dictionary, ids = models.dictionary("clt", subject).to(dtype=dtype), torch.tensor([3, 5, 9])
+    monkeypatch.setattr("clew.features.promoted_tokens._CONVERTED", 7)
+    monkeypatch.setattr("clew.features.promoted_tokens._TOGETHER", 4)
+    found = promoted_tokens(subject, dictionary, [FeatureId(layer, i) for layer in (2, 0) for i in ids.tolist()])
+    for layer in (0, 2):
+        logits = direct_logits(subject, dictionary, layer, ids, unembedding_for(subject, dictionary))
+        for index, row in zip(ids.tolist(), logits, strict=True):
+            assert found[FeatureId(layer, index)] == subject.token_strings(row.topk(3).indices.tolist())

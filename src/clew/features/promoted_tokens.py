@@ -13,6 +13,9 @@ from clew.ids import FeatureId
 from clew.kernels.decode import largest
 from clew.subject.subject import Subject
 
+_TOGETHER = 256  # features whose logits are computed at once
+_CONVERTED = 1 << 14  # tokens of an unembedding in another dtype that are converted at once
+
 
 def written_rows(
     subject: Subject, dictionary: Dictionary, layer: int, ids: Int[Tensor, " feature"]
@@ -50,12 +53,27 @@ def direct_logits(
     The unembedding is that of `unembedding_for`. The scales of the final norm and of a norm after the MLP differ from
     text to text and are left out, so that numbers can be compared within a row only.
     """
+    return _centred_logits(_final_directions(subject, dictionary, layer, ids), unembedding)
+
+
+def _final_directions(
+    subject: Subject, dictionary: Dictionary, layer: int, ids: Int[Tensor, " feature"]
+) -> Float[Tensor, "feature d_model"]:
+    """What features write to all layers as the unembedding sees it: with the final norm's weight, without its scale."""
     written = written_rows(subject, dictionary, layer, ids).sum(1)
     weight, _ = subject.family.norm_affine(subject.final_norm, written)
     if subject.family.centred:
         written = written - written.mean(-1, keepdim=True)
-    logits = (written * weight) @ unembedding.to(written).T
-    return logits - logits.mean(-1, keepdim=True)
+    return written * weight
+
+
+def _centred_logits(
+    directions: Float[Tensor, "feature d_model"], unembedding: Float[Tensor, "vocab d_model"]
+) -> Float[Tensor, "feature vocab"]:
+    """Logits less their mean; an unembedding of another dtype is converted a block of tokens at a time."""
+    size = len(unembedding) if unembedding.dtype == directions.dtype else _CONVERTED
+    logits = torch.cat([directions @ tokens.to(directions).T for tokens in unembedding.split(size)], 1)
+    return logits.sub_(logits.mean(-1, keepdim=True))
 
 
 def ranked(values: Float[Tensor, "n other"], count: int) -> Int[Tensor, "n count"]:
@@ -81,14 +99,14 @@ def promoted_tokens(
         by_layer.setdefault(feature.layer, []).append(feature.index)
     if not by_layer:
         return {}
-    tokens_of, unembedding = {}, unembedding_for(subject, dictionary)
+    named, directions = [], []
     for layer, indices in sorted(by_layer.items()):
         ids = torch.tensor(sorted(set(indices)))
-        for part in ids.split(256):
-            top = ranked(direct_logits(subject, dictionary, layer, part, unembedding), count)
-            for index, tokens in zip(part.tolist(), top.tolist(), strict=True):
-                tokens_of[FeatureId(layer, index)] = subject.token_strings(tokens)
-    return tokens_of
+        named += [FeatureId(layer, index) for index in ids.tolist()]
+        directions.append(_final_directions(subject, dictionary, layer, ids))
+    parts = torch.cat(directions).split(_TOGETHER)
+    top = [tokens for part in parts for tokens in ranked(_centred_logits(part, subject.unembedding), count).tolist()]
+    return {feature: subject.token_strings(tokens) for feature, tokens in zip(named, top, strict=True)}
 
 
 def label_of(tokens: Iterable[str]) -> str:
