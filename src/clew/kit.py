@@ -39,7 +39,7 @@ from clew.kit_verbs import on_graph, on_prompt, with_edits, with_or_without_edit
 from clew.labels.display_names import Names
 from clew.labels.store import LabelStore
 from clew.published import PUBLISHED, PublishedPair
-from clew.subject.packaged import PACKAGED, load_packaged
+from clew.subject.packaged import HEAD, PACKAGED, load_packaged, packaged_folder
 from clew.subject.subject import Prompt, Subject
 
 if TYPE_CHECKING:
@@ -337,6 +337,7 @@ def build(
     Packed, the dictionary's weights take one byte each; the atlas is then that of the rounded dictionary. With
     `other_model` the dictionary may be one that was made for another model.
     """
+    model = _model_folder(model)
     parts = Kit(Subject.load(model), Dictionary.load(dictionary), other_model=other_model)
     loaded = parts.dictionary.of_model(parts.subject)
     training = Path(model).parent / "training.json"
@@ -346,7 +347,7 @@ def build(
         **facts,
     }
     with files.lock_file(folder, "a kit is built"), files.new_folder(folder) as new:
-        shutil.copytree(model, new / "model")
+        shutil.copytree(model, new / "model", ignore=shutil.ignore_patterns(HEAD))
         named = replace(loaded, name=f"{loaded.kind.upper()} of {name}")
         named.save(new / "dictionary", packed=packed)
         if atlas is not None:
@@ -355,6 +356,13 @@ def build(
             path.chmod(0o755 if path.is_dir() else 0o644)
         head = ENVELOPE.head(name=name, provenance=files.provenance(**facts), files=files.listing(new))
         files.write_json(new / "kit.json", head)
+
+
+def _model_folder(model: Path | str) -> Path:
+    """A model's folder, by the name of a kit or packaged model or by its path."""
+    if (folder := kit_folder(model)) is not None:
+        return folder / "model"
+    return packaged_folder(PACKAGED[str(model)]) if str(model) in PACKAGED else Path(model)
 
 
 def _copy_atlas(atlas: Path | str, dictionary: Dictionary, to: Path) -> None:

@@ -8,9 +8,17 @@ from typing import Any
 import pytest
 import torch
 
+from clew import kit as kits
 from clew.errors import ClewError, FileError, InputError
 from clew.subject import packaged
-from clew.subject.packaged import SMOLLM2, PackagedModel, cached_folder, load_packaged, model_installed
+from clew.subject.packaged import (
+    SMOLLM2,
+    PackagedModel,
+    cached_folder,
+    load_packaged,
+    model_installed,
+    packaged_folder,
+)
 from clew.subject.subject import Subject
 from tests import models
 from tests.gguf_files import tiny_gguf
@@ -118,6 +126,22 @@ def test_a_file_that_is_not_the_pinned_one_is_refused(tiny: tuple[PackagedModel,
     )
     path.unlink()
     assert refusal(pin, tmp_path).startswith("the package tiny_gguf_package does not hold tiny.gguf")
+
+
+def test_its_folder_can_be_built_into_a_kit(
+    tiny: tuple[PackagedModel, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pin, model = tiny
+    monkeypatch.setattr(kits, "PACKAGED", {"tiny": pin})
+    monkeypatch.setattr(packaged, "model_cache", lambda: tmp_path / "cache")
+    subject = load_packaged(pin)
+    models.dictionary("plt", subject).save(tmp_path / "plt")
+    kits.build(tmp_path / "kit", name="tiny", model="tiny", dictionary=tmp_path / "plt")
+    assert_same(kits.load(tmp_path / "kit").subject, model)
+    assert not (tmp_path / "kit" / "model" / "packaged.json").exists()
+    (tmp_path / "full").write_text("a file")
+    with pytest.raises(FileError):
+        packaged_folder(pin, cache=tmp_path / "full")
 
 
 def test_without_the_package_or_its_readers_the_extra_is_named(

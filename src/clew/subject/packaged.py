@@ -23,7 +23,7 @@ from clew.extras import installed, missing
 from clew.subject.subject import Subject
 
 ENVELOPE = files.Envelope(format="clew.packaged_model", schema=1, what="model read from a package")
-_HEAD = "packaged.json"
+HEAD = "packaged.json"
 _READERS = ("gguf", "accelerate")
 
 
@@ -121,9 +121,18 @@ def load_packaged(model: PackagedModel, *, cache: Path | None = None, device: st
     return subject
 
 
+def packaged_folder(model: PackagedModel, *, cache: Path | None = None) -> Path:
+    """The model's folder in the cache. FileError when it cannot be kept there; else as `load_packaged`."""
+    cache = model_cache() if cache is None else cache
+    load_packaged(model, cache=cache)
+    folder = cached_folder(model, cache)
+    _check_cached(folder, model)
+    return folder
+
+
 def _check_cached(folder: Path, model: PackagedModel) -> None:
-    head = files.read_json(folder / _HEAD)
-    ENVELOPE.check(head, folder / _HEAD)
+    head = files.read_json(folder / HEAD)
+    ENVELOPE.check(head, folder / HEAD)
     if head.get("source") != model.facts or not isinstance(head.get("files"), Mapping):
         raise FileError(f"{folder} was made from another file than {model.file}")
     files.check_listing(folder, head["files"], ENVELOPE.what)
@@ -141,4 +150,4 @@ def _keep(subject: Subject, model: PackagedModel, folder: Path) -> None:
         if subject.tokenizer is not None:
             subject.tokenizer.save_pretrained(new)
         head = ENVELOPE.head(source=model.facts, files=files.listing(new))
-        files.write_json(new / _HEAD, head)
+        files.write_json(new / HEAD, head)

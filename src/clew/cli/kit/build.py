@@ -14,7 +14,7 @@ from clew.errors import InputError
 
 def build(
     folder: Annotated[Path, typer.Argument(help="The kit folder to write.")],
-    model: Annotated[Path, typer.Option(help="A model folder.")],
+    model: Annotated[str, typer.Option(help="A model folder, or a kit's name for its model.")],
     dictionary: Annotated[Path, typer.Option(help="A dictionary folder, in any layout that is read.")],
     name: Annotated[str | None, typer.Option(help="The kit's name; left out, the folder's.")] = None,
     atlas: Annotated[Path | None, typer.Option(help="An atlas of this dictionary, from clew harvest.")] = None,
