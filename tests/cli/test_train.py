@@ -228,6 +228,8 @@ def test_numbers_that_are_none_and_seeds_that_cannot_be_are_one_line(run, tmp_pa
         refused(run("train", "a", "--text", "text.txt", *SMALL, option, value), word)
     assert run("train", "a", "--text", "text.txt", "--check-every", "0", *SMALL, "--seed", str(2**32 - 1))[0] == 0
     refused(run("tune", "a", "--learning-rate", "nan"), "learning_rate is nan")
+    refused(run("tune", "a", "--prompts", "prompts.txt"), "--effects")
+    refused(run("tune", "a", "--effects", "0.1", "--prompts", "prompts.txt"), "prompts.txt")
 
 
 def test_a_run_that_is_not_whole_is_one_line(run, tmp_path):

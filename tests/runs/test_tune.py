@@ -1,5 +1,6 @@
 """A run that begins with a finished dictionary, and is tuned from there."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,11 @@ import torch
 import clew
 from clew.dictionary import Dictionary, Layer, ReLU, TopK
 from clew.errors import ClewError, InputError
+from clew.organism.prompts import listed_prompts
 from clew.runs.train import finished_run
 from clew.runs.tune import begin_tuning, settings_of
 from clew.training.config import FineTuneConfig
+from clew.training.corpus import encode_documents
 from clew.training.finetune import fine_tune
 
 SETTINGS = {"responses": 0.1, "weight": 0.0, "steps": 2, "positions": 200}
@@ -89,3 +92,27 @@ def test_a_weight_below_zero_or_nothing_to_tune_on_is_refused() -> None:
         FineTuneConfig(weight=0.0)
     with pytest.raises(InputError, match="must not be below 0"):
         FineTuneConfig(responses=-1.0)
+
+
+def test_it_is_tuned_for_effects_at_the_end_of_prompts(tmp_path: Path) -> None:
+    begin_tuning(tmp_path, "minnow", steps=2)
+    run = finished_run(tmp_path)
+    prompts = encode_documents(run.subject, list(listed_prompts(6)))
+    config = FineTuneConfig(effects=0.01, first=3, weight=0.0, steps=2, positions=60)
+    reports = list(fine_tune(run.subject, run.documents, config, tmp_path, prompts))
+    assert all(0 < report.effects < 5 for report in reports)
+    assert reports[-1].progress.note.startswith("effect error ")
+    assert Dictionary.load(tmp_path / "tuned").provenance["fine_tuning"]["first"] == 3
+    with pytest.raises(InputError, match="layers 0 to 5"):
+        next(fine_tune(run.subject, run.documents, replace(config, first=6), _again(tmp_path), prompts))
+
+
+def _again(folder: Path) -> Path:
+    """The same run before it was tuned."""
+    (folder / "tuned").rename(folder / "first")
+    return folder
+
+
+def test_a_first_layer_below_zero_is_refused() -> None:
+    with pytest.raises(InputError, match="first is -1"):
+        FineTuneConfig(effects=0.01, first=-1)

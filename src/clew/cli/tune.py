@@ -11,6 +11,7 @@ import typer
 
 from clew.cli.options import JsonOption, with_settings
 from clew.cli.progress_bar import bar
+from clew.cli.prompts import lines_of
 from clew.cli.tables import aside
 from clew.cli.train import print_fidelity
 from clew.cli.training_display import interrupts
@@ -19,6 +20,7 @@ from clew.runs.train import finished_run, measure_run
 from clew.runs.tune import begin_tuning
 from clew.training import finetune
 from clew.training.config import FineTuneConfig
+from clew.training.corpus import encode_documents
 
 
 @with_settings(FineTuneConfig)
@@ -31,12 +33,16 @@ def tune(
     skip: Annotated[
         bool, typer.Option("--skip", help="With --start: add a linear connection, zero at first, to each layer.")
     ] = False,
+    prompts: Annotated[
+        Path | None, typer.Option(help="With --effects: prompts, one a line, whose next token is aimed at.")
+    ] = None,
     as_json: JsonOption = False,
     **settings: Any,
 ) -> None:
     """Fine-tune a finished run's dictionary on predicting what the model predicts, all MLPs replaced at once.
 
-    With `--responses` also on answering as the model does when a feature is ablated: what a graph's effects predict.
+    With `--responses` also on answering as the model does when a feature is ablated; with `--effects` on what features
+    do to a prediction, all of them at once: what a graph's effects predict.
 
     Example: `clew tune runs/clt --steps 400`, or `clew tune runs/new --start minnow --weight 0 --responses 0.1`
 
@@ -46,11 +52,15 @@ def tune(
     config = FineTuneConfig(**settings)
     if start is None and (model is not None or skip):
         raise InputError("--model and --skip say how a folder begins with --start: name a dictionary there")
+    if prompts is not None and not config.effects:
+        raise InputError("--prompts are what --effects is trained on: give its weight, such as --effects 0.006")
+    lines = None if prompts is None else lines_of(prompts)
     if start is not None:
         begin_tuning(folder, start, model=model, steps=config.steps, skip=skip)
     run = finished_run(folder)
     with aside(as_json):
-        _tune(finetune.fine_tune(run.subject, run.documents, config, folder))
+        rows = None if lines is None else encode_documents(run.subject, lines)
+        _tune(finetune.fine_tune(run.subject, run.documents, config, folder, rows))
         measured = {}
         for name in ("dictionary", "tuned"):
             print(f"{folder / name}")
@@ -58,8 +68,10 @@ def tune(
             print_fidelity(measured[name])
         print(f"beside its nulls: clew eval {folder / 'tuned'}")
     if as_json:
-        rows = [{"dictionary": str(folder / name), "evaluation": each.to_json()} for name, each in measured.items()]
-        print(json.dumps(rows, indent=1))
+        each_measured = [
+            {"dictionary": str(folder / name), "evaluation": each.to_json()} for name, each in measured.items()
+        ]
+        print(json.dumps(each_measured, indent=1))
 
 
 def _tune(reports: Iterator[finetune.FineTuneReport]) -> None:

@@ -29,6 +29,7 @@ __all__ = ["Batch", "Documents", "buffer_bytes", "check_fills", "collect", "fits
 
 PART = 2048  # padded positions in one run of the model; what fits a CPU's cache is fastest
 BUFFER_BYTES = 1 << 30  # of a buffer in memory; a larger one lies in a file
+DRAWN = 32  # parts of rows that are drawn and sorted together
 LEAST_BYTES = 192 << 20  # of the activations that a corpus must have
 
 
@@ -143,6 +144,21 @@ def parts_of(documents: Documents, rows: Int[Tensor, " n"], most: int = PART) ->
         stop = start + max(1, int(fits))
         yield rows[start:stop]
         start = stop
+
+
+def drawn_rows(documents: Documents, positions: int, generator: torch.Generator) -> Iterator[Int[Tensor, " n"]]:
+    """Parts of about so many positions without end, rows of like length, so that little is padding.
+
+    Many rows are drawn, sorted, cut, and the parts shuffled; rows of markers alone are never drawn.
+    """
+    filled = (documents.counts > 0).nonzero()[:, 0]
+    mean = float(documents.counts.sum()) / len(filled)
+    n_rows = max(1, round(DRAWN * positions / mean))
+    while True:
+        drawn = filled[torch.randint(len(filled), (n_rows,), generator=generator)]
+        parts = list(parts_of(documents, drawn, positions))
+        for number in torch.randperm(len(parts), generator=generator).tolist():
+            yield parts[number]
 
 
 def stream(

@@ -110,7 +110,7 @@ class DictionaryConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class FineTuneConfig:
-    """How a finished run is fine-tuned on predictions of the replacement model, and on its answers to ablations."""
+    """How a finished run is fine-tuned on predictions of the replacement model, on its answers, on its effects."""
 
     steps: int = 500
     """Steps, each with a batch of activations and one of documents."""
@@ -122,12 +122,19 @@ class FineTuneConfig:
     """Weight of the divergence in nats beside the relative error summed over layers; 0 leaves it out."""
     responses: float = 0.0
     """Weight of the response error: how far the dictionary's answer to an ablation is from the model's."""
+    effects: float = 0.0
+    """Weight of the effect error: how far what features do to a prediction is from what they do in the model."""
+    first: int = 0
+    """Of the effect error: the layer from which on features read and write anew; what is before it stays."""
     refit_every: int = 50
     """Steps after which BatchTopK's thresholds are fitted again."""
 
     def __post_init__(self) -> None:
-        check_finite(learning_rate=self.learning_rate, weight=self.weight, responses=self.responses)
+        weights = {"weight": self.weight, "responses": self.responses, "effects": self.effects}
+        check_finite(learning_rate=self.learning_rate, **weights)
         if min(self.steps, self.positions, self.refit_every) < 1 or self.learning_rate <= 0:
             raise InputError("steps, positions, refit_every and learning rate must all be above 0")
-        if min(self.weight, self.responses) < 0 or self.weight == self.responses == 0:
-            raise InputError("weight and responses must not be below 0, and not both 0: there is nothing to tune on")
+        if min(weights.values()) < 0 or not any(weights.values()):
+            raise InputError("weight, responses and effects must not be below 0, and not all 0: nothing to tune on")
+        if self.first < 0:
+            raise InputError(f"first is {self.first}: layers are counted from 0")

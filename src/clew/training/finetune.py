@@ -1,7 +1,7 @@
 """Fine-tuning of a trained dictionary in the replacement model, where it stands in for every MLP at once.
 
 Reconstruction is learned on the real stream, where every layer reads what real layers have left. In the replacement
-model errors add up from layer to layer. So a finished run continues for some steps, each with two or three batches:
+model errors add up from layer to layer. So a finished run continues for some steps, each with up to four batches:
 
 1. One of activations, as before, which keeps the reconstruction error from rising.
 2. One of documents, on which all MLPs are replaced, features computed on the replaced stream, with the thresholds that
@@ -10,6 +10,7 @@ model errors add up from layer to layer. So a finished run continues for some st
    that gradients of the whole dictionary are never in memory together.
 3. Where asked for, one of documents in which features are ablated, for what the dictionary answers to that
    (`clew.training.responses`).
+4. Where asked for, one of documents or prompts, for what features do to a prediction (`clew.training.effects`).
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from clew.subject.subject import Subject
 from clew.training.activations import Batch, Documents, stream
 from clew.training.checkpoint import open_run
 from clew.training.config import FineTuneConfig
+from clew.training.effects import EffectSteps
 from clew.training.objective import Terms
 from clew.training.responses import Responses
 from clew.training.run_state import RunState
@@ -59,32 +61,43 @@ class FineTuneReport:
     """Divergence on the last documents, in nats a position; NaN where it is left out."""
     responses: float
     """Response error on the last ablations, relative; NaN where it is left out."""
+    effects: float
+    """Effect error on the last rows, relative; NaN where it is left out."""
     nmse: tuple[float, ...]
     """Squared error relative to the output's variance, by layer, on the last batch of activations."""
 
     @property
     def progress(self) -> Progress:
         """How far fine-tuning is."""
-        both = {f"divergence {self.kl:.4f} nats": self.kl, f"response error {self.responses:.3f}": self.responses}
-        note = ", ".join(text for text, value in both.items() if not math.isnan(value))
+        losses = {
+            f"divergence {self.kl:.4f} nats": self.kl,
+            f"response error {self.responses:.3f}": self.responses,
+            f"effect error {self.effects:.3f}": self.effects,
+        }
+        note = ", ".join(text for text, value in losses.items() if not math.isnan(value))
         return Progress(what="fine-tuning", done=self.step, of=self.steps, note=note)
 
 
 def fine_tune(
-    subject: Subject, documents: Documents, config: FineTuneConfig, folder: Path | str
+    subject: Subject,
+    documents: Documents,
+    config: FineTuneConfig,
+    folder: Path | str,
+    prompts: Documents | None = None,
 ) -> Iterator[FineTuneReport]:
     """Continue the finished run in a folder and write `folder/tuned`, whose provenance has the configuration.
 
+    Effects are trained on at the end of prompts where there are any, else anywhere in the documents.
     The run's checkpoint and dictionary stay as they are. InputError for an SAE, or when `folder/tuned` exists,
     FileError when there is no checkpoint or another process works in the folder,
     MismatchError when the model's weights or the text have changed since.
     """
     with files.lock_folder(folder, "fine-tuning"):
-        yield from _fine_tune(subject, documents, config, Path(folder))
+        yield from _fine_tune(subject, documents, config, Path(folder), prompts)
 
 
 def _fine_tune(
-    subject: Subject, documents: Documents, config: FineTuneConfig, folder: Path
+    subject: Subject, documents: Documents, config: FineTuneConfig, folder: Path, prompts: Documents | None
 ) -> Iterator[FineTuneReport]:
     tuned = folder / "tuned"
     if files.recover(tuned).exists():
@@ -92,8 +105,7 @@ def _fine_tune(
     run, origin = open_run(folder, subject, documents)
     if run.config.kind == "sae":
         raise InputError("an SAE does not stand in for MLPs: there is nothing to fine-tune on")
-    if config.responses and run.n_layers == 1:
-        raise InputError("the model has one layer, and none behind it to answer: leave --responses out")
+    _check(run, config)
     read_site, write_site = run.config.sites()
     size = {"batch": run.config.batch, "buffer": origin.buffer, "seed": run.config.seed, "start": run.step}
     batches = (
@@ -102,6 +114,7 @@ def _fine_tune(
     )
     n_rows = max(1, round(config.positions * len(documents) / float(documents.counts.sum())))
     responses = Responses(run, subject, documents, config)
+    effects = EffectSteps(run, subject, documents, prompts, config)
     before = Dictionary.load(folder / "dictionary")
     cut, kl = 0.0, math.nan
     for step in range(config.steps):
@@ -116,10 +129,22 @@ def _fine_tune(
             rows = torch.randint(len(documents), (n_rows,), generator=draw)
             kl = divergence_step(run, subject, documents, rows, cut, config.weight, adam)
         error = responses.step(cut, adam) if config.responses else math.nan
-        yield FineTuneReport(step=step + 1, steps=config.steps, kl=kl, responses=error, nmse=losses.nmse)
+        effect = effects.step(cut, adam) if config.effects else math.nan
+        yield FineTuneReport(
+            step=step + 1, steps=config.steps, kl=kl, responses=error, effects=effect, nmse=losses.nmse
+        )
     dictionary = conclude(run, subject, batches)
     facts = {"fine_tuning": asdict(config), "start": {"fingerprint": before.fingerprint, **before.provenance}}
     replace(dictionary, provenance={**dictionary.provenance, **facts}).save(tuned)
+
+
+def _check(run: RunState, config: FineTuneConfig) -> None:
+    if config.responses and run.n_layers == 1:
+        raise InputError("the model has one layer, and none behind it to answer: leave --responses out")
+    if config.effects and run.n_layers == 1:
+        raise InputError("the model has one layer, whose effects are what it writes: leave --effects out")
+    if config.first >= run.n_layers:
+        raise InputError(f"first is {config.first}, but the model has layers 0 to {run.n_layers - 1}")
 
 
 def _cut(run: RunState, batches: Iterator[Batch]) -> float:

@@ -15,7 +15,7 @@ errors fixed. So a step of fine-tuning ablates features, one in every row of som
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -29,7 +29,7 @@ from clew.kernels.types import Adam, Pairs
 from clew.subject.recording import SiteAt
 from clew.subject.sites import Change, Seen, plus
 from clew.subject.subject import Subject
-from clew.training.activations import parts_of
+from clew.training.activations import drawn_rows
 from clew.training.config import FineTuneConfig
 from clew.training.documents import Documents
 from clew.training.objective import Terms
@@ -38,7 +38,6 @@ from clew.training.selection import Active, candidate
 from clew.training.step import backward, plain_terms
 
 SENSED = 60  # batches of rows over which sensitivity is a mean
-DRAWN = 32  # batches of rows that are sorted together
 RESPONSE_SEED = 1 << 31  # draws of ablations lie behind those of the other steps
 
 Sensitivity = Float[Tensor, "layer d_model d_model"]
@@ -80,7 +79,7 @@ class Responses:
     def __init__(self, run: RunState, subject: Subject, documents: Documents, config: FineTuneConfig) -> None:
         self.run, self.subject, self.documents, self.config = run, subject, documents, config
         self.generator = torch.Generator().manual_seed((run.config.seed << 32) + RESPONSE_SEED)
-        self.rows = self._rows()
+        self.rows = drawn_rows(documents, config.positions, self.generator)
 
     @cached_property
     def sensitivity(self) -> Sensitivity:
@@ -93,17 +92,6 @@ class Responses:
         """One `response_step` on the next rows."""
         weights, padded = self.sensitivity, self.documents.padded(next(self.rows))
         return response_step(self.run, self.subject, padded, cut, weights, adam, self.generator, self.config.responses)
-
-    def _rows(self) -> Iterator[Int[Tensor, " n"]]:
-        """Rows of like length, so that little is padding: many are drawn, sorted, cut, and the parts shuffled."""
-        filled = (self.documents.counts > 0).nonzero()[:, 0]  # in a row of markers alone nothing can be ablated
-        mean = float(self.documents.counts.sum()) / len(filled)
-        n_rows = max(1, round(DRAWN * self.config.positions / mean))
-        while True:
-            drawn = filled[torch.randint(len(filled), (n_rows,), generator=self.generator)]
-            parts = list(parts_of(self.documents, drawn, self.config.positions))
-            for number in torch.randperm(len(parts), generator=self.generator).tolist():
-                yield parts[number]
 
 
 @dataclass(frozen=True, kw_only=True)
