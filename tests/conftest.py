@@ -1,6 +1,7 @@
 """One thread in every test: models are tiny, and the machine may have other work. The command line as users run it, the
 workbench as the page asks it, and the page in a browser."""
 
+import os
 import sys
 
 import pytest
@@ -42,6 +43,13 @@ def run(monkeypatch, capsys, tmp_path):
         return code, printed.out, printed.err
 
     return call
+
+
+@pytest.fixture(scope="session")
+def user_cache(tmp_path_factory):
+    """A user's cache for all tests and processes of this run: what takes long to unpack is unpacked once."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "user-cache"
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ from tests.test_docs import EXTRA, commanded, executed
 
 
 @pytest.mark.smollm2
-def test_the_page_of_smollm2_prints_what_it_shows(run, monkeypatch, tmp_path):
+def test_the_page_of_smollm2_prints_what_it_shows(run, monkeypatch, user_cache):
     if not model_installed(SMOLLM2):
         pytest.skip("the extra 'smollm2' is not installed")
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(user_cache))
     names, printed, shown = {"__name__": "__main__"}, None, 0
     for block in blocks((ROOT / "docs" / "smollm2.md").read_text()):
         if block.language == "text" and printed is not None:

@@ -1,6 +1,7 @@
 """A model that nobody here taught, by its own neurons: it says Paris, and its graph adds up."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,10 +15,10 @@ CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": 
 
 
 @pytest.fixture(scope="module")
-def subject(tmp_path_factory: pytest.TempPathFactory) -> Subject:
+def subject(user_cache: Path) -> Subject:
     if not model_installed(SMOLLM2):
         pytest.skip("the extra 'smollm2' is not installed")
-    return load_packaged(SMOLLM2, cache=tmp_path_factory.mktemp("models"))
+    return load_packaged(SMOLLM2, cache=user_cache / "clew" / "models")
 
 
 @pytest.fixture

@@ -10,13 +10,7 @@ from clew.subject.subject import Subject
 from tests import models
 from tests.subject.test_loading import folder_of, refusal
 
-LACKS = {
-    "model-00002*": "does not appear to have a file named model-00002-of-00009.safetensors",
-    "model*.safetensors": "cannot load a model from org/tiny-llama",
-    "*.index.json": "does not appear to have a file named pytorch_model.bin or model.safetensors",
-    "config.json": "is no model folder here, and the hub gave no answer",
-    "tokenizer*": "has no tokenizer that can be read",
-}
+LACKS = ("model-00002*", "model*.safetensors", "*.index.json", "config.json", "tokenizer*")
 
 
 @pytest.mark.parametrize("pattern", LACKS)
@@ -42,8 +36,6 @@ def test_a_download_that_was_interrupted_is_said_to_be(
     said = refusal(source)
     assert "(1 downloads were interrupted there: download it again)" in said
     assert "https:" not in said
-    if by == "hub":
-        assert LACKS[pattern] in said
     left.unlink()
     assert "interrupted" not in refusal(source)
 

@@ -17,6 +17,7 @@ from clew.subject.packaged import (
     cached_folder,
     load_packaged,
     model_installed,
+    packaged_file,
     packaged_folder,
 )
 from clew.subject.subject import Subject
@@ -158,12 +159,11 @@ def test_without_the_package_or_its_readers_the_extra_is_named(
 
 
 @pytest.fixture(scope="module")
-def smollm2(tmp_path_factory: pytest.TempPathFactory) -> tuple[Subject, Subject]:
+def smollm2(user_cache: Path) -> tuple[Subject, Subject]:
     """The model as its package holds it, and as it is read from the cache."""
     if not model_installed(SMOLLM2):
         pytest.skip("the extra 'smollm2' is not installed")
-    cache = tmp_path_factory.mktemp("models")
-    return load_packaged(SMOLLM2, cache=cache), load_packaged(SMOLLM2, cache=cache)
+    return Subject.load(packaged_file(SMOLLM2)), load_packaged(SMOLLM2, cache=user_cache / "clew" / "models")
 
 
 @pytest.mark.smollm2
