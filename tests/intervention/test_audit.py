@@ -28,7 +28,7 @@ from clew.intervention.audit_figure import _scatter
 from clew.intervention.clamp import Regime
 from clew.intervention.curves import curves, matched_set
 from clew.intervention.edit import Edit
-from clew.intervention.measurements import STEPS, AuditSettings, beside_neurons, examine
+from clew.intervention.measurements import STEPS, AuditSettings, beside_neurons, examine, reaches
 from clew.intervention.run import effect
 from clew.progress import Progress
 from clew.subject.frozen import freeze
@@ -172,6 +172,14 @@ def test_the_exact_readout_holds_the_layers_that_are_clamped_behind_each_source(
         torch.testing.assert_close(found[graph.part("target"), column], alone.logits[0], **EXACT)
     linear = predicted(graph.effects, sources, through)
     torch.testing.assert_close(found[graph.part("feature")], linear[graph.part("feature")], equal_nan=True, **EXACT)
+
+
+def test_deep_models_are_clamped_over_doublings_up_to_the_end() -> None:
+    assert reaches(6) == [1, 2, 3, 4, 5]
+    assert reaches(12) == list(range(1, 12))
+    assert reaches(30) == [1, 2, 4, 8, 16, 29]
+    assert reaches(18) == [1, 2, 4, 8, 16, 17]
+    assert reaches(17) == [1, 2, 4, 8, 16]
 
 
 def test_shuffling_deals_the_same_edges_to_the_same_sources(graph: Graph) -> None:

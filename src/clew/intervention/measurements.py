@@ -43,6 +43,7 @@ STEPS = ("patterns", "norms", "final norm", "gates", "errors")
 SHUFFLES = 3
 _KINDS = 2 * len(STEPS)  # each step released and frozen
 _AFTER = 2  # curves and neurons
+_SHALLOW = 12  # layers up to which clamps reach over each number of them
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -121,6 +122,13 @@ def examine(subject: Subject, dictionary: Dictionary, graph: Graph, settings: Au
     )
 
 
+def reaches(n_layers: int) -> list[int]:
+    """How many layers beyond a source's own are clamped: each number, in deep models each doubling, and the most."""
+    if n_layers <= _SHALLOW:
+        return list(range(1, n_layers))
+    return [2**power for power in range(n_layers.bit_length()) if 2**power < n_layers - 1] + [n_layers - 1]
+
+
 def _check(subject: Subject, dictionary: Dictionary, graph: Graph) -> None:
     if dictionary.kind == "sae":
         raise InputError("an SAE has no graph to audit: use a transcoder (PLT or CLT)")
@@ -162,7 +170,7 @@ class _Table:
         self.subject, self.dictionary, self.graph, self.sources = subject, dictionary, graph, sources
         self.source_layers = graph.feature_keys[sources, 0].tolist()
         self.report, self.n_measured = settings.report, 0
-        self.total = 2 + graph.n_layers - 1 + (_KINDS + _AFTER if settings.take_apart else 0)
+        self.total = 2 + len(reaches(graph.n_layers)) + (_KINDS + _AFTER if settings.take_apart else 0)
         self.columns: dict[str, Tensor] = {}
         self.prediction = predicted(graph, sources, self.source_layers)
         self.exists = ~torch.isnan(self.prediction)
@@ -212,8 +220,8 @@ class _Table:
         return LocalModel.of_graph(self.subject, self.dictionary, self.graph)
 
     def over_e(self) -> None:
-        """Clamped through one more layer at a time, and predicted with those layers' features held."""
-        for further in range(1, self.graph.n_layers):
+        """Clamped through more and more layers, and predicted with those layers' features held."""
+        for further in reaches(self.graph.n_layers):
             through = [min(layer + further, self.graph.n_layers - 1) for layer in self.source_layers]
             self.put(f"e+{further}.predicted", predicted(self.graph, self.sources, through))
             if self.graph.effect_rows is not None:
