@@ -10,7 +10,7 @@ FLOOR_TESTS := tests/test_older_files.py tests/subject tests/dictionary tests/at
 FLOOR_TESTS += --ignore=tests/subject/test_devices.py --ignore=tests/dictionary/test_devices.py \
 	--deselect=tests/subject/test_loading.py::test_a_faulty_configuration_is_refused_for_its_fault
 # Shapes and types of every call are checked (jaxtyping, beartype) but in these tests, which run Clew as its users do.
-AS_USERS := tests/cli tests/web tests/organism tests/test_docs.py tests/test_examples.py
+AS_USERS := tests/cli tests/web tests/organism tests/test_docs.py tests/test_examples.py tests/test_smollm2_page.py
 UNCHECKED := --override-ini addopts="-ra --import-mode=importlib --strict-markers"
 PROMPT ?= The capital of France is
 export HF_HUB_OFFLINE = 1
