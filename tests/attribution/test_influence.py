@@ -105,6 +105,15 @@ def test_scores_are_those_of_the_dense_reference(make: Make) -> None:
     assert (scores.replacement, scores.completeness) == pytest.approx(dense_scores(graph), abs=1e-12)
 
 
+def test_what_two_sums_of_a_row_differ_by_is_not_lost() -> None:
+    """Where neither tokens nor errors enter anything, rounding would be the only error."""
+    graph = random_graph(
+        4, n_layers=1, n_tokens=2, n_features=23, n_targets=1, errors=False, density=0.25, scramble=False
+    )
+    nudged = replace(graph, input_mass=graph.input_mass * (1 + 1e-15))
+    assert nudged.scores().replacement == dense_scores(graph)[0] == 1
+
+
 @settings(max_examples=60, deadline=None)
 @given(MAKES, SHARES, SHARES)
 def test_scores_lie_between_zero_and_one(make: Make, node: float, edge: float) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from clew.attribution.graph import Graph
 
 _CHUNK = 1 << 22  # entries computed from a graph's rows held at once
+_ROUNDED = 64  # times the rounding of one number: what two sums of a row may differ by
 
 
 @dataclass(frozen=True)
@@ -191,9 +192,13 @@ def top_features(graph: Graph, count: int) -> Int[Tensor, " feature"]:
 
 
 def _lost(graph: Graph) -> Float[Tensor, " row"]:
-    """The share of each row's input that pruning removed; it counts as error."""
-    left = share(row_sums(graph), graph.input_mass)
-    return torch.where(graph.input_mass > 0, 1 - left, 0.0).clamp(0, 1)
+    """The share of each row's input that pruning removed; it counts as error.
+
+    Two ways to add up a row differ by rounding, which is no loss: it would be all there is where nothing else enters.
+    """
+    lost = 1 - share(row_sums(graph), graph.input_mass)
+    rounding = _ROUNDED * torch.finfo(lost.dtype).eps
+    return torch.where((graph.input_mass > 0) & (lost > rounding), lost, 0.0).clamp(0, 1)
 
 
 def scores(graph: Graph) -> Scores:
