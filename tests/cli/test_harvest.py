@@ -122,7 +122,7 @@ def test_every_mistake_is_one_line(run, tmp_path):
     refused(run("harvest", "a.sqlite", "--text", "ids.jsonl"), "99999", "another tokenizer")
     refused(run("harvest", "a.sqlite", "--tokens", "0"), "--tokens")
     refused(run("harvest", "a.sqlite", *TEXT, "--contexts", "0"), "at least one context")
-    refused(run("harvest", "a.sqlite", "--model", "m"), "--dictionary")
+    refused(run("harvest", "a.sqlite", "--dictionary", "d"), "--model")
     refused(run("features", "show", "L0/1", "--atlas", "none.sqlite"), "none.sqlite")
     refused(run("features", "show", "L0", "--atlas", "none.sqlite"), "none.sqlite")
     files.write_text(tmp_path / "foreign.sqlite", "text")

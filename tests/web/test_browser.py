@@ -412,7 +412,7 @@ def test_markup_in_a_label_a_prompt_and_an_imported_graph_stays_text(opened: Tab
     page.keyboard.press("l")
     page.get_by_label(f"Label of {node.partition('@')[0]}").fill(PAYLOAD)
     page.get_by_role("button", name="Keep").click()
-    page.get_by_role("heading", name=PAYLOAD).wait_for()
+    page.get_by_role("heading", name=PAYLOAD, exact=True).wait_for()
     page.reload()
     page.wait_for_selector("g[role=option]")
     assert page.title() != "stolen"
