@@ -10,12 +10,11 @@ DIR/{plt,clt}.safetensors, the peer's matrices. First it checks that the peer's 
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 import torch
-from peer_trace import BOS, VOCAB, keep, prompt, redraw, replacement_model, save_dictionary, save_tokenizer
+from peer_trace import BOS, VOCAB, keep_both, redraw, replacement_model, save_dictionary, save_tokenizer
 
 LAYERS, WIDTH, HEADS, FEATURES, WINDOW, TOKENS = 6, 64, 4, 512, 5, 16
 
@@ -75,21 +74,5 @@ def load(folder: Path, kind: str) -> tuple[Any, Any]:
     return hf, replacement_model(folder, kind, hf, convert_gemma_weights, **properties)
 
 
-def main(folder: Path) -> None:
-    from circuit_tracer import attribute
-
-    torch.set_num_threads(1)
-    build(folder)
-    ids = torch.tensor(prompt(TOKENS))
-    for kind in ("plt", "clt"):
-        hf, model = load(folder, kind)
-        with torch.no_grad():
-            difference = float((hf(ids[None]).logits - model(ids[None])).abs().max())
-        assert difference < 1e-4, f"the peer's logits differ from Hugging Face's by {difference}"
-        keep(attribute(ids, model, batch_size=64), folder / f"{kind}.safetensors")
-
-
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    main(parser.parse_args().folder)
+    keep_both(__doc__, build, load, TOKENS)

@@ -18,6 +18,7 @@ import json
 import os
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,26 @@ def replacement_model(folder: Path, kind: str, hf: Any, convert: Any, **properti
     sets, _ = load_transcoder_from_hub(str((folder / kind).resolve()), device=torch.device("cpu"), dtype=torch.float32)
     model._configure_replacement_model(sets)
     return model
+
+
+def keep_both(
+    about: str | None, build: Callable[[Path], None], load: Callable[[Path, str], tuple[Any, Any]], tokens: int
+) -> None:
+    """The command line of a script for another family: build it, check the peer's logits, keep both its matrices."""
+    from circuit_tracer import attribute
+
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder
+    torch.set_num_threads(1)
+    build(folder)
+    ids = torch.tensor(prompt(tokens))
+    for kind in ("plt", "clt"):
+        hf, model = load(folder, kind)
+        with torch.no_grad():
+            difference = float((hf(ids[None]).logits - model(ids[None])).abs().max())
+        assert difference < 1e-4, f"the peer's logits differ from Hugging Face's by {difference}"
+        keep(attribute(ids, model, batch_size=64), folder / f"{kind}.safetensors")
 
 
 def keep(graph: Any, path: Path) -> None:
