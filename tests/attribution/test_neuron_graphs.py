@@ -14,6 +14,7 @@ from clew.attribution.nodes import signed_label
 from clew.attribution.trace import trace
 from clew.attribution.trace_look import trace_look
 from clew.dictionary import Dictionary
+from clew.errors import InputError
 from clew.ids import FeatureId
 from clew.intervention.ablation_effects import measured, predicted
 from clew.intervention.clamp import Regime
@@ -28,6 +29,7 @@ from tests.models import PROMPT
 pytestmark = pytest.mark.usefixtures("exact_softmax")
 
 TARGETS = [3, 17]
+RESPONDS: dict[str, Any] = {"rest_responds": True}
 SMOOTH: dict[str, dict[str, Any]] = {
     name: {}
     | ({"activation_function": "gelu_new"} if name in ("gpt2", "gptj") else {})
@@ -161,6 +163,18 @@ def test_parts_add_up_to_effects_and_name_the_rest_and_the_activation(subject: S
     layer = int(graph.feature_keys[late, 0])
     assert float(found.parts[f"L{layer} activation"].abs().max()) > 1e-3 * scale
     assert {f"L{below} rest" for below in range(layer)} <= set(found.parts)
+
+
+def test_a_pruned_graph_is_not_run_again_with_another_rest() -> None:
+    """Its dropped neurons were held while it was traced; they would join the rest, and the error nodes change."""
+    subject = models.subject("llama")
+    for dictionary, settings in ((Dictionary.from_neurons(subject), {}), (models.dictionary("clt", subject), RESPONDS)):
+        graph = trace(subject, dictionary, PROMPT, targets=TARGETS, effects=True, max_features=30, **settings)
+        LocalModel.of_graph(subject, dictionary, graph)
+        pruned = graph.prune(0.5, 0.9)
+        assert pruned.n_features < 30
+        with pytest.raises(InputError, match="the graph is pruned"):
+            edge_parts(LocalModel.of_graph(subject, dictionary, pruned), pruned, pruned.target_range[0])
 
 
 @on_few

@@ -1,5 +1,6 @@
 """Neurons of any MLP: what they read, their derivatives, the MLP they make up, against formulas and autograd."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from transformers.activations import ACT2FN
 
 from clew.dictionary import Dictionary, neurons
 from clew.dictionary.layer import Layer
+from clew.dictionary.layouts.circuit_tracer import save_circuit_tracer
 from clew.dictionary.nonlinearity import Elementwise
 from clew.errors import InputError
 from tests import models
@@ -128,6 +130,17 @@ def test_neurons_make_up_the_mlp_of_every_family(architecture: str, changes: dic
     for layer, output in rebuilt.items():
         torch.testing.assert_close(output, captured["mlp_raw_out", layer][0], rtol=1e-9, atol=1e-11)
     dictionary.check_fits(subject)
+
+
+@pytest.mark.parametrize("changes", [{}, {"activation_function": "gelu_new"}], ids=str)
+def test_neurons_that_no_layout_can_say_are_not_written(changes: dict[str, Any], tmp_path: Path) -> None:
+    subject = models.subject("gpt2", **changes) if changes else models.subject("llama")
+    dictionary = Dictionary.from_neurons(subject)
+    with pytest.raises(InputError, match="cannot be written"):
+        dictionary.save(tmp_path / "native")
+    with pytest.raises(InputError, match="cannot be written"):
+        save_circuit_tracer(dictionary, tmp_path / "peer", model_name="tiny", scan="toy")
+    assert not any(tmp_path.iterdir())
 
 
 def test_experts_are_refused_in_one_line() -> None:

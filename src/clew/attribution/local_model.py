@@ -58,11 +58,17 @@ class LocalModel:
 
     @classmethod
     def of_graph(cls, subject: Subject, dictionary: Dictionary, graph: Graph) -> LocalModel:
-        """The run that a graph was traced on, once more; errors are those of `check_traced_with`."""
+        """The run that a graph was traced on, once more; errors are those of `check_traced_with`.
+
+        InputError for a pruned graph with a rest: what responded in it is not known any more.
+        """
         check_traced_with(subject, dictionary, graph)
         ids = torch.tensor(graph.token_ids, device=subject.device)
         model = cls.record(subject, dictionary, ids, first_position=graph.first_position)
         keys = graph.feature_keys.to(subject.device)
+        n_rows = graph.settings.get("max_features")
+        if "rest" in graph.settings and isinstance(n_rows, int) and len(keys) < n_rows:
+            raise InputError("the graph is pruned, and what had no row in it responds: give the graph as it was traced")
         if dictionary.reads_by_position:
             return model.with_kept(keys)
         if graph.settings.get("rest") != "left_out":

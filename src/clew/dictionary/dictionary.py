@@ -163,6 +163,7 @@ class Dictionary:
     ) -> Float[Tensor, "pos feature"]:
         """Encoder times x plus bias, dense, in float32 or better; without the bias for what x differs by."""
         tensors, dtype = self.layers[layer], self._dtype(layer, x)
+        assert not tensors.reads_by_position, "such neurons have activations and responses, and nothing linear"
         x, encoder = x.to(dtype), tensors.encoder
         added = tensors.bias.to(dtype) if bias else None
         if encoder.dtype == dtype and not isinstance(encoder, MappedRows):

@@ -28,6 +28,15 @@ def check_replaceable(folder: Path | str) -> None:
         raise FileError(f"{path} is a file: choose a folder")
 
 
+def check_storable(dictionary: Dictionary) -> None:
+    """InputError for neurons whose reading depends on the position: no layout can say them, and a model has them."""
+    if dictionary.reads_by_position:
+        raise InputError(
+            f"{dictionary.name} cannot be written as a dictionary: they are the model's own, and --dictionary neurons "
+            "(clew.Kit(subject) in Python) takes them from it"
+        )
+
+
 def readable(path: Path, tensors: Mapping[str, Tensor], known: Collection[str]) -> dict[str, Tensor]:
     """The tensors of a file, those in 8-bit floats in bfloat16, which holds each of them exactly.
 

@@ -22,7 +22,7 @@ from clew.dictionary.dictionary import Dictionary
 from clew.dictionary.layer import Layer
 from clew.dictionary.layouts import activation_keys
 from clew.dictionary.layouts.assembly import name_of
-from clew.dictionary.layouts.checks import check_replaceable, readable
+from clew.dictionary.layouts.checks import check_replaceable, check_storable, readable
 from clew.dictionary.layouts.hook_names import READ_HOOKS, WRITE_HOOKS, hook_of, site_of
 from clew.dictionary.layouts.layout import Layout
 from clew.dictionary.layouts.yaml_settings import CONFIGS, read_yaml, yaml_module
@@ -74,6 +74,7 @@ def save_circuit_tracer(
     InputError when a weight is NaN or infinite, or the layout has no place for something this Dictionary holds.
     FileError when the folder holds something else.
     """
+    check_storable(dictionary)
     config = _new_config(dictionary, model_name, scan)
     check_replaceable(folder)
     dictionary.validate(report)

@@ -20,7 +20,7 @@ from torch import Tensor
 from clew import files
 from clew.dictionary.dictionary import Dictionary
 from clew.dictionary.layer import Layer
-from clew.dictionary.layouts.checks import check_replaceable, readable
+from clew.dictionary.layouts.checks import check_replaceable, check_storable, readable
 from clew.dictionary.layouts.layout import Layout
 from clew.dictionary.nonlinearity import BatchTopK, JumpReLU, Nonlinearity, ReLU, TopK
 from clew.errors import FileError, InputError
@@ -39,6 +39,7 @@ def save(dictionary: Dictionary, folder: Path | str, *, packed: bool = False, re
 
     InputError when a weight is NaN or infinite, FileError when the folder holds something else.
     """
+    check_storable(dictionary)
     check_replaceable(folder)
     dictionary.validate(report)
     config = {
