@@ -9,8 +9,11 @@ from torch import Tensor
 from clew.attribution import rest as rest_module
 from clew.attribution.edge_parts import edge_parts
 from clew.attribution.graph import Graph
+from clew.attribution.influence import total_effect
 from clew.attribution.local_model import LocalModel
 from clew.attribution.nodes import signed_label
+from clew.attribution.prediction import predict_removal
+from clew.attribution.targets import target_directions
 from clew.attribution.trace import trace
 from clew.attribution.trace_look import trace_look
 from clew.dictionary import Dictionary
@@ -95,6 +98,48 @@ def test_total_effects_are_the_live_derivative_however_few_rows_are_kept(subject
     torch.testing.assert_close(found, live, rtol=1e-7, atol=1e-10 * scale, equal_nan=True)
     targets = found[list(graph.target_range)].T
     torch.testing.assert_close(targets, live_effects(subject, dictionary, graph), rtol=1e-7, atol=1e-10 * scale)
+
+
+@on_few
+def test_what_tokens_do_does_not_depend_on_the_rows_either(subject: Subject) -> None:
+    """The first token too: the MLPs of a left-out first position are held, whether neurons have rows or not."""
+    totals, predictions = [], []
+    for limit in (15, None):
+        dictionary, graph = graph_of(subject, limit)
+        tokens, targets = list(graph.token_range), list(graph.target_range)
+        assert graph.first_position == 1
+        totals.append(total_effect(graph.effects, tokens)[targets])
+        removed = torch.zeros(graph.n_nodes, 1, dtype=torch.float64)
+        removed[tokens[0]] = 0.01
+        model = LocalModel.of_graph(subject, dictionary, graph)
+        predictions.append(predict_removal(model, graph, removed, target_directions(subject, graph)).logits)
+    torch.testing.assert_close(totals[0], totals[1], rtol=1e-8, atol=1e-12)
+    torch.testing.assert_close(predictions[0], predictions[1], rtol=1e-8, atol=1e-12)
+    assert float(totals[0][:, 0].abs().max()) > 1e-3
+
+
+@on_few
+def test_what_an_ablation_does_to_other_neurons_is_measured_in_activations(subject: Subject) -> None:
+    dictionary, graph = graph_of(subject, 30)
+    source = int((graph.feature_keys[:, 0] == 0).nonzero()[0])
+    found = measured(subject, dictionary, graph, [source], [0])[:, 0]
+    _, at, index = graph.feature_keys[source].tolist()
+    lost = graph.activations[source] * dictionary.layers[0].decoder[index, 0]
+
+    def without(real: Tensor, seen: Any) -> Tensor:
+        real = real.clone()
+        real[0, at] -= lost
+        return real
+
+    reads = [("mlp_in", layer) for layer in range(subject.n_layers)]
+    run = subject.run(torch.tensor([PROMPT]), change={("mlp_raw_out", 0): without}, keep=reads)
+    for node in graph.feature_range:
+        layer, position, other = graph.feature_keys[node].tolist()
+        after = dictionary.activations(layer, run.kept["mlp_in", layer][0])[position, other]
+        if layer == 0 or position < at:
+            assert bool(torch.isnan(found[node]))
+            continue
+        torch.testing.assert_close(found[node], graph.activations[node] - after, rtol=1e-8, atol=1e-11)
 
 
 @on_few
