@@ -61,6 +61,18 @@ def test_neurons_are_edited_and_looked_at(run):
     assert "L0/" in out
 
 
+def test_an_atlas_of_neurons_is_harvested_and_read_with_them(run, tmp_path):
+    (tmp_path / "text.txt").write_text("\n".join(f"w{1 + i % 7} w{1 + i % 11} w{1 + i % 5}" for i in range(200)))
+    assert run("harvest", "a.sqlite", "--model", "llama", "--text", "text.txt")[0] == 0
+    code, out, err = run("features", "show", "L1/3", "--atlas", "a.sqlite", "--model", "llama", "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["feature"] == "L1/3"
+    kit = ("--kit", "minnow", "--dictionary", "neurons")
+    code, out, err = run("features", "show", "L1/3", "--atlas", "a.sqlite", *kit)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "neurons of minnow" in err  # and not its CLT, which was not asked for
+
+
 def test_neurons_of_a_kits_model_are_named_in_one_way(run):
     code, out, err = run("trace", "The capital of France is", "--dictionary", "neurons", "--json")
     assert (code, err) == (0, "")

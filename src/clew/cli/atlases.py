@@ -89,7 +89,7 @@ class AtlasOfModelOptions(AtlasOptions):
     @contextmanager
     def load(self) -> Iterator[Atlas]:
         """The atlas; MismatchError when it does not fit the dictionary that is named with it."""
-        if self.atlas is not None and self.model is None:
+        if self.atlas is not None and self.model is None and self.dictionary is None:
             with super().load() as atlas:
                 yield atlas
             return
