@@ -98,13 +98,13 @@ def test_it_is_tuned_for_effects_at_the_end_of_prompts(tmp_path: Path) -> None:
     begin_tuning(tmp_path, "minnow", steps=2)
     run = finished_run(tmp_path)
     prompts = encode_documents(run.subject, list(listed_prompts(6)))
-    config = FineTuneConfig(effects=0.01, first=3, weight=0.0, steps=2, positions=60)
+    config = FineTuneConfig(effects=0.01, from_layer=3, weight=0.0, steps=2, positions=60)
     reports = list(fine_tune(run.subject, run.documents, config, tmp_path, prompts))
     assert all(0 < report.effects < 5 for report in reports)
     assert reports[-1].progress.note.startswith("effect error ")
-    assert Dictionary.load(tmp_path / "tuned").provenance["fine_tuning"]["first"] == 3
+    assert Dictionary.load(tmp_path / "tuned").provenance["fine_tuning"]["from_layer"] == 3
     with pytest.raises(InputError, match="layers 0 to 5"):
-        next(fine_tune(run.subject, run.documents, replace(config, first=6), _again(tmp_path), prompts))
+        next(fine_tune(run.subject, run.documents, replace(config, from_layer=6), _again(tmp_path), prompts))
 
 
 def _again(folder: Path) -> Path:
@@ -114,5 +114,5 @@ def _again(folder: Path) -> Path:
 
 
 def test_a_first_layer_below_zero_is_refused() -> None:
-    with pytest.raises(InputError, match="first is -1"):
-        FineTuneConfig(effects=0.01, first=-1)
+    with pytest.raises(InputError, match="from_layer is -1"):
+        FineTuneConfig(effects=0.01, from_layer=-1)

@@ -86,7 +86,7 @@ def test_loss_and_gradients_equal_those_of_a_dense_dictionary(
     leaves = dense.weights(run)
     wanted = dense_loss(run, subject, documents, aim, leaves)
     gradients = dict(zip(leaves, torch.autograd.grad(wanted, leaves.values(), allow_unused=True), strict=True))
-    error = effect_step(run, subject, padded, CUT, aim, Adam(rate=1e-3, step=1), weight=0.5, first=first)
+    error = effect_step(run, subject, padded, CUT, aim, Adam(rate=1e-3, step=1), weight=0.5, from_layer=first)
     assert error == pytest.approx(float(wanted.detach()), rel=1e-3)
     for name, got in dense.first_gradients(run).items():
         layer, _, kind = name.partition(".")
@@ -108,7 +108,7 @@ def test_what_is_before_the_first_layer_does_not_move(subject: Subject, document
     padded = documents.padded(ROWS)
     aim = drawn_aim(subject, *padded, False, torch.Generator().manual_seed(4))
     for step in range(3):
-        effect_step(run, subject, padded, CUT, aim, Adam(rate=1e-2, step=step + 1), first=1)
+        effect_step(run, subject, padded, CUT, aim, Adam(rate=1e-2, step=step + 1), from_layer=1)
     (encoder, decoder), own = before[0], run.layers[0]
     assert torch.equal(own.encoder.weight, encoder)
     assert torch.equal(own.decoder.weight[:, : toy.D], decoder[:, : toy.D])

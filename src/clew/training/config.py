@@ -124,7 +124,7 @@ class FineTuneConfig:
     """Weight of the response error: how far the dictionary's answer to an ablation is from the model's."""
     effects: float = 0.0
     """Weight of the effect error: how far what features do to a prediction is from what they do in the model."""
-    first: int = 0
+    from_layer: int = 0
     """Of the effect error: the layer from which on features read and write anew; what is before it stays."""
     refit_every: int = 50
     """Steps after which BatchTopK's thresholds are fitted again."""
@@ -136,5 +136,5 @@ class FineTuneConfig:
             raise InputError("steps, positions, refit_every and learning rate must all be above 0")
         if min(weights.values()) < 0 or not any(weights.values()):
             raise InputError("weight, responses and effects must not be below 0, and not all 0: nothing to tune on")
-        if self.first < 0:
-            raise InputError(f"first is {self.first}: layers are counted from 0")
+        if self.from_layer < 0:
+            raise InputError(f"from_layer is {self.from_layer}: layers are counted from 0")

@@ -10,8 +10,8 @@ two reverse passes together:
    effect of a graph with effects.
 3. The loss is the difference, absolute beyond the row's mean effect and square below it, over the row's sum of live
    effects. A third reverse pass gives its gradient by encoders and decoders.
-4. Features before `first` keep their encoders and what they write to layers before it: what is gained there is little,
-   and reconstruction would pay for it.
+4. Features before `from_layer` keep their encoders and what they write to layers before it: what is gained there is
+   little, and reconstruction would pay for it.
 """
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ def effect_step(
     aim: Aim,
     adam: Adam | None,
     weight: float = 1.0,
-    first: int = 0,
+    from_layer: int = 0,
 ) -> float:
     """Move the run's weights along the gradient of `weight` times the effect error; returns the error.
 
@@ -218,12 +218,12 @@ def effect_step(
         leaves = [tensor for part in parts for tensor in (part.encoder, part.decoder)]
         gradients = torch.autograd.grad(weight * loss, leaves, allow_unused=True)
         for layer, part in enumerate(parts):
-            _move(run, layer, part, gradients[2 * layer : 2 * layer + 2], first, adam)
+            _move(run, layer, part, gradients[2 * layer : 2 * layer + 2], from_layer, adam)
     return error
 
 
 def _move(
-    run: RunState, layer: int, part: ActiveRows, gradients: tuple[Tensor | None, ...], first: int, adam: Adam
+    run: RunState, layer: int, part: ActiveRows, gradients: tuple[Tensor | None, ...], from_layer: int, adam: Adam
 ) -> None:
     """The optimizer's step on one layer's active features."""
     features, (encoder, decoder) = run.layers[layer], gradients
@@ -233,10 +233,10 @@ def _move(
         whole = gradient.new_zeros(len(ids), gradient.shape[1]).index_add(0, place, gradient)
         adam.apply_rows(rows, ids, whole)
 
-    if encoder is not None and layer >= first:
+    if encoder is not None and layer >= from_layer:
         apply(features.encoder, encoder)
     if decoder is not None:
-        kept = max(0, min(first, run.written(layer).stop) - layer) * run.d_model
+        kept = max(0, min(from_layer, run.written(layer).stop) - layer) * run.d_model
         before = features.decoder.weight[ids, :kept]
         apply(features.decoder, torch.cat([torch.zeros_like(decoder[:, :kept]), decoder[:, kept:]], 1))
         features.decoder.weight[ids, :kept] = before
@@ -259,4 +259,4 @@ class EffectSteps:
         ids, counted = (t.to(self.subject.device) for t in self.documents.padded(next(self.rows)))
         aim = drawn_aim(self.subject, ids, counted, self.last, self.generator)
         config = self.config
-        return effect_step(self.run, self.subject, (ids, counted), cut, aim, adam, config.effects, config.first)
+        return effect_step(self.run, self.subject, (ids, counted), cut, aim, adam, config.effects, config.from_layer)

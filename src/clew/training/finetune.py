@@ -143,8 +143,8 @@ def _check(run: RunState, config: FineTuneConfig) -> None:
         raise InputError("the model has one layer, and none behind it to answer: leave --responses out")
     if config.effects and run.n_layers == 1:
         raise InputError("the model has one layer, whose effects are what it writes: leave --effects out")
-    if config.first >= run.n_layers:
-        raise InputError(f"first is {config.first}, but the model has layers 0 to {run.n_layers - 1}")
+    if config.from_layer >= run.n_layers:
+        raise InputError(f"from_layer is {config.from_layer}, but the model has layers 0 to {run.n_layers - 1}")
 
 
 def _cut(run: RunState, batches: Iterator[Batch]) -> float:
