@@ -9,6 +9,7 @@ from clew.dictionary import origin
 from clew.dictionary.dictionary import Dictionary, Kind
 from clew.dictionary.layer import Layer
 from clew.dictionary.layouts.checks import faults_of
+from clew.dictionary.layouts.hook_names import place_of
 from clew.errors import FileError
 from clew.subject.recording import SiteName
 
@@ -70,6 +71,18 @@ def assembled(
             name=name or name_of(folder),
             provenance={"layout": layout, **known, **(first.settings if settings is None else settings)},
         )
+
+
+def ends_of(settings: Path, hooks: Sequence[Any]) -> tuple[int, SiteName, SiteName]:
+    """The layer of one dictionary, and where it reads and writes there, by its two hooks in a file of settings.
+
+    FileError for a hook that is none, or two of different layers.
+    """
+    with faults_of(settings):
+        (read, layer), (write, written) = (place_of(hook) for hook in hooks)
+    if layer != written:
+        raise FileError(f"{settings}: it reads layer {layer} and writes to layer {written}")
+    return layer, read, write
 
 
 def name_of(folder: Path) -> str:

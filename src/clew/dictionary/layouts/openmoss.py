@@ -23,7 +23,7 @@ from torch import Tensor
 from clew import files
 from clew.dictionary.dictionary import Dictionary
 from clew.dictionary.layer import Layer
-from clew.dictionary.layouts.assembly import StoredLayer, assembled, beside, check_complete, name_of, places
+from clew.dictionary.layouts.assembly import StoredLayer, assembled, beside, check_complete, ends_of, name_of, places
 from clew.dictionary.layouts.checks import check_axes, check_fit, faults_of, read_settings, readable
 from clew.dictionary.layouts.folding import decoder_norms
 from clew.dictionary.layouts.hook_names import place_of
@@ -139,10 +139,7 @@ def _stored(path: Path, config: Mapping[str, Any]) -> StoredLayer:
     tensors = _tensors(path)
     check_axes(path, tensors, {"W_E": 2, "b_E": 1, "W_D": 2})
     hooks = [config.get("hook_point_in"), config.get("hook_point_out") or config.get("hook_point_in")]
-    with faults_of(path.parent / CONFIG):
-        (read, index), (write, written) = (place_of(hook) for hook in hooks)
-    if index != written:
-        raise FileError(f"{path.parent / CONFIG}: it reads layer {index} and writes to layer {written}")
+    index, read, write = ends_of(path.parent / CONFIG, hooks)
     d_model = tensors["W_E"].shape[0]
     into, out = (_factor(path, config, tensors, str(hook), d_model) for hook in hooks)
     weights = Weights(

@@ -21,10 +21,9 @@ from clew import files
 from clew.dictionary.dictionary import Dictionary
 from clew.dictionary.layer import Layer
 from clew.dictionary.layouts import activation_keys
-from clew.dictionary.layouts.assembly import StoredLayer, assembled, beside, check_complete, places
-from clew.dictionary.layouts.checks import check_axes, check_fit, faults_of, read_settings, readable
+from clew.dictionary.layouts.assembly import StoredLayer, assembled, beside, check_complete, ends_of, places
+from clew.dictionary.layouts.checks import check_axes, check_fit, read_settings, readable
 from clew.dictionary.layouts.folding import centred_bias, decoder_norms
-from clew.dictionary.layouts.hook_names import place_of
 from clew.dictionary.layouts.layout import Layout
 from clew.dictionary.mapped_rows import mapped_rows
 from clew.dictionary.nonlinearity import BatchTopK, JumpReLU, Nonlinearity
@@ -63,10 +62,7 @@ def _stored(path: Path) -> StoredLayer:
     transcoder = architecture in TRANSCODERS
     names = [config.get("hf_hook_name") or config.get("hook_name")]
     names += [config.get("hf_hook_name_out") or config.get("hook_name_out")] if transcoder else names
-    with faults_of(path.parent / CONFIG):
-        (read, index), (write, written) = (place_of(name) for name in names)
-    if index != written:
-        raise FileError(f"{path.parent / CONFIG}: it reads layer {index} and writes to layer {written}")
+    index, read, write = ends_of(path.parent / CONFIG, names)
     return StoredLayer(
         index=index,
         layer=_layer(path, config),
