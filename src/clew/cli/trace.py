@@ -69,7 +69,9 @@ class TraceOutput:
 
 @with_settings()
 def trace(
-    settings: Annotated[TraceSettings, Only("targets", "position", "answer", "max_features", "effects", "add_bos")],
+    settings: Annotated[
+        TraceSettings, Only("targets", "position", "answer", "max_features", "effects", "rest_responds", "add_bos")
+    ],
     source: KitOptions,
     output: TraceOutput,
     prompt: Annotated[str | None, typer.Argument(help="The text to explain.", show_default=False)] = None,
