@@ -107,7 +107,7 @@ def wilson(right: int, n: int) -> Interval:
     share, scale = right / n, 1 + _Z * _Z / n
     middle = (share + _Z * _Z / (2 * n)) / scale
     half = _Z / scale * sqrt(share * (1 - share) / n + _Z * _Z / (4 * n * n))
-    return Interval(share, min(share, middle - half), max(share, middle + half))
+    return Interval(share, max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half)))
 
 
 def balanced_accuracy(right_yes: int, yes: int, right_no: int, no: int) -> Interval:

@@ -23,7 +23,17 @@ from clew.files.hub import SCHEME, hub_folder, interrupted_downloads, local_file
 from clew.files.listing import check_listing, listing
 from clew.files.locks import lock_file, lock_folder
 from clew.files.origin import GRAPH_JSON, PAGE, PICTURE, SOFTWARE, kind_of
-from clew.files.reading import byte_lines, ending, half_character, json_lines, lines, read_json, read_text, table_rows
+from clew.files.reading import (
+    byte_lines,
+    ending,
+    half_character,
+    json_lines,
+    lines,
+    numbered_rows,
+    read_json,
+    read_text,
+    table_rows,
+)
 from clew.files.tables import parquet_rows, read_table, table_note, write_figure, write_table
 from clew.files.tensors import load_note, load_tensors, save_tensors, scratch_tensor
 
@@ -58,6 +68,7 @@ __all__ = [
     "names_below",
     "new_database",
     "new_folder",
+    "numbered_rows",
     "open_database",
     "parquet_rows",
     "provenance",

@@ -92,11 +92,21 @@ def table_rows(path: Path | str, delimiter: str) -> Iterator[dict[str, Any]]:
 
     FileError when it is no table.
     """
+    yield from (row for _, row in numbered_rows(path, delimiter))
+
+
+def numbered_rows(path: Path | str, delimiter: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield `table_rows`, each with the line in which it ends; cells beyond the names are a list at the name "".
+
+    FileError, with the line, when it is no table.
+    """
     csv.field_size_limit(_LONGEST_CELL)  # of the whole process; Python's own limit is 131,072 characters
+    reader = csv.DictReader((f"{line}\n" for line in lines(path)), restkey="", delimiter=delimiter, strict=True)
     try:
-        yield from csv.DictReader((f"{line}\n" for line in lines(path)), restkey="", delimiter=delimiter, strict=True)
+        for row in reader:
+            yield reader.line_num, row
     except csv.Error as error:
-        raise FileError(f"{path} cannot be read as a table ({error})") from error
+        raise FileError(f"{path} cannot be read as a table (line {reader.reader.line_num}: {error})") from error
 
 
 def byte_lines(path: Path | str) -> Iterator[bytes]:

@@ -159,7 +159,7 @@ def _indexed(
     texts = tuple(text for text in sorted({*store.texts(), *rules}) if text != UNCLEAR)
     text_keys = [_key(text) for text in texts]
     row_of = dict(zip(keys.tolist(), range(len(keys)), strict=True))
-    new = [text for text, key in zip(texts, text_keys, strict=True) if key not in row_of]
+    new = sorted((text for text, key in zip(texts, text_keys, strict=True) if key not in row_of), key=len)
     for start in range(0, len(new), _SAVE_EVERY):
         part = new[start : start + _SAVE_EVERY]
         batches = (part[first : first + _BATCH] for first in range(0, len(part), _BATCH))
