@@ -133,7 +133,7 @@ def test_its_folder_can_be_built_into_a_kit(
     tiny: tuple[PackagedModel, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pin, model = tiny
-    monkeypatch.setattr(kits, "PACKAGED", {"tiny": pin})
+    monkeypatch.setitem(packaged.PACKAGED, "tiny", pin)
     monkeypatch.setattr(packaged, "model_cache", lambda: tmp_path / "cache")
     subject = load_packaged(pin)
     models.dictionary("plt", subject).save(tmp_path / "plt")

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from clew.kernels.capability import fast_in_16_bits
 from clew.kernels.numba_loops import (
     add_rows,
     count_above,
@@ -78,10 +79,9 @@ def top(pre: Tensor, k: int) -> Pairs:
     return Pairs.of_counts(count, active, n)
 
 
-@cache
 def narrows() -> bool:
     """Whether this CPU multiplies 16-bit floats fast enough for a first choice by them to pay."""
-    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
+    return fast_in_16_bits("cpu")
 
 
 def shortlist(pre: Tensor, k: int, off: Tensor, unit: float) -> Pairs | None:

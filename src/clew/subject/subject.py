@@ -28,6 +28,7 @@ from clew.subject.positions import marker_ids
 from clew.subject.recorder import record
 from clew.subject.recording import Recording, SiteAt, SiteName
 from clew.subject.sites import Change, ModelSites, Seen
+from clew.subject.snapshots import put_weights, snapshot_of
 from clew.subject.text import Prompt, needed, prompt_ids, start_ids, text_ids
 from clew.subject.token_names import TokenNames
 
@@ -72,10 +73,12 @@ class Subject:
         device: str | torch.device = "cpu",
         dtype: torch.dtype | None = None,
         device_map: DeviceMap | None = None,
+        step: int | None = None,
     ) -> Subject:
         """Load a model (float32 unless `dtype` says otherwise), or wrap one that is loaded already.
 
-        A source is a folder, a GGUF file, a hub id, `hub-id@revision` or `hub-id/file.gguf`. With a `device_map`
+        A source is a folder, a GGUF file, a hub id, `hub-id@revision` or `hub-id/file.gguf`; or a snapshot of a
+        training run, by its file or by the run's folder and the step (`clew.subject.snapshots`). With a `device_map`
         transformers puts the weights where they belong as it reads them; they must all lie on one device.
 
         FileError when nothing can be read there or it is not the whole model, UnsupportedModelError when the
@@ -92,6 +95,11 @@ class Subject:
             model = model.to(device)
             return cls(model, tokenizer, name_of(getattr(source, "name_or_path", "")) or type(source).__name__)
         where = str(files.recover(source))
+        if (snapshot := snapshot_of(where, step)) is not None:
+            subject = cls.load(snapshot.model, tokenizer, device=device, dtype=dtype, device_map=device_map)
+            put_weights(subject.model, snapshot)
+            subject.name = snapshot.name
+            return subject
         model, tokenizer = read_model(where, tokenizer, dtype or torch.float32, device_map)
         check_devices(model)
         return cls(model if device_map is not None else model.to(device), tokenizer, name_of(where))
