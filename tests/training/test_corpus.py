@@ -27,7 +27,6 @@ from clew.training.corpus import (
     encode_documents,
     load_tokens,
     open_corpus,
-    sample_documents,
     save_tokens,
     split_held_out,
 )
@@ -257,51 +256,6 @@ def test_a_text_that_cannot_be_read_is_refused_by_name(small: Subject, tmp_path:
         split_held_out(encode_documents(small, TEXTS[:1]), 5)
     with pytest.raises(InputError, match="not at hand"):
         open_corpus(small, CorpusConfig(), positions=5)
-
-
-def test_samples_follow_the_models_own_probabilities() -> None:
-    small = Subject.load(model("gpt2", torch.float32), tokenizer())
-
-    def law(*ids: int) -> Tensor:
-        return small.probabilities(small.logits(torch.tensor([ids])))[0, -1]
-
-    def draw(seed: int, n: int) -> list[list[int]]:
-        return list(islice(sample_documents(small, seed=seed, length=3, batch=n), n))
-
-    drawn = draw(3, 20_000)
-    assert drawn[:100] != draw(4, 20_000)[:100]
-    assert draw(3, 100) == draw(3, 100)
-    assert {(row[0], len(row)) for row in drawn} == {(BOS, 3)}
-    first = torch.tensor([row[1] for row in drawn]).bincount(minlength=97) / len(drawn)
-    spread = float((law(BOS) * (1 - law(BOS)) / len(drawn)).sqrt().sum())  # 0.8 of it is expected
-    assert float((first - law(BOS)).abs().sum()) < 1.2 * spread
-    top = int(law(BOS).argmax())
-    after = torch.tensor([row[2] for row in drawn if row[1] == top]).bincount(minlength=97)
-    given = (after / after.sum() - law(BOS, top)).abs().sum()
-    assert float(given) < 0.7 * float((after / after.sum() - law(top)).abs().sum())  # the token before is seen
-
-
-def test_samples_begin_as_the_texts_of_their_model() -> None:
-    around = tokenizer()
-    around.backend_tokenizer.post_processor = TemplateProcessing(
-        single=["w3", "w4", "$A"], special_tokens=[("w3", 3), ("w4", 4)]
-    )
-    two = Subject.load(model("gpt2", torch.float32), around)
-    drawn = list(islice(sample_documents(two, seed=0, length=4, batch=20), 20))
-    assert {(*row[:2], len(row)) for row in drawn} == {(3, 4, 4)}
-    assert len({tuple(row[2:]) for row in drawn}) > 5
-
-
-def test_a_sample_ends_before_the_models_end_token() -> None:
-    small = Subject.load(model("gpt2", torch.float32), tokenizer())
-    probabilities = small.probabilities(small.logits(torch.tensor([[BOS]])))[0, 0]
-    top = int(probabilities.argmax())
-    small.tokenizer.eos_token = f"w{top}"  # type: ignore[union-attr]
-    drawn = list(islice(sample_documents(small, seed=3, length=9, batch=500), 500))
-    assert all(top not in row for row in drawn)
-    assert sum(len(row) == 1 for row in drawn) / 500 == pytest.approx(float(probabilities[top]), abs=0.05)
-    with pytest.raises(InputError, match="no BOS"):
-        next(sample_documents(subject("gpt2", torch.float32, with_tokenizer=False), seed=0))
 
 
 # Batches

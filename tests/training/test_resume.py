@@ -74,15 +74,15 @@ def test_a_run_that_is_asked_to_stop_saves_itself_first(subject: Subject, docume
     assert fingerprint(tmp_path / "a") == fingerprint(tmp_path / "whole")
 
 
-def run_until(folder: Path, steps: int, delay: float = 0.0) -> int:
+def run_until(folder: Path, total: int, steps: int, delay: float = 0.0) -> int:
     """Start training as a program and kill it some steps and seconds later; the step that it had said last."""
-    command = [sys.executable, str(Path(toy.__file__)), str(folder)]
+    command = [sys.executable, str(Path(toy.__file__)), str(folder), str(total)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     last = 0
     for line in islice(process.stdout, steps):
         last = int(line)
-    if last < 400:
+    if last < total:
         time.sleep(delay)
         process.send_signal(signal.SIGKILL)
     process.stdout.close()
@@ -90,24 +90,26 @@ def run_until(folder: Path, steps: int, delay: float = 0.0) -> int:
     return last
 
 
-def kill_again_and_again(folder: Path, times: int, seed: int) -> None:
+def kill_again_and_again(folder: Path, total: int, times: int, seed: int) -> None:
     """A run killed at random moments, many in the middle of a checkpoint, ends with the bits of one that was not."""
     rng = random.Random(seed)
-    assert run_until(folder / "whole", 10**9) == 400
-    reached = [run_until(folder / "killed", rng.randint(4, 2 * 400 // times), rng.random() / 50) for _ in range(times)]
+    assert run_until(folder / "whole", total, 10**9) == total
+    stops = [(rng.randint(4, 2 * total // times), rng.random() / 50) for _ in range(times)]
+    reached = [run_until(folder / "killed", total, steps, delay) for steps, delay in stops]
     assert max(reached) > 10
-    run_until(folder / "killed", 10**9)
+    run_until(folder / "killed", total, 10**9)
     assert fingerprint(folder / "killed") == fingerprint(folder / "whole")
     assert [p.name for p in (folder / "killed").iterdir() if p.name.startswith(".")] == []
 
 
+@pytest.mark.stress
 def test_a_killed_run_ends_with_the_same_bits(tmp_path: Path) -> None:
-    kill_again_and_again(tmp_path, 2, 0)
+    kill_again_and_again(tmp_path, 60, 2, 0)
 
 
-@pytest.mark.long
-def test_twenty_kills_leave_no_trace(tmp_path: Path) -> None:
-    kill_again_and_again(tmp_path, 20, 1)
+@pytest.mark.stress
+def test_ten_kills_leave_no_trace(tmp_path: Path) -> None:
+    kill_again_and_again(tmp_path, 400, 10, 1)
 
 
 def test_a_checkpoint_that_was_cut_short_is_never_taken(

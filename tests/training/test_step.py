@@ -11,6 +11,7 @@ from torch.nn.functional import linear
 
 from clew.kernels import compiled, torch_rows
 from clew.kernels.decode import largest
+from clew.training import selection
 from clew.training.activations import Batch
 from clew.training.config import DictionaryConfig
 from clew.training.run_state import RunState
@@ -137,7 +138,18 @@ def test_all_values_above_their_cut_are_found(seed: int, n_pos: int, n: int, hal
         assert torch.equal(pairs.index, wanted[1])
 
 
-def test_features_picked_in_16_bits_have_values_in_full_precision() -> None:
+def test_features_are_picked_in_16_bits_only_where_that_is_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.randn(20, 8, generator=torch.Generator().manual_seed(3))
+    for precision in ("bfloat16", "lean", "float32"):
+        run = RunState(3, 8, DictionaryConfig(features=F, k=4, precision=precision), kernels=compiled)
+        for fast in (True, False):
+            monkeypatch.setattr(selection, "fast_in_16_bits", lambda device, fast=fast: fast)
+            short = fast and precision != "float32"
+            assert selection.selecting(run, 0, x).dtype == (torch.bfloat16 if short else torch.float32)
+
+
+def test_features_picked_in_16_bits_have_values_in_full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selection, "fast_in_16_bits", lambda device: True)
     for kernels in KERNELS.values():
         config = DictionaryConfig(features=F, k=4, precision="bfloat16", nonlinearity="topk")
         run = RunState(3, 8, config, kernels=kernels)

@@ -31,9 +31,10 @@ from clew.subject.subject import Subject
 from clew.training.activations import Batch, buffer_bytes, collect, fits_in_memory
 from clew.training.cache import bytes_a_position
 from clew.training.config import DictionaryConfig
-from clew.training.corpus import Document, documents_of, encode_documents, sample_documents
+from clew.training.corpus import Document, documents_of, encode_documents
 from clew.training.documents import Documents, split_held_out
 from clew.training.run_state import RunState
+from clew.training.samples import read_openings, sample_documents
 from clew.training.trainer import ANNEAL, GROWING, advance
 
 WHOLE = 64 << 20  # weights up to which a dictionary is timed as it is
@@ -135,7 +136,9 @@ def _estimate_samples(subject: Subject, plan: Plan, wanted: int) -> RunEstimate:
     config, corpus = plan.config, plan.corpus
     length = min(corpus.context or subject.context_length, subject.context_length)
     began = time.perf_counter()
-    short = list(islice(sample_documents(subject, seed=config.seed, length=min(length, 8)), 64))
+    openings = read_openings(subject, corpus.openings) if corpus.openings else ()
+    few = min(length, 8 + max(map(len, openings), default=0))
+    short = list(islice(sample_documents(subject, seed=config.seed, length=few, openings=openings), 64))
     written = wanted * (time.perf_counter() - began) / max(1, sum(map(len, short)))
     draw = torch.Generator().manual_seed(config.seed)
     count = max(2, 16 * SAMPLE // max(1, length - 1))

@@ -54,9 +54,9 @@ class DictionaryConfig:
     learning_rate: float = 4e-3
     """Adam's learning rate at its height."""
     precision: Precision = "bfloat16"
-    """Arithmetic that picks active features: 16 bits are much faster where a machine has them. What is picked is
-    computed in float32. `float32` picks as float32 does; for TopK nearly as fast, since 16 bits narrow the choice.
-    `lean` keeps Adam's moments in 16 bits too: two thirds of the memory."""
+    """Arithmetic that picks active features: 16 bits where a machine multiplies them fast, else float32. What is picked
+    is computed in float32. `float32` picks as float32 does everywhere; for TopK nearly as fast, since 16 bits narrow
+    the choice. `lean` keeps Adam's moments in 16 bits too: two thirds of the memory."""
     seed: int = 0
     """Seed of weights and batches."""
 

@@ -31,6 +31,7 @@ from clew.subject.subject import Subject
 from clew.training.corpus_config import Bos, CorpusConfig
 from clew.training.corpus_readers import read_documents
 from clew.training.documents import Documents, split_held_out
+from clew.training.samples import read_openings, sample_documents
 from clew.training.sinks import without_sinks
 
 AT_ONCE = 1 << 22  # characters given to the tokenizer together
@@ -43,7 +44,6 @@ __all__ = [
     "load_tokens",
     "open_corpus",
     "read_documents",
-    "sample_documents",
     "save_tokens",
     "split_held_out",
 ]
@@ -68,7 +68,8 @@ def open_corpus(
     if path.suffix == ".safetensors" and path.is_file():
         return load_tokens(path, subject, context=config.context)
     if config.text == "samples" and not path.exists():
-        documents: Iterable[Document] = sample_documents(subject, seed=seed, length=config.context)
+        openings = read_openings(subject, config.openings) if config.openings else ()
+        documents: Iterable[Document] = sample_documents(subject, seed=seed, length=config.context, openings=openings)
     else:
         documents = documents_of(config, positions, world)
     return encode_documents(subject, documents, bos=config.bos, context=config.context, positions=positions)
@@ -208,36 +209,3 @@ def load_tokens(path: Path | str, subject: Subject, *, context: int = 0) -> Docu
         return _documents(subject, tokens=tokens, starts=starts)
     rows = (tokens[start:stop] for start, stop in pairwise(starts.tolist()))
     return encode_documents(subject, rows, context=longest)
-
-
-# The model's own text
-
-
-@torch.no_grad()
-def sample_documents(subject: Subject, *, seed: int, length: int = 0, batch: int = 64) -> Iterator[list[int]]:
-    """Token ids that the model writes at its own probabilities, without end.
-
-    A document begins as every text of the model does, or with the tokenizer's BOS where nothing is put there; it ends
-    before the model's end token or with `length` tokens (0: its context). InputError when there is nothing to begin
-    with.
-    """
-    bos = getattr(subject.tokenizer, "bos_token_id", None)
-    start = list(subject.start_ids) or ([] if bos is None else [int(bos)])
-    if not start:
-        raise InputError(f"{subject.name} has no BOS to begin a text with: give text of another kind")
-    end = getattr(subject.tokenizer, "eos_token_id", None)
-    generator = torch.Generator().manual_seed(seed)
-    while True:
-        ids = torch.tensor([start] * batch, device=subject.device)
-        written, ended, cache = [ids], torch.zeros(batch, dtype=torch.bool, device=subject.device), subject.new_cache()
-        for _ in range(min(length or subject.context_length, subject.context_length) - len(start)):
-            final = subject.run(ids, cache=cache).final[:, -1]
-            probabilities = subject.probabilities(subject.unembed(final)).cpu()
-            ids = torch.multinomial(probabilities, 1, generator=generator).to(subject.device)
-            written.append(ids)
-            ended |= ids[:, 0] == (-1 if end is None else end)
-            if bool(ended.all()):
-                break
-        for row in torch.cat(written, 1).tolist():
-            stop = row.index(end, len(start)) if end in row[len(start) :] else len(row)
-            yield row[:stop]

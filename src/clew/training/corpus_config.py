@@ -25,6 +25,8 @@ class CorpusConfig:
     """The part of a dataset that is read."""
     cut: Literal["line", "paragraph", "file"] = "line"
     """What is one document in a text file; paragraphs are parted by empty lines."""
+    openings: str = ""
+    """Of samples: a file of beginnings, one a line, each a text or a chat's messages as a JSON list."""
     bos: Bos = "row"
     """Where a BOS goes if the tokenizer has one: before every row, as in a traced prompt, before a document's first
     row, or nowhere. Token ids are taken as they are."""

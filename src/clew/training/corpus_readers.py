@@ -22,6 +22,7 @@ _ONLY_FOR = {
     "field": (("table", "dataset"), "JSON, CSV, Parquet and datasets"),
     "split": (("dataset",), "datasets"),
     "cut": (("text",), "text files"),
+    "openings": (("samples",), "samples"),
 }
 
 
@@ -45,7 +46,7 @@ def _kind(text: str) -> str | None:
         return "dataset"
     if path.is_file():
         return {".safetensors": "tokens"}.get(files.ending(path), "table" if files.ending(path) in _TABLES else "text")
-    return "source" if text in ("samples", "world") else "dataset" if _is_hub_id(text) else None
+    return text if text in ("samples", "world") else "dataset" if _is_hub_id(text) else None
 
 
 def _is_hub_id(text: str) -> bool:

@@ -1,12 +1,13 @@
 """Selection of the active (position, feature) pairs of a batch.
 
 Almost all arithmetic of a step is the encoder's dense product, whose only use is to find the few pairs that are active.
-`precision` chooses one of three ways:
+`precision` and the machine choose one of three ways:
 
-1. `bfloat16`: the product in 16 bits picks; what is picked is computed again in float32.
-2. `float32`, TopK, on a machine that multiplies 16-bit numbers fast: the product in 16 bits leaves out what cannot be
-   among the k largest, whatever its rounding did. The rest, a few times k, is computed in float32, and picks.
-3. `float32` otherwise: the product in float32.
+1. `bfloat16`, on a machine that multiplies 16-bit numbers fast: the product in 16 bits picks; what is picked is
+   computed again in float32.
+2. `float32`, TopK, on such a machine: the product in 16 bits leaves out what cannot be among the k largest, whatever
+   its rounding did. The rest, a few times k, is computed in float32, and picks.
+3. Otherwise the product in float32.
 
 Rounding to 8 bits moves a number by at most 1/256 of itself, so a pre-activation x . w + b by at most
 (2/256 + 1/256^2) |x| |w| + |b| / 256 (Cauchy and Schwarz), and the rounded result by 1/256 of itself once more.
@@ -20,6 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from clew.kernels.capability import fast_in_16_bits
 from clew.kernels.types import Pairs
 from clew.training.objective import candidates, kept, window
 from clew.training.run_state import RunState
@@ -46,7 +48,8 @@ def selecting(
     """Dense pre-activations of one layer, by default in the precision that selects; the next call overwrites them."""
     features = run.layers[layer]
     if dtype is None:
-        dtype = x.dtype if run.config.precision == "float32" else torch.bfloat16
+        short = run.config.precision != "float32" and fast_in_16_bits(x.device.type)
+        dtype = torch.bfloat16 if short else x.dtype
     encoder = features.encoder.weight
     if encoder.dtype != dtype:
         encoder = run.buffer("encoder", encoder.shape, dtype).copy_(encoder)
