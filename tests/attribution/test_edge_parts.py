@@ -33,7 +33,7 @@ def local(subject: Subject, dictionary: Dictionary, graph: Graph) -> LocalModel:
     return LocalModel.record(subject, dictionary, torch.tensor(PROMPT), first_position=graph.first_position)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@models.in_turn("subject", ARCHITECTURES, "kind", KINDS)
 def test_values_and_parts_add_up_to_effects_for_outputs_and_features(subject: Subject, kind: str) -> None:
     dictionary = models.dictionary(kind, subject, features=14)
     graph = trace(subject, dictionary, PROMPT, targets=TARGETS, effects=True)

@@ -61,7 +61,7 @@ def assert_effects_equal_autograd(subject: Subject, dictionary: Dictionary, firs
     assert float((by_node[len(TARGETS) :] - graph.adjacency[order]).abs().max()) > 0.01 * scale  # not the values
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@models.in_turn("subject", ARCHITECTURES, "kind", KINDS, times=2)
 def test_every_effect_equals_autograd_through_the_live_model(subject: Subject, kind: str) -> None:
     assert_effects_equal_autograd(subject, models.dictionary(kind, subject, features=FEATURES))
 

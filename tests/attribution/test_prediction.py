@@ -48,7 +48,7 @@ def test_every_step_forwards_is_the_transpose_of_itself_backwards(subject: Subje
         torch.testing.assert_close(left, right, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@models.in_turn("subject", ARCHITECTURES, "kind", KINDS)
 def test_a_little_removed_is_the_graphs_total_effect(subject: Subject, kind: str) -> None:
     """Which is found another way: through its rows, not forwards through the steps."""
     dictionary = models.dictionary(kind, subject, features=14)
@@ -85,7 +85,7 @@ def test_with_neurons_probabilities_move_as_the_edited_models_do() -> None:
     subject = models.subject("gpt2")
     neurons = Dictionary.from_neurons(subject)
     graph = trace(subject, neurons, PROMPT, targets=TARGETS, effects=True)
-    nodes = list(range(0, graph.n_features, 11))
+    nodes = list(range(0, graph.n_features, 37))
     found = predict(subject, neurons, graph, dict.fromkeys(nodes, 1e-3))
     assert found.before.tolist() == pytest.approx([target.probability for target in graph.targets])
     for row, node in enumerate(nodes):

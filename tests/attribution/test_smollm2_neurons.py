@@ -24,7 +24,7 @@ def assert_adds_up(graph: Graph) -> None:
     torch.testing.assert_close(graph.rows.sum(1) + graph.row_offsets.sum(1), graph.values, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("rows", [512, 4096])
+@pytest.mark.parametrize("rows", [512, pytest.param(4096, marks=pytest.mark.stress)])
 def test_total_effects_are_the_live_derivative_whatever_has_a_row(kit: clew.Kit, rows: int) -> None:
     graph = kit.trace(PROMPT, max_features=rows, effects=True)
     assert graph.targets[0].label == " Paris"
@@ -49,7 +49,7 @@ def test_a_chat_is_traced_with_its_roles(kit: clew.Kit) -> None:
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize(("rows", "seconds"), [(512, 10), (4096, 60)])
+@pytest.mark.parametrize(("rows", "seconds"), [(512, 10), pytest.param(4096, 60, marks=pytest.mark.stress)])
 def test_twelve_tokens_take_so_many_seconds(kit: clew.Kit, rows: int, seconds: float) -> None:
     def spent() -> float:
         usage: Any = resource.getrusage(resource.RUSAGE_SELF)

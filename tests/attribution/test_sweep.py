@@ -1,6 +1,7 @@
 """The sweep: every step's transpose, every edge against autograd, and edges against what perturbing the source does."""
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from clew.subject.subject import Subject
 from tests import models
 from tests.attribution.test_trace import assert_identity
 from tests.frozen import Frozen, Replacement, replacement
-from tests.models import ARCHITECTURES, KINDS, PROMPT, READS, on_distinct
+from tests.models import ARCHITECTURES, DISTINCT, KINDS, PROMPT, READS
 
 TARGETS = [3, 17]
 FEATURES = 14  # a layer, so that autograd has about a hundred rows to find
@@ -66,9 +67,7 @@ def test_gradients_at_one_position_each_are_transposed_as_any_other(subject: Sub
                 torch.testing.assert_close(moved, step.transpose(spread), rtol=1e-11, atol=1e-12)
 
 
-@on_distinct
-@pytest.mark.parametrize("read", READS)
-@pytest.mark.parametrize("kind", ["plt", "skip-clt"])
+@models.in_turn("subject", DISTINCT, "read, kind", product(READS, ["plt", "skip-clt"]), times=2)
 def test_a_prompt_too_long_to_push_its_tokens_forward_has_the_same_graph(
     subject: Subject, read: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,7 +175,7 @@ def assert_edges_equal_autograd(subject: Subject, dictionary: Dictionary, leave_
         assert float(offsets[node, OFFSETS.index("sink")]) == pytest.approx(sink, rel=1e-9, abs=1e-11 * scale)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@models.in_turn("subject", ARCHITECTURES, "kind", KINDS, times=2)
 def test_every_edge_equals_autograd_through_the_frozen_model(subject: Subject, kind: str) -> None:
     assert_edges_equal_autograd(subject, models.dictionary(kind, subject, features=FEATURES))
 
@@ -314,7 +313,7 @@ def assert_edges_are_effects(subject: Subject, dictionary: Dictionary) -> None:
     assert largest > 0.1
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@models.in_turn("subject", ARCHITECTURES, "kind", KINDS)
 def test_edge_equals_effect_of_perturbing_the_source(subject: Subject, kind: str) -> None:
     assert_edges_are_effects(subject, models.dictionary(kind, subject))
 

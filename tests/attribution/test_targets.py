@@ -145,6 +145,8 @@ def test_a_word_is_found_with_the_leading_space_that_makes_it_one_token() -> Non
     subject = Subject.load(models.model("gpt2"), PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<bos>"))
     assert token_of(subject, "Lyon") == words["Lyon"]
     assert token_of(subject, " Lyon") == words["ĠLyon"]
+    with pytest.raises(InputError, match="a target is empty"):
+        token_of(subject, "")
     with pytest.raises(InputError, match="is not one token but"):
         token_of(subject, "Lyons")
 
@@ -158,7 +160,7 @@ def test_a_word_is_found_with_the_leading_space_that_makes_it_one_token() -> Non
         (-1, "outside the vocabulary"),
         (torch.ones(31), "32 entries"),
         ([], "empty"),
-        ("", "not one token"),
+        ("", "a target is empty"),
     ],
 )
 def test_targets_that_name_nothing_are_refused(

@@ -153,8 +153,7 @@ def test_a_source_without_paths_to_others_has_its_edges_as_total_effect(make: Ma
     torch.testing.assert_close(found, graph.adjacency[graph.target_range.start :, source])
 
 
-@pytest.mark.parametrize("architecture", DISTINCT)
-@pytest.mark.parametrize("kind", models.KINDS)
+@models.in_turn("architecture", DISTINCT, "kind", models.KINDS)
 def test_total_effects_are_what_the_frozen_model_does_with_its_active_set_held(architecture: str, kind: str) -> None:
     subject = models.subject(architecture)
     dictionary = models.dictionary(kind, subject)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from clew.dictionary import BatchTopK, Dictionary, Layer, TopK
 from clew.errors import ClewError, InputError, MismatchError
 from clew.subject.subject import Subject
 from tests import models
-from tests.models import ARCHITECTURES, BOS, KINDS, PROMPT, READS, WRITES, on_distinct
+from tests.models import ARCHITECTURES, BOS, DISTINCT, KINDS, PROMPT, READS, WRITES
 
 LIMITS = (None, 13)
 
@@ -39,7 +40,7 @@ def subject(request: pytest.FixtureRequest) -> Subject:
 # --- identity ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@models.in_turn("subject", ARCHITECTURES, "kind", KINDS, times=2)
 def test_inputs_and_offsets_add_up_to_every_preactivation_and_logit(subject: Subject, kind: str) -> None:
     dictionary = models.dictionary(kind, subject)
     for limit in LIMITS:
@@ -78,8 +79,7 @@ def test_a_first_position_without_a_special_token_is_left_out_when_it_is_a_sink(
     assert special.first_reason == "its token is special"
 
 
-@on_distinct
-@pytest.mark.parametrize("kind", KINDS)
+@models.in_turn("subject", DISTINCT, "kind", KINDS)
 def test_the_identity_holds_at_every_pair_of_sites(subject: Subject, kind: str) -> None:
     for read in READS:
         for write in WRITES:
@@ -98,8 +98,7 @@ def test_neurons_of_a_relu_mlp_explain_everything(architecture: str, limit: int 
         assert graph.scores().completeness == pytest.approx(1, abs=1e-12)
 
 
-@on_distinct
-@pytest.mark.parametrize("targets", [["w3", 17], "w3 - w40", torch.linspace(-1, 1, models.WIDTH), 5])
+@models.in_turn("subject", DISTINCT, "targets", [["w3", 17], "w3 - w40", torch.linspace(-1, 1, models.WIDTH), 5])
 def test_the_identity_holds_for_tokens_differences_and_directions_at_any_position(
     subject: Subject, targets: Sequence[str | int] | str | int | Tensor
 ) -> None:
@@ -209,23 +208,20 @@ def test_features_that_read_behind_a_layer_may_write_to_later_ones_only(subject:
         trace(subject, replace(later, layers=skips), PROMPT)
 
 
-@on_distinct
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_model_in_a_coarser_dtype_is_traced_in_float32(subject: Subject, dtype: torch.dtype) -> None:
+@models.in_turn("subject", DISTINCT, "dtype, kind", product([torch.float32, torch.bfloat16], KINDS), times=2)
+def test_a_model_in_a_coarser_dtype_is_traced_in_float32(subject: Subject, dtype: torch.dtype, kind: str) -> None:
     name = next(a for a in ARCHITECTURES if type(models.model(a)) is type(subject.model))
     coarse = models.subject(name, dtype)
-    for kind in KINDS:
-        graph = trace(coarse, models.dictionary(kind, coarse, dtype=dtype), PROMPT)
-        assert graph.rows.dtype == torch.float32
-        assert graph.n_features > 0
-        assert_identity(graph, 1e-4)
+    graph = trace(coarse, models.dictionary(kind, coarse, dtype=dtype), PROMPT)
+    assert graph.rows.dtype == torch.float32
+    assert graph.n_features > 0
+    assert_identity(graph, 1e-4)
 
 
 # --- what must work ---------------------------------------------------------------------------------------------
 
 
-@on_distinct
-@pytest.mark.parametrize("kind", KINDS)
+@models.in_turn("subject", DISTINCT, "kind", KINDS)
 def test_one_token_is_a_prompt(subject: Subject, kind: str) -> None:
     dictionary = models.dictionary(kind, subject)
     for prompt in ([7], [BOS]):
@@ -394,3 +390,26 @@ def _cached(architecture: str) -> Subject:
     if architecture not in _SUBJECTS:
         _SUBJECTS[architecture] = models.subject(architecture)
     return _SUBJECTS[architecture]
+
+
+@pytest.mark.parametrize("kind", ["skip-clt", "neurons"])
+def test_rows_of_targets_alone_are_those_of_the_whole_graph(kind: str) -> None:
+    subject = models.subject("llama" if kind == "neurons" else "gpt2")
+    dictionary = Dictionary.from_neurons(subject) if kind == "neurons" else models.dictionary(kind, subject)
+    options = {"targets": [3, 17], "effects": True, "max_features": 10 if kind == "neurons" else None}
+    whole, few = (trace(subject, dictionary, PROMPT, only_targets=only, **options) for only in (False, True))
+    assert few.rows.shape == (2, whole.n_nodes - 2)
+    assert torch.equal(few.feature_keys, whole.feature_keys)
+    targets = list(whole.target_range)
+    torch.testing.assert_close(few.adjacency[targets], whole.adjacency[targets])
+    torch.testing.assert_close(few.effects.adjacency[targets], whole.effects.adjacency[targets])
+    torch.testing.assert_close(few.offsets[targets], whole.offsets[targets])
+    assert not bool(few.adjacency[: few.n_features].any())
+    assert few.settings["only_targets"] is True
+
+
+def test_rows_of_targets_alone_hold_every_feature_whatever_the_limit() -> None:
+    subject = models.subject("gpt2")
+    dictionary = models.dictionary("plt", subject)
+    few = trace(subject, dictionary, PROMPT, targets=[3], only_targets=True, max_features=2)
+    assert few.n_features == trace(subject, dictionary, PROMPT, targets=[3]).n_features > 2

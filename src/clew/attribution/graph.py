@@ -38,6 +38,7 @@ from clew.memory import check_room
 
 if TYPE_CHECKING:
     from clew.attribution.influence import Scores
+    from clew.attribution.robustness import Robustness
 
 ENVELOPE = files.Envelope(format="clew.graph", schema=2, what="graph")
 
@@ -160,6 +161,14 @@ class Graph(Displayed, NodeOrder):
             whole[self.row_nodes] = self.rows[:, column]
         return whole
 
+    def between(self, readers: Sequence[int], sources: Sequence[int]) -> Float[Tensor, "reader source"]:
+        """The edges from some nodes into others, by their places; 0 where a node has no inputs, or no outputs."""
+        rows, cols = self._row_of[list(readers)], self._col_of[list(sources)]
+        if not self.rows.numel():
+            return self.rows.new_zeros(len(rows), len(cols))
+        there = (rows >= 0)[:, None] & (cols >= 0)[None, :]
+        return self.rows[rows.clamp_min(0)[:, None], cols.clamp_min(0)[None, :]] * there
+
     @property
     def shares(self) -> Float[Tensor, "row col"]:
         """Each edge as a signed share of its target's absolute input in the whole graph; 0 in a row without input."""
@@ -228,6 +237,23 @@ class Graph(Displayed, NodeOrder):
         removed[[self.index(node) for node in gone]] = 1
         return responses(effects, removed)[0][:, 0]
 
+    def flow(self, kept: Graph | Sequence[NodeId | str | int]) -> Graph:
+        """The graph on some of its nodes, the edges between them through all that is left out, exactly.
+
+            graph.flow(graph.prune())
+
+        Pre-activations and total effects between kept nodes stay as they are: see `clew.attribution.elimination`.
+        """
+        from clew.attribution.elimination import flow
+
+        return flow(self, kept)
+
+    def robustness(self, *, draws: int = 20, rewirings: int = 10, seed: int = 0) -> Robustness:
+        """Whether the graph hangs on an edge or spreads: see `clew.attribution.robustness`. Prune it first."""
+        from clew.attribution.robustness import robustness
+
+        return robustness(self, draws=draws, rewirings=rewirings, seed=seed)
+
     def with_labels(self, labels: Mapping[FeatureId, str]) -> Graph:
         """The same graph with more features named; a name already there stays unless given anew."""
         return replace(self, labels={**self.labels, **labels})
@@ -262,7 +288,7 @@ class Graph(Displayed, NodeOrder):
         whole = {f.name: getattr(self, f.name) for f in fields(self)}
         tensors = {name: value for name, value in whole.items() if isinstance(value, Tensor)}
         head = {name: value for name, value in whole.items() if name not in tensors and name != "effect_rows"}
-        head["targets"] = [vars(t) for t in self.targets]
+        head["targets"] = [t.to_json() for t in self.targets]
         head["labels"] = {str(feature): label for feature, label in self.labels.items()}
         read_back = "packages" in self.provenance  # then it says already which program computed the graph
         head["provenance"] = dict(self.provenance) if read_back else files.provenance(**self.provenance)
@@ -276,7 +302,7 @@ class Graph(Displayed, NodeOrder):
         ENVELOPE.check_note(note, path)
         try:
             head: dict[str, Any] = json.loads(note["head"])
-            head["targets"] = tuple(TargetInfo(**t) for t in head["targets"])
+            head["targets"] = tuple(TargetInfo.from_json(t) for t in head["targets"])
             head["labels"] = {FeatureId.parse(name): label for name, label in head["labels"].items()}
             head["tokens"], head["token_ids"] = tuple(head["tokens"]), tuple(head["token_ids"])
             head["next_tokens"] = tuple((token, probability) for token, probability in head.get("next_tokens", ()))

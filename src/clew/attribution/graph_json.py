@@ -129,7 +129,7 @@ def _node(graph: Graph, index: int, share: float) -> dict[str, Any]:
             kind = {"node_id": f"{last}_{token}_{position}", "feature": token, "layer": last, "feature_type": "logit"}
             kind |= {"jsNodeId": f"L_{token}-{position}", "token_prob": chance, "is_target_logit": rank == 0}
             kind |= {"clerp": f'Output "{label.replace("(p=", "(p =")}" (p={chance:.3f})'}
-            return place | kind | vars(target)
+            return place | kind | target.to_json()
 
 
 def _add_inputs(graph: Graph, nodes: Sequence[dict[str, Any]], number: Callable[[float], float]) -> None:

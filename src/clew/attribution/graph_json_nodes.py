@@ -81,6 +81,8 @@ def target_of(node: Mapping[str, Any], inflow: float) -> TargetInfo:
             value=real_number(node["value"], "an output's logit"),
             token=None if token is None else whole_number(token, "an output's token"),
             probability=None if probability is None else real_number(probability, "an output's probability", low=0.0),
+            plus=_side_of(node, "plus"),
+            minus=_side_of(node, "minus"),
         )
     clerp = whole_text(node["clerp"], "an output's name")
     start, end, chance = clerp.find('"'), clerp.rfind('" (p='), _PROBABILITY.search(clerp)
@@ -92,4 +94,15 @@ def target_of(node: Mapping[str, Any], inflow: float) -> TargetInfo:
         value=inflow,
         token=whole_number(node["feature"], "an output's token"),
         probability=probability,
+    )
+
+
+def _side_of(node: Mapping[str, Any], name: str) -> tuple[tuple[int, float], ...]:
+    """One side of a contrast: tokens and their weights."""
+    pairs = [sequence(pair, "a token and its weight") for pair in sequence(node.get(name, []), f"an output's {name}")]
+    if any(len(pair) != 2 for pair in pairs):
+        raise ValueError(f"an output's {name} are tokens with a weight each")
+    return tuple(
+        (whole_number(token, "a contrast's token", low=0), real_number(weight, "a contrast's weight", low=0.0))
+        for token, weight in pairs
     )

@@ -59,17 +59,20 @@ class GraphRows:
         max_features: int | None,
         effects: bool,
         rest_responds: bool,
+        only_targets: bool,
         budget: int,
         report: Callable[[Progress], None],
     ) -> None:
+        self.only_targets = only_targets
         self.model, self.outputs, self.budget, self.report = model, outputs, budget, report
         self.targets = targets = outputs.infos
         sources = self.sources = model.sources
         self.n_wanted = min(sources.n_features if max_features is None else max_features, sources.n_features)
-        self.limited = self.n_wanted < sources.n_features
+        self.limited = self.n_wanted < sources.n_features and not only_targets
+        self.n_wanted = 0 if only_targets else self.n_wanted
         check_rows(sources, len(targets), self.n_wanted, kinds=1 + effects)
         n_rows, device = len(targets) + self.n_wanted, sources.device
-        n_columns = sources.n_nodes - sources.n_features + self.n_wanted
+        n_columns = sources.n_nodes - (sources.n_features - self.n_wanted if self.limited else 0)
         self.rows = untouched(n_rows, n_columns, sources.dtype, device)
         self.effects = untouched(n_rows, n_columns, sources.dtype, device) if effects else None
         self.offsets = torch.zeros(n_rows, len(OFFSETS), dtype=sources.dtype, device=device)
@@ -89,6 +92,8 @@ class GraphRows:
         """Sweep every wanted row."""
         n_features, device = self.sources.n_features, self.sources.device
         self._run_targets()
+        if self.only_targets:
+            return
         if not self.limited:
             for features in self._blocks(torch.arange(n_features, device=device)):
                 self._run(features)
@@ -196,7 +201,7 @@ class GraphRows:
         """The Graph on the features that have rows; its tensors are on the CPU, wherever the model is."""
         sources, n_targets = self.sources, len(self.targets)
         kept = torch.ones(sources.n_nodes, dtype=torch.bool, device=sources.device)
-        kept[: sources.n_features] = False
+        kept[: sources.n_features] = self.only_targets
         kept[self.row_features[n_targets:]] = True
         number = torch.cumsum(kept.long(), 0) - 1
         if self.limited:

@@ -6,7 +6,7 @@ node.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -102,7 +102,7 @@ class TargetInfo:
     """One output: `value` is its centred logit (what the edges and offsets add up to).
 
     `weight` is what the scores weigh it with: the token's probability, or 1 for a single target. `probability` and
-    `token` are None when the target is a direction and not one token.
+    `token` are None when the target is a direction and not one token. A contrast keeps its tokens with their weights.
     """
 
     label: str
@@ -111,6 +111,18 @@ class TargetInfo:
     value: float
     token: int | None = None
     probability: float | None = None
+    plus: tuple[tuple[int, float], ...] = ()
+    minus: tuple[tuple[int, float], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Its fields as plain values; a contrast's tokens only where it has some."""
+        return {name: value for name, value in vars(self).items() if value != ()}
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> TargetInfo:
+        """Read what `to_json` gave, in which pairs have become lists."""
+        sides = {name: tuple((int(t), float(w)) for t, w in fields.get(name, ())) for name in ("plus", "minus")}
+        return cls(**{**fields, **sides})
 
 
 class NodeOrder:
@@ -123,39 +135,39 @@ class NodeOrder:
     targets: tuple[TargetInfo, ...]
     n_layers: int
 
-    @property
+    @cached_property
     def n_features(self) -> int:
         return len(self.feature_keys)
 
-    @property
+    @cached_property
     def n_errors(self) -> int:
         return len(self.error_keys)
 
-    @property
+    @cached_property
     def n_tokens(self) -> int:
         return len(self.tokens)
 
-    @property
+    @cached_property
     def n_nodes(self) -> int:
         return self.n_features + self.n_errors + self.n_tokens + len(self.targets)
 
     def __len__(self) -> int:
         return self.n_nodes
 
-    @property
+    @cached_property
     def feature_range(self) -> range:
         return range(self.n_features)
 
-    @property
+    @cached_property
     def error_range(self) -> range:
         return range(self.n_features, self.n_features + self.n_errors)
 
-    @property
+    @cached_property
     def token_range(self) -> range:
         start = self.n_features + self.n_errors
         return range(start, start + self.n_tokens)
 
-    @property
+    @cached_property
     def target_range(self) -> range:
         return range(self.n_nodes - len(self.targets), self.n_nodes)
 

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from clew.attribution.contrast import Readout
 from clew.attribution.graph import Graph
 from clew.attribution.influence import responses
 from clew.attribution.local_model import LocalModel
@@ -29,7 +30,7 @@ class Prediction:
     logits: Float[Tensor, "case target"]
     """What every target's centred logit loses, the final norm exact."""
     before: Float[Tensor, " target"]
-    """The targets' probabilities in the recorded run; NaN for a difference of tokens."""
+    """The targets' probabilities in the recorded run; NaN for a difference of two tokens or a direction."""
     probabilities: Float[Tensor, "case target"]
     """The targets' probabilities once the shares are removed."""
 
@@ -116,10 +117,12 @@ def _unwritten(
 def _probabilities(
     model: LocalModel, graph: Graph, final: Float[Tensor, "case target d_model"]
 ) -> Float[Tensor, "case target"]:
-    """The targets' probabilities; NaN where a target is a difference."""
+    """The targets' probabilities, of a contrast as it is read; NaN where a target is a difference or a direction."""
     found = torch.full(final.shape[:2], torch.nan, dtype=torch.float64)
     for rank, target in enumerate(graph.targets):
-        if target.token is not None:
-            logits = model.subject.unembed(final[:, rank].to(model.subject.dtype))
-            found[:, rank] = model.subject.probabilities(logits)[:, target.token]
+        if target.token is None and not target.plus:
+            continue
+        values = model.subject.probabilities(model.subject.unembed(final[:, rank].to(model.subject.dtype)))
+        plus, minus = (((target.token, 1.0),), ()) if target.token is not None else (target.plus, target.minus)
+        found[:, rank] = Readout(name=target.label, plus=plus, minus=minus).probability(values)
     return found

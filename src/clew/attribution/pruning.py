@@ -55,6 +55,17 @@ def prune(graph: Graph, *, node: float | int = 0.8, edge: float | int = 0.98, by
     return _only(small, kept)
 
 
+def without(graph: Graph, kept: Bool[Tensor, " node"], edges: Bool[Tensor, "row col"] | None = None) -> Graph:
+    """The graph on some of its nodes, and with some of its edges only; tokens and targets must be kept.
+
+    Nothing else is dropped, and the whole graph's normalisation stays.
+    """
+    if edges is not None:
+        effects = None if graph.effect_rows is None else graph.effect_rows * edges
+        graph = replace(graph, rows=graph.rows * edges, effect_rows=effects)
+    return _only(graph, kept)
+
+
 def _scores(graph: Graph, by: str | Tensor) -> Float[Tensor, " node"]:
     """How much every node matters; InputError for numbers that are not one a node, or not finite."""
     if isinstance(by, str):

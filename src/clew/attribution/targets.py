@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from clew.attribution.contrast import Contrast, Readout
+from clew.attribution.named_tokens import difference, token_of
 from clew.attribution.nodes import TargetInfo
 from clew.errors import InputError
 from clew.kernels.wide_rows import mean_row
@@ -25,11 +27,10 @@ from clew.subject.text import as_id, is_whole
 if TYPE_CHECKING:
     from clew.attribution.graph import Graph
 
-    Spec = str | int | Tensor | np.ndarray
-    """A token's name (its text, or `#1234`), "Paris - Berlin", a token id, or a direction [d_model]."""
+    Spec = str | int | Contrast | Tensor | np.ndarray
+    """A token's name (its text, or `#1234`), "Paris - Berlin", a token id, a Contrast, or a direction [d_model]."""
 else:
     Spec = object  # what is none of these is refused by `resolve`, in words
-_MINUS = " - "
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,8 @@ class Target:
     weight: float
     token: int | None = None
     probability: float | None = None
+    readout: Readout | None = None
+    """Of a contrast: what reads it."""
 
     def info(self, value: float) -> TargetInfo:
         """What the graph keeps of the target; `value` is its centred logit."""
@@ -53,7 +56,16 @@ class Target:
             value=value,
             token=self.token,
             probability=self.probability,
+            plus=() if self.readout is None else self.readout.plus,
+            minus=() if self.readout is None else self.readout.minus,
         )
+
+
+def spec_of(info: TargetInfo) -> Spec:
+    """What names a graph's target anew: its token, its contrast, or its label."""
+    if info.plus:
+        return Contrast(info.label, info.plus, info.minus)
+    return info.label if info.token is None else info.token
 
 
 def resolve(
@@ -82,46 +94,6 @@ def targets_of_answer(subject: Subject, recording: Recording, ids: Sequence[int]
     """The tokens of an answer, each at the position that predicts it; the recorded text ends with all but the last."""
     start = len(recording) - len(ids)
     return _weighted([_target(subject, recording, token, start + i) for i, token in enumerate(ids)])
-
-
-def token_of(subject: Subject, text: str) -> int:
-    """The token that has this name or is this text, with a leading space added if only that makes it one token.
-
-    InputError when none is; ids are not compared with the vocabulary.
-    """
-    token = _token(subject, text)
-    if token is None:
-        pieces = ", ".join(repr(piece) for piece in subject.token_strings(subject.token_ids(text)))
-        raise InputError(
-            f"target {text!r} is not one token but {pieces or 'none'}: name one of them, give an id as '#1234', or "
-            "trace the whole as an answer"
-        )
-    return token
-
-
-def _token(subject: Subject, text: str) -> int | None:
-    tokens = (subject.token_names.single(spelling) for spelling in (text, " " + text))
-    return next((token for token in tokens if token is not None), None)
-
-
-def difference(subject: Subject, text: str) -> tuple[int, int] | None:
-    """The two tokens of "Paris - Berlin"; None for a text that is a token itself or is divided nowhere.
-
-    InputError when neither side is a token, or when the text can be divided in two ways.
-    """
-    parts = text.split(_MINUS)
-    pairs = [(_MINUS.join(parts[:i]), _MINUS.join(parts[i:])) for i in range(1, len(parts))]
-    pairs = [pair for pair in pairs if all(pair)]
-    if not pairs or subject.token_names.token(text) is not None:
-        return None
-    sides = [(_token(subject, plus), _token(subject, minus)) for plus, minus in pairs]
-    tokens = [(plus, minus) for plus, minus in sides if plus is not None and minus is not None]
-    if not tokens:
-        plus, minus = pairs[0]
-        return token_of(subject, plus), token_of(subject, minus)  # says which of them is none
-    if len(tokens) > 1:
-        raise InputError(f"target {text!r} can be divided in {len(tokens)} ways: give the tokens' ids, '#12 - #34'")
-    return tokens[0]
 
 
 def _listed(specs: Any, d_model: int) -> list[Any]:
@@ -172,10 +144,12 @@ def _target(subject: Subject, recording: Recording, spec: Spec, position: int) -
     token = as_id(spec)
     if token is not None:
         return _of_token(subject, recording, token, position)
+    if isinstance(spec, Contrast):
+        return _of_contrast(recording, spec.readout(subject), position)
     if isinstance(spec, Tensor | np.ndarray):
         return _of_direction(subject, recording, spec, position)
     if not isinstance(spec, str):
-        raise InputError(f"a target is a token, an id, a difference or a direction, not {spec!r:.60}")
+        raise InputError(f"a target is a token, an id, a difference, a Contrast or a direction, not {spec!r:.60}")
     pair = difference(subject, spec)
     if pair is None:
         return _of_token(subject, recording, token_of(subject, spec), position)
@@ -186,6 +160,17 @@ def _target(subject: Subject, recording: Recording, spec: Spec, position: int) -
         raise InputError(f"target {spec!r} is zero: its two tokens have one direction, name two that differ")
     bias = 0.0 if head.bias is None else float(head.bias[plus] - head.bias[minus])
     return Target(label=spec, position=position, direction=direction, bias=bias, weight=1.0)
+
+
+def _of_contrast(recording: Recording, readout: Readout, position: int) -> Target:
+    head, dtype = _head(recording), recording.logits.dtype
+    direction = readout.of_rows(head.weight, head.mean, dtype)
+    if not bool(direction.any()):
+        raise InputError(f"target {readout.name!r} is zero: its two sides have one direction, name tokens that differ")
+    bias = 0.0 if head.bias is None else float(readout.of_rows(head.bias, head.bias.mean(), dtype))
+    return Target(
+        label=readout.name, position=position, direction=direction, bias=bias, weight=1.0, readout=readout
+    )  # fmt: skip
 
 
 def _of_direction(subject: Subject, recording: Recording, values: Tensor | np.ndarray, position: int) -> Target:
@@ -248,6 +233,11 @@ def _of_targets(subject: Subject, graph: Graph, rows: Tensor) -> Tensor:
     for target in graph.targets:
         if target.token is not None:
             directions.append(rows[target.token].to(dtype) - mean)
+            continue
+        if target.plus:
+            directions.append(
+                Readout(name=target.label, plus=target.plus, minus=target.minus).of_rows(rows, mean, dtype)
+            )
             continue
         tokens = difference(subject, target.label)
         if tokens is None:

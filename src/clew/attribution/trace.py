@@ -26,7 +26,7 @@ from clew.attribution.target_rows import TargetRows
 from clew.attribution.targets import Spec, Target, resolve, targets_of_answer
 from clew.dictionary.dictionary import Dictionary
 from clew.errors import InputError
-from clew.settings import Settings, accepts, one_of, option
+from clew.settings import HIDDEN, Settings, accepts, one_of, option
 from clew.subject.positions import FirstPosition, first_position
 from clew.subject.recording import Recording
 from clew.subject.subject import Prompt, Subject
@@ -53,6 +53,9 @@ class TraceSettings(Settings):
     rest_responds: bool = False
     """In effects, let the features beyond `max_features` respond to what changes, so that total effects do not depend
     on how many have rows; a model's own neurons always do."""
+    only_targets: bool = field(default=False, metadata=HIDDEN)
+    """Find the rows of the targets alone: what every feature does to them directly, and nothing between features; far
+    cheaper, for many prompts. Its influence is direct, and its scores say little."""
     effects: bool = False
     """Also find what changes when a source goes (`Graph.effects`); about as much work again, and twice the memory."""
     target_mass: float = 0.95
@@ -140,6 +143,7 @@ def graph_of(
         max_features=settings.max_features,
         effects=settings.effects,
         rest_responds=settings.rest_responds,
+        only_targets=settings.only_targets,
         budget=settings.budget,
         report=settings.report,
     )
@@ -161,6 +165,7 @@ def graph_of(
             "max_features": settings.max_features,
             "position": settings.position,
             "answer": settings.answer,
+            **({"only_targets": True} if settings.only_targets else {}),
             "budget": settings.budget,
             **rows.rest,
             **more,
