@@ -26,8 +26,9 @@ from clew.intervention.agreement import agreement
 from clew.intervention.audit import Audit, audit, audit_all
 from clew.intervention.audit_figure import _scatter
 from clew.intervention.clamp import Regime
-from clew.intervention.curves import curves, matched_set
+from clew.intervention.curves import curves
 from clew.intervention.edit import Edit
+from clew.intervention.matched_sets import NEAREST, matched_pairs, matched_set, matched_sets
 from clew.intervention.measurements import STEPS, AuditSettings, beside_neurons, examine, reaches
 from clew.intervention.run import effect
 from clew.progress import Progress
@@ -277,16 +278,68 @@ def test_curves_end_where_everything_is_kept_or_removed(subject: Subject, dictio
     assert to_mean.whole.logit == pytest.approx(found.whole.logit)
 
 
-def test_matched_sets_keep_layer_position_and_size(graph: Graph, dictionary: Dictionary) -> None:
+def test_matched_sets_keep_layer_position_and_size_and_leave_out_the_set_under_test(
+    graph: Graph, dictionary: Dictionary
+) -> None:
     chosen = torch.zeros(graph.n_features, dtype=torch.bool)
     chosen[ranking(graph, "influence")[:12]] = True
     mass = graph.activations.float()
-    drawn = matched_set(chosen, graph, mass, torch.Generator().manual_seed(0))
     cells = graph.feature_keys[:, 0] * graph.n_tokens + graph.feature_keys[:, 1]
-    assert sorted(cells[drawn].tolist()) == sorted(cells[chosen].tolist())
-    assert not torch.equal(drawn, chosen)
-    everything = torch.ones_like(chosen)
-    assert torch.equal(matched_set(everything, graph, mass, torch.Generator().manual_seed(0)), everything)
+    drawn = matched_set(chosen, graph, mass, torch.Generator().manual_seed(0))
+    assert not bool((drawn.members & chosen).any())
+    assert drawn.apart == 1
+    for cell in torch.unique(cells).tolist():
+        wanted, others = int(chosen[cells == cell].sum()), int((~chosen)[cells == cell].sum())
+        assert int(drawn.members[cells == cell].sum()) == min(wanted, others)
+    assert drawn.size == pytest.approx(int(drawn.members.sum()) / 12)
+    assert drawn.mass == pytest.approx(float(mass[drawn.members].sum() / mass[chosen].sum()))
+
+
+def test_matched_pairs_are_free_others_of_the_cell_and_among_the_nearest() -> None:
+    cells, mass = torch.tensor([0] * 12 + [1] * 3), torch.arange(15.0)
+    chosen = torch.zeros(15, dtype=torch.bool)
+    chosen[[0, 12]] = True
+    free = torch.ones(15, dtype=torch.bool)
+    free[[1, 13, 14]] = False
+    drawn = [matched_pairs(chosen, cells, mass, torch.Generator().manual_seed(s), free=free) for s in range(60)]
+    assert {pairs[0] for pairs in drawn} == {*range(2, 2 + NEAREST)}
+    assert not any(12 in pairs for pairs in drawn), "its cell has no other that is free"
+    chosen[:6] = True
+    pairs = matched_pairs(chosen, cells, mass, torch.Generator().manual_seed(0))
+    assert {*pairs} == {0, 1, 2, 3, 4, 5, 12}
+    assert {*pairs.values()} <= {*range(6, 12), 13, 14}
+    assert len({*pairs.values()}) == len(pairs)
+
+
+def test_a_matched_set_of_everything_is_empty_unless_it_is_filled_up(graph: Graph) -> None:
+    everything, mass = torch.ones(graph.n_features, dtype=torch.bool), graph.activations.float()
+    drawn = matched_set(everything, graph, mass, torch.Generator().manual_seed(0))
+    assert (int(drawn.members.sum()), drawn.size, drawn.mass) == (0, 0, 0)
+    assert math.isnan(drawn.apart)
+    filled = matched_set(everything, graph, mass, torch.Generator().manual_seed(0), fill=True)
+    assert torch.equal(filled.members, everything)
+    assert (filled.size, filled.apart) == (1, 0)
+
+
+def test_curves_say_how_much_of_a_random_set_is_other_features(
+    subject: Subject, dictionary: Dictionary, graph: Graph
+) -> None:
+    order = ranking(graph, "influence").tolist()
+    curve = curves(subject, dictionary, graph, order).faithfulness
+    assert len(curve.apart) == len(curve.sizes)
+    assert curve.apart[-1] == 0
+    for size, apart in zip(curve.sizes, curve.apart, strict=True):
+        assert apart <= (graph.n_features - size) / size + 1e-9
+
+
+def test_only_features_of_the_graph_are_matched(graph: Graph, dictionary: Dictionary) -> None:
+    sets = matched_sets(dictionary, graph, [0, str(graph.node(1).id)], count=3)
+    assert len(sets) == 3
+    assert not any(bool(each.members[:2].any()) for each in sets)
+    with pytest.raises(InputError, match="no feature is given"):
+        matched_sets(dictionary, graph, [])
+    with pytest.raises(InputError, match="is no feature of this graph"):
+        matched_sets(dictionary, graph, [graph.n_features])
 
 
 # --- neurons ----------------------------------------------------------------------------------------------------

@@ -341,5 +341,5 @@ def test_the_public_names_are_these() -> None:
     from clew.intervention.run import Effect
 
     assert (clew.Edit, clew.Effect) == (Edit, Effect)
-    effect = clew.load("minnow").edit("The capital of France is", [clew.Edit.ablate("L1/80@4")])
+    effect = clew.load("minnow").edit("The capital of France is", [clew.Edit.ablate("L1/78@4")])
     assert isinstance(effect, Effect)

@@ -1,6 +1,7 @@
 """Generated text is what the real model, edited, would have said: token by token, for every architecture."""
 
 from collections import Counter
+from itertools import product
 
 import pytest
 import torch
@@ -107,8 +108,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("kind", ["clt", "plt", "skip-clt"])
-@pytest.mark.parametrize("case", CASES)
+@models.in_turn("subject", DISTINCT, "kind, case", product(["clt", "plt", "skip-clt"], CASES), times=4)
 def test_a_generated_token_is_drawn_from_what_effect_measures_on_the_finished_text(
     subject: Subject, kind: str, case: str
 ) -> None:
@@ -116,8 +116,7 @@ def test_a_generated_token_is_drawn_from_what_effect_measures_on_the_finished_te
     assert_is_what_effect_measures(subject, models.dictionary(kind, subject), edits, through)
 
 
-@pytest.mark.parametrize("read", ["resid_pre", "resid_mid", "mlp_normalized", "mlp_in"])
-@pytest.mark.parametrize("write", ["mlp_raw_out", "mlp_out"])
+@models.in_turn("subject", DISTINCT, "read, write", product(models.READS, models.WRITES), times=2)
 def test_wherever_the_dictionary_reads_and_writes(subject: Subject, read: str, write: str) -> None:
     dictionary = models.dictionary("clt", subject, read=read, write=write)
     assert_is_what_effect_measures(subject, dictionary, [Edit.set("L0/3@generated", 3.0), Edit.scale("L2/4", 3.0)])

@@ -34,8 +34,7 @@ def test_small_edits_together_do_what_the_graph_of_neurons_predicts(neurons):
 
 
 @pytest.mark.usefixtures("exact_softmax")
-@pytest.mark.parametrize("architecture", DISTINCT)
-@pytest.mark.parametrize("kind", KINDS)
+@models.in_turn("architecture", DISTINCT, "kind", KINDS)
 def test_an_edit_shows_what_a_graph_predicts_of_it(architecture, kind):
     """One forward derivative of the replacement model says what the rows of a graph do."""
     subject = models.subject(architecture)

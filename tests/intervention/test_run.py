@@ -1,6 +1,7 @@
 """What edits do: *direct* is the graph's edges, *frozen* an independent recomputation, *live* plain hooks."""
 
 from collections.abc import Callable
+from itertools import product
 
 import pytest
 import torch
@@ -45,8 +46,7 @@ def nodes_of(graph: Graph, count: int = 4) -> list[int]:
 # --- direct -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("write", models.WRITES)
+@models.in_turn("subject", DISTINCT, "kind, write", product(KINDS, models.WRITES), times=2)
 def test_direct_effects_are_the_edges_of_the_graph(subject: Subject, kind: str, write: str) -> None:
     dictionary = models.dictionary(kind, subject, write=write)
     graph = trace(subject, dictionary, PROMPT, targets=[3, 17])
@@ -75,7 +75,7 @@ def test_direct_effects_are_the_edges_of_the_graph(subject: Subject, kind: str, 
 # --- frozen -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@models.in_turn("subject", DISTINCT, "kind", KINDS)
 def test_frozen_is_an_independent_recomputation(subject: Subject, kind: str) -> None:
     dictionary = models.dictionary(kind, subject, write="mlp_raw_out", threshold=0.3)
     graph = trace(subject, dictionary, PROMPT)
@@ -149,8 +149,15 @@ def pick(subject: Subject, dictionary: Dictionary) -> list[tuple[int, int, int]]
     return [tuple(inside[inside[:, 0] == layer][-1].tolist()) for layer in (0, 1)]  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("kind", ["clt", "skip-plt"])
-@pytest.mark.parametrize(("read", "write"), [("mlp_in", "mlp_out"), ("resid_mid", "mlp_raw_out")])
+LIVE = [
+    ("clt", "mlp_in", "mlp_out"),
+    ("skip-plt", "resid_mid", "mlp_raw_out"),
+    ("clt", "resid_mid", "mlp_raw_out"),
+    ("skip-plt", "mlp_in", "mlp_out"),
+]
+
+
+@models.in_turn("subject", DISTINCT, "kind, read, write", LIVE)
 def test_live_is_what_plain_hooks_do(subject: Subject, kind: str, read: str, write: str) -> None:
     dictionary = models.dictionary(kind, subject, read=read, write=write, threshold=0.05)
     plain = Plain(subject.model, read, write)
@@ -199,8 +206,7 @@ def test_prompts_of_different_length_in_one_batch_are_as_each_alone(subject: Sub
         assert [c.node for c in mine.changes] == [c.node for c in alone.changes]
 
 
-@pytest.mark.parametrize("kind", ["clt", "plt"])
-@pytest.mark.parametrize("batch", [1, 3, 64])
+@models.in_turn("subject", DISTINCT, "kind, batch", product(["clt", "plt"], [1, 3, 64]))
 def test_many_cases_behind_a_shared_prefix_are_as_each_alone(
     subject: Subject, kind: str, batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

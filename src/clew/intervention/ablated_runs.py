@@ -14,7 +14,7 @@ features and the empty set has none; features that `max_features` left out stay 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -77,6 +77,16 @@ class Removed:
     ) -> tuple[Float[Tensor, " row"], list[Removal]]:
         """The measure of every row, each with some features (and, if asked, every error) taken away."""
         measures, removals = [], []
+        for final in self.finals(removed, errors):
+            measure = self.measure(final)
+            measures.append(measure[1:])
+            removals += self._removals(final, measure.tolist())
+        return torch.cat(measures), removals
+
+    def finals(
+        self, removed: Bool[Tensor, "row feature"], errors: bool = False
+    ) -> Iterator[Float[Tensor, "some pos d_model"]]:
+        """The final normed streams of the rows, some at a time, each time behind that of the run as it was."""
         reads = read_sites(self.dictionary) if self.recomputed else []
         for part in removed.to(self.keys.device).split(rows_at_once(self.subject, len(self.ids))):
             response = _Response(self, part, errors)
@@ -85,11 +95,7 @@ class Removed:
                 for layer in range(self.subject.n_layers)
             }
             tokens = self.ids[None].expand(len(part) + 1, -1)  # row 0 is the run as it was
-            final = self.subject.run(tokens, change=change, reads=reads).final
-            measure = self.measure(final)
-            measures.append(measure[1:])
-            removals += self._removals(final, measure.tolist())
-        return torch.cat(measures), removals
+            yield self.subject.run(tokens, change=change, reads=reads).final
 
     def measure(self, final: Float[Tensor, "row pos d_model"]) -> Float[Tensor, " row"]:
         """The targets' mean centred logit, weighted as in the graph, of every row's final normed stream."""

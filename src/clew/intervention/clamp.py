@@ -22,7 +22,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -73,6 +73,25 @@ class EditedRow:
         return [edit.feature.layer for edit in self.edits if edit.feature is not None and edit.verb != "steer"]
 
 
+def needs_base(dictionary: Dictionary, edits: Sequence[Edit], through: int) -> bool:
+    """Whether the clamped outputs of an edited row differ from its own: something has been changed upstream of them.
+
+    Where nothing has, the row is its own base, and no row without edits is needed beside it.
+    """
+    layers = EditedRow(edits=tuple(edits), base=0, n_prompt=0, first=0, through=through).edited_layers
+    if dictionary.kind == "sae" or not layers:
+        return False
+    steered = [_steered_layer(dictionary, edit) for edit in edits if edit.verb == "steer"]
+    return min(layers) < through or min(steered, default=through) < through
+
+
+def _steered_layer(dictionary: Dictionary, edit: Edit) -> int:
+    if edit.layer is not None:
+        return edit.layer
+    assert edit.feature is not None
+    return dictionary.written_layers(edit.feature.layer)[0]
+
+
 @dataclass(frozen=True, eq=False)
 class _Group:
     """The edits of one layer's features, over all rows."""
@@ -80,6 +99,17 @@ class _Group:
     rows: Int[Tensor, " edit"]
     ids: Int[Tensor, " edit"]
     edits: tuple[Edit, ...]
+    results: Float[Tensor, "edit 2"]
+    """Factor and constant of what each edit makes of an activation."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Differences:
+    """What edits add to activations: one entry an edit and position."""
+
+    edit: Int[Tensor, " change"]
+    position: Int[Tensor, " change"]
+    value: Float[Tensor, " change"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +145,7 @@ class Clamp:
                 self.held[place, min(row.edited_layers) : row.through + 1] = True
         self.groups = self._grouped()
         self.steers = self._steered()
-        self._decoders: dict[int, Tensor] = {}
+        self._decoders: dict[int, tuple[Tensor, Tensor]] = {}
         self._masks: dict[_Group | _Steers, Tensor] = {}
 
     def _indices(self, numbers: Sequence[int]) -> Int[Tensor, " n"]:
@@ -145,6 +175,7 @@ class Clamp:
                 self._indices([place for place, _, _ in layer_edits]),
                 self._indices([index for _, index, _ in layer_edits]),
                 tuple(edit for _, _, edit in layer_edits),
+                torch.tensor([edit.linear for _, _, edit in layer_edits], dtype=torch.float64, device=self.device),
             )
             for layer, layer_edits in edits_of_layer.items()
         }
@@ -183,16 +214,24 @@ class Clamp:
         masks_of_group, stop = self._masks.get(group), start + n_pos
         if masks_of_group is None or masks_of_group.shape[1] < stop:
             length = stop if masks_of_group is None else 2 * stop
-            rows = [(self.rows[place], edit) for place, edit in zip(group.rows.tolist(), group.edits, strict=True)]
-            masks = [edit.mask(0, length, n_prompt=row.n_prompt, first=row.first) for row, edit in rows]
+            alike: dict[tuple[Any, int, int], Tensor] = {}
+            masks = []
+            for place, edit in zip(group.rows.tolist(), group.edits, strict=True):
+                row = self.rows[place]
+                key = edit.positions, row.n_prompt, row.first
+                if key not in alike:
+                    alike[key] = edit.mask(0, length, n_prompt=row.n_prompt, first=row.first)
+                masks.append(alike[key])
             masks_of_group = self._masks[group] = torch.stack(masks).to(self.device)
         return masks_of_group[:, start:stop]
 
-    def decoder(self, layer: int) -> Float[Tensor, "edit out_layer d_model"]:
-        """The decoders of a layer's edited features."""
+    def decoder(self, layer: int, edit: Int[Tensor, " change"], slot: int) -> Float[Tensor, "change d_model"]:
+        """The decoders of the features that some edits of a layer are of, in one slot; each feature is read once."""
         if layer not in self._decoders:
-            self._decoders[layer] = self.dictionary.decoder_rows(layer, self.groups[layer].ids)
-        return self._decoders[layer]
+            ids, places = torch.unique(self.groups[layer].ids, return_inverse=True)
+            self._decoders[layer] = self.dictionary.decoder_rows(layer, ids), places
+        rows, places = self._decoders[layer]
+        return rows[places[edit], slot]
 
     def _steered(self) -> dict[SiteAt, _Steers]:
         edits_at_site: dict[SiteAt, list[tuple[int, Tensor, Edit]]] = defaultdict(list)
@@ -245,11 +284,10 @@ class _Written:
     def stream(self, layer: int, value: Tensor, seen: Seen) -> Tensor:
         """An SAE's site in every row."""
         group = self.clamp.groups[layer]
-        rows = group.rows.to(value.device)
-        decoder = self.clamp.decoder(layer)[:, 0]
-        source = rows if self.clamp.regime.semantics == "live" else self.clamp.base[group.rows]
-        added = self._differences(layer, group, value[source])[..., None] * decoder[:, None]
-        return value.index_add(0, rows, added.to(value))
+        source = group.rows if self.clamp.regime.semantics == "live" else self.clamp.base[group.rows]
+        change = self._differences(layer, group, value, source)
+        added = change.value[:, None] * self.clamp.decoder(layer, change.edit, 0)
+        return value.index_put((group.rows[change.edit], change.position), added.to(value), accumulate=True)
 
     def _collect(self, layer: int, seen: Seen) -> None:
         """Write the edits of every layer whose features can be read by now."""
@@ -266,7 +304,7 @@ class _Written:
             if recomputed:
                 self._recompute(read, x, moved, group)
             elif group is not None:
-                self._write(read, group, self._differences(read, group, x[self.clamp.base[group.rows]]))
+                self._write(read, group, x)
             if self.clamp.regime.semantics != "live":
                 self._skip(read, moved)
 
@@ -278,25 +316,29 @@ class _Written:
         return dual.primal, torch.zeros_like(x) if dual.tangent is None else dual.tangent
 
     def _differences(
-        self, layer: int, group: _Group, x: Float[Tensor, "edit pos d_model"]
-    ) -> Float[Tensor, "edit pos"]:
-        """What each edit adds to its feature's activation, given the streams that the activations are read from."""
-        before = self.dictionary.activations_of(layer, x, group.ids)
-        after = torch.stack([edit.result(a) for edit, a in zip(group.edits, before, strict=True)])
-        mask = self.clamp.mask(group, self.start, self.n_pos)
-        return (after - before) * mask.to(before)
+        self, layer: int, group: _Group, x: Float[Tensor, "row pos d_model"], source: Int[Tensor, " edit"]
+    ) -> _Differences:
+        """What each edit adds to its feature's activation, read from the streams of its source row."""
+        edit, position = self.clamp.mask(group, self.start, self.n_pos).nonzero(as_tuple=True)
+        before = self.dictionary.activations_of(layer, x[source[edit], position][:, None], group.ids[edit])[:, 0]
+        factor, constant = group.results[edit].to(before).T
+        after = torch.where(factor == 0, 0.0, before * factor) + constant
+        return _Differences(edit, position, after - before)
 
-    def _write(self, layer: int, group: _Group, difference: Float[Tensor, "edit pos"]) -> None:
-        decoder = self.clamp.decoder(layer).to(difference)
+    def _write(self, layer: int, group: _Group, x: Float[Tensor, "row pos d_model"]) -> None:
+        change = self._differences(layer, group, x, self.clamp.base[group.rows])
         for slot, out in enumerate(self.dictionary.written_layers(layer)):
-            reaches = self.clamp.last[group.rows] >= out
+            reaches = self.clamp.last[group.rows[change.edit]] >= out
             if bool(reaches.any()):
-                added = difference[reaches, :, None] * decoder[reaches, None, slot]
-                self._wait(out, added.new_zeros(len(self.clamp.rows), *added.shape[1:]), group.rows[reaches], added)
+                edit, value = change.edit[reaches], change.value[reaches]
+                added = value[:, None] * self.clamp.decoder(layer, edit, slot).to(value)
+                place = group.rows[edit] * self.n_pos + change.position[reaches]
+                empty = added.new_zeros(len(self.clamp.rows), *x.shape[1:])
+                self._wait(out, empty.flatten(0, 1).index_add_(0, place, added).view_as(empty))
 
-    def _wait(self, layer: int, empty: Tensor, rows: Tensor, added: Tensor) -> None:
+    def _wait(self, layer: int, added: Float[Tensor, "row pos d_model"]) -> None:
         waiting = self.waiting.get(layer)
-        self.waiting[layer] = (empty if waiting is None else waiting).index_add(0, rows.to(added.device), added)
+        self.waiting[layer] = added if waiting is None else waiting + added
 
     def _recompute(
         self,
@@ -314,23 +356,18 @@ class _Written:
             difference = activations - activations[self.clamp.base]
         difference[self.clamp.held[:, layer]] = 0
         if group is not None:
-            edit_differences = self._differences(layer, group, x[self.clamp.base[group.rows]])
-            mask = self.clamp.mask(group, self.start, n_pos)
-            edit, pos = mask.nonzero(as_tuple=True)
-            place = group.rows[edit], pos, group.ids[edit]
+            change = self._differences(layer, group, x, self.clamp.base[group.rows])
+            place = group.rows[change.edit], change.position, group.ids[change.edit]
             difference[place] = 0
-            difference.index_put_(place, edit_differences[edit, pos], accumulate=True)
+            difference.index_put_(place, change.value, accumulate=True)
         position, index = difference.view(n_rows * n_pos, -1).nonzero(as_tuple=True)
         value = difference.view(n_rows * n_pos, -1)[position, index]
         changed = ActiveFeatures(position=position, index=index, activation=value, preactivation=value)
-        every = torch.arange(n_rows, device=x.device)
         for out, part in self.dictionary.decode_layer(layer, changed, n_rows * n_pos).items():
-            added = part.view(n_rows, n_pos, d_model)
-            self._wait(out, torch.zeros_like(added), every, added)
+            self._wait(out, part.view(n_rows, n_pos, d_model))
 
     def _skip(self, layer: int, moved: Float[Tensor, "row pos d_model"]) -> None:
         skip = self.dictionary.layers[layer].skip
         if skip is not None:
             moved = moved.to(torch.promote_types(moved.dtype, torch.float32))
-            added = torch.nn.functional.linear(moved, skip.to(moved))
-            self._wait(layer, torch.zeros_like(added), torch.arange(len(moved), device=moved.device), added)
+            self._wait(layer, torch.nn.functional.linear(moved, skip.to(moved)))

@@ -12,7 +12,8 @@ so that effects over all hops count (see `clew.intervention.ablated_runs`). Two 
 share of features kept, from none to all (Mueller et al. 2025): *CPR* is the area under f, how soon the answer is there;
 *CMD* the area between f and 1, how far the kept features stay from the whole, on either side. Beside them stand random
 sets of the same size, drawn from active features of the same layers and positions, matched on activation x decoder
-norm.
+norm, none of them in the set that they stand beside. Where a layer and position has too few others, as for every set of
+more than half of the features, members of the set itself fill the random one up; `apart` says how much of it is other.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ from torch import Tensor
 from clew.attribution.graph import Graph
 from clew.dictionary.dictionary import Dictionary
 from clew.intervention.ablated_runs import Removal, Removed
+from clew.intervention.matched_sets import mass_of, matched_set
 from clew.subject.subject import Subject
 
 RANDOM_SETS = 5
 _CURVES = ("faithfulness", "completeness")
 _AREAS = ("cpr", "random_cpr", "cmd", "random_cmd")
 _REMOVALS = ("whole", "no_features", "no_errors")
-NEAREST = 4  # a matched feature is drawn from this many with the most similar size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,8 @@ class Curve:
     area: float
     """Mean over the share of features, the sizes spaced evenly in their logarithm."""
     random_area: float
+    apart: tuple[float, ...] = ()
+    """The share of the random sets' features that are not in the set itself; empty in a file of an older program."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +96,7 @@ def _curve(saved: Mapping[str, Any]) -> Curve:
         random=tuple(map(number, saved["random"])),
         area=number(saved["area"]),
         random_area=number(saved["random_area"]),
+        apart=tuple(map(number, saved.get("apart", ()))),
     )
 
 
@@ -112,6 +116,10 @@ def mean_curves(curves: Sequence[Curves]) -> Curves:
             random=tuple(mean(member.random[i] for member in members) for i in range(max(1, n - 1))),
             area=mean(member.area for member in members),
             random_area=mean(member.random_area for member in members),
+            apart=tuple(
+                mean(member.apart[i] for member in members)
+                for i in range(min(len(member.apart) for member in members) and max(1, n - 1))
+            ),
         )
 
     def removal(name: str) -> Removal:
@@ -158,9 +166,10 @@ def curves(
     scale = Scale(Removed(subject, dictionary, graph, means, recomputed=recomputed))
     sizes = sizes_of(graph.n_features)
     best = first_of(ranking, sizes)
-    mass = graph.activations * _decoder_norms(dictionary, graph)
-    generator = torch.Generator().manual_seed(seed)
-    drawn = torch.stack([matched_set(chosen, graph, mass, generator) for chosen in best for _ in range(RANDOM_SETS)])
+    mass, generator = mass_of(dictionary, graph), torch.Generator().manual_seed(seed)
+    sets = [matched_set(chosen, graph, mass, generator, fill=True) for chosen in best for _ in range(RANDOM_SETS)]
+    drawn = torch.stack([each.members for each in sets])
+    apart = torch.tensor([each.apart for each in sets], dtype=torch.float64).view(len(sizes), RANDOM_SETS).mean(1)
 
     def curve(values: Tensor, random: Tensor) -> Curve:
         random = random.view(len(sizes), RANDOM_SETS).mean(1)
@@ -170,6 +179,7 @@ def curves(
             random=tuple(random.tolist()),
             area=log_area(sizes, values.tolist()),
             random_area=log_area(sizes, random.tolist()),
+            apart=tuple(apart.tolist()),
         )
 
     faithfulness = curve(scale.of(~best), scale.of(~drawn))
@@ -230,28 +240,3 @@ def _strips(sizes: Sequence[int], values: Sequence[float]) -> Iterator[tuple[flo
     """Between each size and the next, from no feature on: the width as a share of all, f at both ends."""
     for (size, a), (larger, b) in pairwise(zip((0, *sizes), (0.0, *values), strict=True)):
         yield (larger - size) / sizes[-1], a, b
-
-
-def _decoder_norms(dictionary: Dictionary, graph: Graph) -> Float[Tensor, " feature"]:
-    """Norm of each node's decoder over all the layers that it writes to."""
-    norms = torch.zeros(graph.n_features)
-    for layer in torch.unique(graph.feature_keys[:, 0]).tolist():
-        of_layer = graph.feature_keys[:, 0] == layer
-        decoders = dictionary.decoder_rows(layer, graph.feature_keys[of_layer, 2])
-        norms[of_layer] = decoders.flatten(1).norm(dim=1).float().cpu()
-    return norms.to(graph.activations)
-
-
-def matched_set(
-    chosen: Bool[Tensor, " feature"], graph: Graph, mass: Float[Tensor, " feature"], generator: torch.Generator
-) -> Bool[Tensor, " feature"]:
-    """As many features from the same layers and positions, each one of the nearest in size that are still free."""
-    drawn = torch.zeros_like(chosen)
-    cells = graph.feature_keys[:, 0] * graph.n_tokens + graph.feature_keys[:, 1]
-    for place in chosen.nonzero()[:, 0][torch.randperm(int(chosen.sum()), generator=generator)].tolist():
-        free = ((cells == cells[place]) & ~drawn).nonzero()[:, 0]
-        others = free[free != place]
-        free = others if len(others) else free
-        nearest = free[(mass[free] - mass[place]).abs().argsort()[:NEAREST]]
-        drawn[nearest[int(torch.randint(len(nearest), (1,), generator=generator))]] = True
-    return drawn

@@ -187,6 +187,12 @@ class Edit:
             case _:
                 return torch.full_like(activation, self.strength)
 
+    @property
+    def linear(self) -> tuple[float, float]:
+        """Factor and constant of what `result` makes of an activation."""
+        factor = self.strength if self.verb == "scale" else float(self.verb == "add")
+        return factor, 0.0 if self.verb == "scale" else self.strength
+
     def to_json(self) -> dict[str, Any]:
         """The edit as plain values; `from_json` reads it."""
         plain = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
@@ -274,7 +280,10 @@ def check(
                 raise InputError(f"{edit}: position {position} is outside the prompt's {n_positions} tokens{more}")
             if position < first:
                 raise InputError(f"{edit}: position {position} is left out, it is a special token or an attention sink")
-    for edit_a, edit_b in combinations(edits, 2):
+    of_feature: dict[FeatureId | None, list[Edit]] = {}
+    for edit in edits:
+        of_feature.setdefault(edit.feature, []).append(edit)
+    for edit_a, edit_b in (pair for alike in of_feature.values() for pair in combinations(alike, 2)):
         if _contradict(edit_a, edit_b, n_positions):
             raise InputError(f"{edit_a} and {edit_b} contradict each other: give one edit a feature and position")
     return last_clamped(edits, dictionary, through)

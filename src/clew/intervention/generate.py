@@ -6,8 +6,8 @@ Semantics are *live*: each token is drawn from what `effect` measures at that po
 1. Every stream is a row of one batch. A row whose clamped outputs need the run without edits gets that run on its own
    text as a twin beside it; where nothing upstream of the clamped outputs changes, the row is its own base.
 2. The prompt runs once; then each row runs on its stream's last token.
-3. A token is the argmax of log-probability over temperature plus Gumbel noise. The noise is drawn once a step, whatever
-   the edits: streams of one seed differ by their edits only.
+3. A token is the argmax of log-probability over temperature plus Gumbel noise. The noise is drawn once a step and seed,
+   whatever the edits: streams of one seed differ by their edits only.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from clew.dictionary.dictionary import Dictionary
 from clew.errors import InputError
-from clew.intervention.clamp import Clamp, EditedRow
+from clew.intervention.clamp import Clamp, EditedRow, needs_base
 from clew.intervention.edit import Edit, check
 from clew.settings import Settings, accepts, option, with_keywords
 from clew.subject.positions import first_counted
@@ -116,8 +116,8 @@ def generate_with(
     subject: Subject, dictionary: Dictionary, prompt: Prompt, edits: Sequence[Edit], settings: GenerateSettings
 ) -> Iterator[Step]:
     """`generate` with its settings as a value."""
-    streams = _Streams(subject, dictionary, prompt, [edits], settings)
-    return (step for (step,) in _run(streams) if step is not None)
+    streams = Streams(subject, dictionary, [(prompt, edits)], settings)
+    return (step for (step,) in run_streams(streams) if step is not None)
 
 
 @accepts(GenerateSettings)
@@ -130,24 +130,28 @@ def side_by_side(
     """
     if not edits:
         raise InputError("no edit is given: name at least one, for example Edit.ablate('L3/1207@4')")
-    streams = _Streams(subject, dictionary, prompt, [(), edits], settings)
-    return ((default, edited) for default, edited in _run(streams))
+    streams = Streams(subject, dictionary, [(prompt, ()), (prompt, edits)], settings)
+    return ((default, edited) for default, edited in run_streams(streams))
 
 
-def _run(streams: _Streams) -> Iterator[tuple[Step | None, ...]]:
-    subject, prompt, settings = streams.subject, streams.prompt, streams.settings
-    chosen = _Choice(subject, settings)
-    texts = [_Text(subject, prompt.tolist()) for _ in range(streams.count)]
+def run_streams(streams: Streams, seeds: Sequence[int] | None = None) -> Iterator[tuple[Step | None, ...]]:
+    """Every stream's next token, step by step; None for one that has ended. Each draws by its own seed, if it has one.
+
+    Streams of one seed draw by the same noise, so that they differ by their edits and prompts only.
+    """
+    subject, n_prompt, settings = streams.subject, streams.n_prompt, streams.settings
+    chosen = _Choice(subject, settings, [settings.seed] * streams.count if seeds is None else seeds)
+    texts = [_Text(subject, prompt.tolist()) for prompt in streams.prompts]
     ended, ends = [False] * streams.count, _ends(subject) if settings.stop else set()
     logits = streams.start()
-    for position in range(len(prompt), len(prompt) + settings.tokens):
+    for position in range(n_prompt, n_prompt + settings.tokens):
         tokens, probabilities = chosen(logits)
         steps: list[Step | None] = []
         for stream, token in enumerate(tokens):
             if ended[stream]:
                 steps.append(None)
                 continue
-            end = _end(token in ends, position, len(prompt) + settings.tokens, subject.context_length)
+            end = _end(token in ends, position, n_prompt + settings.tokens, subject.context_length)
             ended[stream] = end is not None
             steps.append(
                 Step(
@@ -180,48 +184,59 @@ def _ends(subject: Subject) -> set[int]:
     return ends
 
 
-class _Streams:
-    """The rows of a batch that grows by one token a step, and which of them each stream is read from."""
+class Streams:
+    """The rows of a batch that grows by one token a step, and which of them each stream is read from.
+
+    Every stream has its prompt and edits; the prompts are of one length.
+    """
 
     def __init__(
         self,
         subject: Subject,
         dictionary: Dictionary,
-        prompt: Prompt,
-        edits: Sequence[Sequence[Edit]],
+        cases: Sequence[tuple[Prompt, Sequence[Edit]]],
         settings: GenerateSettings,
     ) -> None:
         dictionary.check_fits(subject)
         dictionary.check_order()
-        self.subject, self.settings, self.count = subject, settings, len(edits)
-        self.prompt = subject.encode(prompt, add_bos=settings.add_bos)
-        n_prompt = len(self.prompt)
-        first = first_counted(subject, self.prompt) if settings.leave_out_first else 0
-        limits: dict[str, Any] = {"n_positions": n_prompt, "first": first, "growing": settings.tokens}
-        limits["through"] = settings.through
+        self.subject, self.settings, self.count = subject, settings, len(cases)
+        same: dict[int, Int[Tensor, " pos"]] = {}  # prompts of several streams, by where they are in memory
+        self.prompts = [
+            same[id(prompt)]
+            if id(prompt) in same
+            else same.setdefault(id(prompt), subject.encode(prompt, add_bos=settings.add_bos))
+            for prompt, _ in cases
+        ]
+        self.n_prompt = n_prompt = len(self.prompts[0])
         rows: list[EditedRow] = []
         self.stream_of: list[int] = []
         self.row_of: list[int] = []
-        for stream, stream_edits in enumerate(edits):
-            e = check(stream_edits, dictionary, **limits) if stream_edits else 0
-            twin = _needs_twin(dictionary, stream_edits, e)
+        firsts: dict[int, int] = {}
+        for stream, (_, edits) in enumerate(cases):
+            ids = self.prompts[stream]
+            if id(ids) not in firsts:
+                firsts[id(ids)] = first_counted(subject, ids) if settings.leave_out_first else 0
+            first = firsts[id(ids)]
+            limits: dict[str, Any] = {"n_positions": n_prompt, "first": first, "growing": settings.tokens}
+            e = check(edits, dictionary, through=settings.through, **limits) if edits else 0
+            twin = needs_base(dictionary, edits, e)
             if twin:
                 rows.append(EditedRow(edits=(), base=len(rows), n_prompt=n_prompt, first=first, through=e))
             base = len(rows) - twin
             self.row_of.append(len(rows))
-            rows.append(EditedRow(edits=tuple(stream_edits), base=base, n_prompt=n_prompt, first=first, through=e))
+            rows.append(EditedRow(edits=tuple(edits), base=base, n_prompt=n_prompt, first=first, through=e))
             self.stream_of += [stream] * (1 + twin)
         self.clamp = Clamp(dictionary, rows)
         self.cache, self.seen = subject.new_cache(), 0
 
     def start(self) -> Float[Tensor, "stream vocab"]:
-        """Run the prompt: each stream's logits of its first token."""
-        return self._extend(self.prompt.expand(len(self.stream_of), -1))
+        """Run the prompts: each stream's logits of its first token."""
+        return self._extend(torch.stack([self.prompts[stream] for stream in self.stream_of]))
 
     def advance(self, tokens: Sequence[int]) -> Float[Tensor, "stream vocab"]:
         """Append a token to each stream: its logits of the next."""
         ids = [[tokens[stream]] for stream in self.stream_of]
-        return self._extend(torch.tensor(ids, device=self.prompt.device))
+        return self._extend(torch.tensor(ids, device=self.prompts[0].device))
 
     @torch.no_grad()
     def _extend(self, ids: Int[Tensor, "row pos"]) -> Float[Tensor, "stream vocab"]:
@@ -232,28 +247,12 @@ class _Streams:
         return self.subject.unembed(run.final[rows, -1])
 
 
-def _needs_twin(dictionary: Dictionary, edits: Sequence[Edit], through: int) -> bool:
-    """Whether the clamped outputs of a row differ from its own ones: something has been changed upstream of them."""
-    layers = [edit.feature.layer for edit in edits if edit.feature is not None and edit.verb != "steer"]
-    if dictionary.kind == "sae" or not layers:
-        return False
-    steered = [_steered_layer(dictionary, edit) for edit in edits if edit.verb == "steer"]
-    return min(layers) < through or min(steered, default=through) < through
-
-
-def _steered_layer(dictionary: Dictionary, edit: Edit) -> int:
-    if edit.layer is not None:
-        return edit.layer
-    assert edit.feature is not None
-    return dictionary.written_layers(edit.feature.layer)[0]
-
-
 class _Choice:
-    """The next token of every stream, by one draw of noise."""
+    """The next token of every stream, by noise that is drawn from the stream's seed."""
 
-    def __init__(self, subject: Subject, settings: GenerateSettings) -> None:
+    def __init__(self, subject: Subject, settings: GenerateSettings, seeds: Sequence[int]) -> None:
         self.subject, self.settings = subject, settings
-        self.generator = torch.Generator().manual_seed(settings.seed)
+        self.seed_of, self.generators = seeds, {seed: torch.Generator().manual_seed(seed) for seed in seeds}
 
     def __call__(self, logits: Float[Tensor, "stream vocab"]) -> tuple[list[int], list[float]]:
         probabilities = self.subject.probabilities(logits)
@@ -267,7 +266,12 @@ class _Choice:
             ordered, order = torch.sort(logs.exp(), dim=-1, descending=True, stable=True)
             outside = ordered.cumsum(-1) - ordered >= self.settings.top_p
             logs = logs.masked_fill(torch.zeros_like(outside).scatter(-1, order, outside), -math.inf)
-        uniform = torch.rand(logs.shape[-1], generator=self.generator, dtype=torch.float64).to(logs.device)
+        n_vocab = logs.shape[-1]
+        drawn = {
+            seed: torch.rand(n_vocab, generator=generator, dtype=torch.float64)
+            for seed, generator in self.generators.items()
+        }
+        uniform = torch.stack([drawn[seed] for seed in self.seed_of]).to(logs.device)
         return (logs - (-uniform.log()).log()).argmax(-1)
 
 

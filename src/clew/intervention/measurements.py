@@ -26,6 +26,7 @@ from clew.attribution.influence import Scores, flow, total_effect
 from clew.attribution.local_model import LocalModel, check_traced_with
 from clew.attribution.rankings import ranking
 from clew.attribution.room import check_recording
+from clew.attribution.targets import spec_of
 from clew.attribution.trace import trace
 from clew.dictionary.dictionary import Dictionary
 from clew.errors import InputError, UnsupportedModelError
@@ -262,7 +263,7 @@ def beside_neurons(subject: Subject, dictionary: Dictionary, graph: Graph) -> di
     columns: dict[str, list[Tensor]] = {name: [] for name in names}
     for position in sorted({target.position for target in graph.targets}):
         ranks = [rank for rank, target in enumerate(graph.targets) if target.position == position]
-        specs = [t.label if t.token is None else t.token for t in (graph.targets[rank] for rank in ranks)]
+        specs = [spec_of(graph.targets[rank]) for rank in ranks]
         exact = trace(
             subject, neurons, list(graph.token_ids), targets=specs, position=position,
             leave_out_first=graph.first_position > 0,
