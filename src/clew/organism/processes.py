@@ -6,6 +6,7 @@ state j and shows symbol s with probability `mess3()[s, i, j]`; a diary starts i
 
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -104,8 +105,18 @@ def mess3() -> np.ndarray:
     return transition[None, :, :] * emission[:, None, :]
 
 
-def weather_logp(symbols: tuple[int, ...]) -> float:
-    """Return the log probability of a diary of this length, by the forward recursion."""
+def weather_days(rng: random.Random, length: int) -> tuple[int, ...]:
+    """Draw the symbols of a diary."""
+    state, symbols = rng.randrange(3), []
+    for _ in range(length):
+        step = rng.choices(range(9), _steps()[state])[0]
+        symbols.append(step // 3)
+        state = step % 3
+    return tuple(symbols)
+
+
+def weather_belief(symbols: Sequence[int]) -> tuple[np.ndarray, float]:
+    """Return how likely each hidden state is after a diary, and its log probability, by the forward recursion."""
     belief = np.full(3, 1 / 3)
     logp = 0.0
     for symbol in symbols:
@@ -113,7 +124,12 @@ def weather_logp(symbols: tuple[int, ...]) -> float:
         total = float(belief.sum())
         logp += math.log(total)
         belief = belief / total
-    return logp
+    return belief, logp
+
+
+def weather_logp(symbols: tuple[int, ...]) -> float:
+    """Return the log probability of a diary of this length."""
+    return weather_belief(symbols)[1]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -127,13 +143,8 @@ class Weather(FreshFamily):
 
     def draw(self, rng: random.Random) -> Statement:
         length = self.lengths[rng.randrange(len(self.lengths))]
-        state = rng.randrange(3)
-        symbols = []
-        for _ in range(length):
-            step = rng.choices(range(9), _steps()[state])[0]
-            symbols.append(step // 3)
-            state = step % 3
-        logp = weather_logp(tuple(symbols)) - math.log(len(self.lengths))
+        symbols = weather_days(rng, length)
+        logp = weather_logp(symbols) - math.log(len(self.lengths))
         return self._drawn("Weather:", " " + " ".join(WEATHER[s] for s in symbols), logp, logp)
 
 
