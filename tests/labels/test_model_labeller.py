@@ -335,6 +335,6 @@ def test_a_kill_while_a_model_labels_loses_no_label_and_the_run_goes_on(tmp_path
     kill_while_asking(tmp_path, 3, random.Random(0))
 
 
-@pytest.mark.long
-def test_fifty_kills_while_a_model_labels_lose_no_label(tmp_path):
-    kill_while_asking(tmp_path, 50, random.Random(1))
+@pytest.mark.stress
+def test_ten_kills_while_a_model_labels_lose_no_label(tmp_path):
+    kill_while_asking(tmp_path, 10, random.Random(1))

@@ -11,14 +11,16 @@ from clew.features.label import Label, Score
 from clew.ids import FeatureId
 from clew.labels.context_split import split
 from clew.labels.judges import MeaningJudge, Question, TokenJudge
-from clew.labels.rules import heuristic_label
+from clew.labels.rules import RuleLabeller, heuristic_label
 from clew.labels.scoring import (
     balanced_accuracy,
     detection,
     fuzzing,
+    labelled_by_rule,
     other_labels,
     score_label,
     score_labels,
+    score_rule,
     summarise,
 )
 from tests.cards import DULL, NAMES, card
@@ -145,6 +147,29 @@ def test_a_store_of_heuristic_labels_is_scored_beside_shuffled_ones():
         assert summary.above_null == 1.0
 
 
+def test_rules_are_scored_on_contexts_that_they_did_not_see_and_a_guess_is_chance():
+    """Most contexts share one token, each of the others stands alone: of these the label knows nothing."""
+    most = [t if n % 4 else f"{n} x{n} [y{n}] z{n}" for n, t in enumerate(TOKEN)]
+    for texts, low, high in ((TOKEN, 1.0, 1.0), (most, 0.8, 0.9)):
+        labeller = RuleLabeller(card(texts, DULL))
+        score, _ = score_rule(labeller, TokenJudge(), ['after "nothing"'])
+        assert (score.test, score.null, score.contexts) == ("detection", 0.5, 30)
+        assert low <= score.value <= high
+    everything = RuleLabeller(card([f"x{n} [y{n}] z{n}" for n in range(15)], DULL))
+    assert score_rule(everything, TokenJudge())[0].value == 0.5
+
+
+def test_a_label_by_rule_brings_its_scores_and_joins_the_pool_of_nulls():
+    pool = ['after "nothing"']
+    label = labelled_by_rule(card(TOKEN, DULL), pool)
+    assert [(score.test, score.value) for score in label.scores] == [("detection", 1.0), ("fuzzing", 1.0)]
+    assert all(score.null == 0.5 for score in label.scores)
+    assert pool == ['after "nothing"', label.text]
+    assert labelled_by_rule(card(TOKEN, DULL), pool, scored=False).scores == ()
+    assert labelled_by_rule(card([], DULL), pool).scores == ()
+    assert len(pool) == 3
+
+
 def test_a_label_that_ties_with_its_null_is_not_above_it():
     values = [(0.9, 0.5), (0.5, 0.5), (0.4, 0.5), (0.7, None)]
     scores = (
@@ -237,10 +262,10 @@ def test_a_place_in_the_text_is_counted_without_a_mark_at_its_start():
 
 
 def test_a_word_made_of_several_tokens_is_known_at_each_of_them():
-    tokens = ("the", " Pa", "ris", "ian", " air")
+    tokens = ("the", " Pa", "ris", " air")
     judge = TokenJudge()
-    said = [judge.verdicts('the token "paris"', [Question(tokens, 0, at)])[0] for at in range(5)]
-    assert said == [False, True, True, False, False]
+    said = [judge.verdicts('the token "paris"', [Question(tokens, 0, at)])[0] for at in range(4)]
+    assert said == [False, True, True, False]
 
 
 def test_meaning_calls_the_closer_half_fitting_and_tells_a_right_label_from_a_wrong_one():

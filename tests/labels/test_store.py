@@ -363,9 +363,9 @@ def test_a_kill_while_labelling_loses_no_label_that_was_said_to_be_kept(path):
     kill_while_labelling(path, 4, random.Random(0))
 
 
-@pytest.mark.long
-def test_fifty_kills_while_labelling_lose_no_label(path):
-    kill_while_labelling(path, 50, random.Random(1))
+@pytest.mark.stress
+def test_ten_kills_while_labelling_lose_no_label(path):
+    kill_while_labelling(path, 10, random.Random(1))
 
 
 @given(st.permutations(range(5)))

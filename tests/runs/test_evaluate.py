@@ -67,6 +67,9 @@ def test_hops_skipped_stand_beside_their_null_where_neurons_are_exact():
     plain = json.loads(json.dumps(ours.to_json()))["hop_skipping"]
     assert plain == {"prompts": 3, "share": list(ours.hops.share), "null": list(ours.hops.null)}
     assert untrained.hops is not None
+    assert ours.truth.prompts == 3
+    assert ours.truth.best.value > 0.8 > ours.truth.best_null
+    assert ours.truth.each.value > ours.truth.each_null
 
 
 def test_a_plt_skips_no_hop_and_nothing_is_traced_to_find_that_out(trained, monkeypatch):

@@ -1,5 +1,6 @@
 """A run that begins with a finished dictionary, and is tuned from there."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import pytest
 import torch
 
 import clew
-from clew.dictionary import Dictionary, Layer, ReLU, TopK
+from clew import kit as kits
+from clew.dictionary import BatchTopK, Dictionary, Layer, ReLU, TopK
 from clew.errors import ClewError, InputError
 from clew.organism.prompts import listed_prompts
 from clew.runs.train import finished_run
@@ -15,26 +17,46 @@ from clew.runs.tune import begin_tuning, settings_of
 from clew.training.config import FineTuneConfig
 from clew.training.corpus import encode_documents
 from clew.training.finetune import fine_tune
+from tests import models
 
 SETTINGS = {"responses": 0.1, "weight": 0.0, "steps": 2, "positions": 200}
 
 
 @pytest.fixture(scope="module")
-def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def kit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """minnow with a CLT of 64 random features a layer: its text is read, and threshold and candidates take no time."""
+    folder, minnow = tmp_path_factory.mktemp("kits"), clew.load("minnow")
+    made = models.dictionary("clt", minnow.subject, features=64, write="mlp_raw_out", dtype=torch.float32)
+    sparse = BatchTopK(k=4, threshold=torch.tensor(0.8))
+    layers = {i: replace(layer, nonlinearity=sparse) for i, layer in made.layers.items()}
+    replace(made, layers=layers, provenance={"steps": 7}).save(folder / "clt")
+    kits.build(folder / "kit", name="random", model="minnow", dictionary=folder / "clt")
+    return folder / "kit"
+
+
+@pytest.fixture(scope="module")
+def begun(kit: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "begun"
-    begin_tuning(folder, "minnow", steps=2, skip=True)
+    begin_tuning(folder, str(kit), steps=2, skip=True)
     return folder
 
 
-def test_a_begun_run_is_that_of_the_kit_but_for_the_connection(begun: Path) -> None:
-    kit = clew.load("minnow")
-    dictionary = Dictionary.load(begun / "dictionary")
-    assert dictionary.fingerprint == kit.dictionary.fingerprint
+def test_a_begun_run_is_that_of_the_kit_but_for_the_connection(begun: Path, kit: Path) -> None:
+    own = clew.load(kit).dictionary
+    assert Dictionary.load(begun / "dictionary").fingerprint == own.fingerprint
     config = finished_run(begun).plan.config
     assert config.skip
-    assert finished_run(begun).plan.start == "minnow"  # what a run that was cut off here would begin with
-    assert not settings_of(kit.dictionary).skip
-    assert config.features == tuple(kit.dictionary.d_features(i) for i in range(6))
+    assert finished_run(begun).plan.start == str(kit)  # what a run that was cut off here would begin with
+    assert not settings_of(own).skip
+    assert config.features == (64,) * 6
+
+
+def test_the_settings_of_the_bundled_kit_are_those_that_it_records() -> None:
+    dictionary = clew.load("minnow").dictionary
+    settings = settings_of(dictionary)
+    assert not settings.skip
+    assert settings.features == tuple(dictionary.d_features(i) for i in range(6))
+    assert settings.k == dictionary.provenance["training"]["k"]
 
 
 def test_it_is_tuned_for_responses_alone(begun: Path) -> None:
@@ -46,7 +68,7 @@ def test_it_is_tuned_for_responses_alone(begun: Path) -> None:
     tuned = Dictionary.load(begun / "tuned")
     assert tuned.provenance["fine_tuning"]["responses"] == 0.1
     assert tuned.provenance["start"]["fingerprint"] == Dictionary.load(begun / "dictionary").fingerprint
-    assert tuned.provenance["start"]["steps"] == 6000  # what the kit's own provenance says
+    assert tuned.provenance["start"]["steps"] == 7
     assert all(layer.skip is not None and float(layer.skip.abs().max()) > 0 for layer in tuned.layers.values())
 
 
@@ -94,23 +116,19 @@ def test_a_weight_below_zero_or_nothing_to_tune_on_is_refused() -> None:
         FineTuneConfig(responses=-1.0)
 
 
-def test_it_is_tuned_for_effects_at_the_end_of_prompts(tmp_path: Path) -> None:
-    begin_tuning(tmp_path, "minnow", steps=2)
-    run = finished_run(tmp_path)
+def test_it_is_tuned_for_effects_at_the_end_of_prompts(begun: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(begun, folder, ignore=shutil.ignore_patterns("tuned"))
+    run = finished_run(folder)
     prompts = encode_documents(run.subject, list(listed_prompts(6)))
     config = FineTuneConfig(effects=0.01, from_layer=3, weight=0.0, steps=2, positions=60)
-    reports = list(fine_tune(run.subject, run.documents, config, tmp_path, prompts))
+    reports = list(fine_tune(run.subject, run.documents, config, folder, prompts))
     assert all(0 < report.effects < 5 for report in reports)
     assert reports[-1].progress.note.startswith("effect error ")
-    assert Dictionary.load(tmp_path / "tuned").provenance["fine_tuning"]["from_layer"] == 3
-    with pytest.raises(InputError, match="layers 0 to 5"):
-        next(fine_tune(run.subject, run.documents, replace(config, from_layer=6), _again(tmp_path), prompts))
-
-
-def _again(folder: Path) -> Path:
-    """The same run before it was tuned."""
+    assert Dictionary.load(folder / "tuned").provenance["fine_tuning"]["from_layer"] == 3
     (folder / "tuned").rename(folder / "first")
-    return folder
+    with pytest.raises(InputError, match="layers 0 to 5"):
+        next(fine_tune(run.subject, run.documents, replace(config, from_layer=6), folder, prompts))
 
 
 def test_a_first_layer_below_zero_is_refused() -> None:

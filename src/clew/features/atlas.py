@@ -26,7 +26,7 @@ from clew.errors import FileError, InputError, MismatchError
 from clew.features.card import Card
 from clew.features.config import HarvestConfig
 from clew.features.contexts import ContextTexts, blob
-from clew.features.label import RULE_AUTHOR, RULE_METHOD, Label
+from clew.features.label import OLD_RULE_METHOD, RULE_AUTHOR, RULE_METHOD, Label
 from clew.features.packing import (
     CARDS,
     ENVELOPE,
@@ -36,6 +36,7 @@ from clew.features.packing import (
     SUMMARY,
     SUMMARY_TOKENS,
     TEXTS,
+    rule_scores,
     unpack,
     unpack_json,
 )
@@ -208,23 +209,23 @@ class Atlas:
             ) from error
 
     def rules(self, features: Iterable[FeatureId] | None = None) -> dict[FeatureId, Label]:
-        """The labels by rule of some features, or of all; `unclear` where no rule holds."""
+        """The labels by rule of some features, or of all, with their scores; `unclear` where no rule holds."""
         numbers = range(len(self)) if features is None else sorted({self.number(feature) for feature in features})
         labels, blocks = {}, dict[int, Any]()
         for number in numbers:
             if (block := number // RULES) not in blocks:
                 content = self._blob("SELECT content FROM rules WHERE block = ?", block)
                 blocks[block] = unpack_json(content, f"{self.path}, labels by rule,")
-            text, note = blocks[block][number % RULES]
-            feature = self.feature(number)
+            row, feature = blocks[block][number % RULES], self.feature(number)
             labels[feature] = Label(
                 feature=feature,
-                text=text,
-                note=note,
+                text=row[0],
+                note=row[1],
                 kind="heuristic",
                 author=RULE_AUTHOR,
-                method=RULE_METHOD,
+                method=RULE_METHOD if len(row) > 2 else OLD_RULE_METHOD,
                 date=self.date,
+                scores=rule_scores(row),
             )
         return labels
 

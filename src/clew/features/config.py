@@ -16,7 +16,7 @@ class HarvestConfig:
     a_band: int = 2
     """Contexts drawn from every octave of activation."""
     silent: int = 12
-    """Contexts in which the feature is silent."""
+    """Contexts in which the feature is silent: any, with the same token, and where similar features fire."""
     before: int = 12
     """Tokens shown before the position of a context."""
     after: int = 6
@@ -25,12 +25,14 @@ class HarvestConfig:
     """Output tokens promoted most, and as many suppressed most."""
     related: int = 5
     """Features of every kind of relation; 0 saves comparing all with all, which takes long for very many."""
-    pool: int = 512
+    pool: int = 2048
     """Positions of the corpus from which silent contexts are taken, about."""
     pairs: int = 32768
     """Positions of the corpus on which features that fire together are counted, about."""
     rules: bool = True
-    """Label every feature by rule at the end, a few milliseconds each."""
+    """Label every feature by rule at the end, some ten milliseconds each."""
+    scores: bool = True
+    """Score these labels on contexts that they were not made from, which takes three times as long as making them."""
 
     def __post_init__(self) -> None:
         low = min(asdict(self).values())

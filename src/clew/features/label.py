@@ -13,7 +13,8 @@ KINDS = ("person", "model", "heuristic")
 """Who gives labels, in the order in which they are shown: a person's label stands before a model's."""
 TESTS = ("detection", "fuzzing")
 UNCLEAR = "unclear"
-RULE_AUTHOR, RULE_METHOD = "clew", "agreement"  # of labels by rule (`labels.rules`), which an atlas carries
+RULE_AUTHOR, RULE_METHOD = "clew", "agreement 2"  # of labels by rule (`labels.rules`), which an atlas carries
+OLD_RULE_METHOD = "agreement"  # of those in an atlas of schema 2
 LONGEST = 2000  # characters of a label
 
 

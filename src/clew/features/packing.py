@@ -23,10 +23,11 @@ import numpy as np
 
 from clew import files
 from clew.errors import FileError
+from clew.features.label import Label, Score
 from clew.features.tables import BANDS, OCTAVES, STEPS, WIDTH, FeatureCounts, Relations, Slots, Strongest, octave_of
 
 ENVELOPE = files.Envelope(
-    format="clew.atlas", schema=2, oldest=2, what="an atlas", mark=b"ClAt", again="harvest it anew"
+    format="clew.atlas", schema=3, oldest=2, what="an atlas", mark=b"ClAt", again="harvest it anew"
 )
 GROUP = 32  # features in a block of cards
 RULES = 512  # and in a block of labels by rule
@@ -86,6 +87,21 @@ class Packer:
     def _compressed(self, raw: bytes) -> bytes:
         self.digest.update(raw)
         return zlib.compress(raw, 9)
+
+
+def rule_row(label: Label) -> list[Any]:
+    """What an atlas keeps of a label by rule: text, evidence, and the scores by their tests."""
+    scores = [
+        [s.test, s.judge, *(None if n is None else round(n, 3) for n in (s.value, s.low, s.high, s.null)), s.contexts]
+        for s in label.scores
+    ]
+    return [label.text, label.note, scores]
+
+
+def rule_scores(row: list[Any]) -> tuple[Score, ...]:
+    """The scores of such a row; an atlas of schema 2 has none."""
+    names = ("test", "judge", "value", "low", "high", "null", "contexts")
+    return tuple(Score(**dict(zip(names, values, strict=True))) for values in (row[2] if len(row) > 2 else ()))
 
 
 def unpack_json(blob: bytes | memoryview, where: str, digest: Any = None) -> Any:

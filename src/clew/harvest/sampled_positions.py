@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from clew.features.tables import Strongest
+from clew.features.tables import Relations, Strongest
 from clew.harvest.counting import mix
 from clew.harvest.feature_tables import FeatureTables
 from clew.kernels.numba_loops import exact
+from clew.training.corpus import Documents
 
 LEAST = 5  # positions at which two features must fire together: of fewer, the PMI is chance
 
@@ -75,10 +78,34 @@ def _together(
                 best[f, s], value[f, s] = g, pmi
 
 
-def silent(tables: FeatureTables, count: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+@dataclass(frozen=True, kw_only=True)
+class Lookalikes:
+    """What makes a context hard to tell from those in which a feature fires, for every feature a row."""
+
+    tokens: np.ndarray
+    """Ids of the tokens at which it fires strongest, or -1."""
+    siblings: np.ndarray
+    """Numbers of the features with the nearest encoders, or -1."""
+
+
+def lookalikes(tables: FeatureTables, documents: Documents, relations: Relations) -> Lookalikes:
+    """From the strongest contexts, and the features whose encoders are nearest."""
+    starts, tokens = documents.starts.numpy(), documents.tokens.numpy()
+    places = starts[np.maximum(tables.top.document, 0)] + np.maximum(tables.top.position, 0)
+    return Lookalikes(
+        tokens=np.where(tables.top.document < 0, -1, tokens[places]).astype(np.int64),
+        siblings=relations.nearest_encoder.feature.astype(np.int64),
+    )
+
+
+def silent(
+    tables: FeatureTables, count: int, documents: Documents, hard: Lookalikes
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """The pool in order of hash, no two contexts of the same tokens, and for every feature rows of it, or -1.
 
-    A feature fires nowhere in its contexts.
+    A feature fires nowhere in its contexts. A third of them, drawn first, are any text; a third hold at their position
+    a token at which it fires elsewhere; in a third, features with a similar encoder fire. Where there are too few of
+    these, the rest is any text.
     """
     drawn = tables.joined("pool")
     order = np.lexsort((drawn["position"], drawn["document"], drawn["draw"]))
@@ -86,27 +113,52 @@ def silent(tables: FeatureTables, count: int) -> tuple[dict[str, np.ndarray], np
     pool = {name: array[order][np.sort(first)] for name, array in drawn.items()}
     chosen = np.full((tables.origin.n_features, count), -1, np.int32)
     if count:
-        _silent(pool["fired"], pool["draw"], chosen)
+        starts, tokens = documents.starts.numpy(), documents.tokens.numpy()
+        token = tokens[starts[pool["document"]] + pool["position"]].astype(np.int64)
+        _silent(pool["fired"], pool["draw"], token, hard.tokens, hard.siblings, chosen)
     return pool, chosen
 
 
 @exact
-def _silent(fired: np.ndarray, draw: np.ndarray, chosen: np.ndarray) -> None:
-    """Fill in the rows of the pool that come first by a hash of row and feature, of those where it does not fire."""
+def _silent(
+    fired: np.ndarray,
+    draw: np.ndarray,
+    token: np.ndarray,
+    tokens: np.ndarray,
+    siblings: np.ndarray,
+    chosen: np.ndarray,
+) -> None:
+    """Fill in rows of the pool where a feature does not fire, kind by kind, by a hash of row and feature."""
     n, count = chosen.shape
-    keys = np.zeros(count, np.uint64)
+    keys, taken = np.zeros(count, np.uint64), np.zeros(draw.shape[0], np.bool_)
     for f in range(n):
-        filled = 0
-        for p in range(draw.shape[0]):
-            if fired[p, f >> 3] >> (7 - (f & 7)) & 1:
-                continue
-            key = mix(draw[p] ^ (np.uint64(f) * np.uint64(0xD1B54A32D192ED03)))
-            s = filled
-            while s > 0 and key < keys[s - 1]:
-                s -= 1
-            if s >= count:
-                continue
-            filled = min(filled + 1, count)
-            for t in range(filled - 1, s, -1):
-                keys[t], chosen[f, t] = keys[t - 1], chosen[f, t - 1]
-            keys[s], chosen[f, s] = key, p
+        taken[:] = False
+        begin = 0
+        for kind in range(4):
+            end = count if kind == 3 else min(count, begin + (count + 2) // 3)
+            filled = begin
+            for p in range(draw.shape[0]):
+                if taken[p] or fired[p, f >> 3] >> (7 - (f & 7)) & 1:
+                    continue
+                wanted = kind == 0 or kind == 3
+                if kind == 1:
+                    for t in tokens[f]:
+                        wanted = wanted or t == token[p]
+                elif kind == 2:
+                    for g in siblings[f]:
+                        wanted = wanted or (g >= 0 and fired[p, g >> 3] >> (7 - (g & 7)) & 1 == 1)
+                if not wanted:
+                    continue
+                key = mix(draw[p] ^ (np.uint64(f) * np.uint64(0xD1B54A32D192ED03)))
+                s = filled
+                while s > begin and key < keys[s - 1]:
+                    s -= 1
+                if s >= end:
+                    continue
+                filled = min(filled + 1, end)
+                for t in range(filled - 1, s, -1):
+                    keys[t], chosen[f, t] = keys[t - 1], chosen[f, t - 1]
+                keys[s], chosen[f, s] = key, p
+            for s in range(begin, filled):
+                taken[chosen[f, s]] = True
+            begin = filled

@@ -6,7 +6,7 @@ texts     blocks of documents that contexts are taken from, by the first documen
 pool      the contexts in which features may be silent
 summary   density, largest activation and promoted tokens of all features, to search in
 tokens    texts of the tokens that occur
-rules     the label by rule of every feature: blocks of 512 labels, text and evidence, by the number of the block
+rules     the label by rule of every feature: blocks of 512 labels, text, evidence and scores, by the block's number
 """
 
 from __future__ import annotations
@@ -37,18 +37,20 @@ from clew.features.packing import (
     TEXTS,
     AtlasTables,
     Packer,
+    rule_row,
 )
 from clew.features.tables import Relations
 from clew.harvest.counting import settle
 from clew.harvest.feature_tables import FeatureTables, merged
 from clew.harvest.gather import EVERY, HarvestProgress, gather, origin_of
 from clew.harvest.relations import compared, relate
-from clew.harvest.sampled_positions import silent, together
-from clew.labels.rules import NEVER_FIRED, heuristic_label
+from clew.harvest.sampled_positions import lookalikes, silent, together
+from clew.labels.rules import NEVER_FIRED, NOT_ASKED
+from clew.labels.scoring import labelled_by_rule
 from clew.subject.subject import Subject
 from clew.training.corpus import Documents
 
-NOT_ASKED = "no rule was asked for"
+EVERY_LABELS = 64  # features between two reports
 TEXT_TOKENS = 1024  # tokens of the documents in one block of texts, if they are shorter
 TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
@@ -153,7 +155,7 @@ def write_atlas(
     settle(tables.top)
     settle(tables.bands)
     config = tables.origin.config
-    pool, chosen = silent(tables, config.silent)
+    pool, chosen = silent(tables, config.silent, documents, lookalikes(tables, documents, relations))
     rows = AtlasTables(
         counts=tables.counts,
         top=tables.top,
@@ -184,25 +186,28 @@ def write_atlas(
         database.executemany("INSERT INTO tokens VALUES (?, ?)", texts)
         meta: dict[str, Any] = {"about": about, "content": "", "date": now(), "provenance": files.provenance(**facts)}
         yield from _write_rules(
-            database, packer, Atlas.reading(Path(path), database, meta), tables.counts.fired, config.rules
+            database, packer, Atlas.reading(Path(path), database, meta), tables.counts.fired, config
         )
         meta["content"] = packer.digest.hexdigest()
         database.executemany("INSERT INTO meta VALUES (?, ?)", [(k, json.dumps(v)) for k, v in meta.items()])
 
 
 def _write_rules(
-    database: sqlite3.Connection, packer: Packer, atlas: Atlas, fired: np.ndarray, wanted: bool
+    database: sqlite3.Connection, packer: Packer, atlas: Atlas, fired: np.ndarray, config: HarvestConfig
 ) -> Iterator[HarvestProgress]:
     """Label every feature by rule, from its card as it was written; features that never fired are unclear."""
+    texts: dict[int, list[str]] = {}
     for block, begin in enumerate(range(0, len(fired), RULES)):
         counts = fired[begin : begin + RULES]
-        labels = [[UNCLEAR, NOT_ASKED if count else NEVER_FIRED] for count in counts]
-        alive = begin + counts.nonzero()[0] if wanted else np.zeros(0, np.int64)
+        rows = [[UNCLEAR, NOT_ASKED if count else NEVER_FIRED, []] for count in counts]
+        alive = begin + counts.nonzero()[0] if config.rules else np.zeros(0, np.int64)
         for number, card in zip(alive.tolist(), atlas.cards(alive.tolist()), strict=True):
-            label = heuristic_label(card)
-            labels[number - begin] = [label.text, label.note]
-        database.execute("INSERT INTO rules VALUES (?, ?)", (block, packer.pack_json(labels)))
-        yield HarvestProgress(what="labels by rule", done=begin + len(labels), of=len(fired))
+            label = labelled_by_rule(card, texts.setdefault(card.feature.layer, []), scored=config.scores)
+            rows[number - begin] = rule_row(label)
+            if number % EVERY_LABELS == 0:
+                yield HarvestProgress(what="labels by rule", done=number, of=len(fired))
+        database.execute("INSERT INTO rules VALUES (?, ?)", (block, packer.pack_json(rows)))
+        yield HarvestProgress(what="labels by rule", done=begin + len(rows), of=len(fired))
 
 
 def _write_cards(database: sqlite3.Connection, packer: Packer, rows: AtlasTables) -> None:

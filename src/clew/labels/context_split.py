@@ -1,5 +1,8 @@
 """Which contexts of a card a labeller may see, and which are held out to score the label.
 
+A model's label is written from one half (`split`). Rules cost nothing: they are applied as often as there are `folds`,
+each time to the contexts of the others.
+
 1. Contexts of one document, or with the same tokens, form a group: a label is never scored on text that its labeller
    has read.
 2. Groups are put in the order of a hash, and each goes to the side that has fewer of the top contexts so far; then
@@ -32,8 +35,7 @@ class Evidence:
 
 def split(card: Card) -> tuple[Evidence, Evidence]:
     """What the labeller may see, and what is held out: about half of the firing contexts, two thirds of the silent."""
-    banded = tuple(context for band in card.bands for context in band.contexts)
-    firing = tuple({(context.document, context.position): context for context in (*card.top, *banded)}.values())
+    firing = firing_of(card)
     kinds, group_of = (card.top, firing, card.silent), _groups((*firing, *card.silent))
     shown = _shown_groups(f"{card.feature}", [_counts(contexts, group_of) for contexts in kinds])
     labeller, held_out = (
@@ -41,6 +43,42 @@ def split(card: Card) -> tuple[Evidence, Evidence]:
         for side in (True, False)
     )
     return labeller, held_out
+
+
+def firing_of(card: Card) -> tuple[Context, ...]:
+    """The contexts in which it fires: the top ones and those of all bands, each once."""
+    banded = (context for band in card.bands for context in band.contexts)
+    return tuple({(context.document, context.position): context for context in (*card.top, *banded)}.values())
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Contexts held out, as indices into `firing_of(card)` and `card.silent`; the others may be seen."""
+
+    firing: tuple[int, ...]
+    silent: tuple[int, ...]
+    seen_firing: tuple[int, ...]
+    seen_silent: tuple[int, ...]
+
+
+def folds(card: Card, count: int) -> list[Fold]:
+    """Every context is held out once; those of one document, or with the same tokens, together."""
+    firing = firing_of(card)
+    group_of = _groups((*firing, *card.silent))
+    hashed = sorted(set(group_of.values()), key=partial(_hash, f"{card.feature}"))
+    fires = {group_of[context.document] for context in firing}
+    dealt = {group: i % count for i, group in enumerate(sorted(hashed, key=lambda group: group not in fires))}
+    of_firing = [dealt[group_of[context.document]] for context in firing]
+    of_silent = [dealt[group_of[context.document]] for context in card.silent]
+    return [
+        Fold(
+            firing=tuple(i for i, fold in enumerate(of_firing) if fold == n),
+            silent=tuple(i for i, fold in enumerate(of_silent) if fold == n),
+            seen_firing=tuple(i for i, fold in enumerate(of_firing) if fold != n),
+            seen_silent=tuple(i for i, fold in enumerate(of_silent) if fold != n),
+        )
+        for n in range(count)
+    ]
 
 
 def _groups(contexts: Sequence[Context]) -> dict[int, int]:

@@ -1,8 +1,8 @@
 """Judges, which read a label and decide whether it fits a text; the two here need no language model.
 
-`TokenJudge` searches a text for the words of a label: quoted words where the label places them (`says "x"` next,
-`after "x"` right before, `the token "x"` at the token), words of a label without quotes anywhere near. `MeaningJudge`
-compares sentence embeddings.
+`TokenJudge` searches a text for the words of a label. A label by rule is a pattern, of which it knows every condition;
+of another it takes quoted words where they are placed (`says "x"` next, `after "x"` right before, `the token "x"` at
+the token), and words of a label without quotes anywhere near. `MeaningJudge` compares sentence embeddings.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
-from clew.labels.rules import NEAR, UNCLEAR, plain, special
+from clew.features.label import UNCLEAR
+from clew.labels.pattern import Pattern, parsed
+from clew.labels.reading import NEAR, plain, read
+from clew.subject.token_names import whole_characters
 
 Embed = Callable[[Sequence[str]], Float[np.ndarray, "text d"]]
 """Unit vectors of texts."""
@@ -55,7 +58,6 @@ _RELATIONS = {
     "at": r"tokens?|words?",
 }
 _RELATION = re.compile("|".join(rf"\b(?P<{name}>{words})\b" for name, words in _RELATIONS.items()), re.IGNORECASE)
-_ORDINAL = re.compile(r"\b(?:the (first) token|token (\d+)) of a text\b")
 _NO_CONTENT = frozenset(
     re.findall(
         r"\S+",
@@ -84,26 +86,26 @@ class TokenJudge:
     name = "tokens"
 
     def verdicts(self, label: str, questions: Sequence[Question]) -> list[bool | None]:
-        place, clauses = _place(label), _clauses(label)
-        if label.strip() == UNCLEAR or (place is None and not clauses):
+        if label.strip() == UNCLEAR:
             return [None] * len(questions)
-        return [self._verdict(place, clauses, question) for question in questions]
+        if (pattern := parsed(label)) is not None:
+            return [_holds(pattern, question) for question in questions]
+        clauses = _clauses(label)
+        if not clauses:
+            return [None] * len(questions)
+        return [self._verdict(clauses, question) for question in questions]
 
-    def _verdict(self, place: int | None, clauses: Sequence[_Clause], question: Question) -> bool:
-        text = _Text(question.tokens)
-        if question.marked is None and place is None and not any(clause.phrase in text.text for clause in clauses):
+    def _verdict(self, clauses: Sequence[_Clause], question: Question) -> bool:
+        text = _Text(whole_characters(question.tokens, -1 if question.marked is None else question.marked))
+        if question.marked is None and not any(clause.phrase in text.text for clause in clauses):
             return False
         places = range(len(question.tokens)) if question.marked is None else (question.marked,)
-        if place is not None:
-            wanted = place + (question.start == 0 and special(question.tokens[0])) - question.start
-            return wanted in places
         return any(text.fits(clause, token) for token in places for clause in clauses)
 
 
-def _place(label: str) -> int | None:
-    """The index of the token of a text that a label names, from 0; None where it names none."""
-    match = _ORDINAL.search(label)
-    return None if match is None else 0 if match[1] else int(match[2]) - 1
+def _holds(pattern: Pattern, question: Question) -> bool:
+    bits = pattern.mask(read(question.tokens, question.start))
+    return bits != 0 if question.marked is None else bits >> question.marked & 1 == 1
 
 
 def _clauses(label: str) -> list[_Clause]:

@@ -15,8 +15,11 @@ from clew.errors import InputError, UnsupportedModelError
 from clew.intervention.hop_skipping import HopSkipping, hop_skipping, skipped
 from clew.kit import load_subject
 from clew.organism.prompts import listed_prompts
+from clew.organism.variables import ValueQuestion, Variables
+from clew.organism.world import World
 from clew.progress import Progress, Report, silent
 from clew.runs.conflicts import check_evaluation
+from clew.runs.feature_truth import FeatureTruth, feature_truth
 from clew.runs.fidelity import Fidelity, measure_fidelity, plain
 from clew.runs.nulls import config_like, untrained, with_random_weights
 from clew.runs.options import EvaluateOptions, keywords_of
@@ -32,6 +35,7 @@ from clew.training.presets import configured
 from clew.training.trainer import train_dictionary
 
 HOP_PROMPTS = 24  # prompts on which hops are compared with the neurons'
+TRUTH_PROMPTS = 12  # prompts whose circuits' features are asked what the world knows
 PROMPT_TOKENS = 24  # of held-out rows that serve as prompts
 OTHER_ROWS = {"text", "field", "split", "cut", "bos", "context"}  # settings that make other rows than a run's
 SHUFFLED = "training on shuffled weights"  # what the report of the second null's training is called
@@ -66,6 +70,8 @@ class Material:
     score: Score = graph_scores
     by_layer: bool = True
     report: Report = silent
+    truth: Sequence[Sequence[ValueQuestion]] = ()
+    """What the small world knows of the first prompts; nothing of other text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +106,8 @@ class Assessment:
     """None for an SAE, which cannot be traced, and where there were no prompts."""
     hops: HopSkipping | None = None
     """Beside the model's own neurons; None where they are no exact dictionary, for an SAE, and without prompts."""
+    truth: FeatureTruth | None = None
+    """How well features tell what the small world knows; None for other text, for an SAE, and without prompts."""
     other_model: Mapping[str, Any] = field(default_factory=dict)
     """`Dictionary.other_model`: empty but where the dictionary was measured on a model it was not made for."""
 
@@ -107,7 +115,9 @@ class Assessment:
         """Plain values; what is not a number is None."""
         scores = None if self.scores is None else self.scores.to_json()
         hops = None if self.hops is None else self.hops.to_json()
-        value = {"name": self.name, "evaluation": asdict(self.evaluation), "scores": scores, "hop_skipping": hops}
+        truth = None if self.truth is None else self.truth.to_json()
+        parts = {"scores": scores, "hop_skipping": hops, "truth": truth}
+        value = {"name": self.name, "evaluation": asdict(self.evaluation), **parts}
         return plain({**value, **self.other_model})
 
 
@@ -138,7 +148,10 @@ def evaluate(dictionary: str | Path | Dictionary | None, settings: dict[str, Any
     subject, measured, text = _inputs(dictionary, subject, options, settings)
     if options.other_model:
         measured = measured.for_other_model(subject)
+    asked: Sequence[Sequence[ValueQuestion]] = ()
     if prompts is None:
+        if text.config.text == "world":
+            asked = known_of(listed_prompts(min(options.count, TRUTH_PROMPTS)))
         prompts = default_prompts(text.config.text, text.held_out, options.count)
     elif not counted:
         options = replace(options, count=len(prompts))  # all that were given
@@ -147,6 +160,7 @@ def evaluate(dictionary: str | Path | Dictionary | None, settings: dict[str, Any
         prompts=[subject.encode(prompt, add_bos=text.config.bos != "never") for prompt in prompts[: options.count]],
         by_layer=options.by_layer,
         report=report,
+        truth=asked,
     )
     first = assess(subject, measured, material)
     steps = options.null_steps * options.nulls
@@ -251,8 +265,21 @@ def assess(subject: Subject, dictionary: Dictionary, material: Material) -> Asse
         evaluation=fidelity,
         scores=scores,
         hops=_hops(subject, dictionary, material),
+        truth=_truth(subject, dictionary, material),
         other_model=dictionary.other_model,
     )
+
+
+def known_of(prompts: Sequence[str]) -> list[list[ValueQuestion]]:
+    """What the small world knows of some of its prompts; those of which it knows no variable are left out."""
+    variables = Variables(world=World())
+    return [questions for prompt in prompts if (questions := variables.of(prompt))]
+
+
+def _truth(subject: Subject, dictionary: Dictionary, material: Material) -> FeatureTruth | None:
+    if not material.truth or dictionary.kind == "sae":
+        return None
+    return feature_truth(subject, dictionary, material.truth, material.report)
 
 
 def _hops(subject: Subject, dictionary: Dictionary, material: Material) -> HopSkipping | None:
