@@ -72,8 +72,8 @@ def test_influential_features_are_named_by_rule_or_by_what_they_promote(minnow):
 
 def test_a_kits_atlas_that_was_closed_still_serves_the_kit(minnow):
     with minnow.atlas as atlas:
-        card = atlas["L4/1637"]
-    assert minnow.atlas["L4/1637"] == card
+        card = atlas["L4/1590"]
+    assert minnow.atlas["L4/1590"] == card
     assert minnow.names([card.feature])
 
 
