@@ -23,10 +23,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from clew.attribution.contrast import Contrast
     from clew.attribution.graph import Graph
     from clew.attribution.influence import Scores
     from clew.attribution.nodes import ErrorNode, FeatureNode, TargetNode, TokenNode
     from clew.attribution.trace import trace
+    from clew.circuit.circuit import Circuit
     from clew.dictionary.dictionary import Dictionary
     from clew.features.card import Card
     from clew.ids import FeatureId, NodeId
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from clew.runs.evaluate import evaluate
     from clew.runs.train import train
     from clew.search.searchable_atlas import SearchableAtlas as Atlas
+    from clew.studies.catalogue import study
+    from clew.studies.study import Study
     from clew.subject.recording import Recording
     from clew.subject.subject import Subject
     from clew.web.export import export_html
@@ -48,12 +52,16 @@ RENDERERS.update(
         "Effect": "clew.web.notebook:effect_html",
         "Graph": "clew.web.notebook:graph_html",
         "Graph.show": "clew.web.notebook:show",
+        "Result": "clew.web.report:result_html",
+        "Result.report": "clew.web.report:report_html",
     }
 )
 _HOMES = {
     "Atlas": "clew.search.searchable_atlas:SearchableAtlas",
     "Audit": "clew.intervention.audit",
     "Card": "clew.features.card",
+    "Circuit": "clew.circuit.circuit",
+    "Contrast": "clew.attribution.contrast",
     "Dictionary": "clew.dictionary.dictionary",
     "Edit": "clew.intervention.edit",
     "Effect": "clew.intervention.run",
@@ -65,12 +73,14 @@ _HOMES = {
     "NodeId": "clew.ids",
     "Recording": "clew.subject.recording",
     "Scores": "clew.attribution.influence",
+    "Study": "clew.studies.study",
     "Subject": "clew.subject.subject",
     "TargetNode": "clew.attribution.nodes",
     "TokenNode": "clew.attribution.nodes",
     "evaluate": "clew.runs.evaluate",
     "export_html": "clew.web.export",
     "load": "clew.kit",
+    "study": "clew.studies.catalogue",
     "trace": "clew.attribution.trace",
     "train": "clew.runs.train",
 }
@@ -79,7 +89,9 @@ __all__ = [
     "Atlas",
     "Audit",
     "Card",
+    "Circuit",
     "ClewError",
+    "Contrast",
     "Dictionary",
     "Edit",
     "Effect",
@@ -94,6 +106,7 @@ __all__ = [
     "NodeId",
     "Recording",
     "Scores",
+    "Study",
     "Subject",
     "TargetNode",
     "TokenNode",
@@ -102,6 +115,7 @@ __all__ = [
     "evaluate",
     "export_html",
     "load",
+    "study",
     "trace",
     "train",
 ]

@@ -1,14 +1,7 @@
-"""A folder with a model, a Dictionary, an Atlas and their provenance; `load` finds the bundled one by name.
-
-kit/kit.json      schema, provenance, size and sha256 of every file
-kit/model/        Hugging Face layout
-kit/dictionary/   native layout
-kit/atlas.sqlite  cards of the dictionary's features; may be missing
-"""
+"""A Subject, a Dictionary and an Atlas together; `load` finds the bundled one by name (`clew.kit_folders`)."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -23,23 +16,35 @@ from clew.attribution.local_model import LocalModel
 from clew.attribution.prediction import Prediction
 from clew.attribution.trace import TraceSettings, trace_with
 from clew.attribution.trace_look import LookSettings, trace_look_with
+from clew.attribution.why_not import WhyNot, named, why_not
+from clew.circuit.circuit import Circuit
+from clew.circuit.find_circuit import CircuitSettings, find_circuit
+from clew.circuit.words import Lexicon, lexicon_of_model
 from clew.dictionary.dictionary import Dictionary
+from clew.dictionary.prompt_activations import Activations, Places, activations, mean_activations
 from clew.errors import FileError, InputError
 from clew.ids import FeatureId, NodeId
+from clew.intervention import batches as batched
 from clew.intervention.audit import Audit, audit_with
+from clew.intervention.batches import BatchSettings, Case, NextTokens, Readings
 from clew.intervention.doubt import estimated_losses
 from clew.intervention.edit import Edit
 from clew.intervention.generate import GenerateSettings, Step, generate_with
+from clew.intervention.generate_many import Generated, generate_seeded
 from clew.intervention.integrated import integrated_gradients
 from clew.intervention.live_effects import live_effects
 from clew.intervention.measurements import AuditSettings
 from clew.intervention.predict_edits import predict_edits
 from clew.intervention.run import EditSettings, Effect, effects_with
-from clew.kit_verbs import on_graph, on_prompt, with_edits, with_or_without_edits
-from clew.labels.display_names import Names
+from clew.kit_folders import ATLAS, BUNDLED, ENVELOPE, FACTS, bundled, kit_folder, read_head
+from clew.kit_folders import build as build
+from clew.kit_verbs import on_graph, on_many, on_many_read, on_prompt, with_edits, with_or_without_edits
+from clew.labels.display_names import Name, Names
 from clew.labels.store import LabelStore
+from clew.organism.fact_table import load_facts, world_of
+from clew.organism.world import Fact
 from clew.published import PUBLISHED, PublishedPair
-from clew.subject.packaged import HEAD, PACKAGED, load_packaged, packaged_folder
+from clew.subject.packaged import PACKAGED, load_packaged
 from clew.subject.subject import Prompt, Subject
 
 if TYPE_CHECKING:
@@ -49,9 +54,6 @@ if TYPE_CHECKING:
 
     from clew.search.searchable_atlas import SearchableAtlas
 
-ENVELOPE = files.Envelope(format="clew.kit", schema=1, what="kit")
-ATLAS = "atlas.sqlite"
-BUNDLED = Path(__file__).parent / "kits"
 NEURONS = "neurons"
 """In place of a dictionary: the model's own neurons."""
 _LABELLED = 400  # features named in a traced graph, the most influential ones
@@ -70,6 +72,7 @@ class Kit:
     name: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
     atlas_path: Path | None = None
+    facts_path: Path | None = None
     labels: Path | None = None
     """A file of labels, by which features are named where it has some."""
     other_model: bool = False
@@ -107,13 +110,15 @@ class Kit:
 
     def names(self, features: Iterable[FeatureId]) -> dict[FeatureId, str]:
         """A name for each feature: its label in `labels`, else what the atlas' rules say, else what it promotes."""
-        atlas = None if self.atlas_path is None else self.atlas
+        return {feature: name.text for feature, name in self.sourced_names(features).items()}
+
+    def sourced_names(self, features: Iterable[FeatureId]) -> dict[FeatureId, Name]:
+        """The same, each with its source: the kind of its author, or that it is what the feature promotes."""
+        atlas = self.atlas if self.atlas_path else None
         if self.labels is None:
-            names = Names(self.subject, self.dictionary, None, atlas).of(features)
-        else:
-            with LabelStore(self.labels, self.dictionary.fingerprint, name=self.name) as store:
-                names = Names(self.subject, self.dictionary, store, atlas).of(features)
-        return {feature: name.text for feature, name in names.items()}
+            return Names(self.subject, self.dictionary, None, atlas).of(features)
+        with LabelStore(self.labels, self.dictionary.fingerprint, name=self.name) as store:
+            return Names(self.subject, self.dictionary, store, atlas).of(features)
 
     @with_edits(EditSettings)
     def edit(self, prompt: Prompt, edits: Sequence[Edit], settings: EditSettings) -> Effect:
@@ -128,6 +133,55 @@ class Kit:
         """How the text goes on, token by token, under edits or without; errors are those of `edit`."""
         return generate_with(self.subject, self.dictionary, prompt, edits, settings)
 
+    def generate_many(
+        self, cases: Sequence[Case], seeds: Sequence[int] | None = None, **settings: Any
+    ) -> list[Generated]:
+        """How the texts of many cases go on, a prompt with its own edits or none; `settings` are those of `generate`.
+
+            kit.generate_many([("The capital of France is", [])] * 100, temperature=1.0)
+
+        Every case draws by its own seed, `seed` + its place unless `seeds` are given: alone with it, it gives the same
+        text. Errors are those of `generate`.
+        """
+        chosen = GenerateSettings(**settings)
+        seeds = [chosen.seed + i for i in range(len(cases))] if seeds is None else seeds
+        return generate_seeded(self.subject, self.dictionary, cases, chosen, seeds)
+
+    @on_many(BatchSettings)
+    def next_tokens(self, cases: Iterable[Prompt], settings: BatchSettings) -> Iterator[NextTokens]:
+        """What the model says after each of many prompts, in their order: logits and probabilities.
+
+            for said in kit.next_tokens(["The capital of France is", "The capital of Italy is"]): ...
+
+        Batched and streamed; with positions="all" after every token. InputError for a prompt that cannot be encoded.
+        """
+        return batched.next_tokens_with(self.subject, self.dictionary, cases, settings)
+
+    @on_many(BatchSettings)
+    def edits(self, cases: Iterable[Case], settings: BatchSettings) -> Iterator[NextTokens]:
+        """What the model says in each of many cases, a prompt with its own edits or none: measured, nothing predicted.
+
+            kit.edits([("The capital of France is", [clew.Edit.ablate("L4/1637@5")]), ...])
+
+        Batched and streamed; equal to `edit` of each alone, and its errors, which name the case.
+        """
+        return batched.edited_with(self.subject, self.dictionary, cases, settings)
+
+    @on_many_read(BatchSettings)
+    def readings(self, cases: Iterable[Case], targets: Sequence[object], settings: BatchSettings) -> Readings:
+        """What tokens, differences or a `clew.Contrast` come to in each of many cases; see `edits`."""
+        return batched.readings(self.subject, self.dictionary, cases, targets, settings)
+
+    def activations(self, prompts: Iterable[Prompt], positions: Places = None) -> Iterator[Activations]:
+        """Every feature's activation on each of many prompts, at all positions or at those given: batched, streamed.
+
+            [found] = kit.activations(["The capital of France is"], positions=-1)
+            found.of(["L4/1637", "L0/200"])  # [position, feature]
+
+        InputError for a position outside its prompt.
+        """
+        return activations(self.subject, self.dictionary, prompts, positions)
+
     @on_graph(AuditSettings)
     def audit(self, graph: Graph, settings: AuditSettings) -> Audit:
         """How far the predictions of a graph hold in the real model, beside baselines.
@@ -139,11 +193,34 @@ class Kit:
             settings = replace(settings, means=self.mean_activations())
         return audit_with(self.subject, self.dictionary, [graph], settings)
 
+    def why_not(self, prompt: Prompt | Graph, token: str | int, *, position: int = -1) -> WhyNot:
+        """What speaks for the likeliest next token against another: features with signed effects, and a sentence.
+
+            kit.why_not("The capital of France is", " Rome").sentence
+
+        Of a graph, on its prompt, where its first output stands. InputError for a token that is the likeliest itself.
+        """
+        answer = why_not(self.subject, self.dictionary, prompt, token, TraceSettings(position=position))
+        return named(answer, self.names(NodeId.parse(reason.node).feature for reason in answer.reasons[:_LABELLED]))
+
+    @on_graph(CircuitSettings)
+    def circuit(self, graph: Graph, settings: CircuitSettings) -> Circuit:
+        """A graph's features in a few named groups, what each does, and one sentence: `kit.circuit(graph).sentence`.
+
+        What it says is measured. InputError for outputs that are no tokens, MismatchError for another's graph.
+        """
+        settings = replace(settings, lexicon=settings.lexicon or self._lexicon)
+        return find_circuit(self.subject, self.dictionary, graph, settings, self.atlas if self.atlas_path else None)
+
+    @cached_property
+    def _lexicon(self) -> Lexicon:
+        return lexicon_of_model(self.provenance.get("model", {}))
+
     def predict(self, graph: Graph, edits: Sequence[Edit]) -> Prediction:
         """What the graph's effects predict of edits to its features: probabilities, logits, other features.
 
             graph = kit.trace("The capital of France is", effects=True)
-            kit.predict(graph, [clew.Edit.ablate("L4/1637@5")]).probabilities
+            kit.predict(graph, [clew.Edit.ablate("L4/1590@5")]).probabilities
 
         `edit` measures the same in the model. InputError for a graph without effects, and see `predict_edits`.
         """
@@ -177,13 +254,27 @@ class Kit:
         """What the edges into one node are made of: which heads carry values, which steps make effects of them."""
         return edge_parts(LocalModel.of_graph(self.subject, self.dictionary, graph), graph, node)
 
-    def mean_activations(self) -> dict[int, Float[Tensor, " feature"]] | None:
-        """Of every feature over the atlas' corpus, by layer; None without an atlas."""
+    def mean_activations(
+        self, prompts: Iterable[Prompt] | None = None, positions: Places = None
+    ) -> dict[int, Float[Tensor, " feature"]] | None:
+        """Of every feature, by layer: over some prompts, or over the atlas' corpus; then None without an atlas."""
+        if prompts is not None:
+            return mean_activations(self.subject, self.dictionary, prompts, positions)
         if self.atlas_path is None:
             return None
         import torch
 
         return {layer: torch.from_numpy(mean) for layer, mean in self.atlas.means().items()}
+
+    @cached_property
+    def facts(self) -> list[Fact]:
+        """How often the corpus of the small world states each fact: read from the kit, else counted, in seconds.
+
+        InputError for a model that was not trained on the small world.
+        """
+        if self.facts_path is not None:
+            return load_facts(self.facts_path)
+        return world_of(self.provenance.get("model", {})).facts()
 
     @cached_property
     def atlas(self) -> SearchableAtlas:
@@ -210,7 +301,7 @@ class Kit:
     def load(cls, folder: Path | str, *, device: str | torch.device = "cpu") -> Kit:
         """Read a kit folder; FileError when it is none, of a newer schema, or a file is missing or damaged."""
         folder = files.recover(folder)
-        head = _head(folder)
+        head = read_head(folder)
         files.check_listing(folder, head["files"], ENVELOPE.what)
         subject = Subject.load(folder / "model", device=device)
         subject.name = head["name"]
@@ -220,6 +311,7 @@ class Kit:
             name=head["name"],
             provenance=head["provenance"],
             atlas_path=folder / ATLAS if ATLAS in head["files"] else None,
+            facts_path=folder / FACTS if FACTS in head["files"] else None,
         )
 
 
@@ -266,12 +358,6 @@ def load(
     raise FileError(f"no kit {str(name)!r}: clew kit list names those that are known ({', '.join(names())})")
 
 
-def kit_folder(name: str | Path) -> Path | None:
-    """The folder of a bundled kit, or one that holds a kit; None for another name."""
-    folders = ([BUNDLED / str(name)] if str(name) in bundled() else []) + [files.recover(name)]
-    return next((folder for folder in folders if (folder / "kit.json").is_file()), None)
-
-
 def _published(pair: PublishedPair, device: str) -> Kit:
     try:
         return Kit(
@@ -295,7 +381,7 @@ def _with_neurons(name: str | Path, device: str) -> Kit:
     """A kit's model, or any other, with its own neurons."""
     if (folder := kit_folder(name)) is not None:
         kit = Kit.load(folder, device=device)
-        return Kit(subject=kit.subject, name=kit.name, provenance=kit.provenance)
+        return Kit(subject=kit.subject, name=kit.name, provenance=kit.provenance, facts_path=kit.facts_path)
     facts = PACKAGED[str(name)].facts if str(name) in PACKAGED else {}
     return Kit(subject=load_subject(name, device=device), name=str(name), provenance=facts)
 
@@ -312,73 +398,3 @@ def load_subject(name: str | Path, *, device: str = "cpu") -> Subject:
     if (packaged := PACKAGED.get(str(name))) is not None:
         return load_packaged(packaged, device=device)
     return Subject.load(PUBLISHED[str(name)].model.repository if str(name) in PUBLISHED else name, device=device)
-
-
-def bundled() -> list[str]:
-    """The names of the kits that came with this package."""
-    return sorted(path.parent.name for path in BUNDLED.glob("*/kit.json"))
-
-
-def build(
-    folder: Path | str,
-    *,
-    name: str,
-    model: Path | str,
-    dictionary: Path | str,
-    atlas: Path | str | None = None,
-    packed: bool = False,
-    other_model: bool = False,
-    **facts: Any,
-) -> None:
-    """Put a model, a dictionary and an atlas together into a kit; atomic, and refused when they do not fit.
-
-    FileError while another process builds a kit there.
-
-    Packed, the dictionary's weights take one byte each; the atlas is then that of the rounded dictionary. With
-    `other_model` the dictionary may be one that was made for another model.
-    """
-    model = _model_folder(model)
-    parts = Kit(Subject.load(model), Dictionary.load(dictionary), other_model=other_model)
-    loaded = parts.dictionary.of_model(parts.subject)
-    training = Path(model).parent / "training.json"
-    facts = {
-        "model": files.read_json(training) if training.is_file() else {},
-        "dictionary": dict(loaded.provenance),
-        **facts,
-    }
-    with files.lock_file(folder, "a kit is built"), files.new_folder(folder) as new:
-        shutil.copytree(model, new / "model", ignore=shutil.ignore_patterns(HEAD))
-        named = replace(loaded, name=f"{loaded.kind.upper()} of {name}")
-        named.save(new / "dictionary", packed=packed)
-        if atlas is not None:
-            _copy_atlas(atlas, Dictionary.load(new / "dictionary"), new / ATLAS)
-        for path in new.rglob("*"):
-            path.chmod(0o755 if path.is_dir() else 0o644)
-        head = ENVELOPE.head(name=name, provenance=files.provenance(**facts), files=files.listing(new))
-        files.write_json(new / "kit.json", head)
-
-
-def _model_folder(model: Path | str) -> Path:
-    """A model's folder, by the name of a kit or packaged model or by its path."""
-    if (folder := kit_folder(model)) is not None:
-        return folder / "model"
-    return packaged_folder(PACKAGED[str(model)]) if str(model) in PACKAGED else Path(model)
-
-
-def _copy_atlas(atlas: Path | str, dictionary: Dictionary, to: Path) -> None:
-    from clew.features.atlas import Atlas
-
-    with Atlas.load(atlas) as opened:
-        opened.check_fits(dictionary)
-        opened.check_whole()
-    shutil.copyfile(atlas, to)
-
-
-def _head(folder: Path) -> dict[str, Any]:
-    if not (folder / "kit.json").is_file():
-        raise FileError(f"{folder} is no kit: it holds no kit.json")
-    head = files.read_json(folder / "kit.json")
-    ENVELOPE.check(head, folder / "kit.json")
-    if missing := [key for key in ("name", "provenance", "files") if key not in head]:
-        raise FileError(f"{folder / 'kit.json'} lacks {', '.join(missing)}")
-    return head

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 from clew.attribution.graph import Graph
@@ -28,6 +28,14 @@ class _WithOrWithoutEdits(Protocol[P, R_co]):
     def __call__(self, prompt: Prompt, edits: Sequence[Edit] = (), *args: P.args, **kwargs: P.kwargs) -> R_co: ...
 
 
+class _OnMany(Protocol[P, R_co]):
+    def __call__(self, cases: Iterable[Any], *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+
+
+class _OnManyRead(Protocol[P, R_co]):
+    def __call__(self, cases: Iterable[Any], targets: Sequence[object], *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+
+
 class _OnGraph(Protocol[P, R_co]):
     def __call__(self, graph: Graph, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
 
@@ -44,6 +52,18 @@ def with_edits(kind: Callable[P, S]) -> Callable[[Callable[[Any, Prompt, Sequenc
 
 def with_or_without_edits(kind: Callable[P, S]) -> Callable[[Callable[..., R]], _WithOrWithoutEdits[P, R]]:
     """Of a verb on one prompt whose edits may be left out."""
+    return lambda verb: with_keywords(verb, kind)
+
+
+def on_many(kind: Callable[P, S]) -> Callable[[Callable[[Any, Iterable[Any], S], R]], _OnMany[P, R]]:
+    """Of a verb on many prompts, or prompts with their edits."""
+    return lambda verb: with_keywords(verb, kind)
+
+
+def on_many_read(
+    kind: Callable[P, S],
+) -> Callable[[Callable[[Any, Iterable[Any], Sequence[object], S], R]], _OnManyRead[P, R]]:
+    """Of a verb that reads targets in many cases."""
     return lambda verb: with_keywords(verb, kind)
 
 
