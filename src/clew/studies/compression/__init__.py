@@ -1,0 +1,1 @@
+"""The study `compression`: ways to make a model's weights coarser, what stays of its circuits, claims, exhibits."""
