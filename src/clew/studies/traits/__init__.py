@@ -1,0 +1,1 @@
+"""The study `traits`: personality by embeddings and by features, with jingle and jangle, each cell beside its null."""
