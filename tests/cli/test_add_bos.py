@@ -29,7 +29,7 @@ def test_without_bos_every_verb_begins_with_the_text(run, kit):
     steps = list(kit.generate(PROMPT, tokens=1, add_bos=False))
     assert steps[0].position == 5
     code, out, err = run("audit", PROMPT, "--no-bos", "--nodes", 2, "--json")
-    assert (code, err) == (0, "")
+    assert code == 0, err  # a slow machine tells how far it is
     whole = run("audit", PROMPT, "--nodes", 2, "--json")[1]
     assert json.loads(out)["lines"] != json.loads(whole)["lines"]
 
@@ -63,11 +63,11 @@ def test_a_search_by_text_may_leave_the_bos_out(run, kit):
     assert "--no-bos belongs to --text" in err
 
 
-def test_rows_begin_with_their_text_in_the_verbs_that_read_many(run, tmp_path, kit, monkeypatch):
+def test_rows_begin_with_their_text_in_the_verbs_that_read_many(run, tmp_path, kit, small_kit, monkeypatch):
     (tmp_path / "text.txt").write_text("\n".join([PROMPT] * 40))
     text = ("--text", "text.txt", "--tokens", "60")
     made = [
-        run("harvest", f"{n}.sqlite", *text, *bos, "--json")
+        run("harvest", f"{n}.sqlite", "--kit", small_kit, *text, *bos, "--json")
         for n, bos in enumerate((["--no-bos"], ["--bos", "never"], []))
     ]
     assert [code for code, _, _ in made] == [0, 0, 0]

@@ -43,7 +43,7 @@ def test_one_feature_moves_lyon_to_italy(run, kit):
 
 
 def test_json_says_what_the_library_says(run, kit):
-    edits = [Edit.ablate("L1/80@4"), Edit.scale("L0/836", 3.0), Edit.add("L2/5@3,4", 0.5), Edit.steer("L1/143:L3", 2.0)]
+    edits = [Edit.ablate("L1/78@4"), Edit.scale("L0/836", 3.0), Edit.add("L2/5@3,4", 0.5), Edit.steer("L1/140:L3", 2.0)]
     arguments = [word for edit in edits for word in (f"--{edit.verb}", edit.written)]
     code, out, err = run("edit", PROMPT, *arguments, "--through", 4, "--json")
     assert (code, err) == (0, "")
@@ -61,12 +61,12 @@ def test_json_says_what_the_library_says(run, kit):
 
 def test_generated_texts_are_those_of_the_library(run, kit):
     options = ("--generate", 12, "--temperature", 1.5, "--top-p", 0.9, "--seed", 3)
-    code, out, _ = run("edit", PROMPT, "--steer", "L1/143@generated=8", *options, "--json")
+    code, out, _ = run("edit", PROMPT, "--steer", "L1/140@generated=8", *options, "--json")
     value = json.loads(out)
     assert code == 0
     assert "outputs" not in value  # before anything is generated, nothing is edited
     sampling = {"tokens": 12, "temperature": 1.5, "top_p": 0.9, "seed": 3}
-    for name, edits in (("default", []), ("edited", [Edit.steer("L1/143@generated", 8.0)])):
+    for name, edits in (("default", []), ("edited", [Edit.steer("L1/140@generated", 8.0)])):
         steps = list(kit.generate(PROMPT, edits, **sampling))
         made = value["generated"][name]
         assert [token["id"] for token in made["tokens"]] == [step.token_id for step in steps]
@@ -85,11 +85,11 @@ def test_the_prompts_part_of_edits_is_measured_as_generation_sees_it(run, kit):
 
 
 def test_edits_are_saved_and_read_again(run, kit, tmp_path):
-    assert run(*ITALY, "--steer", "L1/80@generated=2", "--generate", 2, "--save-edits", "e.json")[0] == 0
-    saved = (Edit.set("L0/447@4", 12.0), Edit.steer("L1/80@generated", 2.0))
+    assert run(*ITALY, "--steer", "L1/78@generated=2", "--generate", 2, "--save-edits", "e.json")[0] == 0
+    saved = (Edit.set("L0/447@4", 12.0), Edit.steer("L1/78@generated", 2.0))
     assert load_edits(tmp_path / "e.json", kit.dictionary) == saved
-    value = json.loads(run("edit", PROMPT, "--edits", "e.json", "--ablate", "L1/80", "--generate", 2, "--json")[1])
-    assert [Edit.from_json(one) for one in value["edits"]] == [*saved, Edit.ablate("L1/80")]
+    value = json.loads(run("edit", PROMPT, "--edits", "e.json", "--ablate", "L1/78", "--generate", 2, "--json")[1])
+    assert [Edit.from_json(one) for one in value["edits"]] == [*saved, Edit.ablate("L1/78")]
 
 
 def test_steering_says_that_nothing_is_clamped(run):
@@ -100,18 +100,18 @@ def test_steering_says_that_nothing_is_clamped(run):
 
 
 def test_several_clamped_layers_are_named(run):
-    out = run("edit", PROMPT, "--ablate", "L1/80@4", "--through", 3)[1]
+    out = run("edit", PROMPT, "--ablate", "L1/78@4", "--through", 3)[1]
     assert "layers 1 to 3 clamped" in " ".join(out.split())
 
 
 def test_an_edit_that_changes_no_feature_says_so(run):
-    code, out, _ = run("edit", PROMPT, "--scale", "L1/80=1")
+    code, out, _ = run("edit", PROMPT, "--scale", "L1/78=1")
     assert code == 0
     assert "No feature changed" in out
 
 
 def test_a_full_context_is_said(run):
-    out = run("edit", PROMPT, "--steer", "L1/80=1", "--generate", 500, "--temperature", 3, "--seed", 1)[1]
+    out = run("edit", PROMPT, "--steer", "L1/78=1", "--generate", 500, "--temperature", 3, "--seed", 1)[1]
     assert "■" in out or "the context is full" in " ".join(out.split())
 
 
@@ -123,19 +123,19 @@ def test_a_full_context_is_said(run):
     [
         ((PROMPT,), ("no edit", "--ablate")),
         ((), ("give a prompt",)),
-        (("", "--ablate", "L1/80"), ("empty",)),
+        (("", "--ablate", "L1/78"), ("empty",)),
         ((PROMPT, "--ablate", "1207"), ("'1207' is not a feature",)),
         ((PROMPT, "--ablate", "L9/1"), ("no layer 9", "0..5")),
-        ((PROMPT, "--ablate", "L1/99999"), ("features 0..2057",)),
-        ((PROMPT, "--ablate", "L1/80@5"), ("position 5", "5 tokens")),
-        ((PROMPT, "--ablate", "L1/80@0"), ("position 0", "left out")),
-        ((PROMPT, "--ablate", "L1/80@-1"), ("'-1' are no positions",)),
-        ((PROMPT, "--ablate", "L1/80@30", "--generate", "5"), ("position 30", "5 generated")),
-        ((PROMPT, "--ablate", "L1/80@generated"), ("no token is generated",)),
-        ((PROMPT, "--ablate", "L1/80", "--set", "L1/80@4=2"), ("contradict",)),
-        ((PROMPT, "--ablate", "L1/80@generated", "--set", "L1/80=2", "--generate", "5"), ("contradict",)),
-        ((PROMPT, "--set", "L1/80=nan"), ("nan", "finite")),
-        ((PROMPT, "--scale", "L1/80=x"), ("'x' is not a number",)),
+        ((PROMPT, "--ablate", "L1/99999"), ("features 0..1982",)),
+        ((PROMPT, "--ablate", "L1/78@5"), ("position 5", "5 tokens")),
+        ((PROMPT, "--ablate", "L1/78@0"), ("position 0", "left out")),
+        ((PROMPT, "--ablate", "L1/78@-1"), ("'-1' are no positions",)),
+        ((PROMPT, "--ablate", "L1/78@30", "--generate", "5"), ("position 30", "5 generated")),
+        ((PROMPT, "--ablate", "L1/78@generated"), ("no token is generated",)),
+        ((PROMPT, "--ablate", "L1/78", "--set", "L1/78@4=2"), ("contradict",)),
+        ((PROMPT, "--ablate", "L1/78@generated", "--set", "L1/78=2", "--generate", "5"), ("contradict",)),
+        ((PROMPT, "--set", "L1/78=nan"), ("nan", "finite")),
+        ((PROMPT, "--scale", "L1/78=x"), ("'x' is not a number",)),
         ((PROMPT, "--steer", "L3/1:L2=4"), ("writes to layers 3..5",)),
         ((PROMPT, "--ablate", "L3/1", "--through", "2"), ("through=2", "3..5")),
         ((PROMPT, "--ablate", "L3/1", "--through", "6"), ("through=6", "3..5")),
@@ -146,7 +146,7 @@ def test_a_full_context_is_said(run):
         ((PROMPT, "--ablate", "L3/1", "--generate", "3", "--top-p", "2"), ("top_p=2",)),
         ((PROMPT, "--ablate", "L3/1", "--chat"), ("chat template",)),
         ((PROMPT, "--edits", "none.json"), ("none.json",)),
-        ((PROMPT, "--ablate", "L1/80", "--kit", "whale"), ("whale",)),
+        ((PROMPT, "--ablate", "L1/78", "--kit", "whale"), ("whale",)),
     ],
 )
 def test_a_mistake_is_one_line_and_writes_nothing(run, tmp_path, arguments, words):
@@ -168,7 +168,7 @@ def test_broken_and_foreign_files_of_edits_are_refused(run, kit, tmp_path):
             0: layer.with_tensors({**layer.tensors(), "bias": torch.zeros_like(layer.bias)}),
         },
     )
-    save_edits(path, [Edit.ablate("L1/80")], other)
+    save_edits(path, [Edit.ablate("L1/78")], other)
     whole = path.read_text()
     cases = ((whole, "other meanings"), (whole[:-20], "JSON"), ('{"format": "clew.kit"}', "holds no edits"))
     for text, word in cases:

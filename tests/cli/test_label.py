@@ -28,8 +28,8 @@ def atlas(tmp_path_factory):
     (folder / "text.txt").write_text("\n".join(lines))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        arguments = ["--text", "text.txt", "--pool", "50", "--pairs", "500", "--tokens", "1500", "--silent", "8"]
-        patch.setattr(sys, "argv", ["clew", "harvest", "a.sqlite", *arguments])
+        arguments = ["--text", "text.txt", "--pool", "50", "--pairs", "500", "--tokens", "700", "--silent", "8"]
+        patch.setattr(sys, "argv", ["clew", "harvest", "a.sqlite", *arguments, "--no-scores"])
         with pytest.raises(SystemExit) as end:
             main()
     assert not end.value.code

@@ -51,7 +51,7 @@ def test_a_reader_that_goes_away_ends_it_quietly():
         assert (running.stderr.read(), running.wait()) == ("", 1)
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
 def test_streams_that_are_closed_go_nowhere(closed):
     shell = f"exec {sys.executable} -m clew kit show {closed}"
     ended = subprocess.run(["sh", "-c", shell], env=ENVIRONMENT, capture_output=True, text=True)

@@ -44,13 +44,13 @@ def test_mistakes_are_one_line(run, arguments, words):
 
 
 def test_a_trace_with_effects_shows_them_beside_what_the_model_itself_loses(run):
-    code, out, err = run("trace", "The capital of France is", "--effects")
+    code, out, err = run("trace", "The capital of Spain is", "--effects")
     assert (code, err) == (0, "")
     assert "activation influence effect live" in " ".join(out.split())
     assert "live: by the model's own derivative" in out
-    found = json.loads(run("trace", "The capital of France is", "--effects", "--json")[1])
+    found = json.loads(run("trace", "The capital of Spain is", "--effects", "--json")[1])
     kit = clew.load("minnow")
-    graph = kit.trace("The capital of France is", effects=True)
+    graph = kit.trace("The capital of Spain is", effects=True)
     target, live = graph.target_range.start, kit.live_effects(graph)[:, 0]
     for feature in found["output_features"]:
         place = graph.index(feature["id"])
@@ -62,7 +62,7 @@ def test_a_trace_with_effects_shows_them_beside_what_the_model_itself_loses(run)
     marked = [feature for feature in found["output_features"] if feature["doubtful"]]
     assert 0 < len(marked) < len(found["output_features"])
     assert all(f"?{feature['effect']:+.2f}" in out for feature in marked)
-    plain = json.loads(run("trace", "The capital of France is", "--json")[1])["output_features"][0]
+    plain = json.loads(run("trace", "The capital of Spain is", "--json")[1])["output_features"][0]
     assert (plain["effect"], "live_effect" in plain) == (None, False)
 
 

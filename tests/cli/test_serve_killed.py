@@ -63,7 +63,7 @@ class Writers:
             self.in_doubt.discard(id)
 
     def work(self):
-        edits = [{"verb": "ablate", "feature": "L0/2028"}]
+        edits = [{"verb": "ablate", "feature": "L0/2027"}]
         while True:
             job = self.ask("jobs", {"kind": "generate", "prompt": "The capital", "edits": edits, "tokens": 2})["id"]
             while (view := self.ask(f"jobs/{job}"))["state"] in ("queued", "running"):
@@ -136,7 +136,7 @@ def test_a_server_killed_while_it_labels_removes_and_works_loses_nothing_acknowl
     assert writers.withdrawn or writers.removed
 
 
-@pytest.mark.long
+@pytest.mark.stress
 def test_a_server_killed_again_and_again_while_many_write_loses_nothing_acknowledged(tmp_path):
     rounds = list(killed_while_it_writes(tmp_path / "w", 8, 150))
     for kind in ("in_doubt", "removed", "withdrawn"):

@@ -31,9 +31,17 @@ def write_text(folder):
 
 
 @pytest.fixture
-def run(run, tmp_path) -> Run:
+def pictures() -> bool:
+    """Whether runs draw their metrics, which takes a third of so short a run's time."""
+    return False
+
+
+@pytest.fixture
+def run(run, tmp_path, monkeypatch, pictures) -> Run:
     """The command line in a folder with some text."""
     write_text(tmp_path)
+    if not pictures:
+        monkeypatch.setattr(files, "write_figure", lambda path, figure: None)
     return run
 
 
@@ -45,6 +53,7 @@ def refused(result, *words):
         assert word in err
 
 
+@pytest.mark.parametrize("pictures", [True])
 def test_a_text_file_and_a_dataset_folder_give_the_same_dictionary_and_a_table_of_the_run(run, tmp_path):
     import datasets
 

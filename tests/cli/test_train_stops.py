@@ -22,9 +22,10 @@ OPTIONS = ("--text", "text.txt", "--check-every", "0", *SMALL)
 
 
 @pytest.fixture
-def run(run, tmp_path) -> Run:
-    """The command line in a folder with some text."""
+def run(run, tmp_path, monkeypatch) -> Run:
+    """The command line in a folder with some text; runs draw no metrics."""
     write_text(tmp_path)
+    monkeypatch.setattr(files, "write_figure", lambda path, figure: None)
     return run
 
 

@@ -216,7 +216,8 @@ def _print_areas(console: Console, audit: Audit) -> None:
     console.print(
         "kept: faithfulness; removed: completeness; CPR: area under faithfulness by the\n"
         "share of features; CMD: area between it and 1. Others recomputed: effects over\n"
-        f"all hops count; held: direct effects alone. Beside them {scores}\n",
+        f"all hops count; held: direct effects alone. Random sets hold none of the\n"
+        f"features of the set while others are left. Beside them {scores}\n",
         style="dim",
         markup=False,
     )

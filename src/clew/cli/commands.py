@@ -8,6 +8,11 @@ COMMANDS = CommandGroup(
     help="See how a language model came to its answer, and check it.",
     commands={
         "trace": Command("trace:trace", "Trace how the model came to its next token."),
+        "explain": Command(
+            "explain:explain",
+            "Say how the model came to its next token: one sentence, then groups of features and what each does, "
+            "measured.",
+        ),
         "looks": Command(
             "looks:looks",
             "Say why an attention head looks from one token to another: what at the query, and what at the key, makes "
@@ -19,6 +24,10 @@ COMMANDS = CommandGroup(
         "audit": Command(
             "audit:audit",
             "Ablate features in the real model and compare with what the graph predicted, beside baselines.",
+        ),
+        "diff": Command(
+            "diff:diff_",
+            "Set the graphs of two prompts side by side: features by activation and by their effect on the output.",
         ),
         "train": Command("train:train", "Train a dictionary on a model, and measure it on text that it has not seen."),
         "tune": Command(
@@ -44,6 +53,11 @@ COMMANDS = CommandGroup(
             "features.",
         ),
         "serve": Command("serve:serve", "Open the workbench: trace prompts, read and label features, edit, compare."),
+        "mcp": Command(
+            "mcp:mcp",
+            "Serve the verbs to agents by the Model Context Protocol, on the standard streams: trace, explain, audit "
+            "and more.",
+        ),
         "features": CommandGroup(
             help="Features: what an atlas knows of them.",
             commands={
@@ -69,6 +83,59 @@ COMMANDS = CommandGroup(
                 "list": Command(
                     "labels.lists:list_",
                     "Keep features in lists of your own: show them, put features in, take them out.",
+                ),
+            },
+        ),
+        "study": CommandGroup(
+            help="Studies: experiments, each claim beside its null.",
+            commands={
+                "list": Command("study.list_:list_", "List the studies: what each asks, and after whom."),
+                "run": CommandGroup(
+                    help="Run a study; each has settings of its own.",
+                    commands={
+                        "leakage": Command(
+                            "study.run:leakage",
+                            "Does a word of the prompt leak into an answer that has nothing to do with it?",
+                        ),
+                        "capital": Command(
+                            "study.run:capital",
+                            "By which features does a model come from a country to its capital, in one hop and in two?",
+                        ),
+                        "greater-than": Command(
+                            "study.run:greater_than",
+                            "By which features does a model say years that are later than the start year?",
+                        ),
+                        "persona": Command(
+                            "study.run:persona",
+                            "By which features does a child refuse a root that a graduate answers?",
+                        ),
+                        "compression": Command("study.run:compression", "Does a circuit survive quantisation?"),
+                        "belief": Command(
+                            "study.run:belief",
+                            "Does a model that reads signs of a hidden state keep track of how likely every state is?",
+                        ),
+                        "transcendence": Command(
+                            "study.run:transcendence",
+                            "Can a model that was taught by experts who err be right more often than each of them?",
+                        ),
+                        "heads": Command(
+                            "study.run:heads",
+                            "What do attention heads look at, and which parts of a text are they for?",
+                        ),
+                        "arcs": Command(
+                            "study.run:arcs",
+                            "Do stories have shapes, beyond those that noise and shuffled text have?",
+                        ),
+                        "traits": Command(
+                            "study.run:traits",
+                            "What do embeddings and features say of personality, and what do they not?",
+                        ),
+                    },
+                ),
+                "show": Command(
+                    "study.show:show",
+                    "Show the claims of a result, each beside its null, and what was seen where the effect must be "
+                    "absent.",
                 ),
             },
         ),
@@ -98,6 +165,9 @@ COMMANDS = CommandGroup(
                 ),
                 "show": Command("kit.show:show", "Say what a kit holds."),
                 "build": Command("kit.build:build", "Put a model, a dictionary and an atlas together."),
+                "facts": Command(
+                    "kit.facts:facts", "Count what the small world's corpus states, and keep the table in a kit."
+                ),
             },
         ),
     },

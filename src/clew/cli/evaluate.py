@@ -123,6 +123,12 @@ def _summary(assessments: Sequence[Assessment]) -> Any:
             cells = ["" if a.hops is None else _with_spread(getattr(a.hops, name)) for a in assessments]
             label = f"hops skipped, {hops[0].prompts} prompts" if name == "share" else "  by chance"
             shown.add_row(label, *cells)
+    if told := [a.truth for a in assessments if a.truth]:
+        for name, label in (("best", f"best feature's F1, {told[0].prompts} prompts"), ("each", "all features' F1")):
+            truths = [a.truth for a in assessments]
+            shown.add_row(label, *("" if t is None else _with_margin(getattr(t, name)) for t in truths))
+            nulls = ["" if t is None else f"{getattr(t, name + '_null'):.4f}" for t in truths]
+            shown.add_row("  shuffled labels", *nulls)
     return shown
 
 

@@ -26,6 +26,7 @@ from clew.cli.prompts import texts_of
 from clew.cli.tables import table, tokens_line
 from clew.intervention.doubt import LiveEffect, beside_live
 from clew.kit import Kit
+from clew.labels.in_prompt import summary_here
 from clew.memory import resident_peak
 
 Live = Mapping[str, LiveEffect | None]
@@ -94,7 +95,7 @@ def trace(
         with bar("tracing") as report:
             graph = kit.trace(message, **keywords(replace(settings, report=report)))
         cost = {"seconds": time.perf_counter() - started, "megabytes": (resident_peak() - memory) / (1 << 20)}
-        summary = summarise(graph)
+        summary = summary_here(summarise(graph), graph, kit.atlas if kit.atlas_path else None, kit.sourced_names)
         live = _live(kit, graph, summary) if settings.effects else None
         if as_json:
             summaries.append({**_with_live(summary.to_json(), live), **cost})

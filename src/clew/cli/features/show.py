@@ -18,6 +18,7 @@ from clew.features.card import Card, Context, Related, TokenWeight
 from clew.features.label import Label
 from clew.features.promoted_tokens import label_of
 from clew.labels.exchange import as_json as label_as_json
+from clew.labels.likeness import Likeness, alike
 
 _BARS = 40  # characters of the longest bar
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -38,13 +39,17 @@ def show(
         card = atlas[feature]
         with source.read_labels(atlas) as store:
             labels = known_labels(card.feature, store, atlas)
+        density = atlas.summary.density
+        same = alike(card, lambda other: float(density[atlas.number(other)]))
     if as_json:
-        print(json.dumps(card.to_json() | {"labels": list(map(label_as_json, labels))}, ensure_ascii=False, indent=1))
+        likeness = [{"feature": str(each.feature), "together": each.together, "decoder": each.decoder} for each in same]
+        value = card.to_json() | {"labels": list(map(label_as_json, labels)), "alike": likeness}
+        print(json.dumps(value, ensure_ascii=False, indent=1))
     else:
-        print_card(card, wide_console(), labels)
+        print_card(card, wide_console(), labels, same)
 
 
-def print_card(card: Card, console: Console, labels: Sequence[Label] = ()) -> None:
+def print_card(card: Card, console: Console, labels: Sequence[Label] = (), same: Sequence[Likeness] = ()) -> None:
     """A card as a person reads it: what it is called and how well that holds, how often it fires, what it does."""
     names = [(label.text, f"{label.kind} {label.author}", scores_of(label)) for label in labels if label.clear]
     first = f"{names[0][0]}  ({names[0][1]})" if names else label_of(each.token for each in card.promoted[:3])
@@ -52,6 +57,8 @@ def print_card(card: Card, console: Console, labels: Sequence[Label] = ()) -> No
     for number, (text, who, scores) in enumerate(names):
         line = Text("  ").append(scores or "not scored", style="dim")
         console.print(line if number == 0 else Text(f"also {text}  ({who})").append(line))
+    for other in same:
+        console.print(Text(f"nearly the same feature: {other.feature} {other.text}"))
     if card.dead:
         console.print(
             f"never fired on {card.positions:,} positions of {card.documents:,} documents: a dead feature", ""

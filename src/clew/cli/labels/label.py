@@ -16,10 +16,10 @@ from clew.cli.options import JsonOption, with_settings
 from clew.cli.progress_bar import bar
 from clew.errors import InputError
 from clew.features.atlas import Atlas
-from clew.features.label import Label
+from clew.features.label import RULE_METHOD, Label
 from clew.ids import FeatureId
 from clew.labels.endpoint_config import EndpointConfig
-from clew.labels.rules import heuristic_label
+from clew.labels.rules import NOT_ASKED, heuristic_label
 from clew.labels.store import LabelStore
 from clew.progress import Progress
 
@@ -80,11 +80,18 @@ def _by_hand(store: LabelStore, feature: FeatureId, text: str, author: str | Non
     return replace(label, id=number)
 
 
+def _of_atlas(label: Label) -> Label | None:
+    """The atlas' own label with its scores, unless it was made by older rules or none was asked for."""
+    return label if label.method == RULE_METHOD and label.note != NOT_ASKED else None
+
+
 def _by_rule(atlas: Atlas, store: LabelStore, features: Sequence[FeatureId]) -> list[Label]:
     labels: list[Label] = []
     with bar("labelling", len(features)) as report:
         for start in range(0, len(features), _TOGETHER):
-            batch = [heuristic_label(atlas[feature]) for feature in features[start : start + _TOGETHER]]
+            part = features[start : start + _TOGETHER]
+            known = atlas.rules(part)
+            batch = [_of_atlas(known[feature]) or heuristic_label(atlas[feature]) for feature in part]
             labels += [replace(label, id=number) for label, number in zip(batch, store.add(batch), strict=True)]
             report(Progress(what="labelling", done=len(labels), of=len(features), unit="features"))
     return labels

@@ -60,25 +60,25 @@ def texts_by_feature(atlas: Atlas, store: LabelStore, features: Iterable[Feature
 
 
 def scored(atlas: Atlas, store: LabelStore, labels: Sequence[Label], judge: Judge | None) -> list[Score]:
-    """Score labels and keep the scores; of a few labels the nulls are drawn from all that there are."""
+    """Score labels that this judge has not scored, and keep that; of a few labels the nulls are drawn from all."""
     if judge is None:
         return []
-    by_feature = {label.feature: label for label in labels}
-    scores: list[tuple[Score, ...]] = []
+    scores = [score for label in labels for score in label.scores if score.judge == judge.name]
+    by_feature = {label.feature: label for label in labels if all(s.judge != judge.name for s in label.scores)}
     pool, texts = None, None
     if len(labels) <= _FEW:
         pool, texts = null_pool(atlas, store), texts_by_feature(atlas, store, by_feature)
     waiting: dict[int, tuple[Score, ...]] = {}
     with bar("scoring", len(by_feature)) as report:
-        for label, scores_of_label in score_labels(by_feature, atlas.__getitem__, judge, pool, texts):
-            waiting[number_of(label)] = scores_of_label
-            scores.append(scores_of_label)
+        for done, (label, own) in enumerate(score_labels(by_feature, atlas.__getitem__, judge, pool, texts), 1):
+            waiting[number_of(label)] = own
+            scores += own
             if len(waiting) == _TOGETHER:
                 store.score(waiting)
                 waiting = {}
-                report(Progress(what="scoring", done=len(scores), of=len(by_feature), unit="labels"))
+                report(Progress(what="scoring", done=done, of=len(by_feature), unit="labels"))
     store.score(waiting)
-    return [score for scores_of_label in scores for score in scores_of_label]
+    return scores
 
 
 def number_of(label: Label) -> int:

@@ -27,7 +27,7 @@ def list_(
 ) -> None:
     """Keep features in lists of your own: show them, put features in, take them out.
 
-    Example: `clew labels list capitals --add L3/120 --add L4/1637`
+    Example: `clew labels list capitals --add L3/120 --add L4/1590`
 
     `clew features search --list capitals` searches in one.
     """
