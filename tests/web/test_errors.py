@@ -26,7 +26,7 @@ def edit(**changed):
     ("body", "line"),
     [
         (edit(feature="L9/99999"), "ablate L9/99999: the dictionary has no layer 9, only 0..5"),
-        (edit(feature="L0/99999"), "ablate L0/99999: layer 0 has features 0..6990"),
+        (edit(feature="L0/99999"), "ablate L0/99999: layer 0 has features 0..6933"),
         (edit(feature="x"), "feature of edit 1 must be written like L3/1207"),
         (edit(strength=1e9), "strength of edit 1 must be at most 100000"),
         (edit(strength="1"), "strength of edit 1 must be a number"),
@@ -38,7 +38,10 @@ def edit(**changed):
         ({"kind": "trace", "prompt": ""}, "prompt is empty"),
         ({"kind": "trace"}, "prompt is missing"),
         ({"kind": "audit", "graph": "Z!"}, "graph must be the id of a graph, as the history has it"),
-        ({"kind": "x"}, "kind must be one of 'trace', 'edit', 'generate', 'audit', 'harvest'"),
+        (
+            {"kind": "x"},
+            "kind must be one of 'trace', 'circuit', 'swap', 'edit', 'generate', 'audit', 'harvest', 'study'",
+        ),
         ({}, "kind is missing"),
         ([], "the body must be an object"),
     ],

@@ -380,10 +380,10 @@ def test_whatever_is_changed_in_a_graph_it_is_refused_or_opens_everywhere(bench,
     fuzz(bench, kind, 14)
 
 
-@pytest.mark.long
+@pytest.mark.stress
 @pytest.mark.parametrize("kind", VALUES)
 def test_of_hundreds_of_changed_graphs_none_is_kept_that_does_not_open(bench, kind):
-    fuzz(bench, kind, 500)
+    fuzz(bench, kind, 200)
 
 
 def test_a_file_whose_head_was_changed_is_refused_or_opens_everywhere(bench, tmp_path):

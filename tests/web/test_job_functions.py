@@ -23,6 +23,29 @@ def test_events_of_a_trace_end_with_its_graph(bench):
     assert events(bench, job, **{"last-event-id": "nonsense"}) == seen[-2:]
 
 
+def test_a_trace_explains_the_targets_or_the_position_that_it_is_asked_for(bench):
+    body = {"kind": "trace", "prompt": FRANCE}
+    for asked_for, targets in (
+        ({"targets": ["Paris - Rome"]}, [("Paris - Rome", 5)]),
+        ({"targets": ["Paris", "Rome"], "position": -1}, [(" Paris", 5), (" Rome", 5)]),
+        ({"targets": ["the"], "position": 3}, [(" the", 3)]),
+    ):
+        view = bench.get(f"/api/graphs/{done(bench, body | asked_for)['graph']}").json()
+        shown = [(node["label"], node["position"]) for node in view["nodes"] if node["kind"] == "target"]
+        assert (shown, view["targets"], view["position"]) == (targets, asked_for["targets"], targets[0][1])
+    view = bench.get(f"/api/graphs/{done(bench, body | {'position': 4})['graph']}").json()
+    assert (view["targets"], view["position"]) == ([], 4)
+    for wrong, line in (
+        ({"targets": ["Paris", "no such word"]}, "target 'no such word' is not one token but "),
+        ({"targets": ["Paris - Paris"]}, "target 'Paris - Paris' is zero"),
+        ({"targets": ["#99999999"]}, "target id 99999999 is outside the vocabulary"),
+        ({"position": 6}, "position 6 is outside the prompt's 6 tokens (0..5)"),
+    ):
+        answer = bench.post("/api/jobs", json=body | wrong).json()
+        error = answer["error"] if "error" in answer and "id" not in answer else ended(bench, answer["id"])["error"]
+        assert error.startswith(line)
+
+
 def test_an_edit_is_the_librarys_predicted_beside_measured(bench, graph):
     feature = strongest(bench, graph)["feature"]
     view = done(
@@ -156,10 +179,11 @@ def test_results_and_graphs_outlive_the_server(tmp_path):
 
 
 def cards_of(client):
-    card = client.get("/api/features/L0/2028").json()["card"]
+    card = client.get("/api/features/L0/2027").json()["card"]
     return None if card is None else card["positions"]
 
 
+@pytest.mark.stress
 def test_a_harvest_makes_an_atlas_from_which_the_cards_of_a_kit_without_one_are(tmp_path):
     bare = replace(minnow(), atlas_path=None)
     harvest = {"kind": "harvest", "tokens": 300, "texts": [FRANCE, GERMANY] * 20}

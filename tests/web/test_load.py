@@ -1,4 +1,4 @@
-"""Many readers and traces at once, for two minutes: no error, memory bounded, and the model free when it should be."""
+"""Many readers and traces at once, for two minutes or CLEW_LOAD_SECONDS: no error, bounded memory, a free model."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import pytest
 
 from tests.workbench import FRANCE, GERMANY, fetched, serving
 
-pytestmark = [pytest.mark.long, pytest.mark.alone]
+pytestmark = [pytest.mark.stress, pytest.mark.alone]
 
 SECONDS = float(os.environ.get("CLEW_LOAD_SECONDS", "120"))
 READERS, TRACERS = 50, 4
@@ -37,7 +37,7 @@ def megabytes(process, what="VmRSS"):
 
 
 def reads(graph):
-    feature = "L0/2028"
+    feature = "L0/2027"
     return (
         "/api/workbench", "/api/graphs", f"/api/graphs/{graph}", f"/api/graphs/{graph}?node=.9&edge=.9",
         f"/api/graphs/{graph}/scores?node=.7", f"/api/graphs/{graph}/node?id=O0@5", f"/api/features/{feature}",
@@ -93,7 +93,7 @@ def test_fifty_readers_and_four_tracers_meet_no_error_and_bounded_memory(tmp_pat
             f"{before:.0f} to {most:.0f} MB"
         )
         assert failures == []
-        assert len(traces) > SECONDS / 5  # with forty threads that answer there were 14 in two minutes
+        assert len(traces) > SECONDS / 5  # with forty threads that answer there were a tenth of a trace a second
         assert len(times) > SECONDS
         assert most - before < MOST_MEGABYTES
         assert ask(address, "/api/graphs?limit=1")["total"] == GRAPHS + len(traces)

@@ -207,7 +207,7 @@ def test_every_answer_runs_nothing_but_its_own(tmp_path):
     with opened(tmp_path) as client:
         for path in ("/", "/api/workbench", "/api/nothing", "/api/graphs/x", "/assets/nothing"):
             head = client.get(path).headers
-            assert head["content-security-policy"] == "default-src 'self'"
+            assert head["content-security-policy"] == "default-src 'self'; img-src 'self' blob:"
             assert head["x-content-type-options"] == "nosniff"
             assert head["x-frame-options"] == "DENY"
             assert head["referrer-policy"] == "no-referrer"

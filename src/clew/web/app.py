@@ -15,10 +15,12 @@ from clew.version import __version__
 from clew.web.built_page import show_page
 from clew.web.errors import STATUSES, handle_errors
 from clew.web.openapi import document
+from clew.web.routes import circuits as routes_circuits
 from clew.web.routes import explanations as routes_explanations
 from clew.web.routes import features as routes_features
 from clew.web.routes import graphs as routes_graphs
 from clew.web.routes import jobs as routes_jobs
+from clew.web.routes import studies as routes_studies
 from clew.web.routes import workbench as routes_workbench
 from clew.web.security import Guard, is_loopback, token_for
 from clew.web.workbench.workbench import Workbench
@@ -38,7 +40,8 @@ def declared() -> FastAPI:
         responses=STATUSES,
         generate_unique_id_function=lambda route: route.name,
     )
-    for part in (routes_workbench, routes_jobs, routes_graphs, routes_explanations, routes_features):
+    of_graphs = (routes_graphs, routes_circuits, routes_explanations)
+    for part in (routes_workbench, routes_jobs, *of_graphs, routes_features, routes_studies):
         app.include_router(part.routes)
     handle_errors(app)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]

@@ -28,11 +28,13 @@ from clew.ids import FeatureId
 from clew.labels.display_names import Name, Names
 from clew.labels.store import LabelStore
 from clew.version import __version__
+from clew.web.schema.circuits import CircuitView
 from clew.web.schema.export import Embedded, LeftOut
 from clew.web.schema.features import FeatureView
 from clew.web.schema.graphs import Arrangement, EdgeColumns, GraphView, NodeDetail, Thresholds
 from clew.web.views.features import feature_view, label_view, related_features
-from clew.web.views.graphs import Naming, graph_view, node_view
+from clew.web.views.graphs import Naming, NodeNames, graph_view, node_view
+from clew.web.views.names_here import names_by
 from clew.web.views.open_graph import OpenGraph
 from clew.web.workbench.pins_json import with_marks
 
@@ -77,19 +79,22 @@ def embedded(
     title: str | None = None,
     thresholds: tuple[float, float] = (0.8, 0.98),
     card: Cards | None = None,
-    naming: Naming | None = None,
+    names: NodeNames | None = None,
     arrangement: Arrangement | None = None,
+    circuit: CircuitView | None = None,
 ) -> Embedded:
-    """The data in the file of a graph; `card` gives the view of a feature, `naming` the names of features."""
+    """The data in the file of a graph; `card` gives the view of a feature, `names` those of nodes."""
     node, edge = thresholds if pruned and is_whole(graph) else (1.0, 1.0)
-    open_graph, naming, title = OpenGraph(graph), naming or _graph_names, title or f"{graph.prompt or 'Graph'} · Clew"
-    wanted = graph_view("", open_graph, Thresholds(node=node, edge=edge), naming, of_kit=False)
+    open_graph, names = OpenGraph(graph), names or NodeNames(naming=_graph_names)
+    title = title or f"{graph.prompt or 'Graph'} · Clew"
+    wanted = graph_view("", open_graph, Thresholds(node=node, edge=edge), names.naming, of_kit=False, here=names.here)
     room = (MOST_BYTES if pruned else 1 << 40) - len(_page(title, "").encode()) - _size(arrangement) - _REST_BYTES
-    view = _fitted(open_graph, wanted, naming, room - NODE_BYTES - (FEW_CARD_BYTES if card else 0))
+    room -= _size(circuit)
+    view = _fitted(open_graph, wanted, names, room - NODE_BYTES - (FEW_CARD_BYTES if card else 0))
     room -= _size(view)
-    source = _source(graph, view, naming, arrangement, min(_SOURCE_BYTES, room - NODE_BYTES) if pruned else room)
+    source = _source(graph, view, names.naming, arrangement, min(_SOURCE_BYTES, room - NODE_BYTES) if pruned else room)
     room -= len(source or "")
-    details = _details(open_graph, view, naming, NODE_BYTES)
+    details = _details(open_graph, view, names, NODE_BYTES)
     features = _features(view)
     cards = _cards(features, card, min(CARD_BYTES, room - _sizes(details))) if card else {}
     return Embedded(
@@ -106,6 +111,7 @@ def embedded(
             edges=view.counts.shown.edges - len(view.edges.weight),
             nodes=len(wanted.nodes) - len(view.nodes),
         ),
+        circuit=circuit,
         fingerprint=graph.dictionary_fingerprint,
     )
 
@@ -169,7 +175,7 @@ def _built() -> tuple[str, str]:
     return script, style
 
 
-def _fitted(open_graph: OpenGraph, view: GraphView, naming: Naming, room: int) -> GraphView:
+def _fitted(open_graph: OpenGraph, view: GraphView, names: NodeNames, room: int) -> GraphView:
     """A view that fits: without its weakest edges and, when the nodes alone take too much, of fewer nodes."""
     no_edges = EdgeColumns(source=[], target=[], weight=[], held=[])
     while (size := _size(view)) > room:
@@ -183,7 +189,7 @@ def _fitted(open_graph: OpenGraph, view: GraphView, naming: Naming, room: int) -
                 break
         else:
             closer = view.thresholds.model_copy(update={"node": view.thresholds.node * _THRESHOLD_STEP})
-            view = graph_view("", open_graph, closer, naming, of_kit=False)
+            view = graph_view("", open_graph, closer, names.naming, of_kit=False, here=names.here)
     return view
 
 
@@ -205,12 +211,14 @@ def _source(graph: Graph, view: GraphView, naming: Naming, arrangement: Arrangem
     return packed if len(packed) <= room else None
 
 
-def _details(open_graph: OpenGraph, view: GraphView, naming: Naming, room: int) -> dict[str, NodeDetail]:
+def _details(open_graph: OpenGraph, view: GraphView, names: NodeNames, room: int) -> dict[str, NodeDetail]:
     """Inputs and outputs of targets and then of the most influential nodes, as many as have room."""
     ranked = sorted(view.nodes, key=lambda node: (node.kind != "target", -node.influence))
     details: dict[str, NodeDetail] = {}
     for node in ranked:
-        detail = node_view(open_graph, open_graph.graph.index(node.id), view.thresholds, naming, _LINKS)
+        detail = node_view(
+            open_graph, open_graph.graph.index(node.id), view.thresholds, names.naming, _LINKS, names.here
+        )
         detail = detail.model_copy(update={"left_out": detail.left_out[:_LEFT_OUT], "paths": detail.paths[:4]})
         room -= _sizes({node.id: detail})
         if room < 0:
@@ -241,7 +249,7 @@ def _cards(features: Sequence[str], card: Cards, room: int) -> dict[str, Feature
 
 @contextmanager
 def page_options(kit: Kit | None) -> Iterator[dict[str, Any]]:
-    """The options `card` and `naming` of `embedded` from a kit's atlas and labels; none without a kit."""
+    """The options `card` and `names` of `embedded` from a kit's atlas and labels; none without a kit."""
     if kit is None:
         yield {}
         return
@@ -263,7 +271,8 @@ def page_options(kit: Kit | None) -> Iterator[dict[str, Any]]:
             kit_names, graph_names = names.of(features), _graph_names(graph, features)
             return kit_names | {f: name for f, name in graph_names.items() if name.text != kit_names[f].text}
 
-        yield {"card": card, "naming": naming}
+        here = names_by(atlas, kit.dictionary.fingerprint)
+        yield {"card": card, "names": NodeNames(naming=naming, here=here)}
 
 
 def _graph_names(graph: Graph, features: Sequence[FeatureId]) -> dict[FeatureId, Name]:
@@ -289,5 +298,5 @@ def _sizes(views: Mapping[str, BaseModel]) -> int:
 def _policy(script: str, style: str) -> str:
     """A Content-Security-Policy that allows this script, this style and nothing else."""
     hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (script, style)]
-    rules = f"default-src 'none'; script-src 'sha256-{hashes[0]}'; style-src 'sha256-{hashes[1]}'"
+    rules = f"default-src 'none'; img-src blob:; script-src 'sha256-{hashes[0]}'; style-src 'sha256-{hashes[1]}'"
     return f"{rules}; base-uri 'none'; form-action 'none'"

@@ -37,7 +37,7 @@ IMPORT = "/api/graphs/import"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _READS = ("GET", "HEAD", "OPTIONS")
 _HEAD = {
-    "Content-Security-Policy": "default-src 'self'",
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob:",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",

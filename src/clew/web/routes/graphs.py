@@ -115,12 +115,21 @@ async def export(
     graph: str,
     thresholds: ShownAt,
     as_: Annotated[Literal["html", "json", "graph"], Query(alias="as")] = "html",
+    circuit: Annotated[
+        str,
+        Query(max_length=8000, description="Of a page: its explanation, a CircuitChoice as JSON"),
+    ] = "",
 ) -> Response:
     """A graph as a file: a page that opens anywhere, graph JSON for other tools, or Clew's own (whole).
 
     The page stays under 3 MB: cards, then the weakest edges, then nodes that have no room are left out.
     """
-    return await workbench.graph_reads.in_thread(lambda: send_file(workbench.graphs.export(graph, as_, thresholds)))
+    explained = None
+    if circuit and as_ == "html":
+        explained = await workbench.open_kit.model_lock.in_thread(workbench.circuits.exported, graph, circuit)
+    return await workbench.graph_reads.in_thread(
+        lambda: send_file(workbench.graphs.export(graph, as_, thresholds, explained))
+    )
 
 
 @routes.get("/graphs/{graph}/arrangement", response_model=Arrangement)

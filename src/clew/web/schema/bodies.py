@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints, field_validator
 
 from clew.attribution.trace import MOST_FEATURES, TraceSettings
+from clew.circuit.find_circuit import CircuitSettings
+from clew.circuit.regroup import LONGEST_NAME
 from clew.intervention.generate import GenerateSettings
 from clew.intervention.measurements import AuditSettings
 from clew.intervention.run import EditSettings
@@ -24,10 +26,12 @@ NodeText = Annotated[str, StringConstraints(pattern=NODE)]
 GraphText = Annotated[str, StringConstraints(pattern=GRAPH)]
 PromptText = Annotated[str, StringConstraints(min_length=1, max_length=100_000)]
 Line = Annotated[str, StringConstraints(max_length=300)]
+GroupName = Annotated[str, StringConstraints(max_length=200)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Place = Annotated[float, Field(ge=-1e7, le=1e7)]
 Point = Annotated[tuple[Place, Place], Strict(False)]
 MOST_EDITS = 64
+MOST_TARGETS = 16
 MOST_GENERATED = 512
 
 
@@ -99,6 +103,10 @@ Edits = Annotated[list[EditBody], Field(min_length=1, max_length=MOST_EDITS)]
 class TraceBody(Body):
     kind: Literal["trace"]
     prompt: PromptText
+    targets: list[Line] | None = Field(
+        default=None, description=help_of(TraceSettings)["targets"], min_length=1, max_length=MOST_TARGETS
+    )
+    position: int = _option(TraceSettings, "position", ge=-1, le=1_000_000)
     max_features: int | None = _option(TraceSettings, "max_features", ge=1, le=MOST_FEATURES)
     add_bos: bool = _option(TraceSettings, "add_bos")
 
@@ -142,8 +150,62 @@ class HarvestBody(Body):
     texts: list[PromptText] | None = Field(default=None, min_length=1, max_length=10_000)
 
 
+class StudyBody(Body):
+    """A study of the open kit; what is finished of it stays in the workspace, and the same body goes on there."""
+
+    kind: Literal["study"]
+    study: Line
+    settings: dict[Line, bool | int | float | Line | None] = Field(default_factory=dict, max_length=12)
+    """Fields of the study's config; those left out keep their defaults."""
+
+
+class GroupChangeBody(Body):
+    """One change of a circuit's groups: see `clew.circuit.regroup`."""
+
+    verb: Literal["move", "split", "merge", "rename", "pin", "unpin"]
+    group: GroupName = ""
+    members: list[NodeText] = Field(default_factory=list, max_length=10_000)
+    other: GroupName = ""
+    name: Annotated[str, StringConstraints(max_length=LONGEST_NAME)] = ""
+
+
+class CircuitChoice(Body):
+    """A circuit of a graph: the one that is found, or one that was saved; and what was changed of it since."""
+
+    saved: GraphText | None = None
+    """The id of a saved circuit, from which it starts; else it is found."""
+    groups: int = _option(CircuitSettings, "groups", ge=2, le=24)
+    changes: list[GroupChangeBody] = Field(default_factory=list, max_length=200)
+
+
+class ChangedCircuit(CircuitChoice):
+    graph: GraphText
+
+
+class CircuitBody(ChangedCircuit):
+    kind: Literal["circuit"]
+
+
+class SwapBody(ChangedCircuit):
+    """A group of another prompt's circuit in the place of one of this circuit."""
+
+    kind: Literal["swap"]
+    group: GroupName
+    prompt: PromptText
+    """The other prompt."""
+    other_group: GroupName = ""
+    """Of the other circuit; left out, the one that does what this one does."""
+    add_bos: bool = _option(TraceSettings, "add_bos")
+
+
+class SaveCircuitBody(CircuitChoice):
+    name: Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_NAME)]
+    replace: bool = False
+    """Put it in the place of a circuit of the same name; else that one stays, and nothing is kept."""
+
+
 JobBody = Annotated[
-    TraceBody | EffectBody | GenerateBody | AuditBody | HarvestBody,
+    TraceBody | CircuitBody | SwapBody | EffectBody | GenerateBody | AuditBody | HarvestBody | StudyBody,
     Field(discriminator="kind"),
 ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from clew.web.schema.base import View
+from clew.web.schema.circuits import CircuitView
 from clew.web.schema.features import FeatureView
 from clew.web.schema.graphs import Arrangement, GraphView, NodeDetail
 
@@ -32,5 +33,7 @@ class Embedded(View):
     source: str | None
     """The graph as graph JSON, gzip in base64, for the workbench to take in again; none where it has no room."""
     left_out: LeftOut
+    circuit: CircuitView | None = None
+    """The explanation of the graph, which is shown first; none where none was asked for, or it has no room."""
     fingerprint: str = ""
     """Of the dictionary with which the graph was traced, so that an imported page is known as this kit's."""

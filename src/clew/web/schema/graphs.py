@@ -56,6 +56,9 @@ class GraphNode(View):
     feature: str | None = None
     label: str | None = None
     label_kind: NameKind | None = None
+    here: str | None = None
+    """What a feature does at this place of the prompt, where its label says something else; empty where it fires for a
+    reason that neither its label nor contexts like this one tell."""
     activation: float | None = None
     value: float | None = None
     """A feature's pre-activation, a target's centred logit: what edges and offsets add up to."""
@@ -136,6 +139,10 @@ class GraphView(View):
     of_kit: bool
     add_bos: bool = True
     """As in the list of graphs."""
+    targets: list[str]
+    """The outputs that the trace was asked to explain; empty where they are the likeliest tokens."""
+    position: int
+    """The position whose next token is explained; of several, the last."""
     thresholds: Thresholds
     scores: WholeAndShown
     shares: Shares
@@ -160,6 +167,8 @@ class Link(View):
     id: str
     label: str
     label_kind: NameKind
+    here: str | None = None
+    """As in nodes."""
     weight: float
     share: float
     """Of the absolute input of the edge's target in the whole graph, with the edge's sign."""
@@ -176,6 +185,8 @@ class LeftOutLink(View):
     id: str
     label: str
     label_kind: NameKind
+    here: str | None = None
+    """As in nodes."""
     direct: float
     """The edge itself."""
     through: float

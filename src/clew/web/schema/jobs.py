@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from clew.web.schema.base import NameKind, View
+from clew.web.schema.circuits import CircuitView, SwapView
 from clew.web.schema.graphs import GraphMade
 
-JobKind = Literal["trace", "edit", "generate", "audit", "harvest"]
+JobKind = Literal["trace", "circuit", "swap", "edit", "generate", "audit", "harvest", "study"]
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 
 # --- results --------------------------------------------------------------------------------------------------------
@@ -116,7 +117,16 @@ class HarvestMade(View):
     """Whether cards are taken from it now; the kit's own atlas stays when it was made from more text."""
 
 
-Result = Annotated[GraphMade | EffectView | GeneratedView | AuditView | HarvestMade, Field(discriminator="kind")]
+class StudyMade(View):
+    kind: Literal["study"] = "study"
+    result: str
+    """The id of the result in the workspace."""
+
+
+Result = Annotated[
+    GraphMade | CircuitView | SwapView | EffectView | GeneratedView | AuditView | HarvestMade | StudyMade,
+    Field(discriminator="kind"),
+]
 
 # --- jobs -----------------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from clew.attribution.influence import Scores, inflow, over_left_out, strongest_
 from clew.attribution.nodes import OFFSETS, ErrorNode, FeatureNode, TargetNode, TokenNode, signed_label
 from clew.ids import FeatureId
 from clew.labels.display_names import Name
+from clew.labels.in_prompt import NameHere
 from clew.web.schema.graphs import (
     ComparedFeature,
     ComparedGraph,
@@ -39,12 +40,21 @@ from clew.web.schema.graphs import (
     Thresholds,
     WholeAndShown,
 )
+from clew.web.views.names_here import MOST_NAMED, Here, here_field, nothing_here
 from clew.web.views.open_graph import OpenGraph, ShownGraph
 from clew.web.views.token_rows import shown_row
 
 Naming = Callable[[Graph, Sequence[FeatureId]], Mapping[FeatureId, Name]]
 MOST_EDGES, MOST_PATHS, MOST_ROLES, MOST_LEFT_OUT, MOST_COMPARED = 100_000, 24, 30, 100, 2000
 NAMELESS = Name("", "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeNames:
+    """Whom a graph's nodes are named by: their features in general, and at their places of the prompt."""
+
+    naming: Naming
+    here: Here = nothing_here
 
 
 def short(value: float) -> float:
@@ -61,14 +71,24 @@ def shorts(values: torch.Tensor) -> list[Any]:
     return np.where(scale < 1, np.round(exact * scale) * 10.0 ** np.clip(-digits, 0, 22), rounded).tolist()
 
 
-def graph_view(id: str, open_graph: OpenGraph, thresholds: Thresholds, naming: Naming, *, of_kit: bool) -> GraphView:
+def graph_view(
+    id: str,
+    open_graph: OpenGraph,
+    thresholds: Thresholds,
+    naming: Naming,
+    *,
+    of_kit: bool,
+    here: Here = nothing_here,
+) -> GraphView:
     """A graph pruned at thresholds; influence and shares are those of the whole graph."""
     shown = open_graph.shown(thresholds.node, thresholds.edge)
     graph, part = open_graph.graph, shown.graph
     part_inflow = inflow(part)
     names = naming(graph, features_of(part))
     columns = _columns(open_graph, shown.places, lost=part_inflow.lost, error=part_inflow.error)
-    nodes = [_node(open_graph, index, names, columns, i) for i, index in enumerate(shown.places)]
+    ranked = sorted(shown.places, key=open_graph.influence.neg().tolist().__getitem__)
+    at_places = here(open_graph, [node for node in ranked if node < graph.n_features][:MOST_NAMED])
+    nodes = [_node(open_graph, index, names, at_places, columns, i) for i, index in enumerate(shown.places)]
     ids = [node.id for node in nodes]
     node_roles = roles(part)
     return GraphView(
@@ -84,6 +104,8 @@ def graph_view(id: str, open_graph: OpenGraph, thresholds: Thresholds, naming: N
         dictionary=graph.dictionary,
         dictionary_kind=graph.dictionary_kind,
         of_kit=of_kit,
+        targets=_asked_targets(graph),
+        position=max((target.position for target in graph.targets), default=graph.n_tokens - 1),
         thresholds=thresholds,
         scores=_both_scores(open_graph, shown),
         shares=Shares(error=short(open_graph.inflow.mean_error), offset=short(open_graph.inflow.mean_offset)),
@@ -106,7 +128,9 @@ def scores_view(open_graph: OpenGraph, thresholds: Thresholds) -> ScoresView:
     return ScoresView(thresholds=thresholds, scores=_both_scores(open_graph, shown), counts=_counts(open_graph, shown))
 
 
-def node_view(open_graph: OpenGraph, index: int, thresholds: Thresholds, naming: Naming, limit: int) -> NodeDetail:
+def node_view(
+    open_graph: OpenGraph, index: int, thresholds: Thresholds, naming: Naming, limit: int, here: Here = nothing_here
+) -> NodeDetail:
     """A node with its inputs and outputs in the whole graph, and which of them are shown at thresholds."""
     graph, shown = open_graph.graph, open_graph.shown(thresholds.node, thresholds.edge)
     inputs, outputs = graph.inputs(index), graph.outputs(index)
@@ -117,14 +141,16 @@ def node_view(open_graph: OpenGraph, index: int, thresholds: Thresholds, naming:
     indirect[~shown.mask] = 0
     indirect[index] = 0
     indirect_sources = strongest(indirect, MOST_LEFT_OUT)
-    names = naming(graph, features_of(graph, {index, *sources, *targets, *indirect_sources}))
+    listed = list(dict.fromkeys([index, *sources, *targets, *indirect_sources]))
+    names, at_places = naming(graph, features_of(graph, set(listed))), here(open_graph, listed[:MOST_NAMED])
     mass = open_graph.mass.tolist()
 
     def link(other: int, weights: torch.Tensor, effects: torch.Tensor | None, target: int) -> Link:
         name, weight = name_of(graph, other, names), float(weights[other])
-        effect = {} if effects is None else {"effect": short(float(effects[other]))}
+        effect: dict[str, Any] = {} if effects is None else {"effect": short(float(effects[other]))}
         return Link(
             **effect,
+            **here_field(name, at_places.get(other)),
             id=str(graph.node(other).id),
             label=name.text,
             label_kind=name.kind,  # type: ignore[arg-type]
@@ -134,28 +160,30 @@ def node_view(open_graph: OpenGraph, index: int, thresholds: Thresholds, naming:
             shown=bool(shown.mask[other]),
         )
 
+    def left_out(other: int) -> LeftOutLink:
+        name = name_of(graph, other, names)
+        return LeftOutLink(
+            id=str(graph.node(other).id),
+            label=name.text,
+            label_kind=name.kind,  # type: ignore[arg-type]
+            **here_field(name, at_places.get(other)),
+            direct=short(float(inputs[other])),
+            through=short(float(indirect[other])),
+        )
+
     columns = _columns(open_graph, [index], lost=torch.zeros(1), error=open_graph.inflow.error[[index]])
     paths, ids = [], [str(graph.node(place).id) for place in shown.places]
     if bool(shown.mask[index]):
         paths = _paths(paths_through(shown.graph, shown.places.index(index), 10), ids)
     return NodeDetail(
-        node=_node(open_graph, index, names, columns, 0),
+        node=_node(open_graph, index, names, at_places, columns, 0),
         shown=bool(shown.mask[index]),
         inputs=[link(other, inputs, in_effects, index) for other in sources],
         n_inputs=int((inputs != 0).sum()),
         outputs=[link(other, outputs, out_effects, other) for other in targets],
         n_outputs=int((outputs != 0).sum()),
         paths=paths,
-        left_out=[
-            LeftOutLink(
-                id=str(graph.node(other).id),
-                label=(name := name_of(graph, other, names)).text,
-                label_kind=name.kind,  # type: ignore[arg-type]
-                direct=short(float(inputs[other])),
-                through=short(float(indirect[other])),
-            )
-            for other in indirect_sources
-        ],
+        left_out=[left_out(other) for other in indirect_sources],
     )
 
 
@@ -207,7 +235,12 @@ def _columns(
 
 
 def _node(
-    open_graph: OpenGraph, index: int, names: Mapping[FeatureId, Name], columns: Mapping[str, list[Any]], row: int
+    open_graph: OpenGraph,
+    index: int,
+    names: Mapping[FeatureId, Name],
+    at_places: Mapping[int, NameHere],
+    columns: Mapping[str, list[Any]],
+    row: int,
 ) -> GraphNode:
     """A node of the whole graph; `row` is its place in the columns, where features come first."""
     graph, node = open_graph.graph, open_graph.graph.node(index)
@@ -217,7 +250,7 @@ def _node(
             name = names.get(FeatureId(layer, feature), NAMELESS)
             label = _as_said(name, node.activation).text
             fields = {"layer": layer, "feature": str(FeatureId(layer, feature)), "label": label}
-            fields |= {"label_kind": name.kind}
+            fields |= {"label_kind": name.kind, **here_field(name, at_places.get(index))}
             fields |= {"activation": columns["activation"][row], "value": columns["value"][row]}
         case TokenNode(position):
             fields = {"label": graph.tokens[position], "token_id": graph.token_ids[position]}
@@ -236,6 +269,14 @@ def _node(
         fields["mass"] = columns["mass"][row]
     shares = {name: columns[name][row] for name in ("influence", "held", "error", "lost", "offsets")}
     return GraphNode(id=str(node.id), kind=node.id.kind, position=node.position, **shares, **fields)
+
+
+def _asked_targets(graph: Graph) -> list[str]:
+    """The targets that a trace of the page notes in its settings; of other graphs only what is no token tells."""
+    noted = graph.settings.get("targets")
+    if isinstance(noted, list) and all(isinstance(target, str) for target in noted):
+        return noted
+    return [target.label for target in graph.targets] if any(t.token is None for t in graph.targets) else []
 
 
 def _edges(graph: Graph) -> EdgeColumns:

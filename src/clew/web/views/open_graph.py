@@ -7,6 +7,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import isqrt
+from pathlib import Path
 
 import torch
 from jaxtyping import Bool, Float
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from clew.attribution.graph import Graph
 from clew.attribution.influence import Inflow, Scores, cumulative_share, inflow, influence
+from clew.labels.in_prompt import NameHere
 from clew.web.errors import TooLargeError
 
 _PRUNINGS = 6  # thresholds of one graph that are kept
@@ -46,6 +48,8 @@ class OpenGraph:
     """A whole graph and what every view of it needs. Several threads may share it."""
 
     graph: Graph
+    names_here: dict[tuple[Path, int], NameHere] = field(default_factory=dict)
+    """What features do at their places, by the atlas that tells it and the node; it grows as views ask for it."""
     _prunings: OrderedDict[tuple[float, float], ShownGraph] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 

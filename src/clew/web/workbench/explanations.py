@@ -6,10 +6,7 @@ are kept, because a reader goes back and forth between a few.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -30,11 +27,11 @@ from clew.memory import check_room
 from clew.web.errors import NotFoundError, RefusedError
 from clew.web.schema.explanations import EdgeDetail, LookView, NodeEffects, PatternView
 from clew.web.views.explanations import edge_view, effects_view, look_view, pattern_view
+from clew.web.workbench.latest_values import LatestValues
 from clew.web.workbench.open_kit import OpenKit
 
 MOST_ABLATIONS = 8
 _KEPT_GRAPHS, _KEPT_PARTS, _KEPT_LOOKS = 2, 4, 8
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -52,22 +49,6 @@ class _Explained:
     measured: list[float] | None = None
 
 
-class _Latest(Generic[T]):
-    """The values asked for last, by their keys. To be used by the holder of a lock."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._values: OrderedDict[tuple[object, ...], T] = OrderedDict()
-
-    def get(self, key: tuple[object, ...], make: Callable[[], T]) -> T:
-        if key not in self._values:
-            self._values[key] = make()
-        self._values.move_to_end(key)
-        while len(self._values) > self._most:
-            self._values.popitem(last=False)
-        return self._values[key]
-
-
 class WorkbenchExplanations:
     """Explanations of the graphs of an open kit.
 
@@ -77,9 +58,9 @@ class WorkbenchExplanations:
 
     def __init__(self, open_kit: OpenKit) -> None:
         self.open_kit, self.subject, self.dictionary = open_kit, open_kit.subject, open_kit.dictionary
-        self._effects: _Latest[_Effects] = _Latest(_KEPT_GRAPHS)
-        self._parts: _Latest[EdgeParts] = _Latest(_KEPT_PARTS)
-        self._looks: _Latest[_Explained] = _Latest(_KEPT_LOOKS)
+        self._effects: LatestValues[_Effects] = LatestValues(_KEPT_GRAPHS)
+        self._parts: LatestValues[EdgeParts] = LatestValues(_KEPT_PARTS)
+        self._looks: LatestValues[_Explained] = LatestValues(_KEPT_LOOKS)
 
     def effects(self, graph: str, id: str, limit: int) -> NodeEffects:
         """What outputs lose with a node, by effects and by the model; found here for a graph that has no effects."""

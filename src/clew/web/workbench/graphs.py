@@ -12,6 +12,7 @@ from clew.ids import FeatureId
 from clew.web.errors import NotFoundError, TooLargeError
 from clew.web.responses import Download
 from clew.web.schema.bodies import ArrangementBody
+from clew.web.schema.circuits import CircuitView
 from clew.web.schema.features import FeatureView
 from clew.web.schema.graphs import (
     Arrangement,
@@ -26,7 +27,7 @@ from clew.web.schema.graphs import (
     Suggestions,
     Thresholds,
 )
-from clew.web.views.graphs import compare_view, graph_view, node_view, scores_view
+from clew.web.views.graphs import NodeNames, compare_view, graph_view, node_view, scores_view
 from clew.web.views.open_graph import OpenGraph
 from clew.web.views.token_rows import shown_row
 from clew.web.workbench.features import WorkbenchFeatures
@@ -57,7 +58,8 @@ class WorkbenchGraphs:
     def view(self, graph: str, thresholds: Thresholds) -> GraphView:
         """A graph pruned at thresholds."""
         open_graph, of_kit = self.open_kit.graph(graph)
-        view = graph_view(graph, open_graph, thresholds, self.open_kit.names_in, of_kit=of_kit)
+        naming, here = self.open_kit.names_in, self.open_kit.here
+        view = graph_view(graph, open_graph, thresholds, naming, of_kit=of_kit, here=here)
         return view.model_copy(update={"add_bos": not of_kit or self.open_kit.has_start(view.tokens)})
 
     def scores(self, graph: str, thresholds: Thresholds) -> ScoresView:
@@ -71,7 +73,7 @@ class WorkbenchGraphs:
             index = open_graph.graph.index(id)
         except InputError as error:
             raise NotFoundError(str(error)) from error
-        return node_view(open_graph, index, thresholds, self.open_kit.names_in, limit)
+        return node_view(open_graph, index, thresholds, self.open_kit.names_in, limit, self.open_kit.here)
 
     def compare(self, a: str, b: str) -> CompareView:
         """Two graphs side by side."""
@@ -140,14 +142,14 @@ class WorkbenchGraphs:
             view = graph_view("", OpenGraph(graph), start, self.open_kit.names_in, of_kit=False)
             GraphView.model_validate_json(view.model_dump_json(exclude_unset=True))  # NaN is null there, and refused
 
-    def export(self, graph: str, kind: str, thresholds: Thresholds) -> Download:
-        """A graph as `html`, `json`, or Clew's own `graph` file."""
+    def export(self, graph: str, kind: str, thresholds: Thresholds, circuit: CircuitView | None = None) -> Download:
+        """A graph as `html`, `json`, or Clew's own `graph` file; a page may have its explanation."""
         open_graph, _ = self.open_kit.graph(graph)
         name = "-".join(open_graph.graph.prompt.split()[-_TITLE_WORDS:])[:_LONGEST_TITLE] or graph
         if kind == "graph":
             return Download(self.workspace.content(graph), "application/octet-stream", f"{name}.graph")
         if kind == "html":
-            return self._page(graph, open_graph, thresholds, name)
+            return self._page(graph, open_graph, thresholds, name, circuit)
         shown = open_graph.shown(thresholds.node, thresholds.edge)
         if shown.n_edges > _MOST_JSON_EDGES:
             raise TooLargeError(
@@ -162,7 +164,9 @@ class WorkbenchGraphs:
         content = json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
         return Download(content, "application/json", f"{name}.json")
 
-    def _page(self, graph: str, open_graph: OpenGraph, thresholds: Thresholds, name: str) -> Download:
+    def _page(
+        self, graph: str, open_graph: OpenGraph, thresholds: Thresholds, name: str, circuit: CircuitView | None
+    ) -> Download:
         """A graph with its cards and what a person did to it, as one HTML file."""
         from clew.web.export import embedded, page_of
 
@@ -173,7 +177,8 @@ class WorkbenchGraphs:
             open_graph.graph,
             thresholds=(thresholds.node, thresholds.edge),
             card=card if self.workspace.entry(graph).of_kit else None,
-            naming=self.open_kit.names_in,
+            names=NodeNames(naming=self.open_kit.names_in, here=self.open_kit.here),
             arrangement=self.workspace.arrangement(graph),
+            circuit=circuit,
         )
         return Download(page_of(content).encode(), "text/html; charset=utf-8", f"{name}.html", content.left_out)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from clew.attribution.local_model import check_traceable
+from clew.attribution.named_tokens import difference, token_of
 from clew.attribution.trace import MOST_FEATURES
 from clew.errors import InputError
 from clew.features.atlas import Atlas
@@ -13,22 +15,39 @@ from clew.intervention.edit import Edit, check
 from clew.intervention.generate import side_by_side
 from clew.progress import Progress
 from clew.web.errors import RefusedError
-from clew.web.schema.bodies import AuditBody, EffectBody, GenerateBody, HarvestBody, JobBody, TraceBody
+from clew.web.schema.bodies import (
+    AuditBody,
+    CircuitBody,
+    EffectBody,
+    GenerateBody,
+    HarvestBody,
+    JobBody,
+    StudyBody,
+    SwapBody,
+    TraceBody,
+)
+from clew.web.schema.circuits import CircuitView, SwapView
 from clew.web.schema.graphs import GraphMade
-from clew.web.schema.jobs import AuditView, EffectView, GeneratedView, HarvestMade, StepPair
+from clew.web.schema.jobs import AuditView, EffectView, GeneratedView, HarvestMade, StepPair, StudyMade
 from clew.web.views.jobs import audit_view, edit_of, effect_view, step_view, unedited_view
+from clew.web.workbench.circuits import WorkbenchCircuits
 from clew.web.workbench.job_queue import JobReport, Work
 from clew.web.workbench.open_kit import OpenKit
+from clew.web.workbench.studies import study_config, study_folder
 
 if TYPE_CHECKING:
     from clew.training.corpus import Documents
 
 
-def job_function(open_kit: OpenKit, body: JobBody) -> tuple[str, Work]:
+def job_function(open_kit: OpenKit, circuits: WorkbenchCircuits, body: JobBody) -> tuple[str, Work]:
     """A title and the work of a job; InputError or RefusedError for work that cannot be done."""
     match body:
         case TraceBody():
             return _trace(open_kit, body)
+        case SwapBody():
+            return _swap(open_kit, circuits, body)
+        case CircuitBody():
+            return _circuit(circuits, body)
         case EffectBody():
             return _edit(open_kit, body)
         case GenerateBody():
@@ -37,19 +56,56 @@ def job_function(open_kit: OpenKit, body: JobBody) -> tuple[str, Work]:
             return _audit(open_kit, body)
         case HarvestBody():
             return _harvest(open_kit, body)
+        case StudyBody():
+            return _study(open_kit, body)
 
 
 def _trace(open_kit: OpenKit, body: TraceBody) -> tuple[str, Work]:
-    open_kit.subject.encode(body.prompt, add_bos=body.add_bos)
+    n_tokens = len(open_kit.subject.encode(body.prompt, add_bos=body.add_bos))
     check_traceable(open_kit.subject, open_kit.dictionary)
+    if body.position >= n_tokens:
+        raise InputError(f"position {body.position} is outside the prompt's {n_tokens} tokens (0..{n_tokens - 1})")
+    for target in body.targets or ():
+        if difference(open_kit.subject, target) is None:
+            token_of(open_kit.subject, target)
 
     def work(report: JobReport) -> GraphMade:
         limit = MOST_FEATURES if body.max_features is None else body.max_features
-        graph = open_kit.labelled_kit.trace(body.prompt, max_features=limit, add_bos=body.add_bos, report=report)
+        graph = open_kit.labelled_kit.trace(
+            body.prompt,
+            targets=body.targets,
+            position=body.position,
+            max_features=limit,
+            add_bos=body.add_bos,
+            report=report,
+        )
+        if body.targets:
+            graph = replace(graph, settings={**graph.settings, "targets": body.targets})
         workspace = open_kit.workspace
         return GraphMade(graph=workspace.keep(graph, "trace", arrangement=workspace.earlier_arrangement(graph)))
 
     return body.prompt, work
+
+
+def _circuit(circuits: WorkbenchCircuits, body: CircuitBody) -> tuple[str, Work]:
+    prompt = circuits.check(body)
+
+    def work(report: JobReport) -> CircuitView:
+        report(Progress(what="circuit", done=0, of=1, note="measuring groups"))
+        return circuits.find(body)
+
+    return prompt, work
+
+
+def _swap(open_kit: OpenKit, circuits: WorkbenchCircuits, body: SwapBody) -> tuple[str, Work]:
+    prompt = circuits.check(body)
+    open_kit.subject.encode(body.prompt, add_bos=body.add_bos)
+
+    def work(report: JobReport) -> SwapView:
+        report(Progress(what="swap", done=0, of=1, note="tracing the other prompt"))
+        return circuits.swap(body)
+
+    return prompt, work
 
 
 def _edit(open_kit: OpenKit, body: EffectBody) -> tuple[str, Work]:
@@ -156,3 +212,15 @@ def _documents(open_kit: OpenKit, body: HarvestBody) -> Documents:
     world = World(seed=0)
     statements = min(world.n_statements, body.tokens // 8 + 100)  # at least eight tokens each
     return encode_documents(open_kit.subject, world.corpus(statements).documents, positions=body.tokens)
+
+
+def _study(open_kit: OpenKit, body: StudyBody) -> tuple[str, Work]:
+    chosen, config = study_config(body.study, body.settings)
+    chosen.check(open_kit.kit, config)
+
+    def work(report: JobReport) -> StudyMade:
+        folder = study_folder(open_kit, chosen, config)
+        chosen.run(open_kit.labelled_kit, folder, config=config, report=report)
+        return StudyMade(result=folder.name)
+
+    return chosen.name, work

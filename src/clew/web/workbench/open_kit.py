@@ -14,6 +14,7 @@ from clew.kit import Kit
 from clew.labels.display_names import Name, Names
 from clew.web.errors import NotFoundError
 from clew.web.schema.workbench import Token, Tokens
+from clew.web.views.names_here import names_by
 from clew.web.views.open_graph import OpenGraph
 from clew.web.views.token_rows import shown_row
 from clew.web.workbench.graph_cache import GraphCache
@@ -44,6 +45,7 @@ class OpenKit:
         """The kit with the labels and the atlas of the workspace, by which traced graphs are named."""
         self.atlas: Atlas | None = None if chosen is None else self.labelled_kit.atlas
         self.names = Names(self.subject, self.dictionary, self.workspace.labels, self.atlas)
+        self.here = names_by(self.atlas, self.dictionary.fingerprint)
 
     def tokens(self, text: str, *, add_bos: bool) -> Tokens:
         """A text as the model reads it; InputError when it cannot."""

@@ -13,6 +13,7 @@ from clew.web.schema.bodies import MOST_EDITS, MOST_GENERATED, JobBody
 from clew.web.schema.jobs import Job
 from clew.web.schema.workbench import KitView, Limits, WorkbenchView
 from clew.web.security import MOST_BYTES, MOST_IMPORTED
+from clew.web.workbench.circuits import WorkbenchCircuits
 from clew.web.workbench.example_prompts import examples
 from clew.web.workbench.explanations import WorkbenchExplanations
 from clew.web.workbench.features import WorkbenchFeatures
@@ -21,6 +22,7 @@ from clew.web.workbench.graphs import WorkbenchGraphs
 from clew.web.workbench.job_functions import job_function
 from clew.web.workbench.job_queue import JobQueue
 from clew.web.workbench.open_kit import OpenKit
+from clew.web.workbench.studies import WorkbenchStudies
 
 _LONGEST_TITLE = 200  # characters of a job's title
 
@@ -33,7 +35,9 @@ class Workbench:
         self.open_kit = OpenKit(kit, workspace)
         self.features = WorkbenchFeatures(self.open_kit)
         self.graphs = WorkbenchGraphs(self.open_kit, self.features)
+        self.circuits = WorkbenchCircuits(self.open_kit)
         self.explanations = WorkbenchExplanations(self.open_kit)
+        self.studies = WorkbenchStudies(self.open_kit)
         self.graph_reads = GraphReads()
         self.folders = (self.open_kit.workspace.folder, Path.cwd(), Path.home())
         """Folders of this machine that no message names."""
@@ -84,7 +88,7 @@ class Workbench:
 
         InputError or RefusedError at once for work that cannot be done, BusyError when too much waits already.
         """
-        title, work = job_function(self.open_kit, body)
+        title, work = job_function(self.open_kit, self.circuits, body)
         return self.jobs.start(body.kind, title[:_LONGEST_TITLE], work)
 
     def job(self, job: str) -> Job:

@@ -35,6 +35,8 @@ from clew.web.errors import NotFoundError, disk_is_full
 from clew.web.schema.graphs import Arrangement, GraphEntry, Output, ScorePair, Thresholds
 from clew.web.schema.jobs import Job
 from clew.web.workbench.retraced import carried
+from clew.web.workbench.saved_circuits import TABLE as CIRCUITS_TABLE
+from clew.web.workbench.saved_circuits import SavedCircuits
 from clew.web.workbench.trash import DAY, TableRows, Trash
 
 LABELS, INDEX = "labels.sqlite", "bench.sqlite"
@@ -57,6 +59,7 @@ _OF_GRAPH = {
     "graphs": "id",
     "arrangements": "graph",
     "results": "graph",
+    "circuits": "graph",
 }
 """Tables that hold something of a graph, and their column with its id."""
 
@@ -81,10 +84,11 @@ class Workspace:
         except OSError as error:
             raise FileError(f"cannot make the workspace {self.folder}: {error.strerror or error}") from error
         self._trash = Trash(self.folder / "removed")
+        self.circuits = SavedCircuits(self._read, self._write)
         self._database = files.open_database(self.folder / INDEX, ENVELOPE, tables=_TABLES)
         try:
-            with self._write():  # refuse a read-only folder now, before work is lost
-                pass
+            with self._write() as write:  # refuse a read-only folder now, before work is lost
+                write(CIRCUITS_TABLE)
             self.labels = LabelStore(self.folder / LABELS, fingerprint, name=name)
             self._clear_unless_full()
         except BaseException:
