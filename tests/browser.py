@@ -109,11 +109,26 @@ def axe_script() -> str:
     return (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
 
 
-def traced(page: Page, prompt: str = "The capital of France is") -> None:
-    """Type a prompt, press Enter, and wait for its graph."""
+def explained(page: Page, prompt: str = "The capital of France is") -> None:
+    """Type a prompt, press Enter, and wait for the sentence that explains it."""
     line = page.locator("#prompt")  # of the trace view, which may be on its way: other views have prompts too
+    line.wait_for()
+    before = page.url.partition("?")[0]
     line.fill(prompt)
     line.press("Enter")
+    page.wait_for_function("was => location.href.split('?')[0] !== was", arg=before)
+    page.wait_for_selector("#sentence")
+
+
+def traced(page: Page, prompt: str = "The capital of France is") -> None:
+    """Type a prompt, press Enter, and wait for its graph, which lies behind the explanation."""
+    explained(page, prompt)
+    to_graph(page)
+
+
+def to_graph(page: Page) -> None:
+    """From the explanation, once it is there, to the graph behind it."""
+    page.locator(".panes button").last.click()  # in either language
     page.wait_for_selector("g[role=option].target")
 
 

@@ -90,7 +90,7 @@ def difference(shown: str, printed: str) -> str | None:
 
 
 def _same(expected: list[str], printed: list[str]) -> bool:
-    units = [*expected[1:], ""]
+    units = [*expected[1:], ""][: len(expected)]
     return all(
         unit in MEASURED or _same_word(shown, word) for shown, word, unit in zip(expected, printed, units, strict=True)
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import clew
-from tests.browser import Tab, axe_script, chances, tab, traced
+from tests.browser import Tab, axe_script, chances, tab, to_graph, traced
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -130,7 +130,7 @@ def test_a_graph_is_removed_once_it_was_said_twice_and_then_nothing_is_open(open
     page.get_by_role("button", name=re.compile("^History")).click()
     drop = page.get_by_role("button", name=re.compile("^Remove the graph of"))
     drop.click()
-    page.get_by_role("button", name="Keep", exact=True).click()
+    page.get_by_role("button", name="Do not remove", exact=True).click()
     drop.click()
     page.get_by_role("button", name="Remove", exact=True).click()
     page.get_by_role("heading", name="Follow the thread").wait_for()
@@ -242,7 +242,7 @@ def test_a_threshold_moved_alone_is_found_again_when_the_graph_is_opened_from_hi
     page.goto(start)
     page.get_by_role("button", name=re.compile("^History")).click()
     page.locator(".menu li button").filter(has_text=PROMPT).first.click()
-    page.wait_for_selector("g[role=option].target")
+    to_graph(page)
     assert slider.input_value() == moved
 
 
@@ -322,7 +322,7 @@ def test_an_exported_file_shows_graph_and_cards_with_the_network_off(
     assert path.stat().st_size < 3_000_000
     with tab(chromium, offline=True) as alone:
         alone.page.goto(path.as_uri())
-        alone.page.wait_for_selector("g[role=option].target")
+        to_graph(alone.page)
         assert alone.page.locator("g[role=option]").count() == marks
         strongest(alone.page)
         alone.page.get_by_role("tab", name="Card").click()
@@ -339,8 +339,10 @@ def test_one_full_path_needs_the_keyboard_only(opened: Tab) -> None:
         page.keyboard.press("Tab")
     page.keyboard.type(PROMPT)
     page.keyboard.press("Enter")
-    page.wait_for_selector("g[role=option].target")
+    page.wait_for_selector("#sentence")
     page.keyboard.press("Escape")
+    page.keyboard.press("v")  # to the graph behind the explanation
+    page.wait_for_selector("g[role=option].target")
     for _ in range(40):  # outputs first, then by influence: a token may come before the first feature
         page.keyboard.press("j")
         page.keyboard.press("Enter")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from tests.browser import Tab, tab, traced
+from tests.browser import Tab, tab, to_graph, traced
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,14 +43,14 @@ def test_a_text_without_bos_stays_so_where_it_is_retraced_and_edited(opened: Tab
     page.keyboard.press("Space")
     page.wait_for_function("() => document.querySelector('.readas .token').textContent !== '<bos>'")
     line.press("Enter")
-    page.wait_for_selector("g[role=option].target")
+    to_graph(page)
     assert page.locator(".chip").first.inner_text() == "The"
     page.reload()
     page.wait_for_selector("g[role=option].target")
     before = page.url.partition("?")[0]
     line.press("Enter")
     page.wait_for_function("was => document.location.href.split('?')[0] !== was", arg=before)
-    page.wait_for_selector("g[role=option].target")
+    to_graph(page)
     assert page.locator(".chip").first.inner_text() == "The"
     page.get_by_role("link", name="Edit").click()
     assert not switch.is_checked()
@@ -237,7 +237,7 @@ def test_a_phone_shows_the_graph_in_its_whole_width_and_no_view_is_cut_off(chrom
         assert graph["width"] == 390
         assert graph["height"] > 400
         assert panel["y"] >= graph["y"] + graph["height"]
-        for name in ("Trace", "Edit", "Compare", "Features", "Guide"):
+        for name in ("Trace", "Edit", "Compare", "Features", "Studies", "Guide"):
             assert inside(page.get_by_role("link", name=name, exact=True), page), name
         for name in ("Help and keys", re.compile("^Switch to")):
             assert inside(page.get_by_role("button", name=name), page), name
@@ -245,7 +245,7 @@ def test_a_phone_shows_the_graph_in_its_whole_width_and_no_view_is_cut_off(chrom
             page.get_by_role("button", name=re.compile(f"^{menu}")).click()
             assert inside(page.locator(".menu ul li").first, page), menu
             page.keyboard.press("Escape")
-        for view in ("edit", "compare", "features", "feature/L0/5", "guide"):
+        for view in ("edit", "compare", "features", "feature/L0/5", "studies", "guide"):
             page.goto(f"{address}#/{view}")
             page.get_by_role("heading", level=1).first.wait_for()
             page.wait_for_timeout(300)
@@ -316,3 +316,44 @@ def test_a_token_is_searched_by_its_id_as_by_its_name(opened: Tab, address: str)
         lists.append(page.locator(".featurelist tbody tr th").all_inner_texts())
     assert lists[0] == lists[1]
     assert lists[0]
+
+
+def test_names_here_targets_and_what_follows_a_token(opened: Tab) -> None:
+    page = opened.page
+    traced(page, FRANCE)
+    here = page.locator("#panel .row").filter(has_text="in general:").first
+    name, general = here.locator(".what").inner_text().split("\n")[0], here.locator(".general").inner_text()
+    here.click()
+    page.wait_for_selector("#panel .featurename")
+    assert name.startswith(page.locator("#panel h2").inner_text())
+    assert page.locator("#panel p.general").inner_text() == general
+
+    field = page.get_by_label("What to explain")
+    page.locator("#prompt").focus()
+    field.fill("Paris - Nowhereland")
+    field.press("Enter")
+    page.get_by_role("alert").wait_for()
+    assert page.locator(".targets .wrong").inner_text().startswith("target 'Nowhereland' is not one token but ")
+    assert ["400" in line for line in opened.complaints] == [True]  # Chromium's own, of the refusal
+    opened.complaints.clear()
+    field.fill("Paris - Rome")
+    field.press("Enter")
+    page.locator(".noexplanation").wait_for()
+    assert page.locator("#panel .outs button").inner_text().split()[:3] == ["Paris", "-", "Rome"]
+    assert "%" not in page.locator("#panel .outs button").inner_text()  # a difference has no probability
+    page.locator("#prompt").focus()
+    field.wait_for()
+    assert field.input_value() == "Paris - Rome"  # Enter explains the same again
+
+    page.locator("#plot").focus()
+    page.locator(".chip").nth(3).click()
+    page.get_by_role("button", name="Explain what follows here").click()
+    page.locator("#sentence").wait_for()
+    row = page.locator(".tokenrow .chipword")
+    assert row.nth(3).get_attribute("aria-current") == "true"
+    row.nth(3).click()
+    page.get_by_text("What follows this token is explained here.").wait_for()
+    row.nth(5).click()
+    page.get_by_role("button", name="Explain what follows here").click()
+    page.wait_for_function("() => document.querySelectorAll('.tokenrow .chipword')[5]?.ariaCurrent === 'true'")
+    page.locator("#sentence").get_by_text("Paris").first.wait_for()

@@ -324,6 +324,74 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/graphs/{graph}/circuits": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Circuits
+         * @description The saved circuits of a graph, the latest first.
+         */
+        get: operations["circuits"];
+        put?: never;
+        /**
+         * Save Circuit
+         * @description Keep a circuit under a name. One that has the name already stays, unless `replace` is set: then 409.
+         */
+        post: operations["save_circuit"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/graphs/{graph}/circuits/{circuit}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Saved Circuit
+         * @description A saved circuit, with the numbers that it was saved with.
+         */
+        get: operations["saved_circuit"];
+        put?: never;
+        post?: never;
+        /**
+         * Remove Circuit
+         * @description Remove a saved circuit.
+         */
+        delete: operations["remove_circuit"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/graphs/{graph}/circuits/{circuit}/file": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Circuit File
+         * @description A saved circuit as a file of its own.
+         */
+        get: operations["circuit_file"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/graphs/{graph}/effects": {
         parameters: {
             query?: never;
@@ -546,6 +614,86 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/studies": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Studies
+         * @description The studies that there are, and the results in the workspace, the latest first.
+         */
+        get: operations["studies"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/studies/results/{result}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Study Result
+         * @description What a study found; of long tables the first rows.
+         */
+        get: operations["study_result"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/studies/results/{result}/figures/{case}/{figure}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Study Figure
+         * @description A figure as PNG.
+         */
+        get: operations["study_figure"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/studies/results/{result}/report": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Study Report
+         * @description The report, one page that opens anywhere.
+         */
+        get: operations["study_report"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -718,6 +866,234 @@ export interface components {
             inputs: components["schemas"]["RelatedView"][];
             /** Outputs */
             outputs: components["schemas"]["RelatedView"][];
+        };
+        /** CircuitBody */
+        CircuitBody: {
+            /**
+             * Saved
+             * @description The id of a saved circuit, from which it starts; else it is found.
+             */
+            saved?: string | null;
+            /**
+             * Groups
+             * @description At most so many groups.
+             * @default 10
+             */
+            groups: number;
+            /** Changes */
+            changes?: components["schemas"]["GroupChangeBody"][];
+            /** Graph */
+            graph: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "circuit";
+        };
+        /**
+         * CircuitEdge
+         * @description What a group, or a word, does to a group, or to the answer.
+         */
+        CircuitEdge: {
+            /**
+             * Source
+             * @description The id of a group, or a token's node.
+             */
+            source: string;
+            /**
+             * Target
+             * @description The id of a group, or `answer`.
+             */
+            target: string;
+            /** Value */
+            value: number;
+            /** Effect */
+            effect: number | null;
+            /** Measured */
+            measured: number;
+            /** Heads */
+            heads: string[];
+        };
+        /** CircuitEntry */
+        CircuitEntry: {
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            /** Date */
+            date: string;
+            sentence: components["schemas"]["Told"];
+            /** N Groups */
+            n_groups: number;
+        };
+        /**
+         * CircuitGroup
+         * @description Some features that do the same thing, and what the answer owes to them.
+         */
+        CircuitGroup: {
+            /** Id */
+            id: string;
+            name: components["schemas"]["Told"];
+            /**
+             * Called
+             * @description The name that a person gave it.
+             */
+            called: string;
+            /**
+             * Role
+             * @enum {string}
+             */
+            role: "reads" | "carries" | "gathers" | "output" | "against" | "rest";
+            /**
+             * Place
+             * @description The word at which most of its influence stands.
+             */
+            place: string;
+            /** Position */
+            position: number;
+            /**
+             * Members
+             * @description The most influential first.
+             */
+            members: components["schemas"]["MemberView"][];
+            /**
+             * Share
+             * @description Of all features' influence.
+             */
+            share: number;
+            /**
+             * Without
+             * @description The answer's probability with the group ablated.
+             */
+            without: number;
+            /**
+             * Alone
+             * @description The answer's probability with every other feature ablated.
+             */
+            alone: number;
+            /** Necessity */
+            necessity: number;
+            /** Sufficiency */
+            sufficiency: number | null;
+            random: components["schemas"]["RandomView"];
+            /** Pinned */
+            pinned: boolean;
+            /**
+             * Told
+             * @description Whether the sentence tells of it.
+             */
+            told: boolean;
+        };
+        /** CircuitList */
+        CircuitList: {
+            /**
+             * Circuits
+             * @description The latest first.
+             */
+            circuits: components["schemas"]["CircuitEntry"][];
+        };
+        /** CircuitView */
+        CircuitView: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "circuit";
+            /** Graph */
+            graph: string;
+            /**
+             * Saved
+             * @description The id under which it is saved, with the changes that are listed, or null.
+             */
+            saved?: string | null;
+            /**
+             * Name
+             * @description Its name, where it was saved.
+             * @default
+             */
+            name: string;
+            /** Prompt */
+            prompt: string;
+            sentence: components["schemas"]["Told"];
+            /**
+             * Matters
+             * @description Whether the answer goes without the groups.
+             */
+            matters: boolean;
+            /** Answer */
+            answer: string;
+            /** Probability */
+            probability: number;
+            /** Without */
+            without: number;
+            /** Alone */
+            alone: number;
+            /** Nothing */
+            nothing: number;
+            random: components["schemas"]["RandomView"];
+            /** Coverage */
+            coverage: number;
+            /**
+             * Chain Without
+             * @description The answer's probability without the groups that the sentence tells of.
+             */
+            chain_without: number;
+            /**
+             * Groups
+             * @description The most influential first.
+             */
+            groups: components["schemas"]["CircuitGroup"][];
+            /** Words */
+            words: components["schemas"]["CircuitWord"][];
+            /** Edges */
+            edges: components["schemas"]["CircuitEdge"][];
+            /** N Features */
+            n_features: number;
+            /**
+             * Changes
+             * @description What a person changed of the circuit as it was found.
+             */
+            changes: components["schemas"]["GroupChangeBody"][];
+        };
+        /**
+         * CircuitWord
+         * @description A word of the prompt from which an edge comes.
+         */
+        CircuitWord: {
+            /** Id */
+            id: string;
+            /** Text */
+            text: string;
+            /** Position */
+            position: number;
+        };
+        /** ClaimView */
+        ClaimView: {
+            /** Text */
+            text: string;
+            /**
+             * Verdict
+             * @enum {string}
+             */
+            verdict: "holds" | "fails" | "cannot say";
+            value: components["schemas"]["Spread"];
+            /** Unit */
+            unit: string;
+            /** Bar */
+            bar: string;
+            /** @description The mean of the null's draws and where 95 % of them lie. */
+            null: components["schemas"]["Spread"];
+            /**
+             * Null What
+             * @description What is drawn, how often, and how large each draw and the set under test are.
+             */
+            null_what: string;
+            /** Null Bar */
+            null_bar: string;
+            /** Reference */
+            reference: string;
+            /** Effect */
+            effect: boolean;
         };
         /** CompareBody */
         CompareBody: {
@@ -1103,6 +1479,11 @@ export interface components {
             source: string | null;
             left_out: components["schemas"]["LeftOut"];
             /**
+             * @description The explanation of the graph, which is shown first; none where none was asked for, or it has no room.
+             * @default null
+             */
+            circuit: components["schemas"]["CircuitView"] | null;
+            /**
              * Fingerprint
              * @description Of the dictionary with which the graph was traced, so that an imported page is known as this kit's.
              * @default
@@ -1196,6 +1577,15 @@ export interface components {
              * @description The label to show first, then other current ones, then those replaced or withdrawn.
              */
             labels: components["schemas"]["LabelView"][];
+        };
+        /** FindingsView */
+        FindingsView: {
+            /** Claims */
+            claims: components["schemas"]["ClaimView"][];
+            /** Tables */
+            tables: components["schemas"]["StudyTable"][];
+            /** Figures */
+            figures: components["schemas"]["StudyFigure"][];
         };
         /** Fire */
         Fire: {
@@ -1405,6 +1795,12 @@ export interface components {
             label?: string | null;
             /** Label Kind */
             label_kind?: ("person" | "model" | "heuristic" | "promoted" | "imported" | "") | null;
+            /**
+             * Here
+             * @description What a feature does at this place of the prompt, where its label says something else; empty where it fires for a
+             *     reason that neither its label nor contexts like this one tell.
+             */
+            here?: string | null;
             /** Activation */
             activation?: number | null;
             /**
@@ -1481,6 +1877,16 @@ export interface components {
              * @default true
              */
             add_bos: boolean;
+            /**
+             * Targets
+             * @description The outputs that the trace was asked to explain; empty where they are the likeliest tokens.
+             */
+            targets: string[];
+            /**
+             * Position
+             * @description The position whose next token is explained; of several, the last.
+             */
+            position: number;
             thresholds: components["schemas"]["Thresholds"];
             scores: components["schemas"]["WholeAndShown"];
             shares: components["schemas"]["Shares"];
@@ -1509,6 +1915,34 @@ export interface components {
              * @default
              */
             note: string;
+        };
+        /**
+         * GroupChangeBody
+         * @description One change of a circuit's groups: see `clew.circuit.regroup`.
+         */
+        GroupChangeBody: {
+            /**
+             * Verb
+             * @enum {string}
+             */
+            verb: "move" | "split" | "merge" | "rename" | "pin" | "unpin";
+            /**
+             * Group
+             * @default
+             */
+            group: string;
+            /** Members */
+            members?: string[];
+            /**
+             * Other
+             * @default
+             */
+            other: string;
+            /**
+             * Name
+             * @default
+             */
+            name: string;
         };
         /**
          * HarvestBody
@@ -1586,7 +2020,7 @@ export interface components {
              * Kind
              * @enum {string}
              */
-            kind: "trace" | "edit" | "generate" | "audit" | "harvest";
+            kind: "trace" | "circuit" | "swap" | "edit" | "generate" | "audit" | "harvest" | "study";
             /**
              * State
              * @enum {string}
@@ -1603,7 +2037,7 @@ export interface components {
             /** Error */
             error: string | null;
             /** Result */
-            result: (components["schemas"]["GraphMade"] | components["schemas"]["EffectView"] | components["schemas"]["GeneratedView"] | components["schemas"]["AuditView"] | components["schemas"]["HarvestMade"]) | null;
+            result: (components["schemas"]["GraphMade"] | components["schemas"]["CircuitView"] | components["schemas"]["SwapView"] | components["schemas"]["EffectView"] | components["schemas"]["GeneratedView"] | components["schemas"]["AuditView"] | components["schemas"]["HarvestMade"] | components["schemas"]["StudyMade"]) | null;
         };
         /**
          * JobEvents
@@ -1789,6 +2223,11 @@ export interface components {
              */
             label_kind: "person" | "model" | "heuristic" | "promoted" | "imported" | "";
             /**
+             * Here
+             * @description As in nodes.
+             */
+            here?: string | null;
+            /**
              * Direct
              * @description The edge itself.
              */
@@ -1826,6 +2265,11 @@ export interface components {
              * @enum {string}
              */
             label_kind: "person" | "model" | "heuristic" | "promoted" | "imported" | "";
+            /**
+             * Here
+             * @description As in nodes.
+             */
+            here?: string | null;
             /** Weight */
             weight: number;
             /**
@@ -1933,6 +2377,23 @@ export interface components {
              * @description Features in front of the head, the largest prediction first.
              */
             ablations: components["schemas"]["LookAblation"][];
+        };
+        /**
+         * MemberView
+         * @description A feature of a group at its position.
+         */
+        MemberView: {
+            /** Id */
+            id: string;
+            /** Label */
+            label: string;
+            /**
+             * Label Kind
+             * @enum {string}
+             */
+            label_kind: "person" | "model" | "heuristic" | "promoted" | "imported" | "";
+            /** Activation */
+            activation: number;
         };
         /** NamedNode */
         NamedNode: {
@@ -2108,6 +2569,24 @@ export interface components {
             /** Error */
             error: string;
         };
+        /**
+         * RandomView
+         * @description The answer's probability without random features in the place of those that are tested.
+         */
+        RandomView: {
+            /**
+             * Mean
+             * @description Null where no other feature is active there.
+             */
+            mean: number | null;
+            /** Each */
+            each: number[];
+            /**
+             * Size
+             * @description How many features the random sets have, as a share of those that are tested.
+             */
+            size: number;
+        };
         /** RelatedView */
         RelatedView: {
             /** Feature */
@@ -2132,6 +2611,30 @@ export interface components {
              * @description Features at least half of whose influence goes straight to targets.
              */
             outputs: string[];
+        };
+        /** SaveCircuitBody */
+        SaveCircuitBody: {
+            /**
+             * Saved
+             * @description The id of a saved circuit, from which it starts; else it is found.
+             */
+            saved?: string | null;
+            /**
+             * Groups
+             * @description At most so many groups.
+             * @default 10
+             */
+            groups: number;
+            /** Changes */
+            changes?: components["schemas"]["GroupChangeBody"][];
+            /** Name */
+            name: string;
+            /**
+             * Replace
+             * @description Put it in the place of a circuit of the same name; else that one stays, and nothing is kept.
+             * @default false
+             */
+            replace: boolean;
         };
         /** ScorePair */
         ScorePair: {
@@ -2209,10 +2712,267 @@ export interface components {
             /** End */
             end: ("eos" | "tokens" | "context") | null;
         };
+        /**
+         * StudyBody
+         * @description A study of the open kit; what is finished of it stays in the workspace, and the same body goes on there.
+         */
+        StudyBody: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "study";
+            /** Study */
+            study: string;
+            /**
+             * Settings
+             * @description Fields of the study's config; those left out keep their defaults.
+             */
+            settings?: {
+                [key: string]: boolean | number | string | null;
+            };
+        };
+        /**
+         * StudyEntry
+         * @description A result in the workspace.
+         */
+        StudyEntry: {
+            /** Id */
+            id: string;
+            /** Study */
+            study: string;
+            /** Kit */
+            kit: string;
+            /** Dictionary */
+            dictionary: string;
+            /** Date */
+            date: string;
+            /** Verdicts */
+            verdicts: ("holds" | "fails" | "cannot say")[];
+            /** Config */
+            config: {
+                [key: string]: string | number | boolean | null;
+            };
+        };
+        /** StudyFigure */
+        StudyFigure: {
+            /** Name */
+            name: string;
+            /** Title */
+            title: string;
+            /** Text */
+            text: string;
+        };
+        /** StudyList */
+        StudyList: {
+            /** Studies */
+            studies: components["schemas"]["StudyView"][];
+            /**
+             * Results
+             * @description The latest first.
+             */
+            results: components["schemas"]["StudyEntry"][];
+        };
+        /** StudyMade */
+        StudyMade: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "study";
+            /**
+             * Result
+             * @description The id of the result in the workspace.
+             */
+            result: string;
+        };
+        /** StudyResult */
+        StudyResult: {
+            /** Id */
+            id: string;
+            /** Study */
+            study: string;
+            /** Question */
+            question: string;
+            /** Source */
+            source: string;
+            /** Kit */
+            kit: string;
+            /** Dictionary */
+            dictionary: string;
+            /** Config */
+            config: {
+                [key: string]: string | number | boolean | null;
+            };
+            found: components["schemas"]["FindingsView"];
+            /**
+             * Neurons
+             * @description The claims of `found` in their order, measured by the model's own neurons; none where these were left out.
+             */
+            neurons: components["schemas"]["ClaimView"][];
+            absent: components["schemas"]["FindingsView"];
+            /** Why Absent */
+            why_absent: string;
+            /**
+             * False Effects
+             * @description Effects that hold in the absent case, where none must.
+             */
+            false_effects: string[];
+        };
+        /** StudySetting */
+        StudySetting: {
+            /** Name */
+            name: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "integer" | "number" | "text" | "switch";
+            /** Help */
+            help: string;
+            /** Default */
+            default: string | number | boolean | null;
+            /**
+             * Optional
+             * @description Whether it may be left empty.
+             */
+            optional: boolean;
+        };
+        /** StudyTable */
+        StudyTable: {
+            /** Name */
+            name: string;
+            /** Title */
+            title: string;
+            /** Note */
+            note: string;
+            /** Columns */
+            columns: string[];
+            /** Rows */
+            rows: (string | number | boolean | null)[][];
+            /** N Rows */
+            n_rows: number;
+        };
+        /** StudyView */
+        StudyView: {
+            /** Name */
+            name: string;
+            /** Question */
+            question: string;
+            /** Source */
+            source: string;
+            /** Settings */
+            settings: components["schemas"]["StudySetting"][];
+            /**
+             * Lacking
+             * @description What the open kit lacks to answer it; empty where nothing is missing.
+             */
+            lacking: string;
+        };
         /** Suggestions */
         Suggestions: {
             /** Groups */
             groups: components["schemas"]["NodeGroup"][];
+        };
+        /**
+         * SwapBody
+         * @description A group of another prompt's circuit in the place of one of this circuit.
+         */
+        SwapBody: {
+            /**
+             * Saved
+             * @description The id of a saved circuit, from which it starts; else it is found.
+             */
+            saved?: string | null;
+            /**
+             * Groups
+             * @description At most so many groups.
+             * @default 10
+             */
+            groups: number;
+            /** Changes */
+            changes?: components["schemas"]["GroupChangeBody"][];
+            /** Graph */
+            graph: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "swap";
+            /** Group */
+            group: string;
+            /**
+             * Prompt
+             * @description The other prompt.
+             */
+            prompt: string;
+            /**
+             * Other Group
+             * @description Of the other circuit; left out, the one that does what this one does.
+             * @default
+             */
+            other_group: string;
+            /**
+             * Add Bos
+             * @description Begin a text with what the tokenizer puts there, or its BOS.
+             * @default true
+             */
+            add_bos: boolean;
+        };
+        /**
+         * SwapView
+         * @description What a swap did: both answers' probabilities before and with it, in this prompt.
+         */
+        SwapView: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "swap";
+            /** Graph */
+            graph: string;
+            /** Prompt */
+            prompt: string;
+            /** Other Prompt */
+            other_prompt: string;
+            group: components["schemas"]["Told"];
+            other_group: components["schemas"]["Told"];
+            /**
+             * Other Groups
+             * @description Ids and English names of the groups of the other circuit.
+             */
+            other_groups: [
+                string,
+                string
+            ][];
+            /** Answer */
+            answer: string;
+            /** Other Answer */
+            other_answer: string;
+            /** Own */
+            own: [
+                number,
+                number
+            ];
+            /** Others */
+            others: [
+                number,
+                number
+            ];
+            /**
+             * Random
+             * @description The other answer with random features of the other prompt in the group's place.
+             */
+            random: number[];
+            /** Random Size */
+            random_size: number;
+            /**
+             * Follows
+             * @description Whether the other answer is the likelier one with the swap, and was not before.
+             */
+            follows: boolean;
+            /** N Edits */
+            n_edits: number;
         };
         /**
          * TargetEffect
@@ -2311,6 +3071,16 @@ export interface components {
              */
             add_bos: boolean;
         };
+        /**
+         * Told
+         * @description A text in every language.
+         */
+        Told: {
+            /** En */
+            en: string;
+            /** Ru */
+            ru: string;
+        };
         /** TraceBody */
         TraceBody: {
             /**
@@ -2320,6 +3090,17 @@ export interface components {
             kind: "trace";
             /** Prompt */
             prompt: string;
+            /**
+             * Targets
+             * @description Output to explain: a token, or a difference such as "Paris - Berlin"; left out, the likeliest tokens.
+             */
+            targets?: string[] | null;
+            /**
+             * Position
+             * @description Position whose next token is explained; -1 is the last.
+             * @default -1
+             */
+            position: number;
             /**
              * Max Features
              * @description Rows for this many features at most, the most influential ones; the rest goes to the offset `left_out`.
@@ -2731,7 +3512,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["TraceBody"] | components["schemas"]["EffectBody"] | components["schemas"]["GenerateBody"] | components["schemas"]["AuditBody"] | components["schemas"]["HarvestBody"];
+                "application/json": components["schemas"]["TraceBody"] | components["schemas"]["CircuitBody"] | components["schemas"]["SwapBody"] | components["schemas"]["EffectBody"] | components["schemas"]["GenerateBody"] | components["schemas"]["AuditBody"] | components["schemas"]["HarvestBody"] | components["schemas"]["StudyBody"];
             };
         };
         responses: {
@@ -4083,6 +4864,8 @@ export interface operations {
         parameters: {
             query?: {
                 as?: "html" | "json" | "graph";
+                /** @description Of a page: its explanation, a CircuitChoice as JSON */
+                circuit?: string;
                 /** @description Share of the influence kept in nodes */
                 node?: number;
                 /** @description Share of theirs kept in edges */
@@ -4614,6 +5397,627 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["CompareView"];
+                };
+            };
+            /** @description What was asked for cannot be done */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token is missing */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Asked for by another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is nothing of this name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not done at this address */
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not of the form that is asked for */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too much is waiting already */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    circuits: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                graph: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CircuitList"];
+                };
+            };
+            /** @description What was asked for cannot be done */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token is missing */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Asked for by another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is nothing of this name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not done at this address */
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not of the form that is asked for */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too much is waiting already */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    save_circuit: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                graph: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SaveCircuitBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CircuitView"];
+                };
+            };
+            /** @description What was asked for cannot be done */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token is missing */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Asked for by another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is nothing of this name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not done at this address */
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Another circuit of the graph has this name */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not of the form that is asked for */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too much is waiting already */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    saved_circuit: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                graph: string;
+                circuit: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CircuitView"];
+                };
+            };
+            /** @description What was asked for cannot be done */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token is missing */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Asked for by another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is nothing of this name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not done at this address */
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not of the form that is asked for */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too much is waiting already */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    remove_circuit: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                graph: string;
+                circuit: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description What was asked for cannot be done */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token is missing */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Asked for by another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is nothing of this name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not done at this address */
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not of the form that is asked for */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too much is waiting already */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    circuit_file: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                graph: string;
+                circuit: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The circuit, as `clew.Circuit.load` reads it */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: unknown;
+                    };
                 };
             };
             /** @description What was asked for cannot be done */
@@ -6005,6 +7409,490 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description What was asked for cannot be done */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token is missing */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Asked for by another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is nothing of this name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not done at this address */
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not of the form that is asked for */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too much is waiting already */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    studies: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StudyList"];
+                };
+            };
+            /** @description What was asked for cannot be done */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token is missing */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Asked for by another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is nothing of this name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not done at this address */
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not of the form that is asked for */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too much is waiting already */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    study_result: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                result: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StudyResult"];
+                };
+            };
+            /** @description What was asked for cannot be done */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token is missing */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Asked for by another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is nothing of this name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not done at this address */
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not of the form that is asked for */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too much is waiting already */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    study_figure: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                result: string;
+                case: "found" | "absent";
+                figure: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The figure */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/png": string;
+                };
+            };
+            /** @description What was asked for cannot be done */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token is missing */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Asked for by another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is nothing of this name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not done at this address */
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not of the form that is asked for */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too much is waiting already */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    study_report: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                result: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The report as a page */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
+                };
             };
             /** @description What was asked for cannot be done */
             400: {

@@ -1,7 +1,11 @@
 // The server's API, with types from its OpenAPI document. A failure is an ApiError with one line for the person.
+import { t } from "./i18n/text";
 import type { EdgeKey, HeadKey } from "./model/explanations";
 import type {
   ArrangementView,
+  ChangedCircuit,
+  CircuitEntry,
+  CircuitView,
   CompareView,
   EdgeDetail,
   FeatureList,
@@ -20,6 +24,8 @@ import type {
   Progress,
   ScoresView,
   StepPair,
+  StudyList,
+  StudyResult,
   Suggestions,
   Tokens,
   Workbench,
@@ -62,7 +68,7 @@ async function request<T>(
     });
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
-    throw new ApiError(0, "the server does not answer: is `clew serve` still running?", null);
+    throw new ApiError(0, t("the server does not answer: is `clew serve` still running?"), null);
   }
   return readAnswer<T>(answer);
 }
@@ -79,7 +85,7 @@ async function readAnswer<T>(answer: Response): Promise<T> {
   const message =
     value && typeof value === "object" && "error" in value
       ? String(value.error)
-      : `the server answered ${answer.status}`;
+      : t("the server answered {a}", { a: answer.status });
   throw new ApiError(answer.status, message, value);
 }
 
@@ -116,10 +122,21 @@ export const api = {
     request<ArrangementView>("PUT", `graphs/${encodePath(id)}/arrangement`, {}, body, undefined, leaving),
   suggest: (id: string, by: "token" | "label", node: number, edge: number) =>
     request<Suggestions>("POST", `graphs/${encodePath(id)}/groups/suggest`, { by, node, edge }, {}),
+  circuits: (graph: string) => request<{ circuits: CircuitEntry[] }>("GET", `graphs/${encodePath(graph)}/circuits`),
+  savedCircuit: (graph: string, id: string) =>
+    request<CircuitView>("GET", `graphs/${encodePath(graph)}/circuits/${encodePath(id)}`),
+  /** 409 where another circuit has the name, unless it is to be replaced. */
+  saveCircuit: ({ graph, ...body }: ChangedCircuit & { name: string; replace: boolean }) =>
+    request<CircuitView>("POST", `graphs/${encodePath(graph)}/circuits`, {}, body),
+  dropCircuit: (graph: string, id: string) =>
+    request<null>("DELETE", `graphs/${encodePath(graph)}/circuits/${encodePath(id)}`),
+  circuitFile: (graph: string, id: string) => `/api/graphs/${encodePath(graph)}/circuits/${encodePath(id)}/file`,
   dropGraph: (id: string) => request<null>("DELETE", `graphs/${encodePath(id)}`),
   restoreGraph: (id: string) => request<GraphEntry>("POST", `graphs/${encodePath(id)}/restore`),
-  exportAddress: (id: string, as: "html" | "json" | "graph", node: number, edge: number) =>
-    `/api/graphs/${encodePath(id)}/export?as=${as}&node=${node}&edge=${edge}`,
+  /** `circuit` is what the page's explanation is made of, as JSON; without it the file has none. */
+  exportAddress: (id: string, as: "html" | "json" | "graph", node: number, edge: number, circuit = "") =>
+    `/api/graphs/${encodePath(id)}/export?as=${as}&node=${node}&edge=${edge}` +
+    (circuit ? `&circuit=${encodeURIComponent(circuit)}` : ""),
   importFile: async (file: File) => {
     const type = file.name.toLowerCase().endsWith(".json") ? "application/json" : "application/octet-stream";
     const answer = await fetch("/api/graphs/import", { method: "POST", headers: { "Content-Type": type }, body: file });
@@ -136,6 +153,11 @@ export const api = {
   label: (id: string, text: string, author: string, after: number) =>
     request<LabelView>("POST", `features/${encodePath(id)}/labels`, {}, { text, author, after }),
   withdraw: (id: number) => request<null>("DELETE", `labels/${id}`),
+  studies: () => request<StudyList>("GET", "studies"),
+  studyResult: (id: string) => request<StudyResult>("GET", `studies/results/${encodePath(id)}`),
+  studyFigure: (id: string, part: "found" | "absent", figure: string) =>
+    `/api/studies/results/${encodePath(id)}/figures/${part}/${encodePath(figure)}`,
+  studyReport: (id: string) => `/api/studies/results/${encodePath(id)}/report`,
   start: (body: JobBody) => request<Job>("POST", "jobs", {}, body),
   jobs: () => request<{ jobs: Job[] }>("GET", "jobs"),
   job: (id: string) => request<Job>("GET", `jobs/${encodePath(id)}`),
@@ -159,7 +181,7 @@ export async function followJob(id: string, listeners: JobListeners): Promise<Jo
     const job = (await listenToJob(id, { ...listeners, step: deliverNew })) ?? (await pollJob(id));
     if (job.state === "done") return job;
     if (job.state === "failed" || job.state === "cancelled")
-      throw new ApiError(0, job.error ?? `the job was ${job.state}`, job);
+      throw new ApiError(0, job.error ?? t("the job was {a}", { a: job.state }), job);
     await pause(RETRY_WAITS[0]!);
   }
 }
@@ -186,13 +208,13 @@ async function pollJob(id: string): Promise<Job> {
       if (error instanceof ApiError && error.status === 404)
         throw new ApiError(
           404,
-          "this server knows no such work any more: it was started again, or the address is from elsewhere",
+          t("this server knows no such work any more: it was started again, or the address is from elsewhere"),
           null,
         );
       if (!(error instanceof ApiError) || error.status !== 0) throw error;
     }
   }
-  throw new ApiError(0, "the server went away while it worked: start `clew serve` again", null);
+  throw new ApiError(0, t("the server went away while it worked: start `clew serve` again"), null);
 }
 
 function pause(milliseconds: number): Promise<void> {

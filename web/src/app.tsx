@@ -1,7 +1,9 @@
 // The frame of the page: header with navigation, kit and theme; the present view; notices; the guide's coach.
+import { type Text, t } from "./i18n/text";
 import { useLayoutEffect, useRef } from "preact/hooks";
 import type { View } from "./state/route";
 import { dark, dismiss, embedded, helpOpen, notices, announcement, switchTheme, workbench } from "./state/app";
+import { LANGUAGES, language, setLanguage } from "./state/language";
 import { lastAddress, route, write } from "./state/route";
 import { editAddress } from "./state/edit";
 import { graph, graphId } from "./state/trace";
@@ -12,13 +14,15 @@ import { Feature } from "./views/feature";
 import { Features } from "./views/features";
 import { Help } from "./views/help";
 import { Refusal } from "./views/refusal";
+import { Studies } from "./views/studies";
 import { Trace } from "./views/trace";
 
-const PLACES: [View, string][] = [
+const PLACES: [View, Text][] = [
   ["trace", "Trace"],
   ["edit", "Edit"],
   ["compare", "Compare"],
   ["features", "Features"],
+  ["studies", "Studies"],
   ["guide", "Guide"],
 ];
 
@@ -33,10 +37,10 @@ export function App() {
         href="#main"
         onClick={(event) => (event.preventDefault(), document.getElementById("main")?.focus())}
       >
-        Skip to the view
+        {t("Skip to the view")}
       </a>
       <header class="top">
-        <a class="brand" href="#/trace" aria-label="Clew, start">
+        <a class="brand" href="#/trace" aria-label={t("Clew, start")}>
           <svg viewBox="0 0 32 32" width="24" height="24" aria-hidden="true">
             <circle cx="14" cy="15" r="10.5" />
             <path d="M5 11c6-4 13-3 18 3M4 17c6-5 14-4 19 2M8 23c5-5 11-5 15-2M9 6c6 1 10 5 12 10M21 23c3 3 6 2 9 0" />
@@ -45,17 +49,18 @@ export function App() {
         </a>
         {!embedded && <Places view={view} />}
         {embedded && view === "feature" && (
-          <nav aria-label="Views">
-            <a href="#/trace">Graph</a>
+          <nav aria-label={t("Views")}>
+            <a href="#/trace">{t("Graph")}</a>
           </nav>
         )}
         <span class="grow" />
         <span class="kit">{kitLine()}</span>
+        <LanguageSwitch />
         <button
           type="button"
           class="icon"
-          aria-label={dark.value ? "Switch to light" : "Switch to dark"}
-          title="Light or dark (t)"
+          aria-label={dark.value ? t("Switch to light") : t("Switch to dark")}
+          title={t("Light or dark (t)")}
           onClick={switchTheme}
         >
           ◐
@@ -63,8 +68,8 @@ export function App() {
         <button
           type="button"
           class="icon"
-          aria-label="Help and keys"
-          title="Help (?)"
+          aria-label={t("Help and keys")}
+          title={t("Help (?)")}
           onClick={() => (helpOpen.value = true)}
         >
           ?
@@ -76,6 +81,7 @@ export function App() {
         {view === "features" && !embedded && <Features />}
         {view === "edit" && !embedded && <Edit />}
         {view === "compare" && !embedded && <Compare />}
+        {view === "studies" && !embedded && <Studies />}
         {view === "guide" && !embedded && <Guide />}
       </main>
       <Coach />
@@ -90,7 +96,7 @@ export function App() {
                 {each.action.name}
               </button>
             )}
-            <button type="button" class="close" aria-label="Dismiss" onClick={() => dismiss(each.id)}>
+            <button type="button" class="close" aria-label={t("Dismiss")} onClick={() => dismiss(each.id)}>
               ✕
             </button>
           </p>
@@ -103,10 +109,20 @@ export function App() {
   );
 }
 
+/** A button that names the other language in that language. */
+function LanguageSwitch() {
+  const other = language.value === "en" ? "ru" : "en";
+  return (
+    <button type="button" class="quiet" lang={other} onClick={() => setLanguage(other)}>
+      {LANGUAGES[other]}
+    </button>
+  );
+}
+
 /** Links to the views. The open graph restores its own state, other views their last settings. */
 function Places({ view }: { view: View }) {
   return (
-    <nav aria-label="Views">
+    <nav aria-label={t("Views")}>
       {PLACES.map(([name, title]) => {
         const here = view === name || (name === "features" && view === "feature");
         const to =
@@ -117,7 +133,8 @@ function Places({ view }: { view: View }) {
               : lastAddress(name);
         return (
           <a key={name} href={to} aria-current={here ? "page" : undefined}>
-            {title}
+            {" "}
+            {t(title)}
           </a>
         );
       })}
@@ -127,6 +144,6 @@ function Places({ view }: { view: View }) {
 
 function kitLine(): string {
   const kit = workbench.value?.kit;
-  if (kit) return `${kit.name} · ${kit.n_layers} layers · ${kit.dictionary_kind.toUpperCase()}`;
+  if (kit) return t("{a} · {b} layers · {c}", { a: kit.name, b: kit.n_layers, c: kit.dictionary_kind.toUpperCase() });
   return embedded ? (graph.value?.view.subject ?? "") : "";
 }

@@ -1,4 +1,5 @@
 // Starts the page: connects the state to address and workspace, installs the shortcuts, renders.
+import { t } from "./i18n/text";
 import { effect } from "@preact/signals";
 import { render } from "preact";
 import { App } from "./app";
@@ -10,6 +11,7 @@ import { persistStep } from "./state/guide";
 import { persistGraph } from "./state/persistence";
 import { listenToDrops } from "./state/prompting";
 import { route } from "./state/route";
+import { connectStudies } from "./state/studies";
 import { graph } from "./state/trace";
 import "./style/base.css";
 import "./style/trace.css";
@@ -21,6 +23,7 @@ const TITLES = {
   compare: "Compare",
   features: "Features",
   feature: "Feature",
+  studies: "Studies",
   guide: "Guide",
 } as const;
 
@@ -28,13 +31,14 @@ persistGraph();
 followExplanations();
 persistEdits();
 persistStep();
+connectStudies();
 listenToKeys();
 listenToDrops();
 void openWorkbench();
 effect(() => {
   const { view, id } = route.value;
   const prompt = graph.value?.view.prompt;
-  const heading = view === "feature" ? id : view === "trace" && prompt ? prompt : TITLES[view];
+  const heading = view === "feature" ? id : view === "trace" && prompt ? prompt : t(TITLES[view]);
   document.title = embedded && view === "trace" ? embedded.title : `${heading} · Clew`;
 });
 render(<App />, document.getElementById("page")!);

@@ -1,8 +1,19 @@
 // Keyboard shortcuts: one listener, a table for the graph and one for lists. They are off while the person types.
+import { t } from "./i18n/text";
+import { groupTowards } from "./model/circuit_layout";
 import { neighbour } from "./model/grid";
 import { latinKey } from "./model/keyboard_layout";
 import type { Mark } from "./model/scene";
 import { embedded, helpOpen, announcement, notify, opening, refusal, refuse, switchTheme } from "./state/app";
+import {
+  chooseGroup,
+  chosenGroup,
+  groupShown,
+  pane,
+  pinGroup,
+  redoGroupChange,
+  undoGroupChange,
+} from "./state/circuit";
 import { addFeature, editChosen } from "./state/edit";
 import { closeEdge, closeHead, explainable, openAnyHead, openEdge } from "./state/explanations";
 import { adjust, back, go, route } from "./state/route";
@@ -24,6 +35,7 @@ import {
   undoChange,
   zoom,
 } from "./state/trace";
+import { figure } from "./views/circuit_figure";
 import { text } from "./views/explanation_parts";
 import { placement } from "./views/link_graph";
 import { writeLabelOf } from "./views/label_editor";
@@ -113,7 +125,43 @@ function stepBack(): void {
   else choose(null);
 }
 
+function moveToGroup(direction: "left" | "right" | "up" | "down"): void {
+  const focused = document.activeElement?.id.match(/^group-(.+)$/)?.[1] ?? "";
+  const next = groupTowards(figure.layout?.boxes ?? [], focused, direction);
+  if (next) document.getElementById(`group-${next}`)?.focus();
+}
+
+function pressGroup(): void {
+  const focused = document.activeElement?.id.match(/^group-(.+)$/)?.[1];
+  if (focused) chooseGroup(chosenGroup.peek() === focused ? "" : focused);
+}
+
+/** Presses a button or field of the explanation by its id. */
+function focusOn(id: string, press = false): void {
+  const element = document.getElementById(id);
+  element?.focus();
+  if (press) element?.click();
+}
+
+const EXPLANATION: Keys = {
+  ArrowLeft: () => moveToGroup("left"),
+  ArrowRight: () => moveToGroup("right"),
+  ArrowUp: () => moveToGroup("up"),
+  ArrowDown: () => moveToGroup("down"),
+  Enter: pressGroup,
+  " ": pressGroup,
+  n: () => focusOn("groupname"),
+  w: () => focusOn("swap"),
+  s: () => focusOn("savecircuit", true),
+  p: () => groupShown.peek() && !embedded && pinGroup(groupShown.peek()!),
+  v: () => (pane.value = "graph"),
+  u: undoGroupChange,
+  U: redoGroupChange,
+  Escape: () => chooseGroup(""),
+};
+
 const TRACE: Keys = {
+  v: () => (!embedded || embedded.circuit) && (pane.value = "explanation"),
   ArrowLeft: () => moveInDirection("left"),
   ArrowRight: () => moveInDirection("right"),
   ArrowUp: () => moveInDirection("up"),
@@ -157,7 +205,7 @@ const LISTS: Keys = {
   ArrowUp: () => stepRow(-1),
   l: () => {
     if (route.peek().view === "feature") writeLabelOf(route.peek().id);
-    else refuse("There is no feature to label in this view.");
+    else refuse(t("There is no feature to label in this view."));
   },
   e: () => {
     if (route.peek().view === "feature" && !embedded) {
@@ -174,7 +222,7 @@ const LISTS: Keys = {
 function search(): void {
   const field = () => document.getElementById("search") ?? document.getElementById("picker");
   if (field()) return field()!.focus();
-  if (route.peek().view !== "features") return refuse("There is nothing to search in this view.");
+  if (route.peek().view !== "features") return refuse(t("There is nothing to search in this view."));
   adjust({ how: "words", offset: "" });
   setTimeout(() => field()?.focus());
 }
@@ -201,6 +249,7 @@ export function listenToKeys(): void {
       !isTyping(event.target)
     ) {
       event.preventDefault();
+      if (pane.peek() === "explanation") return event.shiftKey ? redoGroupChange() : undoGroupChange();
       return event.shiftKey ? redoChange() : undoChange();
     }
     if (event.ctrlKey || event.metaKey || event.altKey) return;
@@ -212,7 +261,7 @@ export function listenToKeys(): void {
     const handlesEnter = target?.matches("button, a, input, summary, [role=tab]") ?? false;
     if (handlesEnter && (event.key === "Enter" || event.key === " ")) return;
     if (target instanceof HTMLInputElement && event.key.startsWith("Arrow")) return;
-    const keys = route.peek().view === "trace" ? TRACE : LISTS;
+    const keys = route.peek().view !== "trace" ? LISTS : pane.peek() === "explanation" ? EXPLANATION : TRACE;
     const key = latinKey(event);
     const action = keys[key] ?? EVERYWHERE[key];
     if (!action) return;

@@ -6,6 +6,12 @@ type Schemas = components["schemas"];
 type NullKeys<T> = { [K in keyof T]-?: null extends T[K] ? K : never }[keyof T];
 export type Loose<T> = Omit<T, NullKeys<T>> & { [K in NullKeys<T>]?: T[K] };
 
+export type StudyList = Schemas["StudyList"];
+export type StudyView = Schemas["StudyView"];
+export type StudyResult = Schemas["StudyResult"];
+export type StudyTable = Schemas["StudyTable"];
+export type ClaimView = Schemas["ClaimView"];
+export type Findings = Schemas["FindingsView"];
 export type Workbench = Schemas["WorkbenchView"];
 export type KitView = Schemas["KitView"];
 export type Tokens = Schemas["Tokens"];
@@ -27,6 +33,13 @@ export type ArrangementView = Schemas["Arrangement"];
 export type Suggestions = Schemas["Suggestions"];
 export type CompareView = Schemas["CompareView"];
 export type ComparedFeature = Loose<Schemas["ComparedFeature"]>;
+export type CircuitView = Schemas["CircuitView"];
+export type CircuitGroup = Schemas["CircuitGroup"];
+export type CircuitEdge = Schemas["CircuitEdge"];
+export type CircuitEntry = Schemas["CircuitEntry"];
+export type GroupChange = Partial<Schemas["GroupChangeBody"]> & Pick<Schemas["GroupChangeBody"], "verb">;
+export type SwapView = Schemas["SwapView"];
+export type ChangedCircuit = { graph: string; saved: string | null; groups: number; changes: GroupChange[] };
 export type FeatureView = Schemas["FeatureView"];
 export type CardView = Schemas["CardView"];
 export type ContextView = Schemas["ContextView"];
@@ -50,7 +63,14 @@ export type StepPair = Schemas["StepPair"];
 export type Step = Schemas["StepView"];
 export type EditBody = Schemas["EditBody"];
 export type Prediction = NonNullable<Schemas["EffectBody"]["predict"]>;
-export type JobBody = Schemas["TraceBody"] | Schemas["EffectBody"] | Schemas["GenerateBody"] | Schemas["AuditBody"];
+export type JobBody =
+  | ({ kind: "circuit" } & ChangedCircuit)
+  | ({ kind: "swap"; group: string; prompt: string; other_group: string; add_bos: boolean } & ChangedCircuit)
+  | Schemas["TraceBody"]
+  | Schemas["EffectBody"]
+  | Schemas["GenerateBody"]
+  | Schemas["AuditBody"]
+  | Schemas["StudyBody"];
 
 /** The data in an exported file, which has no server. */
 export type Embedded = Omit<Schemas["Embedded"], "graph" | "nodes"> & {

@@ -19,6 +19,8 @@ export function view(): GraphView {
     tokens: ["a", " b"],
     token_ids: [1, 2],
     n_layers: 2,
+    targets: [],
+    position: 1,
     first_position: 0,
     first_reason: "",
     subject: "s",

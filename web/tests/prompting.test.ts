@@ -1,7 +1,7 @@
 // A removed graph can be restored from the notice of its removal.
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { notices } from "../src/state/app";
-import { addBos, entries, removeGraph, tokenization, trace, typePrompt } from "../src/state/prompting";
+import { addBos, entries, removeGraph, targetsOf, tokenization, trace, typePrompt } from "../src/state/prompting";
 import { graphId } from "../src/state/trace";
 import type { GraphEntry } from "../src/types";
 
@@ -71,7 +71,7 @@ describe("removing a graph", () => {
     expect(place.hash).toBe("#/trace");
     graphId.value = "";
     notices.value[0]!.action!.run();
-    await vi.waitFor(() => expect(place.hash).toBe("#/trace/g"));
+    await vi.waitFor(() => expect(place.hash).toBe("#/trace/g?pane=explanation")); // as it was seen
   });
 
   it("says why it cannot be brought back", async () => {
@@ -127,9 +127,14 @@ describe("tracing a prompt again", () => {
     const bodies = tracingServer([]);
     await trace("a b");
     await trace("a b", false);
-    expect(bodies).toEqual(
-      [true, false].map((add_bos) => ({ kind: "trace", prompt: "a b", max_features: null, add_bos })),
-    );
+    const rest = { kind: "trace", prompt: "a b", max_features: null, targets: null, position: -1 };
+    expect(bodies).toEqual([true, false].map((add_bos) => ({ ...rest, add_bos })));
+  });
+
+  it("explains the targets and the position that are asked for", async () => {
+    const bodies = tracingServer([]);
+    await trace("a b", true, { targets: ["b - c", "d"], position: 0 });
+    expect(bodies).toMatchObject([{ targets: ["b - c", "d"], position: 0 }]);
   });
 });
 
@@ -159,5 +164,12 @@ describe("the tokens of a prompt that is typed", () => {
       { prompt: "c", add_bos: true },
     ]);
     expect(tokenization.value?.first_position).toBe(0);
+  });
+});
+
+describe("the targets in a text", () => {
+  it("are divided at commas, and a comma alone is one", () => {
+    const [none, two, difference, comma] = ["  ", "Paris, Rome", "Paris - Rome", ","].map(targetsOf);
+    expect([none, two, difference, comma]).toEqual([[], ["Paris", "Rome"], ["Paris - Rome"], [","]]);
   });
 });

@@ -3,7 +3,7 @@
 import { type LabelGroup, letterPlace } from "../model/label_groups";
 import type { Layout } from "../model/layout";
 import type { Mark } from "../model/scene";
-import { percent } from "../model/format";
+import { chanceOf, outputAmount } from "../model/format";
 import { MONO, type Palette, SANS, colourOf } from "./palette";
 
 export interface Colouring {
@@ -137,7 +137,7 @@ function writeBox(pen: CanvasRenderingContext2D, mark: Mark, colours: Palette): 
   const [left, wide] = [mark.x - mark.half, 2 * mark.half];
   if (mark.kind === "target") {
     const node = mark.members[0]!;
-    const chance = node.probability ?? node.weight ?? 0;
+    const chance = chanceOf(node);
     pen.save();
     outline(pen, mark);
     pen.clip();
@@ -152,7 +152,7 @@ function writeBox(pen: CanvasRenderingContext2D, mark: Mark, colours: Palette): 
     pen.font = SANS;
     pen.fillStyle = colours.soft;
     pen.textAlign = "right";
-    pen.fillText(percent(chance), left + wide - 9, mark.y + 4.5);
+    pen.fillText(outputAmount(node), left + wide - 9, mark.y + 4.5);
     pen.textAlign = "left";
     return;
   }

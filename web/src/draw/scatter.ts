@@ -1,5 +1,6 @@
 // A scatter plot of predicted against measured effects, with the diagonal where both agree and lines where one is twice
 // the other. The axes hold every point: none is drawn at a place that is not its own.
+import { t } from "../i18n/text";
 import { FAR, type SymmetricScale, symmetricPlace, symmetricTicks } from "../model/scale";
 import type { AuditPoints } from "../types";
 import { type Palette, SANS } from "./palette";
@@ -35,11 +36,11 @@ export function scatter(canvas: HTMLCanvasElement, points: AuditPoints, scale: S
   }
   drawNumbersAcross(pen, symmetricTicks(scale), x);
   pen.textAlign = "center";
-  pen.fillText("predicted", x(0), HIGH - 3);
+  pen.fillText(t("predicted"), x(0), HIGH - 3);
   pen.save();
   pen.translate(10, y(0));
   pen.rotate(-Math.PI / 2);
-  pen.fillText("measured", 0, 0);
+  pen.fillText(t("measured"), 0, 0);
   pen.restore();
   drawRatio(pen, scale, x, y, 1, [4, 3], colours.soft);
   drawRatio(pen, scale, x, y, FAR, [1, 3], colours.faint);

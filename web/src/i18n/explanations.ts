@@ -1,5 +1,5 @@
 // What the panel says of effects, edges and heads.
-import type { Language } from "./guide";
+import type { Language } from "../state/language";
 
 export interface ExplanationText {
   without: string;

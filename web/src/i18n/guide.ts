@@ -1,6 +1,7 @@
 // The languages of the guide, and the type of its texts: a text missing in one language is a type error.
 import { en } from "./guide_en";
 import { ru } from "./guide_ru";
+import type { Language } from "../state/language";
 
 export const STEPS = ["trace", "feature", "card", "label", "error", "attribution", "off", "turn", "check"] as const;
 export type StepName = (typeof STEPS)[number];
@@ -29,6 +30,4 @@ export interface GuideText {
   steps: Record<StepName, StepText>;
 }
 
-export const LANGUAGES = { en: "English", ru: "Русский" } as const;
-export type Language = keyof typeof LANGUAGES;
 export const GUIDES: Record<Language, GuideText> = { en, ru };

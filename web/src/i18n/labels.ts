@@ -1,5 +1,5 @@
 // The messages about a label that another tab changed in the meantime.
-import type { Language } from "./guide";
+import type { Language } from "../state/language";
 
 interface ChangedText {
   now: (text: string) => string;

@@ -1,4 +1,5 @@
 // Edits as values, and their form in the address: `scale L3/1207@4=2;ablate L2/9@all`. Pure functions.
+import { type Text, t } from "../i18n/text";
 import type { EditBody, KitView } from "../types";
 import { layerOf } from "./graph";
 
@@ -12,7 +13,7 @@ export interface EditLine {
   positions: string;
 }
 
-export const VERBS: readonly { verb: Verb; phrase: string; strength: number }[] = [
+export const VERBS: readonly { verb: Verb; phrase: Text; strength: number }[] = [
   { verb: "ablate", phrase: "switch off", strength: 0 },
   { verb: "scale", phrase: "multiply by", strength: 2 },
   { verb: "set", phrase: "set to", strength: 5 },
@@ -50,7 +51,9 @@ export function positionsOf(text: string): EditBody["positions"] | null {
 export function bodyOf(edit: EditLine): EditBody {
   const positions = positionsOf(edit.positions);
   if (positions === null)
-    throw new Error(`${edit.positions} is no position: write all, prompt, generated, or numbers with commas`);
+    throw new Error(
+      t("{a} is no position: write all, prompt, generated, or numbers with commas", { a: edit.positions }),
+    );
   return {
     verb: edit.verb,
     feature: edit.feature,

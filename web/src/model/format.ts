@@ -1,4 +1,5 @@
 // Formats numbers, dates and tokens for the whole page, so that the same value looks the same in every view.
+import { t } from "../i18n/text";
 
 /** A token with visible signs for line breaks, tabs, and spaces at its ends. */
 export function visibleText(text: string): string {
@@ -34,6 +35,29 @@ export function percent(share: number | null | undefined): string {
   const size = Math.abs(value);
   if (size !== 0 && size < 0.05) return value < 0 ? "−<0.1 %" : "<0.1 %";
   return `${fixed(value, size >= 99.95 ? 0 : 1)} %`;
+}
+
+interface OutputNumbers {
+  probability?: number | null;
+  weight?: number | null;
+  value?: number | null;
+  token_id?: number | null;
+}
+
+/** How likely an output is; 0 for a difference, which has no probability. */
+export function chanceOf(output: OutputNumbers): number {
+  return output.probability ?? (isToken(output) ? output.weight : null) ?? 0;
+}
+
+/** The number beside an output: its probability, or the value of a difference of logits. */
+export function outputAmount(output: OutputNumbers): string {
+  const known = isToken(output) || typeof output.probability === "number";
+  return known ? percent(output.probability ?? output.weight) : amount(output.value);
+}
+
+/** Whether an output is a token, and not a difference. */
+export function isToken({ token_id }: OutputNumbers): boolean {
+  return token_id !== null && token_id !== undefined;
 }
 
 /** A change of a probability in percentage points; a change that rounds to zero has no sign. */
@@ -87,8 +111,8 @@ export function truncate(text: string, length: number): string {
 export function ago(date: string, now: number): string {
   const seconds = Math.max(0, (now - Date.parse(date)) / 1000);
   if (Number.isNaN(seconds)) return "";
-  if (seconds < 60) return "just now";
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
-  if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ago`;
+  if (seconds < 60) return t("just now");
+  if (seconds < 3600) return t("{a} min ago", { a: Math.floor(seconds / 60) });
+  if (seconds < 86400) return t("{a} h ago", { a: Math.floor(seconds / 3600) });
   return date.slice(0, 10);
 }

@@ -1,6 +1,6 @@
 // A file to import. An exported page carries its graph as packed graph JSON in its data; other files are sent as they
 // are, also pages without it (of an older Clew, or too large), of which the server reads what they show.
-import { plural } from "./format";
+import { counted, t } from "../i18n/text";
 
 // The data of a page hold no "<", and this line stands in exported pages: it must not look like the start of a script.
 const DATA = /type="application\/json" id="clew-data">([^<]*)</;
@@ -9,7 +9,7 @@ const DATA = /type="application\/json" id="clew-data">([^<]*)</;
 export async function graphFile(file: File): Promise<File> {
   if (!(await isPage(file))) return file;
   const data = DATA.exec(await file.text())?.[1];
-  if (data === undefined) throw new Error(`${file.name} is a web page, but none that Clew exported`);
+  if (data === undefined) throw new Error(t("{a} is a web page, but none that Clew exported", { a: file.name }));
   const { source } = parsed(file.name, data);
   if (!source) return file;
   const name = file.name.replace(/\.[^.]*$/, "") + ".json";
@@ -25,7 +25,12 @@ function parsed(name: string, data: string): { source?: string | null } {
   try {
     return JSON.parse(data) as { source?: string | null };
   } catch {
-    throw new Error(`${name} is damaged: its data are no whole JSON (${plural(data.length, "character")})`);
+    throw new Error(
+      t("{a} is damaged: its data are no whole JSON ({b})", {
+        a: name,
+        b: counted(data.length, "character|characters"),
+      }),
+    );
   }
 }
 
@@ -35,6 +40,6 @@ async function unpacked(name: string, source: string): Promise<Blob> {
     const text = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
     return await new Response(text).blob();
   } catch {
-    throw new Error(`${name} is damaged: its graph cannot be unpacked`);
+    throw new Error(t("{a} is damaged: its graph cannot be unpacked", { a: name }));
   }
 }

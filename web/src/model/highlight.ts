@@ -1,5 +1,6 @@
 // Which marks and links are highlighted: those of the mark under the pointer; else the matches of a search; else a
 // path; else those of the chosen marks.
+import { chanceOf } from "./format";
 import type { Link, Mark, Scene } from "./scene";
 
 export interface Selection {
@@ -64,5 +65,5 @@ export function linkSigns(scene: Scene, towards: Mark | null): Map<Mark, number>
 }
 
 function probabilityOf(mark: Mark): number {
-  return mark.members[0]?.probability ?? mark.members[0]?.weight ?? 0;
+  return mark.members[0] ? chanceOf(mark.members[0]) : 0;
 }

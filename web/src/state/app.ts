@@ -1,8 +1,12 @@
 // State that all views share: the kit, the theme, notices, names of features, and whether there is a server.
+import { t } from "../i18n/text";
 import { computed, effect, signal } from "@preact/signals";
 import { api } from "../api_client";
 import type { Embedded, NameKind, Workbench } from "../types";
+import { recall, remember } from "./browser_storage";
 import { adjust, route } from "./route";
+
+export { recall, remember };
 
 export interface Notice {
   id: number;
@@ -34,7 +38,7 @@ export const refusal = signal<string | null>(null);
 export const opening = signal(false);
 
 export function refuse(reason: string): void {
-  refusal.value = `${reason} What you type here is not taken as commands.`;
+  refusal.value = `${reason} ${t("What you type here is not taken as commands.")}`;
 }
 /** Text announced to screen readers only. */
 export const announcement = signal("");
@@ -79,6 +83,24 @@ export function nameOf(feature: string, label: string | null | undefined, kind: 
   return names.value.get(feature) ?? { text: label ?? "", kind: kind ?? "" };
 }
 
+/** A feature's name at a place of a prompt: what it does here first, and what else is to be said of its name. */
+export interface NamedHere extends NamedAs {
+  note: string;
+}
+
+/** As `nameOf`; `here` is the view's name at the place, which gives way to a label that is written on this page. */
+export function nameAt(
+  feature: string,
+  label: string | null | undefined,
+  kind: NameKind | null | undefined,
+  here: string | null | undefined,
+): NamedHere {
+  const general = nameOf(feature, label, kind);
+  if (here === null || here === undefined || names.value.has(feature)) return { ...general, note: "" };
+  if (!here) return { ...general, note: t("here for another reason") };
+  return { text: here, kind: "heuristic", note: general.text && t("in general: {a}", { a: general.text }) };
+}
+
 // --- theme ------------------------------------------------------------------------------------------------------------
 
 const prefersDark = typeof matchMedia === "undefined" ? null : matchMedia("(prefers-color-scheme: dark)");
@@ -96,25 +118,6 @@ export function switchTheme(): void {
   storedTheme.value = next;
   remember("clew.theme", next);
   if (route.peek().query["theme"]) adjust({ theme: next });
-}
-
-/** Storage that survives a reload: of the browser, or of this tab only. */
-type Place = "localStorage" | "sessionStorage";
-
-export function recall(key: string, place: Place = "localStorage"): string {
-  try {
-    return window[place].getItem(key) ?? "";
-  } catch {
-    return "";
-  }
-}
-
-export function remember(key: string, value: string, place: Place = "localStorage"): void {
-  try {
-    window[place].setItem(key, value);
-  } catch {
-    // private windows may have no storage; the page works without it
-  }
 }
 
 export const author = signal(recall("clew.author"));

@@ -1,4 +1,5 @@
 // Feature cards, each requested once, and labels that the person writes: the server stores them, all views show them.
+import { t } from "../i18n/text";
 import { signal } from "@preact/signals";
 import { ApiError, api } from "../api_client";
 import { currentLabelOf, withLabel } from "../model/labels";
@@ -19,7 +20,7 @@ const requested = new Set<string>();
 export function requestCard(feature: string): void {
   if (embedded || requested.has(feature) || cards.peek().has(feature) || cardErrors.peek().has(feature)) return;
   if (!/^L\d+\/\d+$/.test(feature))
-    return setCardError(feature, `“${feature}” is no feature: write a layer and a number, such as L3/1207`);
+    return setCardError(feature, t("“{a}” is no feature: write a layer and a number, such as L3/1207", { a: feature }));
   requested.add(feature);
   api
     .feature(feature)
@@ -83,7 +84,7 @@ export async function writeLabel(
   storeCard({ ...card, labels: withLabel(card.labels, saved) });
   labelling.value = null;
   labelsWritten.value += 1;
-  notify(`${feature} is now “${saved.text}”`);
+  notify(t("{a} is now “{b}”", { a: feature, b: saved.text }));
   void reloadCard(feature);
   return null;
 }

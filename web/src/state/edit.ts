@@ -1,5 +1,6 @@
 // Edits and their results, from two jobs: the effect (predicted and measured) and the two texts. The address holds the
 // settings and the ids of the jobs, so that a reload shows the results again.
+import { type Text, t } from "../i18n/text";
 import { computed, effect as react, signal, untracked } from "@preact/signals";
 import { api, followJob } from "../api_client";
 import { type EditLine, bodyOf, clampable, onlyGenerated, positionsOf, readEdits, writeEdits } from "../model/edits";
@@ -33,6 +34,8 @@ export const streams = signal<{ default: readonly Step[]; edited: readonly Step[
 export const audit = signal<AuditView | null>(null);
 /** How many features an audit switches off. */
 export const auditSize = signal(DEFAULT_AUDIT_SIZE);
+/** The work that the page waits for: from the first request of a run to its last result. No id before the server has
+ *  given one. */
 export const running = signal<{ id: string; title: string; progress: Progress | null } | null>(null);
 
 /** The settings that gave the results on the page. The form may have changed since. */
@@ -95,8 +98,8 @@ export function editChosen(): void {
     .peek()
     .flatMap(members)
     .filter((node) => node.kind === "feature");
-  if (!nodes.length) return notify("Choose a feature to edit it.");
-  if (!current.view.of_kit) return notify("This graph belongs to another model: it cannot be edited here.");
+  if (!nodes.length) return notify(t("Choose a feature to edit it."));
+  if (!current.view.of_kit) return notify(t("This graph belongs to another model: it cannot be edited here."));
   for (const node of nodes) addEdit(current.view, node);
   go("edit");
 }
@@ -114,22 +117,37 @@ export function dropEdit(index: number): void {
   edits.value = edits.peek().filter((_, i) => i !== index);
 }
 
-/** Shows a job's progress and waits for its end. */
-async function watchJob(id: string, title: string, onStep?: (step: StepPair) => void): Promise<Job> {
-  running.value = { id, title, progress: null };
+/** Keeps the page busy for the whole of some work, also between its jobs. */
+async function busyWith<T>(title: string, work: () => Promise<T>): Promise<T> {
+  running.value = { id: "", title, progress: null };
   try {
-    return await followJob(id, {
-      progress: (progress) => (running.value = { id, title, progress }),
-      ...(onStep ? { step: onStep } : {}),
-    });
+    return await work();
   } finally {
-    if (running.peek()?.id === id) running.value = null;
+    running.value = null;
   }
 }
 
-const EFFECT = "Measuring the effect";
-const TEXTS = "Writing both texts";
-const AUDIT = "Auditing the graph";
+/** Waits until nothing runs. */
+export function idle(): Promise<void> {
+  return new Promise((resolve) => {
+    const stop = running.subscribe((work) => {
+      if (work === null) queueMicrotask(() => (stop(), resolve()));
+    });
+  });
+}
+
+/** Shows a job's progress and waits for its end. */
+async function watchJob(id: string, title: string, onStep?: (step: StepPair) => void): Promise<Job> {
+  running.value = { id, title, progress: null };
+  return followJob(id, {
+    progress: (progress) => (running.value = { id, title, progress }),
+    ...(onStep ? { step: onStep } : {}),
+  });
+}
+
+const EFFECT: Text = "Measuring the effect";
+const TEXTS: Text = "Writing both texts";
+const AUDIT: Text = "Auditing the graph";
 
 /** Starts a job and waits for its end; null if it was refused, failed or was cancelled. */
 function runJob(
@@ -139,6 +157,7 @@ function runJob(
   onStep?: (step: StepPair) => void,
 ): Promise<Job | null> {
   return attempt(async () => {
+    running.value = { id: "", title, progress: null };
     const job = await api.start(body);
     jobs.value = { ...jobs.peek(), [slot]: job.id };
     return watchJob(job.id, title, onStep);
@@ -166,13 +185,15 @@ export async function runEdits(): Promise<void> {
   const { predict, ...sampling } = settings.peek();
   clearResults();
   lastRun.value = run;
-  if (!onlyGenerated(run.edits)) {
-    const job = await runJob({ kind: "edit", ...body, predict }, "run", EFFECT);
-    if (job?.result?.kind !== "edit") return;
-    effect.value = job.result;
-  }
-  streams.value = { default: [], edited: [] };
-  await runJob({ kind: "generate", ...body, ...sampling }, "text", TEXTS, addStep);
+  await busyWith(EFFECT, async () => {
+    if (!onlyGenerated(run.edits)) {
+      const job = await runJob({ kind: "edit", ...body, predict }, "run", EFFECT);
+      if (job?.result?.kind !== "edit") return;
+      effect.value = job.result;
+    }
+    streams.value = { default: [], edited: [] };
+    await runJob({ kind: "generate", ...body, ...sampling }, "text", TEXTS, addStep);
+  });
 }
 
 /** Clears the results of edits. */
@@ -191,13 +212,13 @@ function addStep(step: StepPair): void {
 
 export async function runAudit(graph: string, nodes: number): Promise<void> {
   auditSize.value = nodes;
-  const job = await runJob({ kind: "audit", graph, nodes }, "audit", AUDIT);
+  const job = await busyWith(AUDIT, () => runJob({ kind: "audit", graph, nodes }, "audit", AUDIT));
   if (job?.result?.kind === "audit") audit.value = job.result;
 }
 
 export function cancel(): void {
   const current = running.peek();
-  if (current) void attempt(() => api.cancel(current.id));
+  if (current?.id) void attempt(() => api.cancel(current.id));
 }
 
 // --- results after a reload ------------------------------------------------------------------------------------------
@@ -221,7 +242,7 @@ async function jobResult(id: string, title: string, onStep?: (step: StepPair) =>
   if (!id) return null;
   const job = await attempt(async () => {
     const current = await api.job(id);
-    return current.state === "done" && !onStep ? current : watchJob(id, title, onStep);
+    return current.state === "done" && !onStep ? current : busyWith(title, () => watchJob(id, title, onStep));
   });
   return job?.result ?? null;
 }

@@ -1,5 +1,6 @@
 // What stands behind the numbers of the open graph, asked of the server: a node's effects, an open edge's heads and
 // steps, an open head's pattern and why it looks there. An exported file and a graph of another kit have none of it.
+import { t } from "../i18n/text";
 import { computed, effect, signal } from "@preact/signals";
 import { api } from "../api_client";
 import { type EdgeKey, type HeadKey, sameEdge, sameHead } from "../model/explanations";
@@ -45,12 +46,12 @@ export function openEdge(key: EdgeKey): void {
   if (!marks.includes(key.source) && !marks.includes(key.target))
     chosen.value = [scene.peek()?.ofNode.get(key.target)?.key ?? key.target];
   edge.value = key;
-  announcement.value = `Edge from ${key.source} to ${key.target}`;
+  announcement.value = t("Edge from {a} to {b}", { a: key.source, b: key.target });
 }
 
 export function openHead(key: HeadKey): void {
   head.value = key;
-  announcement.value = `Layer ${key.layer}, head ${key.head}`;
+  announcement.value = t("Layer {a}, head {b}", { a: key.layer, b: key.head });
 }
 
 /** Opens a head without an edge: at the chosen node's position and layer, else at the last token. */

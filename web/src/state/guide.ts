@@ -1,12 +1,13 @@
 // The person's place in the guide, and whether the step's task is done, which follows from the state of the page since
 // the step began. Features are chosen by their role in the open graph, because every dictionary has others.
 import { computed, effect, signal, untracked } from "@preact/signals";
-import { type Language, LANGUAGES, STEPS, type StepName } from "../i18n/guide";
+import { STEPS, type StepName } from "../i18n/guide";
 import { visibleText } from "../model/format";
 import { type Node, featureOf } from "../model/graph";
 import type { EffectView } from "../types";
 import { embedded, recall, remember } from "./app";
 import { labelsWritten, writeLabel } from "./cards";
+import { pane } from "./circuit";
 import {
   addEdit,
   audit,
@@ -14,6 +15,7 @@ import {
   edits,
   effect as changed,
   clearResults,
+  idle,
   lastRun,
   runAudit,
   runEdits,
@@ -40,9 +42,6 @@ const AUDIT_SIZE = 30; // features; few, so that the audit takes seconds
 const TURN_STRENGTHS = [-3, -6, -12]; // factors for a feature, tried in this order until the answer changes visibly
 const VISIBLE_CHANGE = 0.1; // of a probability
 
-const first = typeof navigator !== "undefined" && navigator.language.startsWith("ru") ? "ru" : "en";
-const storedLanguage = recall("clew.language");
-export const language = signal<Language>(storedLanguage in LANGUAGES ? (storedLanguage as Language) : first);
 /** The step that the coach shows; null if the guide is off. */
 export const currentStep = signal<number | null>(null);
 export const furthestStep = signal(Number(recall("clew.guide")) || 0);
@@ -66,11 +65,6 @@ function answerOf(view: EffectView | null) {
   return view?.outputs.find((each) => each.token.includes(ANSWER));
 }
 
-export function setLanguage(next: Language): void {
-  language.value = next;
-  remember("clew.language", next);
-}
-
 /** Starts the guide at its first step, with no task done. */
 export function startGuide(): void {
   finished.value = new Set();
@@ -92,7 +86,10 @@ export function enterStep(step: number): void {
   if (name === "turn") void prepareTurn();
   if (name === "check" || name === "turn") {
     if (route.peek().view !== "edit") go("edit");
-  } else if (route.peek().view !== "trace") go("trace", current?.view.id ?? "");
+  } else {
+    pane.value = "graph";
+    if (route.peek().view !== "trace") go("trace", current?.view.id ?? "", { pane: "graph" });
+  }
   if (name === "check")
     requestAnimationFrame(() => document.getElementById("audit")?.scrollIntoView({ block: "start" }));
 }
@@ -105,6 +102,8 @@ export function leaveGuide(): void {
 export async function doStep(): Promise<void> {
   const name = stepName.peek();
   if (!name || !(await ensureGraph()) || stepName.peek() !== name) return;
+  await idle(); // a run of the step before still writes its texts
+  if (stepName.peek() !== name) return;
   const main = strongest();
   const current = graph.peek()!;
   if (name === "feature" || name === "card") {
@@ -145,14 +144,14 @@ async function ensureGraph(): Promise<boolean> {
   if (isGuideGraph()) return true;
   const id = await trace(PROMPT);
   if (!id) return false;
-  if (route.peek().view === "trace") go("trace", id);
+  if (route.peek().view === "trace") go("trace", id, { pane: "graph" });
   return openGraph(id);
 }
 
 /** Loads a graph through the trace view, which opens graphs, and returns to the present view. */
 async function openGraph(id: string): Promise<boolean> {
   const view = route.peek().view;
-  if (view !== "trace") go("trace", id);
+  if (view !== "trace") go("trace", id, { pane: "graph" });
   for (let tries = 0; tries < 100 && graph.peek()?.view.id !== id; tries++)
     await new Promise((done) => setTimeout(done, 50));
   if (view !== "trace") go(view);
@@ -179,7 +178,9 @@ async function switchOff(): Promise<void> {
 
 /** Sets up one edit without effect: the strongest feature multiplied by one. */
 async function prepareTurn(): Promise<void> {
-  if (!(await ensureGraph()) || stepName.peek() !== "turn") return;
+  if (!(await ensureGraph())) return;
+  await idle();
+  if (stepName.peek() !== "turn") return;
   const [current, main] = [graph.peek()!, strongest()];
   if (!main) return;
   clearResults();

@@ -1,7 +1,8 @@
 // Keeps the open graph's state in the address and in the workspace, and restores it from them. The workspace's
 // arrangement takes precedence; pins and groups of a link are used where the workspace has none. Changes of two tabs
 // are merged. The undo history is kept in the tab's own storage.
-import { computed, effect } from "@preact/signals";
+import { t } from "../i18n/text";
+import { batch, computed, effect, untracked } from "@preact/signals";
 import { ApiError, api } from "../api_client";
 import {
   type Arrangement,
@@ -18,9 +19,21 @@ import {
 } from "../model/arrangement";
 import { readEdge, readHead, writeEdge, writeHead } from "../model/explanations";
 import { begin, read, replace, write } from "../model/undo_history";
-import type { ArrangementView } from "../types";
+import type { ArrangementView, GroupChange } from "../types";
 import { attempt, embedded, notify, recall, remember } from "./app";
 import { effectsWanted, showExplained, shownTarget } from "./explanations";
+import {
+  type Pane,
+  DEFAULT_GROUPS,
+  changesNow,
+  chosenGroup,
+  closeCircuit,
+  groupChanges,
+  groupLimit,
+  measureCircuit,
+  pane,
+  savedId,
+} from "./circuit";
 import { adjust, route } from "./route";
 import {
   arrangement,
@@ -63,11 +76,14 @@ let saveAgain = false;
 export async function openGraph(id: string, params: Readonly<Record<string, string>>): Promise<void> {
   flush();
   ready = false;
-  graphId.value = id;
-  graph.value = null;
-  scores.value = null;
-  loading.value = "Opening the graph";
-  readSettings(params);
+  batch(() => {
+    closeCircuit();
+    graphId.value = id;
+    graph.value = null;
+    scores.value = null;
+    loading.value = t("Opening the graph");
+    readSettings(params);
+  });
   if (embedded) openEmbedded(params);
   else await openSaved(id, params);
   if (id !== graphId.peek()) return;
@@ -81,6 +97,7 @@ function leaveGraph(): void {
   flush();
   ready = false;
   closeGraph();
+  closeCircuit();
 }
 
 function openEmbedded(params: Readonly<Record<string, string>>): void {
@@ -137,9 +154,36 @@ function readSettings(params: Readonly<Record<string, string>>): void {
   effectsWanted.value = params["effects"] === "1";
   showExplained(readEdge(params["link"]), readHead(params["head"]));
   query.value = "";
+  pane.value = paneOf(params);
+  savedId.value = params["circuit"] ?? "";
+  groupLimit.value = Math.max(4, Math.min(12, Number.parseInt(params["most"] ?? "") || groupLimit.peek()));
+  chosenGroup.value = params["part"] ?? "";
+  const linked = readChanges(params["changes"]);
+  if (JSON.stringify(linked) !== JSON.stringify(changesNow.peek())) groupChanges.value = begin(linked);
+}
+
+/** A link to something in the graph opens the graph; other links open the explanation, as far as there is one. */
+function paneOf(params: Readonly<Record<string, string>>): Pane {
+  if (embedded && !embedded.circuit) return "graph";
+  if (params["pane"] === "graph" || params["pane"] === "explanation") return params["pane"];
+  return ["sel", "link", "head", "pins", "groups", "moved"].some((name) => params[name]) ? "graph" : "explanation";
+}
+
+function readChanges(text: string | undefined): GroupChange[] {
+  try {
+    const value: unknown = JSON.parse(text ?? "[]");
+    return Array.isArray(value) ? (value as GroupChange[]) : [];
+  } catch {
+    return [];
+  }
 }
 
 const address = computed<Record<string, string>>(() => ({
+  pane: pane.value,
+  circuit: savedId.value,
+  most: groupLimit.value === DEFAULT_GROUPS ? "" : String(groupLimit.value),
+  part: chosenGroup.value,
+  changes: changesNow.value.length ? JSON.stringify(changesNow.value) : "",
   node: String(thresholds.value.node),
   edge: String(thresholds.value.edge),
   sel: chosen.value.join(","),
@@ -165,7 +209,7 @@ function followAddress(params: Readonly<Record<string, string>>): void {
   const changed = Object.keys(current).filter((name) => (params[name] ?? "") !== current[name]);
   if (!changed.length) return;
   if (params["node"]) {
-    readSettings(params);
+    batch(() => readSettings(params));
     const next = {
       node: parseShare(params["node"], thresholds.peek().node),
       edge: parseShare(params["edge"], thresholds.peek().edge),
@@ -175,6 +219,7 @@ function followAddress(params: Readonly<Record<string, string>>): void {
       if (!embedded) void refresh();
     }
   }
+  if (params["sel"] && !params["node"]) pane.value = paneOf(params);
   if (params["node"] || params["sel"]) {
     chosen.value = nodesOf(params["sel"]);
     showExplained(readEdge(params["link"]), readHead(params["head"]));
@@ -199,6 +244,10 @@ export function persistGraph(): void {
   effect(() => {
     const current = address.value;
     if (ready && graph.value && route.peek().view === "trace") adjust(current);
+  });
+  effect(() => {
+    void [savedId.value, changesNow.value, groupLimit.value];
+    if (graphId.value && pane.value === "explanation") untracked(() => void measureCircuit());
   });
   effect(() => {
     const id = primary.value;
@@ -281,7 +330,7 @@ async function saveOnce(): Promise<void> {
   } catch (error) {
     if (id !== graphId.peek()) return;
     if (!(error instanceof ApiError) || error.status !== 409) {
-      notify(`Not kept: ${error instanceof Error ? error.message : String(error)}`, "fail");
+      notify(t("Not kept: {a}", { a: error instanceof Error ? error.message : String(error) }), "fail");
       return;
     }
     const { newest } = error.body as { newest: ArrangementView };

@@ -1,10 +1,12 @@
 // State of the prompt box: its text, the text's tokens, the trace job, and the list of earlier graphs.
+import { t } from "../i18n/text";
 import { signal } from "@preact/signals";
-import { api, followJob } from "../api_client";
+import { ApiError, api, followJob } from "../api_client";
 import { rowOf, truncate } from "../model/format";
 import { graphFile } from "../model/graph_file";
-import type { GraphEntry, Progress, Tokens } from "../types";
+import type { GraphEntry, GraphView, Progress, Tokens } from "../types";
 import { attempt, embedded, notify } from "./app";
+import { type Pane, pane } from "./circuit";
 import { whenSaved } from "./persistence";
 import { go, route } from "./route";
 import { graphId } from "./trace";
@@ -12,6 +14,12 @@ import { graphId } from "./trace";
 export const promptText = signal("");
 /** Whether the text begins with what the tokenizer puts there. That of an open graph is as it was traced. */
 export const addBos = signal(true);
+/** The outputs to explain as they are typed, with commas between them; empty for the likeliest tokens. */
+export const targetText = signal("");
+/** Why the targets cannot be explained. */
+export const targetError = signal("");
+/** The position whose next token is explained; -1 is the last. */
+export const position = signal(-1);
 export const tokenization = signal<Tokens | null>(null);
 /** Why the text cannot be tokenized; mostly because it is too long. */
 export const tokenizationError = signal("");
@@ -23,6 +31,7 @@ let tokenTimer: ReturnType<typeof setTimeout> | undefined;
 
 /** Sets the text, and asks for its tokens after a pause in typing. */
 export function typePrompt(text: string, withBos = addBos.peek()): void {
+  if (text !== promptText.peek() || withBos !== addBos.peek()) position.value = -1;
   [promptText.value, addBos.value] = [text, withBos];
   clearTimeout(tokenTimer);
   tokenRequest?.abort();
@@ -50,18 +59,53 @@ export async function loadHistory(): Promise<void> {
   if (answer) entries.value = answer.graphs;
 }
 
+/** What of a prompt is explained. */
+export interface Asked {
+  targets: readonly string[];
+  position: number;
+}
+
+export const LIKELIEST: Asked = { targets: [], position: -1 };
+
+/** The outputs named in a text: a comma that stands alone is one itself. */
+export function targetsOf(text: string): string[] {
+  const named = text.split(",").map((each) => each.trim());
+  return named.some(Boolean) ? named.filter(Boolean) : text.trim() ? [text.trim()] : [];
+}
+
+/** Sets the prompt line to what an open graph was traced from. */
+export function followGraph(view: GraphView): void {
+  [promptText.value, addBos.value] = [view.prompt, view.add_bos ?? true];
+  [targetText.value, targetError.value] = [(view.targets ?? []).join(", "), ""];
+  position.value = view.position === view.tokens.length - 1 ? -1 : view.position;
+}
+
 /** Traces a prompt; null if that failed. What the person did to an earlier graph of the prompt is kept. */
-export async function trace(prompt: string, add_bos = true): Promise<string | null> {
+export async function trace(prompt: string, add_bos = true, asked: Asked = LIKELIEST): Promise<string | null> {
   if (!prompt.trim() || tracing.peek()) return null;
+  targetError.value = "";
+  const targets = asked.targets.length ? [...asked.targets] : null;
   const graph = await attempt(async () => {
     await whenSaved(); // so that the server hands on the latest pins and groups
-    const job = await api.start({ kind: "trace", prompt, max_features: null, add_bos });
-    tracing.value = { id: job.id, progress: null, queued: job.state === "queued" };
     try {
+      const job = await api.start({
+        kind: "trace",
+        prompt,
+        targets,
+        position: asked.position,
+        max_features: null,
+        add_bos,
+      });
+      tracing.value = { id: job.id, progress: null, queued: job.state === "queued" };
       const finished = await followJob(job.id, {
         progress: (progress) => (tracing.value = { id: job.id, progress, queued: false }),
       });
       return finished.result?.kind === "trace" ? finished.result.graph : null;
+    } catch (error) {
+      if (!targets || !(error instanceof ApiError) || !/^(every )?target/.test(error.message)) throw error;
+      targetError.value = error.message;
+      if (!tokenization.peek()) typePrompt(prompt, add_bos); // the field of the targets stands with the tokens
+      return null;
     } finally {
       tracing.value = null;
     }
@@ -77,12 +121,12 @@ export async function trace(prompt: string, add_bos = true): Promise<string | nu
 /** The server gives a graph what the person did to an earlier graph of its prompt; this says so. */
 async function sayWhatIsKept(graph: string): Promise<void> {
   const { pins, groups } = await api.arrangement(graph);
-  if (pins.length + groups.length) notify("The pins and groups of the earlier trace are kept.");
+  if (pins.length + groups.length) notify(t("The pins and groups of the earlier trace are kept."));
 }
 
-export async function traceHere(prompt: string, withBos = true): Promise<void> {
-  const graph = await trace(prompt, withBos);
-  if (graph) go("trace", graph);
+export async function traceHere(prompt: string, withBos = true, asked: Asked = LIKELIEST): Promise<void> {
+  const graph = await trace(prompt, withBos, asked);
+  if (graph) go("trace", graph, route.peek().query["guide"] ? { pane: "graph" } : {}); // the guide is of graphs
 }
 
 export function cancelTrace(): void {
@@ -98,9 +142,9 @@ export async function importFile(file: File): Promise<void> {
     return answer;
   });
   if (!imported) return;
-  notify(`${file.name} is in the workspace now.`);
+  notify(t("{a} is in the workspace now.", { a: file.name }));
   void loadHistory();
-  go("trace", imported.graph);
+  go("trace", imported.graph, { pane: "graph" });
 }
 
 /** Sets the thresholds of a graph so that all of it is shown: an exported page holds what was shown, and no more. */
@@ -123,20 +167,20 @@ export function listenToDrops(): void {
 /** Removes a graph, and offers to restore it, which any server of the workspace can for a day. */
 export async function removeGraph(entry: GraphEntry): Promise<void> {
   const { id, prompt } = entry;
-  const wasOpen = id === graphId.peek();
+  const wasOpen = id === graphId.peek() ? pane.peek() : null;
   if (wasOpen) await whenSaved(); // so that it is restored with the latest arrangement
   if ((await attempt(async () => (await api.dropGraph(id), true))) === null) return;
   if (wasOpen) go("trace");
-  notify(`The graph of “${truncate(prompt || rowOf(entry).join(""), 60)}” is removed.`, "say", {
-    name: "Undo",
+  notify(t("The graph of “{a}” is removed.", { a: truncate(prompt || rowOf(entry).join(""), 60) }), "say", {
+    name: t("Undo"),
     run: () => void restoreGraph(id, wasOpen),
   });
   await loadHistory();
 }
 
 /** Restores a graph, and opens it again if it was open and no other graph is now. */
-async function restoreGraph(id: string, wasOpen: boolean): Promise<void> {
+async function restoreGraph(id: string, wasOpen: Pane | null): Promise<void> {
   if (!(await attempt(() => api.restoreGraph(id)))) return;
-  if (wasOpen && !graphId.peek() && route.peek().view === "trace") go("trace", id);
+  if (wasOpen && !graphId.peek() && route.peek().view === "trace") go("trace", id, { pane: wasOpen });
   await loadHistory();
 }

@@ -1,5 +1,6 @@
 // State of the open graph: its view, filters, selection and arrangement. The address and the workspace follow these
 // signals (see `persistence.ts`).
+import { counted, known, t } from "../i18n/text";
 import { computed, signal } from "@preact/signals";
 import { ApiError, api } from "../api_client";
 import {
@@ -20,9 +21,9 @@ import { type Graph, type Node, featureOf, readGraph, search, withNodes } from "
 import { type UndoHistory, begin, record, redo, undo } from "../model/undo_history";
 import { type Mark, type Scene, makeScene } from "../model/scene";
 import type { EdgeKey, HeadKey } from "../model/explanations";
-import { truncate, percent, visibleText } from "../model/format";
+import { outputAmount, truncate, percent, visibleText } from "../model/format";
 import type { GraphView, NodeDetail, NodeRecord, ScoresView } from "../types";
-import { attempt, embedded, nameOf, notify, announcement } from "./app";
+import { attempt, embedded, nameAt, notify, announcement } from "./app";
 
 export type Colour = "plain" | "sign" | "label" | "group";
 
@@ -57,20 +58,33 @@ export const arrangement = computed(() => changes.value.present);
 /** Whether there are cards and labels of the graph's features: those of the kit, or those in the exported file. */
 export const cardsAvailable = computed(() => embedded !== null || (graph.value?.view.of_kit ?? false));
 
-/** The name of a node. Labels written on this page are used only if the graph's features are the kit's. */
-export function nameIn(view: GraphView, node: NodeRecord, ofKit: boolean): { text: string; named: boolean } {
-  if (node.kind === "token") return { text: visibleText(view.tokens[node.position] ?? ""), named: true };
-  if (node.kind === "target") return { text: visibleText(node.label ?? ""), named: true };
-  if (node.kind === "error") return { text: node.label || `error L${node.layer}`, named: false };
-  const feature = featureOf(node.id) ?? node.id;
-  const text = (ofKit ? nameOf(feature, node.label, node.label_kind).text : node.label) || "";
-  return { text: text || feature, named: text !== "" };
+export interface NodeName {
+  text: string;
+  named: boolean;
+  /** What else is to be said of the name: what the feature does in general, where it does something else here. */
+  note: string;
 }
 
-export function nodeName(node: NodeRecord): { text: string; named: boolean } {
-  const view = graph.value?.view;
-  return view ? nameIn(view, node, cardsAvailable.value) : { text: node.id, named: false };
+/** The name of a node. Labels written on this page are used only if the graph's features are the kit's. */
+export function nameIn(view: GraphView, node: NodeRecord, ofKit: boolean): NodeName {
+  if (node.kind === "token") return { text: visibleText(view.tokens[node.position] ?? ""), named: true, note: "" };
+  if (node.kind === "target") return { text: visibleText(node.label ?? ""), named: true, note: "" };
+  if (node.kind === "error")
+    return { text: node.label || t("error L{a}", { a: node.layer ?? "" }), named: false, note: "" };
+  const feature = featureOf(node.id) ?? node.id;
+  const name = ofKit
+    ? nameAt(feature, node.label, node.label_kind, node.here)
+    : { text: node.label ?? "", kind: "", note: "" };
+  return { text: name.text || feature, named: name.text !== "", note: name.note };
 }
+
+export function nodeName(node: NodeRecord): NodeName {
+  const view = graph.value?.view;
+  return view ? nameIn(view, node, cardsAvailable.value) : { text: node.id, named: false, note: "" };
+}
+
+/** The words of a name by which a search finds it. */
+const wordsOf = (node: NodeRecord) => `${nodeName(node).text} ${nodeName(node).note}`;
 
 export const scene = computed<Scene | null>(() => {
   const openGraph = graph.value;
@@ -96,9 +110,7 @@ export const primaryMark = computed<Mark | null>(() =>
 export const primaryNode = computed<Node | null>(() =>
   primary.value ? (graph.value?.byId.get(primary.value) ?? null) : null,
 );
-export const matches = computed<Node[]>(() =>
-  graph.value ? search(graph.value, query.value, (node) => nodeName(node).text) : [],
-);
+export const matches = computed<Node[]>(() => (graph.value ? search(graph.value, query.value, wordsOf) : []));
 
 /** The open graph with all nodes, also those below the thresholds. Loaded when a search needs it. */
 const wholeGraph = signal<Graph | null>(null);
@@ -109,7 +121,7 @@ const loadingWhole = signal(false);
 export const hiddenMatches = computed<Node[]>(() => {
   const [everything, current] = [wholeGraph.value, graph.value];
   if (!everything || !current || !hasWholeGraph()) return [];
-  return search(everything, query.value, (node) => nodeName(node).text).filter((node) => !current.byId.has(node.id));
+  return search(everything, query.value, wordsOf).filter((node) => !current.byId.has(node.id));
 });
 
 function hasWholeGraph(): boolean {
@@ -199,7 +211,7 @@ export async function refresh(): Promise<boolean> {
   } catch (error) {
     if (error instanceof DOMException) return false;
     if (error instanceof ApiError && error.status === 404)
-      notify("This graph is not in the workspace any more.", "fail");
+      notify(t("This graph is not in the workspace any more."), "fail");
     else notify(error instanceof Error ? error.message : String(error), "fail");
     return false;
   }
@@ -255,7 +267,7 @@ export function choose(key: string | null, more = false): void {
     chosen.value = chosen.peek().includes(key) ? chosen.peek().filter((each) => each !== key) : [...chosen.peek(), key];
   else chosen.value = [key];
   const mark = key ? scene.peek()?.byKey.get(key) : null;
-  if (mark) announcement.value = `Selected ${describe(mark)}`;
+  if (mark) announcement.value = t("Selected {a}", { a: describe(mark) });
 }
 
 /** Chooses these marks in place of the present ones. */
@@ -273,11 +285,25 @@ export function choosePath(nodes: readonly string[] | null): void {
 export function describe(mark: Mark): string {
   const node = mark.members[0];
   if (mark.kind === "target")
-    return `output ${mark.name} ${percent(node?.probability ?? node?.weight)}, position ${mark.position}`;
+    return t("output {a} {b}, position {c}", {
+      a: mark.name,
+      b: node ? outputAmount(node) : "",
+      c: mark.position,
+    });
   if (mark.kind === "group")
-    return `group ${mark.name} ${mark.members.length} nodes, influence ${percent(mark.influence)}`;
-  const layer = mark.kind === "token" ? "" : `layer ${node?.layer}, `;
-  return `${mark.kind} ${mark.name}, ${layer}position ${mark.position}, influence ${percent(mark.influence)}`;
+    return t("group {a} {b} nodes, influence {c}", {
+      a: mark.name,
+      b: mark.members.length,
+      c: percent(mark.influence),
+    });
+  const layer = mark.kind === "token" ? "" : t("layer {a}, ", { a: node?.layer ?? "" });
+  return t("{a} {b}, {c}position {d}, influence {e}", {
+    a: known(mark.kind),
+    b: mark.name,
+    c: layer,
+    d: mark.position,
+    e: percent(mark.influence),
+  });
 }
 
 /** Chooses the marks of several nodes. */
@@ -298,9 +324,9 @@ export function applyChange(next: Arrangement): void {
 }
 
 export function undoChange(): void {
-  if (!changes.peek().past.length) return notify("Nothing to undo.");
+  if (!changes.peek().past.length) return notify(t("Nothing to undo."));
   applyHistory(undo(changes.peek()));
-  announcement.value = "Undone";
+  announcement.value = t("Undone");
 }
 
 export function redoChange(): void {
@@ -326,12 +352,12 @@ export function groupChosen(): void {
   const groups = keys.filter((key) => current.groups.some((each) => each.id === key));
   if (keys.length === 1 && groups.length === 1) return ungroupById(groups[0]!);
   const nodes = keys.filter((key) => ["feature", "error"].includes(graph.peek()?.byId.get(key)?.kind ?? ""));
-  if (!nodes.length) return notify("Choose features first: click one, Shift-click others, then press g.");
+  if (!nodes.length) return notify(t("Choose features first: click one, Shift-click others, then press g."));
   const targetGroup = groups.at(-1);
   const next = targetGroup ? addToGroup(current, targetGroup, nodes) : group(current, nodes, groupName(nodes));
   applyChange(next);
   chosen.value = [targetGroup ?? groupOf(next, nodes[0]!)!.id];
-  announcement.value = "Grouped";
+  announcement.value = t("Grouped");
 }
 
 function groupName(nodes: readonly string[]): string {
@@ -361,6 +387,8 @@ export async function suggestGroups(by: "token" | "label"): Promise<void> {
   const added = next.groups.length - arrangement.peek().groups.length;
   if (added > 0) applyChange(next);
   notify(
-    added > 0 ? `${added} group${added === 1 ? "" : "s"} made; u takes that back.` : `No features here share a ${by}.`,
+    added > 0
+      ? counted(added, "group made; u takes that back.|groups made; u takes that back.")
+      : t("No features here share a {a}.", { a: known(by) }),
   );
 }

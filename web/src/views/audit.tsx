@@ -1,5 +1,7 @@
 // The audit of a graph: predicted against measured effects as a scatter plot, beside the same plot for a graph with
 // shuffled edges (the null), and the table of baselines.
+import { HowToRead, READ_AUDIT } from "./how_to_read";
+import { type Text, known, t } from "../i18n/text";
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { palette } from "../draw/palette";
 import { scatter } from "../draw/scatter";
@@ -31,11 +33,11 @@ export function AuditPart() {
   }, [currentAudit]);
   if (!id) return null;
   return (
-    <section class="audit" id="audit" ref={box} aria-label="Audit of the whole graph">
-      <Heading note={name && <span class="mono">{name}</span>}>Audit of the whole graph</Heading>
+    <section class="audit" id="audit" ref={box} aria-label={t("Audit of the whole graph")}>
+      <Heading note={name && <span class="mono">{name}</span>}>{t("Audit of the whole graph")}</Heading>
       <p class="actions">
         <label>
-          switch off{" "}
+          {t("switch off")}{" "}
           <input
             type="number"
             min={2}
@@ -43,10 +45,10 @@ export function AuditPart() {
             value={auditSize.value}
             onChange={(event) => (auditSize.value = Math.max(2, Number(event.currentTarget.value) || 60))}
           />{" "}
-          features, one at a time
+          {t("features, one at a time")}
         </label>
         <button type="button" disabled={running.value !== null} onClick={() => void runAudit(id, auditSize.value)}>
-          Audit
+          {t("Audit")}
         </button>
       </p>
       {currentAudit && <AuditResult view={currentAudit} />}
@@ -62,17 +64,21 @@ function AuditResult({ view }: { view: AuditView }) {
     <>
       <p class="verdict">{view.verdict}</p>
       <div class="plots">
-        <Scatter title="This graph" points={view.points} scale={scale} />
-        <Scatter title="Null: the same graph, edges shuffled" points={view.null_points} scale={scale} />
+        <Scatter title={t("This graph")} points={view.points} scale={scale} />
+        <Scatter title={t("Null: the same graph, edges shuffled")} points={view.null_points} scale={scale} />
       </div>
       <p class="note">
-        Each point is one effect: of switching one feature off on one output (◆) or feature (●). On the diagonal,
-        prediction and measurement agree; between the dotted lines they differ by less than a factor of {FAR}. Both axes
-        are linear up to ±{scale.linear}, logarithmic beyond, and hold every point. {drawnPoints(view)}
-      </p>
+        {" "}
+        {t(
+          "Each point is one effect: of switching one feature off on one output (◆) or feature (●). On the diagonal, prediction and measurement agree; between the dotted lines they differ by less than a factor of {a}. Both axes are linear up to ±{b}, logarithmic beyond, and hold every point.",
+          { a: FAR, b: scale.linear },
+        )}{" "}
+        {drawnPoints(view)}
+      </p>{" "}
+      <HowToRead text={READ_AUDIT} />
       <Table lines={view.lines.filter((line) => line.name in MAIN)} />
       <details>
-        <summary>By distance, by clamped layers, and with one part released or frozen</summary>
+        <summary>{t("By distance, by clamped layers, and with one part released or frozen")}</summary>
         <Table lines={view.lines.filter((line) => !(line.name in MAIN))} />
       </details>
     </>
@@ -82,11 +88,14 @@ function AuditResult({ view }: { view: AuditView }) {
 /** How many of the audit's effects are drawn, and why not all. */
 function drawnPoints({ points, n_points: total }: AuditView): string {
   const drawn = points.predicted.length;
-  if (drawn === total) return `${count(total)} in all.`;
-  return `${count(drawn)} of ${count(total)} are drawn: a random sample, without those that are no finite number.`;
+  if (drawn === total) return t("{a} in all.", { a: count(total) });
+  return t("{a} of {b} are drawn: a random sample, without those that are no finite number.", {
+    a: count(drawn),
+    b: count(total),
+  });
 }
 
-const MAIN: Record<string, string> = {
+const MAIN: Record<string, Text> = {
   total: "this graph's values",
   effects: "its effects",
   exact: "its effects, the last norm exact",
@@ -106,20 +115,20 @@ function Table({ lines }: { lines: AuditView["lines"] }) {
           <tr>
             <td />
             <th scope="colgroup" colSpan={2}>
-              Spearman
+              {t("Spearman")}
             </th>
             <th scope="colgroup" colSpan={2}>
-              slope
+              {t("slope")}
             </th>
             <th scope="colgroup" colSpan={2}>
-              wrong sign
+              {t("wrong sign")}
             </th>
           </tr>
           <tr>
-            <th scope="col">compared</th>
+            <th scope="col">{t("compared")}</th>
             {["outputs", "features", "outputs", "features", "outputs", "features"].map((name, i) => (
               <th key={i} scope="col">
-                {name}
+                {known(name)}
               </th>
             ))}
           </tr>
@@ -127,7 +136,7 @@ function Table({ lines }: { lines: AuditView["lines"] }) {
         <tbody>
           {lines.map((line) => (
             <tr key={line.name}>
-              <th scope="row">{MAIN[line.name] ?? line.name}</th>
+              <th scope="row">{known(MAIN[line.name] ?? line.name)}</th>
               <Cell agreement={line.outputs} statistic="spearman" />
               <Cell agreement={line.features} statistic="spearman" />
               <Cell agreement={line.outputs} statistic="slope" />
@@ -147,7 +156,13 @@ function Cell({ agreement, statistic }: { agreement: Agreement; statistic: "spea
   const formatValue = (n: number | null | undefined) =>
     n == null ? "–" : statistic === "sign_errors" ? percent(n) : amount(n);
   return (
-    <td title={`${agreement.pairs} pairs; 95 % interval ${formatValue(low)} to ${formatValue(high)}`}>
+    <td
+      title={t("{a} pairs; 95 % interval {b} to {c}", {
+        a: agreement.pairs,
+        b: formatValue(low),
+        c: formatValue(high),
+      })}
+    >
       {formatValue(value)}{" "}
       {low != null && high != null && (
         <small>
@@ -165,18 +180,23 @@ function Scatter({ title, points, scale }: { title: string; points: AuditPoints;
     if (canvas.current) scatter(canvas.current, points, scale, palette(isDark));
   }, [points, scale.linear, scale.max, isDark]);
   const { large, far } = farFromDiagonal(points.predicted, points.measured, scale.linear);
-  const range = `${amount(-scale.max)} to ${amount(scale.max)}`;
+  const range = t("{low} to {high}", { low: amount(-scale.max), high: amount(scale.max) });
   return (
     <figure>
       <figcaption>{title}</figcaption>
       <canvas
         ref={canvas}
         role="img"
-        aria-label={`${title}: ${points.predicted.length} effects, predicted across, measured upward, both from ${range} on a symmetric logarithmic scale`}
+        aria-label={t(
+          "{a}: {b} effects, predicted across, measured upward, both from {c} on a symmetric logarithmic scale",
+          { a: title, b: points.predicted.length, c: range },
+        )}
       />
       <p class="note">
-        {count(far)} of {count(large)} effects beyond ±{scale.linear} are predicted more than {FAR} times too large or
-        too small, or with the wrong sign.
+        {t(
+          "{a} of {b} effects beyond ±{c} are predicted more than {d} times too large or too small, or with the wrong sign.",
+          { a: count(far), b: count(large), c: scale.linear, d: FAR },
+        )}
       </p>
     </figure>
   );

@@ -1,4 +1,5 @@
 // The axes of the graph: layers on the left; along the bottom a chip for each token, and one for each folded run.
+import { t } from "../i18n/text";
 import type { Layout } from "../model/layout";
 import { rowOf, visibleText } from "../model/format";
 import type { GraphView } from "../types";
@@ -8,7 +9,7 @@ import { TokenText } from "./widgets";
 export function Axis({ layout, layers }: { layout: Layout | null; layers: number }) {
   const every = layers > 16 ? 2 : 1;
   const name = (row: number) =>
-    row === 0 ? "Emb" : row === layers + 1 ? "Out" : (row - 1) % every ? "" : `L${row - 1}`;
+    row === 0 ? t("Emb") : row === layers + 1 ? t("Out") : (row - 1) % every ? "" : `L${row - 1}`;
   return (
     <div class="axis" aria-hidden="true" style={{ height: `${layout?.height ?? 0}px` }}>
       {layout?.rows.map((row, i) => (
@@ -39,7 +40,7 @@ export function Chips({ layout, view }: { layout: Layout | null; view: GraphView
               type="button"
               class="chip folded"
               style={place}
-              title={`Open ${column.to - column.from + 1} quiet tokens: ${words}`}
+              title={t("Open {a} quiet tokens: {b}", { a: column.to - column.from + 1, b: words })}
               onClick={open}
             >
               ⋯{column.to - column.from + 1}
@@ -49,8 +50,10 @@ export function Chips({ layout, view }: { layout: Layout | null; view: GraphView
         const isLeftOut = column.from < view.first_position;
         const id = `T@${column.from}`;
         const title = isLeftOut
-          ? `Left out${view.first_reason && `, ${view.first_reason}`}: this position has no features; what it sends on is the offset 'sink'`
-          : `Token ${column.from}${view.shown ? `, ${view.tokens[column.from]}` : ""}`;
+          ? t("Left out{a}: this position has no features; what it sends on is the offset 'sink'", {
+              a: view.first_reason && `, ${view.first_reason}`,
+            })
+          : t("Token {a}{b}", { a: column.from, b: view.shown ? `, ${view.tokens[column.from]}` : "" });
         return (
           <button
             key={column.from}

@@ -1,7 +1,8 @@
 // A feature's card: density and activations, contexts, logit weights, related features, labels. All numbers come from
 // the atlas. Contexts are shaded linearly in the activation, or by its square root if the person chooses.
+import { counted, t } from "../i18n/text";
 import { useState } from "preact/hooks";
-import { amount, count, density, percent, plural, signed } from "../model/format";
+import { amount, count, density, percent, signed } from "../model/format";
 import type { CardView, FeatureView, RelatedView, TokenWeight } from "../types";
 import { embedded } from "../state/app";
 import { go } from "../state/route";
@@ -25,18 +26,20 @@ export function Card({
   const { card } = view;
   return (
     <div class={`card${narrow ? " narrow" : ""}`}>
-      {!narrow && <h2 class="unseen">Card</h2>}
+      {!narrow && <h2 class="unseen">{t("Card")}</h2>}
       <div class="cardmain">
         {!card && (
           <p class="note">
-            There is no atlas for this dictionary yet: `clew harvest` makes one. Labels and tests work without.
+            {t("There is no atlas for this dictionary yet: `clew harvest` makes one. Labels and tests work without.")}
           </p>
         )}
         {card && <Summary view={view} card={card} activation={activation} />}
         {card?.dead && (
           <p class="note">
-            It never fired on the atlas' corpus of {count(card.positions)} positions: it is dead, or waits for other
-            text.
+            {" "}
+            {t("It never fired on the atlas' corpus of {n} positions: it is dead, or waits for other text.", {
+              n: count(card.positions),
+            })}
           </p>
         )}
         {!embedded && <Probe feature={view.feature} max={card?.max_activation ?? null} scale={scale} />}
@@ -60,18 +63,30 @@ function Summary({ view, card, activation }: { view: FeatureView; card: CardView
     <>
       <Facts
         facts={[
-          ["Density", density(card.density), `fires at ${count(card.fired)} of ${count(card.positions)} positions`],
-          ["Documents", percent(card.document_density), `${count(card.fired_documents)} of ${count(card.documents)}`],
-          ["Largest", amount(card.max_activation), "largest activation in the corpus"],
-          ["Mean when on", amount(card.mean_activation)],
-          ["Reads", `L${view.reads}`, "the layer whose input it reads"],
-          ["Writes", writes || "–", "the layers whose output it writes to"],
+          [
+            t("Density"),
+            density(card.density),
+            t("fires at {a} of {b} positions", { a: count(card.fired), b: count(card.positions) }),
+          ],
+          [
+            t("Documents"),
+            percent(card.document_density),
+            t("{a} of {b}", { a: count(card.fired_documents), b: count(card.documents) }),
+          ],
+          [t("Largest"), amount(card.max_activation), t("largest activation in the corpus")],
+          [t("Mean when on"), amount(card.mean_activation)],
+          [t("Reads"), `L${view.reads}`, t("the layer whose input it reads")],
+          [t("Writes"), writes || "–", t("the layers whose output it writes to")],
         ]}
       />
       {!card.dead && (
         <>
-          <Heading note={activation === null ? "positions, by activation" : `this prompt: ${amount(activation)}`}>
-            Activations
+          <Heading
+            note={
+              activation === null ? t("positions, by activation") : t("this prompt: {a}", { a: amount(activation) })
+            }
+          >
+            {t("Activations")}
           </Heading>
           <Histogram
             counts={card.log_histogram.counts}
@@ -92,27 +107,27 @@ function FiringContexts({ card, scale, setScale }: { card: CardView; scale: Scal
       <Heading
         note={
           <label class="inline">
-            shading{" "}
+            {t("shading")}{" "}
             <select value={scale} onChange={(event) => setScale(event.currentTarget.value as Scale)}>
-              <option value="linear">linear</option>
-              <option value="root">square root</option>
+              <option value="linear">{t("linear")}</option>
+              <option value="root">{t("square root")}</option>
             </select>
           </label>
         }
       >
-        Strongest contexts
+        {t("Strongest contexts")}
       </Heading>
       <Contexts contexts={card.top} max={card.max_activation} scale={scale} few={6} />
-      <Heading note="drawn evenly from each band of activation">Quantile bands</Heading>
+      <Heading note={t("drawn evenly from each band of activation")}>{t("Quantile bands")}</Heading>
       {card.bands.map((band) => (
         <div key={band.low} class="band">
           <p class="note">
-            {amount(band.low)} to {amount(band.high)} · {plural(band.fired, "position")}
+            {amount(band.low)} to {amount(band.high)} · {counted(band.fired, "position|positions")}
           </p>
           <Contexts contexts={band.contexts} max={card.max_activation} scale={scale} few={2} />
         </div>
       ))}
-      <Heading note="drawn at random where it is silent">Where it does not fire</Heading>
+      <Heading note={t("drawn at random where it is silent")}>{t("Where it does not fire")}</Heading>
       <Contexts contexts={card.silent} max={card.max_activation} scale={scale} few={4} />
     </>
   );
@@ -121,11 +136,11 @@ function FiringContexts({ card, scale, setScale }: { card: CardView; scale: Scal
 function Weights({ card }: { card: CardView }) {
   return (
     <>
-      <Heading note="logit at activation 1, direct path">Promotes</Heading>
+      <Heading note={t("logit at activation 1, direct path")}>{t("Promotes")}</Heading>
       <TokenWeights tokens={card.promoted} />
-      <Heading>Suppresses</Heading>
+      <Heading>{t("Suppresses")}</Heading>
       <TokenWeights tokens={card.suppressed} />
-      <Heading note="on all tokens of the vocabulary">Logit weights</Heading>
+      <Heading note={t("on all tokens of the vocabulary")}>{t("Logit weights")}</Heading>
       <Histogram counts={card.logits.counts} edges={card.logits.edges} mark={null} label="Weights on all tokens" zero />
     </>
   );
@@ -152,11 +167,11 @@ function TokenWeights({ tokens }: { tokens: readonly TokenWeight[] }) {
 function Neighbours({ card }: { card: CardView }) {
   return (
     <>
-      <Related title="Fed by" note="virtual weight" list={card.inputs} />
-      <Related title="Feeds" note="virtual weight" list={card.outputs} />
-      <Related title="Writes alike" note="cosine of decoders" list={card.nearest_decoder} />
-      <Related title="Reads alike" note="cosine of encoders" list={card.nearest_encoder} />
-      <Related title="Fires together" note="PMI in nats" list={card.together} />
+      <Related title={t("Fed by")} note={t("virtual weight")} list={card.inputs} />
+      <Related title={t("Feeds")} note={t("virtual weight")} list={card.outputs} />
+      <Related title={t("Writes alike")} note={t("cosine of decoders")} list={card.nearest_decoder} />
+      <Related title={t("Reads alike")} note={t("cosine of encoders")} list={card.nearest_encoder} />
+      <Related title={t("Fires together")} note={t("PMI in nats")} list={card.together} />
     </>
   );
 }

@@ -1,4 +1,5 @@
 // Compares the graphs of two prompts: aligned tokens, answers, and the influence of every feature in both.
+import { t } from "../i18n/text";
 import { useEffect, useState } from "preact/hooks";
 import { api } from "../api_client";
 import { amount, percent, rowOf, visibleText } from "../model/format";
@@ -33,14 +34,14 @@ export function Compare() {
   }, [a, b]);
   return (
     <div class="page compare">
-      <h1>Compare</h1>
+      <h1>{t("Compare")}</h1>
       <div class="pair">
         <Side name="A" id={a ?? ""} set={(id) => adjust({ a: id })} />
         <button
           type="button"
           class="icon"
-          aria-label="Swap A and B"
-          title="Swap"
+          aria-label={t("Swap A and B")}
+          title={t("Swap")}
           onClick={() => adjust({ a: b ?? "", b: a ?? "" })}
         >
           ⇄
@@ -51,15 +52,19 @@ export function Compare() {
         <Compared view={view} filter={filter} setFilter={(next) => adjust({ which: next === "all" ? "" : next })} />
       ) : wrong ? (
         <p class="wrong" role="alert">
-          {wrong}. Give another prompt above.
+          {wrong}. {t("Give another prompt above.")}
         </p>
       ) : (
         <p class="hint">
           {a && b
-            ? "Comparing…"
+            ? t("Comparing…")
             : a
-              ? "A is the graph you looked at. Give B a prompt that differs from it in one thing: a persona, a country, a word. What changed inside will stand below, by influence."
-              : "Give two prompts that differ in one thing: a persona, a country, a word. What changed inside will stand below, by influence."}
+              ? t(
+                  "A is the graph you looked at. Give B a prompt that differs from it in one thing: a persona, a country, a word. What changed inside will stand below, by influence.",
+                )
+              : t(
+                  "Give two prompts that differ in one thing: a persona, a country, a word. What changed inside will stand below, by influence.",
+                )}
         </p>
       )}
     </div>
@@ -100,7 +105,7 @@ function Side({ name, id, set }: { name: string; id: string; set: (id: string) =
           class="prompt"
           value={text}
           list="earlier"
-          placeholder="A prompt; Enter traces it"
+          placeholder={t("A prompt; Enter traces it")}
           autocomplete="off"
           spellcheck={false}
           onInput={(event) => setText(event.currentTarget.value)}
@@ -112,11 +117,11 @@ function Side({ name, id, set }: { name: string; id: string; set: (id: string) =
         ))}
       </datalist>
       <button type="submit" disabled={!text.trim() || tracing.value !== null}>
-        {tracing.value ? "…" : "Trace"}
+        {tracing.value ? "…" : t("Trace")}
       </button>
       {entry && (
         <button type="button" class="link" onClick={() => go("trace", entry.id)}>
-          open
+          {t("open")}
         </button>
       )}
       <StartSwitch on={withBos} set={setWithBos} />
@@ -142,26 +147,26 @@ function Compared({
   const list = filter === "all" ? all : all.filter((each) => each.where === filter);
   const max = Math.max(1e-12, ...all.map((each) => Math.max(each.influence_a ?? 0, each.influence_b ?? 0)));
   const kinds: [Filter, string][] = [
-    ["all", "All"],
-    ["only_a", `Only in A (${view.n_only_a})`],
-    ["shared", `In both (${view.n_shared})`],
-    ["only_b", `Only in B (${view.n_only_b})`],
+    ["all", t("All")],
+    ["only_a", t("Only in A ({a})", { a: view.n_only_a })],
+    ["shared", t("In both ({a})", { a: view.n_shared })],
+    ["only_b", t("Only in B ({a})", { a: view.n_only_b })],
   ];
   return (
     <>
-      <h2 class="unseen">What differs</h2>
+      <h2 class="unseen">{t("What differs")}</h2>
       <Aligned view={view} />
       <div class="smallpair">
         <SmallGraph name="A" id={view.a.id} />
         <SmallGraph name="B" id={view.b.id} />
       </div>
-      <Heading note="probability">Answers</Heading>
+      <Heading note={t("probability")}>{t("Answers")}</Heading>
       <table class="numbers answers">
         <thead>
           <tr>
             <th scope="col">A</th>
             <th scope="col">
-              <span class="unseen">token</span>
+              <span class="unseen">{t("token")}</span>
             </th>
             <th scope="col">B</th>
           </tr>
@@ -185,11 +190,14 @@ function Compared({
         </tbody>
       </table>
       <Heading
-        note={`features in both hold ${percent(view.influence_a.shared)} of the influence in A, ${percent(view.influence_b.shared)} in B`}
+        note={t("features in both hold {a} of the influence in A, {b} in B", {
+          a: percent(view.influence_a.shared),
+          b: percent(view.influence_b.shared),
+        })}
       >
-        Features, the largest change first
+        {t("Features, the largest change first")}
       </Heading>
-      <div class="segments" role="group" aria-label="Which features">
+      <div class="segments" role="group" aria-label={t("Which features")}>
         {kinds.map(([name, title]) => (
           <button key={name} type="button" aria-pressed={filter === name} onClick={() => setFilter(name)}>
             {title}
@@ -197,11 +205,11 @@ function Compared({
         ))}
       </div>
       <div class="comparehead" aria-hidden="true">
-        <span>influence in A</span>
-        <span>feature</span>
-        <span>influence in B</span>
+        <span>{t("influence in A")}</span>
+        <span>{t("feature")}</span>
+        <span>{t("influence in B")}</span>
       </div>
-      <Few items={list} few={30} empty="None.">
+      <Few items={list} few={30} empty={t("None.")}>
         {(each) => <Row feature={each} view={view} max={max} />}
       </Few>
     </>
@@ -218,7 +226,11 @@ function Row({ feature: each, view, max }: { feature: ComparedFeature; view: Com
   const position = each.position_a ?? each.position_b ?? 0;
   const word = each.position_a != null ? view.a.tokens[position] : view.b.tokens[position];
   const sign = each.where === "only_a" ? "− " : each.where === "only_b" ? "+ " : "";
-  const title = `${each.feature}: activation ${amount(each.activation_a)} in A, ${amount(each.activation_b)} in B`;
+  const title = t("{a}: activation {b} in A, {c} in B", {
+    a: each.feature,
+    b: amount(each.activation_a),
+    c: amount(each.activation_b),
+  });
   return (
     <button type="button" class={`comparerow ${each.where}`} title={title} onClick={() => go("feature", each.feature)}>
       <span class="left">
@@ -253,7 +265,7 @@ function Aligned({ view }: { view: CompareView }) {
   const columns = alignedColumns(view.a.tokens.length, view.b.tokens.length, view.aligned);
   const [rowA, rowB] = [rowOf(view.a), rowOf(view.b)];
   return (
-    <div class="aligned" role="img" aria-label={`${view.aligned.length} aligned tokens`}>
+    <div class="aligned" role="img" aria-label={t("{a} aligned tokens", { a: view.aligned.length })}>
       {columns.map(([a, b], i) => {
         const same = a !== null && b !== null && view.a.tokens[a] === view.b.tokens[b];
         return (

@@ -1,5 +1,6 @@
 // Contexts from the corpus with every token shaded by the feature's activation, relative to its largest in the corpus.
 // The token that the context was chosen for is underlined.
+import { t } from "../i18n/text";
 import { useState } from "preact/hooks";
 import { amount, rowOf } from "../model/format";
 import type { ContextView } from "../types";
@@ -61,7 +62,7 @@ export function Contexts({
   few: number;
 }) {
   const [all, setAll] = useState(false);
-  if (!contexts.length) return <p class="note">None.</p>;
+  if (!contexts.length) return <p class="note">{t("None.")}</p>;
   return (
     <>
       <ul class="contexts">
@@ -74,7 +75,7 @@ export function Contexts({
       </ul>
       {contexts.length > few && (
         <button type="button" class="more" aria-expanded={all} onClick={() => setAll(!all)}>
-          {all ? "Show fewer" : `Show all ${contexts.length}`}
+          {all ? t("Show fewer") : t("Show all {a}", { a: contexts.length })}
         </button>
       )}
     </>

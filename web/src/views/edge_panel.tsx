@@ -2,7 +2,7 @@
 import { largest } from "../model/explanations";
 import { signed, visibleText } from "../model/format";
 import { closeEdge, edgeDetail, openHead } from "../state/explanations";
-import { language } from "../state/guide";
+import { language } from "../state/language";
 import { chooseNode, edge, graph } from "../state/trace";
 import type { EdgeDetail, EdgeStep } from "../types";
 import { Problem, Waiting, text } from "./explanation_parts";

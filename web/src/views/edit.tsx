@@ -1,6 +1,6 @@
 // The edit view: the form with features and strengths, and the results beside it.
+import { counted, known, t } from "../i18n/text";
 import { useEffect } from "preact/hooks";
-import { plural } from "../model/format";
 import { workbench } from "../state/app";
 import {
   addBos,
@@ -24,6 +24,7 @@ import { EditLines } from "./edit_lines";
 import { Effect, Texts, WhatWasRun } from "./effect";
 import { FeaturePicker } from "./feature_picker";
 import { StartSwitch } from "./start_switch";
+import { HowToRead, READ_CLAMPED } from "./how_to_read";
 import { Heading } from "./widgets";
 
 export function Edit() {
@@ -38,10 +39,10 @@ export function Edit() {
   return (
     <div class="page edit">
       <form class="editform" onSubmit={send}>
-        <h1>Edit</h1>
-        <h2 class="unseen">What is changed</h2>
+        <h1>{t("Edit")}</h1>
+        <h2 class="unseen">{t("What is changed")}</h2>
         <label class="field">
-          <span>Prompt</span>
+          <span>{t("Prompt")}</span>
           <input
             type="text"
             class="prompt"
@@ -56,17 +57,17 @@ export function Edit() {
           note={
             count > 1 ? (
               <>
-                {plural(count, "edit")} ·{" "}
+                {counted(count, "edit|edits")} ·{" "}
                 <button type="button" class="link" onClick={() => (edits.value = [])}>
-                  remove all
+                  {t("remove all")}
                 </button>
               </>
             ) : (
-              plural(count, "edit")
+              counted(count, "edit|edits")
             )
           }
         >
-          Features to change
+          {t("Features to change")}
         </Heading>
         <EditLines />
         <FeaturePicker onPick={(feature) => addFeature(feature)} />
@@ -74,25 +75,25 @@ export function Edit() {
         <Settings />
         <p class="actions run">
           <button type="submit" class="main" disabled={!ready.value}>
-            Run
+            {t("Run")}
           </button>
           {running.value && (
-            <button type="button" onClick={cancel}>
-              Cancel
+            <button type="button" disabled={!running.value.id} onClick={cancel}>
+              {t("Cancel")}
             </button>
           )}
           {running.value && <Running />}
         </p>
       </form>
       <div class="editresult" aria-live="polite">
-        <h2 class="unseen">What came of it</h2>
+        <h2 class="unseen">{t("What came of it")}</h2>
         <WhatWasRun />
         {streams.value && <Texts />}
         {effect.value && <Effect view={effect.value} />}
         {!effect.value && !streams.value && !running.value && (
           <p class="hint">
-            What you set here is done to the real model. <em>Predicted</em> is what the graph's frozen model says should
-            happen; <em>measured</em> is what did.
+            {t("What you set here is done to the real model.")} <em>{t("Predicted")}</em>{" "}
+            {t("is what the graph's frozen model says should happen;")} <em>{t("measured")}</em> {t("is what did.")}
           </p>
         )}
         <AuditPart />
@@ -108,10 +109,10 @@ function Running() {
       <progress
         max={progress?.total || undefined}
         value={progress?.total ? progress.done : undefined}
-        aria-label={title}
-      />
-      {title}
-      {progress?.note ? `: ${progress.note}` : ""}
+        aria-label={known(title)}
+      />{" "}
+      {known(title)}
+      {progress?.note ? `: ${known(progress.note)}` : ""}
     </span>
   );
 }
@@ -123,22 +124,26 @@ function Through() {
   return (
     <div class="through">
       <label>
-        Clamped through{" "}
+        {t("Clamped through")}{" "}
         <select
           value={String(through.value ?? layers[0])}
           onChange={(event) => (requestedThrough.value = Number(event.currentTarget.value))}
         >
           {layers.map((layer, i) => (
             <option key={layer} value={layer}>
-              layer {layer}
-              {i === 0 ? ", the last edited" : i === layers.length - 1 ? ", the last" : ""}
+              {" "}
+              {t("layer")} {layer}
+              {i === 0 ? t(", the last edited") : i === layers.length - 1 ? t(", the last") : ""}
             </option>
           ))}
         </select>
       </label>
       <p class="note">
-        MLP outputs from the edit through this layer stay as recorded plus what the edit writes; layers above react.
+        {t(
+          "MLP outputs from the edit through this layer stay as recorded plus what the edit writes; layers above react.",
+        )}
       </p>
+      <HowToRead text={READ_CLAMPED} />
     </div>
   );
 }
@@ -148,9 +153,9 @@ function Settings() {
   const set = (changes: Partial<typeof values>) => (settings.value = { ...values, ...changes });
   return (
     <details class="settings">
-      <summary>Text and prediction</summary>
+      <summary>{t("Text and prediction")}</summary>
       <label>
-        Tokens to write{" "}
+        {t("Tokens to write")}{" "}
         <input
           type="number"
           min={1}
@@ -160,7 +165,7 @@ function Settings() {
         />
       </label>
       <label>
-        Temperature{" "}
+        {t("Temperature")}{" "}
         <input
           type="number"
           min={0}
@@ -171,7 +176,7 @@ function Settings() {
         />
       </label>
       <label>
-        Top p{" "}
+        {t("Top p")}{" "}
         <input
           type="number"
           min={0.01}
@@ -182,7 +187,7 @@ function Settings() {
         />
       </label>
       <label>
-        Seed{" "}
+        {t("Seed")}{" "}
         <input
           type="number"
           min={0}
@@ -191,11 +196,11 @@ function Settings() {
         />
       </label>
       <label>
-        Prediction{" "}
+        {t("Prediction")}{" "}
         <select value={values.predict} onChange={(event) => set({ predict: event.currentTarget.value as Prediction })}>
-          <option value="effects">effects: patterns and norms respond, to first order</option>
-          <option value="frozen">frozen: patterns and norms held, features recomputed</option>
-          <option value="direct">direct: the edges alone</option>
+          <option value="effects">{t("effects: patterns and norms respond, to first order")}</option>
+          <option value="frozen">{t("frozen: patterns and norms held, features recomputed")}</option>
+          <option value="direct">{t("direct: the edges alone")}</option>
         </select>
       </label>
     </details>

@@ -1,6 +1,6 @@
 // The list of edits: feature, verb, strength and positions of each.
+import { t } from "../i18n/text";
 import { useState } from "preact/hooks";
-import { plural } from "../model/format";
 import { type EditLine, VERBS, type Verb, positionsOf } from "../model/edits";
 import { nameOf } from "../state/app";
 import { cards, requestCard } from "../state/cards";
@@ -20,7 +20,8 @@ export function EditLines() {
   if (!edits.value.length)
     return (
       <p class="note">
-        None yet. Choose a feature in a graph and press <kbd>e</kbd>, or search for one here.
+        {t("None yet. Choose a feature in a graph and press")} <kbd>e</kbd>
+        {t(", or search for one here.")}
       </p>
     );
   return (
@@ -30,12 +31,13 @@ export function EditLines() {
       ))}
       {hiddenCount > 0 && (
         <p class="note">
-          and {plural(hiddenCount, "more", "more")}: {summary(edits.value.slice(shownCount))}
+          {" "}
+          {t("and {n} more:", { n: hiddenCount })} {summary(edits.value.slice(shownCount))}
         </p>
       )}
       {edits.value.length > FEW && (
         <button type="button" class="more" aria-expanded={allShown} onClick={() => setAllShown(!allShown)}>
-          {allShown ? `Show the first ${FEW} only` : `Show all ${edits.value.length}`}
+          {allShown ? t("Show the first {a} only", { a: FEW }) : t("Show all {a}", { a: edits.value.length })}
         </button>
       )}
     </>
@@ -44,7 +46,7 @@ export function EditLines() {
 
 /** What edits do, by how many of them do it: "17 switch off, 1 multiply by". */
 function summary(list: readonly EditLine[]): string {
-  return VERBS.map(({ verb, phrase }) => [list.filter((each) => each.verb === verb).length, phrase] as const)
+  return VERBS.map(({ verb, phrase }) => [list.filter((each) => each.verb === verb).length, t(phrase)] as const)
     .filter(([n]) => n > 0)
     .map(([n, phrase]) => (n === list.length ? phrase : `${n} ${phrase}`))
     .join(", ");
@@ -73,12 +75,13 @@ function Line({ index }: { index: number }) {
       </legend>
       <select
         value={edit.verb}
-        aria-label="What is done to it"
+        aria-label={t("What is done to it")}
         onChange={(event) => choose(event.currentTarget.value as Verb)}
       >
         {VERBS.map((each) => (
           <option key={each.verb} value={each.verb}>
-            {each.phrase}
+            {" "}
+            {t(each.phrase)}
           </option>
         ))}
       </select>
@@ -89,7 +92,7 @@ function Line({ index }: { index: number }) {
       <button
         type="button"
         class="close"
-        aria-label={`Remove the edit of ${edit.feature}`}
+        aria-label={t("Remove the edit of {a}", { a: edit.feature })}
         onClick={() => dropEdit(index)}
       >
         ✕
@@ -107,7 +110,7 @@ function Strength({ edit, index, span }: { edit: EditLine; index: number; span: 
         max={span}
         step={span / 80}
         value={edit.strength}
-        aria-label="Strength"
+        aria-label={t("Strength")}
         onInput={(event) => setEdit(index, { strength: Number(event.currentTarget.value) })}
       />
       <input
@@ -115,7 +118,7 @@ function Strength({ edit, index, span }: { edit: EditLine; index: number; span: 
         class="strength"
         step="any"
         value={edit.strength}
-        aria-label="Strength as a number"
+        aria-label={t("Strength as a number")}
         onInput={(event) => setEdit(index, { strength: Number(event.currentTarget.value) || 0 })}
       />
     </>
@@ -129,12 +132,13 @@ function Positions({ edit, index }: { edit: EditLine; index: number }) {
   return (
     <>
       <label class="at">
-        at{" "}
+        {" "}
+        {t("at")}{" "}
         <input
           type="text"
           list={list}
           value={edit.positions}
-          aria-label="Positions: all, prompt, generated, or numbers"
+          aria-label={t("Positions: all, prompt, generated, or numbers")}
           aria-invalid={wrong}
           aria-describedby={wrong ? `${list}-wrong` : undefined}
           onInput={(event) => setEdit(index, { positions: event.currentTarget.value.replace(/[\s;=@]/g, "") })}
@@ -150,8 +154,8 @@ function Positions({ edit, index }: { edit: EditLine; index: number }) {
       </datalist>
       {wrong && (
         <p class="wrong" id={`${list}-wrong`} role="alert">
-          {edit.positions ? `“${edit.positions}” is no position` : "No position"}: write all, prompt, generated, or
-          numbers with commas between, such as 4,5.
+          {edit.positions ? t("“{a}” is no position", { a: edit.positions }) : t("No position")}
+          {t(": write all, prompt, generated, or numbers with commas between, such as 4,5.")}
         </p>
       )}
     </>

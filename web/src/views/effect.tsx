@@ -1,8 +1,9 @@
 // The results of edits: both texts, and the predicted and measured change of every output and every downstream feature.
 // When the form has changed since the run, a line above says which edits the results belong to.
+import { counted, t } from "../i18n/text";
 import { useState } from "preact/hooks";
 import { type EditLine, VERBS, onlyGenerated } from "../model/edits";
-import { amount, count, percent, plural, points, visibleText, signed } from "../model/format";
+import { amount, count, percent, points, visibleText, signed } from "../model/format";
 import type { EffectChange, EffectView, Step } from "../types";
 import { nameOf, textStart } from "../state/app";
 import { addBos, effect, prompt, lastRun, stale, streams } from "../state/edit";
@@ -17,32 +18,34 @@ export function WhatWasRun() {
     <>
       {stale.value && (
         <p class="stale" role="status">
-          Not what is set now: below is what came of {run.edits.slice(0, 3).map(describeEdit).join(", ")}
-          {run.edits.length > 3 && ` and ${plural(run.edits.length - 3, "more edit")}`}
+          {t("Not what is set now: below is what came of")} {run.edits.slice(0, 3).map(describeEdit).join(", ")}
+          {run.edits.length > 3 && t(" and {a}", { a: counted(run.edits.length - 3, "more edit|more edits") })}
           {run.prompt !== prompt.value && (
             <>
               {" "}
-              on <span class="mono">{run.prompt}</span>
+              {t("on")} <span class="mono">{run.prompt}</span>
             </>
           )}
           {run.addBos !== addBos.value && (
             <>
-              {run.addBos ? " with " : " without "}
-              <code>{textStart.value}</code> in front
+              {` ${t(run.addBos ? "with" : "without")} `}
+              <code>{textStart.value}</code> {t("in front")}
             </>
           )}
-          . Press Run for a new result.
+          {t(". Press Run for a new result.")}
         </p>
       )}
       {onlyGenerated(run.edits) && (
         <p class="note">
-          These edits act on generated tokens alone: they change the text, and nothing on the prompt to be measured.
+          {t(
+            "These edits act on generated tokens alone: they change the text, and nothing on the prompt to be measured.",
+          )}
         </p>
       )}
       {effect.value !== null && effect.value.idle.length > 0 && (
         <p class="note">
-          Probabilities and features are measured on the prompt, where {effect.value.idle.join(", ")} changed nothing:
-          no token is generated there.
+          {t("Probabilities and features are measured on the prompt, where")} {effect.value.idle.join(", ")}{" "}
+          {t("changed nothing: no token is generated there.")}
         </p>
       )}
     </>
@@ -50,16 +53,16 @@ export function WhatWasRun() {
 }
 
 function describeEdit(edit: EditLine): string {
-  const phrase = VERBS.find((each) => each.verb === edit.verb)!.phrase;
+  const phrase = t(VERBS.find((each) => each.verb === edit.verb)!.phrase);
   return `${edit.feature}@${edit.positions}: ${phrase}${edit.verb === "ablate" ? "" : ` ${amount(edit.strength)}`}`;
 }
 
 export function Texts() {
   const { default: plain, edited } = streams.value!;
   return (
-    <section class="texts" aria-label="Texts, default and edited">
-      <Text name="Default" steps={plain} other={edited} />
-      <Text name="Edited" steps={edited} other={plain} />
+    <section class="texts" aria-label={t("Texts, default and edited")}>
+      <Text name={t("Default")} steps={plain} other={edited} />
+      <Text name={t("Edited")} steps={edited} other={plain} />
     </section>
   );
 }
@@ -74,7 +77,7 @@ function Text({ name, steps, other }: { name: string; steps: readonly Step[]; ot
         <span class="given">{lastRun.value?.prompt ?? prompt.value}</span>
         {steps.map((step, i) => (
           <span key={i} class={`tok new${differs(step, i) ? " differs" : ""}`} title={`${percent(step.probability)}`}>
-            {step.end === "eos" ? <small title="the text ends here"> ■</small> : <TokenText text={step.text} />}
+            {step.end === "eos" ? <small title={t("the text ends here")}> ■</small> : <TokenText text={step.text} />}
           </span>
         ))}
       </p>
@@ -92,18 +95,18 @@ export function Effect({ view }: { view: EffectView }) {
   );
   return (
     <>
-      <Heading note={view.through == null ? null : `clamped through layer ${view.through}`}>
-        Next token: probability
+      <Heading note={view.through == null ? null : t("clamped through layer {a}", { a: view.through })}>
+        {t("Next token: probability")}
       </Heading>
       <table class="numbers">
         <thead>
           <tr>
-            <th scope="col">token</th>
-            <th scope="col">before</th>
-            <th scope="col">predicted</th>
-            <th scope="col">measured</th>
+            <th scope="col">{t("token")}</th>
+            <th scope="col">{t("before")}</th>
+            <th scope="col">{t("predicted")}</th>
+            <th scope="col">{t("measured")}</th>
             <th scope="col">
-              <span class="unseen">change</span>
+              <span class="unseen">{t("change")}</span>
             </th>
           </tr>
         </thead>
@@ -132,12 +135,14 @@ export function Effect({ view }: { view: EffectView }) {
         </tbody>
       </table>
       <p class="note">
-        Bars show the measured change, small arrows the predicted one; a whole half is {points(max).replace("+", "")}{" "}
-        (percentage points).
+        {" "}
+        {t("Bars show the measured change, small arrows the predicted one; a whole half is {a} (percentage points).", {
+          a: points(max).replace("+", ""),
+        })}
       </p>
       {view.outputs.length > 8 && (
         <button type="button" class="more" aria-expanded={all} onClick={() => setAll(!all)}>
-          {all ? "Show fewer" : `Show all ${view.outputs.length}`}
+          {all ? t("Show fewer") : t("Show all {a}", { a: view.outputs.length })}
         </button>
       )}
       <Changes view={view} />
@@ -157,30 +162,33 @@ function Changes({ view }: { view: EffectView }) {
       <Heading
         note={
           <label class="inline">
-            by{" "}
+            {" "}
+            {t("by what")}{" "}
             <select value={sort} onChange={(event) => setSort(event.currentTarget.value as typeof sort)}>
-              <option value="measured">measured change</option>
-              <option value="missed">what the prediction missed</option>
+              <option value="measured">{t("measured change")}</option>
+              <option value="missed">{t("what the prediction missed")}</option>
             </select>
           </label>
         }
       >
-        Features downstream ({view.n_changes})
+        {" "}
+        {t("Features downstream ({n})", { n: view.n_changes })}
       </Heading>
       {view.edited.length > 0 && (
         <p class="note tally">
-          Beside {plural(view.edited.length, "activation")} that the edits set themselves
-          {view.n_changes > view.changes.length && `; listed are the largest ${count(view.changes.length)}`}.
+          {t("Beside")} {counted(view.edited.length, "activation|activations")} {t("that the edits set themselves")}
+          {view.n_changes > view.changes.length && t("; listed are the largest {a}", { a: count(view.changes.length) })}
+          .
         </p>
       )}
       <div class="changehead" aria-hidden="true">
-        <span>change</span>
-        <span>feature</span>
-        <span>before</span>
-        <span>predicted</span>
-        <span>measured</span>
+        <span>{t("change")}</span>
+        <span>{t("feature")}</span>
+        <span>{t("before")}</span>
+        <span>{t("predicted")}</span>
+        <span>{t("measured")}</span>
       </div>
-      <Few items={list} few={14} empty="No feature changed.">
+      <Few items={list} few={14} empty={t("No feature changed.")}>
         {(each) => <Change change={each} view={view} max={max} />}
       </Few>
     </>
@@ -195,7 +203,7 @@ function Change({ change, view, max }: { change: EffectChange; view: EffectView;
       type="button"
       class="changerow"
       onClick={() => go("feature", change.feature)}
-      title={`${change.node}: change ${signed(change.measured - change.before)}`}
+      title={t("{a}: change {b}", { a: change.node, b: signed(change.measured - change.before) })}
     >
       <Bar
         share={(change.measured - change.before) / max}

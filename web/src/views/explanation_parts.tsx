@@ -1,7 +1,7 @@
 // What the panels of effects, edges and heads share: their words, a refusal, a wait.
 import { computed } from "@preact/signals";
 import { EXPLANATIONS } from "../i18n/explanations";
-import { language } from "../state/guide";
+import { language } from "../state/language";
 
 export const text = computed(() => EXPLANATIONS[language.value]);
 

@@ -1,4 +1,5 @@
 // The page of one feature: name, card, and links to neighbouring and similar features.
+import { t } from "../i18n/text";
 import { amount } from "../model/format";
 import { embedded } from "../state/app";
 import { cards, requestCard } from "../state/cards";
@@ -21,17 +22,17 @@ export function Feature() {
       <p class="crumbs">
         {query["from"] === "trace" && graphId.value && (
           <button type="button" class="link" onClick={() => back("trace", graphId.value)}>
-            ← back to the graph
+            {t("← back to the graph")}
           </button>
         )}
         <code>{id}</code>
         {!embedded && index !== undefined && (
           <>
             <button type="button" class="link" disabled={index === "0"} onClick={() => step(-1)}>
-              previous
+              {t("previous")}
             </button>
             <button type="button" class="link" onClick={() => step(1)}>
-              next
+              {t("next")}
             </button>
             <button
               type="button"
@@ -41,10 +42,10 @@ export function Feature() {
                 go("edit");
               }}
             >
-              steer with it
+              {t("steer with it")}
             </button>
             <button type="button" class="link" onClick={() => go("features", "", { how: "alike", query: id })}>
-              features like it
+              {t("features like it")}
             </button>
           </>
         )}
@@ -52,7 +53,11 @@ export function Feature() {
       {view ? (
         <>
           <FeatureName feature={id} label={view.name} kind={view.name_kind} level={1} />
-          {Number.isFinite(activation) && <p class="note">On the prompt you came from it is {amount(activation)}.</p>}
+          {Number.isFinite(activation) && (
+            <p class="note">
+              {t("On the prompt you came from it is")} {amount(activation)}.
+            </p>
+          )}
           <Card key={id} view={view} activation={Number.isFinite(activation) ? activation : null} />
         </>
       ) : (

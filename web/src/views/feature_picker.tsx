@@ -1,4 +1,5 @@
 // Searches for a feature to edit by words, by meaning, by what fires on a text, or by id: a text field with a list.
+import { type Text, t } from "../i18n/text";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { ApiError, api } from "../api_client";
 import type { FeatureRow } from "../types";
@@ -8,7 +9,7 @@ import { KindMark } from "./widgets";
 
 type SearchMode = "words" | "meaning" | "fires";
 
-const MODES: readonly { mode: SearchMode; name: string; placeholder: string; wait: number }[] = [
+const MODES: readonly { mode: SearchMode; name: Text; placeholder: Text; wait: number }[] = [
   { mode: "words", name: "Words", placeholder: "Add a feature: words of its label, or L3/1207", wait: 150 },
   { mode: "meaning", name: "Meaning", placeholder: "Add a feature: what it should mean", wait: 300 },
   { mode: "fires", name: "Fires on", placeholder: "Add a feature: a text that it fires on", wait: 300 },
@@ -32,7 +33,7 @@ function useSearch(mode: SearchMode, text: string, isFeatureId: boolean): Search
     const request = new AbortController();
     const search = () =>
       api.features({ how: mode, query: text, add_bos, limit: MAX_RESULTS }, request.signal).then(
-        ({ features, total }) => setResult({ list: features, message: total ? "" : "Nothing is found." }),
+        ({ features, total }) => setResult({ list: features, message: total ? "" : t("Nothing is found.") }),
         (error: unknown) => {
           if (request.signal.aborted || !(error instanceof ApiError)) return;
           setResult({ list: [], message: error.message });
@@ -80,10 +81,11 @@ export function FeaturePicker({ onPick }: { onPick: (feature: string) => void })
   };
   return (
     <div class="picker">
-      <div class="segments" role="group" aria-label="How a feature is looked for">
+      <div class="segments" role="group" aria-label={t("How a feature is looked for")}>
         {MODES.filter((each) => each.mode !== "meaning" || workbench.value?.kit.has_meaning).map((each) => (
           <button key={each.mode} type="button" aria-pressed={each.mode === mode} onClick={() => switchMode(each.mode)}>
-            {each.name}
+            {" "}
+            {t(each.name)}
           </button>
         ))}
       </div>
@@ -93,9 +95,9 @@ export function FeaturePicker({ onPick }: { onPick: (feature: string) => void })
           id="picker"
           ref={input}
           value={text}
-          placeholder={placeholder}
+          placeholder={t(placeholder)}
           role="combobox"
-          aria-label={placeholder}
+          aria-label={t(placeholder)}
           aria-expanded={list.length > 0}
           aria-controls="picked"
           aria-activedescendant={list[active] ? `picked-${active}` : undefined}
@@ -126,7 +128,7 @@ function Options({
   pick: (feature: string) => void;
 }) {
   return (
-    <ul id="picked" role="listbox" aria-label="Features found">
+    <ul id="picked" role="listbox" aria-label={t("Features found")}>
       {list.map((each, i) => {
         const named = nameOf(each.feature, each.label, each.label_kind);
         return (

@@ -1,4 +1,5 @@
 // The list of features: all of them, or a search by words, meaning, promoted token, text or similar feature.
+import { known, t } from "../i18n/text";
 import { useEffect, useState } from "preact/hooks";
 import { ApiError, api } from "../api_client";
 import { amount, count, density } from "../model/format";
@@ -111,10 +112,10 @@ export function Features() {
   const selectedMode = MODES.find(([name]) => name === mode) ?? MODES[0];
   return (
     <div class="page features">
-      <h1>Features</h1>
+      <h1>{t("Features")}</h1>
       <HarvestNotice />
       <div class="filters">
-        <div class="segments" role="group" aria-label="How to look">
+        <div class="segments" role="group" aria-label={t("How to look")}>
           {MODES.filter(([name]) => name !== "meaning" || workbench.value?.kit.has_meaning).map(([name, title]) => (
             <button
               key={name}
@@ -128,7 +129,8 @@ export function Features() {
                 })
               }
             >
-              {title}
+              {" "}
+              {t(title)}
             </button>
           ))}
         </div>
@@ -139,8 +141,8 @@ export function Features() {
             type="search"
             class="wide"
             value={params["query"] ?? ""}
-            placeholder={selectedMode[2]}
-            aria-label={selectedMode[2]}
+            placeholder={known(selectedMode[2])}
+            aria-label={known(selectedMode[2])}
             autocomplete="off"
             onInput={(event) => adjust({ query: event.currentTarget.value, offset: "" })}
           />
@@ -155,7 +157,11 @@ export function Features() {
       {!fires && !list && (
         <p class="note" role="status">
           {message ||
-            (!selectedMode[2] ? "Reading the atlas…" : params["query"] ? "Looking…" : `Type ${selectedMode[2]}.`)}
+            (!selectedMode[2]
+              ? t("Reading the atlas…")
+              : params["query"]
+                ? t("Looking…")
+                : t("Type {a}.", { a: t(selectedMode[2]) }))}
         </p>
       )}
     </div>
@@ -169,12 +175,12 @@ function Filters() {
   return (
     <>
       <label>
-        Layer{" "}
+        {t("Layer")}{" "}
         <select
           value={params["layer"] ?? ""}
           onChange={(event) => adjust({ layer: event.currentTarget.value, offset: "" })}
         >
-          <option value="">all</option>
+          <option value="">{t("all")}</option>
           {layers.map((layer) => (
             <option key={layer} value={layer}>
               L{layer}
@@ -183,7 +189,7 @@ function Filters() {
         </select>
       </label>
       <label>
-        Density{" "}
+        {t("Density")}{" "}
         <select
           value={params["density"] ?? "0"}
           onChange={(event) =>
@@ -192,36 +198,37 @@ function Filters() {
         >
           {DENSITIES.map(([value, name]) => (
             <option key={value} value={value}>
-              {name}
+              {" "}
+              {t(name)}
             </option>
           ))}
         </select>
       </label>
       {mode !== "fires" && (
         <label>
-          Dead{" "}
+          {t("Dead")}{" "}
           <select
             value={params["dead"] ?? "hide"}
             onChange={(event) =>
               adjust({ dead: event.currentTarget.value === "hide" ? "" : event.currentTarget.value, offset: "" })
             }
           >
-            <option value="hide">hidden</option>
-            <option value="show">shown</option>
-            <option value="only">only</option>
+            <option value="hide">{t("hidden")}</option>
+            <option value="show">{t("shown")}</option>
+            <option value="only">{t("only")}</option>
           </select>
         </label>
       )}
       {mode === "browse" && (
         <label>
-          By{" "}
+          {t("By")}{" "}
           <select
             value={params["sort"] ?? "max_activation"}
             onChange={(event) => adjust({ sort: event.currentTarget.value, offset: "" })}
           >
-            <option value="max_activation">largest activation</option>
-            <option value="density">density</option>
-            <option value="feature">number</option>
+            <option value="max_activation">{t("largest activation")}</option>
+            <option value="density">{t("density")}</option>
+            <option value="feature">{t("number")}</option>
           </select>
         </label>
       )}
@@ -235,21 +242,22 @@ function List({ list, offset, mode }: { list: FeatureList; offset: number; mode:
   return (
     <>
       <p class="note">
-        {count(list.total)} features
-        {list.total > PAGE && `, ${count(offset + 1)} to ${count(Math.min(list.total, offset + rows.length))}`}
+        {count(list.total)} {t("features")}
+        {list.total > PAGE &&
+          `, ${t("{low} to {high}", { low: count(offset + 1), high: count(Math.min(list.total, offset + rows.length)) })}`}
       </p>
       <table class="numbers featurelist">
         <thead>
           <tr>
-            <th scope="col">feature</th>
-            <th scope="col">name</th>
+            <th scope="col">{t("feature")}</th>
+            <th scope="col">{t("name")}</th>
             {mode !== "browse" && (
               <th scope="col" class="why">
-                found because
+                {t("found because")}
               </th>
             )}
-            <th scope="col">density</th>
-            <th scope="col">largest</th>
+            <th scope="col">{t("density")}</th>
+            <th scope="col">{t("largest")}</th>
           </tr>
         </thead>
         <tbody>
@@ -285,14 +293,14 @@ function List({ list, offset, mode }: { list: FeatureList; offset: number; mode:
             disabled={offset === 0}
             onClick={() => adjust({ offset: offset > PAGE ? String(offset - PAGE) : "" })}
           >
-            Previous
+            {t("Previous")}
           </button>
           <button
             type="button"
             disabled={offset + PAGE >= list.total}
             onClick={() => adjust({ offset: String(offset + PAGE) })}
           >
-            Next
+            {t("Next")}
           </button>
         </p>
       )}

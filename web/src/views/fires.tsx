@@ -1,4 +1,5 @@
 // The features that fire on a text: those of the chosen token, or of the whole text by their strongest activation.
+import { t } from "../i18n/text";
 import { useState } from "preact/hooks";
 import { amount, density, percent, rowOf } from "../model/format";
 import type { FiresView } from "../types";
@@ -14,8 +15,8 @@ export function Fires({ view }: { view: FiresView }) {
     selected === null ? null : (view.by_token.find((each) => each.position === selected)?.features ?? []);
   return (
     <>
-      <h2 class="unseen">What fires</h2>
-      <p class="firetokens" role="group" aria-label="Tokens: choose one to see what fires there">
+      <h2 class="unseen">{t("What fires")}</h2>
+      <p class="firetokens" role="group" aria-label={t("Tokens: choose one to see what fires there")}>
         {rowOf(view).map((token, i) => (
           <button
             key={i}
@@ -29,8 +30,8 @@ export function Fires({ view }: { view: FiresView }) {
           </button>
         ))}
       </p>
-      <Heading note="activation · share of its largest">
-        {selected === null ? "By feature, strongest first" : "At this token"}
+      <Heading note={t("activation · share of its largest")}>
+        {selected === null ? t("By feature, strongest first") : t("At this token")}
       </Heading>
       <ul class="rows">
         {(selectedFeatures ?? view.by_feature).slice(0, 60).map((each) => (

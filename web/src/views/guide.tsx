@@ -1,19 +1,19 @@
 // The guide: a page with an overview of the steps, and a coach at the bottom that leads through them in the real views.
+import { t } from "../i18n/text";
 import { useEffect } from "preact/hooks";
 import { percent } from "../model/format";
-import { GUIDES, LANGUAGES, STEPS, type Language } from "../i18n/guide";
+import { GUIDES, STEPS } from "../i18n/guide";
+import { LANGUAGES, language, setLanguage, type Language } from "../state/language";
 import {
   startGuide,
   doStep,
   enterStep,
   guess,
   isDone,
-  language,
   leaveGuide,
   currentStep,
   answerChange,
   furthestStep,
-  setLanguage,
   stepName,
 } from "../state/guide";
 
@@ -51,7 +51,7 @@ export function Guide() {
 
 function Languages() {
   return (
-    <div class="segments" role="group" aria-label="Language">
+    <div class="segments" role="group" aria-label={t("Language")}>
       {(Object.keys(LANGUAGES) as Language[]).map((each) => (
         <button
           key={each}

@@ -1,7 +1,8 @@
 // A notice that the atlas harvested last on this server is not used.
+import { t } from "../i18n/text";
 import { useEffect, useState } from "preact/hooks";
 import { api } from "../api_client";
-import { plural } from "../model/format";
+import { count } from "../model/format";
 import { attempt } from "../state/app";
 import type { HarvestMade, Job } from "../types";
 
@@ -11,8 +12,10 @@ export function HarvestNotice() {
   if (!harvest) return null;
   return (
     <p class="note" role="status">
-      The atlas harvested last, from {plural(harvest.positions, "position")}, is kept but not used: the kit's own was
-      made from more text.
+      {" "}
+      {t("The atlas harvested last, from {n} positions, is kept but not used: the kit's own was made from more text.", {
+        n: count(harvest.positions),
+      })}
     </p>
   );
 }

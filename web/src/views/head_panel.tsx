@@ -3,7 +3,7 @@
 import { type HeadKey, byAttention, largest } from "../model/explanations";
 import { percent, rowOf, signed, visibleText } from "../model/format";
 import { closeHead, look, measureLook, measuring, openHead, pattern } from "../state/explanations";
-import { language } from "../state/guide";
+import { language } from "../state/language";
 import { graph, head } from "../state/trace";
 import type { LookSide, LookView, PatternView } from "../types";
 import { Shaded } from "./contexts";

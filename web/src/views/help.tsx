@@ -1,8 +1,9 @@
 // The help dialog: the legend of the graph, terms, and shortcuts.
+import { type Text, t } from "../i18n/text";
 import { useEffect, useRef } from "preact/hooks";
 import { embedded, helpOpen } from "../state/app";
 
-const KEYS: [string, string][] = [
+const KEYS: [string, Text][] = [
   ["/", "search"],
   ["← → ↑ ↓", "move between marks"],
   ["j k", "next, previous by influence"],
@@ -18,6 +19,8 @@ const KEYS: [string, string][] = [
   ["+ −", "larger, smaller"],
   ["t", "light or dark"],
   ["Esc", "clear, step back"],
+  ["v", "explanation or graph"],
+  ["n w s", "name the chosen group, swap it, save"],
   ["?", "this help"],
 ];
 
@@ -29,75 +32,79 @@ export function Help() {
   }, [open]);
   return (
     <dialog ref={box} aria-labelledby="help-title" onClose={() => (helpOpen.value = false)}>
-      <h2 id="help-title">Reading a graph</h2>
+      <h2 id="help-title">{t("Reading a graph")}</h2>
       <p>
-        Each mark is something the model computed on this prompt. Tokens stand at the bottom, layers above them, outputs
-        on top. A line says how much one mark added to another, or took away, in this one run. Larger marks have more
-        influence on the outputs.
+        {t(
+          "Each mark is something the model computed on this prompt. Tokens stand at the bottom, layers above them, outputs on top. A line says how much one mark added to another, or took away, in this one run. Larger marks have more influence on the outputs.",
+        )}
       </p>
       <ul class="legend">
         <li>
           <svg width="28" height="18" aria-hidden="true">
             <circle class="lf" cx="14" cy="9" r="6" />
           </svg>
-          feature
+          {t("feature")}
         </li>
         <li>
           <svg width="28" height="18" aria-hidden="true">
             <path class="le" d="M14 2l7 7-7 7-7-7z" />
           </svg>
-          error: what the features missed
+          {t("error: what the features missed")}
         </li>
         <li>
           <svg width="28" height="18" aria-hidden="true">
             <rect class="lt" x="8" y="3" width="12" height="12" rx="3" />
           </svg>
-          token embedding
+          {t("token embedding")}
         </li>
         <li>
           <svg width="28" height="18" aria-hidden="true">
             <rect class="lg" x="1" y="3" width="26" height="13" rx="6.5" />
           </svg>
-          group of nodes as one
+          {t("group of nodes as one")}
         </li>
         <li>
           <svg width="28" height="18" aria-hidden="true">
             <path class="lp" d="M1 9h26" />
           </svg>
-          adds; wider = more of the target's input
+          {t("adds; wider = more of the target's input")}
         </li>
         <li>
           <svg width="28" height="18" aria-hidden="true">
             <path class="lm" d="M1 9h26" />
           </svg>
-          takes away
+          {t("takes away")}
         </li>
       </ul>
       <dl class="terms">
-        <dt>Replacement</dt>
-        <dd>share of the influence on the outputs that starts at tokens and not at errors</dd>
-        <dt>Completeness</dt>
-        <dd>share of what enters the nodes that is not error, nodes weighted by influence</dd>
-        <dt>Value, effect</dt>
+        <dt>{t("Replacement")}</dt>
+        <dd>{t("share of the influence on the outputs that starts at tokens and not at errors")}</dd>
+        <dt>{t("Completeness")}</dt>
+        <dd>{t("share of what enters the nodes that is not error, nodes weighted by influence")}</dd>
+        <dt>{t("Value, effect")}</dt>
         <dd>
-          of an edge: what the target is made of; what it loses when the source goes, patterns and norms following
+          {t(
+            "of an edge: what the target is made of; what it loses when the source goes, patterns and norms following",
+          )}
         </dd>
-        <dt>Offsets</dt>
+        <dt>{t("Offsets")}</dt>
         <dd>
-          what enters beside the edges: biases, positions, the left-out first position (sink), features cut by a limit
+          {t(
+            "what enters beside the edges: biases, positions, the left-out first position (sink), features cut by a limit",
+          )}
         </dd>
-        <dt>Names</dt>
-        <dd>● a person, ◐ a model, ○ a rule, ↑ the tokens it promotes</dd>
+        <dt>{t("Names")}</dt>
+        <dd>{t("● a person, ◐ a model, ○ a rule, ↑ the tokens it promotes")}</dd>
       </dl>
       <dl class="shortcuts">
         {KEYS.filter(([key]) => !embedded || !["e", "l", "x", "h"].includes(key)).map(([key, meaning]) => [
           <dt key={key}>{key}</dt>,
-          <dd key={meaning}>{meaning}</dd>,
+          <dd key={meaning}>{t(meaning)}</dd>,
         ])}
       </dl>
       <form method="dialog">
         <button type="submit" class="main">
-          Close
+          {t("Close")}
         </button>
       </form>
     </dialog>

@@ -1,5 +1,6 @@
 // A histogram with a mark at one value. Heights are square roots of counts, so that rare strong activations are
 // visible.
+import { t } from "../i18n/text";
 import { amount, count } from "../model/format";
 import { markPlace } from "../model/scale";
 
@@ -21,7 +22,13 @@ export function Histogram({ counts, edges, mark, log = false, zero = false, labe
   const place = mark === null || mark <= 0 ? null : markPlace(edges, mark, log);
   const middle = zero ? markPlace(edges, 0, false) : null;
   const ticks = [edges[0]!, edges[Math.floor(edges.length / 2)]!, edges.at(-1)!];
-  const description = `${label}: ${count(counts.reduce((sum, n) => sum + n, 0))} in all, from ${amount(ticks[0])} to ${amount(ticks[2])}${mark === null ? "" : `; here ${amount(mark)}`}`;
+  const description = t("{a}: {b} in all, from {c} to {d}{e}", {
+    a: label,
+    b: count(counts.reduce((sum, n) => sum + n, 0)),
+    c: amount(ticks[0]),
+    d: amount(ticks[2]),
+    e: mark === null ? "" : t("; here {a}", { a: amount(mark) }),
+  });
   return (
     <div class="histogram" role="img" aria-label={description}>
       <svg viewBox={`0 0 ${WIDE} ${HIGH}`} preserveAspectRatio="none" aria-hidden="true">
@@ -29,7 +36,7 @@ export function Histogram({ counts, edges, mark, log = false, zero = false, labe
           const high = n ? Math.max(1.5, (HIGH - 6) * Math.sqrt(n / max)) : 0;
           return (
             <rect key={i} x={i * step + 0.5} y={HIGH - high} width={Math.max(0.5, step - 1)} height={high}>
-              <title>{`${amount(edges[i])} to ${amount(edges[i + 1])}: ${count(n)}`}</title>
+              <title>{`${t("{low} to {high}", { low: amount(edges[i]), high: amount(edges[i + 1]) })}: ${count(n)}`}</title>
             </rect>
           );
         })}

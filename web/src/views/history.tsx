@@ -1,6 +1,7 @@
 // The menu of earlier graphs: opens, imports and, after a confirmation, removes them.
+import { counted, t } from "../i18n/text";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { ago, percent, plural, rowOf, visibleText } from "../model/format";
+import { ago, percent, rowOf, visibleText } from "../model/format";
 import type { GraphEntry } from "../types";
 import { textStart } from "../state/app";
 import { go } from "../state/route";
@@ -12,13 +13,15 @@ export function History() {
   useEffect(() => void loadHistory(), []);
   const file = useRef<HTMLInputElement>(null);
   return (
-    <Menu name="History">
+    <Menu name={t("History")}>
       {(close) => (
         <>
           <li class="menuhead">
             <button type="button" onClick={() => file.current?.click()}>
-              Open a file…{" "}
-              <small>an exported page, graph JSON of Neuronpedia or circuit-tracer, or .graph; or drop it here</small>
+              {t("Open a file…")}{" "}
+              <small>
+                {t("an exported page, graph JSON of Neuronpedia or circuit-tracer, or .graph; or drop it here")}
+              </small>
             </button>
             <input
               ref={file}
@@ -35,7 +38,7 @@ export function History() {
           {entries.value.map((each) => (
             <Entry key={each.id} entry={each} close={close} />
           ))}
-          {!entries.value.length && <li class="note">No graphs yet.</li>}
+          {!entries.value.length && <li class="note">{t("No graphs yet.")}</li>}
         </>
       )}
     </Menu>
@@ -46,13 +49,13 @@ function Entry({ entry: each, close }: { entry: GraphEntry; close: () => void })
   const [confirming, setConfirming] = useState(false);
   if (confirming) {
     return (
-      <li class="asking" role="group" aria-label={`Remove the graph of ${each.prompt}?`}>
-        <span>Remove it, with its pins and groups?</span>
+      <li class="asking" role="group" aria-label={t("Remove the graph of {a}?", { a: each.prompt })}>
+        <span>{t("Remove it, with its pins and groups?")}</span>
         <button type="button" ref={focus} onClick={() => setConfirming(false)}>
-          Keep
+          {t("Do not remove")}
         </button>
         <button type="button" class="wrong" onClick={() => void removeGraph(each)}>
-          Remove
+          {t("Remove")}
         </button>
       </li>
     );
@@ -64,7 +67,7 @@ function Entry({ entry: each, close }: { entry: GraphEntry; close: () => void })
         aria-current={each.id === graphId.value ? "true" : undefined}
         onClick={() => {
           close();
-          go("trace", each.id);
+          go("trace", each.id, each.of_kit ? {} : { pane: "graph" });
         }}
       >
         <span class="mono">{each.prompt || rowOf(each).map(visibleText).join("")}</span>
@@ -74,15 +77,15 @@ function Entry({ entry: each, close }: { entry: GraphEntry; close: () => void })
               → <b class="mono">{visibleText(each.top.label)}</b> {percent(each.top.probability)} ·{" "}
             </>
           )}
-          {plural(each.n_nodes, "node")} · {ago(each.date, Date.now())}
-          {!each.add_bos && ` · without ${textStart.value}`}
-          {each.origin === "import" && " · imported"}
+          {counted(each.n_nodes, "node|nodes")} · {ago(each.date, Date.now())}
+          {!each.add_bos && t(" · without {a}", { a: textStart.value })}
+          {each.origin === "import" && t(" · imported")}
         </small>
       </button>
       <button
         type="button"
         class="drop"
-        aria-label={`Remove the graph of ${each.prompt}`}
+        aria-label={t("Remove the graph of {a}", { a: each.prompt })}
         onClick={() => setConfirming(true)}
       >
         ✕

@@ -1,43 +1,55 @@
 // A feature's name, and the form to write a label. `l` opens the form, Enter saves, Escape cancels.
+import { t } from "../i18n/text";
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { CHANGED } from "../i18n/labels";
 import type { NameKind } from "../types";
-import { author, embedded, nameOf, opening, refuse } from "../state/app";
+import { author, embedded, nameAt, nameOf, opening, refuse } from "../state/app";
 import { type LabelChange, labelling, requestCard, writeLabel } from "../state/cards";
-import { language } from "../state/guide";
+import { language } from "../state/language";
 import { Kbd, KindMark } from "./widgets";
 
 export function FeatureName({
   feature,
   label,
   kind,
+  here,
   level = 2,
 }: {
   feature: string;
   label: string;
   kind: NameKind;
+  /** What it does at a place of a prompt, as a node of the graph has it. */
+  here?: string | null | undefined;
   level?: 1 | 2;
 }) {
-  const named = nameOf(feature, label, kind);
+  const [named, shown] = [nameOf(feature, label, kind), nameAt(feature, label, kind, here)];
   if (labelling.value === feature)
     return <Editor feature={feature} text={named.kind === "promoted" ? "" : named.text} />;
   const Title = level === 1 ? "h1" : "h2";
   return (
-    <div class="featurename">
-      <Title>{named.text || feature}</Title>
-      <KindMark kind={named.kind} />
-      {!embedded && (
-        <button type="button" class="quiet" title="Write a label (l)" onClick={() => (labelling.value = feature)}>
-          Label <Kbd>l</Kbd>
-        </button>
-      )}
-    </div>
+    <>
+      <div class="featurename">
+        <Title>{shown.text || feature}</Title>
+        <KindMark kind={shown.kind} />
+        {!embedded && (
+          <button
+            type="button"
+            class="quiet"
+            title={t("Write a label (l)")}
+            onClick={() => (labelling.value = feature)}
+          >
+            {t("Label")} <Kbd>l</Kbd>
+          </button>
+        )}
+      </div>
+      {shown.note && <p class="general">{shown.note}</p>}
+    </>
   );
 }
 
 /** Opens the label editor of a feature and gives it the focus, or says why that cannot be. */
 export function writeLabelOf(feature: string): void {
-  if (embedded) return refuse("This file is for reading: labels are written in the workbench.");
+  if (embedded) return refuse(t("This file is for reading: labels are written in the workbench."));
   labelling.value = feature;
   opening.value = true;
   setTimeout(() => {
@@ -45,7 +57,7 @@ export function writeLabelOf(feature: string): void {
     const field = document.querySelector<HTMLInputElement>(".labeleditor > input");
     if (field) return field.focus();
     labelling.value = null;
-    refuse(`${feature} cannot be labelled here: its name is not on the page.`);
+    refuse(t("{a} cannot be labelled here: its name is not on the page.", { a: feature }));
   });
 }
 
@@ -80,8 +92,8 @@ function Editor({ feature, text }: { feature: string; text: string }) {
         type="text"
         defaultValue={initialText}
         maxLength={2000}
-        aria-label={`Label of ${feature}`}
-        placeholder="What makes it fire?"
+        aria-label={t("Label of {a}", { a: feature })}
+        placeholder={t("What makes it fire?")}
         autocomplete="off"
       />
       {change && (
@@ -91,21 +103,22 @@ function Editor({ feature, text }: { feature: string; text: string }) {
       )}
       <div>
         <label>
-          by{" "}
+          {" "}
+          {t("by")}{" "}
           <input
             type="text"
             class="author"
             value={author.value}
             maxLength={200}
-            aria-label="Your name"
+            aria-label={t("Your name")}
             onInput={(event) => (author.value = event.currentTarget.value)}
           />
         </label>
         <button type="submit" class="main">
-          Keep
+          {t("Keep")}
         </button>
         <button type="button" onClick={() => (labelling.value = null)}>
-          Cancel
+          {t("Cancel")}
         </button>
       </div>
     </form>

@@ -1,4 +1,5 @@
 // A feature's labels with authors and scores: current ones first, then those that were replaced or withdrawn.
+import { t } from "../i18n/text";
 import { amount, ago } from "../model/format";
 import type { FeatureView, LabelView } from "../types";
 import { embedded } from "../state/app";
@@ -13,14 +14,14 @@ export function Labels({ view }: { view: FeatureView }) {
         note={
           embedded ? null : (
             <button type="button" class="link" onClick={() => (labelling.value = view.feature)}>
-              write one
+              {t("write one")}
             </button>
           )
         }
       >
-        Labels
+        {t("Labels")}
       </Heading>
-      {!current.length && <p class="note">Nobody has labelled it yet.</p>}
+      {!current.length && <p class="note">{t("Nobody has labelled it yet.")}</p>}
       <ul class="labels">
         {current.map((each) => (
           <LabelItem key={each.id} label={each} />
@@ -28,7 +29,7 @@ export function Labels({ view }: { view: FeatureView }) {
       </ul>
       {earlier.length > 0 && (
         <details open={earlier.some((each) => each.replaced)}>
-          <summary>Earlier labels ({earlier.length})</summary>
+          <summary>{t("Earlier labels ({n})", { n: earlier.length })}</summary>
           <ul class="labels past">
             {earlier.map((each) => (
               <LabelItem key={each.id} label={each} />
@@ -49,10 +50,10 @@ function LabelItem({ label }: { label: LabelView }) {
       <p class="note">
         {label.author}
         {label.method && ` · ${label.method}`} · {ago(label.date, Date.now())}
-        {!label.current && (label.replaced ? " · said earlier" : " · withdrawn")}
+        {!label.current && (label.replaced ? t(" · said earlier") : " · withdrawn")}
         {label.kind === "person" && label.current && !embedded && (
           <button type="button" class="link" onClick={() => void withdrawLabel(label.feature, label.id)}>
-            withdraw
+            {t("withdraw")}
           </button>
         )}
       </p>
@@ -61,10 +62,13 @@ function LabelItem({ label }: { label: LabelView }) {
         <p
           key={score.test + score.judge}
           class="note score"
-          title={`judged by ${score.judge} on ${score.contexts} contexts; balanced accuracy with its 95 % interval`}
+          title={t("judged by {a} on {b} contexts; balanced accuracy with its 95 % interval", {
+            a: score.judge,
+            b: score.contexts,
+          })}
         >
           {score.test} <b>{amount(score.value)}</b> [{amount(score.low)}, {amount(score.high)}] ·{" "}
-          {score.null == null ? "no null" : `null ${amount(score.null)}`}
+          {score.null == null ? t("no null") : t("null {a}", { a: amount(score.null) })}
         </p>
       ))}
     </li>

@@ -1,5 +1,6 @@
 // The drawn graph: tokens along the bottom, layers upward, outputs on top. Links are drawn on canvases, marks as SVG;
 // many marks are drawn on the canvas too, with a list for screen readers. Pointing previews, a click chooses.
+import { t } from "../i18n/text";
 import { type Signal, useComputed, useSignal, useSignalEffect } from "@preact/signals";
 import { useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { measure, palette } from "../draw/palette";
@@ -67,9 +68,9 @@ export function LinkGraph() {
   const active = activeKey && scene.value?.byKey.has(activeKey) ? activeKey : null;
   const currentLayout = layout.value;
   const view = graph.value?.view;
-  if (!view) return <section class="scroller" ref={scroller} aria-label="Attribution graph" />;
+  if (!view) return <section class="scroller" ref={scroller} aria-label={t("Attribution graph")} />;
   return (
-    <section class="scroller" ref={scroller} aria-label="Attribution graph">
+    <section class="scroller" ref={scroller} aria-label={t("Attribution graph")}>
       <div class="stage">
         <Axis layout={currentLayout} layers={view.n_layers} />
         <div
@@ -79,7 +80,7 @@ export function LinkGraph() {
           tabIndex={0}
           role="listbox"
           aria-multiselectable="true"
-          aria-label="Nodes of the graph: arrows move, Enter selects"
+          aria-label={t("Nodes of the graph: arrows move, Enter selects")}
           aria-activedescendant={active ? `node-${active}` : undefined}
           style={{ width: `${currentLayout?.width ?? 0}px`, height: `${currentLayout?.height ?? 0}px` }}
         >

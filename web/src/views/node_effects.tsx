@@ -3,7 +3,7 @@ import { signed, visibleText } from "../model/format";
 import { largest } from "../model/explanations";
 import type { Node } from "../model/graph";
 import { effects, effectsAsked, effectsWanted, explainable, shownTarget } from "../state/explanations";
-import { language } from "../state/guide";
+import { language } from "../state/language";
 import { Problem, Waiting, text } from "./explanation_parts";
 import { Bar, Heading } from "./widgets";
 

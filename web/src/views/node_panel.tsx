@@ -1,9 +1,10 @@
 // The panel of one node: facts, the parts of its value, inputs and outputs in the whole graph, the strongest paths
 // through it, what reaches it through nodes that are not shown, and its card.
+import { type Text, counted, known, t } from "../i18n/text";
 import { groupOf } from "../model/arrangement";
 import { type EdgeKey, largest } from "../model/explanations";
 import { type Node, featureOf, rank } from "../model/graph";
-import { amount, percent, plural, signed } from "../model/format";
+import { amount, isToken, percent, signed } from "../model/format";
 import type { NodeLink } from "../types";
 import { embedded, notify, refuse } from "../state/app";
 import { cards, requestCard } from "../state/cards";
@@ -30,10 +31,12 @@ import { Close, Paths } from "./panel";
 import { Facts, Few, Heading, TokenText, placeName } from "./widgets";
 import { NodeEffectsPart, effectsOf } from "./node_effects";
 import { text } from "./explanation_parts";
+import { HowToRead, READ_OFFSETS } from "./how_to_read";
+import { ExplainFollowing } from "./explain_following";
 import { LinkRow, linkName } from "./node_rows";
 
 const KINDS = { feature: "Feature", error: "Error", token: "Token embedding", target: "Output" } as const;
-const OFFSETS: Record<string, string> = {
+const OFFSETS: Record<string, Text> = {
   bias: "biases",
   position: "position",
   sink: "sink (left-out first position)",
@@ -45,16 +48,17 @@ export function NodePanel({ node }: { node: Node }) {
   const feature = featureOf(node.id);
   const nodeGroup = groupOf(arrangement.value, node.id);
   const chosenCount = chosen.value.length;
+  const here = (detail.value?.node.id === node.id ? detail.value.node.here : null) ?? node.here;
   return (
     <>
       <p class="kind">
         <span>
-          {KINDS[node.kind]} · {placeName(view, node)}
+          {t(KINDS[node.kind])} · {placeName(view, node)}
         </span>
         <Close />
       </p>
       {feature && cardsAvailable.value ? (
-        <FeatureName feature={feature} label={node.label ?? ""} kind={node.label_kind ?? ""} />
+        <FeatureName feature={feature} label={node.label ?? ""} kind={node.label_kind ?? ""} here={here} />
       ) : (
         <h2>{node.kind === "token" ? <TokenText text={view.tokens[node.position] ?? ""} /> : nodeName(node).text}</h2>
       )}
@@ -62,7 +66,8 @@ export function NodePanel({ node }: { node: Node }) {
         <code>{node.id}</code>
         {nodeGroup && (
           <span>
-            in{" "}
+            {" "}
+            {t("in group")}{" "}
             <button type="button" class="link" onClick={() => choose(nodeGroup.id)}>
               {nodeGroup.name}
             </button>
@@ -71,11 +76,12 @@ export function NodePanel({ node }: { node: Node }) {
       </p>
       {chosenCount > 1 && (
         <p class="note">
-          {plural(chosenCount, "mark")} are chosen, this one last: <kbd>g</kbd> groups and <kbd>e</kbd> edits all of
-          them.
+          {counted(chosenCount, "mark|marks")} {t("are chosen, this one last:")} <kbd>g</kbd> {t("groups and")}{" "}
+          <kbd>e</kbd> {t("edits all of them.")}
         </p>
       )}
       {(node.kind === "feature" || node.kind === "error") && <Actions node={node} />}
+      {node.kind === "token" && <ExplainFollowing position={node.position} />}
       {feature && cardsAvailable.value && <Tabs />}
       {feature && cardsAvailable.value && tab.value === "card" ? (
         <NodeCard feature={feature} node={node} />
@@ -99,7 +105,7 @@ function Tabs() {
     document.getElementById(`tab-${tab.value}`)?.focus();
   };
   return (
-    <div class="tabs" role="tablist" aria-label="What is shown of the feature" onKeyDown={onKey}>
+    <div class="tabs" role="tablist" aria-label={t("What is shown of the feature")} onKeyDown={onKey}>
       {TABS.map(([name, title]) => (
         <button
           key={name}
@@ -110,7 +116,7 @@ function Tabs() {
           tabIndex={tab.value === name ? 0 : -1}
           onClick={() => (tab.value = name)}
         >
-          {title}
+          {t(title)}
         </button>
       ))}
     </div>
@@ -123,19 +129,19 @@ function Actions({ node }: { node: Node }) {
   return (
     <p class="actions">
       <button type="button" aria-pressed={pinned} onClick={pinChosen}>
-        {pinned ? "Pinned" : "Pin"} <kbd>p</kbd>
+        {pinned ? t("Pinned") : t("Pin")} <kbd>p</kbd>
       </button>
       <button type="button" onClick={() => groupWithHint()}>
-        Group <kbd>g</kbd>
+        {t("Group")} <kbd>g</kbd>
       </button>
       {feature && !embedded && (
         <button type="button" disabled={!graph.value!.view.of_kit} onClick={editChosen}>
-          Edit <kbd>e</kbd>
+          {t("Edit")} <kbd>e</kbd>
         </button>
       )}
       {feature && cardsAvailable.value && (
         <button type="button" onClick={() => go("feature", feature, { at: amountOf(node), from: "trace" })}>
-          Open
+          {t("Open")}
         </button>
       )}
     </p>
@@ -143,7 +149,8 @@ function Actions({ node }: { node: Node }) {
 }
 
 function groupWithHint(): void {
-  if (chosen.peek().length < 2) notify("Shift-click more nodes to group them together; a group of one is fine, too.");
+  if (chosen.peek().length < 2)
+    notify(t("Shift-click more nodes to group them together; a group of one is fine, too."));
   groupChosen();
 }
 
@@ -171,32 +178,32 @@ function Links({ node }: { node: Node }) {
       <NodeEffectsPart node={node} />
       {reads && (
         <Side
-          title="Inputs"
-          note="weight · share of input"
+          title={t("Inputs")}
+          note={t("weight · share of input")}
           links={inputs}
           effects={effects?.inputs}
           edgeOf={(source) => ({ source, target: node.id })}
           all={loaded?.n_inputs}
-          empty="No edge into it is known here."
+          empty={t("No edge into it is known here.")}
         />
       )}
       {node.kind !== "target" && (
         <Side
-          title="Outputs"
-          note="weight · share of their input"
+          title={t("Outputs")}
+          note={t("weight · share of their input")}
           links={outputs}
           effects={effects?.outputs}
           edgeOf={(target) => ({ source: node.id, target })}
           all={loaded?.n_outputs}
-          empty="No edge out of it is known here."
+          empty={t("No edge out of it is known here.")}
         />
       )}
       {loaded && (
         <Paths
           paths={loaded.paths}
-          title="Strongest paths through it"
+          title={t("Strongest paths through it")}
           few={4}
-          empty="No path from a token to an output runs through it here."
+          empty={t("No path from a token to an output runs through it here.")}
         />
       )}
       {loaded && reads && <HiddenFlow />}
@@ -209,6 +216,7 @@ function asLink(node: Node, weight: number, share: number): NodeLink {
     id: node.id,
     label: node.label ?? "",
     label_kind: node.label_kind ?? "",
+    here: node.here ?? null,
     weight,
     share,
     influence: node.influence,
@@ -244,16 +252,16 @@ function Side({
         {title}
       </Heading>
       <p class="note tally">
-        {plural(all ?? links.length, "edge")}
-        {all !== undefined && all > links.length ? `; of the ${links.length} strongest ` : ": "}
-        {plus} add, {links.length - plus} take away
-        {links.some((link) => !link.shown) && "; a click on a faint one brings it into the graph"}
+        {counted(all ?? links.length, "edge|edges")}
+        {all !== undefined && all > links.length ? t("; of the {a} strongest ", { a: links.length }) : ": "}
+        {plus} {t("add,")} {links.length - plus} {t("take away")}
+        {links.some((link) => !link.shown) && t("; a click on a faint one brings it into the graph")}
       </p>
       <Few items={links} few={10} empty={empty}>
         {(link) => (
           <LinkRow
             id={link.id}
-            {...linkName(link.id, link.label, link.label_kind)}
+            {...linkName(link.id, link.label, link.label_kind, link.here)}
             weight={link.weight}
             max={max}
             share={link.share}
@@ -269,29 +277,35 @@ function Side({
 
 function factsOf(node: Node): [string, string, string?][] {
   const influence: [string, string, string] = [
-    "Influence",
+    t("Influence"),
     percent(node.influence),
-    "Share of the outputs' weight that passes through this node",
+    t("Share of the outputs' weight that passes through this node"),
   ];
   const { place, of } = rank(graph.value!, node);
   if (node.kind === "feature") {
     return [
-      ["Activation", amount(node.activation)],
-      ["Before its gate", amount(node.value)],
+      [t("Activation"), amount(node.activation)],
+      [t("Before its gate"), amount(node.value)],
       influence,
-      ["Error share", percent(node.error), "Part of its absolute input that comes from errors"],
-      ["Layer", String(node.layer)],
-      ["Rank", `${place} of ${of}`],
+      [t("Error share"), percent(node.error), t("Part of its absolute input that comes from errors")],
+      [t("Layer"), String(node.layer)],
+      [t("Rank"), t("{a} of {b}", { a: place, b: of })],
     ];
   }
+  if (node.kind === "target" && !isToken(node))
+    return [
+      [t("Difference of logits"), amount(node.value)],
+      [t("Error share"), percent(node.error)],
+    ];
   if (node.kind === "target")
     return [
-      ["Probability", percent(node.probability)],
-      ["Centred logit", amount(node.value)],
-      ["Error share", percent(node.error)],
+      [t("Probability"), percent(node.probability)],
+      [t("Centred logit"), amount(node.value)],
+      [t("Error share"), percent(node.error)],
     ];
-  if (node.kind === "error") return [influence, ["Layer", String(node.layer)], ["Rank", `${place} of ${of}`]];
-  return [influence, ["Position", String(node.position)], ["Token id", String(node.token_id ?? "–")]];
+  if (node.kind === "error")
+    return [influence, [t("Layer"), String(node.layer)], [t("Rank"), t("{a} of {b}", { a: place, b: of })]];
+  return [influence, [t("Position"), String(node.position)], [t("Token id"), String(node.token_id ?? "–")]];
 }
 
 /** The parts of a node's value: shown edges + pruned edges + offsets = value. */
@@ -302,15 +316,19 @@ function ValueParts({ node }: { node: Node }) {
   const prunedSum = (node.value ?? 0) - sum - offsets;
   const names = graph.value!.view.offset_names;
   const offsetRows = node.offsets
-    .map((value, i) => [OFFSETS[names[i] ?? ""] ?? names[i] ?? "", value] as const)
+    .map((value, i) => [known(OFFSETS[names[i] ?? ""] ?? names[i] ?? ""), value] as const)
     .filter(([, value]) => value !== 0);
   return (
     <>
-      <Heading note="shares of its absolute input">What its value is made of</Heading>
+      <Heading note={t("shares of its absolute input")}>{t("What its value is made of")}</Heading>
       <div
         class="stack"
         role="img"
-        aria-label={`${percent(featureShare)} features and tokens, ${percent(node.error)} errors, ${percent(node.lost)} pruned`}
+        aria-label={t("{a} features and tokens, {b} errors, {c} pruned", {
+          a: percent(featureShare),
+          b: percent(node.error),
+          c: percent(node.lost),
+        })}
       >
         <i class="known" style={{ width: `${100 * featureShare}%` }} />
         <i class="missed" style={{ width: `${100 * node.error}%` }} />
@@ -318,22 +336,22 @@ function ValueParts({ node }: { node: Node }) {
       </div>
       <p class="split">
         <span>
-          features and tokens <b>{percent(featureShare)}</b>
+          {t("features and tokens")} <b>{percent(featureShare)}</b>
         </span>
         <span>
-          errors <b>{percent(node.error)}</b>
+          {t("errors")} <b>{percent(node.error)}</b>
         </span>
         <span>
-          pruned <b>{percent(node.lost)}</b>
+          {t("pruned")} <b>{percent(node.lost)}</b>
         </span>
       </p>
       <p class="split">
         <span>
-          edges shown <b>{signed(sum)}</b>
+          {t("edges shown")} <b>{signed(sum)}</b>
         </span>
         {Math.abs(prunedSum) > 1e-3 * Math.abs(node.value ?? 1) && (
           <span>
-            edges pruned <b>{signed(prunedSum)}</b>
+            {t("edges pruned")} <b>{signed(prunedSum)}</b>
           </span>
         )}
         {offsetRows.map(([name, value]) => (
@@ -342,9 +360,10 @@ function ValueParts({ node }: { node: Node }) {
           </span>
         ))}
         <span>
-          sum <b>{amount(node.value)}</b>
+          {t("sum")} <b>{amount(node.value)}</b>
         </span>
       </p>
+      <HowToRead text={READ_OFFSETS} />
     </>
   );
 }
@@ -354,15 +373,16 @@ function HiddenFlow() {
   const max = Math.max(1e-12, ...links.map((link) => Math.max(Math.abs(link.through), Math.abs(link.direct))));
   return (
     <>
-      <Heading note="direct · through nodes not shown">What flows through what is left out</Heading>
-      <Few items={links} few={6} empty="Nothing reaches it through nodes that are not shown.">
+      <Heading note={t("direct · through nodes not shown")}>{t("What flows through what is left out")}</Heading>
+      <Few items={links} few={6} empty={t("Nothing reaches it through nodes that are not shown.")}>
         {(link) => {
-          const { name, place } = linkName(link.id, link.label, link.label_kind);
+          const { name, note, place } = linkName(link.id, link.label, link.label_kind, link.here);
           return (
             <LinkRow
               id={link.id}
               name={name}
-              place={`${place} · direct ${signed(link.direct)}`}
+              note={note}
+              place={t("{a} · direct {b}", { a: place, b: signed(link.direct) })}
               weight={link.through}
               max={max}
               share={NaN}
@@ -381,6 +401,7 @@ export function labelChosen(): void {
   const feature = key ? featureOf(key) : null;
   query.value = ""; // the matches of a search stand where the editor opens
   if (feature) writeLabelOf(feature);
-  else if (primaryMark.peek()?.group) refuse("A group has its name, not a label: write it at the top of the panel.");
-  else refuse(key ? "Only features have labels: choose a feature first." : "Choose a feature first, to label it.");
+  else if (primaryMark.peek()?.group) refuse(t("A group has its name, not a label: write it at the top of the panel."));
+  else
+    refuse(key ? t("Only features have labels: choose a feature first.") : t("Choose a feature first, to label it."));
 }

@@ -1,7 +1,7 @@
 // The panel beside the graph: the matches of a search, a group, one node, or the whole graph if nothing is chosen.
 import { embedded } from "../state/app";
 import { type Node, featureOf } from "../model/graph";
-import { percent, plural, visibleText } from "../model/format";
+import { chanceOf, isToken, outputAmount, percent, visibleText } from "../model/format";
 import type { PathView } from "../types";
 import {
   arrangement,
@@ -31,16 +31,19 @@ import {
 } from "../state/trace";
 import { editChosen } from "../state/edit";
 import { explainable, openAnyHead } from "../state/explanations";
+import { type Text, counted, t } from "../i18n/text";
+import { SheetHandle, sheetOpen } from "./sheet";
+import { HowToRead, READ_SCORES } from "./how_to_read";
 import { Few, Heading, PlainBar, TokenText } from "./widgets";
 import { EdgePanel } from "./edge_panel";
 import { text } from "./explanation_parts";
 import { HeadPanel } from "./head_panel";
 import { NodePanel } from "./node_panel";
-import { HiddenRow, LinkRow, NodeRow, preview } from "./node_rows";
+import { HiddenRow, LinkRow, NameNote, NodeRow, preview } from "./node_rows";
 
 export function Panel() {
   const view = graph.value;
-  if (!view) return <aside class="panel" aria-label="Details" />;
+  if (!view) return <aside class="panel" aria-label={t("Details")} />;
   let content;
   if (query.value) content = <Results />;
   else if (head.value && explainable.value) content = <HeadPanel />;
@@ -50,7 +53,8 @@ export function Panel() {
   else if (primary.value) content = <NotShown id={primary.value} />;
   else content = <WholeGraph />;
   return (
-    <aside class="panel" id="panel" aria-label="Details" tabIndex={-1}>
+    <aside class={`panel${sheetOpen.value ? " open" : ""}`} id="panel" aria-label={t("Details")} tabIndex={-1}>
+      <SheetHandle title={primary.value ? t("What is chosen") : t("The whole graph")} />
       {content}
     </aside>
   );
@@ -62,21 +66,21 @@ function Results() {
   return (
     <>
       <h2>
-        {plural(nodes.length, "node matches", "nodes match")}
-        {hidden.length > 0 && `, ${hidden.length} more below the thresholds`}
+        {counted(nodes.length, "node matches|nodes match")}
+        {hidden.length > 0 && `, ${t("{a} more below the thresholds", { a: hidden.length })}`}
       </h2>
-      <Heading note="Enter takes the first">Shown, by influence</Heading>
-      <Few items={nodes} few={24} empty="Nothing shown has this label, token, layer or id.">
+      <Heading note={t("Enter takes the first")}>{t("Shown, by influence")}</Heading>
+      <Few items={nodes} few={24} empty={t("Nothing shown has this label, token, layer or id.")}>
         {(node) => <NodeRow node={node} />}
       </Few>
       {searchingHidden.value && (
         <p class="note" role="status">
-          Looking below the thresholds…
+          {t("Looking below the thresholds…")}
         </p>
       )}
       {hidden.length > 0 && (
         <>
-          <Heading note="a click pins it">Below the thresholds, hidden</Heading>
+          <Heading note={t("a click pins it")}>{t("Below the thresholds, hidden")}</Heading>
           <Few items={hidden} few={24}>
             {(node) => <HiddenRow node={node} />}
           </Few>
@@ -90,19 +94,19 @@ function NotShown({ id }: { id: string }) {
   return (
     <>
       <p class="kind">
-        <span>Below the thresholds</span>
+        <span>{t("Below the thresholds")}</span>
         <Close />
       </p>
       <h2>
         <code>{id}</code>
       </h2>
       <p class="note">
-        This node is not shown at the present thresholds. Move the Nodes slider to the right, or pin it.
+        {t("This node is not shown at the present thresholds. Move the Nodes slider to the right, or pin it.")}
       </p>
       {!embedded && (
         <p class="actions">
           <button type="button" onClick={() => pinAndChoose(id)}>
-            Pin it <kbd>p</kbd>
+            {t("Pin it")} <kbd>p</kbd>
           </button>
         </p>
       )}
@@ -112,7 +116,7 @@ function NotShown({ id }: { id: string }) {
 
 export function Close() {
   return (
-    <button type="button" class="close" aria-label="Back to the whole graph" onClick={() => choose(null)}>
+    <button type="button" class="close" aria-label={t("Back to the whole graph")} onClick={() => choose(null)}>
       ✕
     </button>
   );
@@ -123,28 +127,37 @@ function WholeGraph() {
   const { pins, groups } = arrangement.value;
   return (
     <>
-      <h2 class="unseen">The whole graph</h2>
-      <Heading note="probability">Outputs</Heading>
+      <h2 class="unseen">{t("The whole graph")}</h2>
+      <Heading note={t(outputs.every(isToken) ? "probability" : "probability, or difference of logits")}>
+        {t("Outputs")}
+      </Heading>
       <ul class="outs">
         {outputs.map((node) => (
           <li key={node.id}>
             <button type="button" onClick={() => chooseNode(node.id)} {...preview(node.id)}>
-              <i style={{ width: `${100 * Math.min(1, node.probability ?? node.weight ?? 0)}%` }} />
+              <i style={{ width: `${100 * Math.min(1, chanceOf(node))}%` }} />
               <span>
                 <TokenText text={node.label ?? ""} />
               </span>
-              <span>{percent(node.probability ?? node.weight)}</span>
+              <span>{outputAmount(node)}</span>
             </button>
           </li>
         ))}
       </ul>
       {view.shares && (
         <p class="note">
-          Of what enters the nodes, {percent(view.shares.error)} is error and {percent(view.shares.offset)} comes beside
-          the edges (biases, positions, sink).
+          {" "}
+          {t(
+            "Of what enters the nodes, {error} is error and {offset} comes beside the edges (biases, positions, sink).",
+            {
+              error: percent(view.shares.error),
+              offset: percent(view.shares.offset),
+            },
+          )}
         </p>
-      )}
-      {(pins.length > 0 || groups.length > 0) && <Heading>Pinned and grouped</Heading>}
+      )}{" "}
+      <HowToRead text={READ_SCORES} />
+      {(pins.length > 0 || groups.length > 0) && <Heading>{t("Pinned and grouped")}</Heading>}
       {groups.map((each) => (
         <button
           key={each.id}
@@ -154,23 +167,23 @@ function WholeGraph() {
           {...preview(each.nodes[0] ?? "")}
         >
           <span class="what">{each.name}</span>
-          <span class="part">{plural(each.nodes.length, "node")}</span>
+          <span class="part">{counted(each.nodes.length, "node|nodes")}</span>
         </button>
       ))}
       {pins.map((id) => (
         <Pinned key={id} id={id} />
       ))}
       {colour.value === "group" && <LabelGroups />}
-      <Paths paths={view.paths} title="Strongest paths" />
-      <Role title="Input features" note="mostly from tokens" ids={view.roles.inputs} />
-      <Role title="Output features" note="mostly direct" ids={view.roles.outputs} />
+      <Paths paths={view.paths} title={t("Strongest paths")} />
+      <Role title={t("Input features")} note={t("mostly from tokens")} ids={view.roles.inputs} />
+      <Role title={t("Output features")} note={t("mostly direct")} ids={view.roles.outputs} />
       {!embedded && (
         <p class="actions">
           <button type="button" onClick={() => void suggestGroups("label")}>
-            Group by label
+            {t("Group by label")}
           </button>
           <button type="button" onClick={() => void suggestGroups("token")}>
-            Group by token
+            {t("Group by token")}
           </button>
           {explainable.value && (
             <button type="button" onClick={openAnyHead}>
@@ -180,7 +193,8 @@ function WholeGraph() {
         </p>
       )}
       <p class="note">
-        Point at a mark to preview what it reads and writes; click to keep it. <kbd>?</kbd> shows every key.
+        {t("Point at a mark to preview what it reads and writes; click to keep it.")} <kbd>?</kbd>{" "}
+        {t("shows every key.")}
       </p>
     </>
   );
@@ -190,8 +204,8 @@ function WholeGraph() {
 function LabelGroups() {
   return (
     <>
-      <Heading note="a click chooses all of one">Label groups</Heading>
-      <Few items={labelGroups.value} few={12} empty="Nothing is grouped, and no label stands here twice.">
+      <Heading note={t("a click chooses all of one")}>{t("Label groups")}</Heading>
+      <Few items={labelGroups.value} few={12} empty={t("Nothing is grouped, and no label stands here twice.")}>
         {(family) => (
           <button type="button" class="row two" onClick={() => chooseAll(family.marks.map((mark) => mark.key))}>
             <span class="what">
@@ -201,10 +215,10 @@ function LabelGroups() {
               {family.name}
             </span>
             <span class="part">
-              {family.marks[0]!.group ? "group of " : ""}
-              {plural(
+              {family.marks[0]!.group ? t("group of ") : ""}
+              {counted(
                 family.marks.reduce((sum, mark) => sum + mark.members.length, 0),
-                "node",
+                "node|nodes",
               )}
             </span>
           </button>
@@ -220,7 +234,7 @@ function Pinned({ id }: { id: string }) {
     <NodeRow node={node} />
   ) : (
     <p class="note">
-      <code>{id}</code> is pinned, and below the thresholds
+      <code>{id}</code> {t("is pinned, and below the thresholds")}
     </p>
   );
 }
@@ -235,7 +249,7 @@ function Role({ title, note, ids }: { title: string; note: string; ids: readonly
           <>
             {note} ·{" "}
             <button type="button" class="link" onClick={() => chooseNodes(ids)}>
-              choose all
+              {t("choose all")}
             </button>
           </>
         }
@@ -249,13 +263,13 @@ function Role({ title, note, ids }: { title: string; note: string; ids: readonly
   );
 }
 
-const NO_PATH = "No path leads from a token to an output at these thresholds.";
+const NO_PATH: Text = "No path leads from a token to an output at these thresholds.";
 
 export function Paths({
   paths,
   title,
   few = 5,
-  empty = NO_PATH,
+  empty = t(NO_PATH),
 }: {
   paths: readonly PathView[];
   title: string;
@@ -264,7 +278,7 @@ export function Paths({
 }) {
   return (
     <>
-      <Heading note="product of shares">{title}</Heading>
+      <Heading note={t("product of shares")}>{title}</Heading>
       <Few items={paths} few={few} empty={empty}>
         {(each) => <PathRow path={each} />}
       </Few>
@@ -284,7 +298,10 @@ function PathRow({ path: each }: { path: PathView }) {
       {nodes.map((node, i) => (
         <span key={node.id}>
           {i > 0 && <Arrow from={nodes[i - 1]!} to={node} />}
-          <span class={`step${node.kind === "token" || node.kind === "target" ? " word" : ""}`}>
+          <span
+            title={nodeName(node).note || undefined}
+            class={`step${node.kind === "token" || node.kind === "target" ? " word" : ""}`}
+          >
             {nodeName(node).text}
           </span>
         </span>
@@ -296,7 +313,11 @@ function PathRow({ path: each }: { path: PathView }) {
 function Arrow({ from, to }: { from: Node; to: Node }) {
   const weight = to.inputs.find((edge) => edge.from === from)?.weight ?? 0;
   return (
-    <span class={`go ${weight < 0 ? "minus" : "plus"}`} aria-label={weight < 0 ? "takes from" : "adds to"} role="img">
+    <span
+      class={`go ${weight < 0 ? "minus" : "plus"}`}
+      aria-label={weight < 0 ? t("takes from") : t("adds to")}
+      role="img"
+    >
       {weight < 0 ? "⊣" : "→"}
     </span>
   );
@@ -311,15 +332,19 @@ function GroupPanel() {
   const max = Math.max(1e-12, ...links.map((link) => Math.abs(link.weight)));
   return (
     <>
-      <h2 class="unseen">Group {group.name}</h2>
+      <h2 class="unseen">
+        {t("Group")} {group.name}
+      </h2>
       <p class="kind">
-        <span>Group · {plural(mark.members.length, "node")}</span>
+        <span>
+          {t("Group ·")} {counted(mark.members.length, "node|nodes")}
+        </span>
         <Close />
       </p>
       <input
         class="groupname"
         type="text"
-        aria-label="Name of the group"
+        aria-label={t("Name of the group")}
         key={group.id}
         defaultValue={group.name}
         onChange={(event) => renameGroup(group.id, event.currentTarget.value)}
@@ -327,20 +352,20 @@ function GroupPanel() {
       />
       <p class="actions">
         <button type="button" onClick={() => ungroupById(group.id)}>
-          Take apart <kbd>g</kbd>
+          {t("Take apart")} <kbd>g</kbd>
         </button>
         {!embedded && view.of_kit && (
           <button type="button" onClick={editChosen}>
-            Edit all <kbd>e</kbd>
+            {t("Edit all")} <kbd>e</kbd>
           </button>
         )}
       </p>
-      <Heading note="influence">Members</Heading>
+      <Heading note={t("influence")}>{t("Members")}</Heading>
       <Few items={[...mark.members].sort((a, b) => b.influence - a.influence)} few={12}>
         {(node) => <MemberRow node={node} />}
       </Few>
-      <Heading note="summed weight · share of its input">Inputs</Heading>
-      <Few items={inputs} empty="Nothing shown enters it.">
+      <Heading note={t("summed weight · share of its input")}>{t("Inputs")}</Heading>
+      <Few items={inputs} empty={t("Nothing shown enters it.")}>
         {(link) => (
           <LinkRow
             id={link.from.key}
@@ -353,8 +378,8 @@ function GroupPanel() {
           />
         )}
       </Few>
-      <Heading note="summed weight · share of their input">Outputs</Heading>
-      <Few items={outputs} empty="Nothing shown reads it.">
+      <Heading note={t("summed weight · share of their input")}>{t("Outputs")}</Heading>
+      <Few items={outputs} empty={t("Nothing shown reads it.")}>
         {(link) => (
           <LinkRow
             id={link.to.key}
@@ -378,6 +403,7 @@ function MemberRow({ node }: { node: Node }) {
       <PlainBar share={node.influence / graph.value!.strongest} />
       <span class="what">
         {named.text} <em>{visibleText(graph.value!.view.tokens[node.position] ?? "")}</em>
+        <NameNote note={named.note} />
       </span>
       <span class="num">{featureOf(node.id) ?? node.id}</span>
       <span class="part">{percent(node.influence)}</span>

@@ -1,4 +1,5 @@
 // "Test your own text": the feature's activation at every token of a text.
+import { t } from "../i18n/text";
 import { useState } from "preact/hooks";
 import { api } from "../api_client";
 import { amount, rowOf } from "../model/format";
@@ -23,18 +24,18 @@ export function Probe({ feature, max, scale }: { feature: string; max: number | 
   const top = probe ? Math.max(...probe.activations) : 0;
   return (
     <>
-      <Heading>Test your own text</Heading>
+      <Heading>{t("Test your own text")}</Heading>
       <form class="probe" onSubmit={(event) => void run(event)}>
         <input
           type="text"
           value={text}
-          placeholder="Type a text and press Enter"
-          aria-label="A text to test the feature on"
+          placeholder={t("Type a text and press Enter")}
+          aria-label={t("A text to test the feature on")}
           autocomplete="off"
           onInput={(event) => setText(event.currentTarget.value)}
         />
         <button type="submit" disabled={busy}>
-          Test
+          {t("Test")}
         </button>
       </form>
       {text.trim() && <StartSwitch on={withBos} set={setWithBos} />}
@@ -48,8 +49,11 @@ export function Probe({ feature, max, scale }: { feature: string; max: number | 
           />
           <span class="note">
             {top > 0
-              ? `largest here ${amount(top)}${max ? ` of ${amount(max)} in the corpus` : ""}`
-              : "It does not fire on this text."}
+              ? t("largest here {a}{b}", {
+                  a: amount(top),
+                  b: max ? t(" of {a} in the corpus", { a: amount(max) }) : "",
+                })
+              : t("It does not fire on this text.")}
           </span>
         </p>
       )}

@@ -1,5 +1,6 @@
 // The dialog for a key that leads to a text field where there is none: it takes the keys that the person types for the
 // field, so that they are not read as commands. Escape or Enter closes it.
+import { t } from "../i18n/text";
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { refusal } from "../state/app";
 
@@ -25,7 +26,7 @@ export function Refusal() {
     >
       <p id="refusal-reason">{reason}</p>
       <button type="button" class="main" onClick={close}>
-        Close <kbd>Esc</kbd>
+        {t("Close")} <kbd>Esc</kbd>
       </button>
     </dialog>
   );

@@ -1,4 +1,5 @@
 // A small drawing of a graph, to compare two at a glance. Pointing at a mark shows its name, a click opens it in Trace.
+import { counted, t } from "../i18n/text";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { api } from "../api_client";
 import { measure, palette } from "../draw/palette";
@@ -8,7 +9,7 @@ import { readGraph } from "../model/graph";
 import { Grid } from "../model/grid";
 import { type Layout, layOut, influenceByToken, quietRuns } from "../model/layout";
 import { type Mark, type Scene, makeScene } from "../model/scene";
-import { percent, plural, rowOf, visibleText } from "../model/format";
+import { percent, rowOf, visibleText } from "../model/format";
 import { attempt, dark } from "../state/app";
 import { go } from "../state/route";
 import { nameIn } from "../state/trace";
@@ -34,7 +35,13 @@ export function SmallGraph({ name, id }: { name: string; id: string }) {
   }, [id]);
   return (
     <figure class="smallgraph">
-      {view ? <Plot name={name} id={id} view={view} /> : <figcaption class="note">Reading {name}…</figcaption>}
+      {view ? (
+        <Plot name={name} id={id} view={view} />
+      ) : (
+        <figcaption class="note">
+          {t("Reading")} {name}…
+        </figcaption>
+      )}
     </figure>
   );
 }
@@ -101,7 +108,7 @@ function Plot({ name, id, view }: { name: string; id: string; view: GraphView })
   };
   const open = (event: MouseEvent) => {
     const mark = markAt(event);
-    go("trace", id, mark ? { sel: mark.key } : {});
+    go("trace", id, mark ? { sel: mark.key } : { pane: "graph" });
   };
   const size = { width: `${placed?.layout.width ?? 0}px`, height: `${placed?.layout.height ?? 0}px` };
   const { nodes, edges } = view.counts.shown;
@@ -115,14 +122,22 @@ function Plot({ name, id, view }: { name: string; id: string; view: GraphView })
             {pointed.kind !== "target" && ` · ${percent(pointed.influence)}`}
           </>
         ) : (
-          `${plural(nodes, "node")} with ${formatShare(SHOWN_SHARES.node)} of the influence, ${plural(edges, "edge")} with ${formatShare(SHOWN_SHARES.edge)}`
+          t("{a} with {b} of the influence, {c} with {d}", {
+            a: counted(nodes, "node|nodes"),
+            b: formatShare(SHOWN_SHARES.node),
+            c: counted(edges, "edge|edges"),
+            d: formatShare(SHOWN_SHARES.edge),
+          })
         )}
       </figcaption>
-      <div class="smallscroll" ref={box} tabIndex={0} role="group" aria-label={`${name}, drawn small`}>
+      <div class="smallscroll" ref={box} tabIndex={0} role="group" aria-label={t("{a}, drawn small", { a: name })}>
         <canvas
           ref={canvas}
           role="img"
-          aria-label={`${plural(nodes, "node")} and ${plural(edges, "edge")}; a click opens the graph`}
+          aria-label={t("{a} and {b}; a click opens the graph", {
+            a: counted(nodes, "node|nodes"),
+            b: counted(edges, "edge|edges"),
+          })}
           style={size}
           onPointerMove={(event) => setPointed(markAt(event))}
           onPointerLeave={() => setPointed(null)}

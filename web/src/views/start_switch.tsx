@@ -1,4 +1,5 @@
 // A switch beside a text: whether it begins with what the model's tokenizer puts in front of texts, its BOS token.
+import { t } from "../i18n/text";
 import { textStart } from "../state/app";
 
 /** Nothing where the tokenizer puts nothing there. */
@@ -7,11 +8,11 @@ export function StartSwitch({ on, set }: { on: boolean; set: (on: boolean) => vo
   return (
     <label
       class="switch startswitch"
-      title="The tokenizer puts it in front of a text; without it the text is read as it stands"
+      title={t("The tokenizer puts it in front of a text; without it the text is read as it stands")}
     >
       <input type="checkbox" checked={on} onChange={(event) => set(event.currentTarget.checked)} />
       <span>
-        begin with <code>{textStart.value}</code>
+        {t("begin with")} <code>{textStart.value}</code>
       </span>
     </label>
   );

@@ -4,7 +4,7 @@ import { type Palette, measure } from "../draw/palette";
 import { letterPlace } from "../model/label_groups";
 import type { Layout } from "../model/layout";
 import type { Mark, Scene } from "../model/scene";
-import { percent } from "../model/format";
+import { chanceOf, outputAmount } from "../model/format";
 import { chosen, describe } from "../state/trace";
 
 interface Props {
@@ -126,7 +126,7 @@ function Box({ mark, stroke }: { mark: Mark; stroke: string | undefined }) {
     );
   }
   const node = mark.members[0]!;
-  const chance = node.probability ?? node.weight ?? 0;
+  const chance = chanceOf(node);
   return (
     <>
       <rect class="box" x={left} y={top} width={wide} height={high} rx={7} />
@@ -134,7 +134,7 @@ function Box({ mark, stroke }: { mark: Mark; stroke: string | undefined }) {
       <text class="output" x={left + 9} y={mark.y + 4.5}>
         {mark.name}
       </text>
-      <text class="share" x={left + wide - 9} y={mark.y + 4.5} text-anchor="end">{` ${percent(chance)}`}</text>
+      <text class="share" x={left + wide - 9} y={mark.y + 4.5} text-anchor="end">{` ${outputAmount(node)}`}</text>
     </>
   );
 }

@@ -1,9 +1,10 @@
 // The tooltip of the mark under the pointer or the keyboard's cursor. It is a preview and takes no clicks.
+import { t } from "../i18n/text";
 import type { Signal } from "@preact/signals";
 import { useLayoutEffect, useRef } from "preact/hooks";
 import type { Layout } from "../model/layout";
-import { amount, percent } from "../model/format";
-import { graph, hovered, primaryMark, scene } from "../state/trace";
+import { amount, isToken, percent } from "../model/format";
+import { graph, hovered, nodeName, primaryMark, scene } from "../state/trace";
 import { placeName } from "./widgets";
 import { dragSteps } from "./pointer";
 
@@ -36,17 +37,36 @@ export function Tooltip({ plot, layout }: { plot: { current: HTMLElement | null 
   return (
     <div class="tip" role="tooltip" ref={box}>
       <strong>{mark.name}</strong>
-      <p>{mark.group ? `${mark.members.length} nodes as one` : `${placeName(graph.value.view, node)} · ${node.id}`}</p>
-      {mark.kind === "feature" && <p>activation {amount(node.activation)}</p>}
-      {mark.kind === "target" ? <p>centred logit {amount(node.value)}</p> : <p>influence {percent(mark.influence)}</p>}
+      {!mark.group && nodeName(node).note && <p>{nodeName(node).note}</p>}
+      <p>
+        {mark.group
+          ? t("{a} nodes as one", { a: mark.members.length })
+          : `${placeName(graph.value.view, node)} · ${node.id}`}
+      </p>
+      {mark.kind === "feature" && (
+        <p>
+          {t("activation")} {amount(node.activation)}
+        </p>
+      )}
+      {mark.kind === "target" ? (
+        <p>
+          {t(isToken(node) ? "centred logit" : "Difference of logits")} {amount(node.value)}
+        </p>
+      ) : (
+        <p>
+          {t("influence")} {percent(mark.influence)}
+        </p>
+      )}
       {!mark.group && (mark.kind === "feature" || mark.kind === "target") && (
-        <p>{percent(node.error)} of its input is error</p>
+        <p>
+          {percent(node.error)} {t("of its input is error")}
+        </p>
       )}
       {link && (
         <p class="edge">
           {link.weight < 0 ? "− takes " : "+ adds "}
-          {amount(Math.abs(link.weight))} {link.to === chosenMark ? "to what is chosen" : "from what is chosen"} (
-          {percent(Math.abs(link.share))} of the input)
+          {amount(Math.abs(link.weight))} {link.to === chosenMark ? t("to what is chosen") : t("from what is chosen")} (
+          {percent(Math.abs(link.share))} {t("of the input)")}
         </p>
       )}
     </div>

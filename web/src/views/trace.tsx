@@ -1,7 +1,7 @@
 // The trace view: prompt bar, toolbar, graph and panel.
 import { useEffect } from "preact/hooks";
 import { api } from "../api_client";
-import { count, percent, plural, rowOf } from "../model/format";
+import { count, percent, rowOf } from "../model/format";
 import { embedded } from "../state/app";
 import {
   pinAndChoose,
@@ -29,6 +29,12 @@ import {
   zoom,
   type Colour,
 } from "../state/trace";
+import { counted, t } from "../i18n/text";
+import { circuitProblem, exportedCircuit, pane } from "../state/circuit";
+import { CircuitTools } from "./circuit_tools";
+import { Explanation } from "./explanation";
+import { graphCsv } from "../model/csv_file";
+import { fileName, saveFile } from "../model/figure_file";
 import { LinkGraph } from "./link_graph";
 import { Menu } from "./menu";
 import { Panel } from "./panel";
@@ -37,12 +43,15 @@ import { Welcome } from "./welcome";
 
 export function Trace() {
   const view = graph.value?.view;
+  const explained = pane.value === "explanation";
   return (
     <div class="trace">
-      {!embedded && <h1 class="unseen">{view ? `Trace of ${view.prompt}` : "Trace"}</h1>}
-      {embedded ? <FileHead /> : <PromptBar>{view && <Scores />}</PromptBar>}
-      {view && <Tools />}
-      {view ? (
+      {!embedded && <h1 class="unseen">{view ? t("Trace of {a}", { a: view.prompt }) : t("Trace")}</h1>}
+      {embedded ? <FileHead /> : <PromptBar>{view && !explained && <Scores />}</PromptBar>}
+      {(view || (explained && graphId.value)) && <Tools />}
+      {explained && graphId.value ? (
+        <Explanation />
+      ) : view ? (
         <div class="split2">
           <LinkGraph />
           <Panel />
@@ -64,8 +73,9 @@ function FileHead() {
     <div class="promptbar filehead">
       <h1 class="mono">{view.prompt || rowOf(view).join("")}</h1>
       <p class="note">
-        {view.subject} · {view.dictionary} ({view.dictionary_kind.toUpperCase()}) · written by Clew {embedded!.version},
-        opens offline{leftOut()}
+        {view.subject} · {view.dictionary} ({view.dictionary_kind.toUpperCase()}) ·{" "}
+        {t("written by Clew {a}, opens offline", { a: embedded!.version })}
+        {leftOut()}
       </p>
       <Scores />
     </div>
@@ -76,18 +86,55 @@ function FileHead() {
 function leftOut(): string {
   const { nodes, edges, cards, details } = embedded!.left_out;
   const parts = [
-    nodes && plural(nodes, "node"),
-    edges && plural(edges, "edge"),
-    cards && plural(cards, "card"),
-    details && `the whole inputs of ${plural(details, "node")}`,
-    !embedded!.source && "the graph to take it into a workbench again",
+    nodes && counted(nodes, "node|nodes"),
+    edges && counted(edges, "edge|edges"),
+    cards && counted(cards, "card|cards"),
+    details && t("the whole inputs of {a}", { a: counted(details, "node|nodes") }),
+    !embedded!.source && t("the graph to take it into a workbench again"),
   ].filter(Boolean);
-  return parts.length ? `; it had no room for ${parts.join(", ")}` : "";
+  return parts.length ? t("; it had no room for {a}", { a: parts.join(", ") }) : "";
 }
 
 function Tools() {
   return (
-    <div class="tools" role="toolbar" aria-label="What is shown">
+    <div class="tools" role="toolbar" aria-label={t("What is shown")}>
+      <Panes />
+      {pane.value === "explanation" ? (
+        <>
+          <span class="grow" />
+          <CircuitTools />
+        </>
+      ) : (
+        <>
+          <GraphTools />
+          {circuitProblem.value && (
+            <p class="note noexplanation" role="status">
+              {t("There is no explanation in groups: {reason}", { reason: circuitProblem.value })}
+            </p>
+          )}
+        </>
+      )}
+    </div>
+  );
+}
+
+/** The explanation, or the graph of features behind it. */
+function Panes() {
+  if (embedded && !embedded.circuit) return null;
+  return (
+    <div class="segments panes" role="group" aria-label={t("Explanation or graph")}>
+      {(["explanation", "graph"] as const).map((each) => (
+        <button key={each} type="button" aria-pressed={pane.value === each} onClick={() => (pane.value = each)}>
+          {t(each === "explanation" ? "Explanation" : "Graph")}
+        </button>
+      ))}
+    </div>
+  );
+}
+
+function GraphTools() {
+  return (
+    <>
       <Search />
       <Thresholds />
       <span class="grow" />
@@ -95,8 +142,8 @@ function Tools() {
       <button
         type="button"
         class="icon"
-        aria-label="Undo"
-        title="Undo (u)"
+        aria-label={t("Undo")}
+        title={t("Undo (u)")}
         disabled={!changes.value.past.length}
         onClick={undoChange}
       >
@@ -105,8 +152,8 @@ function Tools() {
       <button
         type="button"
         class="icon"
-        aria-label="Redo"
-        title="Redo (U)"
+        aria-label={t("Redo")}
+        title={t("Redo (U)")}
         disabled={!changes.value.future.length}
         onClick={redoChange}
       >
@@ -114,7 +161,7 @@ function Tools() {
       </button>
       <ZoomControls />
       {!embedded && <ExportMenu />}
-    </div>
+    </>
   );
 }
 
@@ -130,25 +177,34 @@ function Thresholds() {
   const edges = embedded
     ? count(currentScene?.links.length ?? 0)
     : isLimited
-      ? `${count(sentEdges)} of ${count(shown.edges)}`
+      ? t("{a} of {b}", { a: count(sentEdges), b: count(shown.edges) })
       : count(shown.edges);
-  const limitNote = isLimited ? `; only the strongest ${count(sentEdges)} of them are drawn` : "";
+  const limitNote = isLimited ? t("; only the strongest {a} of them are drawn", { a: count(sentEdges) }) : "";
   return (
     <>
       <Slider
-        name="Nodes"
+        name={t("Nodes")}
         value={node}
         min={0.3}
         valueText={`${formatShare(node)} · ${count(embedded ? (currentScene?.marks.length ?? 0) : shown.nodes)}`}
-        title={`${count(shown.nodes)} of ${count(whole.nodes)} nodes hold ${percent(node)} of the influence`}
+        title={t("{a} of {b} nodes hold {c} of the influence", {
+          a: count(shown.nodes),
+          b: count(whole.nodes),
+          c: percent(node),
+        })}
         set={(value) => setThreshold("node", value)}
       />
       <Slider
-        name="Edges"
+        name={t("Edges")}
         value={edge}
         min={0.5}
         valueText={`${formatShare(edge)} · ${edges}`}
-        title={`${count(shown.edges)} of ${count(whole.edges)} edges hold ${percent(edge)} of the influence that edges carry${limitNote}`}
+        title={t("{a} of {b} edges hold {c} of the influence that edges carry{d}", {
+          a: count(shown.edges),
+          b: count(whole.edges),
+          c: percent(edge),
+          d: limitNote,
+        })}
         set={(value) => setThreshold("edge", value)}
       />
     </>
@@ -164,7 +220,7 @@ function Switches() {
           checked={errorsShown.value}
           onChange={(event) => (errorsShown.value = event.currentTarget.checked)}
         />
-        Errors
+        {t("Errors")}
       </label>
       <label class="switch">
         <input
@@ -172,27 +228,29 @@ function Switches() {
           checked={labelsShown.value}
           onChange={(event) => (labelsShown.value = event.currentTarget.checked)}
         />
-        Names
+        {t("Names")}
       </label>
-      <label class="switch" title="Only what is pinned or grouped, with tokens and outputs">
+      <label class="switch" title={t("Only what is pinned or grouped, with tokens and outputs")}>
         <input
           type="checkbox"
           checked={pinnedOnly.value}
           onChange={(event) => (pinnedOnly.value = event.currentTarget.checked)}
         />
-        Pinned
+        {t("Pinned")}
       </label>
       <label class="switch">
-        Colour{" "}
+        {t("Colour")}{" "}
         <select
           value={colour.value}
           onChange={(event) => (colour.value = event.currentTarget.value as Colour)}
-          title="Sign: towards what is chosen, else the likeliest output. Group: what was grouped and equal labels, each with a letter"
+          title={t(
+            "Sign: towards what is chosen, else the likeliest output. Group: what was grouped and equal labels, each with a letter",
+          )}
         >
-          <option value="plain">named</option>
-          <option value="sign">sign</option>
-          <option value="label">label</option>
-          <option value="group">label group</option>
+          <option value="plain">{t("named")}</option>
+          <option value="sign">{t("sign")}</option>
+          <option value="label">{t("label")}</option>
+          <option value="group">{t("label group")}</option>
         </select>
       </label>
     </>
@@ -222,12 +280,12 @@ function Search() {
   };
   return (
     <label class="search">
-      <span class="unseen">Search this graph</span>
+      <span class="unseen">{t("Search this graph")}</span>
       <input
         id="search"
         type="search"
         value={query.value}
-        placeholder="Label, token, layer, L3/1207"
+        placeholder={t("Label, token, layer, L3/1207")}
         autocomplete="off"
         spellcheck={false}
         onInput={(event) => (query.value = event.currentTarget.value)}
@@ -265,7 +323,7 @@ function Slider({
         max={1000}
         step={5}
         value={position}
-        aria-label={`${name}: share of the influence kept`}
+        aria-label={t("{a}: share of the influence kept", { a: name })}
         aria-valuetext={valueText}
         onInput={(event) => move(Number(event.currentTarget.value))}
       />
@@ -279,16 +337,16 @@ function Scores() {
   if (!current) return null;
   const rows = [
     [
-      "Replacement",
+      t("Replacement"),
       current.whole.replacement,
       current.shown.replacement,
-      "Share of the influence on the outputs that starts at tokens and not at errors",
+      t("Share of the influence on the outputs that starts at tokens and not at errors"),
     ],
     [
-      "Completeness",
+      t("Completeness"),
       current.whole.completeness,
       current.shown.completeness,
-      "Share of what enters the nodes that is not error, nodes weighted by influence",
+      t("Share of what enters the nodes that is not error, nodes weighted by influence"),
     ],
   ] as const;
   return (
@@ -296,11 +354,18 @@ function Scores() {
       {rows.map(([name, whole, shown, title]) => (
         <div
           key={name}
-          title={`${title}. Whole graph ${whole.toFixed(3)}; what is shown ${shown.toFixed(3)}, where all that was cut counts as error`}
+          title={t("{a}. Whole graph {b}; what is shown {c}, where all that was cut counts as error", {
+            a: title,
+            b: whole.toFixed(3),
+            c: shown.toFixed(3),
+          })}
         >
           <dt>{name}</dt>
           <dd>
-            {whole.toFixed(2)} <small>shown {shown.toFixed(2)}</small>
+            {whole.toFixed(2)}{" "}
+            <small>
+              {t("shown")} {shown.toFixed(2)}
+            </small>
           </dd>
         </div>
       ))}
@@ -315,8 +380,8 @@ function ZoomControls() {
       <button
         type="button"
         class="icon"
-        aria-label="Smaller"
-        title="Smaller (−, Ctrl and wheel)"
+        aria-label={t("Smaller")}
+        title={t("Smaller (−, Ctrl and wheel)")}
         onClick={() => (zoom.value = Math.max(0.5, zoom.value / 1.2))}
       >
         −
@@ -324,20 +389,20 @@ function ZoomControls() {
       <button
         type="button"
         class="icon"
-        aria-label="Larger"
-        title="Larger (+, Ctrl and wheel)"
+        aria-label={t("Larger")}
+        title={t("Larger (+, Ctrl and wheel)")}
         onClick={() => (zoom.value = Math.min(3, zoom.value * 1.2))}
       >
         +
       </button>
       {long && (
-        <label class="switch" title="Fold runs of tokens that hold little influence">
+        <label class="switch" title={t("Fold runs of tokens that hold little influence")}>
           <input
             type="checkbox"
             checked={folding.value}
             onChange={(event) => setFolding(event.currentTarget.checked)}
           />
-          Fold
+          {t("Fold")}
         </label>
       )}
     </span>
@@ -353,22 +418,39 @@ function setFolding(fold: boolean): void {
 function ExportMenu() {
   const { node, edge } = thresholds.value;
   const kinds = [
-    ["html", "One HTML file", "this graph with its cards; opens anywhere, offline"],
-    ["json", "Graph JSON", "for Neuronpedia and circuit-tracer"],
-    ["graph", "Clew's own file", "the whole graph"],
+    ["html", t("One HTML file"), t("this graph with its cards; opens anywhere, offline")],
+    ["json", t("Graph JSON"), t("for Neuronpedia and circuit-tracer")],
+    ["graph", t("Clew's own file"), t("the whole graph")],
   ] as const;
   return (
-    <Menu name="Export">
-      {(close) =>
-        kinds.map(([as, name, note]) => (
-          <li key={as}>
-            <a href={api.exportAddress(graphId.value, as, node, edge)} download onClick={close}>
-              <strong>{name}</strong>
-              <small>{note}</small>
-            </a>
+    <Menu name={t("Export")}>
+      {(close) => (
+        <>
+          {kinds.map(([as, name, note]) => (
+            <li key={as}>
+              <a
+                href={api.exportAddress(graphId.value, as, node, edge, as === "html" ? exportedCircuit() : "")}
+                download
+                onClick={close}
+              >
+                <strong>{name}</strong>
+                <small>{note}</small>
+              </a>
+            </li>
+          ))}
+          <li>
+            <button type="button" onClick={() => (close(), saveCsv())}>
+              <strong>{t("Table as CSV")}</strong>
+              <small>{t("the nodes and edges that are shown")}</small>
+            </button>
           </li>
-        ))
-      }
+        </>
+      )}
     </Menu>
   );
+}
+
+function saveCsv(): void {
+  const [shown, view] = [scene.peek(), graph.peek()?.view];
+  if (shown && view) saveFile(new Blob([graphCsv(shown)], { type: "text/csv" }), fileName(view.prompt, "csv"));
 }

@@ -1,4 +1,5 @@
 // The trace view without a graph: a short introduction and examples to start from.
+import { known, t } from "../i18n/text";
 import { workbench } from "../state/app";
 import { go } from "../state/route";
 import { traceHere, typePrompt } from "../state/prompting";
@@ -8,20 +9,22 @@ export function Welcome() {
   const examples = workbench.value?.examples ?? [];
   return (
     <div class="welcome">
-      <h2>Follow the thread from a prompt to the answer.</h2>
+      <h2>{t("Follow the thread from a prompt to the answer.")}</h2>
       <p>
         {kit ? (
           <>
-            The model is <b>{kit.subject}</b>, read through <b>{kit.dictionary}</b>: {kit.n_layers} layers,{" "}
-            {sum(kit.features)} features.{" "}
+            {t("The model is")} <b>{kit.subject}</b>
+            {t(", read through")} <b>{kit.dictionary}</b>: {kit.n_layers} {t("layers,")} {sum(kit.features)}{" "}
+            {t("features.")}{" "}
           </>
-        ) : null}
-        Type a prompt above and press Enter. Every mark you will see is something the model computed; every line says
-        how much one added to another.
+        ) : null}{" "}
+        {t(
+          "Type a prompt above and press Enter. What comes first is a sentence: how the model came to its answer, and what was measured of it. The graph of features is one click below.",
+        )}
       </p>
       {kit && !kit.can_trace && (
         <p class="note">
-          This dictionary is an SAE: its graph cannot be traced, but its cards, edits and steering work.
+          {t("This dictionary is an SAE: its graph cannot be traced, but its cards, edits and steering work.")}
         </p>
       )}
       <ul>
@@ -34,16 +37,16 @@ export function Welcome() {
                 void traceHere(each.prompt);
               }}
             >
-              <strong>{each.title}</strong>
+              <strong>{known(each.title)}</strong>
               <span class="mono">{each.prompt}</span>
-              <small>{each.note}</small>
+              <small>{known(each.note)}</small>
             </button>
           </li>
         ))}
       </ul>
       <p>
         <button type="button" class="link" onClick={() => go("guide")}>
-          New here? The guide takes five minutes.
+          {t("New here? The guide takes five minutes.")}
         </button>
       </p>
     </div>

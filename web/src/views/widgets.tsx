@@ -1,4 +1,5 @@
 // Small components that all views use: tokens, bars, headings, lists. They know nothing of the state.
+import { type Text, t } from "../i18n/text";
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import type { Node } from "../model/graph";
@@ -24,9 +25,9 @@ export function TokenText({ text }: { text: string }) {
 
 export function placeName(view: GraphView, node: Node): string {
   const word = visibleText(view.tokens[node.position] ?? "");
-  if (node.kind === "token") return `token ${node.position}`;
-  if (node.kind === "target") return `output after ${word}`;
-  return `layer ${node.layer}, at ${word} (${node.position})`;
+  if (node.kind === "token") return t("token {a}", { a: node.position });
+  if (node.kind === "target") return t("output after {a}", { a: word });
+  return t("layer {a}, at {b} ({c})", { a: node.layer ?? "", b: word, c: node.position });
 }
 
 /** A signed bar around a middle line: solid to the right, striped to the left. `mark` is the predicted value. */
@@ -93,14 +94,14 @@ export function Few<T>({
       </ul>
       {items.length > few && (
         <button type="button" class="more" aria-expanded={all} onClick={() => setAll(!all)}>
-          {all ? "Show fewer" : `Show all ${items.length}`}
+          {all ? t("Show fewer") : t("Show all {a}", { a: items.length })}
         </button>
       )}
     </>
   );
 }
 
-const KINDS: Record<NameKind, string> = {
+const KINDS: Record<NameKind, Text> = {
   person: "named by a person",
   model: "named by a model",
   heuristic: "named by a rule",
@@ -113,7 +114,7 @@ const KINDS: Record<NameKind, string> = {
 export function KindMark({ kind }: { kind: NameKind | null | undefined }) {
   const sign = { person: "●", model: "◐", heuristic: "○", promoted: "↑", imported: "↓", "": "" }[kind ?? ""];
   return sign ? (
-    <span class={`kindmark ${kind}`} title={KINDS[kind ?? ""]} aria-label={KINDS[kind ?? ""]} role="img">
+    <span class={`kindmark ${kind}`} title={t(KINDS[kind ?? ""])} aria-label={t(KINDS[kind ?? ""])} role="img">
       {sign}
     </span>
   ) : null;

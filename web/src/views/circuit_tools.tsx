@@ -1,0 +1,176 @@
+// The toolbar over the explanation: undo, saving under a name, export of the figure and of the circuit.
+import { useRef, useState } from "preact/hooks";
+import { api } from "../api_client";
+import { t } from "../i18n/text";
+import { circuitCsv } from "../model/csv_file";
+import { fileName, pngFile, saveFile, svgFile } from "../model/figure_file";
+import { palette } from "../draw/palette";
+import { attempt, dark, embedded } from "../state/app";
+import {
+  changesNow,
+  circuit,
+  exportedCircuit,
+  groupChanges,
+  groupName,
+  measuring,
+  redoGroupChange,
+  saveCircuit,
+  savedId,
+  undoGroupChange,
+} from "../state/circuit";
+import { language } from "../state/language";
+import { graphId, thresholds } from "../state/trace";
+import { figure } from "./circuit_figure";
+import { Menu } from "./menu";
+
+export function CircuitTools() {
+  const changes = groupChanges.value;
+  return (
+    <>
+      {!embedded && (
+        <>
+          <button
+            type="button"
+            class="icon"
+            aria-label={t("Undo")}
+            title={t("Undo (u)")}
+            disabled={!changes.past.length}
+            onClick={undoGroupChange}
+          >
+            ↶
+          </button>
+          <button
+            type="button"
+            class="icon"
+            aria-label={t("Redo")}
+            title={t("Redo (U)")}
+            disabled={!changes.future.length}
+            onClick={redoGroupChange}
+          >
+            ↷
+          </button>
+          <Save />
+        </>
+      )}
+      <CircuitExport />
+    </>
+  );
+}
+
+function Save() {
+  const name = useRef<HTMLInputElement>(null);
+  const [taken, setTaken] = useState("");
+  const [open, setOpen] = useState(false);
+  const send = async (replace: boolean) => {
+    const text = name.current?.value.trim() ?? "";
+    if (!text) return;
+    if (await saveCircuit(text, replace)) {
+      setOpen(false);
+      setTaken("");
+    } else setTaken(text);
+  };
+  if (!open)
+    return (
+      <button
+        type="button"
+        class="tool"
+        id="savecircuit"
+        disabled={!circuit.value || measuring.value}
+        onClick={() => setOpen(true)}
+      >
+        {savedId.value && !changesNow.value.length
+          ? t("Saved: {name}", { name: circuit.value?.name ?? "" })
+          : t("Save as…")}
+      </button>
+    );
+  return (
+    <form class="saveform" onSubmit={(event) => (event.preventDefault(), void send(false))}>
+      <input
+        ref={(element) => {
+          if (element && name.current !== element) element.focus();
+          name.current = element;
+        }}
+        type="text"
+        maxLength={80}
+        aria-label={t("Name of this explanation")}
+        placeholder={t("a name")}
+        defaultValue={circuit.value?.name ?? ""}
+        onKeyDown={(event) => event.key === "Escape" && (event.stopPropagation(), setOpen(false))}
+      />
+      <button type="submit">{t("Save")}</button>
+      {taken && (
+        <button type="button" class="wrong" onClick={() => void send(true)}>
+          {t("Replace “{name}”", { name: taken })}
+        </button>
+      )}
+      <button type="button" class="close" aria-label={t("Do not save")} onClick={() => setOpen(false)}>
+        ✕
+      </button>
+    </form>
+  );
+}
+
+function CircuitExport() {
+  const view = circuit.value;
+  if (!view) return null;
+  const saved = view.saved && !changesNow.value.length ? view.saved : null;
+  const address = exportedCircuit();
+  const draw = (kind: "svg" | "png") => {
+    const text =
+      figure.drawing &&
+      svgFile(figure.drawing, palette(dark.value).paper, view.sentence[language.value].replaceAll("*", ""));
+    if (!text) return;
+    void attempt(async () => {
+      const content = kind === "svg" ? new Blob([text], { type: "image/svg+xml" }) : await pngFile(text);
+      saveFile(content, fileName(view.prompt, kind));
+    });
+  };
+  return (
+    <Menu name={t("Export")}>
+      {(close) => (
+        <>
+          {(["svg", "png"] as const).map((kind) => (
+            <li key={kind}>
+              <button type="button" onClick={() => (close(), draw(kind))}>
+                <strong>{t(kind === "svg" ? "Figure as SVG" : "Figure as PNG")}</strong>
+                <small>{t(kind === "svg" ? "lines and text, to any size" : "twice as fine as it is shown")}</small>
+              </button>
+            </li>
+          ))}{" "}
+          <li>
+            <button
+              type="button"
+              onClick={() => {
+                close();
+                saveFile(new Blob([circuitCsv(view, groupName)], { type: "text/csv" }), fileName(view.prompt, "csv"));
+              }}
+            >
+              <strong>{t("Table as CSV")}</strong>
+              <small>{t("the groups with their numbers, and what makes what")}</small>
+            </button>
+          </li>
+          {!embedded && (
+            <li>
+              <a
+                href={api.exportAddress(graphId.value, "html", thresholds.value.node, thresholds.value.edge, address)}
+                download
+                onClick={close}
+              >
+                <strong>{t("One HTML file")}</strong>
+                <small>{t("this explanation and its graph, with cards; opens anywhere, offline")}</small>
+              </a>
+            </li>
+          )}
+          {saved && (
+            <li>
+              <a href={api.circuitFile(graphId.value, saved)} download onClick={close}>
+                <strong>{t("Circuit file")}</strong>
+                <small>{t("for clew.Circuit.load")}</small>
+              </a>
+            </li>
+          )}
+        </>
+      )}
+    </Menu>
+  );
+}
