@@ -46,7 +46,7 @@ def select(paths: Iterable[str]) -> list[str]:
     for module in modules:
         nearest = importers(module, all_tests())
         if not nearest and not mirrored(module):
-            package = module.split(".")[1]
+            package = module.split(".")[1] if "." in module else module
             nearest = mirrored(f"clew.{package}.{package}") or [
                 test for user in importers(module, source_files()) for test in mirrored(module_of(user))
             ]

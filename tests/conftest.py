@@ -9,7 +9,8 @@ import torch
 from hypothesis import settings
 
 torch.set_num_threads(1)
-settings.register_profile("clew", deadline=None)  # how long a test takes is not what it claims
+# How long a test takes is not what it claims.
+settings.register_profile("clew", deadline=None, max_examples=40)
 settings.load_profile("clew")
 
 
@@ -50,6 +51,34 @@ def user_cache(tmp_path_factory):
     """A user's cache for all tests and processes of this run: what takes long to unpack is unpacked once."""
     base = tmp_path_factory.getbasetemp()
     return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "user-cache"
+
+
+@pytest.fixture(scope="session")
+def small_kit(tmp_path_factory):
+    """A kit of minnow with every ninth of its features: what is done to all features takes a ninth of the time."""
+    import clew
+    from tests.models import every_nth
+
+    folder = tmp_path_factory.mktemp("small")
+    every_nth(clew.load("minnow").dictionary, 9).save(folder / "dictionary")
+    clew.kit.build(folder / "kit", name="small", model="minnow", dictionary=folder / "dictionary")
+    return folder / "kit"
+
+
+@pytest.fixture
+def few_rules(monkeypatch):
+    """Atlases have a twentieth of their labels by rule, and that of "Paris": all of them take a minute to embed."""
+    from clew.features.atlas import Atlas
+
+    every, kept = Atlas.features_by_rule.func, {}
+
+    def some(atlas):
+        if atlas.path not in kept:
+            features = every(atlas)
+            kept[atlas.path] = {text: features[text] for text in (*list(features)[::20], 'says "Paris"')}
+        return kept[atlas.path]
+
+    monkeypatch.setattr(Atlas, "features_by_rule", property(some))
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,10 @@ sublayers, soft-caps, a window shorter than the prompt.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
+from dataclasses import replace
 from functools import cache
+from itertools import cycle
 from typing import Any
 
 import pytest
@@ -59,6 +62,25 @@ DISTINCT = ("gpt2", "llama", "neox", "neox_serial", "gemma2", "gptj", "olmo2", "
 """Those among whose modules no two are changed in the same way: the rest differ in how a pattern is found."""
 on_distinct = pytest.mark.parametrize("subject", DISTINCT, indirect=True)
 """For a test with a `subject` of every architecture that costs much and cannot fail on one of the rest alone."""
+
+
+def in_turn(
+    name: str, architectures: tuple[str, ...], names: str, values: Iterable[Any], times: int = 1
+) -> pytest.MarkDecorator:
+    """Every architecture with `times` of the values, which take turns.
+
+    For a test whose architectures and values do not depend on each other: all pairs cost much and tell no more.
+    """
+    turns = cycle(values)
+    cases = [(architecture, next(turns)) for architecture in architectures for _ in range(times)]
+    several = "," in names
+    return pytest.mark.parametrize(
+        (name, *(own.strip() for own in names.split(","))),
+        [(architecture, *value) if several else (architecture, value) for architecture, value in cases],
+        indirect=["subject"] if name == "subject" else [],
+    )
+
+
 KINDS = ("plt", "clt", "skip-plt", "skip-clt")
 READS = ("resid_pre", "resid_mid", "mlp_normalized", "mlp_in")  # resid_post lies behind the write
 WRITES = ("mlp_raw_out", "mlp_out")
@@ -239,6 +261,19 @@ def with_sink(architecture: str, dtype: torch.dtype = torch.float64, *, token: i
             mlp.down_proj.weight[:, 0] = 1000
         place += 100 * direction
     return Subject(built, None, f"{architecture} with a sink")
+
+
+def every_nth(whole: Dictionary, n: int) -> Dictionary:
+    """Every nth feature of each layer of a dictionary."""
+    layers = {}
+    for i, layer in whole.layers.items():
+        size = len(layer.bias)
+        tensors = layer.tensors().items()
+        layers[i] = layer.with_tensors({
+            name: tensor[::n] if tensor.ndim and len(tensor) == size and name != "decoder_bias" else tensor
+            for name, tensor in tensors
+        })  # fmt: skip
+    return replace(whole, layers=layers, name=f"every {n}th of {whole.name}")
 
 
 def dictionary(

@@ -32,6 +32,8 @@ class Plain:
     documents: object
     config: object
     rows: dict = field(default_factory=dict)
+    first: dict = field(default_factory=dict)
+    """The number of every layer's first feature."""
 
     def tokens(self, document):
         starts = self.documents.starts
@@ -80,7 +82,9 @@ class Plain:
 @torch.no_grad()
 def activations(subject, dictionary, documents, config, chunk):
     """All activations, dense, documents batched as a harvest does, so that they are equal to the bit."""
-    found = Plain(documents, config)
+    found, layers = Plain(documents, config), sorted(dictionary.layers)
+    sizes = [dictionary.d_features(layer) for layer in layers]
+    found.first = dict(zip(layers, np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))
     for first in range(0, len(documents), chunk):
         for part in parts_of(documents, torch.arange(first, min(first + chunk, len(documents)))):
             ids, counted = documents.padded(part)
@@ -118,9 +122,32 @@ def check_card(card, plain, subject, feature, drawn, pool):
     wanted = plain.distinct([(d, p) for _, d, p in ranked])[: config.contexts]
     _check_contexts(card.top, wanted, plain, subject, feature)
     _check_bands(card, plain, subject, feature, firings)
-    silent = [at for at in pool if not any(plain.around(*at, feature))]
-    silent.sort(key=lambda at: mix(draw_of(*at) ^ (feature * OTHER & MASK)))
-    _check_contexts(card.silent, silent[: config.silent], plain, subject, feature)
+    _check_contexts(card.silent, _silent(card, plain, feature, pool), plain, subject, feature)
+
+
+def _silent(card, plain, feature, pool):
+    """A third of any kind, a third with a token at which it fires, a third near which similar features fire."""
+
+    def fires_near(at, number):
+        document, position = at
+        low = max(0, position - plain.config.before)
+        return (plain.rows[document][low : position + plain.config.after + 1, number] > 0).any()
+
+    tokens = {context.token_ids[context.at] for context in card.top}
+    siblings = [plain.first[each.feature.layer] + each.feature.index for each in card.nearest_encoder]
+    kinds = (
+        lambda at: True,
+        lambda at: plain.tokens(at[0])[at[1]] in tokens,
+        lambda at: any(fires_near(at, number) for number in siblings),
+        lambda at: True,
+    )
+    rest = [at for at in pool if not fires_near(at, feature)]
+    rest.sort(key=lambda at: mix(draw_of(*at) ^ (feature * OTHER & MASK)))
+    chosen, third = [], math.ceil(plain.config.silent / 3)
+    for number, kind in enumerate(kinds):
+        free = plain.config.silent - len(chosen)
+        chosen += [at for at in rest if at not in chosen and kind(at)][: free if number == 3 else min(third, free)]
+    return chosen
 
 
 def _check_contexts(found, wanted, plain, subject, feature):

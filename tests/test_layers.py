@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from collections import defaultdict
 from pathlib import Path
 
@@ -14,7 +15,7 @@ SOURCE = Path(clew.__file__).parent
 ORDER = (
     "errors version | ids displays extras progress stats | settings files | distributed kernels memory published"
     " | subject | dictionary organism | training attribution | intervention | features | labels | harvest"
-    " | search kit_verbs | circuit | kit | runs timeseries | studies | web | cli"
+    " | search kit_folders kit_verbs | circuit | kit | runs timeseries | studies | web agents | cli"
 )
 """Packages from left to right; a package imports only those to its left, none of its own level."""
 RANK = {name: rank for rank, level in enumerate(ORDER.split("|")) for name in level.split()}
@@ -181,3 +182,12 @@ def test_the_command_line_loads_nothing_heavy_before_it_knows_what_is_wanted():
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+
+
+def test_every_module_that_names_shapes_has_them_checked_in_the_tests():
+    options = tomllib.loads((SOURCE.parents[1] / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"][
+        "addopts"
+    ]
+    [packages] = [option.partition("=")[2].split(",") for option in options.split() if "jaxtyping" in option]
+    naming = {f"clew.{module_of(path)}" for path in FILES if "from jaxtyping import" in path.read_text()}
+    assert {name for name in naming if not any(f"{name}.".startswith(f"{each}.") for each in packages)} == set()

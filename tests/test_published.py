@@ -132,7 +132,9 @@ def test_the_model_of_a_pair_or_kit_takes_another_dictionary(pair: PublishedPair
     neurons = clew.load("tiny-clt", dictionary="neurons")
     assert neurons.dictionary.fingerprint == clew.Kit(own.subject).dictionary.fingerprint
     kits.build(tmp_path / "built", name="x", model="minnow", dictionary=kits.BUNDLED / "minnow" / "dictionary")
-    assert clew.load(tmp_path / "built").subject.weights_hash() == clew.load("minnow").subject.weights_hash()
+    built = clew.load(tmp_path / "built")
+    assert built.subject.weights_hash() == clew.load("minnow").subject.weights_hash()
+    assert built.provenance["model"] == clew.load("minnow").provenance["model"] != {}  # how it was trained is kept
     minnow, again = clew.load("minnow"), clew.load("minnow", dictionary=kits.BUNDLED / "minnow" / "dictionary")
     prompt = "The capital of France is"
     assert torch.equal(again.trace(prompt).rows, minnow.trace(prompt).rows)

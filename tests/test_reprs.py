@@ -28,13 +28,13 @@ def test_a_repr_says_what_the_value_is_in_a_line(kit, graph):
         (kit, ("Kit('minnow'", "with an atlas")),
         (kit.subject, ("Subject('minnow'", "6 layers of width 128")),
         (kit.dictionary, ("Dictionary('CLT of minnow'", "clt, 6 of 6 layers")),
-        (kit.dictionary.layers[0], ("Layer(6,991 features",)),
+        (kit.dictionary.layers[0], ("Layer(6,934 features",)),
         (kit.subject.record(PROMPT), ("Recording(6 positions",)),
         (graph, (f"Graph('{PROMPT}'", f"{graph.n_features} features", "' Paris' 1.000")),
         (effect, ("Effect(ablate L0/200", "clamped through layer 0", "' Paris' 0.99")),
         (effect.before, ("Outcome(6 positions, 3,072 tokens",)),
         (audit, ("Audit('The capital", "2 features ablated", "Spearman")),
-        (kit.atlas, ("SearchableAtlas(", "17,098 features of minnow")),
+        (kit.atlas, ("SearchableAtlas(", "16,657 features of minnow")),
         (kit.atlas["L3/120"], ("Card(L3/120", "promotes")),
     ]
     for value, parts in shown:

@@ -94,7 +94,8 @@ def documents_of(subject: Subject) -> Documents:
 
 def main() -> None:
     """Train in a folder, from its checkpoint if it has one, saying every step; half of the time goes into those."""
-    folder, config = Path(sys.argv[1]), DictionaryConfig(**(vars(SMALL) | {"steps": 400, "precision": "bfloat16"}))
+    folder, steps = Path(sys.argv[1]), int(sys.argv[2])
+    config = DictionaryConfig(**(vars(SMALL) | {"steps": steps, "precision": "bfloat16"}))
     torch.set_num_threads(2)
     trainer.CHECKPOINT_EVERY, trainer.DEAD_AFTER = 3, 1000
     subject = trained_subject()
