@@ -18,7 +18,7 @@ import clew
 from clew.web.app import make_app
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from tests.browser import browser, serving, tab
+from tests.browser import browser, explained, serving, tab, to_graph
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent / "page"
 PROMPT = "The capital of France is"
 COLOURS = 128
+SIZE = {"width": 1280, "height": 720}
 SIDE = "side => new URLSearchParams(document.location.hash.split('?')[1]).get(side)"
 
 
@@ -44,7 +45,11 @@ def views(page: Page, address: str, scheme: str) -> None:
     page.wait_for_selector("#prompt")
     page.wait_for_timeout(500)
     keep(page, f"welcome-{scheme}")
-    trace(page, PROMPT)
+    explain(page, scheme)
+    to_graph(page)
+    page.keyboard.press("Escape")
+    page.mouse.move(400, 300)
+    page.wait_for_timeout(700)
     keep(page, f"trace-{scheme}")
     page.locator("#panel button.row").filter(has_text="L").first.click()
     page.wait_for_selector("#panel p.kind code")
@@ -92,9 +97,38 @@ def views(page: Page, address: str, scheme: str) -> None:
     page.evaluate("document.activeElement.blur()")  # so that both prompts are seen from their beginning
     page.wait_for_timeout(700)
     keep(page, f"compare-{scheme}")
+    page.goto(f"{address}#/studies")
+    page.get_by_text("Does a word of the prompt leak").first.wait_for()
+    page.wait_for_timeout(500)
+    keep(page, f"studies-{scheme}")
     page.goto(f"{address}#/guide")
     page.wait_for_timeout(700)
     keep(page, f"guide-{scheme}")
+
+
+def explain(page: Page, scheme: str) -> None:
+    """The explanation of the prompt, one of its groups with a swap, the same in Russian, and on a phone."""
+    explained(page, PROMPT)
+    page.keyboard.press("Escape")
+    page.mouse.move(20, 700)
+    page.wait_for_timeout(500)
+    keep(page, f"explanation-{scheme}")
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.wait_for_timeout(500)
+    keep(page, f"phone-{scheme}")
+    page.set_viewport_size(SIZE)
+    page.get_by_role("button", name="Русский").click()
+    page.wait_for_timeout(300)
+    keep(page, f"russian-{scheme}")
+    page.get_by_role("button", name="English").click()
+    page.locator("#sentence button").first.click()
+    page.locator("#swap").fill("The capital of Italy is")
+    page.keyboard.press("Enter")
+    page.locator(".swapresult table").wait_for()
+    page.keyboard.press("Escape")
+    page.wait_for_timeout(300)
+    keep(page, f"group-{scheme}")
+    page.locator("#panel .close").first.click()
 
 
 def explanations(page: Page, scheme: str) -> None:
@@ -110,16 +144,6 @@ def explanations(page: Page, scheme: str) -> None:
     page.keyboard.press("Escape")
     page.keyboard.press("Escape")
     page.wait_for_selector("#panel p.kind code")
-
-
-def trace(page: Page, prompt: str) -> None:
-    line = page.get_by_label("Prompt", exact=True)
-    line.fill(prompt)
-    line.press("Enter")
-    page.wait_for_selector("g[role=option].target")
-    page.keyboard.press("Escape")
-    page.mouse.move(400, 300)
-    page.wait_for_timeout(700)
 
 
 def keep(page: Page, name: str) -> None:
