@@ -9,23 +9,33 @@ FLOOR_TESTS := tests/test_older_files.py tests/subject tests/dictionary tests/at
 # Not those whose stand-in tensors old libraries refuse, nor the words in which transformers describes a faulty configuration.
 FLOOR_TESTS += --ignore=tests/subject/test_devices.py --ignore=tests/dictionary/test_devices.py \
 	--deselect=tests/subject/test_loading.py::test_a_faulty_configuration_is_refused_for_its_fault
-# Shapes and types of every call are checked (jaxtyping, beartype) but in these tests, which run Clew as its users do.
+# Shapes and types of every call are checked (jaxtyping, beartype) but in these tests, which run Clew as its users do or
+# call what others call as well: the checks take half of the time.
 AS_USERS := tests/cli tests/web tests/organism tests/test_docs.py tests/test_examples.py tests/test_smollm2_page.py
+AS_USERS += tests/agents tests/features tests/harvest tests/labels tests/runs tests/search
+AS_USERS += tests/files tests/kit tests/test_devices.py tests/test_older_files.py tests/subject/test_dtypes.py
+AS_USERS += $(addprefix tests/subject/test_,packaged.py subject.py)
+AS_USERS += $(addprefix tests/attribution/test_,effects.py neuron_graphs.py partial_dictionaries.py prediction.py sweep.py trace.py)
+AS_USERS += $(addprefix tests/intervention/test_,audit.py curves.py generate.py hop_skipping.py) tests/studies
+AS_USERS += $(addprefix tests/training/test_,batch_topk.py effects.py finetune.py resume.py trainer.py) tests/intervention/test_run.py
 UNCHECKED := --override-ini addopts="-ra --import-mode=importlib --strict-markers"
+# Where marked tests are: to collect all of the others takes as long as they do.
+ALONE = $(shell grep -rlE 'mark\.alone\b' tests --include=*.py)
+LONG = $(shell grep -rlE 'mark\.(long|peer)\b' tests --include=*.py)
 PROMPT ?= The capital of France is
 export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
 export OMP_WAIT_POLICY = PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: install page page-check demo test quick docs check-long check-floors lint types format mutants bench-trace bench-generate bench-audit bench-rankings bench-smollm2 bench-train bench-frontier bench-harvest bench-page bench-scale clean
+.PHONY: check-stress install page page-check demo test quick docs check-long check-floors lint types format mutants bench-trace bench-generate bench-audit bench-rankings bench-smollm2 bench-train bench-frontier bench-harvest bench-page bench-scale clean
 
 install: .venv/installed
 
 .venv/installed: pyproject.toml requirements.lock requirements-torch.lock
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --requirement requirements-torch.lock
+	$(BIN)/python -m pip install --quiet --no-compile --no-deps --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-compile --requirement requirements-torch.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
@@ -39,17 +49,18 @@ page-check:
 	test -z "$$(git ls-files --others --exclude-standard src/clew/web/static)"
 
 demo: install
+	$(BIN)/clew explain "$(PROMPT)"
 	$(BIN)/clew trace "$(PROMPT)" --html demo.html
 
 test: install lint types
-	$(PYTEST) -m "not long and not peer and not alone" $(addprefix --ignore=,$(AS_USERS))
-	$(PYTEST) $(UNCHECKED) -m "not long and not peer and not alone" $(AS_USERS)
-	$(BIN)/python -m pytest -m "alone and not long"
+	$(PYTEST) -m "not long and not stress and not peer and not alone" $(addprefix --ignore=,$(AS_USERS))
+	$(PYTEST) $(UNCHECKED) -m "not long and not stress and not peer and not alone" $(AS_USERS)
+	$(BIN)/python -m pytest $(UNCHECKED) -m "alone and not long and not stress" $(ALONE)
 
 # Before a commit: what the change touches, stopped after a minute. What it had no time for, make test runs.
 quick: install lint types
 	@chosen="$$($(BIN)/python tests/changed.py)"; test -n "$$chosen" || { echo "no tests of what changed"; exit 0; }; \
-	timeout --signal=INT 60 $(PYTEST) -q -x -m "not long and not peer and not alone" $$chosen; code=$$?; \
+	timeout --signal=INT 60 $(PYTEST) -q -x -m "not long and not stress and not peer and not alone" $$chosen; code=$$?; \
 	case $$code in \
 		0|5) ;; \
 		124) echo "a minute is over: what was run passed; make test runs the rest" ;; \
@@ -77,12 +88,18 @@ docs: install
 check-floors: .floors/installed
 	.floors/bin/python -m pytest --quiet --override-ini filterwarnings=ignore \
 		--override-ini addopts="--import-mode=importlib --strict-markers" \
-		-m "not long and not peer and not alone and not minilm and not smollm2" $(FLOOR_TESTS)
+		-m "not long and not stress and not peer and not alone and not minilm and not smollm2" $(FLOOR_TESTS)
 
 check-long: install .peer/installed
-	$(PYTEST) -m "(long or peer) and not alone"
-	$(BIN)/python -m pytest -m "alone and long"
+	$(PYTEST) $(UNCHECKED) -m "(long or peer) and not alone and not stress" $(LONG)
+	$(BIN)/python -m pytest $(UNCHECKED) -m "alone and long and not stress" $(ALONE)
 	$(BIN)/clew organism exam minnow
+
+# Kills, made-up requests, two minutes of load, large graphs and pages of SmolLM2: others do each a few times or smaller.
+# Not part of CI: it takes its time twice.
+check-stress: install
+	$(PYTEST) $(UNCHECKED) -m "stress and not alone" tests
+	$(BIN)/python -m pytest $(UNCHECKED) -m "stress and alone" $(ALONE)
 
 # How much would the tests notice? Small wrong versions of the source; see tests/mutants.py. Not part of CI: it takes hours.
 mutants: install
