@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from clew.attribution.expanders import (
@@ -143,8 +143,7 @@ def robustness(
     own = _Measured(graph)
     generator, rng = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
     others = [_Measured(rewired(graph, generator)) for _ in range(rewirings)]
-    n = len(own.weights)
-    degree = _degree(n, own.bare)
+    n, degree = len(own.weights), own.degree
     expanders = [random_regular(n, degree, seed=seed + i) for i in range(min(3, rewirings))]
     survivals = [
         Survival(
@@ -199,27 +198,61 @@ def rewired(graph: Graph, generator: torch.Generator) -> Graph:
     return replace(graph, rows=rows, effect_rows=None)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Skeleton:
+    """The nodes of a graph that have edges, and these edges taken both ways."""
+
+    nodes: Int[Tensor, " n"]
+    """Which nodes of the graph."""
+    arrows: Bool[np.ndarray, "n n"]
+    """Row = target, column = source."""
+    weights: Float[np.ndarray, "n n"]
+    """The influence that passes between two nodes, symmetric."""
+
+    @property
+    def edges(self) -> Bool[np.ndarray, "n n"]:
+        """Symmetric."""
+        return self.arrows | self.arrows.T
+
+    @property
+    def degree(self) -> int:
+        """The mean degree, to the nearest number that a regular graph can have."""
+        n = len(self.arrows)
+        degree = min(n - 1, max(1, round(float(self.edges.sum()) / n)))
+        return degree - 1 if n * degree % 2 and degree > 1 else degree + (n * degree % 2)
+
+
+def skeleton(graph: Graph) -> Skeleton:
+    """InputError for a graph without edges, or with more than MOST_NODES nodes that have some."""
+    return _skeleton(graph, edge_influence(graph))
+
+
+def _skeleton(graph: Graph, carried: Float[Tensor, "row col"]) -> Skeleton:
+    row, col = (carried > 0).nonzero(as_tuple=True)
+    if not len(row):
+        raise InputError("the graph has no edges that carry influence: there is nothing to delete")
+    ends = graph.row_nodes[row], graph.col_nodes[col]
+    nodes = torch.unique(torch.cat(ends))
+    if len(nodes) > MOST_NODES:
+        raise InputError(f"{len(nodes):,} nodes have edges, at most {MOST_NODES:,} are looked at: prune the graph")
+    reader, source = (torch.searchsorted(nodes, end).numpy() for end in ends)
+    arrows, directed = np.zeros((len(nodes), len(nodes)), dtype=bool), np.zeros((len(nodes), len(nodes)))
+    arrows[reader, source] = True
+    directed[reader, source] = carried[row, col].double().numpy()
+    return Skeleton(nodes=nodes, arrows=arrows, weights=directed + directed.T)
+
+
 class _Measured:
     """One graph's edges: what they carry, and their skeleton."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph, self.carried = graph, edge_influence(graph)
         self.n_edges = int((self.carried > 0).sum())
-        if not self.n_edges:
-            raise InputError("the graph has no edges that carry influence: there is nothing to delete")
         self.ends = graph.over_nodes(row_sums(graph)) == 0
         self.whole = self._reaching(graph)
-        row, col = (self.carried > 0).nonzero(as_tuple=True)
-        ends = graph.row_nodes[row], graph.col_nodes[col]
-        nodes = torch.unique(torch.cat(ends))
-        if len(nodes) > MOST_NODES:
-            raise InputError(f"{len(nodes):,} nodes have edges, at most {MOST_NODES:,} are looked at: prune the graph")
-        reader, source = (torch.searchsorted(nodes, end).numpy() for end in ends)
-        self.arrows = np.zeros((len(nodes), len(nodes)), dtype=bool)  # row = target
-        self.arrows[reader, source] = True
-        directed = np.zeros(self.arrows.shape)
-        directed[reader, source] = self.carried[row, col].double().numpy()
-        self.weights, self.bare = directed + directed.T, self.arrows | self.arrows.T
+        found = _skeleton(graph, self.carried)
+        nodes, self.arrows, self.weights, self.bare = found.nodes, found.arrows, found.weights, found.edges
+        self.degree = found.degree
         targets = torch.searchsorted(nodes, torch.tensor(list(graph.target_range)))
         known = torch.isin(torch.tensor(list(graph.target_range)), nodes)
         self.starts = targets[known].tolist()
@@ -254,12 +287,6 @@ class _Measured:
         """Feed-forward motifs: a feeds b and c, b feeds c."""
         bare = self.arrows.astype(np.float64)
         return round(float(((bare @ bare) * bare).sum()))
-
-
-def _degree(n: int, bare: Bool[np.ndarray, "n n"]) -> int:
-    """The mean degree, to the nearest number that a regular graph can have."""
-    degree = min(n - 1, max(1, round(float(bare.sum()) / n)))
-    return degree - 1 if n * degree % 2 and degree > 1 else degree + (n * degree % 2)
 
 
 def _plain(value: Any) -> Any:

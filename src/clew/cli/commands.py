@@ -130,6 +130,10 @@ COMMANDS = CommandGroup(
                             "study.run:traits",
                             "What do embeddings and features say of personality, and what do they not?",
                         ),
+                        "expanders": Command(
+                            "study.run:expanders",
+                            "Which graphs hold together when edges go, and do a model's circuits look like them?",
+                        ),
                     },
                 ),
                 "show": Command(
