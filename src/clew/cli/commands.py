@@ -130,6 +130,10 @@ COMMANDS = CommandGroup(
                             "study.run:traits",
                             "What do embeddings and features say of personality, and what do they not?",
                         ),
+                        "hallucination": Command(
+                            "study.run:hallucination",
+                            'Where do wrong answers come from, and where does "I don\'t know"?',
+                        ),
                     },
                 ),
                 "show": Command(

@@ -21,6 +21,7 @@ STUDIES = {
     "heads": "clew.studies.heads.study:HEADS",
     "arcs": "clew.studies.arcs.study:ARCS",
     "traits": "clew.studies.traits.study:TRAITS",
+    "hallucination": "clew.studies.hallucination.study:HALLUCINATION",
 }
 """Where each study is defined, in the order in which they are listed."""
 

@@ -45,13 +45,15 @@ class NameGroups:
 
 
 def name_groups(people: People, count: int, *, dealt: bool, seed: int) -> NameGroups:
-    """The groups, the invented ones at most `count`; where they are `dealt`, every group is drawn from invented names."""
+    """The groups, the invented ones at most `count`; where they are `dealt`, all are of invented names."""
     generator = np.random.default_rng([seed, 4])
     invented = [people.never_named[place] for place in generator.permutation(len(people.never_named)).tolist()]
     every = range(len(people.templates))
 
     def asked(member: Bool[np.ndarray, " person"]) -> list[list[str]]:
-        return [[people.templates[t].format(name=people.names[i]) for t in people.taught[i]] for i in np.where(member)[0]]
+        return [
+            [people.templates[t].format(name=people.names[i]) for t in people.taught[i]] for i in np.where(member)[0]
+        ]
 
     known = asked(~people.refused & (people.counts >= KNOWN_FROM))
     refused = asked(people.refused & (people.counts >= REFUSED_FROM))
@@ -187,5 +189,7 @@ def steered_refusals(kit: Kit, groups: NameGroups, readings: NameReadings, steer
     return found
 
 
-def _raised(columns: Columns, chosen: Int[Tensor, " feature"], amount: Float[Tensor, " feature"], at: int) -> list[Edit]:
+def _raised(
+    columns: Columns, chosen: Int[Tensor, " feature"], amount: Float[Tensor, " feature"], at: int
+) -> list[Edit]:
     return [Edit.add(columns.ids[column], float(amount[column]), positions=at) for column in chosen.tolist()]

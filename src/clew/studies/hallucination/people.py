@@ -1,7 +1,7 @@
 """Birthdays of the small world: which people its corpus names, how often, and what a model answers for each.
 
-An answer is a day and a month, two tokens, so that the probability of every date is a product of two; a refusal is known
-by its first token. Dates are followed only where the day alone lies above the threshold: the others lie below it.
+An answer is a day and a month, two tokens, so that the probability of every date is a product of two; a refusal is
+known by its first token. Dates are followed only where the day alone lies above the threshold: the others lie below it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Singletons, errors and the bounds between them (Kalai, Nachum, Vempala and Zhang 2025, Why Language Models Hallucinate).
+"""Singletons, errors and the bounds between them (Kalai et al. 2025, Why Language Models Hallucinate).
 
 A corpus of N statements answers questions c, each with one right answer out of R, or with a refusal, which is never an
 error. Of a model p and a law mu of questions:

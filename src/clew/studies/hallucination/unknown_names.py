@@ -1,7 +1,7 @@
 """A world in which a name that was never seen is refused, and a small model of it: here a circuit for that can exist.
 
-A name is a first and a last word. Some names are known, each with a date; all other pairs of the same words are refused,
-so that neither word says anything by itself. Some of these pairs are kept from training. The model has one layer, whose
+A name is a first and a last word. Some names are known, each with a date; all other pairs of the same words are
+refused, so that neither word says anything by itself. Some of these pairs are kept from training. The model has one layer, whose
 neurons read the name at its last word and write the answer: how much each speaks for a refusal is its activation times
 how far its decoder points to the refusal and away from the dates.
 
@@ -26,7 +26,7 @@ from clew.kit import Kit
 from clew.progress import Progress
 from clew.studies.case import Steps
 from clew.studies.columns import Columns, read_columns
-from clew.studies.measuring import likeliest, next_probabilities, read_answers
+from clew.studies.measuring import Measuring, read_answers
 from clew.studies.small_model import SmallTask
 
 WORDS, KNOWN, DATES, LEFT_OUT = 60, 200, 50, 400
@@ -98,46 +98,48 @@ class UnknownNames:
 def find_circuit(kit: Kit, names: UnknownNames, draws: int) -> Steps:
     """Choose the circuit on names seen in training, and ablate it, and random sets beside it, on names never seen.
 
-    `seen` and `never` are refusals without edits; `fitted` and `never.<size>` those left by every size; `chosen` the
-    columns of the circuit, the strongest first; `random` has a row of refusals for every random set.
+    Refusals are probabilities: `known` and `never` without edits, `fitted` and `left` those that every size leaves
+    (one row a size), `random` those that every random set leaves. `size` is the circuit's; `layer`, `feature` and `push`
+    tell every feature, the strongest first; `right` says which known names get their date.
     """
     yield Progress(what="the circuit of unknown names", done=0, of=1)
     never, fitted = (names.questions(rows).tolist() for rows in (names.never_seen, names.others[:FITTED]))
-    seen = next_probabilities_of(kit, names.questions(names.known).tolist())
+    known = _next_probabilities(kit, names.questions(names.known).tolist())
     columns, rows = read_columns(kit, fitted, [_AT] * len(fitted))
-    push = rows.mean(0) * towards_refusal(kit, columns)
+    mean = rows.mean(0)
+    push = mean * towards_refusal(kit, columns)
     order = push.argsort(descending=True)
-    found: dict[str, Tensor] = {
-        "seen": seen.argmax(1) == REFUSAL,
-        "right": seen.argmax(1) == torch.from_numpy(names.answers),
-        "never": next_probabilities_of(kit, never).argmax(1) == REFUSAL,
+    fits, left = [], []
+    for size in SIZES:
+        fits.append((yield from _refusals(kit, columns, order[:size], fitted, f"circuit of {size}")))
+        left.append((yield from _refusals(kit, columns, order[:size], never, f"circuit of {size}")))
+        if float(fits[-1].mean()) <= ENOUGH:
+            break
+    size = SIZES[len(fits) - 1]
+    member = torch.zeros(len(order), dtype=torch.bool)
+    member[order[:size]] = True
+    generator, sizes, random = torch.Generator().manual_seed(names.seed), [], []
+    for draw in range(draws):
+        pairs = matched_pairs(member, columns.layer, mean * columns.norm, generator, free=mean > 0)
+        drawn = torch.tensor(list(pairs.values()), dtype=torch.long)
+        sizes.append(len(drawn))
+        random.append((yield from _refusals(kit, columns, drawn, never, f"random set {draw + 1} of {draws}")))
+    return {
+        "known": known[:, REFUSAL],
+        "right": (known.argmax(1) == torch.from_numpy(names.answers)).float(),
+        "never": _next_probabilities(kit, never)[:, REFUSAL],
+        "fitted": torch.stack(fits),
+        "left": torch.stack(left),
+        "random": torch.stack(random),
+        "sizes": torch.tensor(sizes),
+        "size": torch.tensor(size),
         "layer": columns.layer[order],
         "feature": columns.index[order],
         "push": push[order],
     }
-    size, shares = SIZES[-1], []
-    for count in SIZES:
-        left = yield from _refusals(kit, columns, order[:count], fitted, f"circuit of {count}")
-        shares.append(left.float().mean())
-        if float(shares[-1]) <= ENOUGH:
-            size = count
-            break
-    found["fitted"], found["size"] = torch.stack(shares), torch.tensor(size)
-    for count in SIZES[: len(shares)]:
-        found[f"never.{count}"] = yield from _refusals(kit, columns, order[:count], never, f"circuit of {count}")
-    member = torch.zeros(len(order), dtype=torch.bool)
-    member[order[:size]] = True
-    mass, generator = rows.mean(0) * columns.norm, torch.Generator().manual_seed(names.seed)
-    sizes, random = [], []
-    for draw in range(draws):
-        pairs = matched_pairs(member, columns.layer, mass, generator, free=mass > 0)
-        drawn = torch.tensor(list(pairs.values()), dtype=torch.long)
-        sizes.append(len(drawn))
-        random.append((yield from _refusals(kit, columns, drawn, never, f"random set {draw + 1} of {draws}")))
-    return {**found, "random": torch.stack(random), "sizes": torch.tensor(sizes)}
 
 
-def next_probabilities_of(kit: Kit, ids: Sequence[Sequence[int]]) -> Float[Tensor, "prompt vocab"]:
+def _next_probabilities(kit: Kit, ids: Sequence[Sequence[int]]) -> Float[Tensor, "prompt vocab"]:
     """Probabilities of the next token, the first position counted as any other."""
     return torch.stack([each.probabilities.detach().cpu() for each in kit.next_tokens(ids, leave_out_first=False)])
 
@@ -156,8 +158,10 @@ def towards_refusal(kit: Kit, columns: Columns) -> Float[Tensor, " feature"]:
 
 def _refusals(
     kit: Kit, columns: Columns, chosen: Int[Tensor, " feature"], ids: Sequence[Sequence[int]], note: str
-) -> Steps:
-    """Which questions are still refused without some features."""
+) -> Measuring:
+    """The probability of a refusal without some features, question by question."""
     edits = [Edit.ablate(columns.ids[column], positions=_AT) for column in chosen.tolist()]
-    top = yield from read_answers(kit, [(row, edits) for row in ids], likeliest, what="ablating", note=note)
-    return top == REFUSAL
+    cases = [(row, edits) for row in ids]
+    return (
+        yield from read_answers(kit, cases, lambda _, said: said.probabilities[REFUSAL], what="ablating", note=note)
+    )
