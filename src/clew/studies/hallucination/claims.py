@@ -50,8 +50,8 @@ def detection_claim(names: NamesMeasured) -> Claim:
 def steering_claim(names: NamesMeasured) -> Claim:
     sizes, tested = [len(drawn) for drawn in names.steering.sets], len(names.steering.chosen)
     return Claim(
-        text=f"Refusal can be raised: with the {tested} features that write most for refused people raised, invented "
-        "names are refused (mean probability).",
+        text=f"Refusal can be raised: with the {tested} features that speak most for a refusal raised, which refused "
+        "people have, invented names are refused (mean probability).",
         value=names.refusal("invented", "raised"),
         null=Null(
             what="matched random active features of the same layers, raised in the same way",
@@ -89,7 +89,7 @@ def calibration_claim(law: LawMeasured, seed: int) -> Claim:
     return Claim(
         text="The likeliest answers are calibrated: by the law, confidence lies close to how often they are right "
         "(expected calibration error, ten bins). This says nothing of how often that is.",
-        value=law.calibration.error(),
+        value=law.calibration.error,
         null=Null(
             what="right and wrong exchanged among the people",
             draws=law.calibration.exchanged_errors(EXCHANGES, seed),

@@ -100,7 +100,7 @@ def read_corpus(path: Path | str, pattern: str, refusal: str) -> FactCorpus:
             question, answer = (" ".join((match[name] or "").split()) for name in GROUPS)
             if not question or not answer:
                 raise FileError(
-                    f"line {number} of {path}: the pattern matches {match[0][:40]!r} without a "
+                    f"line {number} of {path}: the pattern matches {match[0][:40]!r} with an empty "
                     f"{'answer' if question else 'question'}: make it ask for one character at least"
                 )
             found.append(_statement(question, answer, refusal))

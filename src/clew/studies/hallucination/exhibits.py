@@ -28,7 +28,7 @@ _COLOURS = (BLUE, GREY, ORANGE)
 def world_tables(measured: WorldMeasured, kit: Kit) -> dict[str, Table]:
     tables = {"raised": raised_table(measured.names, kit), "refusals": refusal_table(measured.names)}
     if measured.people is not None:
-        tables["errors"] = error_table(measured.laws)
+        tables["errors"] = error_table(measured.laws, measured.people)
         tables["bounds"] = bound_table(measured.laws)
         tables["calibration"] = calibration_table({law.name: law.calibration for law in measured.laws})
         tables["abstention"] = abstention_table(measured.people)
@@ -42,7 +42,7 @@ def world_tables(measured: WorldMeasured, kit: Kit) -> dict[str, Table]:
 def world_figures(measured: WorldMeasured) -> dict[str, Picture]:
     figures = {"steering": steering_picture(measured.names)}
     if measured.people is not None:
-        shown = [measured.people.law, *([measured.flat] if measured.flat else [])]
+        shown = measured.laws
         figures["errors"] = error_picture(shown)
         figures["calibration"] = calibration_picture({law.name: law.calibration for law in shown})
         figures["bounds"] = bound_picture(shown)
@@ -52,8 +52,9 @@ def world_figures(measured: WorldMeasured) -> dict[str, Picture]:
     return figures
 
 
-def error_table(laws: Sequence[LawMeasured]) -> Table:
+def error_table(laws: Sequence[LawMeasured], people: PeopleMeasured) -> Table:
     rows = [(law.name, name, n, *error) for law in laws for name, n, error in law.by_count]
+    rows += [("the small world, other sentences", name, n, *error) for name, n, error in people.other_sentences]
     return Table.of_rows(
         "Errors by how often the corpus states a birthday",
         ("law", "stated", "people", "error", "low", "high"),
@@ -107,7 +108,7 @@ def calibration_table(of: dict[str, Calibration]) -> Table:
         for name, calibration in of.items()
         for low, high, n, confidence, accuracy in calibration.reliability()
     ]
-    errors = ", ".join(f"{name} {calibration.error()}" for name, calibration in of.items())
+    errors = ", ".join(f"{name} {calibration.error}" for name, calibration in of.items())
     return Table.of_rows(
         "Confidence and how often it is right",
         ("of", "bin", "questions", "confidence", "right", "low", "high"),
@@ -127,7 +128,7 @@ def abstention_table(people: PeopleMeasured) -> Table:
     }
     rows = []
     for name, member in groups.items():
-        said = [within(mean_interval(a.refusal[member].tolist())) for a in (people.taught, people.withheld)]
+        said = [within(mean_interval(a[member].tolist())) for a in (people.taught.refusal, people.withheld_refusal)]
         rows.append((name, int(member.sum()), *said[0], *said[1]))
     return Table.of_rows(
         "How often minnow refuses",
@@ -222,7 +223,7 @@ def calibration_picture(of: dict[str, Calibration]) -> Picture:
             x, [r.value for r in right], yerr=whiskers(right), color=colour, marker="o", markersize=4, capsize=2,
             linestyle="none",
         )  # fmt: skip
-        axes.set_title(f"{name}\ncalibration error {calibration.error().value:.3f}", fontsize=9)
+        axes.set_title(f"{name}\ncalibration error {calibration.error.value:.3f}", fontsize=9)
         axes.set_xlabel("confidence")
         open_corner(axes)
     panels[0].set_ylabel("right")
@@ -258,8 +259,8 @@ def bound_picture(laws: Sequence[LawMeasured]) -> Picture:
         figure,
         title="Singletons, errors and bounds",
         text="The error (orange), what the corpus says of it (blue), the error of a model that knows what it saw "
-        "(green), the distance from calibration (grey), and both lower bounds (black), with 95 % intervals. A bound at the left "
-        "of the line says nothing.",
+        "(green), the distance from calibration (grey), and both lower bounds (black), with 95 % intervals. A bound "
+        "at the left of the line says nothing.",
     )
 
 
@@ -284,8 +285,8 @@ def steering_picture(names: NamesMeasured) -> Picture:
     return Picture.of(
         figure,
         title="Refusal can be raised",
-        text="The probability of a refusal: as the model is (grey), with the features raised that write most for "
-        "people whom it refuses (blue), and with each set of random active features raised in their place (orange).",
+        text="The probability of a refusal: as the model is (grey), with the features raised that speak most "
+        "for a refusal (blue), and with each set of random active features raised in their place (orange).",
     )
 
 
@@ -308,5 +309,5 @@ def circuit_picture(unknown: UnknownMeasured) -> Picture:
         figure,
         title="The circuit of unknown names",
         text="The probability that a name never seen is refused, by the number of neurons ablated, those that speak "
-        "most for a refusal first (blue), and with as many random active neurons ablated (orange). Broken lines: the bars.",
+        "most for a refusal first (blue), and with as many random active neurons ablated (orange). Broken lines: bars.",
     )

@@ -1,9 +1,9 @@
 """A second, flatter law of facts, for which a small model is trained: in it the bound by singletons is not vacuous.
 
 Half of all questions are about three thousand people by the small world's own Zipf law; the other half are spread
-evenly over four hundred thousand others, who hardly ever come twice. Everybody has a birthday, and a tenth of them is refused.
-One finite corpus is drawn. A name is three tokens and an answer one, so that the model's whole distribution is read at
-once.
+evenly over four hundred thousand others, who hardly ever come twice. Everybody has a birthday, and a tenth of
+them is refused. One finite corpus is drawn. A name is three tokens and an answer one, so that the model's whole
+distribution is read at once.
 """
 
 from __future__ import annotations

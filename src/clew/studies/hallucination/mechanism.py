@@ -3,9 +3,10 @@
 1. Features are read behind the question, mean over the templates in which a name is asked.
 2. *Known or not.* The feature that parts known from invented names best on four fifths of them is scored on the fifth
    that was left out; the null deals known and invented out among the names.
-3. *Refusal.* The features that write more for people whose birthday is refused than for people who are answered (half
-   of these) are raised, by what they are for the refused, on names that the corpus never holds. The null raises other
-   active features of the same layers, matched in what they write, in the same way.
+3. *Refusal.* The features that speak more for a refusal (activation times how far the decoder points to it, and away
+   from days) for people whose birthday is refused than for people who are answered (half of these) are raised, by what
+   they are for the refused, on names that the corpus never holds. The null raises other active features of the same
+   layers, matched in what they write, in the same way.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from clew.stats import Interval, ranks
 from clew.studies.case import Steps
 from clew.studies.columns import Columns, read_columns
 from clew.studies.hallucination.people import KNOWN_FROM, DateTokens, People
+from clew.studies.hallucination.pushes import pushes
 from clew.studies.measuring import read_answers
 
 FOLDS = 5
@@ -153,10 +155,11 @@ class Steering:
     amount: Float[Tensor, " feature"]
 
 
-def steering_of(readings: NameReadings, count: int, draws: int, seed: int) -> Steering:
-    """The `count` features that write more for the refused than for those who are answered, every second of these."""
+def steering_of(kit: Kit, readings: NameReadings, count: int, draws: int, seed: int) -> Steering:
+    """The `count` features that speak more for a refusal where it is given than where an answer is, for half of these."""
+    tokens = DateTokens.of(kit)
     mean = readings.refused.mean(0)
-    excess = (mean - readings.known[::2].mean(0)) * readings.columns.norm
+    excess = (mean - readings.known[::2].mean(0)) * pushes(kit, readings.columns, tokens.refusal, tokens.days)
     chosen = excess.topk(min(count, len(excess))).indices
     member = torch.zeros(len(excess), dtype=torch.bool)
     member[chosen] = True
@@ -170,7 +173,8 @@ def steering_of(readings: NameReadings, count: int, draws: int, seed: int) -> St
 def steered_refusals(kit: Kit, groups: NameGroups, readings: NameReadings, steering: Steering) -> Steps:
     """The probability of a refusal: without edits, with the chosen features raised, with each random set raised.
 
-    Every name is asked once, the templates in turn; of known names those that were not used to choose features.
+    Every name is asked once, the templates in turn; of known names those that were not used to choose features. Random
+    sets are raised on half of the invented names.
     """
     refusal = DateTokens.of(kit).refusal
     asked = {"invented": groups.invented, "known": groups.known[1::2]}
@@ -181,7 +185,8 @@ def steered_refusals(kit: Kit, groups: NameGroups, readings: NameReadings, steer
         if name == "invented":
             sets |= {f"random.{number}": drawn for number, drawn in enumerate(steering.sets)}
         for kind, columns in sets.items():
-            cases = [(row, _raised(readings.columns, columns, steering.amount, len(row) - 1)) for row in ids]
+            chosen = ids[::2] if kind.startswith("random") else ids
+            cases = [(row, _raised(readings.columns, columns, steering.amount, len(row) - 1)) for row in chosen]
             found[f"{name}.{kind}"] = yield from read_answers(
                 kit, cases, lambda _, said: said.probabilities[refusal], what=f"steering, {name} names", note=kind
             )

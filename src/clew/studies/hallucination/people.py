@@ -6,8 +6,8 @@ known by its first token. Dates are followed only where the day alone lies above
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -32,6 +32,7 @@ THRESHOLD = 1 / (DATES - 1)
 KNOWN_FROM = 41
 """Statements from which a person counts as known."""
 AT_ONCE = 256
+_WHOLE = 500  # people who are never left out, since they are most of the law
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -64,6 +65,27 @@ class People:
         held = {name for name, count in zip(self.names, self.counts.tolist(), strict=True) if count}
         every = (f"{person['name']} {last}" for person in PERSONS for last in LAST_NAMES)
         return [name for name in every if name not in held]
+
+    def thinned(self, step: int) -> People:
+        """The most likely people and one in `step` of the others, who stand for those that are left out."""
+        kept = [*range(_WHOLE), *range(_WHOLE, len(self.names), step)]
+        law = self.law[kept] * np.where(np.arange(len(kept)) < _WHOLE, 1, step)
+        return replace(
+            self,
+            law=law / law.sum(),
+            counts=self.counts[kept],
+            refused=self.refused[kept],
+            days=self.days[kept],
+            months=self.months[kept],
+            names=[self.names[place] for place in kept],
+            taught=[self.taught[place] for place in kept],
+            withheld=[self.withheld[place] for place in kept],
+        )
+
+    @property
+    def born(self) -> Int[np.ndarray, "person 2"]:
+        """Day and month of everybody."""
+        return np.stack([self.days, self.months], 1)
 
     def prompts(self, templates: Sequence[int]) -> list[str]:
         """The question of everybody, each in one template."""
@@ -124,10 +146,13 @@ class DateTokens:
 _VALID = np.array([[day < length for length in MONTHS.values()] for day in range(31)])
 
 
-def read_answers(kit: Kit, prompts: Sequence[str], born: Int[np.ndarray, "person 2"], what: str) -> Steps:
-    """Probabilities of the birthday, the refusal, all days, and of all dates whose day is above the threshold.
+def read_answers(
+    kit: Kit, prompts: Sequence[str], born: Int[np.ndarray, "person 2"], what: str, *, whole: bool = True
+) -> Steps:
+    """Probabilities of the refusal, of all days, and of all dates whose day lies above the threshold or is right.
 
-    `dates` has one row a followed day: question, day, and the twelve months' probabilities.
+    `cases` and `months` have a row for every day that is followed: question and day, and the months' probabilities.
+    Unless `whole`, no day but the right one is.
     """
     tokens = DateTokens.of(kit)
     ids = [kit.subject.encode(prompt).tolist() for prompt in prompts]
@@ -137,7 +162,7 @@ def read_answers(kit: Kit, prompts: Sequence[str], born: Int[np.ndarray, "person
             yield Progress(what=what, done=place, of=len(ids), unit="questions")
         days[place] = said.probabilities[list(tokens.days)].detach().float().cpu()
         refusal[place] = float(said.probabilities[tokens.refusal])
-    followed = days > THRESHOLD
+    followed = (days > THRESHOLD) & whole
     followed[torch.arange(len(ids)), torch.from_numpy(born[:, 0])] = True
     cases = followed.nonzero()
     months = torch.zeros(len(cases), 12)
@@ -172,14 +197,14 @@ class Answers:
 
 
 def answers_of(
-    parts: dict[str, torch.Tensor] | object,
+    parts: Mapping[str, torch.Tensor],
     *,
     law: Float[np.ndarray, " question"],
     born: Int[np.ndarray, "question 2"],
     refused: Bool[np.ndarray, " question"],
 ) -> Answers:
     """Put together what `read_answers` gives."""
-    days, refusal, cases, months = (parts[name].double().numpy() for name in ("days", "refusal", "cases", "months"))  # type: ignore[index]
+    days, refusal, cases, months = (parts[name].double().numpy() for name in ("days", "refusal", "cases", "months"))
     n, cases = len(days), cases.astype(int)
     dates = np.zeros((n, 31, 12))
     dates[cases[:, 0], cases[:, 1]] = days[cases[:, 0], cases[:, 1], None] * months

@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -173,17 +174,17 @@ class ModelErrors:
     def _resampled(self, statistic: str) -> Interval:
         return bootstrap(self._terms, lambda sums: _STATISTICS[statistic](sums / sums[0]))
 
-    @property
+    @cached_property
     def err(self) -> Interval:
         """The probability of a wrong answer."""
         return self._resampled("err")
 
-    @property
+    @cached_property
     def delta(self) -> Interval:
         """The distance from calibration at the threshold."""
         return self._resampled("delta")
 
-    @property
+    @cached_property
     def err_iiv(self) -> Interval:
         """How often the threshold is wrong about validity: half right answers by the law, half wrong ones, evenly."""
         return self._resampled("err_iiv")
@@ -227,6 +228,7 @@ class Calibration:
         terms = np.stack([self.weight, self.weight * self.confidence, self.weight * right])
         return (member[:, None] * terms[None]).reshape(3 * BINS, -1)
 
+    @cached_property
     def error(self) -> Interval:
         """The expected calibration error: mean over bins, by weight, of |confidence - accuracy|; resampled."""
         return bootstrap(self._sums(self.right), _calibration_error)

@@ -14,12 +14,11 @@ how sure it is, and how it scores (`question_set`). In the absent case everythin
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor
 
 from clew.errors import InputError
 from clew.kit import Kit
@@ -53,6 +52,10 @@ OFTEN, RARE, STATEMENTS, ASKED = 3000, 400_000, 200_000, 3000
 """The flatter law: people of both kinds, statements of its corpus, questions that are asked."""
 
 
+THINNED = 4
+"""In the absent case the world's law is read with so many fewer of its less likely people."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class HallucinationConfig:
     """Settings of the study."""
@@ -69,7 +72,7 @@ class HallucinationConfig:
     """A regular expression that finds facts in --corpus: (?P<question>...) and (?P<answer>...) in it."""
     refusal: str = REFUSAL
     """How answers begin that refuse."""
-    names: int = 200
+    names: int = 300
     """How many invented names are asked."""
     features: int = 40
     """How many features are raised to make the model refuse."""
@@ -152,7 +155,7 @@ def _names(case: Case[HallucinationConfig]) -> Generator[Progress, None, NamesMe
     yield Progress(what="names", done=0, of=1)
     groups = name_groups(people_of(kit), config.names, dealt=config.dealt, seed=config.seed)
     readings = read_names(kit, groups)
-    steering = steering_of(readings, config.features, config.draws, config.seed)
+    steering = steering_of(kit, readings, config.features, config.draws, config.seed)
     refusals = yield from case.part("steering", steered_refusals(kit, groups, readings, steering))
     return NamesMeasured(
         readings=readings,
@@ -165,16 +168,24 @@ def _names(case: Case[HallucinationConfig]) -> Generator[Progress, None, NamesMe
 
 
 def _people(case: Case[HallucinationConfig]) -> Generator[Progress, None, PeopleMeasured]:
-    people, seed = people_of(case.kit), case.config.seed
-    born = np.stack([people.days, people.months], 1)
-    answers = {}
-    for name, templates in (("taught", people.drawn_templates(seed)), ("withheld", people.withheld)):
-        work = read_answers(case.kit, people.prompts(templates), born, f"birthdays, {name} sentences")
-        parts: Mapping[str, Tensor] = yield from case.part(name, work)
-        answers[name] = answers_of(parts, law=people.law, born=born, refused=people.refused)
+    whole, seed, dealt = people_of(case.kit), case.config.seed, case.config.dealt
+    people = whole.thinned(THINNED if dealt else 1)
+    taught = people.prompts(people.drawn_templates(seed))
+    parts = yield from case.part("taught", read_answers(case.kit, taught, people.born, "birthdays"))
+    others = people.prompts(people.withheld)
+    work = read_answers(case.kit, others, people.born, "birthdays, other sentences", whole=False)
+    withheld = answers_of(
+        (yield from case.part("withheld", work)), law=people.law, born=people.born, refused=people.refused
+    )
     order = np.random.default_rng([seed, 14]).permutation(len(people.counts))
-    counts = people.counts[order] if case.config.dealt else people.counts
-    return PeopleMeasured(people=people, counts=counts, **answers)
+    return PeopleMeasured(
+        whole=whole,
+        people=people,
+        taught=answers_of(parts, law=people.law, born=people.born, refused=people.refused),
+        withheld_wrong=withheld.errors.wrong,
+        withheld_refusal=withheld.refusal,
+        counts=people.counts[order] if dealt else people.counts,
+    )
 
 
 def _flat(case: Case[HallucinationConfig]) -> Generator[Progress, None, LawMeasured]:
@@ -228,8 +239,8 @@ def absent(kit: Kit, config: HallucinationConfig) -> Absent[HallucinationConfig]
     else:
         why = (
             "Known, refused and invented names are all invented ones, counts are exchanged among the people, the "
-            "flatter law has none but people who come often, and in the last world refusal is drawn by lot, whether a name was "
-            "seen or not."
+            "flatter law has none but people who come often, and in the last world refusal is drawn by lot, whether a "
+            "name was seen or not."
         )
     return Absent(kit=kit, config=replace(config, dealt=True), why=why)
 

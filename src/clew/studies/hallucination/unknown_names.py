@@ -1,9 +1,9 @@
 """A world in which a name that was never seen is refused, and a small model of it: here a circuit for that can exist.
 
 A name is a first and a last word. Some names are known, each with a date; all other pairs of the same words are
-refused, so that neither word says anything by itself. Some of these pairs are kept from training. The model has one layer, whose
-neurons read the name at its last word and write the answer: how much each speaks for a refusal is its activation times
-how far its decoder points to the refusal and away from the dates.
+refused, so that neither word says anything by itself. Some of these pairs are kept from training. The model has one
+layer, whose neurons read the name at its last word and write the answer: how much each speaks for a refusal is its
+activation times how far its decoder points to the refusal and away from the dates.
 
 In the absent case refusal has nothing to do with having been seen: half of the known names are refused, and half of the
 others get any date.
@@ -26,6 +26,7 @@ from clew.kit import Kit
 from clew.progress import Progress
 from clew.studies.case import Steps
 from clew.studies.columns import Columns, read_columns
+from clew.studies.hallucination.pushes import pushes
 from clew.studies.measuring import Measuring, read_answers
 from clew.studies.small_model import SmallTask
 
@@ -99,15 +100,15 @@ def find_circuit(kit: Kit, names: UnknownNames, draws: int) -> Steps:
     """Choose the circuit on names seen in training, and ablate it, and random sets beside it, on names never seen.
 
     Refusals are probabilities: `known` and `never` without edits, `fitted` and `left` those that every size leaves
-    (one row a size), `random` those that every random set leaves. `size` is the circuit's; `layer`, `feature` and `push`
-    tell every feature, the strongest first; `right` says which known names get their date.
+    (one row a size), `random` those that every random set leaves. `size` is the circuit's; `layer`, `feature` and
+    `push` tell every feature, the strongest first; `right` says which known names get their date.
     """
     yield Progress(what="the circuit of unknown names", done=0, of=1)
     never, fitted = (names.questions(rows).tolist() for rows in (names.never_seen, names.others[:FITTED]))
     known = _next_probabilities(kit, names.questions(names.known).tolist())
     columns, rows = read_columns(kit, fitted, [_AT] * len(fitted))
     mean = rows.mean(0)
-    push = mean * towards_refusal(kit, columns)
+    push = mean * pushes(kit, columns, REFUSAL, range(_DATE, REFUSAL))
     order = push.argsort(descending=True)
     fits, left = [], []
     for size in SIZES:
@@ -142,18 +143,6 @@ def find_circuit(kit: Kit, names: UnknownNames, draws: int) -> Steps:
 def _next_probabilities(kit: Kit, ids: Sequence[Sequence[int]]) -> Float[Tensor, "prompt vocab"]:
     """Probabilities of the next token, the first position counted as any other."""
     return torch.stack([each.probabilities.detach().cpu() for each in kit.next_tokens(ids, leave_out_first=False)])
-
-
-def towards_refusal(kit: Kit, columns: Columns) -> Float[Tensor, " feature"]:
-    """How far each feature's decoder points to the refusal, and away from the mean date."""
-    unembedding = kit.subject.unembedding.detach().float().cpu()
-    direction = unembedding[REFUSAL] - unembedding[_DATE:REFUSAL].mean(0)
-    push = torch.zeros(len(columns.layer))
-    for layer in torch.unique(columns.layer).tolist():
-        of_layer = columns.layer == layer
-        rows = kit.dictionary.decoder_rows(layer, columns.index[of_layer]).detach().float().cpu().sum(1)
-        push[of_layer] = rows @ direction
-    return push
 
 
 def _refusals(

@@ -153,7 +153,7 @@ def _calibration_claim(calibration: Calibration, seed: int) -> Claim:
     return Claim(
         text="The model knows how sure it may be: the probability of what it answers lies close to how often that is "
         "right (expected calibration error, ten bins; refusals are left out).",
-        value=calibration.error(),
+        value=calibration.error,
         null=Null(
             what="right and wrong exchanged among the questions",
             draws=calibration.exchanged_errors(EXCHANGES, seed),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from clew.stats import Interval, bootstrap, mean_interval, ratio
@@ -86,10 +86,7 @@ class LawMeasured:
     @cached_property
     def by_count(self) -> list[tuple[str, int, Interval]]:
         """Group of counts, questions, and the mean error of those that have an answer."""
-        wrong, counts = self.errors.wrong[self.answered], self.counts[self.answered]
-        return [
-            (name, len(v), within(mean_interval(v.tolist()))) for name, v in by_count(wrong, counts, EDGES) if len(v)
-        ]
+        return errors_by_count(self.errors.wrong[self.answered], self.counts[self.answered])
 
     def fall(self, counts: Int[np.ndarray, " question"] | None = None, resamples: int = 1000) -> Interval:
         """By how much questions seen once or never err more than those seen over forty times."""
@@ -109,9 +106,13 @@ class LawMeasured:
 class PeopleMeasured:
     """The small world's birthdays."""
 
+    whole: People
+    """Everybody."""
     people: People
+    """Those who were asked."""
     taught: Answers
-    withheld: Answers
+    withheld_wrong: Float[np.ndarray, " person"]
+    withheld_refusal: Float[np.ndarray, " person"]
     """In the sentence that the corpus withholds from each person."""
     counts: Int[np.ndarray, " person"]
     """Statements of each; exchanged among the people in the absent case."""
@@ -124,26 +125,23 @@ class PeopleMeasured:
     @cached_property
     def law(self) -> LawMeasured:
         """The world's law, with sentences that the corpus holds."""
-        return self._law("the small world", self.taught)
-
-    @cached_property
-    def other_sentences(self) -> LawMeasured:
-        """The same with sentences that the corpus withholds."""
-        return self._law("the small world, other sentences", self.withheld)
-
-    def _law(self, name: str, answers: Answers) -> LawMeasured:
-        people = self.people
+        whole, answers = self.whole, self.taught
         return LawMeasured(
-            name=name,
-            facts=people.fact_counts,
+            name="the small world",
+            facts=whole.fact_counts,
             errors=answers.errors,
             calibration=answers.calibration(self.truth),
             counts=self.counts,
-            answered=~people.refused,
-            unseen=unseen_mass(people.law, people.counts),
-            ideal=ideal_error(people.law, people.counts, ~people.refused, DATES),
-            stray=float((people.law * answers.stray).sum()),
+            answered=~self.people.refused,
+            unseen=unseen_mass(whole.law, whole.counts),
+            ideal=ideal_error(whole.law, whole.counts, ~whole.refused, DATES),
+            stray=float((self.people.law * answers.stray).sum()),
         )
+
+    @property
+    def other_sentences(self) -> list[tuple[str, int, Interval]]:
+        """Errors by count in sentences that the corpus withholds."""
+        return errors_by_count(self.withheld_wrong[~self.people.refused], self.counts[~self.people.refused])
 
     @cached_property
     def grades(self) -> dict[str, Grades]:
@@ -231,8 +229,14 @@ class WorldMeasured:
     @property
     def laws(self) -> list[LawMeasured]:
         """What calibration and bounds are told of."""
-        people = [self.people.law, self.people.other_sentences] if self.people else []
+        people = [self.people.law] if self.people else []
         return [*people, *([self.flat] if self.flat else [])]
+
+
+def errors_by_count(wrong: Float[np.ndarray, " n"], counts: Int[np.ndarray, " n"]) -> list[tuple[str, int, Interval]]:
+    """Group of counts, its size, and its mean error; groups without anybody are left out."""
+    groups = by_count(wrong, counts, EDGES)
+    return [(name, len(values), within(mean_interval(values.tolist()))) for name, values in groups if len(values)]
 
 
 def within(interval: Interval) -> Interval:
