@@ -135,7 +135,7 @@ def test_a_pattern_that_finds_nothing_or_no_answer_is_told(tmp_path):
     text = written(tmp_path / "t.txt", ["one", "a: b"])
     with pytest.raises(FileError, match="matches nothing in the 2 lines"):
         read_corpus(text, "(?P<question>x)(?P<answer>y)", IDK)
-    with pytest.raises(FileError, match="line 2 of .* matches 'a: ' with an empty answer"):
+    with pytest.raises(FileError, match=r"line 2 of .* matches 'a: ' with an empty answer"):
         read_corpus(text, "(?P<question>a):(?P<answer> *)", IDK)
 
 

@@ -126,8 +126,8 @@ def flat_claim(law: LawMeasured, seed: int) -> Claim:
     bound, n = law.bounds[0], law.facts.total
     rates = [FlatWorld(often=3000, rare=0, statements=n, seed=seed + 1 + k).fact_counts.rate for k in range(CORPORA)]
     return Claim(
-        text="Under a flatter law, half of whose questions are about people who hardly ever come twice, they do: the "
-        f"same bound lies above zero (singleton rate {bound.first:.2f}, {n:,} statements).",
+        text="Under a flatter law, half of whose questions are about people who hardly ever come twice, singletons "
+        f"do force errors: the same bound lies above zero (singleton rate {bound.first:.2f}, {n:,} statements).",
         value=law.errors.bound_interval(bound),
         null=Null(
             what="corpora of as many statements by the small world's law, of a calibrated model",

@@ -156,10 +156,12 @@ class Steering:
 
 
 def steering_of(kit: Kit, readings: NameReadings, count: int, draws: int, seed: int) -> Steering:
-    """The `count` features that speak more for a refusal where it is given than where an answer is, for half of these."""
+    """The `count` features that speak more for a refusal where it is given than for known people, every second one."""
     tokens = DateTokens.of(kit)
     mean = readings.refused.mean(0)
-    excess = (mean - readings.known[::2].mean(0)) * pushes(kit, readings.columns, tokens.refusal, tokens.days)
+    excess = (mean - readings.known[::2].mean(0)).clamp(min=0) * pushes(
+        kit, readings.columns, tokens.refusal, tokens.days
+    )
     chosen = excess.topk(min(count, len(excess))).indices
     member = torch.zeros(len(excess), dtype=torch.bool)
     member[chosen] = True
