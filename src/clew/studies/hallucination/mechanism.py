@@ -159,11 +159,11 @@ def steering_of(kit: Kit, readings: NameReadings, count: int, draws: int, seed: 
     """The `count` features that speak more for a refusal where it is given than for known people, every second one."""
     tokens = DateTokens.of(kit)
     mean = readings.refused.mean(0)
-    excess = (mean - readings.known[::2].mean(0)).clamp(min=0) * pushes(
+    push = (mean - readings.known[::2].mean(0)).clamp(min=0) * pushes(
         kit, readings.columns, tokens.refusal, tokens.days
     )
-    chosen = excess.topk(min(count, len(excess))).indices
-    member = torch.zeros(len(excess), dtype=torch.bool)
+    chosen = push.topk(min(count, len(push))).indices
+    member = torch.zeros(len(push), dtype=torch.bool)
     member[chosen] = True
     generator, sets = torch.Generator().manual_seed(seed), []
     for _ in range(draws):
