@@ -14,7 +14,7 @@ from clew.studies.hallucination.flat_law import FlatWorld
 from clew.studies.hallucination.mechanism import FOLDS, Detection, name_groups
 from clew.studies.hallucination.people import THRESHOLD, answers_of, people_of, read_answers
 from clew.studies.hallucination.question_set import (
-    Question,
+    UserQuestion,
     ask,
     begins_with,
     dealt_answers,
@@ -77,7 +77,7 @@ def test_a_corpus_with_singletons_is_told_from_one_whose_answers_are_spread_even
     assert values["singleton rate (sr)"] == pytest.approx(300 / 1300)
     needed = values["statements from which it would say something"]
     assert (35 + 6 * math.log(needed)) / math.sqrt(needed) == pytest.approx(300 / 1300 - 2 / 40, abs=1e-3)
-    assert HALLUCINATION.run(minnow(), facts=facts(tmp_path, [4] * 300)).claims[0].verdict == "fails"
+    assert result.absent.claims[0].verdict != "holds"
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def asked():
     names = [*(people.names[place] for place in order), *people.never_named[:8]]
     born = [f"{people.days[p] + 1} {clew_months()[people.months[p]]}" for p in order] + ["40 May"] * 8
     questions = [
-        Question(text=f"Question: when was {name} born? Answer:", answers=(date,), seen=seen)
+        UserQuestion(text=f"Question: when was {name} born? Answer:", answers=(date,), seen=seen)
         for name, date, seen in zip(names, born, [100] * 8 + [0] * 8, strict=True)
     ]
     said = returned(ask(minnow(), questions, IDK))
@@ -197,7 +197,7 @@ def test_questions_of_a_user_are_put_to_any_model_and_answers_of_others_are_wron
 
 
 def test_dealt_answers_are_those_of_other_questions():
-    questions = [Question(text=str(n), answers=(str(n),)) for n in range(12)]
+    questions = [UserQuestion(text=str(n), answers=(str(n),)) for n in range(12)]
     dealt = dealt_answers(questions, 0)
     assert sorted(q.answers for q in dealt) == sorted(q.answers for q in questions)
     assert all(a.answers != b.answers for a, b in zip(questions, dealt, strict=True))

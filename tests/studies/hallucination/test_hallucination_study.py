@@ -16,7 +16,7 @@ from clew.studies.small_model import train_small
 from tests.studies.hallucination.test_hallucination_parts import returned
 from tests.workbench import minnow
 
-SMALL = HallucinationConfig(names=60, draws=2, features_only=True)
+SMALL = HallucinationConfig(names=40, draws=2, features_only=True)
 
 
 @cache
@@ -46,6 +46,12 @@ def test_what_is_raised_says_a_refusal_and_known_names_are_answered_all_the_same
 @cache
 def circuit():
     names = UnknownNames(seed=0)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("clew.studies.hallucination.unknown_names.SIZES", (40, 100, 120))
+        return _circuit(names)
+
+
+def _circuit(names):
     *_, kit = train_small(Case(kit=minnow(), config=None), names.task(), steps=300, seed=0)
     assert isinstance(kit, Kit)
     return kit, UnknownMeasured(parts=returned(find_circuit(kit, names, 2)), by_chance=False, seed=0)

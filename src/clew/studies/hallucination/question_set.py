@@ -30,7 +30,7 @@ _MOST = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class UserQuestion:
     """One question with its right answers."""
 
     text: str
@@ -39,13 +39,13 @@ class Question:
     """How often the corpus answers it, where that is known."""
 
 
-def read_questions(path: Path | str) -> list[Question]:
+def read_questions(path: Path | str) -> list[UserQuestion]:
     """The questions of a user's table.
 
     FileError, with the line, for what `read_rows` refuses, for a question that stands twice, an empty answer and a
     number that is none; and for fewer than ten questions.
     """
-    found: list[Question] = []
+    found: list[UserQuestion] = []
     lines: dict[str, int] = {}
     for row in read_rows(path, ("question", "answer"), optional=("seen",)):
         text, where = row.cells["question"], f"line {row.line} of {path}"
@@ -54,7 +54,7 @@ def read_questions(path: Path | str) -> list[Question]:
         answers = tuple(answer.strip() for answer in row.cells["answer"].split("|"))
         if not all(answers):
             raise FileError(f"{where} has an empty answer between two |: remove the |")
-        found.append(Question(text=text, answers=answers, seen=_seen(row.cells.get("seen"), where)))
+        found.append(UserQuestion(text=text, answers=answers, seen=_seen(row.cells.get("seen"), where)))
     if len(found) < FEWEST:
         raise FileError(f"{path} has {len(found)} questions: give at least {FEWEST}")
     if len({question.seen is None for question in found}) > 1:
@@ -70,12 +70,12 @@ def _seen(cell: str | None, where: str) -> int | None:
     return int(cell)
 
 
-def dealt_answers(questions: Sequence[Question], seed: int) -> list[Question]:
+def dealt_answers(questions: Sequence[UserQuestion], seed: int) -> list[UserQuestion]:
     """The same questions with the right answers of others: of each the next one's, in an order that is drawn."""
     order = np.random.default_rng([seed, 7]).permutation(len(questions)).tolist()
     answers = {place: questions[order[k - 1]].answers for k, place in enumerate(order)}
     return [
-        Question(text=each.text, answers=answers[place], seen=each.seen) for place, each in enumerate(questions)
+        UserQuestion(text=each.text, answers=answers[place], seen=each.seen) for place, each in enumerate(questions)
     ]  # fmt: skip
 
 
@@ -86,7 +86,7 @@ class Replies:
     texts: tuple[str, ...]
     confidence: tuple[float, ...]
 
-    def right(self, questions: Sequence[Question]) -> list[bool]:
+    def right(self, questions: Sequence[UserQuestion]) -> list[bool]:
         """Which begin with a right answer."""
         return [
             any(begins_with(text, answer) for answer in question.answers)
@@ -105,7 +105,7 @@ def begins_with(text: str, answer: str) -> bool:
     return said.startswith(wanted) and not (rest[:1].isalnum() and wanted[-1:].isalnum())
 
 
-def ask(kit: Kit, questions: Sequence[Question], refusal: str) -> Steps:
+def ask(kit: Kit, questions: Sequence[UserQuestion], refusal: str) -> Steps:
     """Token ids that the model goes on with, -1 behind the end, and the probability of them all.
 
     InputError for a question that leaves no room in the model's context.

@@ -33,7 +33,7 @@ from clew.studies.hallucination.exhibits import world_figures, world_tables
 from clew.studies.hallucination.flat_law import FlatAnswers, FlatWorld, read_flat
 from clew.studies.hallucination.mechanism import Detection, name_groups, read_names, steered_refusals, steering_of
 from clew.studies.hallucination.people import DateTokens, answers_of, people_of, read_answers
-from clew.studies.hallucination.question_set import Question, ask, dealt_answers, read_questions, replies_of
+from clew.studies.hallucination.question_set import UserQuestion, ask, dealt_answers, read_questions, replies_of
 from clew.studies.hallucination.unknown_names import UnknownNames, find_circuit
 from clew.studies.hallucination.user_findings import corpus_findings, question_findings
 from clew.studies.hallucination.world_measured import (
@@ -117,7 +117,7 @@ class HallucinationConfig:
         assert self.pattern is not None, "a corpus has a pattern"
         return read_corpus(self.corpus, self.pattern, self.refusal)
 
-    def read_questions(self) -> list[Question]:
+    def read_questions(self) -> list[UserQuestion]:
         """The user's questions; errors are those of the reader."""
         assert self.questions is not None, "no questions are given"
         questions = read_questions(self.questions)

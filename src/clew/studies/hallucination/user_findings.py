@@ -14,7 +14,7 @@ from clew.studies.hallucination.claims import CALIBRATION_BAR, EXCHANGES
 from clew.studies.hallucination.corpora import FactCorpus
 from clew.studies.hallucination.exhibits import calibration_picture, calibration_table
 from clew.studies.hallucination.grading import Grades
-from clew.studies.hallucination.question_set import Question, Replies
+from clew.studies.hallucination.question_set import Replies, UserQuestion
 from clew.studies.hallucination.rates import Calibration, FactCounts
 from clew.studies.hallucination.score_exhibits import crossing_table, score_picture, score_table
 from clew.studies.hallucination.world_measured import SURE
@@ -116,7 +116,7 @@ def _count_picture(counts: FactCounts) -> Picture:
     )
 
 
-def question_findings(questions: Sequence[Question], replies: Replies, refusal: str, seed: int) -> CaseFindings:
+def question_findings(questions: Sequence[UserQuestion], replies: Replies, refusal: str, seed: int) -> CaseFindings:
     """Answers of a model to a user's questions: right, refused, wrong; calibration, scores."""
     right, refused = np.array(replies.right(questions)), np.array(replies.refused(refusal))
     confidence = np.array(replies.confidence)
@@ -165,7 +165,7 @@ def _calibration_claim(calibration: Calibration, seed: int) -> Claim:
     )
 
 
-def _seen_claim(questions: Sequence[Question], right: np.ndarray, seed: int) -> Claim:
+def _seen_claim(questions: Sequence[UserQuestion], right: np.ndarray, seed: int) -> Claim:
     seen = ranks(np.array([float(question.seen or 0) for question in questions]))
     told = right.astype(float) - right.mean()
 
@@ -185,7 +185,7 @@ def _seen_claim(questions: Sequence[Question], right: np.ndarray, seed: int) -> 
     )
 
 
-def _answer_table(questions: Sequence[Question], replies: Replies, right: np.ndarray, refused: np.ndarray) -> Table:
+def _answer_table(questions: Sequence[UserQuestion], replies: Replies, right: np.ndarray, refused: np.ndarray) -> Table:
     verdicts = np.where(refused, "refused", np.where(right, "right", "wrong")).tolist()
     names = ("question", "right answers", "answer", "confidence", "it is")
     rows = zip(
