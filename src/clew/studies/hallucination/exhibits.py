@@ -131,7 +131,7 @@ def abstention_table(people: PeopleMeasured) -> Table:
         said = [within(mean_interval(a[member].tolist())) for a in (people.taught.refusal, people.withheld_refusal)]
         rows.append((name, int(member.sum()), *said[0], *said[1]))
     return Table.of_rows(
-        "How often minnow refuses",
+        "How often the model refuses",
         ("people", "number", "refused", "low", "high", "other sentence", "low ", "high "),
         rows,
         note="The probability of a refusal, in a sentence that the corpus holds, and in the one that it withholds.",
@@ -207,8 +207,8 @@ def error_picture(laws: Sequence[LawMeasured]) -> Picture:
     return Picture.of(
         figure,
         title="What was seen rarely is answered wrongly",
-        text="The probability of a wrong answer by how often the corpus states a birthday, with 95 % intervals: of "
-        "minnow in the small world, and of the small model under the flatter law.",
+        text="The probability of a wrong answer by how often the corpus states a birthday, with 95 % intervals: of the "
+        "model in the small world, and of the small model under the flatter law.",
     )
 
 

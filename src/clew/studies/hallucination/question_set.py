@@ -127,10 +127,12 @@ def ask(kit: Kit, questions: Sequence[UserQuestion], refusal: str) -> Steps:
         left = []
         for place, now in zip(going, kit.next_tokens([rows[place] for place in going]), strict=True):
             token = int(now.probabilities.argmax())
-            if token in subject.special_ids or (step and "\n" in subject.text_of([token])):
+            ends = token in subject.special_ids or (step and "\n" in subject.text_of([token]))
+            if not step or not ends:  # one that says nothing is as sure as its end
+                logp[place] += float(now.probabilities[token].log())
+            if ends:
                 continue
             said[place, step] = token
-            logp[place] += float(now.probabilities[token].log())
             rows[place] = [*rows[place], token]
             if not subject.text_of([token]).strip().endswith((".", "!", "?", "。")):
                 left.append(place)

@@ -148,7 +148,7 @@ class PeopleMeasured:
         """What several answerers get, people by the law."""
         answers, seen = self.taught, self.people.counts > 0
         found = {
-            "minnow's likeliest answer": self._grades(answers.top, answers.top < 0),
+            "the model's likeliest answer": self._grades(answers.top, answers.top < 0),
             "never refuses": self._grades(answers.top_date, np.zeros(len(seen), dtype=bool)),
         }
         for sure in SURE:
