@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from clew.errors import InputError
 from clew.stats import Interval
-from clew.studies.hallucination.grading import Grades, confidence_score, crossing, leaderboard, turned_pairs
+from clew.studies.hallucination.grading import Grades, confidence_score, crossing, leaderboard
 from clew.studies.hallucination.rates import (
     Calibration,
     FactCounts,
@@ -173,8 +173,6 @@ def test_scores_are_those_computed_by_hand_and_refusing_pays_above_the_crossing(
     assert confidence_score(GUESSER, target) == pytest.approx(confidence_score(HONEST, target))
     boards = leaderboard({"guesser": GUESSER, "honest": HONEST}, (0.0, 0.9))
     assert boards == {0.0: ["guesser", "honest"], 0.9: ["honest", "guesser"]}
-    assert turned_pairs({"guesser": GUESSER, "honest": HONEST}, 0.9) == 1
-    assert turned_pairs({"guesser": GUESSER, "honest": HONEST}, 0.1) == 0
 
 
 def test_who_is_ahead_in_both_never_changes_places():

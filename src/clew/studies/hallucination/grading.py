@@ -7,7 +7,6 @@ can hang on t; where it turns is a formula.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -53,15 +52,3 @@ def leaderboard(models: Mapping[str, Grades], targets: Sequence[float] = TARGETS
         target: sorted(models, key=lambda name: -round(confidence_score(models[name], target), 12))
         for target in targets
     }
-
-
-def turned_pairs(models: Mapping[str, Grades], target: float) -> int:
-    """How many pairs stand the other way round at a target than by the binary score; equal scores count as kept."""
-    names, turned = list(models), 0
-    for place, one in enumerate(names):
-        for other in names[place + 1 :]:
-            binary, scored = (
-                confidence_score(models[one], t) - confidence_score(models[other], t) for t in (0.0, target)
-            )
-            turned += math.copysign(1, binary) != math.copysign(1, scored) and abs(binary * scored) > 1e-12
-    return turned
