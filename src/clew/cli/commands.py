@@ -134,6 +134,10 @@ COMMANDS = CommandGroup(
                             "study.run:expanders",
                             "Which graphs hold together when edges go, and do a model's circuits look like them?",
                         ),
+                        "hallucination": Command(
+                            "study.run:hallucination",
+                            'Where do wrong answers come from, and where does "I don\'t know"?',
+                        ),
                     },
                 ),
                 "show": Command(

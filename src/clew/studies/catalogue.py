@@ -22,6 +22,7 @@ STUDIES = {
     "arcs": "clew.studies.arcs.study:ARCS",
     "traits": "clew.studies.traits.study:TRAITS",
     "expanders": "clew.studies.expanders.study:EXPANDERS",
+    "hallucination": "clew.studies.hallucination.study:HALLUCINATION",
 }
 """Where each study is defined, in the order in which they are listed."""
 

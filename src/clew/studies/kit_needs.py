@@ -16,9 +16,10 @@ def lacking(kit: Kit) -> str:
 
 
 def with_neurons(kit: Kit) -> Kit | None:
-    """The kit with its model's own neurons; None where its dictionary is these, or the model has none to be read."""
+    """The kit, its world too, with its model's own neurons; None where its dictionary is these, or none can be read."""
     try:
-        neurons = Kit(kit.subject, name=kit.name)
+        training = {"model": kit.provenance["model"]} if "model" in kit.provenance else {}
+        neurons = Kit(kit.subject, name=kit.name, provenance=training, facts_path=kit.facts_path)
     except InputError:
         return None
     return None if neurons.dictionary.fingerprint == kit.dictionary.fingerprint else neurons
