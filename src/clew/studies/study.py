@@ -48,6 +48,15 @@ class Absent(Generic[C]):
     """What it is and why nothing must be found there, in one sentence."""
 
 
+def with_settings(why: str, **settings: Any) -> Callable[[Kit, C], Absent[C]]:
+    """The absent case that is the same kit with some settings replaced."""
+
+    def absent(kit: Kit, config: C) -> Absent[C]:
+        return Absent(kit=kit, config=replace(config, **settings), why=why)  # type: ignore[type-var]
+
+    return absent
+
+
 @dataclass(frozen=True, kw_only=True)
 class Study(Generic[C]):
     """A reproducible experiment."""

@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +42,7 @@ from clew.studies.arcs.signals import (
 from clew.studies.arcs.stories import StoryText, in_random_order, read_stories, world_stories
 from clew.studies.case import Case, Steps
 from clew.studies.case_findings import CaseFindings
-from clew.studies.study import Absent, Study
+from clew.studies.study import Study, with_settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,16 +193,6 @@ def needs(kit: Kit, config: ArcsConfig) -> str:
     return ""
 
 
-def absent(kit: Kit, config: ArcsConfig) -> Absent[ArcsConfig]:
-    """The same stories in an order that is drawn."""
-    return Absent(
-        kit=kit,
-        config=replace(config, shuffled=True),
-        why="The sentences of every story are shuffled before anything is read: what each says is the same, and no "
-        "story has an arc.",
-    )
-
-
 ARCS = Study(
     name="arcs",
     question="Do stories have shapes, beyond those that noise and shuffled text have?",
@@ -210,7 +200,11 @@ ARCS = Study(
     config=ArcsConfig,
     needs=needs,
     measure=measure,
-    absent=absent,
+    absent=with_settings(
+        "The sentences of every story are shuffled before anything is read: what each says is the same, and no "
+        "story has an arc.",
+        shuffled=True,
+    ),
     reduced=lambda config: None,
     tables=lambda config: [path for path in (config.texts, config.lexicon) if path is not None],
 )

@@ -21,7 +21,7 @@ from clew.kit import Kit
 from clew.progress import Progress
 from clew.studies.case import Case
 from clew.studies.case_findings import CaseFindings
-from clew.studies.study import Absent, Study
+from clew.studies.study import Study, with_settings
 from clew.studies.text_encoder import MINILM, TextEncoder, encoder_files, load_encoder, minilm_missing
 from clew.studies.traits.claims import claims_of
 from clew.studies.traits.cosines import Encode, cosine_table
@@ -196,16 +196,6 @@ def needs(kit: Kit, config: TraitsConfig) -> str:
     return ""
 
 
-def absent(kit: Kit, config: TraitsConfig) -> Absent[TraitsConfig]:
-    """Nothing belongs to anything."""
-    return Absent(
-        kit=kit,
-        config=replace(config, shuffled=True),
-        why="Traits and poles are dealt out among the behaviours, and every text gets a random vector in place of its "
-        "own.",
-    )
-
-
 def _tables(config: TraitsConfig) -> list[Path]:
     paths = [path for path in (config.statements, config.factors, config.items) if path is not None]
     names = [name for name in (config.encoder, config.second) if name is not None]
@@ -219,7 +209,10 @@ TRAITS = Study(
     config=TraitsConfig,
     needs=needs,
     measure=measure,
-    absent=absent,
+    absent=with_settings(
+        "Traits and poles are dealt out among the behaviours, and every text gets a random vector in place of its own.",
+        shuffled=True,
+    ),
     reduced=lambda config: replace(config, features_only=True),
     tables=_tables,
 )

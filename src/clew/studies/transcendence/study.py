@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -23,7 +23,7 @@ from clew.studies.case import Case, Steps
 from clew.studies.case_findings import CaseFindings
 from clew.studies.leakage.prompts import SENTENCES, Item, PeopleNames, all_pairs, answer_columns, items, lacking
 from clew.studies.small_model import train_small
-from clew.studies.study import Absent, Study
+from clew.studies.study import Study, with_settings
 from clew.studies.transcendence.claims import better_than_experts, temperature_helps, votes_with_experts
 from clew.studies.transcendence.exhibits import expert_table, temperature_picture, temperature_table, vote_picture
 from clew.studies.transcendence.experts import PlantedExperts, planted
@@ -134,17 +134,6 @@ def needs(kit: Kit, config: TranscendenceConfig) -> str:
     return lacking(kit)
 
 
-def absent(kit: Kit, config: TranscendenceConfig) -> Absent[TranscendenceConfig]:
-    """The same, with experts whose errors agree."""
-    return Absent(
-        kit=kit,
-        config=replace(config, agree=True),
-        why="The experts' errors agree: the planted ones err in the same questions with the same answer, and in the "
-        "small world that answer is held to be right which belongs to another concept, so that most experts say the "
-        "same wrong one. A vote of such experts is no better than they are.",
-    )
-
-
 TRANSCENDENCE = Study(
     name="transcendence",
     question="Can a model that was taught by experts who err be right more often than each of them?",
@@ -152,6 +141,11 @@ TRANSCENDENCE = Study(
     config=TranscendenceConfig,
     needs=needs,
     measure=measure,
-    absent=absent,
+    absent=with_settings(
+        "The experts' errors agree: the planted ones err in the same questions with the same answer, and in the "
+        "small world that answer is held to be right which belongs to another concept, so that most experts say the "
+        "same wrong one. A vote of such experts is no better than they are.",
+        agree=True,
+    ),
     reduced=lambda config: None,
 )
