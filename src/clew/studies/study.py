@@ -78,8 +78,8 @@ class Study(Generic[C]):
 
     None where no features are read. Its claims are the first of the whole config's.
     """
-    tables: Callable[[C], Sequence[Path]] = lambda config: ()
-    """The user's files that a config names: what they hold is a part of what is asked."""
+    tables: Callable[[C], Sequence[Path | None]] = lambda config: ()
+    """The user's files that a config names, None for one left out: what they hold is a part of what is asked."""
 
     def __repr__(self) -> str:
         return f"Study({self.name!r}: {self.question})"
@@ -146,7 +146,7 @@ class Study(Generic[C]):
 
     def _contents(self, config: C) -> dict[str, str]:
         """The hash of every file that a config names."""
-        return {str(path): files.sha256(path) for path in self.tables(config)}
+        return {str(path): files.sha256(path) for path in self.tables(config) if path is not None}
 
     def _in_folder(self, found: Case[C], beside: Case[C] | None, folder: Path) -> Iterator[Progress | Result]:
         facts = {

@@ -42,6 +42,7 @@ from clew.studies.arcs.signals import (
 from clew.studies.arcs.stories import StoryText, in_random_order, read_stories, world_stories
 from clew.studies.case import Case, Steps
 from clew.studies.case_findings import CaseFindings
+from clew.studies.config_checks import within
 from clew.studies.study import Study, with_settings
 
 
@@ -72,12 +73,9 @@ class ArcsConfig:
     """Seed of stories, orders and noise."""
 
     def __post_init__(self) -> None:
-        for name, least, most in (
-            ("stories", 20, 10_000), ("window", 1, 10_000), ("points", 4, 500), ("components", 1, 50),
-            ("draws", 2, 1000),
-        ):  # fmt: skip
-            if not least <= getattr(self, name) <= most:
-                raise InputError(f"{name} is {getattr(self, name)}: give {least} to {most}")
+        within(
+            self, stories=(20, 10_000), window=(1, 10_000), points=(4, 500), components=(1, 50), draws=(2, 1000)
+        )  # fmt: skip
         if self.components > self.points - 2:
             raise InputError(
                 f"components is {self.components}, and {self.points} points have {self.points - 1}: give fewer"
@@ -206,5 +204,5 @@ ARCS = Study(
         shuffled=True,
     ),
     reduced=lambda config: None,
-    tables=lambda config: [path for path in (config.texts, config.lexicon) if path is not None],
+    tables=lambda config: (config.texts, config.lexicon),
 )

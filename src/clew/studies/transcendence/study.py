@@ -16,11 +16,11 @@ from dataclasses import dataclass
 
 import torch
 
-from clew.errors import InputError
 from clew.kit import Kit
 from clew.progress import Progress
 from clew.studies.case import Case, Steps
 from clew.studies.case_findings import CaseFindings
+from clew.studies.config_checks import within
 from clew.studies.leakage.prompts import SENTENCES, Item, PeopleNames, all_pairs, answer_columns, items, lacking
 from clew.studies.small_model import train_small
 from clew.studies.study import Study, with_settings
@@ -53,10 +53,7 @@ class TranscendenceConfig:
     """Seed of experts, training and draws."""
 
     def __post_init__(self) -> None:
-        limits = {"names": (2, 20), "draws": (2, 10_000), "questions": (20, 2000), "experts": (3, 99)}
-        for name, (least, most) in {**limits, "steps": (0, 100_000)}.items():
-            if not least <= getattr(self, name) <= most:
-                raise InputError(f"{name} is {getattr(self, name)}: give {least} to {most}")
+        within(self, names=(2, 20), draws=(2, 10_000), questions=(20, 2000), experts=(3, 99), steps=(0, 100_000))
 
 
 def measure(case: Case[TranscendenceConfig]) -> Iterator[Progress | CaseFindings]:
