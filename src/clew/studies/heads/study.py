@@ -21,6 +21,7 @@ import torch
 
 from clew.errors import FileError
 from clew.kit import Kit
+from clew.labels.text_encoder import encoder_files, load_encoder, minilm_missing
 from clew.progress import Progress
 from clew.runs.nulls import with_random_weights
 from clew.studies.case import Case
@@ -47,7 +48,6 @@ from clew.studies.heads.pattern_steps import relation_hits, repeat_scores, silen
 from clew.studies.heads.relations import KnownRelation, known_relations, pairs_of
 from clew.studies.heads.texts import OWN, DomainText, Repeat, read_texts, repeats, world_texts
 from clew.studies.study import Absent, Study
-from clew.studies.text_encoder import encoder_files, load_encoder, minilm_missing
 
 
 @dataclass(frozen=True, kw_only=True)

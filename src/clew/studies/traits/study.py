@@ -18,12 +18,12 @@ import numpy as np
 
 from clew.errors import InputError
 from clew.kit import Kit
+from clew.labels.text_encoder import MINILM, TextEncoder, encoder_files, load_encoder, minilm_missing
 from clew.progress import Progress
 from clew.studies.case import Case
 from clew.studies.case_findings import CaseFindings
 from clew.studies.config_checks import within
 from clew.studies.study import Study, with_settings
-from clew.studies.text_encoder import MINILM, TextEncoder, encoder_files, load_encoder, minilm_missing
 from clew.studies.traits.claims import claims_of
 from clew.studies.traits.cosines import Encode, cosine_table
 from clew.studies.traits.exhibits import exhibits
