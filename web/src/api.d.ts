@@ -738,6 +738,60 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /**
+         * AblationClaimView
+         * @description A claim about features of a graph, checked in the model beside random features.
+         */
+        AblationClaimView: {
+            /** Graph */
+            graph: string;
+            /**
+             * Verdict
+             * @enum {string}
+             */
+            verdict: "holds" | "fails" | "cannot say";
+            /** Sentence */
+            sentence: string;
+            /**
+             * Answer
+             * @description The token whose probability was measured.
+             */
+            answer: string;
+            /** Before */
+            before: number;
+            /**
+             * Without
+             * @description Without the features.
+             */
+            without: number;
+            /**
+             * Moved
+             * @description How far it moved in the claimed direction, in percentage points.
+             */
+            moved: number;
+            /**
+             * Random
+             * @description The same probability without each random set.
+             */
+            random: number[];
+            /**
+             * Random Furthest
+             * @description That of the random set which moves it furthest in the claimed direction.
+             */
+            random_furthest: number;
+            /** Random Size */
+            random_size: number;
+            /**
+             * Random Mass
+             * @description Of the random sets: features and activation x decoder norm, as shares of what the claimed ones have.
+             */
+            random_mass: number;
+            /**
+             * Elsewhere
+             * @description The share of the random features' mass that stands at other layers or positions than the claimed ones.
+             */
+            elsewhere: number;
+        };
         /** AgreementView */
         AgreementView: {
             /** Pairs */
@@ -1142,6 +1196,34 @@ export interface components {
              * @default 0
              */
             seed: number;
+        };
+        /** ClaimView */
+        ClaimView: {
+            /** Text */
+            text: string;
+            /**
+             * Verdict
+             * @enum {string}
+             */
+            verdict: "holds" | "fails" | "cannot say";
+            value: components["schemas"]["Spread"];
+            /** Unit */
+            unit: string;
+            /** Bar */
+            bar: string;
+            /** @description The mean of the null's draws and where 95 % of them lie. */
+            null: components["schemas"]["Spread"];
+            /**
+             * Null What
+             * @description What is drawn, how often, and how large each draw and the set under test are.
+             */
+            null_what: string;
+            /** Null Bar */
+            null_bar: string;
+            /** Reference */
+            reference: string;
+            /** Effect */
+            effect: boolean;
         };
         /** CompareBody */
         CompareBody: {
@@ -1629,7 +1711,7 @@ export interface components {
         /** FindingsView */
         FindingsView: {
             /** Claims */
-            claims: components["schemas"]["clew__web__schema__studies__ClaimView"][];
+            claims: components["schemas"]["ClaimView"][];
             /** Tables */
             tables: components["schemas"]["StudyTable"][];
             /** Figures */
@@ -2948,7 +3030,7 @@ export interface components {
              * Neurons
              * @description The claims of `found` in their order, measured by the model's own neurons; none where these were left out.
              */
-            neurons: components["schemas"]["clew__web__schema__studies__ClaimView"][];
+            neurons: components["schemas"]["ClaimView"][];
             absent: components["schemas"]["FindingsView"];
             /** Why Absent */
             why_absent: string;
@@ -3271,88 +3353,6 @@ export interface components {
              */
             author: string;
             limits: components["schemas"]["Limits"];
-        };
-        /**
-         * ClaimView
-         * @description A claim about features of a graph, checked in the model beside random features.
-         */
-        clew__web__schema__circuits__ClaimView: {
-            /** Graph */
-            graph: string;
-            /**
-             * Verdict
-             * @enum {string}
-             */
-            verdict: "holds" | "fails" | "cannot say";
-            /** Sentence */
-            sentence: string;
-            /**
-             * Answer
-             * @description The token whose probability was measured.
-             */
-            answer: string;
-            /** Before */
-            before: number;
-            /**
-             * Without
-             * @description Without the features.
-             */
-            without: number;
-            /**
-             * Moved
-             * @description How far it moved in the claimed direction, in percentage points.
-             */
-            moved: number;
-            /**
-             * Random
-             * @description The same probability without each random set.
-             */
-            random: number[];
-            /**
-             * Random Furthest
-             * @description That of the random set which moves it furthest in the claimed direction.
-             */
-            random_furthest: number;
-            /** Random Size */
-            random_size: number;
-            /**
-             * Random Mass
-             * @description Of the random sets: features and activation x decoder norm, as shares of what the claimed ones have.
-             */
-            random_mass: number;
-            /**
-             * Elsewhere
-             * @description The share of the random features' mass that stands at other layers or positions than the claimed ones.
-             */
-            elsewhere: number;
-        };
-        /** ClaimView */
-        clew__web__schema__studies__ClaimView: {
-            /** Text */
-            text: string;
-            /**
-             * Verdict
-             * @enum {string}
-             */
-            verdict: "holds" | "fails" | "cannot say";
-            value: components["schemas"]["Spread"];
-            /** Unit */
-            unit: string;
-            /** Bar */
-            bar: string;
-            /** @description The mean of the null's draws and where 95 % of them lie. */
-            null: components["schemas"]["Spread"];
-            /**
-             * Null What
-             * @description What is drawn, how often, and how large each draw and the set under test are.
-             */
-            null_what: string;
-            /** Null Bar */
-            null_bar: string;
-            /** Reference */
-            reference: string;
-            /** Effect */
-            effect: boolean;
         };
     };
     responses: never;
@@ -6363,7 +6363,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["clew__web__schema__circuits__ClaimView"];
+                    "application/json": components["schemas"]["AblationClaimView"];
                 };
             };
             /** @description What was asked for cannot be done */

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -14,20 +15,27 @@ from clew.cli.kits import KitOptions
 from clew.cli.options import Only, with_settings
 
 
+@dataclass(frozen=True, kw_only=True)
+class MergedMeans:
+    """What means are over, and what they leave out."""
+
+    outputs: Annotated[
+        str, typer.Option(help="Which outputs are one: those of one label, or of one rank (label, rank).")
+    ] = "label"
+    over: Annotated[
+        str, typer.Option(help="Means over all graphs, or over those that have an edge (all, present).")
+    ] = "all"
+    share: Annotated[float, typer.Option(help="Drop features and edges that fewer of the graphs have.")] = 0.0
+
+
 @with_settings()
 def merge_(
     settings: Annotated[TraceSettings, Only("targets", "position", "max_features", "add_bos")],
     source: KitOptions,
     output: MergedOutput,
+    means: MergedMeans,
     graphs: GraphsArgument,
     slot: SlotOption = None,
-    outputs: Annotated[
-        str, typer.Option(help="Which outputs are one: those of one label, or of one rank (label, rank).")
-    ] = "label",
-    over: Annotated[
-        str, typer.Option(help="Means over all graphs, or over those that have an edge (all, present).")
-    ] = ("all"),
-    share: Annotated[float, typer.Option(help="Drop features and edges that fewer of the graphs have.")] = 0.0,
     whole: WholeOption = False,
 ) -> None:
     """Merge the graphs of several prompts: means, and how many prompts have each feature and edge.
@@ -38,7 +46,7 @@ def merge_(
     traced = graphs_of(graphs, source, settings)
     check_one_kit(traced)
     parts = traced if whole else [graph.prune() for graph in traced]
-    merged = merge(parts, slots_of(parts, slot), targets=outputs, over=over).present_in(share)
+    merged = merge(parts, slots_of(parts, slot), targets=means.outputs, over=means.over).present_in(means.share)
     shared = int((merged.node_share[merged.graph.part("feature")] == 1).sum())
     output.give(
         merged,

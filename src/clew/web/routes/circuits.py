@@ -10,7 +10,7 @@ from clew.web.responses import send, send_file
 from clew.web.routes.dependencies import OpenWorkbench
 from clew.web.schema.base import Problem
 from clew.web.schema.bodies import ClaimBody, RivalBody, SaveCircuitBody
-from clew.web.schema.circuits import CircuitList, CircuitView, ClaimView, RivalView
+from clew.web.schema.circuits import AblationClaimView, CircuitList, CircuitView, RivalView
 
 routes = APIRouter(prefix="/api/graphs/{graph}", tags=["circuits"])
 _FILE = {
@@ -55,7 +55,7 @@ def circuit_file(workbench: OpenWorkbench, graph: str, circuit: str) -> Response
     return send_file(workbench.circuits.file(graph, circuit))
 
 
-@routes.post("/claim", response_model=ClaimView)
+@routes.post("/claim", response_model=AblationClaimView)
 async def claim(workbench: OpenWorkbench, graph: str, body: ClaimBody) -> Response:
     """Check a claim about features in the model: without them an output falls, or rises, so far."""
     return send(await workbench.open_kit.model_lock.in_thread(workbench.circuits.claim, graph, body))

@@ -150,7 +150,7 @@ class SwapView(View):
     n_edits: int
 
 
-class ClaimView(View):
+class AblationClaimView(View):
     """A claim about features of a graph, checked in the model beside random features."""
 
     graph: str

@@ -15,11 +15,11 @@ from clew.ids import FeatureId, NodeId
 from clew.labels.display_names import Name
 from clew.web.schema.bodies import GroupChangeBody
 from clew.web.schema.circuits import (
+    AblationClaimView,
     CircuitEdge,
     CircuitGroup,
     CircuitView,
     CircuitWord,
-    ClaimView,
     MemberView,
     RandomView,
     RivalGroup,
@@ -122,9 +122,9 @@ def _group(circuit: Circuit, group: Group, names: Mapping[FeatureId, Name]) -> C
     )
 
 
-def claim_view(graph: str, checked: CheckedClaim) -> ClaimView:
+def claim_view(graph: str, checked: CheckedClaim) -> AblationClaimView:
     """A claim and what was measured of it."""
-    return ClaimView(
+    return AblationClaimView(
         graph=graph,
         verdict=checked.outcome,
         sentence=checked.sentence,

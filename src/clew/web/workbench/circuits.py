@@ -19,7 +19,7 @@ from clew.circuit.words import Lexicon, lexicon_of_model
 from clew.web.errors import RefusedError, UnreadableError
 from clew.web.responses import Download
 from clew.web.schema.bodies import ChangedCircuit, CircuitChoice, ClaimBody, RivalBody, SaveCircuitBody, SwapBody
-from clew.web.schema.circuits import CircuitEntry, CircuitList, CircuitView, ClaimView, RivalView, SwapView
+from clew.web.schema.circuits import AblationClaimView, CircuitEntry, CircuitList, CircuitView, RivalView, SwapView
 from clew.web.validation_errors import plain_line
 from clew.web.views.circuits import circuit_view, claim_view, rival_view, swap_view, told
 from clew.web.workbench.latest_values import LatestValues
@@ -77,7 +77,7 @@ class WorkbenchCircuits:
         swap = swap_groups(kit.subject, kit.dictionary, circuit, body.group, other, other_graph, body.other_group)
         return swap_view(body.graph, circuit, other, swap)
 
-    def claim(self, graph: str, body: ClaimBody) -> ClaimView:
+    def claim(self, graph: str, body: ClaimBody) -> AblationClaimView:
         """A claim about features of a graph, checked in the model beside random ones."""
         traced, kit = self._graph(graph), self.open_kit.kit
         claim = AblationClaim(**{**body.model_dump(), "features": tuple(body.features)})
