@@ -126,6 +126,7 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     "labels/rules": ("labels/test_rules.py", "labels/test_scoring.py"),
     "labels/scoring": ("labels/test_scoring.py", "labels/test_model_labeller.py", "cli/test_label.py"),
     "labels/sentence_encoder": ("labels/test_sentence_encoder.py",),
+    "labels/text_encoder": ("labels/test_sentence_encoder.py", "studies/heads/test_heads_study.py"),
     "labels/store": ("labels/test_store.py", "labels/test_exchange.py", "labels/test_display_names.py"),
     "labels": ("labels",),
     "training/step": ("training/test_step.py",),

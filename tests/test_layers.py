@@ -15,7 +15,7 @@ SOURCE = Path(clew.__file__).parent
 ORDER = (
     "errors version | ids displays extras progress stats | settings files | distributed kernels memory published"
     " | subject | dictionary organism | training attribution | intervention | features | labels | harvest"
-    " | search kit_folders kit_verbs | circuit | kit | runs timeseries | studies | web agents | cli"
+    " | search kit_folders kit_verbs | circuit | kit_circuits | kit | runs timeseries | studies | web agents | cli"
 )
 """Packages from left to right; a package imports only those to its left, none of its own level."""
 RANK = {name: rank for rank, level in enumerate(ORDER.split("|")) for name in level.split()}

@@ -12,7 +12,7 @@ from packaging.version import Version
 import clew
 from clew import extras
 from clew.errors import InputError
-from clew.labels import sentence_encoder
+from clew.labels import sentence_encoder, text_encoder
 from clew.labels.endpoint import Endpoint
 from clew.labels.endpoint_config import EndpointConfig
 from clew.subject import packaged
@@ -71,7 +71,7 @@ def test_every_version_of_the_lock_has_a_hash() -> None:
 def bare(monkeypatch: pytest.MonkeyPatch) -> None:
     """An installation without any extra."""
     monkeypatch.setattr(extras, "find_spec", lambda name: None)
-    monkeypatch.setattr(sentence_encoder, "find_spec", lambda name: None)
+    monkeypatch.setattr(text_encoder, "find_spec", lambda name: None)
     monkeypatch.setattr(packaged, "find_spec", lambda name: None)
 
 

@@ -17,9 +17,6 @@ from clew.attribution.prediction import Prediction
 from clew.attribution.trace import TraceSettings, trace_with
 from clew.attribution.trace_look import LookSettings, trace_look_with
 from clew.attribution.why_not import WhyNot, named, why_not
-from clew.circuit.circuit import Circuit
-from clew.circuit.find_circuit import CircuitSettings, find_circuit
-from clew.circuit.words import Lexicon, lexicon_of_model
 from clew.dictionary.dictionary import Dictionary
 from clew.dictionary.prompt_activations import Activations, Places, activations, mean_activations
 from clew.errors import FileError, InputError
@@ -36,6 +33,7 @@ from clew.intervention.live_effects import live_effects
 from clew.intervention.measurements import AuditSettings
 from clew.intervention.predict_edits import predict_edits
 from clew.intervention.run import EditSettings, Effect, effects_with
+from clew.kit_circuits import CircuitVerbs
 from clew.kit_folders import ATLAS, BUNDLED, ENVELOPE, FACTS, bundled, kit_folder, read_head
 from clew.kit_folders import build as build
 from clew.kit_verbs import on_graph, on_many, on_many_read, on_prompt, with_edits, with_or_without_edits
@@ -60,7 +58,7 @@ _LABELLED = 400  # features named in a traced graph, the most influential ones
 
 
 @dataclass(frozen=True)
-class Kit:
+class Kit(CircuitVerbs):
     """A Subject and the Dictionary made for it. MismatchError when they do not fit each other.
 
     clew.Kit(subject).trace("The capital of France is")    # by the model's own neurons
@@ -202,19 +200,6 @@ class Kit:
         """
         answer = why_not(self.subject, self.dictionary, prompt, token, TraceSettings(position=position))
         return named(answer, self.names(NodeId.parse(reason.node).feature for reason in answer.reasons[:_LABELLED]))
-
-    @on_graph(CircuitSettings)
-    def circuit(self, graph: Graph, settings: CircuitSettings) -> Circuit:
-        """A graph's features in a few named groups, what each does, and one sentence: `kit.circuit(graph).sentence`.
-
-        What it says is measured. InputError for outputs that are no tokens, MismatchError for another's graph.
-        """
-        settings = replace(settings, lexicon=settings.lexicon or self._lexicon)
-        return find_circuit(self.subject, self.dictionary, graph, settings, self.atlas if self.atlas_path else None)
-
-    @cached_property
-    def _lexicon(self) -> Lexicon:
-        return lexicon_of_model(self.provenance.get("model", {}))
 
     def predict(self, graph: Graph, edits: Sequence[Edit]) -> Prediction:
         """What the graph's effects predict of edits to its features: probabilities, logits, other features.

@@ -115,3 +115,11 @@ def test_a_parquet_column_whose_text_is_no_utf8_is_refused(tmp_path):
     parquet.write_table(pyarrow.table({"text": broken}), tmp_path / "a.parquet")
     with pytest.raises(FileError, match="not UTF-8"):
         list(files.parquet_rows(tmp_path / "a.parquet", ["text"]))
+
+
+def test_a_csv_is_read_as_it_was_written_whatever_its_cells_hold(tmp_path):
+    columns = {"text": ['a, "b"', "two\nlines", "да"], "number": [1.5, None, float("nan")]}
+    files.write_csv(tmp_path / "a.csv", columns)
+    rows = list(files.table_rows(tmp_path / "a.csv", ","))
+    assert [row["text"] for row in rows] == columns["text"]
+    assert [row["number"] for row in rows] == ["1.5", "", "nan"]

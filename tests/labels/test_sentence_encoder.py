@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
-from clew.labels import sentence_encoder
+from clew.labels import sentence_encoder, text_encoder
 from clew.labels.sentence_encoder import SentenceEncoder
 from tests import models
 
@@ -28,7 +28,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BertModel:
     tokenizer.pad_token = "<bos>"  # id 0
     tokenizer.save_pretrained(tmp_path / "model")
     spec = ModuleSpec("encoder", None, origin=str(tmp_path / "__init__.py"))
-    monkeypatch.setattr(sentence_encoder, "find_spec", lambda name: spec)
+    monkeypatch.setattr(text_encoder, "find_spec", lambda name: spec)
     return built
 
 
@@ -46,9 +46,9 @@ def test_an_embedding_is_the_direction_of_the_mean_over_a_texts_own_tokens(model
 @pytest.mark.usefixtures("model")
 def test_a_text_is_encoded_once_and_stands_where_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder, encoded = SentenceEncoder(), []
-    encode = encoder._encode
-    monkeypatch.setattr(encoder, "_encode", lambda texts: (encoded.extend(texts), encode(texts))[1])
-    monkeypatch.setattr(sentence_encoder, "_BATCH", 2)
+    encode = encoder._encoder
+    monkeypatch.setattr(encoder, "_encoder", lambda texts, cut: (encoded.extend(texts), encode(texts, cut))[1])
+    monkeypatch.setattr(text_encoder, "_BATCH", 2)
     first = encoder([*TEXTS, TEXTS[0]])
     assert np.array_equal(first[0], first[3])
     assert np.array_equal(encoder(TEXTS[::-1]), first[2::-1])

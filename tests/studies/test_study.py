@@ -62,6 +62,11 @@ def test_a_saved_result_is_read_as_it_was(result, tmp_path):
     names = {path.relative_to(tmp_path / "toy").as_posix() for path in (tmp_path / "toy").rglob("*.*")}
     assert {"result.json", "report.html", "tables/numbers.parquet"} < names
     assert {"figures/numbers.png", "figures/numbers.svg", "absent/tables/numbers.parquet"} < names
+    written = [row for _, row in files.numbered_rows(tmp_path / "toy" / "tables" / "numbers.csv", ",")]
+    assert written == [
+        {name: str(value) for name, value in zip(result.tables["numbers"].columns, row, strict=True)}
+        for row in result.tables["numbers"].rows()
+    ]
     assert files.kind_of(tmp_path / "toy" / "result.json") == "clew.study"
     assert files.kind_of(tmp_path / "toy" / "report.html") == files.PAGE
 

@@ -4,12 +4,14 @@ import json
 
 import pytest
 
+from clew.circuit.ablation_claim import AblationClaim, check_claim
 from clew.circuit.circuit import Circuit
 from clew.circuit.regroup import GroupChange, regroup
 from clew.circuit.words import lexicon_of_model
 from tests.workbench import FRANCE, asked, done, ended, minnow, opened, traced
 
 ITALY = "The capital of Italy is"
+CLAIM = {"moves": "falls", "points": 10}
 
 
 @pytest.fixture(scope="module")
@@ -130,3 +132,57 @@ def test_a_swapped_group_is_followed_and_mistakes_are_told_in_one_line(bench, gr
     for name, status in (("\u200b", 400), ("", 422)):
         answer = bench.post(f"/api/graphs/{graph}/circuits", json={"name": name})
         assert answer.status_code == status, answer.text
+
+
+def test_a_claim_is_checked_as_the_library_does(bench, graph, circuit):
+    kit, members = minnow(), circuit.groups[0].members
+    body = {**CLAIM, "features": list(members), "draws": 4}
+    view = bench.post(f"/api/graphs/{graph}/claim", json=body).json()
+    claim = AblationClaim(features=members, points=10, draws=4)
+    same = check_claim(kit.subject, kit.dictionary, kit.trace(FRANCE), claim)
+    assert (view["verdict"], view["sentence"], view["answer"]) == (same.outcome, same.sentence, same.text)
+    assert (view["before"], view["without"], view["moved"]) == tuple(map(near, (same.before, same.without, same.moved)))
+    assert view["random"] == [near(value) for value in same.null.probabilities]
+    rises = bench.post(f"/api/graphs/{graph}/claim", json={**body, "token": "Rome", "moves": "rises"}).json()
+    assert (rises["answer"], rises["verdict"]) == ("Rome", "fails")
+
+
+def test_what_holds_a_rival_down_is_told_as_the_library_tells_it(bench, graph, circuit):
+    view = bench.post(f"/api/graphs/{graph}/rival", json={"token": "Rome"}).json()
+    same = circuit.why_not("Rome")
+    assert view["sentence"] == {"en": same.sentence, "ru": same.tell("ru")}
+    assert (view["answer"], view["rival"], view["margin"]) == (same.said, same.rival, near(same.margin))
+    assert [(group["id"], group["margin"], group["random"]) for group in view["groups"]] == [
+        (group.id, near(group.margin), near(group.random)) for group in same.groups
+    ]
+    assert [group["id"] for group in view["groups"] if group["holds"]] == [group.id for group in same.holds]
+
+
+def test_a_saved_circuit_is_measured_anew_for_its_rival(bench, graph):
+    saved = bench.post(f"/api/graphs/{graph}/circuits", json={"name": "for its rival"}).json()["saved"]
+    view = bench.post(f"/api/graphs/{graph}/rival", json={"saved": saved, "token": "Rome"}).json()
+    same = bench.post(f"/api/graphs/{graph}/rival", json={"token": "Rome"}).json()
+    assert view["sentence"] == same["sentence"]
+    assert [group["margin"] for group in view["groups"]] == [near(group["margin"]) for group in same["groups"]]
+
+
+@pytest.mark.parametrize(
+    ("address", "body", "status", "words"),
+    [
+        ("claim", {"features": []}, 422, "features"),
+        ("claim", {"features": ["L4/1590"]}, 422, "feature 1 must be written like L3/1207@4"),
+        ("claim", {"features": ["L4/1590@5"], "points": 0}, 422, "points"),
+        ("claim", {"features": ["L4/1590@0"]}, 400, "L4/1590@0"),
+        ("claim", {"features": ["L4/1590@5"], "token": "Parises"}, 400, "is not one token"),
+        ("rival", {"token": "Paris"}, 400, "Paris"),
+        ("rival", {"token": "Rome", "saved": "none"}, 404, "none"),
+        ("rival", {}, 422, "token"),
+    ],
+)
+def test_claims_and_rivals_that_cannot_be_measured_are_refused(bench, graph, address, body, status, words):
+    answer = bench.post(f"/api/graphs/{graph}/{address}", json=body)
+    assert (answer.status_code, words in answer.json()["error"]) == (status, True), answer.text
+    assert bench.post(f"/api/graphs/absent/{address}", json={"features": ["L4/1590@5"], "token": "x"}).status_code in (
+        404,
+        422,
+    )

@@ -392,6 +392,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/graphs/{graph}/claim": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Claim
+         * @description Check a claim about features in the model: without them an output falls, or rises, so far.
+         */
+        post: operations["claim"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/graphs/{graph}/rival": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Rival
+         * @description Say which groups of a circuit hold another token down.
+         */
+        post: operations["rival"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/graphs/{graph}/effects": {
         parameters: {
             query?: never;
@@ -698,6 +738,60 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /**
+         * AblationClaimView
+         * @description A claim about features of a graph, checked in the model beside random features.
+         */
+        AblationClaimView: {
+            /** Graph */
+            graph: string;
+            /**
+             * Verdict
+             * @enum {string}
+             */
+            verdict: "holds" | "fails" | "cannot say";
+            /** Sentence */
+            sentence: string;
+            /**
+             * Answer
+             * @description The token whose probability was measured.
+             */
+            answer: string;
+            /** Before */
+            before: number;
+            /**
+             * Without
+             * @description Without the features.
+             */
+            without: number;
+            /**
+             * Moved
+             * @description How far it moved in the claimed direction, in percentage points.
+             */
+            moved: number;
+            /**
+             * Random
+             * @description The same probability without each random set.
+             */
+            random: number[];
+            /**
+             * Random Furthest
+             * @description That of the random set which moves it furthest in the claimed direction.
+             */
+            random_furthest: number;
+            /** Random Size */
+            random_size: number;
+            /**
+             * Random Mass
+             * @description Of the random sets: features and activation x decoder norm, as shares of what the claimed ones have.
+             */
+            random_mass: number;
+            /**
+             * Elsewhere
+             * @description The share of the random features' mass that stands at other layers or positions than the claimed ones.
+             */
+            elsewhere: number;
+        };
         /** AgreementView */
         AgreementView: {
             /** Pairs */
@@ -1066,6 +1160,42 @@ export interface components {
             text: string;
             /** Position */
             position: number;
+        };
+        /**
+         * ClaimBody
+         * @description What is said of some features of a graph: see `clew.circuit.ablation_claim`.
+         */
+        ClaimBody: {
+            /** Features */
+            features: string[];
+            /**
+             * Token
+             * @description Whose probability moves; left out, the answer's.
+             */
+            token?: string | null;
+            /**
+             * Moves
+             * @default falls
+             * @enum {string}
+             */
+            moves: "falls" | "rises";
+            /**
+             * Points
+             * @description By how many percentage points at least.
+             * @default 10
+             */
+            points: number;
+            /**
+             * Draws
+             * @description Random sets beside them.
+             * @default 20
+             */
+            draws: number;
+            /**
+             * Seed
+             * @default 0
+             */
+            seed: number;
         };
         /** ClaimView */
         ClaimView: {
@@ -2598,6 +2728,97 @@ export interface components {
              * @default
              */
             label: string;
+        };
+        /**
+         * RivalBody
+         * @description Why a circuit's answer, and not another token.
+         */
+        RivalBody: {
+            /**
+             * Saved
+             * @description The id of a saved circuit, from which it starts; else it is found.
+             */
+            saved?: string | null;
+            /**
+             * Groups
+             * @description At most so many groups.
+             * @default 10
+             */
+            groups: number;
+            /** Changes */
+            changes?: components["schemas"]["GroupChangeBody"][];
+            /** Token */
+            token: string;
+        };
+        /**
+         * RivalGroup
+         * @description What is left of the margin without one group.
+         */
+        RivalGroup: {
+            /**
+             * Id
+             * @description Of the circuit's group; `R` for what writes against the rival and is in none.
+             */
+            id: string;
+            name: components["schemas"]["Told"];
+            /** Features */
+            features: number;
+            /** Margin */
+            margin: number;
+            /** Answer */
+            answer: number;
+            /**
+             * Rival
+             * @description Probabilities without the group.
+             */
+            rival: number;
+            /**
+             * Random
+             * @description The margin without random features in its place.
+             */
+            random: number;
+            /**
+             * Holds
+             * @description Whether a good part of the margin goes with it, and not with random features.
+             */
+            holds: boolean;
+        };
+        /**
+         * RivalView
+         * @description Why the answer and not another token: the margin between their logits, and what is left of it.
+         */
+        RivalView: {
+            /** Graph */
+            graph: string;
+            sentence: components["schemas"]["Told"];
+            /** Answer */
+            answer: string;
+            /** Rival */
+            rival: string;
+            /** Margin */
+            margin: number;
+            /**
+             * Probabilities
+             * @description Of the answer and of the rival.
+             */
+            probabilities: [
+                number,
+                number
+            ];
+            /**
+             * Groups
+             * @description The one that holds most first.
+             */
+            groups: components["schemas"]["RivalGroup"][];
+            /**
+             * Without All
+             * @description Margin and both probabilities without all of them.
+             */
+            without_all: [
+                number,
+                number,
+                number
+            ];
         };
         /** RolesView */
         RolesView: {
@@ -6018,6 +6239,256 @@ export interface operations {
                     "application/json": {
                         [key: string]: unknown;
                     };
+                };
+            };
+            /** @description What was asked for cannot be done */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token is missing */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Asked for by another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is nothing of this name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not done at this address */
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not of the form that is asked for */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too much is waiting already */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    claim: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                graph: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ClaimBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AblationClaimView"];
+                };
+            };
+            /** @description What was asked for cannot be done */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token is missing */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Asked for by another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is nothing of this name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not done at this address */
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not of the form that is asked for */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too much is waiting already */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    rival: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                graph: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RivalBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RivalView"];
                 };
             };
             /** @description What was asked for cannot be done */

@@ -15,12 +15,16 @@ import torch
 from clew.attribution.graph import Graph
 from clew.circuit.answer import CircuitAnswer
 from clew.circuit.circuit import Circuit, Group
+from clew.circuit.telling import percent
 from clew.dictionary.dictionary import Dictionary
 from clew.errors import InputError
 from clew.intervention.edit import Edit
 from clew.intervention.matched_sets import mass_of, matched_set
 from clew.intervention.run import EditSettings, Effect, Outcome, effects_with
 from clew.subject.subject import Subject
+
+FEW = 0.5
+"""Of a group's size: random sets that are smaller are said to be few."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,7 +42,10 @@ class GroupSwap:
     null: tuple[float, ...]
     """The other prompt's answer with random features of the other prompt in the group's place."""
     null_size: float
-    """How many features these random sets have, as a share of the group's: below 1 where too few others are active."""
+    """How many features these random sets have, as a share of the group's: below 1 where too few others are active.
+
+    0 where none is: then there is no null, and `null` has what the group's ablation alone does.
+    """
     edits: tuple[Edit, ...]
     effect: Effect
 
@@ -46,6 +53,25 @@ class GroupSwap:
     def follows(self) -> bool:
         """Whether the other answer is the likelier one with the swap, and was not before."""
         return self.others[1] > self.own[1] and self.others[0] <= self.own[0]
+
+    @property
+    def sentence(self) -> str:
+        """What the swap did beside its null, and how much of a null that is."""
+        own, others = (f"{percent(before)} to {percent(after)}" for before, after in (self.own, self.others))
+        mean = percent(sum(self.null) / len(self.null))
+        if self.null_size == 0:
+            null = (
+                "no other feature of that prompt is active at the group's layers and positions, so that there is no "
+                f"random set to compare with: with the group gone alone {self.other_answer.text!r} is {mean}"
+            )
+        else:
+            null = f"with random features of that prompt {self.other_answer.text!r} is {mean}"
+        if 0 < self.null_size < FEW:
+            null += f", though they are few: {self.null_size:.0%} of the group's size"
+        return (
+            f"With '{self.other_group.name}' in the place of '{self.group.name}' {self.answer.text!r} goes from {own} "
+            f"and {self.other_answer.text!r} from {others}; {null}."
+        )
 
 
 def counterpart(group: Group, circuit: Circuit, other: Circuit) -> Group:

@@ -29,6 +29,23 @@ COMMANDS = CommandGroup(
             "diff:diff_",
             "Set the graphs of two prompts side by side: features by activation and by their effect on the output.",
         ),
+        "graph": CommandGroup(
+            help="Graphs: merge several, see what settings and wordings agree on, and what hangs on few edges.",
+            commands={
+                "merge": Command(
+                    "graph.merge:merge_",
+                    "Merge the graphs of several prompts: means, and how many prompts have each feature and edge.",
+                ),
+                "consensus": Command(
+                    "graph.consensus:consensus_",
+                    "Say which features and edges survive most thresholds of pruning, or are there in most wordings.",
+                ),
+                "robustness": Command(
+                    "graph.robustness:robustness_",
+                    "Say whether a graph hangs on few edges or spreads, beside rewired graphs and expanders.",
+                ),
+            },
+        ),
         "train": Command("train:train", "Train a dictionary on a model, and measure it on text that it has not seen."),
         "tune": Command(
             "tune:tune",

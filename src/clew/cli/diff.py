@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,14 +12,12 @@ from rich.text import Text
 from clew.attribution.diff import FeatureChange, GraphDiff, diff
 from clew.attribution.graph import Graph
 from clew.attribution.trace import TraceSettings
-from clew.cli.kits import KitOptions, on_few_threads
-from clew.cli.options import JsonOption, Only, keywords, with_settings
-from clew.cli.progress_bar import bar
+from clew.cli.graph_arguments import graphs_of
+from clew.cli.kits import KitOptions
+from clew.cli.options import JsonOption, Only, with_settings
 from clew.cli.tables import table
-from clew.kit import Kit
 
 _LISTED = 15
-_SUFFIXES = (".graph", ".json")
 
 
 @with_settings()
@@ -36,28 +32,13 @@ def diff_(
 
     Example: `clew diff "The capital of France is" "The capital of Italy is"`
     """
-    kit = None
-    if not (_is_file(one) and _is_file(other)):
-        kit = source.load()
-        on_few_threads(kit)
-    a, b = (_graph(kit, text, settings) for text in (one, other))
+    a, b = graphs_of([one, other], source, settings)
     found = diff(a, b)
     if as_json:
         value = {"prompts": [a.prompt, b.prompt], "shares": found.comparison.shares, **found.to_json()}
         print(json.dumps(value, ensure_ascii=False, indent=1))
     else:
         _print(a, b, found)
-
-
-def _is_file(text: str) -> bool:
-    return text.endswith(_SUFFIXES)
-
-
-def _graph(kit: Kit | None, text: str, settings: TraceSettings) -> Graph:
-    if kit is None or _is_file(text):
-        return Graph.from_json(Path(text)) if text.endswith(".json") else Graph.load(text)
-    with bar("tracing") as report:
-        return kit.trace(text, **keywords(replace(settings, effects=True, report=report)))
 
 
 def _print(a: Graph, b: Graph, found: GraphDiff) -> None:

@@ -2,7 +2,7 @@
 
 Writes are atomic (`atomic`); text is read as people and other programs write it (`reading`). Tensors are safetensors,
 mapped into memory (`tensors`), or arrays of NumPy (`arrays`); what the hub has comes from its cache (`hub`). Tables are
-Parquet (`tables`); what many processes write at once is SQLite (`database`); everything else is JSON, text or a
+Parquet and CSV (`tables`); what many processes write at once is SQLite (`database`); everything else is JSON, text or a
 picture. Clew's own files say their format, schema and provenance (`envelope`).
 """
 
@@ -34,7 +34,7 @@ from clew.files.reading import (
     read_text,
     table_rows,
 )
-from clew.files.tables import parquet_rows, read_table, table_note, write_figure, write_table
+from clew.files.tables import parquet_rows, read_table, table_note, write_csv, write_figure, write_table
 from clew.files.tensors import load_note, load_tensors, save_tensors, scratch_tensor
 
 __all__ = [
@@ -86,6 +86,7 @@ __all__ = [
     "table_rows",
     "transaction",
     "write_bytes",
+    "write_csv",
     "write_figure",
     "write_json",
     "write_table",

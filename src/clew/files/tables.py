@@ -1,12 +1,14 @@
-"""Tables as Parquet files, and pictures as PNG."""
+"""Tables as Parquet and CSV files, and pictures as PNG."""
 
+import csv
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clew.errors import FileError, InputError
-from clew.files.atomic import replace_file, write_bytes
+from clew.files.atomic import replace_file, write_bytes, write_text
 from clew.files.origin import SOFTWARE
 
 if TYPE_CHECKING:
@@ -20,6 +22,15 @@ def write_table(path: Path | str, columns: Mapping[str, list[Any]], note: Mappin
 
     whole = pyarrow.table(dict(columns)).replace_schema_metadata(dict(note or {}))
     replace_file(Path(path), lambda temporary: parquet.write_table(whole, temporary))
+
+
+def write_csv(path: Path | str, columns: Mapping[str, list[Any]]) -> None:
+    """Write a CSV file atomically, in UTF-8: the columns' names, then a row a line; an empty cell for None."""
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    write_text(path, text.getvalue())
 
 
 def read_table(path: Path | str) -> dict[str, list[Any]]:
@@ -68,8 +79,6 @@ def _parquet(path: Path | str) -> Iterator[Any]:
 
 def write_figure(path: Path | str, figure: "Figure") -> None:
     """Write a picture atomically as PNG."""
-    from io import BytesIO
-
     drawn = BytesIO()
     figure.savefig(drawn, format="png", dpi=150, metadata={"Software": SOFTWARE})
     write_bytes(path, drawn.getvalue())

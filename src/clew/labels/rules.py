@@ -9,12 +9,11 @@ the contexts that are then judged (`scoring.score_rule`). Where no pattern holds
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from functools import cached_property
 
 from clew.features.card import Card
 from clew.features.label import RULE_AUTHOR, RULE_METHOD, UNCLEAR, Label
-from clew.labels.agreement import Contexts, PatternAgreement
+from clew.labels.agreement import Contexts
 from clew.labels.context_split import Fold, firing_of, folds
 from clew.labels.reading import kinds_of, plain
 
@@ -55,7 +54,7 @@ class RuleLabeller:
         if n < LEAST:
             note = NEVER_FIRED if self.card.dead else f"{n} contexts are too few"
             return self._label(UNCLEAR, note)
-        agreement = self._agreed(range(n), range(len(self.card.silent)))
+        agreement = self.contexts.agreed(range(n), range(len(self.card.silent)))
         if agreement is None:
             return self._label(UNCLEAR, f"no rule holds for {n} contexts")
         note = f"{agreement.share:.0%} of {n} contexts by weight, agreement {agreement.value:.2f}"
@@ -67,11 +66,8 @@ class RuleLabeller:
         """The label by the contexts outside a fold."""
         if len(fold.seen_firing) < LEAST - 1:
             return UNCLEAR
-        agreement = self._agreed(fold.seen_firing, fold.seen_silent)
+        agreement = self.contexts.agreed(fold.seen_firing, fold.seen_silent)
         return UNCLEAR if agreement is None or agreement.value < AGREE else agreement.pattern.text
-
-    def _agreed(self, firing: Sequence[int], silent: Sequence[int]) -> PatternAgreement | None:
-        return self.contexts.agreed(firing, silent)
 
     def _label(self, text: str, note: str) -> Label:
         return Label(

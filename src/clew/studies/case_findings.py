@@ -109,6 +109,7 @@ class CaseFindings:
         """Write tables and pictures into a folder."""
         for name, table in self.tables.items():
             files.write_table(folder / "tables" / f"{name}.parquet", table.columns)
+            files.write_csv(folder / "tables" / f"{name}.csv", table.columns)
         for name, picture in self.figures.items():
             files.write_bytes(folder / "figures" / f"{name}.png", picture.png)
             files.write_bytes(folder / "figures" / f"{name}.svg", picture.svg)

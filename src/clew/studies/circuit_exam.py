@@ -96,33 +96,33 @@ def examine_circuits(kit: Kit, count: int = PROMPTS, report: Report = silent) ->
     asked = [(prompt, variables.of(prompt)) for prompt in listed_prompts(count)]
     asked += [(question.prompt, [question]) for family in DRAWN for question in variables.drawn(family)]
     asked = [(prompt, questions) for prompt, questions in asked if questions]
-    found: dict[tuple[str, str], list[_Told]] = {}
+    groups: dict[tuple[str, str], list[_BestGroup]] = {}
     for number, (prompt, questions) in enumerate(asked, 1):
-        for told in _told(kit, prompt, questions):
-            found.setdefault((told.question.family, told.question.variable), []).append(told)
+        for group in _best_groups(kit, prompt, questions):
+            groups.setdefault((group.question.family, group.question.variable), []).append(group)
         report(Progress(what="examining circuits", done=number, of=len(asked), unit="prompts"))
-    rows = tuple(_row(family, variable, told) for (family, variable), told in found.items())
+    rows = tuple(_row(family, variable, best) for (family, variable), best in groups.items())
     return CircuitExam(rows=rows, seconds=time.monotonic() - started)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Told:
-    """How well one circuit's best group tells one value."""
+class _BestGroup:
+    """The group of one circuit that tells one value best, and how well."""
 
     question: ValueQuestion
-    group: str
+    name: str
     score: ValueScore
 
 
 @torch.no_grad()
-def _told(kit: Kit, prompt: str, questions: Sequence[ValueQuestion]) -> Iterator[_Told]:
+def _best_groups(kit: Kit, prompt: str, questions: Sequence[ValueQuestion]) -> Iterator[_BestGroup]:
     drawn = questions[0].family in DRAWN  # where several answers are likely: which one is said is the question
     said = [f"#{int(kit.subject.record(prompt).probabilities[-1].argmax())}"] if drawn else None
     circuit = kit.circuit(kit.trace(prompt, targets=said), draws=1)
     for question in questions:
         values = group_activations(kit, circuit, question.sentences)
         score = value_score(question, values, balanced, np.random.default_rng(0))
-        yield _Told(question=question, group=circuit.groups[score.best].name, score=score)
+        yield _BestGroup(question=question, name=circuit.groups[score.best].name, score=score)
 
 
 def group_activations(kit: Kit, circuit: Circuit, sentences: Sequence[str]) -> Float[np.ndarray, "sentence group"]:
@@ -134,17 +134,18 @@ def group_activations(kit: Kit, circuit: Circuit, sentences: Sequence[str]) -> F
     return np.stack([part.sum(1) for part in np.split(values * np.array(norms), ends, 1)], 1)
 
 
-def _row(family: str, variable: str, told: Sequence[_Told]) -> CircuitExamRow:
-    accuracy, null = mean_interval([each.score.score for each in told]), float(np.mean([e.score.null for e in told]))
-    best = max(told, key=lambda each: each.score.score)
+def _row(family: str, variable: str, groups: Sequence[_BestGroup]) -> CircuitExamRow:
+    accuracy = mean_interval([group.score.score for group in groups])
+    null = float(np.mean([group.score.null for group in groups]))
+    best = max(groups, key=lambda group: group.score.score)
     asked = (family, variable) in ASKED
     return CircuitExamRow(
         family=family,
         variable=variable,
-        prompts=len(told),
+        prompts=len(groups),
         accuracy=accuracy,
         null=null,
-        other_templates=float(np.mean([each.score.other_templates for each in told])),
-        example=f"{best.question.prompt}: {best.group}",
+        other_templates=float(np.mean([group.score.other_templates for group in groups])),
+        example=f"{best.question.prompt}: {best.name}",
         passed=accuracy.value >= BAR and null <= NULL_BAR if asked else None,
     )

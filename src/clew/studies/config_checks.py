@@ -12,6 +12,13 @@ def at_least(config: object, **least: int) -> None:
             raise InputError(f"{name} is {getattr(config, name)}: give at least {low}")
 
 
+def within(config: object, **limits: tuple[int, int]) -> None:
+    """InputError when a field of a config is beyond its two limits here, which are allowed."""
+    for name, (least, most) in limits.items():
+        if not least <= getattr(config, name) <= most:
+            raise InputError(f"{name} is {getattr(config, name)}: give {least} to {most}")
+
+
 def is_share(name: str, value: float) -> None:
     """InputError for a value that is no share, or none at all."""
     if not 0 < value <= 1:

@@ -2,11 +2,11 @@
 
 Beside them stands what the model's own neurons give, with a reduced config, where they are not the dictionary itself.
 
-result.json              question, config, kit, provenance, claims with verdicts, sha256 of every other file
-tables/NAME.parquet      one a table
-figures/NAME.png, .svg   one of each a figure
-absent/, beside/         tables and figures of the absent case, and by the model's own neurons
-report.html              all of it on one page, which asks for nothing elsewhere
+result.json                question, config, kit, provenance, claims with verdicts, sha256 of every other file
+tables/NAME.parquet, .csv  one of each a table
+figures/NAME.png, .svg     one of each a figure
+absent/, beside/           tables and figures of the absent case, and by the model's own neurons
+report.html                all of it on one page, which asks for nothing elsewhere
 """
 
 from __future__ import annotations

@@ -48,6 +48,15 @@ class Absent(Generic[C]):
     """What it is and why nothing must be found there, in one sentence."""
 
 
+def with_settings(why: str, **settings: Any) -> Callable[[Kit, C], Absent[C]]:
+    """The absent case that is the same kit with some settings replaced."""
+
+    def absent(kit: Kit, config: C) -> Absent[C]:
+        return Absent(kit=kit, config=replace(config, **settings), why=why)  # type: ignore[type-var]
+
+    return absent
+
+
 @dataclass(frozen=True, kw_only=True)
 class Study(Generic[C]):
     """A reproducible experiment."""
@@ -69,8 +78,8 @@ class Study(Generic[C]):
 
     None where no features are read. Its claims are the first of the whole config's.
     """
-    tables: Callable[[C], Sequence[Path]] = lambda config: ()
-    """The user's files that a config names: what they hold is a part of what is asked."""
+    tables: Callable[[C], Sequence[Path | None]] = lambda config: ()
+    """The user's files that a config names, None for one left out: what they hold is a part of what is asked."""
 
     def __repr__(self) -> str:
         return f"Study({self.name!r}: {self.question})"
@@ -137,7 +146,7 @@ class Study(Generic[C]):
 
     def _contents(self, config: C) -> dict[str, str]:
         """The hash of every file that a config names."""
-        return {str(path): files.sha256(path) for path in self.tables(config)}
+        return {str(path): files.sha256(path) for path in self.tables(config) if path is not None}
 
     def _in_folder(self, found: Case[C], beside: Case[C] | None, folder: Path) -> Iterator[Progress | Result]:
         facts = {

@@ -1,17 +1,20 @@
 """The study of arcs: the world's stories have them, shuffled ones do not; users' tables and what is wrong in them."""
 
 import sys
+from dataclasses import replace
 from functools import cache
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
+from clew import files
 from clew.errors import FileError, InputError
 from clew.organism.tales import ARCS as WORLD_ARCS
 from clew.organism.tales import valences
 from clew.studies.arcs.measured import ArcsMeasured
-from clew.studies.arcs.signals import Lexicon, Vader, pieces_of
+from clew.studies.arcs.signals import Lexicon, Vader, fit_valence, pieces_of
 from clew.studies.arcs.stories import StoryText, in_random_order, read_stories, split_sentences, world_stories
 from clew.studies.arcs.study import ARCS, ArcsConfig
 from tests.workbench import minnow
@@ -144,7 +147,7 @@ def test_mistakes_in_a_table_of_stories_are_told_with_their_line(content, words,
         ({"points": 3}, "points is 3: give 4 to 500"),
         ({"components": 6}, "components is 6, and 7 points have 6"),
         ({"window": 4}, "window is 4: stories of the small world have 5 sentences"),
-        ({"signal": "joy"}, "no signal 'joy': give valence, stream, vader, lexicon, or a feature"),
+        ({"signal": "joy"}, "no signal 'joy': give valence, stream, vader, lexicon, a .safetensors file, or a feature"),
         ({"signal": "L9/1"}, "there is no feature L9/1"),
         ({"signal": "lexicon"}, "give --lexicon FILE"),
     ],
@@ -165,3 +168,49 @@ def test_vader_is_asked_for_its_compound_score_and_is_told_when_it_is_missing(mo
     monkeypatch.setitem(sys.modules, "vaderSentiment.vaderSentiment", module)
     monkeypatch.setattr("clew.extras.find_spec", lambda name: object())
     assert [Vader()(text) for text in ("joy", "rain")] == [0.5, -0.5]
+
+
+def test_a_direction_from_a_file_is_followed_in_the_layer_that_it_names(tmp_path):
+    """The direction that the study fits itself, written to a file, gives the same claims."""
+    kit = minnow()
+    fitted = _end(fit_valence(kit.subject))
+    path = tmp_path / "mood.safetensors"
+    files.save_tensors(path, {f"L{fitted.layer}": torch.from_numpy(fitted.direction)})
+    followed = ARCS.run(kit, config=replace(SMALL, signal=str(path)))
+    for claim, other in zip(followed.claims, result().claims, strict=True):
+        assert claim.value.value == pytest.approx(other.value.value, abs=1e-6)
+    assert followed.contents == {str(path): files.sha256(path)}
+    assert f"the direction of mood.safetensors in the stream behind layer {fitted.layer}" in followed.claims[0].text
+
+
+def _end(steps):
+    """What a generator returns."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+@pytest.mark.parametrize(
+    ("tensors", "words"),
+    [
+        ({}, "is not a whole safetensors file"),
+        ({"L1": torch.ones(128), "L2": torch.ones(128)}, "it has L1, L2$"),
+        ({"mood": torch.ones(128)}, "it has mood$"),
+        ({"L9": torch.ones(128)}, "is of layer 9: .* has the layers 0 to 5$"),
+        ({"L1": torch.ones(64)}, r"has the shape \[64\]: the stream of .* is \[128\]$"),
+        ({"L1": torch.zeros(128)}, "holds no direction"),
+        ({"L1": torch.full((128,), float("nan"))}, "holds no direction"),
+    ],
+)
+def test_a_direction_that_does_not_fit_the_model_is_refused(tensors, words, tmp_path):
+    path = tmp_path / "mood.safetensors"
+    files.save_tensors(path, tensors)
+    with pytest.raises(FileError, match=words):
+        ARCS.run(minnow(), signal=str(path))
+
+
+def test_a_direction_that_is_not_there_is_told():
+    with pytest.raises(FileError, match=r"cannot read nowhere\.safetensors"):
+        ARCS.run(minnow(), signal="nowhere.safetensors")

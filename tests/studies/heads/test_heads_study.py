@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from clew.errors import FileError, InputError, UnsupportedModelError
+from clew.labels.text_encoder import load_encoder
 from clew.studies.heads.head_model import HeadModel
 from clew.studies.heads.measured import HeadsMeasured
 from clew.studies.heads.pattern_steps import text_scores
 from clew.studies.heads.study import HEADS, HeadsConfig
 from clew.studies.heads.texts import FRAMED, OWN, RANDOM, DomainText, read_texts, repeats, world_texts
-from clew.studies.text_encoder import load_encoder
 from tests.encoders import save_encoder
 from tests.studies.heads.test_relations import block
 from tests.workbench import minnow

@@ -2,6 +2,7 @@
 
 valence    a direction of the model's stream, fitted on sentences of the small world whose valence is known
 stream     the whole stream behind a layer, at the last token of every sentence
+FILE       another direction of the stream, from a safetensors file: one tensor [d_model], `L3` behind layer 3
 L3/120     a feature's mean activation over the sentence
 vader      the compound score of the package vaderSentiment
 lexicon    the mean score of a sentence's words, by a user's table
@@ -23,7 +24,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from clew import extras
+from clew import extras, files
 from clew.errors import FileError, InputError
 from clew.ids import FeatureId
 from clew.kit import Kit
@@ -53,8 +54,8 @@ class Piece:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ValenceDirection:
-    """Valence = stream . direction + offset, behind one layer."""
+class StreamDirection:
+    """Signal = stream . direction + offset, behind one layer."""
 
     layer: int
     direction: Float[np.ndarray, " d_model"]
@@ -110,12 +111,12 @@ def sentence_streams(
     return [np.concatenate(parts, 1) for parts in whole]
 
 
-def fit_valence(subject: Subject) -> Generator[Progress, None, ValenceDirection]:
+def fit_valence(subject: Subject) -> Generator[Progress, None, StreamDirection]:
     """The direction of valence, by least squares on the world's sentences; the layer is chosen on stories left out."""
     stories, layers = world_stories(FITTED, "arcs: fitted"), range(subject.n_layers)
     streams = yield from sentence_streams(subject, stories, layers, "fit of valence")
     cut, wanted = FITTED * 3 // 4, [np.array(story.valences, dtype=float) for story in stories]
-    best: tuple[float, ValenceDirection] | None = None
+    best: tuple[float, StreamDirection] | None = None
     for layer in layers:
         rows = [each[layer] for each in streams]
         fitted = _fit(layer, np.concatenate(rows[:cut]), np.concatenate(wanted[:cut]))
@@ -127,14 +128,41 @@ def fit_valence(subject: Subject) -> Generator[Progress, None, ValenceDirection]
     return best[1]
 
 
-def _fit(layer: int, rows: Float[np.ndarray, "row d_model"], wanted: Float[np.ndarray, " row"]) -> ValenceDirection:
+def _fit(layer: int, rows: Float[np.ndarray, "row d_model"], wanted: Float[np.ndarray, " row"]) -> StreamDirection:
     """Ridge regression; the penalty is a hundredth of the mean variance of a coordinate."""
     mean, middle = rows.mean(0), float(wanted.mean())
     centred = rows - mean
     products = centred.T @ centred
     penalty = _RIDGE * np.trace(products) / len(products)
     direction = np.linalg.solve(products + penalty * np.eye(len(products)), centred.T @ (wanted - middle))
-    return ValenceDirection(layer=layer, direction=direction, offset=middle - float(mean @ direction))
+    return StreamDirection(layer=layer, direction=direction, offset=middle - float(mean @ direction))
+
+
+def direction_path(signal: str) -> Path | None:
+    """The safetensors file that a signal names; None for another signal."""
+    return Path(signal) if signal.endswith(".safetensors") else None
+
+
+def read_direction(path: Path, subject: Subject) -> StreamDirection:
+    """A direction of the stream from a file with one tensor, named after the layer behind which it is read: `L3`.
+
+    FileError when the file holds something else, or does not fit the model.
+    """
+    tensors = files.load_tensors(path)
+    names = ", ".join(tensors) or "none"
+    if len(tensors) != 1 or not (named := re.fullmatch(r"L(\d+)", names)):
+        raise FileError(f"{path} must hold one tensor, named after its layer as in L3: it has {names:.80}")
+    layer, vector = int(named[1]), tensors[names]
+    if layer >= subject.n_layers:
+        raise FileError(f"{path} is of layer {layer}: {subject.name} has the layers 0 to {subject.n_layers - 1}")
+    if vector.shape != (subject.d_model,):
+        raise FileError(
+            f"{path} has the shape {list(vector.shape)}: the stream of {subject.name} is [{subject.d_model}]"
+        )
+    direction = _numbers(vector)
+    if not np.isfinite(direction).all() or not direction.any():
+        raise FileError(f"{path} holds no direction: its numbers must be finite, and not all zero")
+    return StreamDirection(layer=layer, direction=direction, offset=0.0)
 
 
 def feature_series(kit: Kit, feature: FeatureId, stories: Sequence[StoryText], what: str) -> Reading:
@@ -197,7 +225,9 @@ def feature_named(signal: str, kit: Kit) -> FeatureId:
         feature = FeatureId.parse(signal)
     except InputError:
         names = ", ".join((VALENCE, STREAM, VADER, LEXICON))
-        raise InputError(f"no signal {signal!r}: give {names}, or a feature such as L3/120") from None
+        raise InputError(
+            f"no signal {signal!r}: give {names}, a .safetensors file, or a feature such as L3/120"
+        ) from None
     if feature.layer not in kit.dictionary.layers or feature.index >= kit.dictionary.d_features(feature.layer):
         raise InputError(f"there is no feature {signal} in {kit.dictionary.name}")
     return feature

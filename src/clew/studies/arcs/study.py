@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -30,19 +30,22 @@ from clew.studies.arcs.signals import (
     VADER,
     VALENCE,
     Reading,
+    StreamDirection,
     Vader,
-    ValenceDirection,
+    direction_path,
     feature_named,
     feature_series,
     fit_valence,
     lexicon_missing,
+    read_direction,
     read_lexicon,
     sentence_streams,
 )
 from clew.studies.arcs.stories import StoryText, in_random_order, read_stories, world_stories
 from clew.studies.case import Case, Steps
 from clew.studies.case_findings import CaseFindings
-from clew.studies.study import Absent, Study
+from clew.studies.config_checks import within
+from clew.studies.study import Study, with_settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +56,8 @@ class ArcsConfig:
     """Your stories: a CSV or TSV with a column `text`, one story a row. Left out, stories of the small world."""
     signal: str = VALENCE
     """What is followed: valence (a direction of the model's stream, fitted on the small world's sentences), stream (all
-    of it, behind the middle layer), a feature such as L3/120, vader, or lexicon."""
+    of it, behind the middle layer), a safetensors file with a direction of your own (one tensor L3 [d_model] for the
+    stream behind layer 3), a feature such as L3/120, vader, or lexicon."""
     lexicon: Path | None = None
     """A CSV or TSV with the columns word and score, for the signal lexicon."""
     stories: int = 240
@@ -72,12 +76,9 @@ class ArcsConfig:
     """Seed of stories, orders and noise."""
 
     def __post_init__(self) -> None:
-        for name, least, most in (
-            ("stories", 20, 10_000), ("window", 1, 10_000), ("points", 4, 500), ("components", 1, 50),
-            ("draws", 2, 1000),
-        ):  # fmt: skip
-            if not least <= getattr(self, name) <= most:
-                raise InputError(f"{name} is {getattr(self, name)}: give {least} to {most}")
+        within(
+            self, stories=(20, 10_000), window=(1, 10_000), points=(4, 500), components=(1, 50), draws=(2, 1000)
+        )  # fmt: skip
         if self.components > self.points - 2:
             raise InputError(
                 f"components is {self.components}, and {self.points} points have {self.points - 1}: give fewer"
@@ -102,9 +103,11 @@ def measure(case: Case[ArcsConfig]) -> Iterator[Progress | CaseFindings]:
     config, kit = case.config, case.kit
     stories = config.read()
     direction = None
-    if config.signal == VALENCE:
+    if (path := direction_path(config.signal)) is not None:
+        direction = read_direction(path, kit.subject)
+    elif config.signal == VALENCE:
         fitted = yield from case.part("direction", _fitted(kit))
-        direction = ValenceDirection(
+        direction = StreamDirection(
             layer=int(fitted["layer"]), direction=fitted["direction"].numpy(), offset=float(fitted["offset"])
         )
     read = yield from case.part("own", _read(kit, config, stories, direction, "stories"))
@@ -140,7 +143,7 @@ def _fitted(kit: Kit) -> Steps:
 
 
 def _read(
-    kit: Kit, config: ArcsConfig, stories: Sequence[StoryText], direction: ValenceDirection | None, what: str
+    kit: Kit, config: ArcsConfig, stories: Sequence[StoryText], direction: StreamDirection | None, what: str
 ) -> Steps:
     """What is followed in every sentence, the stories' sentences in a row."""
     series = yield from _series(kit, config, stories, direction, what)
@@ -148,7 +151,7 @@ def _read(
 
 
 def _series(
-    kit: Kit, config: ArcsConfig, stories: Sequence[StoryText], direction: ValenceDirection | None, what: str
+    kit: Kit, config: ArcsConfig, stories: Sequence[StoryText], direction: StreamDirection | None, what: str
 ) -> Reading:
     if config.signal in (VADER, LEXICON):
         yield Progress(what=what, done=0, of=len(stories), unit="texts")
@@ -169,7 +172,9 @@ def _cut(stories: Sequence[StoryText], values: np.ndarray) -> list[np.ndarray]:
     return np.split(values, ends[:-1])
 
 
-def _title(signal: str, direction: ValenceDirection | None, kit: Kit) -> str:
+def _title(signal: str, direction: StreamDirection | None, kit: Kit) -> str:
+    if direction is not None and signal != VALENCE:
+        return f"the direction of {Path(signal).name} in the stream behind layer {direction.layer}"
     if direction is not None:
         return f"the valence read from the stream behind layer {direction.layer}"
     if signal == STREAM:
@@ -188,19 +193,11 @@ def needs(kit: Kit, config: ArcsConfig) -> str:
         read_lexicon(config.lexicon)
     elif kit.subject.tokenizer is None:
         return "its model has no tokenizer, and the stories are text"
+    elif (path := direction_path(config.signal)) is not None:
+        read_direction(path, kit.subject)
     elif config.signal not in (VALENCE, STREAM):
         feature_named(config.signal, kit)
     return ""
-
-
-def absent(kit: Kit, config: ArcsConfig) -> Absent[ArcsConfig]:
-    """The same stories in an order that is drawn."""
-    return Absent(
-        kit=kit,
-        config=replace(config, shuffled=True),
-        why="The sentences of every story are shuffled before anything is read: what each says is the same, and no "
-        "story has an arc.",
-    )
 
 
 ARCS = Study(
@@ -210,7 +207,11 @@ ARCS = Study(
     config=ArcsConfig,
     needs=needs,
     measure=measure,
-    absent=absent,
+    absent=with_settings(
+        "The sentences of every story are shuffled before anything is read: what each says is the same, and no "
+        "story has an arc.",
+        shuffled=True,
+    ),
     reduced=lambda config: None,
-    tables=lambda config: [path for path in (config.texts, config.lexicon) if path is not None],
+    tables=lambda config: (config.texts, config.lexicon, direction_path(config.signal)),
 )

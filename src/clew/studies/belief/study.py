@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from clew.errors import InputError
 from clew.kit import Kit
 from clew.progress import Progress
 from clew.runs.nulls import with_random_weights
@@ -35,6 +34,7 @@ from clew.studies.belief.steering import Shifts, steer
 from clew.studies.belief.streams import StreamReadings, read_streams
 from clew.studies.case import Case
 from clew.studies.case_findings import CaseFindings
+from clew.studies.config_checks import within
 from clew.studies.small_model import train_small
 from clew.studies.study import Absent, Study
 
@@ -69,12 +69,10 @@ class BeliefConfig:
     """Seed of sequences, shuffled weights, random features and directions."""
 
     def __post_init__(self) -> None:
-        for name, least, most in (
-            ("sequences", 20, 20_000), ("length", 8, 1000), ("history", 1, 100), ("features", 2, 1000),
-            ("draws", 2, 1000), ("cases", 8, 10_000), ("steps", 0, 100_000),
-        ):  # fmt: skip
-            if not least <= getattr(self, name) <= most:
-                raise InputError(f"{name} is {getattr(self, name)}: give {least} to {most}")
+        within(
+            self, sequences=(20, 20_000), length=(8, 1000), history=(1, 100), features=(2, 1000), draws=(2, 1000),
+            cases=(8, 10_000), steps=(0, 100_000),
+        )  # fmt: skip
         processes(self.process)
 
 

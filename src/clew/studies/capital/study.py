@@ -37,7 +37,7 @@ from clew.studies.case import Case
 from clew.studies.case_findings import CaseFindings
 from clew.studies.kit_needs import lacking
 from clew.studies.measuring import next_probabilities
-from clew.studies.study import Absent, Study
+from clew.studies.study import Study, with_settings
 
 MAIN = ("swap", "first", "token", "transplant", "output", "layers", "through", "ablate.identity", "ablate.question")
 
@@ -124,16 +124,6 @@ def needs(kit: Kit, config: CapitalConfig) -> str:
     return ""
 
 
-def absent(kit: Kit, config: CapitalConfig) -> Absent[CapitalConfig]:
-    """The same model, asked for capitals that are none."""
-    return Absent(
-        kit=kit,
-        config=replace(config, dealt=True),
-        why="The capitals are dealt out anew, so that none is its country's: prompts, carriers and swaps are the same, "
-        "and no answer can follow.",
-    )
-
-
 CAPITAL = Study(
     name="capital",
     question="By which features does a model come from a country to its capital, in one hop and in two?",
@@ -141,6 +131,10 @@ CAPITAL = Study(
     config=CapitalConfig,
     needs=needs,
     measure=measure,
-    absent=absent,
+    absent=with_settings(
+        "The capitals are dealt out anew, so that none is its country's: prompts, carriers and swaps are the same, "
+        "and no answer can follow.",
+        dealt=True,
+    ),
     reduced=lambda config: replace(config, pairs=min(config.pairs, 60), draws=2, looks=1),
 )

@@ -37,7 +37,7 @@ from clew.studies.greater_than.prompts import GreaterThanConfig, YearPrompts, as
 from clew.studies.greater_than.scales import scales
 from clew.studies.kit_needs import lacking
 from clew.studies.measuring import next_probabilities
-from clew.studies.study import Absent, Study
+from clew.studies.study import Study, with_settings
 
 FALSE_DRAWS = 4
 """How often all features are classed with their start years exchanged."""
@@ -167,16 +167,6 @@ def needs(kit: Kit, config: GreaterThanConfig) -> str:
     return ""
 
 
-def absent(kit: Kit, config: GreaterThanConfig) -> Absent[GreaterThanConfig]:
-    """The same model, judged by start years that are not in the prompts."""
-    return Absent(
-        kit=kit,
-        config=replace(config, dealt=True),
-        why="Every prompt is judged by another start year than its own, the same for all prompts of one start year: "
-        "answers, graphs and ablations are the same, and nothing can follow the start year.",
-    )
-
-
 GREATER_THAN = Study(
     name="greater-than",
     question="By which features does a model say years that are later than the start year?",
@@ -184,7 +174,11 @@ GREATER_THAN = Study(
     config=GreaterThanConfig,
     needs=needs,
     measure=measure,
-    absent=absent,
+    absent=with_settings(
+        "Every prompt is judged by another start year than its own, the same for all prompts of one start year: "
+        "answers, graphs and ablations are the same, and nothing can follow the start year.",
+        dealt=True,
+    ),
     reduced=lambda config: replace(
         config,
         copies=min(config.copies, 2),

@@ -35,24 +35,22 @@ def claims_of(measured: HeadsMeasured) -> tuple[Claim, ...]:
 
 def neighbour_claim(measured: HeadsMeasured, name: str) -> Claim:
     best = measured.best(name)
-    return Claim(
-        text=f"A head looks at {_WORDS[name]}: {measured.model.head_name(best.head)} of {measured.model.name}, chosen "
+    return _half_claim(
+        best,
+        f"A head looks at {_WORDS[name]}: {measured.model.head_name(best.head)} of {measured.model.name}, chosen "
         "on every other text, gives it at least half of its attention.",
-        value=best.value,
         null=_random_keys(best, "keys drawn at random for the same head", "texts"),
-        bar=Bar(low=LOOK_BAR),
         reference="Clark et al. 2019, What Does BERT Look At?",
     )
 
 
 def induction_claim(measured: HeadsMeasured) -> Claim:
     best = measured.best(f"{scores.INDUCTION}.{OWN}")
-    return Claim(
-        text=f"A head looks behind the first copy: in sequences of the model's own domain that are said twice, "
+    return _half_claim(
+        best,
+        "A head looks behind the first copy: in sequences of the model's own domain that are said twice, "
         f"{measured.model.head_name(best.head)} gives at least half of its attention to what followed the same token.",
-        value=best.value,
-        null=_random_keys(best, "other tokens of the first copy, for the same head", "sequences"),
-        bar=Bar(low=LOOK_BAR),
+        null=_first_copy_keys(best),
         reference="Olsson et al. 2022, In-context Learning and Induction Heads",
     )
 
@@ -60,26 +58,29 @@ def induction_claim(measured: HeadsMeasured) -> Claim:
 def random_claim(measured: HeadsMeasured) -> Claim:
     head = measured.best(f"{scores.INDUCTION}.{OWN}").head
     there = measured.at(f"{scores.INDUCTION}.{RANDOM}", head)
-    return Claim(
-        text=f"It does so whatever the tokens are: {measured.model.head_name(head)} gives at least half of its "
+    return _half_claim(
+        there,
+        f"It does so whatever the tokens are: {measured.model.head_name(head)} gives at least half of its "
         "attention to what followed the same token where random tokens are said twice.",
-        value=there.value,
-        null=_random_keys(there, "other tokens of the first copy, for the same head", "sequences"),
-        bar=Bar(low=LOOK_BAR),
+        null=_first_copy_keys(there),
         reference="Olsson et al. 2022 test induction on random tokens",
     )
 
 
 def duplicate_claim(measured: HeadsMeasured) -> Claim:
     best = measured.best(f"{scores.DUPLICATE}.{OWN}")
-    return Claim(
-        text=f"A head looks at the same token: where a sequence of the model's own domain is said twice, "
+    return _half_claim(
+        best,
+        "A head looks at the same token: where a sequence of the model's own domain is said twice, "
         f"{measured.model.head_name(best.head)} gives at least half of its attention to the token's first copy.",
-        value=best.value,
-        null=_random_keys(best, "other tokens of the first copy, for the same head", "sequences"),
-        bar=Bar(low=LOOK_BAR),
+        null=_first_copy_keys(best),
         reference="Olsson et al. 2022: duplicate-token heads",
     )
+
+
+def _half_claim(head: ChosenHead, text: str, *, null: Null, reference: str) -> Claim:
+    """A head gives at least half of its attention somewhere."""
+    return Claim(text=text, value=head.value, null=null, bar=Bar(low=LOOK_BAR), reference=reference)
 
 
 def layer_claim(measured: HeadsMeasured) -> Claim:
@@ -152,6 +153,10 @@ def relation_claim(measured: HeadsMeasured, relations: Sequence[KnownRelation]) 
         reference="Clark et al. 2019, BERT-base: det 94.3 (51.7), dobj 86.8 (40.0), pobj 76.3 (34.6), poss 80.5 "
         "(47.7), auxpass 94.1 (82.5), prt 99.1 (91.4), mark 50.7 (14.5)",
     )
+
+
+def _first_copy_keys(head: ChosenHead) -> Null:
+    return _random_keys(head, "other tokens of the first copy, for the same head", "sequences")
 
 
 def _random_keys(best: ChosenHead, what: str, unit: str) -> Null:

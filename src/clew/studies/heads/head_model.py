@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from clew.errors import UnsupportedModelError
-from clew.studies.text_encoder import TextEncoder
+from clew.labels.text_encoder import TextEncoder
 from clew.subject.hooks import changing, eager_parts, watching
 from clew.subject.subject import Subject
 

@@ -19,12 +19,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from clew.errors import FileError, InputError
+from clew.errors import FileError
 from clew.kit import Kit
+from clew.labels.text_encoder import encoder_files, load_encoder, minilm_missing
 from clew.progress import Progress
 from clew.runs.nulls import with_random_weights
 from clew.studies.case import Case
 from clew.studies.case_findings import CaseFindings, Picture, Table
+from clew.studies.config_checks import within
 from clew.studies.heads import scores
 from clew.studies.heads.claims import claims_of
 from clew.studies.heads.conllu import Sentence, read_sentences
@@ -46,7 +48,6 @@ from clew.studies.heads.pattern_steps import relation_hits, repeat_scores, silen
 from clew.studies.heads.relations import KnownRelation, known_relations, pairs_of
 from clew.studies.heads.texts import OWN, DomainText, Repeat, read_texts, repeats, world_texts
 from clew.studies.study import Absent, Study
-from clew.studies.text_encoder import encoder_files, load_encoder, minilm_missing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,11 +75,7 @@ class HeadsConfig:
     """Seed of texts, sequences, keys and shuffles."""
 
     def __post_init__(self) -> None:
-        for name, least, most in (
-            ("per_kind", 2, 1000), ("repeats", 4, 1000), ("length", 4, 500), ("draws", 20, 10_000),
-        ):  # fmt: skip
-            if not least <= getattr(self, name) <= most:
-                raise InputError(f"{name} is {getattr(self, name)}: give {least} to {most}")
+        within(self, per_kind=(2, 1000), repeats=(4, 1000), length=(4, 500), draws=(20, 10_000))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -202,9 +199,8 @@ def absent(kit: Kit, config: HeadsConfig) -> Absent[HeadsConfig]:
     )
 
 
-def _tables(config: HeadsConfig) -> list[Path]:
-    paths = [path for path in (config.texts, config.treebank) if path is not None]
-    return paths + ([] if config.encoder is None else encoder_files(config.encoder))
+def _tables(config: HeadsConfig) -> list[Path | None]:
+    return [config.texts, config.treebank, *([] if config.encoder is None else encoder_files(config.encoder))]
 
 
 HEADS = Study(

@@ -30,6 +30,7 @@ from clew.runs.nulls import with_random_weights
 from clew.studies.carriers import SlotMeans, ablations, slot_means
 from clew.studies.case import Case, Steps
 from clew.studies.case_findings import CaseFindings
+from clew.studies.config_checks import within
 from clew.studies.leakage.ablations import LeakAblations
 from clew.studies.leakage.claims import favours_associates, follows_the_law, leaks
 from clew.studies.leakage.exhibits import answer_table, carrier_table, temperature_picture, temperature_table
@@ -74,10 +75,7 @@ class LeakageConfig:
     """Seed of random features, permutations and texts."""
 
     def __post_init__(self) -> None:
-        limits = (("names", 2, 20), ("features", 4, 1000), ("draws", 2, 1000), ("samples", 1, 1000))
-        for name, least, most in limits:
-            if not least <= getattr(self, name) <= most:
-                raise InputError(f"{name} is {getattr(self, name)}: give {least} to {most}")
+        within(self, names=(2, 20), features=(4, 1000), draws=(2, 1000), samples=(1, 1000))
         if self.similarity not in SIMILARITIES:
             raise InputError(f"similarity {self.similarity!r}: choose from {', '.join(SIMILARITIES)}")
         if not 0 <= self.temperature < math.inf:
@@ -247,5 +245,5 @@ LEAKAGE = Study(
     measure=measure,
     absent=absent,
     reduced=lambda config: replace(config, names=2, draws=min(config.draws, 4)) if config.prompts is None else None,
-    tables=lambda config: [path for path in (config.prompts, config.generations) if path is not None],
+    tables=lambda config: (config.prompts, config.generations),
 )

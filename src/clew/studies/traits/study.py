@@ -18,11 +18,12 @@ import numpy as np
 
 from clew.errors import InputError
 from clew.kit import Kit
+from clew.labels.text_encoder import MINILM, TextEncoder, encoder_files, load_encoder, minilm_missing
 from clew.progress import Progress
 from clew.studies.case import Case
 from clew.studies.case_findings import CaseFindings
-from clew.studies.study import Absent, Study
-from clew.studies.text_encoder import MINILM, TextEncoder, encoder_files, load_encoder, minilm_missing
+from clew.studies.config_checks import within
+from clew.studies.study import Study, with_settings
 from clew.studies.traits.claims import claims_of
 from clew.studies.traits.cosines import Encode, cosine_table
 from clew.studies.traits.exhibits import exhibits
@@ -72,8 +73,7 @@ class TraitsConfig:
     """Seed of all draws."""
 
     def __post_init__(self) -> None:
-        if not 20 <= self.draws <= 10_000:
-            raise InputError(f"draws is {self.draws}: give 20 to 10000")
+        within(self, draws=(20, 10_000))
         if not 0 < self.low <= self.high < 1:
             raise InputError(f"low is {self.low} and high is {self.high}: give quantiles between 0 and 1, low first")
         if self.second is not None and self.second == self.encoder:
@@ -196,20 +196,9 @@ def needs(kit: Kit, config: TraitsConfig) -> str:
     return ""
 
 
-def absent(kit: Kit, config: TraitsConfig) -> Absent[TraitsConfig]:
-    """Nothing belongs to anything."""
-    return Absent(
-        kit=kit,
-        config=replace(config, shuffled=True),
-        why="Traits and poles are dealt out among the behaviours, and every text gets a random vector in place of its "
-        "own.",
-    )
-
-
-def _tables(config: TraitsConfig) -> list[Path]:
-    paths = [path for path in (config.statements, config.factors, config.items) if path is not None]
-    names = [name for name in (config.encoder, config.second) if name is not None]
-    return [*paths, *(path for name in names for path in encoder_files(name))]
+def _tables(config: TraitsConfig) -> list[Path | None]:
+    encoders = [path for name in (config.encoder, config.second) if name is not None for path in encoder_files(name)]
+    return [config.statements, config.factors, config.items, *encoders]
 
 
 TRAITS = Study(
@@ -219,7 +208,10 @@ TRAITS = Study(
     config=TraitsConfig,
     needs=needs,
     measure=measure,
-    absent=absent,
+    absent=with_settings(
+        "Traits and poles are dealt out among the behaviours, and every text gets a random vector in place of its own.",
+        shuffled=True,
+    ),
     reduced=lambda config: replace(config, features_only=True),
     tables=_tables,
 )

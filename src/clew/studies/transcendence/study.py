@@ -12,18 +12,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
-from clew.errors import InputError
 from clew.kit import Kit
 from clew.progress import Progress
 from clew.studies.case import Case, Steps
 from clew.studies.case_findings import CaseFindings
+from clew.studies.config_checks import within
 from clew.studies.leakage.prompts import SENTENCES, Item, PeopleNames, all_pairs, answer_columns, items, lacking
 from clew.studies.small_model import train_small
-from clew.studies.study import Absent, Study
+from clew.studies.study import Study, with_settings
 from clew.studies.transcendence.claims import better_than_experts, temperature_helps, votes_with_experts
 from clew.studies.transcendence.exhibits import expert_table, temperature_picture, temperature_table, vote_picture
 from clew.studies.transcendence.experts import PlantedExperts, planted
@@ -53,10 +53,7 @@ class TranscendenceConfig:
     """Seed of experts, training and draws."""
 
     def __post_init__(self) -> None:
-        limits = {"names": (2, 20), "draws": (2, 10_000), "questions": (20, 2000), "experts": (3, 99)}
-        for name, (least, most) in {**limits, "steps": (0, 100_000)}.items():
-            if not least <= getattr(self, name) <= most:
-                raise InputError(f"{name} is {getattr(self, name)}: give {least} to {most}")
+        within(self, names=(2, 20), draws=(2, 10_000), questions=(20, 2000), experts=(3, 99), steps=(0, 100_000))
 
 
 def measure(case: Case[TranscendenceConfig]) -> Iterator[Progress | CaseFindings]:
@@ -134,17 +131,6 @@ def needs(kit: Kit, config: TranscendenceConfig) -> str:
     return lacking(kit)
 
 
-def absent(kit: Kit, config: TranscendenceConfig) -> Absent[TranscendenceConfig]:
-    """The same, with experts whose errors agree."""
-    return Absent(
-        kit=kit,
-        config=replace(config, agree=True),
-        why="The experts' errors agree: the planted ones err in the same questions with the same answer, and in the "
-        "small world that answer is held to be right which belongs to another concept, so that most experts say the "
-        "same wrong one. A vote of such experts is no better than they are.",
-    )
-
-
 TRANSCENDENCE = Study(
     name="transcendence",
     question="Can a model that was taught by experts who err be right more often than each of them?",
@@ -152,6 +138,11 @@ TRANSCENDENCE = Study(
     config=TranscendenceConfig,
     needs=needs,
     measure=measure,
-    absent=absent,
+    absent=with_settings(
+        "The experts' errors agree: the planted ones err in the same questions with the same answer, and in the "
+        "small world that answer is held to be right which belongs to another concept, so that most experts say the "
+        "same wrong one. A vote of such experts is no better than they are.",
+        agree=True,
+    ),
     reduced=lambda config: None,
 )

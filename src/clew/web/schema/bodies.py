@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints, field_validator
 
 from clew.attribution.trace import MOST_FEATURES, TraceSettings
+from clew.circuit.ablation_claim import AblationClaim, Moves
 from clew.circuit.find_circuit import CircuitSettings
 from clew.circuit.regroup import LONGEST_NAME
 from clew.intervention.generate import GenerateSettings
@@ -202,6 +203,26 @@ class SaveCircuitBody(CircuitChoice):
     name: Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_NAME)]
     replace: bool = False
     """Put it in the place of a circuit of the same name; else that one stays, and nothing is kept."""
+
+
+class ClaimBody(Body):
+    """What is said of some features of a graph: see `clew.circuit.ablation_claim`."""
+
+    features: Annotated[list[NodeText], Field(min_length=1, max_length=1000)]
+    token: Line | None = None
+    """Whose probability moves; left out, the answer's."""
+    moves: Moves = "falls"
+    points: float = Field(default=AblationClaim.points, gt=0, le=100)
+    """By how many percentage points at least."""
+    draws: int = Field(default=AblationClaim.draws, ge=1, le=200)
+    """Random sets beside them."""
+    seed: int = Field(default=AblationClaim.seed, ge=0, le=2**31)
+
+
+class RivalBody(CircuitChoice):
+    """Why a circuit's answer, and not another token."""
+
+    token: Line
 
 
 JobBody = Annotated[

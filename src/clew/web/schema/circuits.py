@@ -1,9 +1,10 @@
-"""What the page is sent of circuits: groups, edges, the sentence, in every language; saved ones; swaps."""
+"""What is sent of circuits: groups, edges, the sentence, in every language; saved ones; swaps, claims, rivals."""
 
 from __future__ import annotations
 
 from typing import Literal
 
+from clew.circuit.ablation_claim import Outcome
 from clew.web.schema.base import NameKind, View
 from clew.web.schema.bodies import GroupChangeBody
 
@@ -147,3 +148,60 @@ class SwapView(View):
     follows: bool
     """Whether the other answer is the likelier one with the swap, and was not before."""
     n_edits: int
+
+
+class AblationClaimView(View):
+    """A claim about features of a graph, checked in the model beside random features."""
+
+    graph: str
+    verdict: Outcome
+    sentence: str
+    answer: str
+    """The token whose probability was measured."""
+    before: float
+    without: float
+    """Without the features."""
+    moved: float
+    """How far it moved in the claimed direction, in percentage points."""
+    random: list[float]
+    """The same probability without each random set."""
+    random_furthest: float
+    """That of the random set which moves it furthest in the claimed direction."""
+    random_size: float
+    random_mass: float
+    """Of the random sets: features and activation x decoder norm, as shares of what the claimed ones have."""
+    elsewhere: float
+    """The share of the random features' mass that stands at other layers or positions than the claimed ones."""
+
+
+class RivalGroup(View):
+    """What is left of the margin without one group."""
+
+    id: str
+    """Of the circuit's group; `R` for what writes against the rival and is in none."""
+    name: Told
+    features: int
+    margin: float
+    answer: float
+    rival: float
+    """Probabilities without the group."""
+    random: float
+    """The margin without random features in its place."""
+    holds: bool
+    """Whether a good part of the margin goes with it, and not with random features."""
+
+
+class RivalView(View):
+    """Why the answer and not another token: the margin between their logits, and what is left of it."""
+
+    graph: str
+    sentence: Told
+    answer: str
+    rival: str
+    margin: float
+    probabilities: tuple[float, float]
+    """Of the answer and of the rival."""
+    groups: list[RivalGroup]
+    """The one that holds most first."""
+    without_all: tuple[float, float, float]
+    """Margin and both probabilities without all of them."""

