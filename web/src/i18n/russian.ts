@@ -1,5 +1,10 @@
 // The interface in Russian, by its English wording. `counted` texts list their forms: two in English, three here.
 export const RUSSIAN = {
+  // views that come on demand
+  "This view did not come: the server has stopped, or it is a newer one. Start it, then load the page again.":
+    "Этот раздел не загрузился: сервер остановлен или обновлён. Запустите его и загрузите страницу снова.",
+  "Load the page again": "Загрузить страницу снова",
+
   // the explanation
   Explanation: "Объяснение",
   Graph: "Граф",
