@@ -384,7 +384,7 @@ export const RUSSIAN = {
   Layer: "Слой",
   Rank: "Место",
   Probability: "Вероятность",
-  "Centred logit": "Центрированный логит",
+  "Centred logit": "Центри\u00adрованный логит",
   Position: "Позиция",
   "Token id": "Номер токена",
   "shares of its absolute input": "доли входа",

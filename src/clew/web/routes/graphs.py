@@ -8,10 +8,10 @@ from fastapi import APIRouter, Query, Request, Response
 
 from clew.web.responses import LEFT_OUT, send, send_file
 from clew.web.routes.dependencies import OpenWorkbench, ShownAt
-from clew.web.schema.bodies import NODE, ArrangementBody, CircuitChoice, CompareBody
+from clew.web.schema.bodies import NODE, ArrangementBody, CircuitChoice, CompareBody, DifferenceBody
+from clew.web.schema.comparisons import CompareView, DifferenceView
 from clew.web.schema.graphs import (
     Arrangement,
-    CompareView,
     Conflict,
     GraphEntry,
     GraphList,
@@ -164,3 +164,9 @@ async def suggest(
 async def compare(workbench: OpenWorkbench, body: CompareBody) -> Response:
     """Two graphs side by side, aligned by position and by feature."""
     return await workbench.graph_reads.in_thread(lambda: send(workbench.graphs.compare(body.a, body.b), short=True))
+
+
+@routes.post("/compare/graph", response_model=DifferenceView)
+async def difference(workbench: OpenWorkbench, body: DifferenceBody) -> Response:
+    """Two graphs drawn as one: what both have, what went from a, what came in b, with signed changes."""
+    return await workbench.graph_reads.in_thread(lambda: send(workbench.graphs.difference(body)))
