@@ -4,6 +4,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from clew.attribution.compare import compare
+from clew.attribution.difference_graph import difference_graph
 from clew.web.app import make_app
 from tests.workbench import FRANCE, GERMANY, HERE, done, minnow, strongest, traced
 
@@ -90,6 +91,21 @@ def test_two_countries_are_compared_where_they_differ(bench, graph):
     assert outputs[" Paris"]["probability_a"] > 0.9
     assert outputs[" Berlin"]["probability_b"] > 0.9
     assert bench.post("/api/compare", json={"a": graph, "b": "nothing"}).status_code == 404
+
+
+def test_two_countries_are_one_graph_of_what_stayed_went_and_came(bench, graph):
+    other = traced(bench, GERMANY)
+    library = difference_graph(minnow().trace(FRANCE), minnow().trace(GERMANY))
+    view = bench.post("/api/compare/graph", json={"a": graph, "b": other}).json()
+    assert [node["status"] for node in view["nodes"]] == [node.status for node in library.nodes]
+    assert {"kept", "gone", "new", "changed"} == {node["status"] for node in view["nodes"]}
+    assert view["edges"][0]["influence_b"] == pytest.approx(library.edges[0].influence_b, rel=1e-3)
+    assert (view["nodes"][-1]["a"]["text"], view["nodes"][-1]["b"]["text"]) == (" Paris", " Berlin")
+    assert all(node["label"] or node["here"] for node in view["nodes"] if node["kind"] == "feature")
+    by_feature = bench.post("/api/compare/graph", json={"a": graph, "b": other, "by": "feature"}).json()
+    assert {node["column"] for node in by_feature["nodes"]} == {-1}
+    assert bench.post("/api/compare/graph", json={"a": graph, "b": other, "by": "slot"}).status_code == 422
+    assert bench.post("/api/compare/graph", json={"a": graph, "b": "nothing"}).status_code == 404
 
 
 def test_a_removed_graph_is_not_found(bench):

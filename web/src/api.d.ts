@@ -253,7 +253,11 @@ export interface paths {
          */
         get: operations["export"];
         put?: never;
-        post?: never;
+        /**
+         * Export Explained
+         * @description A graph as a page that opens anywhere, with its explanation, changed or not.
+         */
+        post: operations["export_explained"];
         delete?: never;
         options?: never;
         head?: never;
@@ -889,6 +893,25 @@ export interface components {
              * @enum {string}
              */
             kind: "circuit";
+        };
+        /**
+         * CircuitChoice
+         * @description A circuit of a graph: the one that is found, or one that was saved; and what was changed of it since.
+         */
+        CircuitChoice: {
+            /**
+             * Saved
+             * @description The id of a saved circuit, from which it starts; else it is found.
+             */
+            saved?: string | null;
+            /**
+             * Groups
+             * @description At most so many groups.
+             * @default 10
+             */
+            groups: number;
+            /** Changes */
+            changes?: components["schemas"]["GroupChangeBody"][];
         };
         /**
          * CircuitEdge
@@ -4864,8 +4887,6 @@ export interface operations {
         parameters: {
             query?: {
                 as?: "html" | "json" | "graph";
-                /** @description Of a page: its explanation, a CircuitChoice as JSON */
-                circuit?: string;
                 /** @description Share of the influence kept in nodes */
                 node?: number;
                 /** @description Share of theirs kept in edges */
@@ -4892,6 +4913,138 @@ export interface operations {
                     "application/json": {
                         [key: string]: unknown;
                     };
+                };
+            };
+            /** @description What was asked for cannot be done */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token is missing */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Asked for by another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is nothing of this name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not done at this address */
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not of the form that is asked for */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too much is waiting already */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    export_explained: {
+        parameters: {
+            query?: {
+                /** @description Share of the influence kept in nodes */
+                node?: number;
+                /** @description Share of theirs kept in edges */
+                edge?: number;
+            };
+            header?: never;
+            path: {
+                graph: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CircuitChoice"];
+            };
+        };
+        responses: {
+            /** @description The graph as a file */
+            200: {
+                headers: {
+                    /** @description Of a page: how many cards, details of nodes, edges and nodes had no room in it */
+                    "Clew-Left-Out"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
                 };
             };
             /** @description What was asked for cannot be done */

@@ -4,6 +4,7 @@ import type { EdgeKey, HeadKey } from "./model/explanations";
 import type {
   ArrangementView,
   ChangedCircuit,
+  CircuitChoice,
   CircuitEntry,
   CircuitView,
   CompareView,
@@ -43,23 +44,22 @@ export class ApiError extends Error {
 
 type Query = Record<string, string | number | boolean | null | undefined>;
 
-async function request<T>(
+async function send(
   method: string,
   path: string,
   query: Query = {},
   body?: unknown,
   signal?: AbortSignal,
   keepalive = false,
-): Promise<T> {
+): Promise<Response> {
   const params = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) {
     if (value !== null && value !== undefined && value !== "") params.set(name, String(value));
   }
   const address = `/api/${path}${params.size ? `?${params}` : ""}`;
   const headers: Record<string, string> = body === undefined ? {} : { "Content-Type": "application/json" };
-  let answer: Response;
   try {
-    answer = await fetch(address, {
+    return await fetch(address, {
       method,
       headers,
       body: body === undefined ? null : JSON.stringify(body),
@@ -70,7 +70,23 @@ async function request<T>(
     if (error instanceof DOMException && error.name === "AbortError") throw error;
     throw new ApiError(0, t("the server does not answer: is `clew serve` still running?"), null);
   }
-  return readAnswer<T>(answer);
+}
+
+async function request<T>(...sent: Parameters<typeof send>): Promise<T> {
+  return readAnswer<T>(await send(...sent));
+}
+
+interface Download {
+  content: Blob;
+  name: string;
+}
+
+/** A file as the server names it. */
+async function download(...sent: Parameters<typeof send>): Promise<Download> {
+  const answer = await send(...sent);
+  if (!answer.ok) return readAnswer<Download>(answer);
+  const name = /filename="([^"]+)"/.exec(answer.headers.get("content-disposition") ?? "")?.[1];
+  return { content: await answer.blob(), name: name ?? "clew" };
 }
 
 async function readAnswer<T>(answer: Response): Promise<T> {
@@ -133,10 +149,13 @@ export const api = {
   circuitFile: (graph: string, id: string) => `/api/graphs/${encodePath(graph)}/circuits/${encodePath(id)}/file`,
   dropGraph: (id: string) => request<null>("DELETE", `graphs/${encodePath(id)}`),
   restoreGraph: (id: string) => request<GraphEntry>("POST", `graphs/${encodePath(id)}/restore`),
-  /** `circuit` is what the page's explanation is made of, as JSON; without it the file has none. */
-  exportAddress: (id: string, as: "html" | "json" | "graph", node: number, edge: number, circuit = "") =>
-    `/api/graphs/${encodePath(id)}/export?as=${as}&node=${node}&edge=${edge}` +
-    (circuit ? `&circuit=${encodeURIComponent(circuit)}` : ""),
+  exportAddress: (id: string, as: "json" | "graph", node: number, edge: number) =>
+    `/api/graphs/${encodePath(id)}/export?as=${as}&node=${node}&edge=${edge}`,
+  /** The graph as one HTML file, with the explanation that is chosen; null for none. */
+  page: (id: string, node: number, edge: number, circuit: CircuitChoice | null) =>
+    circuit
+      ? download("POST", `graphs/${encodePath(id)}/export`, { node, edge }, circuit)
+      : download("GET", `graphs/${encodePath(id)}/export`, { as: "html", node, edge }),
   importFile: async (file: File) => {
     const type = file.name.toLowerCase().endsWith(".json") ? "application/json" : "application/octet-stream";
     const answer = await fetch("/api/graphs/import", { method: "POST", headers: { "Content-Type": type }, body: file });

@@ -6,16 +6,23 @@ import { dark, dismiss, embedded, helpOpen, notices, announcement, switchTheme, 
 import { LANGUAGES, language, setLanguage } from "./state/language";
 import { lastAddress, route, write } from "./state/route";
 import { editAddress } from "./state/edit";
+import { stepName } from "./state/guide";
 import { graph, graphId } from "./state/trace";
-import { Coach, Guide } from "./views/guide";
-import { Compare } from "./views/compare";
-import { Edit } from "./views/edit";
 import { Feature } from "./views/feature";
-import { Features } from "./views/features";
-import { Help } from "./views/help";
+import { onDemand } from "./views/on_demand";
 import { Refusal } from "./views/refusal";
-import { Studies } from "./views/studies";
 import { Trace } from "./views/trace";
+
+const Help = onDemand(() => import("./views/help").then((module) => module.Help));
+// In a self-contained file there is no server for these, and the condition leaves them out of its script.
+const IN_FILE = import.meta.env.MODE === "file";
+const Nothing = () => null;
+const Compare = IN_FILE ? Nothing : onDemand(() => import("./views/compare").then((module) => module.Compare));
+const Edit = IN_FILE ? Nothing : onDemand(() => import("./views/edit").then((module) => module.Edit));
+const Features = IN_FILE ? Nothing : onDemand(() => import("./views/features").then((module) => module.Features));
+const Studies = IN_FILE ? Nothing : onDemand(() => import("./views/studies").then((module) => module.Studies));
+const Guide = IN_FILE ? Nothing : onDemand(() => import("./views/guide").then((module) => module.Guide));
+const Coach = IN_FILE ? Nothing : onDemand(() => import("./views/guide").then((module) => module.Coach));
 
 const PLACES: [View, Text][] = [
   ["trace", "Trace"],
@@ -84,8 +91,8 @@ export function App() {
         {view === "studies" && !embedded && <Studies />}
         {view === "guide" && !embedded && <Guide />}
       </main>
-      <Coach />
-      <Help />
+      {stepName.value && <Coach />}
+      {helpOpen.value && <Help />}
       <Refusal />
       <div class="notices" role="status">
         {notices.value.map((each) => (

@@ -40,6 +40,7 @@ export type CircuitEntry = Schemas["CircuitEntry"];
 export type GroupChange = Partial<Schemas["GroupChangeBody"]> & Pick<Schemas["GroupChangeBody"], "verb">;
 export type SwapView = Schemas["SwapView"];
 export type ChangedCircuit = { graph: string; saved: string | null; groups: number; changes: GroupChange[] };
+export type CircuitChoice = Omit<ChangedCircuit, "graph">;
 export type FeatureView = Schemas["FeatureView"];
 export type CardView = Schemas["CardView"];
 export type ContextView = Schemas["ContextView"];

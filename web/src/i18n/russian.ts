@@ -1,5 +1,10 @@
 // The interface in Russian, by its English wording. `counted` texts list their forms: two in English, three here.
 export const RUSSIAN = {
+  // views that come on demand
+  "This view did not come: the server has stopped, or it is a newer one. Start it, then load the page again.":
+    "Этот раздел не загрузился: сервер остановлен или обновлён. Запустите его и загрузите страницу снова.",
+  "Load the page again": "Загрузить страницу снова",
+
   // the explanation
   Explanation: "Объяснение",
   Graph: "Граф",
@@ -18,6 +23,7 @@ export const RUSSIAN = {
   "in general: {a}": "вообще: {a}",
   "here for another reason": "здесь по другой причине",
   Explain: "Объяснить",
+  "The file is being written…": "Файл пишется…",
   "probability, or difference of logits": "вероятность или разность логитов",
   "Difference of logits": "Разность логитов",
   "What to explain": "Что объяснить",
@@ -235,6 +241,7 @@ export const RUSSIAN = {
   error: "ошибка",
   token: "токен",
   output: "выход",
+  group: "группа",
   feature: "признак",
   "Choose features first: click one, Shift-click others, then press g.":
     "Сначала выберите признаки: один нажатием, другие с Shift, потом нажмите g.",
@@ -245,7 +252,7 @@ export const RUSSIAN = {
   Out: "Вых.",
   "Open {a} quiet tokens: {b}": "Раскрыть тихие токены ({a}): {b}",
   "Left out{a}: this position has no features; what it sends on is the offset 'sink'":
-    "Опущено{a}: у этой позиции нет признаков; то, что она передаёт дальше, — смещение «sink»",
+    "Опущено{a}: у этой позиции нет признаков; то, что она передаёт дальше, — смещение «сток»",
   "Token {a}{b}": "Токен {a}{b}",
   "Trace of {a}": "Разбор текста {a}",
   "written by Clew {a}, opens offline": "написано Clew {a}, открывается без сети",
@@ -309,7 +316,7 @@ export const RUSSIAN = {
   probability: "вероятность",
   Outputs: "Выходы",
   "Of what enters the nodes, {error} is error and {offset} comes beside the edges (biases, positions, sink).":
-    "Из того, что входит в узлы, {error} — ошибка, {offset} приходит помимо рёбер (смещения, позиции, sink).",
+    "Из того, что входит в узлы, {error} — ошибка, {offset} приходит помимо рёбер (смещения, позиции, сток).",
   "Pinned and grouped": "Закреплено и сгруппировано",
   "Strongest paths": "Самые сильные пути",
   "Input features": "Входные признаки",
@@ -346,7 +353,7 @@ export const RUSSIAN = {
   Error: "Ошибка",
   "Token embedding": "Вложение токена",
   Output: "Выход",
-  "sink (left-out first position)": "sink (опущенная первая позиция)",
+  "sink (left-out first position)": "сток (опущенная первая позиция)",
   "left-out features": "опущенные признаки",
   "are chosen, this one last:": "выбрано, этот последним:",
   "groups and": "группирует, а",
@@ -377,7 +384,7 @@ export const RUSSIAN = {
   Layer: "Слой",
   Rank: "Место",
   Probability: "Вероятность",
-  "Centred logit": "Центрированный логит",
+  "Centred logit": "Центри\u00adрованный логит",
   Position: "Позиция",
   "Token id": "Номер токена",
   "shares of its absolute input": "доли входа",
@@ -730,7 +737,7 @@ export const RUSSIAN = {
   "Replacement says how much of the influence on the outputs starts at tokens, completeness how much of what enters the nodes the features account for; 1 is all of it. The rest is error: what the dictionary misses of this prompt. Below about 0.7 the graph tells a part of the story only.":
     "Замещение говорит, какая часть влияния на выходы начинается в токенах, полнота — какую часть входа узлов объясняют признаки; 1 — всё. Остальное — ошибка: то, что словарь на этом тексте упускает. Ниже примерно 0.7 граф рассказывает лишь часть истории.",
   "A value is the sum of all edges into the node and of the offsets: biases, the position, the left-out first position (sink), features that were cut. Offsets do not depend on the words of the prompt, so they explain nothing of why it is this answer.":
-    "Значение — сумма всех рёбер в узел и смещений: сдвиги, позиция, опущенная первая позиция (sink), отрезанные признаки. Смещения не зависят от слов текста и потому не объясняют, почему ответ именно такой.",
+    "Значение — сумма всех рёбер в узел и смещений: сдвиги, позиция, опущенная первая позиция (сток), отрезанные признаки. Смещения не зависят от слов текста и потому не объясняют, почему ответ именно такой.",
   "In a clamped layer the MLP's output stays as it was recorded, plus what the edit writes. Few clamped layers let the model react and repair; many show what the edit does by itself. A conclusion that changes with this number is one about the model's reaction.":
     "В закреплённом слое выход MLP остаётся записанным плюс то, что пишет правка. Когда закреплено мало слоёв, модель откликается и исправляет; когда много — видно, что правка делает сама. Вывод, который меняется с этим числом, — вывод об отклике модели.",
   "Spearman says whether larger predictions go with larger effects (1 is perfect order), the slope whether they have the right size (1), the wrong signs how often the direction is missed. Read each row beside the shuffled edges: what the null reaches too is no evidence for the graph.":
@@ -775,7 +782,7 @@ export const RUSSIAN = {
     "ребра: из чего состоит цель; что она теряет с уходом источника, когда внимание и нормы откликаются",
   Offsets: "Смещения",
   "what enters beside the edges: biases, positions, the left-out first position (sink), features cut by a limit":
-    "что входит помимо рёбер: сдвиги, позиции, опущенная первая позиция (sink), признаки, отрезанные пределом",
+    "что входит помимо рёбер: сдвиги, позиции, опущенная первая позиция (сток), признаки, отрезанные пределом",
   "● a person, ◐ a model, ○ a rule, ↑ the tokens it promotes":
     "● человек, ◐ модель, ○ правило, ↑ токены, которые он продвигает",
 } as const;

@@ -370,7 +370,7 @@ function GroupPanel() {
           <LinkRow
             id={link.from.key}
             name={link.from.name}
-            place={link.from.group ? "group" : link.from.key}
+            place={link.from.group ? t("group") : link.from.key}
             weight={link.weight}
             max={max}
             share={link.share}
@@ -384,7 +384,7 @@ function GroupPanel() {
           <LinkRow
             id={link.to.key}
             name={link.to.name}
-            place={link.to.group ? "group" : link.to.key}
+            place={link.to.group ? t("group") : link.to.key}
             weight={link.weight}
             max={max}
             share={link.share}

@@ -245,6 +245,12 @@ class CompareBody(Body):
     b: GraphText
 
 
+class DifferenceBody(CompareBody):
+    by: Literal["position", "feature"] = "position"
+    """Whether a feature at two positions is two nodes, or one."""
+    features: int = Field(default=24, ge=1, le=200)
+
+
 class FiresBody(Body):
     text: PromptText
     max_density: float = Field(default=1.0, ge=0, le=1)
