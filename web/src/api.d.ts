@@ -328,6 +328,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/compare/graph": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Difference
+         * @description Two graphs drawn as one: what both have, what went from a, what came in b, with signed changes.
+         */
+        post: operations["difference"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/graphs/{graph}/circuits": {
         parameters: {
             query?: never;
@@ -450,6 +470,26 @@ export interface paths {
          * @description What a head looks at from a position.
          */
         get: operations["pattern"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/graphs/{graph}/attention": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Attention
+         * @description What the heads of a layer look at from every position of the prompt.
+         */
+        get: operations["attention"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1258,6 +1298,145 @@ export interface components {
         CountsView: {
             shown: components["schemas"]["Count"];
             whole: components["schemas"]["Count"];
+        };
+        /** DifferenceBody */
+        DifferenceBody: {
+            /** A */
+            a: string;
+            /** B */
+            b: string;
+            /**
+             * By
+             * @description Whether a feature at two positions is two nodes, or one.
+             * @default position
+             * @enum {string}
+             */
+            by: "position" | "feature";
+            /**
+             * Features
+             * @default 24
+             */
+            features: number;
+        };
+        /** DifferenceEdgeView */
+        DifferenceEdgeView: {
+            /** Source */
+            source: number;
+            /** Target */
+            target: number;
+            /**
+             * A
+             * @description What it adds to its target in a; null where a has not both of its ends.
+             */
+            a: number | null;
+            /** B */
+            b: number | null;
+            /** Influence A */
+            influence_a: number;
+            /** Influence B */
+            influence_b: number;
+        };
+        /** DifferenceNodeView */
+        DifferenceNodeView: {
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "feature" | "token" | "answer";
+            /** Feature */
+            feature: string | null;
+            /** Label */
+            label: string;
+            /**
+             * Label Kind
+             * @enum {string}
+             */
+            label_kind: "person" | "model" | "heuristic" | "promoted" | "imported" | "";
+            /**
+             * Here
+             * @description What the feature does in these prompts, where that is not its name in general.
+             */
+            here: string | null;
+            /** Layer */
+            layer: number | null;
+            /**
+             * Column
+             * @description Among the columns; -1 where places are not told apart.
+             */
+            column: number;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "kept" | "changed" | "gone" | "new";
+            /**
+             * Change
+             * @description Of its effect on the answer, from a to b.
+             */
+            change: number;
+            a: components["schemas"]["DifferenceSideView"] | null;
+            b: components["schemas"]["DifferenceSideView"] | null;
+        };
+        /**
+         * DifferenceSideView
+         * @description What one graph has of a node of both.
+         */
+        DifferenceSideView: {
+            /**
+             * Nodes
+             * @description The most influential first.
+             */
+            nodes: string[];
+            /**
+             * Text
+             * @description A token, or an answer; empty for a feature.
+             */
+            text: string;
+            /** Position */
+            position: number;
+            /** Influence */
+            influence: number;
+            /** Activation */
+            activation: number;
+            /**
+             * Effect
+             * @description What the answer's centred logit loses with it, to first order.
+             */
+            effect: number;
+        };
+        /**
+         * DifferenceView
+         * @description Two graphs as one: what both have, what went from a, what came in b.
+         */
+        DifferenceView: {
+            /**
+             * By
+             * @enum {string}
+             */
+            by: "position" | "feature";
+            /**
+             * Kind
+             * @description What effects are by; edges are values.
+             * @enum {string}
+             */
+            kind: "effects" | "values";
+            /**
+             * Columns
+             * @description Positions of a and of b that stand for one another.
+             */
+            columns: [
+                number | null,
+                number | null
+            ][];
+            /**
+             * Nodes
+             * @description Features, the largest change first; then tokens, then the answer.
+             */
+            nodes: components["schemas"]["DifferenceNodeView"][];
+            /** Edges */
+            edges: components["schemas"]["DifferenceEdgeView"][];
+            /** N Features */
+            n_features: number;
         };
         /**
          * EdgeColumns
@@ -2197,6 +2376,34 @@ export interface components {
             replaced: boolean;
             /** Scores */
             scores: components["schemas"]["ScoreView"][];
+        };
+        /**
+         * LayerAttention
+         * @description What heads of one layer look at from every position of a prompt.
+         */
+        LayerAttention: {
+            /** Layer */
+            layer: number;
+            /** N Layers */
+            n_layers: number;
+            /**
+             * Heads
+             * @description Whose weights follow: all of the layer, or the one that was asked for.
+             */
+            heads: number[];
+            /** Tokens */
+            tokens: string[];
+            /**
+             * Shown
+             * @description The tokens as one reads them in a row: a character that several share stands at one of them, the others are empty. Null where these are the tokens' names
+             */
+            shown?: string[] | null;
+            /**
+             * Weights
+             * @description Base64 of unsigned 16-bit numbers, the lower byte first; 65535 is all of the attention. Head by head, and in each
+             *     query by query its keys from the first to the query itself: query * (query + 1) / 2 + key.
+             */
+            weights: string;
         };
         /** LayerStream */
         LayerStream: {
@@ -5653,6 +5860,129 @@ export interface operations {
             };
         };
     };
+    difference: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DifferenceBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DifferenceView"];
+                };
+            };
+            /** @description What was asked for cannot be done */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token is missing */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Asked for by another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is nothing of this name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not done at this address */
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not of the form that is asked for */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too much is waiting already */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     circuits: {
         parameters: {
             query?: never;
@@ -6547,6 +6877,131 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["PatternView"];
+                };
+            };
+            /** @description What was asked for cannot be done */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token is missing */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Asked for by another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is nothing of this name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not done at this address */
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not of the form that is asked for */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too much is waiting already */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    attention: {
+        parameters: {
+            query: {
+                layer: number;
+                /** @description Else all heads of the layer */
+                head?: number | null;
+            };
+            header?: never;
+            path: {
+                graph: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LayerAttention"];
                 };
             };
             /** @description What was asked for cannot be done */

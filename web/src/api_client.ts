@@ -17,6 +17,7 @@ import type {
   Job,
   JobBody,
   LabelView,
+  LayerAttention,
   LookView,
   NodeDetail,
   NodeEffects,
@@ -125,6 +126,8 @@ export const api = {
     request<EdgeDetail>("GET", `graphs/${encodePath(graph)}/edge`, { source, target }, undefined, signal),
   pattern: (graph: string, { layer, head, query }: HeadKey, signal?: AbortSignal) =>
     request<PatternView>("GET", `graphs/${encodePath(graph)}/pattern`, { layer, head, query }, undefined, signal),
+  attention: (graph: string, layer: number, head: number | null, signal?: AbortSignal) =>
+    request<LayerAttention>("GET", `graphs/${encodePath(graph)}/attention`, { layer, head }, undefined, signal),
   look: (graph: string, { layer, head, query, key }: HeadKey, measure: boolean, signal?: AbortSignal) =>
     request<LookView>(
       "GET",

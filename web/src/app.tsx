@@ -22,6 +22,7 @@ const Edit = IN_FILE ? Nothing : onDemand(() => import("./views/edit").then((mod
 const Features = IN_FILE ? Nothing : onDemand(() => import("./views/features").then((module) => module.Features));
 const Studies = IN_FILE ? Nothing : onDemand(() => import("./views/studies").then((module) => module.Studies));
 const Guide = IN_FILE ? Nothing : onDemand(() => import("./views/guide").then((module) => module.Guide));
+const Attention = IN_FILE ? Nothing : onDemand(() => import("./views/attention").then((module) => module.Attention));
 const Coach = IN_FILE ? Nothing : onDemand(() => import("./views/guide").then((module) => module.Coach));
 
 const PLACES: [View, Text][] = [
@@ -90,6 +91,7 @@ export function App() {
         {view === "compare" && !embedded && <Compare />}
         {view === "studies" && !embedded && <Studies />}
         {view === "guide" && !embedded && <Guide />}
+        {view === "attention" && !embedded && <Attention key={id} />}
       </main>
       {stepName.value && <Coach />}
       {helpOpen.value && <Help />}
@@ -131,7 +133,8 @@ function Places({ view }: { view: View }) {
   return (
     <nav aria-label={t("Views")}>
       {PLACES.map(([name, title]) => {
-        const here = view === name || (name === "features" && view === "feature");
+        const here =
+          view === name || (name === "features" && view === "feature") || (name === "trace" && view === "attention");
         const to =
           name === "trace"
             ? write({ view: name, id: graphId.value, query: {} })

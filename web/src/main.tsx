@@ -26,6 +26,7 @@ const TITLES = {
   feature: "Feature",
   studies: "Studies",
   guide: "Guide",
+  attention: "Attention",
 } as const;
 
 persistGraph();

@@ -25,6 +25,7 @@ export type NodeLink = Loose<Schemas["Link"]>;
 export type NodeEffects = Schemas["NodeEffects"];
 export type EdgeDetail = Schemas["EdgeDetail"];
 export type EdgeStep = Schemas["EdgeStep"];
+export type LayerAttention = Loose<Schemas["LayerAttention"]>;
 export type PatternView = Schemas["PatternView"];
 export type LookView = Schemas["LookView"];
 export type LookSide = Schemas["LookSide"];

@@ -783,6 +783,28 @@ export const RUSSIAN = {
   Offsets: "Смещения",
   "what enters beside the edges: biases, positions, the left-out first position (sink), features cut by a limit":
     "что входит помимо рёбер: сдвиги, позиции, опущенная первая позиция (сток), признаки, отрезанные пределом",
+  Attention: "Внимание",
+  "What every head looks at in this prompt (a)": "Куда смотрит каждая голова на этом тексте (a)",
+  "what all heads look at": "куда смотрят все головы",
+  "This head at every position, and all other heads": "Эта голова на всех позициях и все остальные головы",
+  "Attention on {a}": "Внимание на «{a}»",
+  "Back to the graph": "Назад к графу",
+  "Heads by layer": "Головы по слоям",
+  Matrix: "Матрица",
+  Lines: "Линии",
+  "Matrix or lines": "Матрица или линии",
+  "Loading layer {a}…": "Загружаем слой {a}…",
+  "Attention of layer {a}, head {b}. Arrows move, Enter asks why.":
+    "Внимание слоя {a}, головы {b}. Стрелки двигают, Enter спрашивает почему.",
+  "from {a} ({b}) to {c} ({d}): {e}": "с {a} ({b}) на {c} ({d}): {e}",
+  "Why there": "Почему туда",
+  "Rows look (query), columns are looked at (key). The shade is the root of the weight, so that small ones are seen.":
+    "Строки смотрят (запрос), на столбцы смотрят (ключ). Оттенок — корень из веса, чтобы были видны и малые.",
+  "Left looks (query), right is looked at (key). Lines under {a} are left out.":
+    "Слева смотрят (запрос), справа — на что (ключ). Линии меньше {a} опущены.",
+  "The prompt, as {a} sees it": "Текст, каким его видит {a}",
+  "The graph was made with another kit or is not in the workspace: {a}":
+    "Граф другого набора, или его нет в рабочей папке: {a}",
   "● a person, ◐ a model, ○ a rule, ↑ the tokens it promotes":
     "● человек, ◐ модель, ○ правило, ↑ токены, которые он продвигает",
 } as const;

@@ -1,7 +1,10 @@
 // The toolbar over the graph: search, thresholds, what is drawn and how, undo, zoom, export.
 import { useEffect } from "preact/hooks";
 import { count, percent } from "../model/format";
+import { writeHead } from "../model/explanations";
 import { embedded } from "../state/app";
+import { explainable } from "../state/explanations";
+import { write } from "../state/route";
 import {
   pinAndChoose,
   changes,
@@ -12,6 +15,8 @@ import {
   matches,
   hiddenMatches,
   graph,
+  graphId,
+  head,
   labelsShown,
   loadWholeGraph,
   openedFolds,
@@ -39,8 +44,21 @@ export function GraphTools() {
       <Switches />
       <UndoButtons of={changes.value} undo={undoChange} redo={redoChange} />
       <ZoomControls />
+      {explainable.value && <AttentionLink />}
       {!embedded && <GraphExport />}
     </>
+  );
+}
+
+function AttentionLink() {
+  return (
+    <a
+      class="link"
+      href={write({ view: "attention", id: graphId.value, query: { head: writeHead(head.value) } })}
+      title={t("What every head looks at in this prompt (a)")}
+    >
+      {t("Attention")}
+    </a>
   );
 }
 
