@@ -1,13 +1,13 @@
-"""The attention of a whole prompt as a person meets it, in Chromium: heads, matrix, lines, keys, 300 tokens, Russian."""
+"""The attention of a whole prompt as a person meets it, in Chromium: heads, matrix, lines, keys, Russian."""
 
 from __future__ import annotations
 
-import itertools
+import base64
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
-from clew.organism import World
 from tests.browser import Tab, axe_script
 from tests.workbench import FRANCE, minnow
 
@@ -15,6 +15,21 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 LAYER, HEAD = 0, 1
+STARTS = {"matrix": "Rows look", "lines": "Left looks"}
+POINTING = """async () => {  // the slowest of some moves of the pointer, until what they redraw is seen
+    const plot = document.getElementById('attentionplot'), box = plot.getBoundingClientRect();
+    const frame = () => new Promise(requestAnimationFrame);
+    let slowest = 0;
+    for (let i = 1; i < 20; i++) {
+        const started = performance.now();
+        const place = {clientX: box.left + box.width * i / 40, clientY: box.top + box.height * i / 20, bubbles: true};
+        plot.dispatchEvent(new MouseEvent('mousemove', place));
+        await frame();
+        await frame();
+        slowest = Math.max(slowest, performance.now() - started);
+    }
+    return slowest;
+}"""
 
 
 def trace(page: Page, prompt: str) -> str:
@@ -51,7 +66,7 @@ def test_a_head_of_the_whole_prompt_is_chosen_pointed_at_and_walked_by_keys_and_
     assert f"from ·is (5) to ·France (4): {100 * float(pattern[5, 4]):.1f} %" in said(page)
 
     canvas = page.locator("#attentionplot canvas").first.bounding_box()
-    row, margin = 34, 118
+    row, margin = 24, 118
     page.mouse.move(canvas["x"] + margin + 2.5 * row, canvas["y"] + margin + 3.5 * row)
     assert f"from ·of (3) to ·capital (2): {100 * float(pattern[3, 2]):.1f} %" in said(page)
     page.mouse.move(5, 5)
@@ -83,14 +98,25 @@ def test_a_head_of_the_whole_prompt_is_chosen_pointed_at_and_walked_by_keys_and_
 
 
 @pytest.mark.alone
-def test_a_long_prompt_is_drawn_within_a_tenth_of_a_second(opened: Tab) -> None:
-    page, subject = opened.page, minnow().subject
-    text, statements = "", World(seed=3).statements()
-    for statement in itertools.islice(statements, 40):
-        if len(subject.encode(text + statement.text)) < subject.context_length:
-            text = f"{text} {statement.text}".strip()
-    graph = trace(page, text)
-    for kind in ("", "&as=lines"):
-        page.goto(f"{page.url.partition('#')[0]}#/attention/{graph}?head=4.1.90{kind}")
+def test_three_hundred_tokens_are_drawn_within_a_tenth_of_a_second_and_so_is_what_is_pointed_at(opened: Tab) -> None:
+    """The answers are made up here, because no bundled model reads a prompt so long."""
+    page, n_tokens, n_heads = opened.page, 300, 12
+    scores = np.random.default_rng(0).normal(scale=2.5, size=(n_heads, n_tokens, n_tokens))
+    weights = np.exp(scores) * np.tri(n_tokens)
+    weights /= weights.sum(2, keepdims=True)
+    packed = np.round(65535 * weights[:, *np.tril_indices(n_tokens)]).astype("<u2")
+    view = {
+        "layer": 0, "n_layers": 1, "heads": list(range(n_heads)), "tokens": [f" word{i}" for i in range(n_tokens)],
+        "weights": base64.b64encode(packed.tobytes()).decode(),
+    }  # fmt: skip
+    page.route("**/api/graphs/long/attention*", lambda route: route.fulfill(json=view))
+    took = {}
+    for kind in ("matrix", "lines"):
+        page.goto(f"{page.url.partition('#')[0]}#/attention/long?head=0.3.200.7&as={kind}")
         page.locator("#attentionplot[data-took]").wait_for()
-        assert float(page.locator("#attentionplot").get_attribute("data-took") or 1e9) < 100
+        page.wait_for_function("kind => document.querySelector('.note')?.innerText.startsWith(kind)", arg=STARTS[kind])
+        took[kind] = float(page.locator("#attentionplot").get_attribute("data-took") or "inf")
+        assert f"from ·word200 (200) to ·word7 (7): {100 * weights[3, 200, 7]:.1f} %" in said(page)
+        took[f"pointing at {kind}"] = page.evaluate(POINTING)
+    print(took)
+    assert max(took.values()) < 100, took

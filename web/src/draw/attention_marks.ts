@@ -21,7 +21,7 @@ const NAMED = 11; // pixels of a row from which tokens have names in a matrix
 const LONGEST = 14; // letters of a name
 
 export function matrixPlace(tokens: number): Place {
-  const row = Math.max(2, Math.min(34, Math.floor(620 / tokens)));
+  const row = Math.max(2, Math.min(24, Math.floor(480 / tokens)));
   const margin = row >= NAMED ? LABEL : 4;
   const size = tokens * row;
   return { width: margin + size + 2, height: margin + size + 2, row, left: margin, top: margin, right: margin + size };
@@ -59,7 +59,7 @@ export function drawMatrix(
   colours: Palette,
 ): void {
   const n = tokens.length;
-  const [red, green, blue] = rgb(colours.feature);
+  const [red, green, blue] = rgb(colours.accent);
   const image = new ImageData(n, n);
   for (let query = 0; query < n; query++)
     for (let key = 0; key <= query; key++) {

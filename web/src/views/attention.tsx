@@ -31,7 +31,7 @@ export function Attention() {
           {t("Back to the graph")}
         </a>
       </p>
-      <h1>{view ? t("Attention on {a}", { a: view.tokens.join("").slice(0, 120) }) : t("Attention")}</h1>
+      <h1>{view ? t("Attention on {a}", { a: view.tokens.join("").trim().slice(0, 80) }) : t("Attention")}</h1>
       {attentionProblem.value && (
         <p class="note wrong" role="alert">
           {t("The graph was made with another kit or is not in the workspace: {a}", { a: attentionProblem.value })}

@@ -41,23 +41,24 @@ export function AttentionPlot({
     if (as === "matrix") marks.drawMatrix(pen, pattern, tokens, place, colours);
     else {
       marks.drawTokenColumns(pen, tokens, place, colours);
-      marks.drawAttentionLines(pen, lines, place, colours.feature);
+      marks.drawAttentionLines(pen, lines, place, colours.accent, 0.6);
     }
     box.current!.dataset["took"] = (performance.now() - started).toFixed(1);
   }, [as, pattern, tokens, place, lines, colours]);
+  useLayoutEffect(() => void (pointed.value = null), [as, pattern, chosen.query, chosen.key]);
   const now = pointed.value ?? chosen;
   useLayoutEffect(() => {
     const pen = marks.penOf(lit.current!, place);
-    if (as === "matrix") return marks.frameCell(pen, now, place, colours.accent);
+    if (as === "matrix") return marks.frameCell(pen, now, place, colours.ink);
     const ofQuery = queryWeights(pattern, now.query).map((weight, key) => ({ query: now.query, key, weight }));
     marks.drawAttentionLines(
       pen,
       ofQuery.filter((line) => line.weight >= LEAST / 4),
       place,
-      colours.accent,
-      1.2,
+      colours.ink,
+      1,
     );
-    marks.frameTokens(pen, now, place, colours.accent);
+    marks.frameTokens(pen, now, place, colours.ink);
   }, [as, pattern, place, colours, now.query, now.key]);
   useLayoutEffect(() => {
     const area = box.current!;

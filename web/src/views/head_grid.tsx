@@ -8,7 +8,7 @@ import { dark } from "../state/app";
 import { type PromptAttention, patternKey } from "../state/attention";
 import { text } from "./explanation_parts";
 
-const SIDE = 32; // pixels of a picture
+const SIDE = 32; // cells of a picture at most
 type Head = Pick<HeadKey, "layer" | "head">;
 
 export function HeadGrid({ view, open, choose }: { view: PromptAttention; open: Head; choose: (head: Head) => void }) {
@@ -62,15 +62,16 @@ export function HeadGrid({ view, open, choose }: { view: PromptAttention; open: 
 function Thumbnail({ pattern, tokens }: { pattern: HeadPattern; tokens: number }) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const isDark = dark.value;
+  const side = Math.min(SIDE, tokens);
   useLayoutEffect(() => {
     const pen = canvas.current?.getContext("2d");
     if (!pen) return;
-    const [red, green, blue] = rgb(palette(isDark).feature);
-    const image = new ImageData(SIDE, SIDE);
-    thumbnailOf(pattern, tokens, SIDE).forEach((weight, i) =>
+    const [red, green, blue] = rgb(palette(isDark).accent);
+    const image = new ImageData(side, side);
+    thumbnailOf(pattern, tokens, side).forEach((weight, i) =>
       image.data.set([red, green, blue, Math.round(255 * Math.sqrt(weight))], 4 * i),
     );
     pen.putImageData(image, 0, 0);
-  }, [pattern, tokens, isDark]);
-  return <canvas ref={canvas} width={SIDE} height={SIDE} aria-hidden="true" />;
+  }, [pattern, tokens, side, isDark]);
+  return <canvas ref={canvas} width={side} height={side} aria-hidden="true" />;
 }
