@@ -61,6 +61,10 @@ class Bench:
         return self.kit.circuit(self.graph, draws=DRAWS)
 
     @cached_property
+    def sums(self) -> clew.Circuit:
+        return self.kit.circuit(self.kit.trace(SUM, effects=True), draws=DRAWS)
+
+    @cached_property
     def text(self) -> Path:
         path = self.folder / "world.txt"
         path.write_text("\n".join(World(seed=0).corpus(4000).documents))
@@ -111,9 +115,14 @@ def bars(axes: Axes, names: Sequence[str], values: Sequence[float], colour: Any 
     axes.set_xlim(min(values) - room if min(values) < -0.005 * edge else 0.0, max(*values, 0.05 * edge) + room)
     for row, value in zip(rows, values, strict=True):
         axes.annotate(
-            form.format(value), (value, row), xytext=(3 if value >= 0 else -3, 0), textcoords="offset points",
-            va="center", ha="left" if value >= 0 else "right", fontsize=8,
-        )  # fmt: skip
+            form.format(value).replace("-0.0", "0.0") if abs(value) < 0.05 else form.format(value),
+            (value, row),
+            xytext=(3 if value >= 0 else -3, 0),
+            textcoords="offset points",
+            va="center",
+            ha="left" if value >= 0 else "right",
+            fontsize=8,
+        )
     open_corner(axes)
 
 

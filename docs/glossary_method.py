@@ -8,11 +8,9 @@ import numpy as np
 import torch
 from glossary_bench import (
     BLUE,
-    DRAWS,
     GREY,
     ORANGE,
     PALE,
-    SUM,
     Bench,
     Say,
     bars,
@@ -50,8 +48,9 @@ def replacement_model(bench: Bench, figure: Figure, say: Say) -> None:
     axes = figure.subplots()
     rows = np.arange(len(names))[::-1]
     for shift, values, colour, name in (
-        (0.2, real, GREY, say("the model", "модель")), (-0.2, replaced, BLUE, say("all MLPs replaced", "все MLP заменены")),
-    ):  # fmt: skip
+        (0.2, real, GREY, say("the model", "модель")),
+        (-0.2, replaced, BLUE, say("all MLPs replaced", "все MLP заменены")),
+    ):
         axes.barh(rows + shift, values, height=0.38, color=colour, label=name)
         for row, value in zip(rows + shift, values, strict=True):
             axes.text(value + 1, row, f"{value:.0f}", va="center", fontsize=8)
@@ -72,9 +71,12 @@ def error_node(bench: Bench, figure: Figure, say: Say) -> None:
     axes.set_xticks(range(len(bench.tokens) - 1), bench.tokens[1:])
     axes.set_yticks(range(len(share)), reversed(range(len(share))))
     axes.set_ylabel(say("layer", "слой"))
-    axes.set_title(say(
-        "How long each error is, in % of the MLP output that it belongs to", "Длина ошибки в % от выхода MLP, к которому она относится"
-    ))  # fmt: skip
+    axes.set_title(
+        say(
+            "How long each error is, in % of the MLP output that it belongs to",
+            "Длина ошибки в % от выхода MLP, к которому она относится",
+        )
+    )
 
 
 @picture("attribution", 3.2)
@@ -149,10 +151,10 @@ def circuit(bench: Bench, figure: Figure, say: Say) -> None:
                 "shrinkB": 40,
             }
             axes.annotate("", (to, up), (x, y), zorder=0, arrowprops=arrow)
-            near = 0.3 if edge.source.startswith("T@") and up != y else 0.42
+            near = 0.55 if edge.source.startswith("T@") and up != y else 0.42
             note = f"{edge.measured:.0%}" + (f" ({', '.join(edge.heads[:1])})" if edge.heads else "")
             box = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
-            above = 0.11 if up == y else 0.0
+            above = 0.0 if up != y else -0.11 if y == 0 else 0.11
             axes.text(
                 x + near * (to - x), y + above + near * (up - y), note, fontsize=7.5, ha="center", va="center", bbox=box
             )
@@ -227,10 +229,8 @@ def ablation_and_steering(bench: Bench, figure: Figure, say: Say) -> None:
 
 @picture("null", 2.7)
 def null(bench: Bench, figure: Figure, say: Say) -> None:
-    graph = bench.kit.trace(SUM, effects=True)
-    sums = bench.kit.circuit(graph, draws=DRAWS)
     for axes, found, name in zip(
-        figure.subplots(1, 2), (bench.circuit, sums), ("country: France", "number: 34"), strict=True
+        figure.subplots(1, 2), (bench.circuit, bench.sums), ("country: France", "number: 34"), strict=True
     ):
         group = found.group(name)
         draws = [100 * p for p in group.null.probabilities]

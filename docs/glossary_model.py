@@ -74,9 +74,11 @@ def residual_stream(bench: Bench, figure: Figure, say: Say) -> None:
         )
     )
     keys(
-        axes, (BLUE, "s", say("what a part writes", "что пишет часть")),
-        (ORANGE, "s", say("writes against", "пишет против")), ("black", "o", say("the stream so far", "поток до сих пор")),
-    )  # fmt: skip
+        axes,
+        (BLUE, "s", say("what a part writes", "что пишет часть")),
+        (ORANGE, "s", say("writes against", "пишет против")),
+        ("black", "o", say("the stream so far", "поток до сих пор")),
+    )
     legend(axes, loc="upper left")
     open_corner(axes)
 
@@ -177,9 +179,12 @@ def superposition(bench: Bench, figure: Figure, say: Say) -> None:
     for statement in islice(World(seed=1).statements(), 6000):
         if len(texts.get(statement.family, [None] * 40)) < 40:
             texts[statement.family].append(statement.text)
-    for shift, (kit, name, colour, what) in enumerate((
-        (neurons, neuron, GREY, say("neuron", "нейрон")), (bench.kit, LATER, BLUE, say("feature", "признак")),
-    )):  # fmt: skip
+    for shift, (kit, name, colour, what) in enumerate(
+        (
+            (neurons, neuron, GREY, say("neuron", "нейрон")),
+            (bench.kit, LATER, BLUE, say("feature", "признак")),
+        )
+    ):
         fires = [
             100 * np.mean([float(a.of([name]).max()) > 0 for a in kit.activations(texts[family])])
             for family in FAMILIES
@@ -200,9 +205,12 @@ def feature(bench: Bench, figure: Figure, say: Say) -> None:
     axes.set_axis_off()
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    axes.set_title(say(
-        f"{LATER}: the contexts of the corpus where it is most active", f"{LATER}: контексты корпуса, где он активнее всего"
-    ))  # fmt: skip
+    axes.set_title(
+        say(
+            f"{LATER}: the contexts of the corpus where it is most active",
+            f"{LATER}: контексты корпуса, где он активнее всего",
+        )
+    )
     renderer = canvas.get_renderer()
     contexts = [context for context in card.top if context.at >= 4]
     contexts += [context for band in card.bands for context in band.contexts if context.at >= 4]
@@ -214,9 +222,13 @@ def feature(bench: Bench, figure: Figure, say: Say) -> None:
         for token, value in list(near)[first : context.at + 3]:
             shade = mpl.colormaps["Blues"](0.75 * value / card.max_activation)
             label = axes.text(
-                left, 0.9 - 0.15 * row, token.replace(" ", "\u00a0"), fontsize=9, transform=axes.transAxes,
+                left,
+                0.9 - 0.15 * row,
+                token.replace(" ", "\u00a0"),
+                fontsize=9,
+                transform=axes.transAxes,
                 bbox={"boxstyle": "square,pad=0.12", "facecolor": shade if value else "none", "edgecolor": "none"},
-            )  # fmt: skip
+            )
             left += label.get_window_extent(renderer).width / axes.get_window_extent(renderer).width
     promoted = " · ".join(weight.token.strip() for weight in card.promoted[:6])
     axes.text(0, -0.02, say("it promotes: ", "продвигает: ") + promoted, fontsize=9, transform=axes.transAxes)
@@ -231,12 +243,23 @@ def sae(bench: Bench, figure: Figure, say: Say) -> None:
     missed = float((stream - rebuilt)[-1].square().sum() / (stream[-1] - stream[-1].mean()).square().sum())
     upper, lower = figure.subplots(2, 1)
     for axes, numbers, title in (
-        (upper, stream[-1], say(f"The stream at “is”, layer {layer}: {len(stream[0])} numbers, all in use", f"Поток у «is», слой {layer}: {len(stream[0])} чисел, заняты все")),
-        (lower, values, say(
-            f"The same in {len(values)} features: {int((values > 0).sum())} active; {missed:.0%} of it is missed",
-            f"То же в {len(values)} признаках: активны {int((values > 0).sum())}; упущено {missed:.0%}",
-        )),
-    ):  # fmt: skip
+        (
+            upper,
+            stream[-1],
+            say(
+                f"The stream at “is”, layer {layer}: {len(stream[0])} numbers, all in use",
+                f"Поток у «is», слой {layer}: {len(stream[0])} чисел, заняты все",
+            ),
+        ),
+        (
+            lower,
+            values,
+            say(
+                f"The same in {len(values)} features: {int((values > 0).sum())} active; {missed:.0%} of it is missed",
+                f"То же в {len(values)} признаках: активны {int((values > 0).sum())}; упущено {missed:.0%}",
+            ),
+        ),
+    ):
         axes.vlines(range(len(numbers)), 0, numbers.detach(), color=BLUE, linewidth=1.4 if axes is upper else 2)
         axes.axhline(0, color=GREY, linewidth=0.6)
         axes.set_title(title)
@@ -285,7 +308,9 @@ def clt(bench: Bench, figure: Figure, say: Say) -> None:
     grid(axes, written, np.nanmax(written), "{:.0f}")
     axes.set_xlabel(say("layer to whose MLP output they write", "слой, в выход MLP которого они пишут"))
     axes.set_ylabel(say("layer that they read", "слой, который они читают"))
-    axes.set_title(say(
-        "What active features write, by layer (sum of activation × decoder norm)",
-        "Что пишут активные признаки, по слоям (сумма: активация × норма декодера)",
-    ))  # fmt: skip
+    axes.set_title(
+        say(
+            "What active features write, by layer (sum of activation × decoder norm)",
+            "Что пишут активные признаки, по слоям (сумма: активация × норма декодера)",
+        )
+    )

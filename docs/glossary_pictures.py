@@ -1,6 +1,6 @@
 """Make the pictures of the glossary in `docs/glossary`, one a term and language, from the bundled kit.
 
-python docs/glossary_pictures.py            # all, in about a minute
+python docs/glossary_pictures.py            # all, in a few minutes
 python docs/glossary_pictures.py null clt   # some
 
 Every number in them is measured when this runs. An SAE, which the kit has not, is trained here in half a minute on
