@@ -64,7 +64,10 @@ export function drawMatrix(
   for (let query = 0; query < n; query++)
     for (let key = 0; key <= query; key++) {
       const offset = 4 * (query * n + key);
-      image.data.set([red, green, blue, Math.round(255 * Math.sqrt(attentionWeight(pattern, query, key)))], offset);
+      image.data[offset] = red;
+      image.data[offset + 1] = green;
+      image.data[offset + 2] = blue;
+      image.data[offset + 3] = 255 * Math.sqrt(attentionWeight(pattern, query, key));
     }
   const cells = document.createElement("canvas");
   [cells.width, cells.height] = [n, n];

@@ -77,7 +77,6 @@ function OpenHead({ layer, head, pattern }: { layer: number; head: number; patte
   const weights = useMemo(() => queryWeights(pattern, query), [pattern, query]);
   const order = byAttention(weights, query);
   const chosen = { query, key: keyAsked ?? order[0] ?? 0 };
-  const now = pointed.value ?? chosen;
   const word = (position: number) => visibleText(view.tokens[position] ?? "");
   const set = (pair: Pair) => choose({ layer, head, ...pair });
   return (
@@ -97,25 +96,7 @@ function OpenHead({ layer, head, pattern }: { layer: number; head: number; patte
           L{layer}H{head}
         </strong>
       </div>
-      <p id="pair" class="pairline">
-        {t("from {a} ({b}) to {c} ({d}): {e}", {
-          a: word(now.query),
-          b: now.query,
-          c: word(now.key),
-          d: now.key,
-          e: percent(attentionWeight(pattern, now.query, now.key)),
-        })}{" "}
-        <a
-          id="whythere"
-          href={write({
-            view: "trace",
-            id: view.graph,
-            query: { pane: "graph", head: writeHead({ layer, head, ...chosen }) },
-          })}
-        >
-          {t("Why there")}
-        </a>
-      </p>
+      <PairLine layer={layer} head={head} pattern={pattern} chosen={chosen} />
       <AttentionPlot
         as={as}
         name={{ layer, head }}
@@ -151,5 +132,43 @@ function OpenHead({ layer, head, pattern }: { layer: number; head: number; patte
         )}
       </Few>
     </section>
+  );
+}
+
+/** The pair under the pointer, else the chosen one, and its weight. */
+function PairLine({
+  layer,
+  head,
+  pattern,
+  chosen,
+}: {
+  layer: number;
+  head: number;
+  pattern: HeadPattern;
+  chosen: Pair;
+}) {
+  const view = attention.value!;
+  const word = (position: number) => visibleText(view.tokens[position] ?? "");
+  const now = pointed.value ?? chosen;
+  return (
+    <p id="pair" class="pairline">
+      {t("from {a} ({b}) to {c} ({d}): {e}", {
+        a: word(now.query),
+        b: now.query,
+        c: word(now.key),
+        d: now.key,
+        e: percent(attentionWeight(pattern, now.query, now.key)),
+      })}{" "}
+      <a
+        id="whythere"
+        href={write({
+          view: "trace",
+          id: view.graph,
+          query: { pane: "graph", head: writeHead({ layer, head, ...chosen }) },
+        })}
+      >
+        {t("Why there")}
+      </a>
+    </p>
   );
 }
