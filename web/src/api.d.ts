@@ -328,6 +328,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/compare/graph": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Difference
+         * @description Two graphs drawn as one: what both have, what went from a, what came in b, with signed changes.
+         */
+        post: operations["difference"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/graphs/{graph}/circuits": {
         parameters: {
             query?: never;
@@ -1258,6 +1278,145 @@ export interface components {
         CountsView: {
             shown: components["schemas"]["Count"];
             whole: components["schemas"]["Count"];
+        };
+        /** DifferenceBody */
+        DifferenceBody: {
+            /** A */
+            a: string;
+            /** B */
+            b: string;
+            /**
+             * By
+             * @description Whether a feature at two positions is two nodes, or one.
+             * @default position
+             * @enum {string}
+             */
+            by: "position" | "feature";
+            /**
+             * Features
+             * @default 24
+             */
+            features: number;
+        };
+        /** DifferenceEdgeView */
+        DifferenceEdgeView: {
+            /** Source */
+            source: number;
+            /** Target */
+            target: number;
+            /**
+             * A
+             * @description What it adds to its target in a; null where a has not both of its ends.
+             */
+            a: number | null;
+            /** B */
+            b: number | null;
+            /** Influence A */
+            influence_a: number;
+            /** Influence B */
+            influence_b: number;
+        };
+        /** DifferenceNodeView */
+        DifferenceNodeView: {
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "feature" | "token" | "answer";
+            /** Feature */
+            feature: string | null;
+            /** Label */
+            label: string;
+            /**
+             * Label Kind
+             * @enum {string}
+             */
+            label_kind: "person" | "model" | "heuristic" | "promoted" | "imported" | "";
+            /**
+             * Here
+             * @description What the feature does in these prompts, where that is not its name in general.
+             */
+            here: string | null;
+            /** Layer */
+            layer: number | null;
+            /**
+             * Column
+             * @description Among the columns; -1 where places are not told apart.
+             */
+            column: number;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "kept" | "changed" | "gone" | "new";
+            /**
+             * Change
+             * @description Of its effect on the answer, from a to b.
+             */
+            change: number;
+            a: components["schemas"]["DifferenceSideView"] | null;
+            b: components["schemas"]["DifferenceSideView"] | null;
+        };
+        /**
+         * DifferenceSideView
+         * @description What one graph has of a node of both.
+         */
+        DifferenceSideView: {
+            /**
+             * Nodes
+             * @description The most influential first.
+             */
+            nodes: string[];
+            /**
+             * Text
+             * @description A token, or an answer; empty for a feature.
+             */
+            text: string;
+            /** Position */
+            position: number;
+            /** Influence */
+            influence: number;
+            /** Activation */
+            activation: number;
+            /**
+             * Effect
+             * @description What the answer's centred logit loses with it, to first order.
+             */
+            effect: number;
+        };
+        /**
+         * DifferenceView
+         * @description Two graphs as one: what both have, what went from a, what came in b.
+         */
+        DifferenceView: {
+            /**
+             * By
+             * @enum {string}
+             */
+            by: "position" | "feature";
+            /**
+             * Kind
+             * @description What effects are by; edges are values.
+             * @enum {string}
+             */
+            kind: "effects" | "values";
+            /**
+             * Columns
+             * @description Positions of a and of b that stand for one another.
+             */
+            columns: [
+                number | null,
+                number | null
+            ][];
+            /**
+             * Nodes
+             * @description Features, the largest change first; then tokens, then the answer.
+             */
+            nodes: components["schemas"]["DifferenceNodeView"][];
+            /** Edges */
+            edges: components["schemas"]["DifferenceEdgeView"][];
+            /** N Features */
+            n_features: number;
         };
         /**
          * EdgeColumns
@@ -5550,6 +5709,129 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["CompareView"];
+                };
+            };
+            /** @description What was asked for cannot be done */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token is missing */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Asked for by another site */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is nothing of this name */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not done at this address */
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not of the form that is asked for */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too much is waiting already */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    difference: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DifferenceBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DifferenceView"];
                 };
             };
             /** @description What was asked for cannot be done */

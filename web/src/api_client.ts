@@ -8,6 +8,7 @@ import type {
   CircuitEntry,
   CircuitView,
   CompareView,
+  DifferenceView,
   EdgeDetail,
   FeatureList,
   FeatureView,
@@ -161,6 +162,8 @@ export const api = {
     const answer = await fetch("/api/graphs/import", { method: "POST", headers: { "Content-Type": type }, body: file });
     return readAnswer<{ graph: string }>(answer);
   },
+  difference: (a: string, b: string, by: DifferenceView["by"]) =>
+    request<DifferenceView>("POST", "compare/graph", {}, { a, b, by }),
   compare: (a: string, b: string) => request<CompareView>("POST", "compare", {}, { a, b }),
   features: (query: Query, signal?: AbortSignal) => request<FeatureList>("GET", "features", query, undefined, signal),
   fires: (text: string, add_bos: boolean, max_density: number, top = 5) =>

@@ -1,5 +1,27 @@
 // The interface in Russian, by its English wording. `counted` texts list their forms: two in English, three here.
 export const RUSSIAN = {
+  // two graphs as one
+  absent: "нет",
+  "in both": "есть в обоих",
+  "another word": "другое слово",
+  "only in A": "только в A",
+  "only in B": "только в B",
+  "Both as one graph": "Оба как один граф",
+  "Both as one graph, drawn": "Оба как один граф, рисунок",
+  "{n} of {all} features, those with the most influence in A or in B.":
+    "Признаков: {n} из {all}, самые влиятельные в A или в B.",
+  "Lines: blue adds more in B than in A, striped orange less. Numbers are those of the table.":
+    "Линии: синие в B добавляют больше, чем в A, оранжевые штриховые — меньше. Номера — из таблицы.",
+  "What is one circle": "Что есть один кружок",
+  "by position": "по позициям",
+  "by feature": "по признакам",
+  "{n} circles and {m} lines; the table below says what they are":
+    "Кружков: {n}, линий: {m}; что они значат, сказано в таблице ниже",
+  "effect on the answer, A → B": "эффект на ответ, A → B",
+  "influence {a} → {b}, activation {c} → {d}": "влияние {a} → {b}, активация {c} → {d}",
+  "Open its card": "Открыть карточку",
+  line: "линия",
+
   // views that come on demand
   "This view did not come: the server has stopped, or it is a newer one. Start it, then load the page again.":
     "Этот раздел не загрузился: сервер остановлен или обновлён. Запустите его и загрузите страницу снова.",
