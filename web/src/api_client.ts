@@ -11,6 +11,7 @@ import type {
   DifferenceView,
   EdgeDetail,
   FeatureList,
+  FeaturesOfList,
   FeatureView,
   FiresView,
   GraphEntry,
@@ -20,6 +21,7 @@ import type {
   LabelView,
   LookView,
   NodeDetail,
+  Note,
   NodeEffects,
   PatternView,
   ProbeView,
@@ -175,6 +177,13 @@ export const api = {
   label: (id: string, text: string, author: string, after: number) =>
     request<LabelView>("POST", `features/${encodePath(id)}/labels`, {}, { text, author, after }),
   withdraw: (id: number) => request<null>("DELETE", `labels/${id}`),
+  /** The note on what stands at an address: `graphs/ID`, or `features/L3/1207`. */
+  note: (address: string) => request<Note>("GET", `${encodePath(address)}/note`),
+  writeNote: (address: string, text: string, revision: number) =>
+    request<Note>("PUT", `${encodePath(address)}/note`, {}, { text, revision }),
+  lists: () => request<{ lists: FeaturesOfList[] }>("GET", "lists"),
+  changeList: (name: string, add: string[], remove: string[]) =>
+    request<{ lists: FeaturesOfList[] }>("POST", "lists", {}, { name, add, remove }),
   studies: () => request<StudyList>("GET", "studies"),
   studyResult: (id: string) => request<StudyResult>("GET", `studies/results/${encodePath(id)}`),
   studyFigure: (id: string, part: "found" | "absent", figure: string) =>

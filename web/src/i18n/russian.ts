@@ -1,5 +1,26 @@
 // The interface in Russian, by its English wording. `counted` texts list their forms: two in English, three here.
 export const RUSSIAN = {
+  // notes and lists
+  Note: "Заметка",
+  "kept in the workspace": "хранится в рабочей папке",
+  "What you want to remember of it": "Что вы хотите об этом запомнить",
+  "Another tab has written meanwhile: “{a}”. Yours is not kept yet.":
+    "Тем временем в другой вкладке написано: «{a}». Ваш текст пока не сохранён.",
+  "Keep both": "Сохранить оба",
+  "Take theirs": "Взять тот",
+  Lists: "Списки",
+  "Take it out of “{a}”": "Убрать из списка «{a}»",
+  "Take {a} out of “{b}”": "Убрать {a} из списка «{b}»",
+  "Take out": "Убрать",
+  "{a} is out of the list “{b}”.": "{a} больше нет в списке «{b}».",
+  "Name of a list": "Имя списка",
+  "a list, old or new": "список, старый или новый",
+  "Put it in": "Добавить",
+  "a list of yours": "ваш список",
+  "choose a list": "выберите список",
+  "There is no list yet: a feature's card puts it into one.":
+    "Списков пока нет: признак добавляется в список на его карточке.",
+
   // two graphs as one
   absent: "нет",
   "in both": "есть в обоих",

@@ -21,6 +21,7 @@ from clew.web.workbench.graph_reads import GraphReads
 from clew.web.workbench.graphs import WorkbenchGraphs
 from clew.web.workbench.job_functions import job_function
 from clew.web.workbench.job_queue import JobQueue
+from clew.web.workbench.notes_and_lists import NotesAndLists
 from clew.web.workbench.open_kit import OpenKit
 from clew.web.workbench.studies import WorkbenchStudies
 
@@ -37,6 +38,7 @@ class Workbench:
         self.graphs = WorkbenchGraphs(self.open_kit, self.features)
         self.circuits = WorkbenchCircuits(self.open_kit)
         self.explanations = WorkbenchExplanations(self.open_kit)
+        self.notes_and_lists = NotesAndLists(self.open_kit)
         self.studies = WorkbenchStudies(self.open_kit)
         self.graph_reads = GraphReads()
         self.folders = (self.open_kit.workspace.folder, Path.cwd(), Path.home())
