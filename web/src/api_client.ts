@@ -17,6 +17,7 @@ import type {
   GraphEntry,
   GraphView,
   Job,
+  KitChoices,
   JobBody,
   LabelView,
   LookView,
@@ -113,6 +114,7 @@ const encodePath = (id: string) => id.split("/").map(encodeURIComponent).join("/
 
 export const api = {
   workbench: () => request<Workbench>("GET", "workbench"),
+  kits: () => request<KitChoices>("GET", "kits"),
   tokens: (prompt: string, add_bos: boolean, signal?: AbortSignal) =>
     request<Tokens>("POST", "tokens", {}, { prompt, add_bos }, signal),
   graphs: (limit = 100) => request<{ total: number; graphs: GraphEntry[] }>("GET", "graphs", { limit }),

@@ -13,6 +13,7 @@ export type StudyTable = Schemas["StudyTable"];
 export type ClaimView = Schemas["ClaimView"];
 export type Findings = Schemas["FindingsView"];
 export type Workbench = Schemas["WorkbenchView"];
+export type KitChoices = Schemas["KitChoices"];
 export type KitView = Schemas["KitView"];
 export type Tokens = Schemas["Tokens"];
 export type NameKind = Schemas["FeatureView"]["name_kind"];

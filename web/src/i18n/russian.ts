@@ -1,5 +1,20 @@
 // The interface in Russian, by its English wording. `counted` texts list their forms: two in English, three here.
 export const RUSSIAN = {
+  // kits, gallery
+  "{b} layers · {c}": "слоёв: {b} · {c}",
+  "comes with Clew": "входит в Clew",
+  "a folder of the workspace": "каталог рабочей папки",
+  "an extra": "дополнение",
+  "Copied: {a}. Stop this server with Ctrl-C first, or add --port 0.":
+    "Скопировано: {a}. Сначала остановите этот сервер (Ctrl-C) или добавьте --port 0.",
+  "Run in a terminal: {a}": "Выполните в терминале: {a}",
+  "This server has one kit open. To open another one, copy its command and run it in a terminal.":
+    "На этом сервере открыт один набор. Чтобы открыть другой, скопируйте его команду и выполните её в терминале.",
+  "open now": "открыт",
+  "Twelve worked examples": "Двенадцать разобранных примеров",
+  "One press explains each. The line below a prompt says what to look at.":
+    "Объяснение — одним нажатием. Строка под текстом говорит, на что смотреть.",
+
   // notes and lists
   Note: "Заметка",
   "kept in the workspace": "хранится в рабочей папке",
@@ -188,7 +203,6 @@ export const RUSSIAN = {
   "Help and keys": "Помощь и клавиши",
   "Help (?)": "Помощь (?)",
   Dismiss: "Убрать",
-  "{a} · {b} layers · {c}": "{a} · слоёв: {b} · {c}",
   Close: "Закрыть",
   Cancel: "Отменить",
   "What you type here is not taken as commands.": "То, что вы печатаете здесь, командами не считается.",

@@ -263,14 +263,16 @@ function Filters() {
 
 /** One page of the result. */
 function List({ list, offset, mode, name }: { list: FeatureList; offset: number; mode: string; name: string }) {
-  const members = lists.value?.find((each) => each.name === name)?.features.map((each) => each.feature);
+  const members = lists.value?.find((each) => each.name === name)?.features ?? [];
   const rows: readonly FeatureRow[] =
-    name && members ? list.features.filter((each) => members.includes(each.feature)) : list.features;
+    name && lists.value
+      ? list.features.filter((row) => members.some((each) => each.feature === row.feature))
+      : list.features;
   const explained = mode !== "browse" && mode !== "list";
   return (
     <>
       <p class="note">
-        {count(list.total)} {t("features")}
+        {count(name ? rows.length : list.total)} {t("features")}
         {list.total > PAGE &&
           `, ${t("{low} to {high}", { low: count(offset + 1), high: count(Math.min(list.total, offset + rows.length)) })}`}
       </p>

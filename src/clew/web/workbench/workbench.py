@@ -14,7 +14,7 @@ from clew.web.schema.jobs import Job
 from clew.web.schema.workbench import KitView, Limits, WorkbenchView
 from clew.web.security import MOST_BYTES, MOST_IMPORTED
 from clew.web.workbench.circuits import WorkbenchCircuits
-from clew.web.workbench.example_prompts import examples
+from clew.web.workbench.example_prompts import examples, gallery
 from clew.web.workbench.explanations import WorkbenchExplanations
 from clew.web.workbench.features import WorkbenchFeatures
 from clew.web.workbench.graph_reads import GraphReads
@@ -82,7 +82,12 @@ class Workbench:
             import_bytes=MOST_IMPORTED,
         )
         return WorkbenchView(
-            version=__version__, kit=kit_view, examples=examples(kit.name), author=_user_name(), limits=limits
+            version=__version__,
+            kit=kit_view,
+            examples=examples(kit.name),
+            gallery=gallery(kit.name),
+            author=_user_name(),
+            limits=limits,
         )
 
     def start(self, body: JobBody) -> Job:
