@@ -276,61 +276,63 @@ function List({ list, offset, mode, name }: { list: FeatureList; offset: number;
         {list.total > PAGE &&
           `, ${t("{low} to {high}", { low: count(offset + 1), high: count(Math.min(list.total, offset + rows.length)) })}`}
       </p>
-      <table class="numbers featurelist">
-        <thead>
-          <tr>
-            <th scope="col">{t("feature")}</th>
-            <th scope="col">{t("name")}</th>
-            {explained && (
-              <th scope="col" class="why">
-                {t("found because")}
-              </th>
-            )}
-            <th scope="col">{t("density")}</th>
-            <th scope="col">{t("largest")}</th>
-            {name && (
-              <th scope="col">
-                <span class="unseen">{t("Take out")}</span>
-              </th>
-            )}
-          </tr>
-        </thead>
-        <tbody>
-          {rows.map((each) => {
-            const named = nameOf(each.feature, each.label, each.label_kind);
-            return (
-              <tr key={each.feature} class={each.dead ? "dead" : ""}>
-                <td>
-                  <button type="button" class="link mono" onClick={() => go("feature", each.feature)}>
-                    {each.feature}
-                  </button>
-                </td>
-                <th scope="row">
-                  <button type="button" class="plain" tabIndex={-1} onClick={() => go("feature", each.feature)}>
-                    {named.text || "–"}
-                  </button>{" "}
-                  <KindMark kind={named.kind} />
+      <div class="tablescroll">
+        <table class="numbers featurelist">
+          <thead>
+            <tr>
+              <th scope="col">{t("feature")}</th>
+              <th scope="col">{t("name")}</th>
+              {explained && (
+                <th scope="col" class="why">
+                  {t("found because")}
                 </th>
-                {explained && <td class="why">{each.why || (each.strength == null ? "" : amount(each.strength))}</td>}
-                <td>{each.dead ? "dead" : each.density == null ? "–" : density(each.density)}</td>
-                <td>{amount(each.max_activation)}</td>
-                {name && (
+              )}
+              <th scope="col">{t("density")}</th>
+              <th scope="col">{t("largest")}</th>
+              {name && (
+                <th scope="col">
+                  <span class="unseen">{t("Take out")}</span>
+                </th>
+              )}
+            </tr>
+          </thead>
+          <tbody>
+            {rows.map((each) => {
+              const named = nameOf(each.feature, each.label, each.label_kind);
+              return (
+                <tr key={each.feature} class={each.dead ? "dead" : ""}>
                   <td>
-                    <button
-                      type="button"
-                      class="close"
-                      aria-label={t("Take {a} out of “{b}”", { a: each.feature, b: name })}
-                      onClick={() => void takeFromList(name, each.feature)}
-                    >
-                      ✕
+                    <button type="button" class="link mono" onClick={() => go("feature", each.feature)}>
+                      {each.feature}
                     </button>
                   </td>
-                )}
-              </tr>
-            );
-          })}
-        </tbody>
-      </table>
+                  <th scope="row">
+                    <button type="button" class="plain" tabIndex={-1} onClick={() => go("feature", each.feature)}>
+                      {named.text || "–"}
+                    </button>{" "}
+                    <KindMark kind={named.kind} />
+                  </th>
+                  {explained && <td class="why">{each.why || (each.strength == null ? "" : amount(each.strength))}</td>}
+                  <td>{each.dead ? "dead" : each.density == null ? "–" : density(each.density)}</td>
+                  <td>{amount(each.max_activation)}</td>
+                  {name && (
+                    <td>
+                      <button
+                        type="button"
+                        class="close"
+                        aria-label={t("Take {a} out of “{b}”", { a: each.feature, b: name })}
+                        onClick={() => void takeFromList(name, each.feature)}
+                      >
+                        ✕
+                      </button>
+                    </td>
+                  )}
+                </tr>
+              );
+            })}
+          </tbody>
+        </table>
+      </div>
       {list.total > PAGE && (
         <p class="actions">
           <button
