@@ -99,6 +99,10 @@ def views(page: Page, address: str, scheme: str) -> None:
     page.evaluate("document.activeElement.blur()")  # so that both prompts are seen from their beginning
     page.wait_for_timeout(700)
     keep(page, f"compare-{scheme}")
+    page.get_by_role("heading", name="Both as one graph").evaluate("each => each.scrollIntoView()")
+    page.locator(".differencerow").nth(1).click()
+    page.wait_for_timeout(300)
+    keep(page, f"difference-{scheme}")
     page.goto(f"{address}#/studies")
     page.get_by_text("Does a word of the prompt leak").first.wait_for()
     page.wait_for_timeout(500)

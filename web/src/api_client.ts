@@ -8,18 +8,22 @@ import type {
   CircuitEntry,
   CircuitView,
   CompareView,
+  DifferenceView,
   EdgeDetail,
   FeatureList,
+  FeaturesOfList,
   FeatureView,
   FiresView,
   GraphEntry,
   GraphView,
   Job,
+  KitChoices,
   JobBody,
   LabelView,
   LayerAttention,
   LookView,
   NodeDetail,
+  Note,
   NodeEffects,
   PatternView,
   ProbeView,
@@ -111,6 +115,7 @@ const encodePath = (id: string) => id.split("/").map(encodeURIComponent).join("/
 
 export const api = {
   workbench: () => request<Workbench>("GET", "workbench"),
+  kits: () => request<KitChoices>("GET", "kits"),
   tokens: (prompt: string, add_bos: boolean, signal?: AbortSignal) =>
     request<Tokens>("POST", "tokens", {}, { prompt, add_bos }, signal),
   graphs: (limit = 100) => request<{ total: number; graphs: GraphEntry[] }>("GET", "graphs", { limit }),
@@ -164,6 +169,8 @@ export const api = {
     const answer = await fetch("/api/graphs/import", { method: "POST", headers: { "Content-Type": type }, body: file });
     return readAnswer<{ graph: string }>(answer);
   },
+  difference: (a: string, b: string, by: DifferenceView["by"]) =>
+    request<DifferenceView>("POST", "compare/graph", {}, { a, b, by }),
   compare: (a: string, b: string) => request<CompareView>("POST", "compare", {}, { a, b }),
   features: (query: Query, signal?: AbortSignal) => request<FeatureList>("GET", "features", query, undefined, signal),
   fires: (text: string, add_bos: boolean, max_density: number, top = 5) =>
@@ -175,6 +182,13 @@ export const api = {
   label: (id: string, text: string, author: string, after: number) =>
     request<LabelView>("POST", `features/${encodePath(id)}/labels`, {}, { text, author, after }),
   withdraw: (id: number) => request<null>("DELETE", `labels/${id}`),
+  /** The note on what stands at an address: `graphs/ID`, or `features/L3/1207`. */
+  note: (address: string) => request<Note>("GET", `${encodePath(address)}/note`),
+  writeNote: (address: string, text: string, revision: number) =>
+    request<Note>("PUT", `${encodePath(address)}/note`, {}, { text, revision }),
+  lists: () => request<{ lists: FeaturesOfList[] }>("GET", "lists"),
+  changeList: (name: string, add: string[], remove: string[]) =>
+    request<{ lists: FeaturesOfList[] }>("POST", "lists", {}, { name, add, remove }),
   studies: () => request<StudyList>("GET", "studies"),
   studyResult: (id: string) => request<StudyResult>("GET", `studies/results/${encodePath(id)}`),
   studyFigure: (id: string, part: "found" | "absent", figure: string) =>

@@ -2,13 +2,14 @@
 import { type Text, t } from "./i18n/text";
 import { useLayoutEffect, useRef } from "preact/hooks";
 import type { View } from "./state/route";
-import { dark, dismiss, embedded, helpOpen, notices, announcement, switchTheme, workbench } from "./state/app";
+import { dark, dismiss, embedded, helpOpen, notices, announcement, switchTheme } from "./state/app";
 import { LANGUAGES, language, setLanguage } from "./state/language";
 import { lastAddress, route, write } from "./state/route";
 import { editAddress } from "./state/edit";
 import { stepName } from "./state/guide";
 import { graph, graphId } from "./state/trace";
 import { Feature } from "./views/feature";
+import { KitPicker } from "./views/kit_picker";
 import { onDemand } from "./views/on_demand";
 import { Refusal } from "./views/refusal";
 import { Trace } from "./views/trace";
@@ -62,7 +63,13 @@ export function App() {
           </nav>
         )}
         <span class="grow" />
-        <span class="kit">{kitLine()}</span>
+        {embedded ? (
+          <p class="kit">
+            <span>{graph.value?.view.subject ?? ""}</span>
+          </p>
+        ) : (
+          <KitPicker />
+        )}
         <LanguageSwitch />
         <button
           type="button"
@@ -150,10 +157,4 @@ function Places({ view }: { view: View }) {
       })}
     </nav>
   );
-}
-
-function kitLine(): string {
-  const kit = workbench.value?.kit;
-  if (kit) return t("{a} · {b} layers · {c}", { a: kit.name, b: kit.n_layers, c: kit.dictionary_kind.toUpperCase() });
-  return embedded ? (graph.value?.view.subject ?? "") : "";
 }

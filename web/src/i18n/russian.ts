@@ -1,5 +1,63 @@
 // The interface in Russian, by its English wording. `counted` texts list their forms: two in English, three here.
 export const RUSSIAN = {
+  // kits, gallery
+  "{b} layers · {c}": "слоёв: {b} · {c}",
+  "comes with Clew": "входит в Clew",
+  "a folder of the workspace": "каталог рабочей папки",
+  "an extra": "дополнение",
+  "Copied: {a}. Stop this server with Ctrl-C first, or add --port 0.":
+    "Скопировано: {a}. Сначала остановите этот сервер (Ctrl-C) или добавьте --port 0.",
+  "Run in a terminal: {a}": "Выполните в терминале: {a}",
+  "This server has one kit open. To open another one, copy its command and run it in a terminal.":
+    "На этом сервере открыт один набор. Чтобы открыть другой, скопируйте его команду и выполните её в терминале.",
+  "open now": "открыт",
+  "Twelve worked examples": "Двенадцать разобранных примеров",
+  "One press explains each. The line below a prompt says what to look at.":
+    "Объяснение — одним нажатием. Строка под текстом говорит, на что смотреть.",
+
+  // notes and lists
+  Note: "Заметка",
+  "kept in the workspace": "хранится в рабочей папке",
+  "What you want to remember of it": "Что вы хотите об этом запомнить",
+  "Another tab has written meanwhile: “{a}”. Yours is not kept yet.":
+    "Тем временем в другой вкладке написано: «{a}». Ваш текст пока не сохранён.",
+  "Keep both": "Сохранить оба",
+  "Take theirs": "Взять тот",
+  Lists: "Списки",
+  "Take it out of “{a}”": "Убрать из списка «{a}»",
+  "Take {a} out of “{b}”": "Убрать {a} из списка «{b}»",
+  "Take out": "Убрать",
+  "{a} is out of the list “{b}”.": "{a} больше нет в списке «{b}».",
+  "Name of a list": "Имя списка",
+  "a list, old or new": "список, старый или новый",
+  "Put it in": "Добавить",
+  "a list of yours": "ваш список",
+  "choose a list": "выберите список",
+  "There is no list yet: a feature's card puts it into one.":
+    "Списков пока нет: признак добавляется в список на его карточке.",
+
+  // two graphs as one
+  absent: "нет",
+  "in both": "есть в обоих",
+  "another word": "другое слово",
+  "only in A": "только в A",
+  "only in B": "только в B",
+  "Both as one graph": "Оба как один граф",
+  "Both as one graph, drawn": "Оба как один граф, рисунок",
+  "{n} of {all} features, those with the most influence in A or in B.":
+    "Признаков: {n} из {all}, самые влиятельные в A или в B.",
+  "Lines: blue adds more in B than in A, striped orange less. Numbers are those of the table.":
+    "Линии: синие в B добавляют больше, чем в A, оранжевые штриховые — меньше. Номера — из таблицы.",
+  "What is one circle": "Что есть один кружок",
+  "by position": "по позициям",
+  "by feature": "по признакам",
+  "{n} circles and {m} lines; the table below says what they are":
+    "Кружков: {n}, линий: {m}; что они значат, сказано в таблице ниже",
+  "effect on the answer, A → B": "эффект на ответ, A → B",
+  "influence {a} → {b}, activation {c} → {d}": "влияние {a} → {b}, активация {c} → {d}",
+  "Open its card": "Открыть карточку",
+  line: "линия",
+
   // views that come on demand
   "This view did not come: the server has stopped, or it is a newer one. Start it, then load the page again.":
     "Этот раздел не загрузился: сервер остановлен или обновлён. Запустите его и загрузите страницу снова.",
@@ -145,7 +203,6 @@ export const RUSSIAN = {
   "Help and keys": "Помощь и клавиши",
   "Help (?)": "Помощь (?)",
   Dismiss: "Убрать",
-  "{a} · {b} layers · {c}": "{a} · слоёв: {b} · {c}",
   Close: "Закрыть",
   Cancel: "Отменить",
   "What you type here is not taken as commands.": "То, что вы печатаете здесь, командами не считается.",

@@ -39,6 +39,7 @@ import { EdgePanel } from "./edge_panel";
 import { text } from "./explanation_parts";
 import { HeadPanel } from "./head_panel";
 import { NodePanel } from "./node_panel";
+import { NoteOn } from "./note";
 import { HiddenRow, LinkRow, NameNote, NodeRow, preview } from "./node_rows";
 
 export function Panel() {
@@ -192,6 +193,7 @@ function WholeGraph() {
           )}
         </p>
       )}
+      <NoteOn address={`graphs/${view.id}`} />
       <p class="note">
         {t("Point at a mark to preview what it reads and writes; click to keep it.")} <kbd>?</kbd>{" "}
         {t("shows every key.")}
