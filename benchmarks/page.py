@@ -5,7 +5,8 @@
 2. A graph of 2,000 nodes and 50,000 edges in a file of its own: frames while the paper is dragged and while the pointer
    moves over it, and the time of a full redraw (names switched off and on), from the click to the frame after it.
 3. A prompt of 300 tokens: a graph of 1,500 nodes, redrawn folded, as it opens.
-4. What the first load takes, gzipped.
+4. What the first load takes, gzipped: the page and what it asks for before it is drawn, without the views that come on
+   demand.
 
     python benchmarks/page.py [--rounds 5]
 """
@@ -13,7 +14,6 @@
 from __future__ import annotations
 
 import argparse
-import gzip
 import statistics
 import sys
 import tempfile
@@ -28,10 +28,10 @@ from clew.attribution.graph import Graph
 from clew.attribution.nodes import TargetInfo
 from clew.ids import FeatureId
 from clew.web.app import make_app
-from clew.web.export import STATIC, export_html
+from clew.web.export import export_html
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from tests.browser import browser, serving, tab
+from tests.browser import browser, first_load, serving, tab
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
     torch.set_num_threads(1)
-    first_load()
+    print_first_load()
     with browser() as opened, tempfile.TemporaryDirectory() as folder:
         from_enter_to_sentence(opened, Path(folder) / "workspace", rounds)
         big = Path(folder) / "big.html"
@@ -65,9 +65,8 @@ def main() -> None:
         long_prompt(opened, long, rounds)
 
 
-def first_load() -> None:
-    sizes = {path.name: len(gzip.compress(path.read_bytes(), 6)) for path in STATIC.rglob("*") if path.is_file()}
-    print(f"first load, gzipped: {sum(sizes.values()) / 1000:.0f} kB (bar 120)")
+def print_first_load() -> None:
+    print(f"first load, gzipped: {sum(first_load().values()) / 1000:.0f} kB (bar 120)")
 
 
 def from_enter_to_sentence(opened: Browser, workspace: Path, rounds: int) -> None:

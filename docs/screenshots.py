@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent / "page"
 PROMPT = "The capital of France is"
+LIST = "Again: 14 93 97 button fence book clay 58; 14 93 97 button"
 COLOURS = 128
 SIZE = {"width": 1280, "height": 720}
 SIDE = "side => new URLSearchParams(document.location.hash.split('?')[1]).get(side)"
@@ -56,6 +57,7 @@ def views(page: Page, address: str, scheme: str) -> None:
     page.wait_for_timeout(700)
     keep(page, f"node-{scheme}")
     explanations(page, scheme)
+    attention(page, scheme)
     node = page.locator("#panel p.kind code").inner_text()
     page.get_by_role("tab", name="Card").click()
     page.get_by_text("Strongest contexts").wait_for()
@@ -97,6 +99,10 @@ def views(page: Page, address: str, scheme: str) -> None:
     page.evaluate("document.activeElement.blur()")  # so that both prompts are seen from their beginning
     page.wait_for_timeout(700)
     keep(page, f"compare-{scheme}")
+    page.get_by_role("heading", name="Both as one graph").evaluate("each => each.scrollIntoView()")
+    page.locator(".differencerow").nth(1).click()
+    page.wait_for_timeout(300)
+    keep(page, f"difference-{scheme}")
     page.goto(f"{address}#/studies")
     page.get_by_text("Does a word of the prompt leak").first.wait_for()
     page.wait_for_timeout(500)
@@ -143,6 +149,22 @@ def explanations(page: Page, scheme: str) -> None:
     keep(page, f"head-{scheme}")
     page.keyboard.press("Escape")
     page.keyboard.press("Escape")
+    page.wait_for_selector("#panel p.kind code")
+
+
+def attention(page: Page, scheme: str) -> None:
+    """A head that repeats a list, on the whole prompt; the page then is where it was."""
+    before = page.url
+    page.goto(f"{before.partition('#')[0]}#/trace")
+    explained(page, LIST)
+    to_graph(page)
+    page.keyboard.press("a")
+    page.locator("#head-5-3 canvas").wait_for()
+    page.locator("#head-4-0").click()
+    page.mouse.move(20, 700)
+    page.wait_for_timeout(500)
+    keep(page, f"attention-{scheme}")
+    page.goto(before)
     page.wait_for_selector("#panel p.kind code")
 
 

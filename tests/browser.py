@@ -109,6 +109,25 @@ def axe_script() -> str:
     return (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
 
 
+def first_load() -> dict[str, int]:
+    """Gzipped bytes of each file that the page asks for before it is drawn: what the index names, and its imports."""
+    from clew.web.built_page import assets
+
+    by_address = assets()
+    names, sizes = ["/"], {}
+    while names:
+        name = names.pop()
+        asset = by_address[name]
+        sizes[name] = len(asset.compressed)
+        text = asset.content.decode()
+        if name == "/":
+            names += [f"/{each}" for each in re.findall(r'"\./(assets/[^"]+)"', text)]
+        elif name.endswith(".js"):
+            names += [f"/assets/{each}" for each in re.findall(r'\b(?:from|import)"\./([^"]+)"', text)]
+            assert len(names) < 100
+    return sizes
+
+
 def explained(page: Page, prompt: str = "The capital of France is") -> None:
     """Type a prompt, press Enter, and wait for the sentence that explains it."""
     line = page.locator("#prompt")  # of the trace view, which may be on its way: other views have prompts too

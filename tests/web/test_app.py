@@ -1,11 +1,18 @@
 """The workbench on the bundled kit, asked as the page asks it: what is open, graphs, what a person does to them."""
 
+import re
+import shutil
+from ast import literal_eval
+from pathlib import Path
+
 import pytest
 from fastapi.testclient import TestClient
 
 from clew.attribution.compare import compare
+from clew.attribution.difference_graph import difference_graph
+from clew.kit_folders import BUNDLED
 from clew.web.app import make_app
-from tests.workbench import FRANCE, GERMANY, HERE, done, minnow, strongest, traced
+from tests.workbench import FRANCE, GERMANY, HERE, done, minnow, opened, strongest, traced
 
 
 def test_the_workbench_says_what_is_open(bench):
@@ -17,6 +24,34 @@ def test_the_workbench_says_what_is_open(bench):
     assert view["limits"]["prompt_tokens"] == kit.subject.context_length
     for example in view["examples"]:
         assert bench.post("/api/tokens", json={"prompt": example["prompt"]}).status_code == 200
+
+
+def test_the_gallery_is_that_of_the_docs(bench):
+    text = (Path(__file__).parents[2] / "docs" / "explanations.md").read_text()
+    prompts = [
+        literal_eval(call)
+        for call in re.findall(r"^(?:\w+ = |print\()?explain\((.+?)\)(?:\.tell.*)?$", text, re.MULTILINE)
+    ]
+    titles = re.findall(r"^## \d+\. (.+)$", text, re.MULTILINE)
+    gallery = bench.get("/api/workbench").json()["gallery"]
+    assert [each["prompt"] for each in gallery] == prompts
+    assert [each["title"] for each in gallery] == titles
+    assert len(gallery) == 12
+
+
+def test_kits_are_offered_with_the_command_that_serves_them(tmp_path):
+    shutil.copytree(BUNDLED / "minnow", tmp_path / "kits" / "my fish", ignore=shutil.ignore_patterns("*.safetensors"))
+    (tmp_path / "kits" / "broken").mkdir()
+    (tmp_path / "kits" / "broken" / "kit.json").write_text("{")
+    with opened(tmp_path) as client:
+        view = client.get("/api/kits").json()
+    assert view["open"] == "minnow"
+    assert [(kit["name"], kit["origin"]) for kit in view["kits"]] == [
+        ("minnow", "bundled"), ("minnow", "workspace"), ("smollm2", "extra"),
+    ]  # fmt: skip
+    assert view["kits"][0]["command"] == "clew serve --kit minnow"
+    assert view["kits"][1]["command"] == f"clew serve --kit '{tmp_path / 'kits' / 'my fish'}'"
+    assert view["kits"][2]["command"].endswith("clew serve --kit smollm2")
 
 
 def test_tokens_are_the_models(bench):
@@ -90,6 +125,21 @@ def test_two_countries_are_compared_where_they_differ(bench, graph):
     assert outputs[" Paris"]["probability_a"] > 0.9
     assert outputs[" Berlin"]["probability_b"] > 0.9
     assert bench.post("/api/compare", json={"a": graph, "b": "nothing"}).status_code == 404
+
+
+def test_two_countries_are_one_graph_of_what_stayed_went_and_came(bench, graph):
+    other = traced(bench, GERMANY)
+    library = difference_graph(minnow().trace(FRANCE), minnow().trace(GERMANY))
+    view = bench.post("/api/compare/graph", json={"a": graph, "b": other}).json()
+    assert [node["status"] for node in view["nodes"]] == [node.status for node in library.nodes]
+    assert {"kept", "gone", "new", "changed"} == {node["status"] for node in view["nodes"]}
+    assert view["edges"][0]["influence_b"] == pytest.approx(library.edges[0].influence_b, rel=1e-3)
+    assert (view["nodes"][-1]["a"]["text"], view["nodes"][-1]["b"]["text"]) == (" Paris", " Berlin")
+    assert all(node["label"] or node["here"] for node in view["nodes"] if node["kind"] == "feature")
+    by_feature = bench.post("/api/compare/graph", json={"a": graph, "b": other, "by": "feature"}).json()
+    assert {node["column"] for node in by_feature["nodes"]} == {-1}
+    assert bench.post("/api/compare/graph", json={"a": graph, "b": other, "by": "slot"}).status_code == 422
+    assert bench.post("/api/compare/graph", json={"a": graph, "b": "nothing"}).status_code == 404
 
 
 def test_a_removed_graph_is_not_found(bench):

@@ -265,7 +265,7 @@ def test_an_exported_page_is_taken_in_again_with_its_groups_by_choosing_and_by_d
     marks = page.locator("g[role=option]").count()
     page.get_by_role("button", name=re.compile("^Export")).click()
     with page.expect_download() as coming:
-        page.locator(".menu ul a").filter(has_text="One HTML file").click()
+        page.locator(".menu ul button").filter(has_text="One HTML file").click()
     path = tmp_path / "Shared.HTML"
     coming.value.save_as(path)
     first = page.url.partition("?")[0]

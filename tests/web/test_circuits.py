@@ -8,21 +8,10 @@ from clew.circuit.ablation_claim import AblationClaim, check_claim
 from clew.circuit.circuit import Circuit
 from clew.circuit.regroup import GroupChange, regroup
 from clew.circuit.words import lexicon_of_model
-from tests.workbench import FRANCE, asked, done, ended, minnow, opened, traced
+from tests.workbench import FRANCE, asked, done, ended, minnow, traced
 
 ITALY = "The capital of Italy is"
 CLAIM = {"moves": "falls", "points": 10}
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory):
-    with opened(tmp_path_factory.mktemp("workspace")) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def graph(bench):
-    return traced(bench)
 
 
 @pytest.fixture(scope="module")
@@ -101,16 +90,16 @@ def test_saved_circuits_leave_with_their_graph_and_come_back_with_it(bench):
 
 
 def test_an_exported_page_carries_the_explanation_that_is_asked_for(bench, graph):
-    choice = {"changes": [{"verb": "rename", "group": "G1", "name": "the land"}]}
+    rename = {"verb": "rename", "group": "G1", "name": "the land"}
     address = f"/api/graphs/{graph}/export"
-    page = bench.get(address, params={"as": "html", "circuit": json.dumps(choice)}).text
-    assert "*the land*" in page
-    assert "*country: France*" not in page
+    page = bench.post(address, json={"changes": [rename] * 200})  # more than an address has room for
+    assert page.status_code == 200, page.text
+    assert page.headers["content-disposition"].endswith('"capital-of-France-is.html"')
+    assert "*the land*" in page.text
+    assert "*country: France*" not in page.text
     assert "*country: France*" not in bench.get(address, params={"as": "html"}).text
-    refused = bench.get(address, params={"as": "html", "circuit": '{"groups": 1}'})
-    assert (refused.status_code, refused.json()["error"]) == (
-        422, "circuit is no choice of a circuit: groups must be at least 2",
-    )  # fmt: skip
+    refused = bench.post(address, json={"groups": 1})
+    assert (refused.status_code, refused.json()["error"]) == (422, "groups must be at least 2")
 
 
 def test_a_swapped_group_is_followed_and_mistakes_are_told_in_one_line(bench, graph, circuit):

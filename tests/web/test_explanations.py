@@ -1,8 +1,10 @@
 """What stands behind a graph's numbers, as the server says it: the library's values, and one line for a mistake."""
 
+import base64
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -135,6 +137,32 @@ def test_a_pattern_is_the_recorded_one_and_says_where_the_head_looks_most(bench,
     assert asked(bench, graph, "pattern", layer=2, head=1)["query"] == 5
 
 
+def test_a_layers_attention_is_the_recorded_one_of_every_head_and_query(bench, graph):
+    subject = minnow().subject
+    pattern = subject.record(subject.encode(FRANCE)).patterns()[2]
+    view = asked(bench, graph, "attention", layer=2)
+    assert (view["layer"], view["n_layers"], view["heads"]) == (2, 6, [0, 1, 2, 3])
+    assert view["tokens"][4] == " France"
+    n_tokens = len(view["tokens"])
+    weights = np.frombuffer(base64.b64decode(view["weights"]), dtype="<u2").reshape(4, -1) / 65535
+    assert weights.shape[1] == n_tokens * (n_tokens + 1) // 2
+    for query in range(n_tokens):
+        row = weights[:, query * (query + 1) // 2 :][:, : query + 1]
+        assert row == pytest.approx(pattern[:, query, : query + 1].numpy(), abs=1e-5)
+    alone = asked(bench, graph, "attention", layer=2, head=3)
+    assert alone["heads"] == [3]
+    assert base64.b64decode(view["weights"]).endswith(base64.b64decode(alone["weights"]))
+
+
+def test_more_attention_than_an_answer_holds_is_refused_with_what_to_ask_for(bench, graph, monkeypatch):
+    from clew.web.workbench import explanations
+
+    monkeypatch.setattr(explanations, "MOST_WEIGHTS", 30)
+    answer = bench.get(f"/api/graphs/{graph}/attention", params={"layer": 0})
+    assert (answer.status_code, "give a head" in answer.json()["error"]) == (400, True)
+    assert asked(bench, graph, "attention", layer=0, head=1)["heads"] == [1]
+
+
 def test_a_look_is_the_librarys_and_its_sides_add_up_to_the_contrast(bench, graph):
     kit = minnow()
     look = kit.looks(FRANCE, layer=4, head=1, query=5, key=4)
@@ -169,6 +197,8 @@ def test_in_front_of_the_first_layers_heads_there_is_nothing_to_ablate(bench, gr
     ("what", "query", "status", "line"),
     [
         ("pattern", {"layer": 9, "head": 0}, 400, "there is no layer 9: minnow has layers 0 to 5"),
+        ("attention", {"layer": 9}, 400, "there is no layer 9: minnow has layers 0 to 5"),
+        ("attention", {"layer": 1, "head": 7}, 400, "there is no head 7: layer 1 has heads 0 to 3"),
         ("look", {"layer": 9, "head": 0}, 400, "there is no layer 9: minnow has layers 0 to 5"),
         ("pattern", {"layer": 1, "head": 7}, 400, "there is no head 7: layer 1 has heads 0 to 3"),
         ("look", {"layer": 1, "head": 7}, 400, "there is no head 7: layer 1 has heads 0 to 3"),

@@ -15,7 +15,8 @@ from clew.attribution.influence import cumulative_share, edge_influence, inflow,
 from clew.errors import FileError
 from clew.labels.display_names import Name
 from clew.web.schema.graphs import Thresholds
-from clew.web.views.graphs import compare_view, graph_view, node_view, scores_view, short, shorts
+from clew.web.views.comparisons import compare_view
+from clew.web.views.graphs import graph_view, node_view, scores_view, short, shorts
 from clew.web.views.open_graph import OpenGraph
 from clew.web.workbench.graph_cache import GraphCache
 from tests.graphs import capital_graph, random_graph

@@ -4,20 +4,26 @@ import type { EdgeKey, HeadKey } from "./model/explanations";
 import type {
   ArrangementView,
   ChangedCircuit,
+  CircuitChoice,
   CircuitEntry,
   CircuitView,
   CompareView,
+  DifferenceView,
   EdgeDetail,
   FeatureList,
+  FeaturesOfList,
   FeatureView,
   FiresView,
   GraphEntry,
   GraphView,
   Job,
+  KitChoices,
   JobBody,
   LabelView,
+  LayerAttention,
   LookView,
   NodeDetail,
+  Note,
   NodeEffects,
   PatternView,
   ProbeView,
@@ -43,23 +49,22 @@ export class ApiError extends Error {
 
 type Query = Record<string, string | number | boolean | null | undefined>;
 
-async function request<T>(
+async function send(
   method: string,
   path: string,
   query: Query = {},
   body?: unknown,
   signal?: AbortSignal,
   keepalive = false,
-): Promise<T> {
+): Promise<Response> {
   const params = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) {
     if (value !== null && value !== undefined && value !== "") params.set(name, String(value));
   }
   const address = `/api/${path}${params.size ? `?${params}` : ""}`;
   const headers: Record<string, string> = body === undefined ? {} : { "Content-Type": "application/json" };
-  let answer: Response;
   try {
-    answer = await fetch(address, {
+    return await fetch(address, {
       method,
       headers,
       body: body === undefined ? null : JSON.stringify(body),
@@ -70,7 +75,23 @@ async function request<T>(
     if (error instanceof DOMException && error.name === "AbortError") throw error;
     throw new ApiError(0, t("the server does not answer: is `clew serve` still running?"), null);
   }
-  return readAnswer<T>(answer);
+}
+
+async function request<T>(...sent: Parameters<typeof send>): Promise<T> {
+  return readAnswer<T>(await send(...sent));
+}
+
+interface Download {
+  content: Blob;
+  name: string;
+}
+
+/** A file as the server names it. */
+async function download(...sent: Parameters<typeof send>): Promise<Download> {
+  const answer = await send(...sent);
+  if (!answer.ok) return readAnswer<Download>(answer);
+  const name = /filename="([^"]+)"/.exec(answer.headers.get("content-disposition") ?? "")?.[1];
+  return { content: await answer.blob(), name: name ?? "clew" };
 }
 
 async function readAnswer<T>(answer: Response): Promise<T> {
@@ -94,6 +115,7 @@ const encodePath = (id: string) => id.split("/").map(encodeURIComponent).join("/
 
 export const api = {
   workbench: () => request<Workbench>("GET", "workbench"),
+  kits: () => request<KitChoices>("GET", "kits"),
   tokens: (prompt: string, add_bos: boolean, signal?: AbortSignal) =>
     request<Tokens>("POST", "tokens", {}, { prompt, add_bos }, signal),
   graphs: (limit = 100) => request<{ total: number; graphs: GraphEntry[] }>("GET", "graphs", { limit }),
@@ -109,6 +131,8 @@ export const api = {
     request<EdgeDetail>("GET", `graphs/${encodePath(graph)}/edge`, { source, target }, undefined, signal),
   pattern: (graph: string, { layer, head, query }: HeadKey, signal?: AbortSignal) =>
     request<PatternView>("GET", `graphs/${encodePath(graph)}/pattern`, { layer, head, query }, undefined, signal),
+  attention: (graph: string, layer: number, head: number | null, signal?: AbortSignal) =>
+    request<LayerAttention>("GET", `graphs/${encodePath(graph)}/attention`, { layer, head }, undefined, signal),
   look: (graph: string, { layer, head, query, key }: HeadKey, measure: boolean, signal?: AbortSignal) =>
     request<LookView>(
       "GET",
@@ -133,15 +157,20 @@ export const api = {
   circuitFile: (graph: string, id: string) => `/api/graphs/${encodePath(graph)}/circuits/${encodePath(id)}/file`,
   dropGraph: (id: string) => request<null>("DELETE", `graphs/${encodePath(id)}`),
   restoreGraph: (id: string) => request<GraphEntry>("POST", `graphs/${encodePath(id)}/restore`),
-  /** `circuit` is what the page's explanation is made of, as JSON; without it the file has none. */
-  exportAddress: (id: string, as: "html" | "json" | "graph", node: number, edge: number, circuit = "") =>
-    `/api/graphs/${encodePath(id)}/export?as=${as}&node=${node}&edge=${edge}` +
-    (circuit ? `&circuit=${encodeURIComponent(circuit)}` : ""),
+  exportAddress: (id: string, as: "json" | "graph", node: number, edge: number) =>
+    `/api/graphs/${encodePath(id)}/export?as=${as}&node=${node}&edge=${edge}`,
+  /** The graph as one HTML file, with the explanation that is chosen; null for none. */
+  page: (id: string, node: number, edge: number, circuit: CircuitChoice | null) =>
+    circuit
+      ? download("POST", `graphs/${encodePath(id)}/export`, { node, edge }, circuit)
+      : download("GET", `graphs/${encodePath(id)}/export`, { as: "html", node, edge }),
   importFile: async (file: File) => {
     const type = file.name.toLowerCase().endsWith(".json") ? "application/json" : "application/octet-stream";
     const answer = await fetch("/api/graphs/import", { method: "POST", headers: { "Content-Type": type }, body: file });
     return readAnswer<{ graph: string }>(answer);
   },
+  difference: (a: string, b: string, by: DifferenceView["by"]) =>
+    request<DifferenceView>("POST", "compare/graph", {}, { a, b, by }),
   compare: (a: string, b: string) => request<CompareView>("POST", "compare", {}, { a, b }),
   features: (query: Query, signal?: AbortSignal) => request<FeatureList>("GET", "features", query, undefined, signal),
   fires: (text: string, add_bos: boolean, max_density: number, top = 5) =>
@@ -153,6 +182,13 @@ export const api = {
   label: (id: string, text: string, author: string, after: number) =>
     request<LabelView>("POST", `features/${encodePath(id)}/labels`, {}, { text, author, after }),
   withdraw: (id: number) => request<null>("DELETE", `labels/${id}`),
+  /** The note on what stands at an address: `graphs/ID`, or `features/L3/1207`. */
+  note: (address: string) => request<Note>("GET", `${encodePath(address)}/note`),
+  writeNote: (address: string, text: string, revision: number) =>
+    request<Note>("PUT", `${encodePath(address)}/note`, {}, { text, revision }),
+  lists: () => request<{ lists: FeaturesOfList[] }>("GET", "lists"),
+  changeList: (name: string, add: string[], remove: string[]) =>
+    request<{ lists: FeaturesOfList[] }>("POST", "lists", {}, { name, add, remove }),
   studies: () => request<StudyList>("GET", "studies"),
   studyResult: (id: string) => request<StudyResult>("GET", `studies/results/${encodePath(id)}`),
   studyFigure: (id: string, part: "found" | "absent", figure: string) =>

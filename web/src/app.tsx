@@ -2,20 +2,29 @@
 import { type Text, t } from "./i18n/text";
 import { useLayoutEffect, useRef } from "preact/hooks";
 import type { View } from "./state/route";
-import { dark, dismiss, embedded, helpOpen, notices, announcement, switchTheme, workbench } from "./state/app";
+import { dark, dismiss, embedded, helpOpen, notices, announcement, switchTheme } from "./state/app";
 import { LANGUAGES, language, setLanguage } from "./state/language";
 import { lastAddress, route, write } from "./state/route";
 import { editAddress } from "./state/edit";
+import { stepName } from "./state/guide";
 import { graph, graphId } from "./state/trace";
-import { Coach, Guide } from "./views/guide";
-import { Compare } from "./views/compare";
-import { Edit } from "./views/edit";
 import { Feature } from "./views/feature";
-import { Features } from "./views/features";
-import { Help } from "./views/help";
+import { KitPicker } from "./views/kit_picker";
+import { onDemand } from "./views/on_demand";
 import { Refusal } from "./views/refusal";
-import { Studies } from "./views/studies";
 import { Trace } from "./views/trace";
+
+const Help = onDemand(() => import("./views/help").then((module) => module.Help));
+// In a self-contained file there is no server for these, and the condition leaves them out of its script.
+const IN_FILE = import.meta.env.MODE === "file";
+const Nothing = () => null;
+const Compare = IN_FILE ? Nothing : onDemand(() => import("./views/compare").then((module) => module.Compare));
+const Edit = IN_FILE ? Nothing : onDemand(() => import("./views/edit").then((module) => module.Edit));
+const Features = IN_FILE ? Nothing : onDemand(() => import("./views/features").then((module) => module.Features));
+const Studies = IN_FILE ? Nothing : onDemand(() => import("./views/studies").then((module) => module.Studies));
+const Guide = IN_FILE ? Nothing : onDemand(() => import("./views/guide").then((module) => module.Guide));
+const Attention = IN_FILE ? Nothing : onDemand(() => import("./views/attention").then((module) => module.Attention));
+const Coach = IN_FILE ? Nothing : onDemand(() => import("./views/guide").then((module) => module.Coach));
 
 const PLACES: [View, Text][] = [
   ["trace", "Trace"],
@@ -54,7 +63,13 @@ export function App() {
           </nav>
         )}
         <span class="grow" />
-        <span class="kit">{kitLine()}</span>
+        {embedded ? (
+          <p class="kit">
+            <span>{graph.value?.view.subject ?? ""}</span>
+          </p>
+        ) : (
+          <KitPicker />
+        )}
         <LanguageSwitch />
         <button
           type="button"
@@ -83,9 +98,10 @@ export function App() {
         {view === "compare" && !embedded && <Compare />}
         {view === "studies" && !embedded && <Studies />}
         {view === "guide" && !embedded && <Guide />}
+        {view === "attention" && !embedded && <Attention key={id} />}
       </main>
-      <Coach />
-      <Help />
+      {stepName.value && <Coach />}
+      {helpOpen.value && <Help />}
       <Refusal />
       <div class="notices" role="status">
         {notices.value.map((each) => (
@@ -124,7 +140,8 @@ function Places({ view }: { view: View }) {
   return (
     <nav aria-label={t("Views")}>
       {PLACES.map(([name, title]) => {
-        const here = view === name || (name === "features" && view === "feature");
+        const here =
+          view === name || (name === "features" && view === "feature") || (name === "trace" && view === "attention");
         const to =
           name === "trace"
             ? write({ view: name, id: graphId.value, query: {} })
@@ -140,10 +157,4 @@ function Places({ view }: { view: View }) {
       })}
     </nav>
   );
-}
-
-function kitLine(): string {
-  const kit = workbench.value?.kit;
-  if (kit) return t("{a} · {b} layers · {c}", { a: kit.name, b: kit.n_layers, c: kit.dictionary_kind.toUpperCase() });
-  return embedded ? (graph.value?.view.subject ?? "") : "";
 }

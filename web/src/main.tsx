@@ -4,10 +4,11 @@ import { effect } from "@preact/signals";
 import { render } from "preact";
 import { App } from "./app";
 import { listenToKeys } from "./shortcuts";
-import { embedded, openWorkbench } from "./state/app";
+import { embedded, notify, openWorkbench } from "./state/app";
 import { persistEdits } from "./state/edit";
 import { followExplanations } from "./state/explanations";
 import { persistStep } from "./state/guide";
+import { followLanguage } from "./state/language";
 import { persistGraph } from "./state/persistence";
 import { listenToDrops } from "./state/prompting";
 import { route } from "./state/route";
@@ -25,6 +26,7 @@ const TITLES = {
   feature: "Feature",
   studies: "Studies",
   guide: "Guide",
+  attention: "Attention",
 } as const;
 
 persistGraph();
@@ -41,4 +43,8 @@ effect(() => {
   const heading = view === "feature" ? id : view === "trace" && prompt ? prompt : t(TITLES[view]);
   document.title = embedded && view === "trace" ? embedded.title : `${heading} · Clew`;
 });
-render(<App />, document.getElementById("page")!);
+// In Russian from the first picture on: there is none before its texts are here. (No await at the top of this module: what
+// comes on demand imports from it, so that it would be cut into pieces.)
+void followLanguage(() => notify("The Russian texts did not come: is the server still there?", "fail")).then(() =>
+  render(<App />, document.getElementById("page")!),
+);

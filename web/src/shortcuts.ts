@@ -2,6 +2,7 @@
 import { t } from "./i18n/text";
 import { groupTowards } from "./model/circuit_layout";
 import { neighbour } from "./model/grid";
+import { writeHead } from "./model/explanations";
 import { latinKey } from "./model/keyboard_layout";
 import type { Mark } from "./model/scene";
 import { embedded, helpOpen, announcement, notify, opening, refusal, refuse, switchTheme } from "./state/app";
@@ -104,6 +105,11 @@ function askHead(): void {
   else notify(text.peek().needsServer);
 }
 
+function showAttention(): void {
+  if (explainable.peek()) go("attention", graphId.peek(), { head: writeHead(head.peek()) });
+  else notify(text.peek().needsServer);
+}
+
 function chooseHovered(event: KeyboardEvent): void {
   if (hovered.peek()) choose(hovered.peek(), event.shiftKey);
 }
@@ -155,6 +161,7 @@ const EXPLANATION: Keys = {
   s: () => focusOn("savecircuit", true),
   p: () => groupShown.peek() && !embedded && pinGroup(groupShown.peek()!),
   v: () => (pane.value = "graph"),
+  a: showAttention,
   u: undoGroupChange,
   U: redoGroupChange,
   Escape: () => chooseGroup(""),
@@ -174,6 +181,7 @@ const TRACE: Keys = {
   o: () => followStrongestLink("to"),
   x: withCursor(openNearEdge),
   h: askHead,
+  a: showAttention,
   p: withCursor(pinChosen),
   g: withCursor(groupChosen),
   e: withCursor(editChosen),
@@ -214,6 +222,7 @@ const LISTS: Keys = {
     }
   },
   Escape: () => {
+    if (route.peek().view === "attention") return back("trace", route.peek().id);
     if (route.peek().view === "feature") back(graphId.peek() ? "trace" : "features", graphId.peek());
   },
 };

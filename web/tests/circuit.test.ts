@@ -157,6 +157,9 @@ describe("the figure of a circuit", () => {
     ).toBe(`a,1,\r\n"say ""x""",'=1+1,'-2\r\n`);
     const lines = circuitCsv(view, (each) => each.name.en).split("\r\n");
     expect(lines[1]).toBe("G1,group G1,gathers,is,0,0.5,0.5,0.1,0.9,0.4,0.1,");
-    expect(lines).toContain("group G1,Paris,0.7,0.1,,");
+    expect(lines).toContain("source,target,measured,value,heads"); // the graph has no effects
+    expect(lines).toContain("group G1,Paris,0.7,0.1,");
+    const known = { ...view, edges: view.edges.map((each) => ({ ...each, effect: 0.25 })) };
+    expect(circuitCsv(known, (each) => each.name.en).split("\r\n")).toContain("group G1,Paris,0.7,0.1,0.25,");
   });
 });

@@ -5,7 +5,8 @@ import { RUSSIAN } from "../src/i18n/russian";
 import { fill, russianForm } from "../src/i18n/text";
 import { en } from "../src/i18n/guide_en";
 import { ru } from "../src/i18n/guide_ru";
-import { EXPLANATIONS } from "../src/i18n/explanations";
+import * as explanations from "../src/i18n/explanations";
+import * as explanationsInRussian from "../src/i18n/explanations_ru";
 
 const values = (text: string) => [...text.matchAll(/\{(\w+)\}/g)].map((match) => match[1]).sort();
 
@@ -51,7 +52,7 @@ describe("the interface in Russian", () => {
 
   it("has the same texts as English in the guide and in the explanations of edges and heads", () => {
     expect(names(ru)).toEqual(names(en));
-    expect(names(EXPLANATIONS.ru)).toEqual(names(EXPLANATIONS.en));
+    expect(names(explanationsInRussian.ru)).toEqual(names(explanations.en));
   });
 
   it("fills values in by their names, and leaves what has none", () => {

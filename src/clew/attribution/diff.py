@@ -119,7 +119,7 @@ def diff(a: Graph, b: Graph, *, target: str | int = 0, edges: int = 100) -> Grap
     by_effects = a.effect_rows is not None and b.effect_rows is not None
     found = compare(a, b)
     one, other = ((graph.effects if by_effects else graph) for graph in (a, b))
-    lost_a, lost_b = _effects(one, rank_a), _effects(other, rank_b)
+    lost_a, lost_b = effects_on(one, rank_a), effects_on(other, rank_b)
     return GraphDiff(
         target_a=a.targets[rank_a].label,
         target_b=b.targets[rank_b].label,
@@ -141,8 +141,8 @@ def _rank(graph: Graph, target: str | int) -> int:
     raise InputError(f"the graph does not explain {target!r}, only {', '.join(map(repr, labels))}")
 
 
-def _effects(graph: Graph, rank: int) -> Float[Tensor, " feature"]:
-    """What one target loses with each feature, over all paths."""
+def effects_on(graph: Graph, rank: int) -> Float[Tensor, " feature"]:
+    """What the target of this rank loses with each feature of a graph, over all paths. Float64."""
     start = torch.zeros(graph.n_nodes, dtype=torch.float64)
     start[graph.target_range[rank]] = 1
     return lost_of(graph, start, graph.mask("feature"))[graph.part("feature")]

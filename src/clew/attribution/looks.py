@@ -14,7 +14,7 @@ the effects of a source on the two sides are added.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -57,11 +57,7 @@ def find_look(
     see.
     """
     n_layers, n_pos = recording.n_layers, len(recording)
-    if not -n_layers <= layer < n_layers:
-        raise InputError(f"there is no layer {layer}: {subject.name} has layers 0 to {n_layers - 1}")
-    pattern = recording.patterns()[layer % n_layers]
-    if not 0 <= head < len(pattern):
-        raise InputError(f"there is no head {head}: layer {layer % n_layers} has heads 0 to {len(pattern) - 1}")
+    pattern = layer_pattern(subject, recording.patterns(), layer, head)
     for name, position in (("query", query), ("key", key)):
         if position is not None and not -n_pos <= position < n_pos:
             raise InputError(f"{name} position {position} is outside the prompt's {n_pos} tokens")
@@ -79,6 +75,19 @@ def find_look(
         raise InputError(f"at position {query} head {head} of layer {layer} does not see position {key}")
     others = tuple(position for position in counted if position != key)
     return Look(layer % n_layers, head, query, key, others, float(pattern[head, query, key]))
+
+
+def layer_pattern(
+    subject: Subject, patterns: Mapping[int, Float[Tensor, "head pos pos"]], layer: int, head: int | None = None
+) -> Float[Tensor, "head pos pos"]:
+    """The patterns of a layer, which may count from the end; InputError for a layer or a head that there is not."""
+    n_layers = subject.n_layers
+    if not -n_layers <= layer < n_layers:
+        raise InputError(f"there is no layer {layer}: {subject.name} has layers 0 to {n_layers - 1}")
+    pattern = patterns[layer % n_layers]
+    if head is not None and not 0 <= head < len(pattern):
+        raise InputError(f"there is no head {head}: layer {layer % n_layers} has heads 0 to {len(pattern) - 1}")
+    return pattern
 
 
 def _seen(pattern: Float[Tensor, "head pos pos"], query: int) -> range:

@@ -109,6 +109,18 @@ def names_here(atlas: Atlas, graph: Graph, nodes: Sequence[int]) -> dict[int, Na
     return names
 
 
+def by_rule(name: Name, here: NameHere) -> bool:
+    """Whether a name gives way to what its feature does at a place: not where a person or a model wrote it.
+
+    Of a graph's own labels it is not known who gave them; those that read as the feature's rule does are the rule's.
+    """
+    if name.kind in ("heuristic", "promoted") or not name.text:
+        return True
+    return name.kind == "" and (
+        name.text == here.general or name.text.startswith(("promotes ", f"{here.general}, writes "))
+    )
+
+
 def summary_here(
     summary: GraphSummary,
     graph: Graph,
@@ -128,8 +140,9 @@ def summary_here(
 
     def told(feature: FeatureSummary) -> FeatureSummary:
         name = here.get(nodes[feature.id])
-        by_rule = names[NodeId.parse(feature.id).feature].kind in ("heuristic", "promoted")
-        return replace(feature, label=name.text) if name is not None and name.text and by_rule else feature
+        if name is None or not name.text or not by_rule(names[NodeId.parse(feature.id).feature], name):
+            return feature
+        return replace(feature, label=name.text)
 
     return replace(
         summary,

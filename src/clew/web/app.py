@@ -20,6 +20,7 @@ from clew.web.routes import explanations as routes_explanations
 from clew.web.routes import features as routes_features
 from clew.web.routes import graphs as routes_graphs
 from clew.web.routes import jobs as routes_jobs
+from clew.web.routes import notes_and_lists as routes_notes
 from clew.web.routes import studies as routes_studies
 from clew.web.routes import workbench as routes_workbench
 from clew.web.security import Guard, is_loopback, token_for
@@ -41,7 +42,7 @@ def declared() -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     of_graphs = (routes_graphs, routes_circuits, routes_explanations)
-    for part in (routes_workbench, routes_jobs, *of_graphs, routes_features, routes_studies):
+    for part in (routes_workbench, routes_jobs, *of_graphs, routes_features, routes_notes, routes_studies):
         app.include_router(part.routes)
     handle_errors(app)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]

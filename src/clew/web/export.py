@@ -1,8 +1,9 @@
 """A graph as one HTML file that opens anywhere, offline: the built page with its script, style and data inside.
 
-The file is the page that `clew serve` shows. In place of a server it carries the graph's view, details of its nodes,
-and cards of its features: the most influential first, as many as fit, with a count of those that do not. Its policy
-allows exactly this script and this style, and no request. Text from prompts, tokens and labels is data, never markup.
+The file is the page that `clew serve` shows, but for the views that need a server. In place of a server it carries the
+graph's view, details of its nodes, and cards of its features: the most influential first, as many as fit, with a count
+of those that do not. Its policy allows exactly this script and this style, and no request. Text from prompts, tokens
+and labels is data, never markup.
 """
 
 from __future__ import annotations
@@ -162,14 +163,8 @@ _PAGE = """<!doctype html>
 
 @cache
 def _built() -> tuple[str, str]:
-    """The built page's script and style, as its own index names them."""
-    index = files.read_text(STATIC / "index.html")
-    texts = []
-    for pattern in (r'src="\./(assets/[\w.-]+\.js)"', r'href="\./(assets/[\w.-]+\.css)"'):
-        match = re.search(pattern, index)
-        assert match, "the built page names no script or no style: run make page"
-        texts.append(files.read_text(STATIC / match[1]))
-    script, style = texts
+    """Script and style of the page as one file: all that `make page` builds for it, with nothing to fetch."""
+    script, style = (files.read_text(STATIC / "file" / name) for name in ("page.js", "page.css"))
     assert not re.search("</script|<!--", script, re.IGNORECASE)
     assert not re.search("</style", style, re.IGNORECASE)
     return script, style

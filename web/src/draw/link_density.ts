@@ -3,7 +3,7 @@
 // dashed.
 import type { Link } from "../model/scene";
 import { endpoints } from "./links";
-import type { Palette } from "./palette";
+import { type Palette, rgb } from "./palette";
 
 const OPAQUE_INK = 255 * 16;
 
@@ -94,9 +94,4 @@ function toPixels(
     pixels[offset + 3] = 255 * alpha;
   }
   return pixels;
-}
-
-function rgb(hex: string): [number, number, number] {
-  const value = Number.parseInt(hex.slice(1), 16);
-  return [(value >> 16) & 255, (value >> 8) & 255, value & 255];
 }

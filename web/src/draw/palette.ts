@@ -46,6 +46,12 @@ export function palette(dark: boolean): Palette {
   return colours;
 }
 
+/** A colour of the style sheet, `#rrggbb`, as three bytes. */
+export function rgb(hex: string): [number, number, number] {
+  const value = Number.parseInt(hex.slice(1), 16);
+  return [(value >> 16) & 255, (value >> 8) & 255, value & 255];
+}
+
 let ruler: CanvasRenderingContext2D | null = null;
 const widths = new Map<string, number>();
 

@@ -1,6 +1,4 @@
 // What the panel says of effects, edges and heads.
-import type { Language } from "../state/language";
-
 export interface ExplanationText {
   without: string;
   output: string;
@@ -58,7 +56,7 @@ export interface ExplanationText {
   chooseEdge: string;
 }
 
-const en: ExplanationText = {
+export const en: ExplanationText = {
   without: "Without it, the output loses",
   output: "Output",
   graph: [
@@ -118,63 +116,3 @@ const en: ExplanationText = {
   needsServer: "Edges and heads are explained where clew serve runs with the kit that traced the graph.",
   chooseEdge: "Choose a node first; x then opens its strongest edge, or the one to the mark that the arrows point at.",
 };
-
-const ru: ExplanationText = {
-  without: "Без него выход теряет",
-  output: "Выход",
-  graph: ["по эффектам графа", "Сколько теряет центрированный логит без этого узла, по всем путям эффектов графа"],
-  live: ["в самой модели", "То же по производной самой модели: один обратный проход"],
-  errors: ["через ошибки словаря", "Число модели минус число графа: то, что проходит через упущенное словарём"],
-  notLive: "В самой модели эффект есть только у признаков, пишущих в свой слой.",
-  doubtful: (estimate) => `Графу здесь верить нельзя: первая и вторая производные модели вместе дают ${estimate}.`,
-  large: "В таком большом графе эффекты ищутся не сразу.",
-  findEffects: "Найти эффекты",
-  findingEffects: "Ищем эффекты…",
-  valueAndEffect: "значение · эффект",
-  effectMeans: "Эффект: что будет потеряно без источника, когда паттерны и нормы следуют за ним",
-  asking: "Спрашиваем модель…",
-
-  edge: "Ребро",
-  value: ["Значение", "Из чего состоит цель: паттерны и масштабы норм как были"],
-  effect: ["Эффект", "Что цель теряет без источника: паттерны и масштабы норм следуют за ним"],
-  heads: "Головы, несущие значение",
-  headsNote: "почему — по щелчку",
-  noHeads: "Ни одна голова его не несёт: оно остаётся в потоке.",
-  stream: "Мимо голов, по потоку",
-  streamNote: "остаток",
-  layer: "Слой",
-  streamRow: "поток",
-  steps: "От значения к эффекту",
-  stepsNote: "что добавляет шаг",
-  openEdge: "Головы и шаги этого ребра",
-  closeEdge: "Закрыть ребро",
-
-  head: "Голова",
-  headName: (layer, head) => `Слой ${layer}, голова ${head}`,
-  headNumber: "Голова",
-  from: "Смотрит с",
-  to: "На",
-  most: "куда смотрит больше всего",
-  pattern: "На что она смотрит",
-  patternFrom: (token) => `с ${token}`,
-  why: (token) => `Почему на ${token}`,
-  contrast: (score, others, share) =>
-    `Туда идёт ${share} её внимания: оценка ${score}${others === 0 ? ", и сравнить её не с чем: других ключей нет" : ` против средней по другим ключам (их ${others})`}.`,
-  querySide: "Со стороны запроса",
-  keySide: "Со стороны ключей",
-  offsets: { bias: "смещения", position: "позиция", sink: "сток", left_out: "опущенные признаки" },
-  rest: "слабые источники",
-  sum: "сумма",
-  loses: "Без него оценка теряет",
-  predictedAndMeasured: "прогноз · замер",
-  measure: "Измерить в модели",
-  measuring: "Измеряем…",
-  nothingBefore: "Перед этой головой нет признаков.",
-  nothingSpeaks: "С этой стороны за неё ничто не говорит.",
-  anyHead: "Спросить голову",
-  closeHead: "Закрыть голову",
-  needsServer: "Рёбра и головы объясняются там, где работает clew serve с набором, которым граф получен.",
-  chooseEdge: "Сначала выберите узел; затем x откроет его сильнейшее ребро или то, что ведёт к узлу под стрелками.",
-};
-
-export const EXPLANATIONS: Record<Language, ExplanationText> = { en, ru };

@@ -1,5 +1,5 @@
 // The guide in English: for each step the explanation, the task, and the text after it.
-import type { GuideText } from "./guide";
+import type { GuideText } from "./guide_steps";
 
 export const en: GuideText = {
   title: "Five minutes with a model's thoughts",

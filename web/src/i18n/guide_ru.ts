@@ -1,5 +1,5 @@
 // Путеводитель по-русски: the guide in Russian, step for step the same as in English.
-import type { GuideText } from "./guide";
+import type { GuideText } from "./guide_steps";
 
 export const ru: GuideText = {
   title: "Пять минут внутри модели",

@@ -1,5 +1,68 @@
 // The interface in Russian, by its English wording. `counted` texts list their forms: two in English, three here.
 export const RUSSIAN = {
+  // kits, gallery
+  "{b} layers · {c}": "слоёв: {b} · {c}",
+  "comes with Clew": "входит в Clew",
+  "a folder of the workspace": "каталог рабочей папки",
+  "an extra": "дополнение",
+  "Copied: {a}. Stop this server with Ctrl-C first, or add --port 0.":
+    "Скопировано: {a}. Сначала остановите этот сервер (Ctrl-C) или добавьте --port 0.",
+  "Run in a terminal: {a}": "Выполните в терминале: {a}",
+  "This server has one kit open. To open another one, copy its command and run it in a terminal.":
+    "На этом сервере открыт один набор. Чтобы открыть другой, скопируйте его команду и выполните её в терминале.",
+  "open now": "открыт",
+  "Twelve worked examples": "Двенадцать разобранных примеров",
+  "One press explains each. The line below a prompt says what to look at.":
+    "Объяснение — одним нажатием. Строка под текстом говорит, на что смотреть.",
+
+  // notes and lists
+  Note: "Заметка",
+  "kept in the workspace": "хранится в рабочей папке",
+  "What you want to remember of it": "Что вы хотите об этом запомнить",
+  "Another tab has written meanwhile: “{a}”. Yours is not kept yet.":
+    "Тем временем в другой вкладке написано: «{a}». Ваш текст пока не сохранён.",
+  "Keep both": "Сохранить оба",
+  "Take theirs": "Взять тот",
+  Lists: "Списки",
+  "Take it out of “{a}”": "Убрать из списка «{a}»",
+  "Take {a} out of “{b}”": "Убрать {a} из списка «{b}»",
+  "Take out": "Убрать",
+  "{a} is out of the list “{b}”.": "{a} больше нет в списке «{b}».",
+  "Name of a list": "Имя списка",
+  "a list, old or new": "список, старый или новый",
+  "Put it in": "Добавить",
+  "a list of yours": "ваш список",
+  "choose a list": "выберите список",
+  "There is no list yet: a feature's card puts it into one.":
+    "Списков пока нет: признак добавляется в список на его карточке.",
+
+  // two graphs as one
+  absent: "нет",
+  "in both": "есть в обоих",
+  "another word": "другое слово",
+  "only in A": "только в A",
+  "only in B": "только в B",
+  "Both as one graph": "Оба как один граф",
+  "Both as one graph, drawn": "Оба как один граф, рисунок",
+  "{n} of {all} features, those with the most influence in A or in B.":
+    "Признаков: {n} из {all}, самые влиятельные в A или в B.",
+  "Lines: blue adds more in B than in A, striped orange less. Numbers are those of the table.":
+    "Линии: синие в B добавляют больше, чем в A, оранжевые штриховые — меньше. Номера — из таблицы.",
+  "What is one circle": "Что есть один кружок",
+  "by position": "по позициям",
+  "by feature": "по признакам",
+  "{n} circles and {m} lines; the table below says what they are":
+    "Кружков: {n}, линий: {m}; что они значат, сказано в таблице ниже",
+  "effect on the answer, A → B": "эффект на ответ, A → B",
+  "influence {a} → {b}, activation {c} → {d}": "влияние {a} → {b}, активация {c} → {d}",
+  "Open its card": "Открыть карточку",
+  line: "линия",
+
+  // views that come on demand
+  "This view did not come: the server has stopped, or it is a newer one. Start it, then load the page again.":
+    "Этот раздел не загрузился: сервер остановлен или обновлён. Запустите его и загрузите страницу снова.",
+  "Load the page again": "Загрузить страницу снова",
+
   // the explanation
   Explanation: "Объяснение",
   Graph: "Граф",
@@ -18,6 +81,7 @@ export const RUSSIAN = {
   "in general: {a}": "вообще: {a}",
   "here for another reason": "здесь по другой причине",
   Explain: "Объяснить",
+  "The file is being written…": "Файл пишется…",
   "probability, or difference of logits": "вероятность или разность логитов",
   "Difference of logits": "Разность логитов",
   "What to explain": "Что объяснить",
@@ -139,7 +203,6 @@ export const RUSSIAN = {
   "Help and keys": "Помощь и клавиши",
   "Help (?)": "Помощь (?)",
   Dismiss: "Убрать",
-  "{a} · {b} layers · {c}": "{a} · слоёв: {b} · {c}",
   Close: "Закрыть",
   Cancel: "Отменить",
   "What you type here is not taken as commands.": "То, что вы печатаете здесь, командами не считается.",
@@ -235,6 +298,7 @@ export const RUSSIAN = {
   error: "ошибка",
   token: "токен",
   output: "выход",
+  group: "группа",
   feature: "признак",
   "Choose features first: click one, Shift-click others, then press g.":
     "Сначала выберите признаки: один нажатием, другие с Shift, потом нажмите g.",
@@ -245,7 +309,7 @@ export const RUSSIAN = {
   Out: "Вых.",
   "Open {a} quiet tokens: {b}": "Раскрыть тихие токены ({a}): {b}",
   "Left out{a}: this position has no features; what it sends on is the offset 'sink'":
-    "Опущено{a}: у этой позиции нет признаков; то, что она передаёт дальше, — смещение «sink»",
+    "Опущено{a}: у этой позиции нет признаков; то, что она передаёт дальше, — смещение «сток»",
   "Token {a}{b}": "Токен {a}{b}",
   "Trace of {a}": "Разбор текста {a}",
   "written by Clew {a}, opens offline": "написано Clew {a}, открывается без сети",
@@ -309,7 +373,7 @@ export const RUSSIAN = {
   probability: "вероятность",
   Outputs: "Выходы",
   "Of what enters the nodes, {error} is error and {offset} comes beside the edges (biases, positions, sink).":
-    "Из того, что входит в узлы, {error} — ошибка, {offset} приходит помимо рёбер (смещения, позиции, sink).",
+    "Из того, что входит в узлы, {error} — ошибка, {offset} приходит помимо рёбер (смещения, позиции, сток).",
   "Pinned and grouped": "Закреплено и сгруппировано",
   "Strongest paths": "Самые сильные пути",
   "Input features": "Входные признаки",
@@ -346,7 +410,7 @@ export const RUSSIAN = {
   Error: "Ошибка",
   "Token embedding": "Вложение токена",
   Output: "Выход",
-  "sink (left-out first position)": "sink (опущенная первая позиция)",
+  "sink (left-out first position)": "сток (опущенная первая позиция)",
   "left-out features": "опущенные признаки",
   "are chosen, this one last:": "выбрано, этот последним:",
   "groups and": "группирует, а",
@@ -377,7 +441,7 @@ export const RUSSIAN = {
   Layer: "Слой",
   Rank: "Место",
   Probability: "Вероятность",
-  "Centred logit": "Центрированный логит",
+  "Centred logit": "Центри\u00adрованный логит",
   Position: "Позиция",
   "Token id": "Номер токена",
   "shares of its absolute input": "доли входа",
@@ -730,7 +794,7 @@ export const RUSSIAN = {
   "Replacement says how much of the influence on the outputs starts at tokens, completeness how much of what enters the nodes the features account for; 1 is all of it. The rest is error: what the dictionary misses of this prompt. Below about 0.7 the graph tells a part of the story only.":
     "Замещение говорит, какая часть влияния на выходы начинается в токенах, полнота — какую часть входа узлов объясняют признаки; 1 — всё. Остальное — ошибка: то, что словарь на этом тексте упускает. Ниже примерно 0.7 граф рассказывает лишь часть истории.",
   "A value is the sum of all edges into the node and of the offsets: biases, the position, the left-out first position (sink), features that were cut. Offsets do not depend on the words of the prompt, so they explain nothing of why it is this answer.":
-    "Значение — сумма всех рёбер в узел и смещений: сдвиги, позиция, опущенная первая позиция (sink), отрезанные признаки. Смещения не зависят от слов текста и потому не объясняют, почему ответ именно такой.",
+    "Значение — сумма всех рёбер в узел и смещений: сдвиги, позиция, опущенная первая позиция (сток), отрезанные признаки. Смещения не зависят от слов текста и потому не объясняют, почему ответ именно такой.",
   "In a clamped layer the MLP's output stays as it was recorded, plus what the edit writes. Few clamped layers let the model react and repair; many show what the edit does by itself. A conclusion that changes with this number is one about the model's reaction.":
     "В закреплённом слое выход MLP остаётся записанным плюс то, что пишет правка. Когда закреплено мало слоёв, модель откликается и исправляет; когда много — видно, что правка делает сама. Вывод, который меняется с этим числом, — вывод об отклике модели.",
   "Spearman says whether larger predictions go with larger effects (1 is perfect order), the slope whether they have the right size (1), the wrong signs how often the direction is missed. Read each row beside the shuffled edges: what the null reaches too is no evidence for the graph.":
@@ -775,7 +839,29 @@ export const RUSSIAN = {
     "ребра: из чего состоит цель; что она теряет с уходом источника, когда внимание и нормы откликаются",
   Offsets: "Смещения",
   "what enters beside the edges: biases, positions, the left-out first position (sink), features cut by a limit":
-    "что входит помимо рёбер: сдвиги, позиции, опущенная первая позиция (sink), признаки, отрезанные пределом",
+    "что входит помимо рёбер: сдвиги, позиции, опущенная первая позиция (сток), признаки, отрезанные пределом",
+  Attention: "Внимание",
+  "What every head looks at in this prompt (a)": "Куда смотрит каждая голова на этом тексте (a)",
+  "what all heads look at": "куда смотрят все головы",
+  "This head at every position, and all other heads": "Эта голова на всех позициях и все остальные головы",
+  "Attention on {a}": "Внимание на «{a}»",
+  "Back to the graph": "Назад к графу",
+  "Heads by layer": "Головы по слоям",
+  Matrix: "Матрица",
+  Lines: "Линии",
+  "Matrix or lines": "Матрица или линии",
+  "Loading layer {a}…": "Загружаем слой {a}…",
+  "Attention of layer {a}, head {b}. Arrows move, Enter asks why.":
+    "Внимание слоя {a}, головы {b}. Стрелки двигают, Enter спрашивает почему.",
+  "from {a} ({b}) to {c} ({d}): {e}": "с {a} ({b}) на {c} ({d}): {e}",
+  "Why there": "Почему туда",
+  "Rows look (query), columns are looked at (key). The shade is the root of the weight, so that small ones are seen.":
+    "Строки смотрят (запрос), на столбцы смотрят (ключ). Оттенок — корень из веса, чтобы были видны и малые.",
+  "Left looks (query), right is looked at (key). Lines under {a} are left out.":
+    "Слева смотрят (запрос), справа — на что (ключ). Линии меньше {a} опущены.",
+  "The prompt, as {a} sees it": "Текст, каким его видит {a}",
+  "The graph was made with another kit or is not in the workspace: {a}":
+    "Граф другого набора, или его нет в рабочей папке: {a}",
   "● a person, ◐ a model, ○ a rule, ↑ the tokens it promotes":
     "● человек, ◐ модель, ○ правило, ↑ токены, которые он продвигает",
 } as const;

@@ -29,6 +29,33 @@ export const OF_SERVER: Readonly<Record<string, string>> = {
   "Indirect object": "Кому",
   "Who is spoken of.": "О ком речь.",
 
+  // gallery
+  "A fact in one hop": "Факт в один шаг",
+  "One group holds the country, another asks for a capital.": "Одна группа хранит страну, другая просит столицу.",
+  "A hop that is not seen": "Шаг, которого не видно",
+  "A city leads to a language; no group is its country.": "Город ведёт к языку; группы для его страны нет.",
+  "A group that falls with either number holds the pair.": "Группа, падающая с любым из чисел, хранит пару.",
+  "Years that are later": "Более поздние годы",
+  "The answer is a set of numbers; the start year is carried to the end.":
+    "Ответ — множество чисел; год начала переносится в конец.",
+  "A child that refuses": "Ребёнок, который отказывается",
+  "Neither the child nor the number decides, but the two together.": "Решает не ребёнок и не число, а они вместе.",
+  "A grown-up that answers": "Взрослый, который отвечает",
+  "Taking out random features can cost more than a group: look at both numbers.":
+    "Удалить случайные признаки бывает дороже, чем группу: смотрите на оба числа.",
+  "One group holds the word, and writes its opposite.": "Одна группа хранит слово и пишет противоположное.",
+  "A translation": "Перевод слова",
+  "The word is carried to the last quotation mark.": "Слово переносится к последней кавычке.",
+  "In Russian": "По-русски",
+  "Beside the country stands a group for countries like it.": "Рядом со страной — группа для похожих стран.",
+  "A phrase": "Словосочетание",
+  "No single word decides, two neighbours together do.": "Ни одно слово не решает, решают два соседних вместе.",
+  "Even or odd": "Чётное или нет",
+  "A number is held, and in part which; evenness is only said.":
+    "Хранится число и отчасти какое; чётность лишь называется.",
+  "What came before comes again": "Что было, повторится",
+  "Two heads copy what followed the same word before.": "Две головы копируют то, что раньше шло за тем же словом.",
+
   // notes of progress, verdicts of claims
   "measuring groups": "группы измеряются",
   "tracing the other prompt": "разбор другого текста",

@@ -1,20 +1,19 @@
 // Every text of the interface, by its English wording: `t("Show fewer")`. The Russian table has exactly these texts, so
 // that one which is missing there is an error of types. `{name}` in a text stands for a value.
-import { language } from "../state/language";
-import { RUSSIAN } from "./russian";
-import { OF_SERVER } from "./russian_server";
+import { language, russian } from "../state/language";
+import type { RUSSIAN } from "./russian";
 
 export type Text = keyof typeof RUSSIAN;
 type Values = Readonly<Record<string, string | number>>;
 
 export function t(text: Text, values?: Values): string {
-  return fill(language.value === "ru" ? RUSSIAN[text] : text, values);
+  return fill(russian.value?.RUSSIAN[text] ?? text, values);
 }
 
 /** A text of the server, which writes English: in the page's language where the table has it. */
 export function known(text: string): string {
-  if (text in RUSSIAN) return t(text as Text);
-  return language.value === "ru" ? (OF_SERVER[text] ?? text) : text;
+  const tables = russian.value;
+  return tables ? ((tables.RUSSIAN as Readonly<Record<string, string>>)[text] ?? tables.OF_SERVER[text] ?? text) : text;
 }
 
 export function fill(text: string, values: Values = {}): string {

@@ -27,8 +27,11 @@ export function circuitCsv(view: CircuitView, nameOf: (group: CircuitGroup) => s
     ...[group.without, group.alone, group.random.mean, group.necessity, group.sufficiency],
     group.members.map((member) => member.id).join(" "),
   ]);
+  const hasEffects = view.edges.some((edge) => typeof edge.effect === "number"); // of a graph that was traced without them: none
   const edges = view.edges.map((edge) => [
-    ...[names.get(edge.source), names.get(edge.target), edge.measured, edge.value, edge.effect, edge.heads.join(" ")],
+    ...[names.get(edge.source), names.get(edge.target), edge.measured, edge.value],
+    ...(hasEffects ? [edge.effect] : []),
+    edge.heads.join(" "),
   ]);
   return csv([
     [
@@ -47,7 +50,7 @@ export function circuitCsv(view: CircuitView, nameOf: (group: CircuitGroup) => s
     ],
     ...groups,
     [],
-    ["source", "target", "measured", "value", "effect", "heads"],
+    ["source", "target", "measured", "value", ...(hasEffects ? ["effect"] : []), "heads"],
     ...edges,
   ]);
 }

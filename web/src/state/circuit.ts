@@ -3,11 +3,12 @@
 import { computed, signal } from "@preact/signals";
 import { ApiError, api, followJob } from "../api_client";
 import { t } from "../i18n/text";
+import { saveFile } from "../model/figure_file";
 import { type UndoHistory, begin, record, redo, undo } from "../model/undo_history";
 import type { ChangedCircuit, CircuitEntry, CircuitGroup, CircuitView, GroupChange, Job, SwapView } from "../types";
 import { announcement, attempt, embedded, notify } from "./app";
 import { language } from "./language";
-import { graphId } from "./trace";
+import { graphId, thresholds } from "./trace";
 
 export type Pane = "explanation" | "graph";
 type Changes = readonly GroupChange[];
@@ -49,10 +50,14 @@ function request(): ChangedCircuit {
   };
 }
 
-/** The request as the address of an exported page takes it. */
-export function exportedCircuit(): string {
-  const { saved, groups, changes } = request();
-  return pane.peek() === "explanation" || circuit.peek() ? JSON.stringify({ saved, groups, changes }) : "";
+/** Saves the open graph as one HTML file: with its explanation, unless it has none or only the graph was looked at. */
+export async function savePage(): Promise<void> {
+  const { graph, ...choice } = request();
+  const explained = pane.peek() === "explanation" || circuit.peek() !== null;
+  const { node, edge } = thresholds.peek();
+  announcement.value = t("The file is being written…");
+  const file = await attempt(() => api.page(graph, node, edge, explained ? choice : null));
+  if (file) saveFile(file.content, file.name);
 }
 
 export function closeCircuit(): void {

@@ -1,7 +1,7 @@
 // The person's place in the guide, and whether the step's task is done, which follows from the state of the page since
 // the step began. Features are chosen by their role in the open graph, because every dictionary has others.
 import { computed, effect, signal, untracked } from "@preact/signals";
-import { STEPS, type StepName } from "../i18n/guide";
+import { STEPS, type StepName } from "../i18n/guide_steps";
 import { visibleText } from "../model/format";
 import { type Node, featureOf } from "../model/graph";
 import type { EffectView } from "../types";

@@ -202,7 +202,7 @@ const address = computed<Record<string, string>>(() => ({
 }));
 
 /** Applies another address of the open graph. An address with thresholds was written by the page and holds all
- *  settings; one without may still hold a selection. The arrangement is the workspace's, and all else is written to
+ *  settings; one without may still hold a selection or a head. The arrangement is the workspace's, and all else is written to
  *  the address. */
 function followAddress(params: Readonly<Record<string, string>>): void {
   const current = address.peek();
@@ -219,11 +219,10 @@ function followAddress(params: Readonly<Record<string, string>>): void {
       if (!embedded) void refresh();
     }
   }
-  if (params["sel"] && !params["node"]) pane.value = paneOf(params);
-  if (params["node"] || params["sel"]) {
-    chosen.value = nodesOf(params["sel"]);
-    showExplained(readEdge(params["link"]), readHead(params["head"]));
-  }
+  const names = params["sel"] || params["head"];
+  if (names && !params["node"]) pane.value = paneOf(params);
+  if (params["node"] || params["sel"]) chosen.value = nodesOf(params["sel"]);
+  if (params["node"] || names) showExplained(readEdge(params["link"]), readHead(params["head"]));
   adjust(address.peek());
 }
 

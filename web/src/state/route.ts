@@ -1,7 +1,7 @@
 // The route in the address: `#/view/id?name=value`. Parsing and writing are pure; the signal follows the address bar.
 import { signal } from "@preact/signals";
 
-export const VIEWS = ["trace", "edit", "compare", "features", "feature", "studies", "guide"] as const;
+export const VIEWS = ["trace", "edit", "compare", "features", "feature", "studies", "guide", "attention"] as const;
 export type View = (typeof VIEWS)[number];
 
 export interface Route {

@@ -8,7 +8,9 @@ import { embedded } from "../state/app";
 import { go } from "../state/route";
 import { Contexts, type Scale } from "./contexts";
 import { Histogram } from "./histogram";
+import { FeatureLists } from "./feature_lists";
 import { Labels } from "./labels";
+import { NoteOn } from "./note";
 import { Bar, Facts, Few, Heading, TokenText } from "./widgets";
 import { Probe } from "./probe";
 import { nameOf } from "../state/app";
@@ -48,6 +50,8 @@ export function Card({
       <div class="cardside">
         {card && <Weights card={card} />}
         <Labels view={view} />
+        <NoteOn address={`features/${view.feature}`} />
+        <FeatureLists feature={view.feature} />
         {card && <Neighbours card={card} />}
       </div>
     </div>

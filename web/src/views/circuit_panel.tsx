@@ -23,6 +23,7 @@ import {
   toggleMember,
 } from "../state/circuit";
 import { choose } from "../state/trace";
+import { NoteOn } from "./note";
 import { SheetHandle, sheetOpen } from "./sheet";
 import { SwapForm } from "./swap";
 import { Heading, KindMark } from "./widgets";
@@ -281,6 +282,7 @@ function Whole({ view }: { view: CircuitView }) {
         )}
       </p>
       {!embedded && <Saved view={view} />}
+      <NoteOn address={`graphs/${view.graph}`} />
     </>
   );
 }

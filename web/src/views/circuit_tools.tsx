@@ -9,19 +9,20 @@ import { attempt, dark, embedded } from "../state/app";
 import {
   changesNow,
   circuit,
-  exportedCircuit,
   groupChanges,
   groupName,
   measuring,
   redoGroupChange,
   saveCircuit,
+  savePage,
   savedId,
   undoGroupChange,
 } from "../state/circuit";
 import { language } from "../state/language";
-import { graphId, thresholds } from "../state/trace";
+import { graphId } from "../state/trace";
 import { figure } from "./circuit_figure";
 import { Menu } from "./menu";
+import { UndoButtons } from "./undo_buttons";
 
 export function CircuitTools() {
   const changes = groupChanges.value;
@@ -29,26 +30,7 @@ export function CircuitTools() {
     <>
       {!embedded && (
         <>
-          <button
-            type="button"
-            class="icon"
-            aria-label={t("Undo")}
-            title={t("Undo (u)")}
-            disabled={!changes.past.length}
-            onClick={undoGroupChange}
-          >
-            ↶
-          </button>
-          <button
-            type="button"
-            class="icon"
-            aria-label={t("Redo")}
-            title={t("Redo (U)")}
-            disabled={!changes.future.length}
-            onClick={redoGroupChange}
-          >
-            ↷
-          </button>
+          <UndoButtons of={changes} undo={undoGroupChange} redo={redoGroupChange} />
           <Save />
         </>
       )}
@@ -114,7 +96,6 @@ function CircuitExport() {
   const view = circuit.value;
   if (!view) return null;
   const saved = view.saved && !changesNow.value.length ? view.saved : null;
-  const address = exportedCircuit();
   const draw = (kind: "svg" | "png") => {
     const text =
       figure.drawing &&
@@ -151,14 +132,10 @@ function CircuitExport() {
           </li>
           {!embedded && (
             <li>
-              <a
-                href={api.exportAddress(graphId.value, "html", thresholds.value.node, thresholds.value.edge, address)}
-                download
-                onClick={close}
-              >
+              <button type="button" onClick={() => (close(), void savePage())}>
                 <strong>{t("One HTML file")}</strong>
                 <small>{t("this explanation and its graph, with cards; opens anywhere, offline")}</small>
-              </a>
+              </button>
             </li>
           )}
           {saved && (

@@ -9,6 +9,7 @@ import { entries, loadHistory, trace, tracing } from "../state/prompting";
 import { adjust, go, route } from "../state/route";
 import { graphId } from "../state/trace";
 import { alignedColumns } from "./token_alignment";
+import { Difference } from "./difference";
 import { SmallGraph } from "./small_graph";
 import { StartSwitch } from "./start_switch";
 import { Few, Heading, KindMark, TokenText } from "./widgets";
@@ -156,10 +157,6 @@ function Compared({
     <>
       <h2 class="unseen">{t("What differs")}</h2>
       <Aligned view={view} />
-      <div class="smallpair">
-        <SmallGraph name="A" id={view.a.id} />
-        <SmallGraph name="B" id={view.b.id} />
-      </div>
       <Heading note={t("probability")}>{t("Answers")}</Heading>
       <table class="numbers answers">
         <thead>
@@ -189,6 +186,11 @@ function Compared({
           ))}
         </tbody>
       </table>
+      <Difference compared={view} />
+      <div class="smallpair">
+        <SmallGraph name="A" id={view.a.id} />
+        <SmallGraph name="B" id={view.b.id} />
+      </div>
       <Heading
         note={t("features in both hold {a} of the influence in A, {b} in B", {
           a: percent(view.influence_a.shared),
@@ -234,7 +236,7 @@ function Row({ feature: each, view, max }: { feature: ComparedFeature; view: Com
   return (
     <button type="button" class={`comparerow ${each.where}`} title={title} onClick={() => go("feature", each.feature)}>
       <span class="left">
-        <span class="num">{each.influence_a == null ? "absent" : percent(each.influence_a)}</span>
+        <span class="num">{each.influence_a == null ? t("absent") : percent(each.influence_a)}</span>
         <Mirror share={(each.influence_a ?? 0) / max} left />
       </span>
       <span class="what">
@@ -246,7 +248,7 @@ function Row({ feature: each, view, max }: { feature: ComparedFeature; view: Com
       </span>
       <span class="right">
         <Mirror share={(each.influence_b ?? 0) / max} />
-        <span class="num">{each.influence_b == null ? "absent" : percent(each.influence_b)}</span>
+        <span class="num">{each.influence_b == null ? t("absent") : percent(each.influence_b)}</span>
       </span>
     </button>
   );

@@ -1,9 +1,9 @@
 // What the panels of effects, edges and heads share: their words, a refusal, a wait.
 import { computed } from "@preact/signals";
-import { EXPLANATIONS } from "../i18n/explanations";
-import { language } from "../state/language";
+import { en } from "../i18n/explanations";
+import { russian } from "../state/language";
 
-export const text = computed(() => EXPLANATIONS[language.value]);
+export const text = computed(() => russian.value?.explanations ?? en);
 
 export function Problem({ line }: { line: string }) {
   return (

@@ -5,6 +5,7 @@ import { ApiError, api } from "../api_client";
 import { amount, count, density } from "../model/format";
 import type { FeatureList, FeatureRow, FiresView } from "../types";
 import { nameOf, notify, workbench } from "../state/app";
+import { lists, loadLists, takeFromList } from "../state/lists";
 import { adjust, go, route } from "../state/route";
 import { Fires } from "./fires";
 import { HarvestNotice } from "./harvest_notice";
@@ -18,6 +19,7 @@ const MODES = [
   ["promotes", "Promotes", "a token it makes likelier, such as: Paris; or its id, such as: #1234"],
   ["fires", "Fires on", "a text; each token lists what fires there"],
   ["alike", "Alike", "a feature, such as: L3/1207"],
+  ["list", "Lists", "a list of yours"],
 ] as const;
 const DENSITIES = [
   ["0", "any"],
@@ -125,7 +127,7 @@ export function Features() {
                 adjust({
                   how: name === "browse" ? "" : name,
                   offset: "",
-                  query: name === "browse" ? "" : (params["query"] ?? ""),
+                  query: name === "browse" || name === "list" || mode === "list" ? "" : (params["query"] ?? ""),
                 })
               }
             >
@@ -134,7 +136,8 @@ export function Features() {
             </button>
           ))}
         </div>
-        {mode !== "browse" && (
+        {mode === "list" && <ListChoice name={params["query"] ?? ""} />}
+        {mode !== "browse" && mode !== "list" && (
           <input
             id="search"
             key={mode}
@@ -153,7 +156,7 @@ export function Features() {
         <Filters />
       </div>
       {fires && <Fires view={fires} />}
-      {list && <List list={list} offset={offset} mode={mode} />}
+      {list && <List list={list} offset={offset} mode={mode} name={mode === "list" ? (params["query"] ?? "") : ""} />}
       {!fires && !list && (
         <p class="note" role="status">
           {message ||
@@ -165,6 +168,28 @@ export function Features() {
         </p>
       )}
     </div>
+  );
+}
+
+/** The lists that there are. One is made on the card of its first feature. */
+function ListChoice({ name }: { name: string }) {
+  useEffect(() => void loadLists(), []);
+  if (!lists.value) return null;
+  if (!lists.value.length)
+    return <span class="note">{t("There is no list yet: a feature's card puts it into one.")}</span>;
+  return (
+    <select
+      aria-label={t("a list of yours")}
+      value={name}
+      onChange={(event) => adjust({ query: event.currentTarget.value, offset: "" })}
+    >
+      <option value="">{t("choose a list")}</option>
+      {lists.value.map((each) => (
+        <option key={each.name} value={each.name}>
+          {each.name} ({each.features.length})
+        </option>
+      ))}
+    </select>
   );
 }
 
@@ -237,55 +262,77 @@ function Filters() {
 }
 
 /** One page of the result. */
-function List({ list, offset, mode }: { list: FeatureList; offset: number; mode: string }) {
-  const rows: readonly FeatureRow[] = list.features;
+function List({ list, offset, mode, name }: { list: FeatureList; offset: number; mode: string; name: string }) {
+  const members = lists.value?.find((each) => each.name === name)?.features ?? [];
+  const rows: readonly FeatureRow[] =
+    name && lists.value
+      ? list.features.filter((row) => members.some((each) => each.feature === row.feature))
+      : list.features;
+  const explained = mode !== "browse" && mode !== "list";
   return (
     <>
       <p class="note">
-        {count(list.total)} {t("features")}
+        {count(name ? rows.length : list.total)} {t("features")}
         {list.total > PAGE &&
           `, ${t("{low} to {high}", { low: count(offset + 1), high: count(Math.min(list.total, offset + rows.length)) })}`}
       </p>
-      <table class="numbers featurelist">
-        <thead>
-          <tr>
-            <th scope="col">{t("feature")}</th>
-            <th scope="col">{t("name")}</th>
-            {mode !== "browse" && (
-              <th scope="col" class="why">
-                {t("found because")}
-              </th>
-            )}
-            <th scope="col">{t("density")}</th>
-            <th scope="col">{t("largest")}</th>
-          </tr>
-        </thead>
-        <tbody>
-          {rows.map((each) => {
-            const named = nameOf(each.feature, each.label, each.label_kind);
-            return (
-              <tr key={each.feature} class={each.dead ? "dead" : ""}>
-                <td>
-                  <button type="button" class="link mono" onClick={() => go("feature", each.feature)}>
-                    {each.feature}
-                  </button>
-                </td>
-                <th scope="row">
-                  <button type="button" class="plain" tabIndex={-1} onClick={() => go("feature", each.feature)}>
-                    {named.text || "–"}
-                  </button>{" "}
-                  <KindMark kind={named.kind} />
+      <div class="tablescroll">
+        <table class="numbers featurelist">
+          <thead>
+            <tr>
+              <th scope="col">{t("feature")}</th>
+              <th scope="col">{t("name")}</th>
+              {explained && (
+                <th scope="col" class="why">
+                  {t("found because")}
                 </th>
-                {mode !== "browse" && (
-                  <td class="why">{each.why || (each.strength == null ? "" : amount(each.strength))}</td>
-                )}
-                <td>{each.dead ? "dead" : each.density == null ? "–" : density(each.density)}</td>
-                <td>{amount(each.max_activation)}</td>
-              </tr>
-            );
-          })}
-        </tbody>
-      </table>
+              )}
+              <th scope="col">{t("density")}</th>
+              <th scope="col">{t("largest")}</th>
+              {name && (
+                <th scope="col">
+                  <span class="unseen">{t("Take out")}</span>
+                </th>
+              )}
+            </tr>
+          </thead>
+          <tbody>
+            {rows.map((each) => {
+              const named = nameOf(each.feature, each.label, each.label_kind);
+              return (
+                <tr key={each.feature} class={each.dead ? "dead" : ""}>
+                  <td>
+                    <button type="button" class="link mono" onClick={() => go("feature", each.feature)}>
+                      {each.feature}
+                    </button>
+                  </td>
+                  <th scope="row">
+                    <button type="button" class="plain" tabIndex={-1} onClick={() => go("feature", each.feature)}>
+                      {named.text || "–"}
+                    </button>{" "}
+                    <KindMark kind={named.kind} />
+                  </th>
+                  {explained && <td class="why">{each.why || (each.strength == null ? "" : amount(each.strength))}</td>}
+                  <td>{each.dead ? "dead" : each.density == null ? "–" : density(each.density)}</td>
+                  <td>{amount(each.max_activation)}</td>
+                  {name && (
+                    <td>
+                      <button
+                        type="button"
+                        class="close"
+                        aria-label={t("Take {a} out of “{b}”", { a: each.feature, b: name })}
+                        onClick={() => void takeFromList(name, each.feature)}
+                      >
+                        ✕
+                      </button>
+                    </td>
+                  )}
+                </tr>
+              );
+            })}
+          </tbody>
+        </table>
+      </div>
       {list.total > PAGE && (
         <p class="actions">
           <button

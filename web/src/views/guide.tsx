@@ -2,7 +2,8 @@
 import { t } from "../i18n/text";
 import { useEffect } from "preact/hooks";
 import { percent } from "../model/format";
-import { GUIDES, STEPS } from "../i18n/guide";
+import { GUIDES } from "../i18n/guide";
+import { STEPS } from "../i18n/guide_steps";
 import { LANGUAGES, language, setLanguage, type Language } from "../state/language";
 import {
   startGuide,

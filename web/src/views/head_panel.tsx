@@ -1,9 +1,11 @@
 // The panel of one head at one position: what it looks at, why it looks at one of these tokens, and what its score
 // there loses without the features that matter most.
-import { type HeadKey, byAttention, largest } from "../model/explanations";
+import { t } from "../i18n/text";
+import { type HeadKey, byAttention, largest, writeHead } from "../model/explanations";
 import { percent, rowOf, signed, visibleText } from "../model/format";
 import { closeHead, look, measureLook, measuring, openHead, pattern } from "../state/explanations";
 import { language } from "../state/language";
+import { write } from "../state/route";
 import { graph, head } from "../state/trace";
 import type { LookSide, LookView, PatternView } from "../types";
 import { Shaded } from "./contexts";
@@ -28,6 +30,11 @@ export function HeadPanel() {
       </p>
       <h2>{words.headName(key.layer, key.head)}</h2>
       <HeadForm open={key} />
+      <p class="note">
+        <a href={write({ view: "attention", id: graph.value!.view.id, query: { head: writeHead(key) } })}>
+          {t("This head at every position, and all other heads")}
+        </a>
+      </p>
       {problem && <Problem line={problem} />}
       {patternAnswer?.view && <Pattern view={patternAnswer.view} shown={key.key ?? lookAnswer?.view?.key ?? -1} />}
       {lookAnswer?.view ? <Why view={lookAnswer.view} /> : !problem && <Waiting line={words.asking} />}

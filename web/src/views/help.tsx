@@ -11,6 +11,7 @@ const KEYS: [string, Text][] = [
   ["i o", "strongest input, output"],
   ["x", "an edge: its heads and steps"],
   ["h", "a head: where it looks, and why"],
+  ["a", "what all heads look at"],
   ["p", "pin"],
   ["g", "group what is chosen, or take a group apart"],
   ["e", "edit the chosen feature"],
@@ -97,7 +98,7 @@ export function Help() {
         <dd>{t("● a person, ◐ a model, ○ a rule, ↑ the tokens it promotes")}</dd>
       </dl>
       <dl class="shortcuts">
-        {KEYS.filter(([key]) => !embedded || !["e", "l", "x", "h"].includes(key)).map(([key, meaning]) => [
+        {KEYS.filter(([key]) => !embedded || !["e", "l", "x", "h", "a"].includes(key)).map(([key, meaning]) => [
           <dt key={key}>{key}</dt>,
           <dd key={meaning}>{t(meaning)}</dd>,
         ])}

@@ -1,11 +1,11 @@
 // A feature's name, and the form to write a label. `l` opens the form, Enter saves, Escape cancels.
 import { t } from "../i18n/text";
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
-import { CHANGED } from "../i18n/labels";
+import { en } from "../i18n/labels";
 import type { NameKind } from "../types";
 import { author, embedded, nameAt, nameOf, opening, refuse } from "../state/app";
 import { type LabelChange, labelling, requestCard, writeLabel } from "../state/cards";
-import { language } from "../state/language";
+import { language, russian } from "../state/language";
 import { Kbd, KindMark } from "./widgets";
 
 export function FeatureName({
@@ -85,6 +85,7 @@ function Editor({ feature, text }: { feature: string; text: string }) {
     event.stopPropagation();
     labelling.value = null;
   };
+  const changedText = russian.value?.changedLabels ?? en;
   return (
     <form class="labeleditor" onSubmit={(event) => void save(event)} onKeyDown={cancelOnEscape}>
       <input
@@ -98,7 +99,7 @@ function Editor({ feature, text }: { feature: string; text: string }) {
       />
       {change && (
         <p class="wrong" role="alert" lang={language.value}>
-          {change.newest ? CHANGED[language.value].now(change.newest.text) : CHANGED[language.value].withdrawn}
+          {change.newest ? changedText.now(change.newest.text) : changedText.withdrawn}
         </p>
       )}
       <div>

@@ -163,7 +163,8 @@ export function linkName(
   const word = visibleText(tokens[position] ?? "");
   if (node) {
     const { text, note } = nodeName({ ...node, here: node.here ?? here ?? null });
-    const place = node.kind === "token" ? "token" : node.kind === "target" ? "output" : `${word} · L${node.layer}`;
+    const place =
+      node.kind === "token" ? t("token") : node.kind === "target" ? t("output") : `${word} · L${node.layer}`;
     return { name: text, note, place };
   }
   const feature = featureOf(id);

@@ -39,6 +39,7 @@ import { EdgePanel } from "./edge_panel";
 import { text } from "./explanation_parts";
 import { HeadPanel } from "./head_panel";
 import { NodePanel } from "./node_panel";
+import { NoteOn } from "./note";
 import { HiddenRow, LinkRow, NameNote, NodeRow, preview } from "./node_rows";
 
 export function Panel() {
@@ -192,6 +193,7 @@ function WholeGraph() {
           )}
         </p>
       )}
+      <NoteOn address={`graphs/${view.id}`} />
       <p class="note">
         {t("Point at a mark to preview what it reads and writes; click to keep it.")} <kbd>?</kbd>{" "}
         {t("shows every key.")}
@@ -370,7 +372,7 @@ function GroupPanel() {
           <LinkRow
             id={link.from.key}
             name={link.from.name}
-            place={link.from.group ? "group" : link.from.key}
+            place={link.from.group ? t("group") : link.from.key}
             weight={link.weight}
             max={max}
             share={link.share}
@@ -384,7 +386,7 @@ function GroupPanel() {
           <LinkRow
             id={link.to.key}
             name={link.to.name}
-            place={link.to.group ? "group" : link.to.key}
+            place={link.to.group ? t("group") : link.to.key}
             weight={link.weight}
             max={max}
             share={link.share}

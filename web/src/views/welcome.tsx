@@ -6,7 +6,8 @@ import { traceHere, typePrompt } from "../state/prompting";
 
 export function Welcome() {
   const kit = workbench.value?.kit;
-  const examples = workbench.value?.examples ?? [];
+  const gallery = workbench.value?.gallery ?? [];
+  const examples = gallery.length ? gallery : (workbench.value?.examples ?? []).slice(0, 6);
   return (
     <div class="welcome">
       <h2>{t("Follow the thread from a prompt to the answer.")}</h2>
@@ -27,8 +28,14 @@ export function Welcome() {
           {t("This dictionary is an SAE: its graph cannot be traced, but its cards, edits and steering work.")}
         </p>
       )}
+      {gallery.length > 0 && (
+        <>
+          <h3>{t("Twelve worked examples")}</h3>
+          <p>{t("One press explains each. The line below a prompt says what to look at.")}</p>
+        </>
+      )}
       <ul>
-        {examples.slice(0, 6).map((each) => (
+        {examples.map((each) => (
           <li key={each.title}>
             <button
               type="button"

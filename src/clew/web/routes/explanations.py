@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Response
 from clew.web.responses import send
 from clew.web.routes.dependencies import OpenWorkbench
 from clew.web.schema.bodies import NODE
-from clew.web.schema.explanations import EdgeDetail, LookView, NodeEffects, PatternView
+from clew.web.schema.explanations import EdgeDetail, LayerAttention, LookView, NodeEffects, PatternView
 
 routes = APIRouter(prefix="/api/graphs/{graph}", tags=["explanations"])
 Node = Annotated[str, Query(pattern=NODE)]
@@ -44,6 +44,18 @@ async def pattern(workbench: OpenWorkbench, graph: str, layer: Layer, head: Head
     """What a head looks at from a position."""
     explanations = workbench.explanations
     return send(await workbench.open_kit.model_lock.in_thread(explanations.pattern, graph, layer, head, query))
+
+
+@routes.get("/attention", response_model=LayerAttention)
+async def attention(
+    workbench: OpenWorkbench,
+    graph: str,
+    layer: Layer,
+    head: Annotated[int | None, Query(ge=0, le=9999, description="Else all heads of the layer")] = None,
+) -> Response:
+    """What the heads of a layer look at from every position of the prompt."""
+    explanations = workbench.explanations
+    return send(await workbench.open_kit.model_lock.in_thread(explanations.attention, graph, layer, head), short=True)
 
 
 @routes.get("/look", response_model=LookView)

@@ -8,10 +8,10 @@ from fastapi import APIRouter, Query, Request, Response
 
 from clew.web.responses import LEFT_OUT, send, send_file
 from clew.web.routes.dependencies import OpenWorkbench, ShownAt
-from clew.web.schema.bodies import NODE, ArrangementBody, CompareBody
+from clew.web.schema.bodies import NODE, ArrangementBody, CircuitChoice, CompareBody, DifferenceBody
+from clew.web.schema.comparisons import CompareView, DifferenceView
 from clew.web.schema.graphs import (
     Arrangement,
-    CompareView,
     Conflict,
     GraphEntry,
     GraphList,
@@ -39,6 +39,7 @@ _FILE = {
         },
     }
 }
+_PAGE = {200: {**_FILE[200], "content": {"text/html": {"schema": {"type": "string"}}}}}
 _IMPORT = {
     "requestBody": {
         "required": True,
@@ -115,20 +116,20 @@ async def export(
     graph: str,
     thresholds: ShownAt,
     as_: Annotated[Literal["html", "json", "graph"], Query(alias="as")] = "html",
-    circuit: Annotated[
-        str,
-        Query(max_length=8000, description="Of a page: its explanation, a CircuitChoice as JSON"),
-    ] = "",
 ) -> Response:
     """A graph as a file: a page that opens anywhere, graph JSON for other tools, or Clew's own (whole).
 
     The page stays under 3 MB: cards, then the weakest edges, then nodes that have no room are left out.
     """
-    explained = None
-    if circuit and as_ == "html":
-        explained = await workbench.open_kit.model_lock.in_thread(workbench.circuits.exported, graph, circuit)
+    return await workbench.graph_reads.in_thread(lambda: send_file(workbench.graphs.export(graph, as_, thresholds)))
+
+
+@routes.post("/graphs/{graph}/export", response_class=Response, responses=_PAGE)  # type: ignore[arg-type]
+async def export_explained(workbench: OpenWorkbench, graph: str, thresholds: ShownAt, body: CircuitChoice) -> Response:
+    """A graph as a page that opens anywhere, with its explanation, changed or not."""
+    explained = await workbench.open_kit.model_lock.in_thread(workbench.circuits.exported, graph, body)
     return await workbench.graph_reads.in_thread(
-        lambda: send_file(workbench.graphs.export(graph, as_, thresholds, explained))
+        lambda: send_file(workbench.graphs.export(graph, "html", thresholds, explained))
     )
 
 
@@ -163,3 +164,9 @@ async def suggest(
 async def compare(workbench: OpenWorkbench, body: CompareBody) -> Response:
     """Two graphs side by side, aligned by position and by feature."""
     return await workbench.graph_reads.in_thread(lambda: send(workbench.graphs.compare(body.a, body.b), short=True))
+
+
+@routes.post("/compare/graph", response_model=DifferenceView)
+async def difference(workbench: OpenWorkbench, body: DifferenceBody) -> Response:
+    """Two graphs drawn as one: what both have, what went from a, what came in b, with signed changes."""
+    return await workbench.graph_reads.in_thread(lambda: send(workbench.graphs.difference(body)))

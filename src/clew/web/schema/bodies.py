@@ -67,8 +67,10 @@ class FeatureQuery(BaseModel):
 
     model_config = ConfigDict(allow_inf_nan=False)
 
-    how: Literal["browse", "words", "meaning", "promotes", "fires", "alike"] = "browse"
-    query: str = Field(default="", max_length=2000, description="Words, a meaning, a token, a text, or a feature")
+    how: Literal["browse", "words", "meaning", "promotes", "fires", "alike", "list"] = "browse"
+    query: str = Field(
+        default="", max_length=2000, description="Words, a meaning, a token, a text, a feature, or a list's name"
+    )
     add_bos: bool = _option(Query, "add_bos")
     layer: int | None = Field(default=None, ge=0, le=9999)
     min_density: float = Field(default=0.0, ge=0, le=1)
@@ -264,6 +266,27 @@ class ArrangementBody(Body):
 class CompareBody(Body):
     a: GraphText
     b: GraphText
+
+
+class DifferenceBody(CompareBody):
+    by: Literal["position", "feature"] = "position"
+    """Whether a feature at two positions is two nodes, or one."""
+    features: int = Field(default=24, ge=1, le=200)
+
+
+class NoteBody(Body):
+    """A changed note; `revision` is that of the note which was changed, 0 where there was none."""
+
+    revision: int = Field(ge=0, le=2**53)
+    text: str = Field(max_length=20_000)
+
+
+class ListBody(Body):
+    """What is put into a person's list of features, and taken out of it."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=100)]
+    add: list[FeatureText] = Field(default_factory=list, max_length=1000)
+    remove: list[FeatureText] = Field(default_factory=list, max_length=1000)
 
 
 class FiresBody(Body):

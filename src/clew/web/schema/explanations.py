@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clew.web.schema.base import NameKind, View
+from clew.web.schema.base import NameKind, Row, View
 
 
 class TargetEffect(View):
@@ -92,6 +92,20 @@ class PatternView(View):
     """The position that it looks at most; a left-out first position is passed over."""
     n_heads: list[int]
     """Of every layer."""
+
+
+class LayerAttention(View):
+    """What heads of one layer look at from every position of a prompt."""
+
+    layer: int
+    n_layers: int
+    heads: list[int]
+    """Whose weights follow: all of the layer, or the one that was asked for."""
+    tokens: list[str]
+    shown: Row = None
+    weights: str
+    """Base64 of unsigned 16-bit numbers, the lower byte first; 65535 is all of the attention. Head by head, and in each
+    query by query its keys from the first to the query itself: query * (query + 1) / 2 + key."""
 
 
 class LookSource(View):

@@ -1,4 +1,4 @@
-"""What the page is sent of graphs: lists, views at thresholds, nodes, arrangements, comparisons."""
+"""What the page is sent of graphs: lists, views at thresholds, nodes, arrangements."""
 
 from __future__ import annotations
 
@@ -240,57 +240,3 @@ class GraphMade(View):
 
 
 # --- comparing two graphs -------------------------------------------------------------------------------------------
-
-
-class ComparedGraph(View):
-    id: str
-    prompt: str
-    tokens: list[str]
-    shown: Row = None
-    first_position: int
-    outputs: list[Output]
-    scores: ScorePair
-    of_kit: bool
-
-
-class ComparedFeature(View):
-    """A feature at aligned positions; what one graph does not have is null there."""
-
-    feature: str
-    label: str
-    label_kind: NameKind
-    where: Literal["shared", "only_a", "only_b"]
-    position_a: int | None = None
-    position_b: int | None = None
-    influence_a: float | None = None
-    influence_b: float | None = None
-    activation_a: float | None = None
-    activation_b: float | None = None
-
-
-class ComparedOutput(View):
-    label: str
-    probability_a: float | None = None
-    probability_b: float | None = None
-
-
-class InfluenceShares(View):
-    """Shares of the influence of all features."""
-
-    shared: float
-    only: float
-
-
-class CompareView(View):
-    a: ComparedGraph
-    b: ComparedGraph
-    aligned: list[tuple[int, int]]
-    """Positions that stand for one another, in a and in b."""
-    outputs: list[ComparedOutput]
-    features: list[ComparedFeature]
-    """The largest change in influence first."""
-    n_shared: int
-    n_only_a: int
-    n_only_b: int
-    influence_a: InfluenceShares
-    influence_b: InfluenceShares

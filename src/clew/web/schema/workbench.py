@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from clew.web.schema.base import Row, View
 
 
@@ -27,6 +29,20 @@ class KitView(View):
     """Positions of the text that the atlas was made from."""
 
 
+class KitChoice(View):
+    """A kit that `command` serves."""
+
+    name: str
+    origin: Literal["bundled", "workspace", "extra"]
+    command: str
+
+
+class KitChoices(View):
+    open: str
+    """The name of the kit that is open."""
+    kits: list[KitChoice]
+
+
 class Example(View):
     title: str
     prompt: str
@@ -45,6 +61,8 @@ class WorkbenchView(View):
     version: str
     kit: KitView
     examples: list[Example]
+    gallery: list[Example]
+    """Prompts whose explanations are worked through in the docs, each with what to look at."""
     author: str
     """The name under which labels are written, unless the page gives another."""
     limits: Limits

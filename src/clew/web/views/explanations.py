@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import re
 from collections.abc import Mapping, Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from clew.attribution.edge_parts import EdgeParts
@@ -22,6 +24,7 @@ from clew.web.schema.explanations import (
     EdgeDetail,
     EdgeStep,
     HeadLoading,
+    LayerAttention,
     LayerStream,
     LookAblation,
     LookSide,
@@ -33,8 +36,10 @@ from clew.web.schema.explanations import (
     TargetEffect,
 )
 from clew.web.views.graphs import Naming, features_of, name_of, short, shorts, strongest
+from clew.web.views.token_rows import shown_row
 
 MOST_SOURCES = 40  # of a side of a look
+_ALL = 65535  # stands for all of the attention
 _RESIDUE = 1e-5  # of the sizes that a rest is the difference of: what rounding leaves of zero
 _HEAD_STEP = re.compile(r"L(\d+)H(\d+) (query|key)")
 
@@ -121,6 +126,22 @@ def pattern_view(look: Look, patterns: dict[int, Tensor]) -> PatternView:
         weights=shorts(patterns[look.layer][look.head, look.query].cpu()),
         most=look.key,
         n_heads=[len(patterns[layer]) for layer in sorted(patterns)],
+    )
+
+
+def attention_view(
+    graph: Graph, layer: int, heads: Sequence[int], patterns: Float[Tensor, "head pos pos"], n_layers: int
+) -> LayerAttention:
+    """The patterns of some heads of a layer, each weight in 16 bits: a fifth of the bytes of its digits."""
+    rows, columns = torch.tril_indices(graph.n_tokens, graph.n_tokens)
+    weights = (patterns.cpu().float()[:, rows, columns].clamp(0, 1) * _ALL).round().numpy().astype("<u2")
+    return LayerAttention(
+        layer=layer,
+        n_layers=n_layers,
+        heads=list(heads),
+        tokens=list(graph.tokens),
+        shown=shown_row(graph.tokens),
+        weights=base64.b64encode(weights.tobytes()).decode("ascii"),
     )
 
 

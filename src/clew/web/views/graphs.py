@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from clew.attribution.algebra import paths_through, roles, strongest_paths
-from clew.attribution.compare import Pair, compare
 from clew.attribution.graph import Graph
 from clew.attribution.influence import Scores, inflow, over_left_out, strongest_edges
 from clew.attribution.nodes import OFFSETS, ErrorNode, FeatureNode, TargetNode, TokenNode, signed_label
@@ -18,16 +17,11 @@ from clew.ids import FeatureId
 from clew.labels.display_names import Name
 from clew.labels.in_prompt import NameHere
 from clew.web.schema.graphs import (
-    ComparedFeature,
-    ComparedGraph,
-    ComparedOutput,
-    CompareView,
     Count,
     CountsView,
     EdgeColumns,
     GraphNode,
     GraphView,
-    InfluenceShares,
     LeftOutLink,
     Link,
     NodeDetail,
@@ -45,7 +39,7 @@ from clew.web.views.open_graph import OpenGraph, ShownGraph
 from clew.web.views.token_rows import shown_row
 
 Naming = Callable[[Graph, Sequence[FeatureId]], Mapping[FeatureId, Name]]
-MOST_EDGES, MOST_PATHS, MOST_ROLES, MOST_LEFT_OUT, MOST_COMPARED = 100_000, 24, 30, 100, 2000
+MOST_EDGES, MOST_PATHS, MOST_ROLES, MOST_LEFT_OUT = 100_000, 24, 30, 100
 NAMELESS = Name("", "")
 
 
@@ -187,32 +181,6 @@ def node_view(
     )
 
 
-def compare_view(
-    ids: tuple[str, str], a: OpenGraph, b: OpenGraph, naming: Naming, of_kit: tuple[bool, bool]
-) -> CompareView:
-    """Two graphs side by side, with names from the first graph where both have one."""
-    comparison = compare(a.graph, b.graph)
-    pairs, shares = comparison.pairs[:MOST_COMPARED], comparison.shares
-    names = dict(naming(b.graph, [pair.feature for pair in pairs if pair.b is not None]))
-    names |= naming(a.graph, [pair.feature for pair in pairs if pair.a is not None])
-    outputs: dict[str, dict[str, float]] = {}
-    for side, graph in (("probability_a", a.graph), ("probability_b", b.graph)):
-        for token, p in graph.next_tokens:
-            outputs.setdefault(token, {})[side] = short(p)
-    return CompareView(
-        a=_compared(ids[0], a, of_kit[0]),
-        b=_compared(ids[1], b, of_kit[1]),
-        aligned=list(comparison.positions),
-        outputs=[ComparedOutput(label=token, **sides) for token, sides in outputs.items()],
-        features=[_pair(pair, a.graph, b.graph, names.get(pair.feature, NAMELESS)) for pair in pairs],
-        n_shared=len(comparison.shared),
-        n_only_a=len(comparison.only_a),
-        n_only_b=len(comparison.only_b),
-        influence_a=InfluenceShares(shared=short(shares[0][0]), only=short(shares[0][1])),
-        influence_b=InfluenceShares(shared=short(shares[1][0]), only=short(shares[1][1])),
-    )
-
-
 # --- parts ----------------------------------------------------------------------------------------------------------
 
 
@@ -341,29 +309,3 @@ def strongest(values: torch.Tensor, limit: int) -> list[int]:
     """Indices of the largest absolute values that are not zero."""
     order = torch.sort(values.abs(), descending=True, stable=True).indices[:limit]
     return order[values[order] != 0].tolist()
-
-
-def _compared(id: str, open_graph: OpenGraph, of_kit: bool) -> ComparedGraph:
-    graph = open_graph.graph
-    return ComparedGraph(
-        id=id,
-        prompt=graph.prompt,
-        tokens=list(graph.tokens),
-        shown=shown_row(graph.tokens),
-        first_position=graph.first_position,
-        outputs=[Output(label=token, probability=short(p)) for token, p in graph.next_tokens],
-        scores=score_pair(open_graph.scores),
-        of_kit=of_kit,
-    )
-
-
-def _pair(pair: Pair, a: Graph, b: Graph, name: Name) -> ComparedFeature:
-    fields: dict[str, Any] = {}
-    for side, graph, node, influence in (("a", a, pair.a, pair.influence_a), ("b", b, pair.b, pair.influence_b)):
-        if node is not None:
-            fields[f"position_{side}"] = int(graph.feature_keys[node, 1])
-            fields[f"activation_{side}"] = short(float(graph.activations[node]))
-            fields[f"influence_{side}"] = short(influence)
-    where: Any = "only_b" if pair.a is None else "only_a" if pair.b is None else "shared"
-    kind: Any = name.kind
-    return ComparedFeature(feature=str(pair.feature), label=name.text, label_kind=kind, where=where, **fields)

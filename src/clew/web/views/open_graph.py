@@ -48,7 +48,7 @@ class OpenGraph:
     """A whole graph and what every view of it needs. Several threads may share it."""
 
     graph: Graph
-    names_here: dict[tuple[Path, int], NameHere] = field(default_factory=dict)
+    names_here: dict[tuple[Path, int], NameHere | None] = field(default_factory=dict)
     """What features do at their places, by the atlas that tells it and the node; it grows as views ask for it."""
     _prunings: OrderedDict[tuple[float, float], ShownGraph] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)

@@ -8,19 +8,16 @@ from __future__ import annotations
 import json
 from functools import cached_property
 
-from pydantic import ValidationError
-
 from clew.attribution.graph import Graph
 from clew.circuit.ablation_claim import AblationClaim, check_claim
 from clew.circuit.circuit import Circuit
 from clew.circuit.regroup import GroupChange, regroup
 from clew.circuit.swapping import swap_groups
 from clew.circuit.words import Lexicon, lexicon_of_model
-from clew.web.errors import RefusedError, UnreadableError
+from clew.web.errors import RefusedError
 from clew.web.responses import Download
 from clew.web.schema.bodies import ChangedCircuit, CircuitChoice, ClaimBody, RivalBody, SaveCircuitBody, SwapBody
 from clew.web.schema.circuits import AblationClaimView, CircuitEntry, CircuitList, CircuitView, RivalView, SwapView
-from clew.web.validation_errors import plain_line
 from clew.web.views.circuits import circuit_view, claim_view, rival_view, swap_view, told
 from clew.web.workbench.latest_values import LatestValues
 from clew.web.workbench.open_kit import OpenKit
@@ -53,13 +50,9 @@ class WorkbenchCircuits:
         name = self.saved.get(body.graph, body.saved)[0] if body.saved is not None else ""
         return self._view(body.graph, self._circuit(body), body.saved if unchanged else None, name)
 
-    def exported(self, graph: str, choice: str) -> CircuitView:
-        """The explanation of an exported page; UnreadableError for a choice that is no CircuitChoice as JSON."""
-        try:
-            body = _chosen(graph, CircuitChoice.model_validate_json(choice))
-        except ValidationError as error:
-            errors = [{**each, "loc": ("body", *each["loc"])} for each in error.errors()]
-            raise UnreadableError(f"circuit is no choice of a circuit: {plain_line(errors)}") from error
+    def exported(self, graph: str, choice: CircuitChoice) -> CircuitView:
+        """The explanation of an exported page. To be called by the holder of the model's lock."""
+        body = _chosen(graph, choice)
         self.check(body)
         with self.open_kit.model_lock.short():
             return self.find(body)

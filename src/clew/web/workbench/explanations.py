@@ -15,7 +15,7 @@ from clew.attribution.add_effects import add_effects
 from clew.attribution.edge_parts import EdgeParts, edge_parts
 from clew.attribution.graph import Graph
 from clew.attribution.local_model import LocalModel, check_traced_with
-from clew.attribution.looks import find_look
+from clew.attribution.looks import find_look, layer_pattern
 from clew.attribution.nodes import TargetNode
 from clew.attribution.room import check_recording
 from clew.attribution.trace_look import trace_look
@@ -24,14 +24,16 @@ from clew.intervention.doubt import estimated_losses
 from clew.intervention.live_effects import live_effects
 from clew.intervention.look_effects import measured_contrast, strongest_ablations
 from clew.memory import check_room
+from clew.subject.recording import Recording
 from clew.web.errors import NotFoundError, RefusedError
-from clew.web.schema.explanations import EdgeDetail, LookView, NodeEffects, PatternView
-from clew.web.views.explanations import edge_view, effects_view, look_view, pattern_view
+from clew.web.schema.explanations import EdgeDetail, LayerAttention, LookView, NodeEffects, PatternView
+from clew.web.views.explanations import attention_view, edge_view, effects_view, look_view, pattern_view
 from clew.web.workbench.latest_values import LatestValues
 from clew.web.workbench.open_kit import OpenKit
 
 MOST_ABLATIONS = 8
-_KEPT_GRAPHS, _KEPT_PARTS, _KEPT_LOOKS = 2, 4, 8
+_KEPT_GRAPHS, _KEPT_PARTS, _KEPT_LOOKS, _KEPT_PATTERNS = 2, 4, 8, 1
+MOST_WEIGHTS = 1 << 23  # of attention in one answer: 16 MiB, 22 MB as they are sent
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class WorkbenchExplanations:
         self._effects: LatestValues[_Effects] = LatestValues(_KEPT_GRAPHS)
         self._parts: LatestValues[EdgeParts] = LatestValues(_KEPT_PARTS)
         self._looks: LatestValues[_Explained] = LatestValues(_KEPT_LOOKS)
+        self._patterns: LatestValues[dict[int, Tensor]] = LatestValues(_KEPT_PATTERNS)
 
     def effects(self, graph: str, id: str, limit: int) -> NodeEffects:
         """What outputs lose with a node, by effects and by the model; found here for a graph that has no effects."""
@@ -98,10 +101,35 @@ class WorkbenchExplanations:
         """How a head divides its attention at a position; InputError for a layer, head or position that is none."""
         traced = self._traced(graph)
         check_traced_with(self.subject, self.dictionary, traced)
-        with self.open_kit.model_lock.short(), torch.no_grad():
-            recording = self.subject.record(torch.tensor(traced.token_ids, device=self.subject.device))
+        with self.open_kit.model_lock.short():
+            recording = self._recorded(traced)
         look = find_look(self.subject, recording, layer, head, query, None, traced.first_position)
         return pattern_view(look, recording.patterns())
+
+    def attention(self, graph: str, layer: int, head: int | None) -> LayerAttention:
+        """What all heads of a layer, or one, look at from every position.
+
+        InputError for a layer or head that is none, and where that would be more than `MOST_WEIGHTS` weights.
+        """
+        traced = self._traced(graph)
+        check_traced_with(self.subject, self.dictionary, traced)
+        with self.open_kit.model_lock.short():
+            patterns = self._patterns.get((graph,), lambda: self._recorded(traced).patterns())
+        pattern = layer_pattern(self.subject, patterns, layer, head)
+        heads = list(range(len(pattern))) if head is None else [head]
+        a_head = traced.n_tokens * (traced.n_tokens + 1) // 2
+        if len(heads) * a_head > MOST_WEIGHTS:
+            raise InputError(
+                f"{len(heads)} heads on {traced.n_tokens:,} tokens are {len(heads) * a_head:,} weights, and at most "
+                f"{MOST_WEIGHTS:,} are sent at once: "
+                + ("trace a shorter prompt" if len(heads) == 1 else "give a head")
+            )
+        return attention_view(traced, layer % self.subject.n_layers, heads, pattern[heads], self.subject.n_layers)
+
+    def _recorded(self, graph: Graph) -> Recording:
+        check_recording(self.subject, graph.n_tokens, effects=False)
+        with torch.no_grad():
+            return self.subject.record(torch.tensor(graph.token_ids, device=self.subject.device))
 
     def look(self, graph: str, layer: int, head: int, query: int, key: int | None, *, measure: bool) -> LookView:
         """Why a head looks from one position to another; InputError for what is not there, or stands behind the query.

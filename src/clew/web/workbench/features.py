@@ -89,6 +89,8 @@ class WorkbenchFeatures:
                 firings = queries.by_feature(self._firings(text, query))
             tokens = open_kit.tokens(text, add_bos=query.add_bos).tokens
             return [(f.feature, f"fires at {tokens[f.position].text!r}", f.activation) for f in firings]
+        if query.how == "list":
+            return [(feature, "", None) for feature in labels.lists().get(text.strip(), ())]
         if open_kit.atlas is None:
             raise InputError(f"{open_kit.kit.name or 'this kit'} has no atlas: harvest one to search in")
         if query.how == "meaning":

@@ -11,12 +11,12 @@ from clew.features.label import UNCLEAR
 from clew.ids import FeatureId
 from clew.web.errors import NotFoundError, TooLargeError
 from clew.web.responses import Download
-from clew.web.schema.bodies import ArrangementBody
+from clew.web.schema.bodies import ArrangementBody, DifferenceBody
 from clew.web.schema.circuits import CircuitView
+from clew.web.schema.comparisons import CompareView, DifferenceView
 from clew.web.schema.features import FeatureView
 from clew.web.schema.graphs import (
     Arrangement,
-    CompareView,
     GraphEntry,
     GraphList,
     GraphMade,
@@ -27,7 +27,8 @@ from clew.web.schema.graphs import (
     Suggestions,
     Thresholds,
 )
-from clew.web.views.graphs import NodeNames, compare_view, graph_view, node_view, scores_view
+from clew.web.views.comparisons import compare_view, difference_view
+from clew.web.views.graphs import NodeNames, graph_view, node_view, scores_view
 from clew.web.views.open_graph import OpenGraph
 from clew.web.views.token_rows import shown_row
 from clew.web.workbench.features import WorkbenchFeatures
@@ -79,6 +80,12 @@ class WorkbenchGraphs:
         """Two graphs side by side."""
         (graph_a, a_of_kit), (graph_b, b_of_kit) = self.open_kit.graph(a), self.open_kit.graph(b)
         return compare_view((a, b), graph_a, graph_b, self.open_kit.names_in, (a_of_kit, b_of_kit))
+
+    def difference(self, body: DifferenceBody) -> DifferenceView:
+        """Two graphs as one; MismatchError for graphs of different kits."""
+        (a, _), (b, _) = self.open_kit.graph(body.a), self.open_kit.graph(body.b)
+        names = NodeNames(naming=self.open_kit.names_in, here=self.open_kit.here)
+        return difference_view(a, b, names, body.by, body.features)
 
     def remove(self, graph: str) -> None:
         """Remove a graph and what was made of it; for a day there is a way back, unless the disk was full."""

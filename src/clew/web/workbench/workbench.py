@@ -14,13 +14,14 @@ from clew.web.schema.jobs import Job
 from clew.web.schema.workbench import KitView, Limits, WorkbenchView
 from clew.web.security import MOST_BYTES, MOST_IMPORTED
 from clew.web.workbench.circuits import WorkbenchCircuits
-from clew.web.workbench.example_prompts import examples
+from clew.web.workbench.example_prompts import examples, gallery
 from clew.web.workbench.explanations import WorkbenchExplanations
 from clew.web.workbench.features import WorkbenchFeatures
 from clew.web.workbench.graph_reads import GraphReads
 from clew.web.workbench.graphs import WorkbenchGraphs
 from clew.web.workbench.job_functions import job_function
 from clew.web.workbench.job_queue import JobQueue
+from clew.web.workbench.notes_and_lists import NotesAndLists
 from clew.web.workbench.open_kit import OpenKit
 from clew.web.workbench.studies import WorkbenchStudies
 
@@ -37,6 +38,7 @@ class Workbench:
         self.graphs = WorkbenchGraphs(self.open_kit, self.features)
         self.circuits = WorkbenchCircuits(self.open_kit)
         self.explanations = WorkbenchExplanations(self.open_kit)
+        self.notes_and_lists = NotesAndLists(self.open_kit)
         self.studies = WorkbenchStudies(self.open_kit)
         self.graph_reads = GraphReads()
         self.folders = (self.open_kit.workspace.folder, Path.cwd(), Path.home())
@@ -80,7 +82,12 @@ class Workbench:
             import_bytes=MOST_IMPORTED,
         )
         return WorkbenchView(
-            version=__version__, kit=kit_view, examples=examples(kit.name), author=_user_name(), limits=limits
+            version=__version__,
+            kit=kit_view,
+            examples=examples(kit.name),
+            gallery=gallery(kit.name),
+            author=_user_name(),
+            limits=limits,
         )
 
     def start(self, body: JobBody) -> Job:

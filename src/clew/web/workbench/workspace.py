@@ -34,6 +34,8 @@ from clew.labels.store import LabelStore
 from clew.web.errors import NotFoundError, disk_is_full
 from clew.web.schema.graphs import Arrangement, GraphEntry, Output, ScorePair, Thresholds
 from clew.web.schema.jobs import Job
+from clew.web.workbench.notes import TABLE as NOTES_TABLE
+from clew.web.workbench.notes import Notes, carry
 from clew.web.workbench.retraced import carried
 from clew.web.workbench.saved_circuits import TABLE as CIRCUITS_TABLE
 from clew.web.workbench.saved_circuits import SavedCircuits
@@ -60,6 +62,7 @@ _OF_GRAPH = {
     "arrangements": "graph",
     "results": "graph",
     "circuits": "graph",
+    "notes": "graph",
 }
 """Tables that hold something of a graph, and their column with its id."""
 
@@ -85,10 +88,12 @@ class Workspace:
             raise FileError(f"cannot make the workspace {self.folder}: {error.strerror or error}") from error
         self._trash = Trash(self.folder / "removed")
         self.circuits = SavedCircuits(self._read, self._write)
+        self.notes = Notes(self._read, self._write)
         self._database = files.open_database(self.folder / INDEX, ENVELOPE, tables=_TABLES)
         try:
             with self._write() as write:  # refuse a read-only folder now, before work is lost
                 write(CIRCUITS_TABLE)
+                write(NOTES_TABLE)
             self.labels = LabelStore(self.folder / LABELS, fingerprint, name=name)
             self._clear_unless_full()
         except BaseException:
@@ -136,6 +141,8 @@ class Workspace:
                 check(path)
             with self._write() as write:
                 write(f"INSERT INTO graphs ({_ENTRY}) VALUES ({', '.join('?' * len(row))})", row)
+                if origin == "trace":
+                    carry(write, id, (row[3], row[4], row[-1]))
                 if arrangement is not None:
                     _put(write, id, arrangement.model_copy(update={"revision": 1}))
         except BaseException:
