@@ -1,6 +1,7 @@
 // The interface in Russian, by its English wording. `counted` texts list their forms: two in English, three here.
 export const RUSSIAN = {
   // kits, gallery
+  "Kit {a}": "Набор {a}",
   "{b} layers · {c}": "слоёв: {b} · {c}",
   "comes with Clew": "входит в Clew",
   "a folder of the workspace": "каталог рабочей папки",

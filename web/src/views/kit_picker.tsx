@@ -18,7 +18,9 @@ export function KitPicker() {
   if (!kit) return null;
   return (
     <div class="kit">
-      <Menu name={kit.name}>{(close) => <Choices close={close} />}</Menu>
+      <Menu name={kit.name} label={t("Kit {a}", { a: kit.name })}>
+        {(close) => <Choices close={close} />}
+      </Menu>
       <span>{t("{b} layers · {c}", { b: kit.n_layers, c: kit.dictionary_kind.toUpperCase() })}</span>
     </div>
   );

@@ -2,7 +2,16 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 
-export function Menu({ name, children }: { name: string; children: (close: () => void) => ComponentChildren }) {
+export function Menu({
+  name,
+  label,
+  children,
+}: {
+  name: string;
+  /** What is read aloud in place of the name, where the name alone says too little. */
+  label?: string;
+  children: (close: () => void) => ComponentChildren;
+}) {
   const [open, setOpen] = useState(false);
   const box = useRef<HTMLDivElement>(null);
   useEffect(() => {
@@ -35,7 +44,7 @@ export function Menu({ name, children }: { name: string; children: (close: () =>
   };
   return (
     <div class="menu" ref={box} onKeyDown={onKey}>
-      <button type="button" aria-expanded={open} aria-haspopup="true" onClick={() => setOpen(!open)}>
+      <button type="button" aria-label={label} aria-expanded={open} aria-haspopup="true" onClick={() => setOpen(!open)}>
         {name} ▾
       </button>
       {open && <ul>{children(() => setOpen(false))}</ul>}
