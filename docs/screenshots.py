@@ -96,6 +96,7 @@ def views(page: Page, address: str, scheme: str) -> None:
         line.press("Enter")
         page.wait_for_function(f"([side, before]) => ({SIDE})(side) !== before", arg=[name.lower(), before])
     page.get_by_text("Features, the largest change first").wait_for()
+    page.locator(".differencerow").nth(1).wait_for()
     page.evaluate("document.activeElement.blur()")  # so that both prompts are seen from their beginning
     page.wait_for_timeout(700)
     keep(page, f"compare-{scheme}")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from clew.features.card import Card
 from clew.features.label import LONGEST
-from clew.labels.endpoint import Endpoint, Spent, added
+from clew.labels.endpoint import ChatModel, Spent, added
 from clew.labels.model_labeller import judging_prompt, naming_prompt
 from clew.labels.scoring import LEAST, detection, fuzzing
 
@@ -30,12 +30,12 @@ class CostEstimate:
     """If every call needs all its tries."""
 
 
-def labelling(card: Card, endpoint: Endpoint) -> Spent:
+def labelling(card: Card, endpoint: ChatModel) -> Spent:
     """The most that the call for a card's label can cost."""
     return endpoint.cost(naming_prompt(card))
 
 
-def scoring(card: Card, endpoint: Endpoint, label: str | None, null: int) -> Spent:
+def scoring(card: Card, endpoint: ChatModel, label: str | None, null: int) -> Spent:
     """The most that scoring can cost: a call for the label (None: not known yet) and one for a null, in every test.
 
     `null` is the length of the null label in bytes.
@@ -51,7 +51,7 @@ def scoring(card: Card, endpoint: Endpoint, label: str | None, null: int) -> Spe
     return total
 
 
-def estimate(costs: Iterable[Spent], endpoint: Endpoint) -> CostEstimate:
+def estimate(costs: Iterable[Spent], endpoint: ChatModel) -> CostEstimate:
     """The sum of costs, without retries and with all of them."""
     once = Spent()
     for cost in costs:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from clew.errors import InputError
 from clew.extras import needed_module
@@ -54,11 +54,33 @@ class Spent:
         return self.tokens_in + self.tokens_out
 
 
+class ChatModel(Protocol):
+    """What answers prompts: an endpoint, or a model on this machine."""
+
+    @property
+    def config(self) -> EndpointConfig:
+        """Its name and its limits."""
+
+    @property
+    def limit(self) -> str:
+        """What is said of an answer that was cut."""
+
+    @property
+    def spent(self) -> Spent:
+        """Spent so far."""
+
+    def cost(self, messages: Messages) -> Spent:
+        """The most that one call spends."""
+
+    def ask(self, messages: Messages) -> Answer:
+        """The answer; CallError, BudgetError and InputError as `Endpoint.ask` raises them."""
+
+
 class Endpoint:
     """A client that retries and counts. Several threads may share it; used in a `with` block."""
 
     def __init__(self, config: EndpointConfig, key: str = "") -> None:
-        self.config = config
+        self._config = config
         self._lock = threading.Lock()
         self._settled = threading.Condition(self._lock)
         self._spent, self._reserved = Spent(), Spent()
@@ -73,6 +95,11 @@ class Endpoint:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._client.close()
+
+    @property
+    def config(self) -> EndpointConfig:
+        """Address, model and limits."""
+        return self._config
 
     @property
     def limit(self) -> str:

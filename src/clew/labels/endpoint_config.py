@@ -6,15 +6,18 @@ from dataclasses import dataclass
 
 from clew.errors import InputError
 
+LOCAL = "local"
+"""The address of a model that runs in this process."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EndpointConfig:
     """A language model behind an OpenAI-compatible endpoint, and what may be spent on it."""
 
     endpoint: str
-    """Address of the endpoint, for example http://localhost:11434/v1."""
+    """Address of the endpoint, for example http://localhost:11434/v1; left out, the model runs on this machine."""
     model: str
-    """Name of the model there."""
+    """Name of the model there; without an endpoint smollm2 (an extra), or the folder or id of a chat model."""
     concurrency: int = 4
     """Calls at once."""
     timeout: float = 60.0
@@ -35,7 +38,7 @@ class EndpointConfig:
     """Price of a million answer tokens."""
 
     def __post_init__(self) -> None:
-        if not self.endpoint.startswith(("http://", "https://")):
+        if self.endpoint != LOCAL and not self.endpoint.startswith(("http://", "https://")):
             raise InputError(f"the endpoint {self.endpoint!r} is no address: write http://host:port/v1")
         for name in ("concurrency", "timeout", "answer_tokens"):
             if getattr(self, name) <= 0:

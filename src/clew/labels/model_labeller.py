@@ -22,7 +22,7 @@ from clew.features.card import Card, Context
 from clew.features.label import LONGEST, UNCLEAR, Label, Score
 from clew.ids import FeatureId
 from clew.labels.context_split import split
-from clew.labels.endpoint import BudgetError, CallError, Endpoint, Messages, Spent
+from clew.labels.endpoint import BudgetError, CallError, ChatModel, Messages, Spent
 from clew.labels.judges import Question
 from clew.labels.scoring import other_labels, score_label
 from clew.labels.store import Answer, LabelStore
@@ -56,7 +56,7 @@ Reply with one JSON object and nothing else, the numbers of the texts whose mark
 class Asker:
     """An endpoint and a store of its answers: no prompt is sent twice. It keeps why calls failed, in their order."""
 
-    def __init__(self, endpoint: Endpoint, store: LabelStore) -> None:
+    def __init__(self, endpoint: ChatModel, store: LabelStore) -> None:
         self.endpoint = endpoint
         self.answers: list[Answer] = []
         """What was asked for and read, without what was stored before."""

@@ -44,8 +44,9 @@ def label(
     as_json: JsonOption = False,
     **settings: Any,
 ) -> None:
-    """Label features: by rules from their cards, which costs nothing; with --endpoint by a language model; with --text
-    by hand. Every label is scored on contexts that its author did not see, beside labels of other features.
+    """Label features: by rules from their cards, which costs nothing; with --model by a language model, here or behind
+    --endpoint; with --text by hand. Every label is scored on contexts that its author did not see, beside labels of
+    other features.
 
     Example: `clew label L3/120 --text "names of capitals"`
     """

@@ -30,9 +30,10 @@ from clew.features.label import Label
 from clew.ids import FeatureId
 from clew.labels import cost
 from clew.labels.cost import CostEstimate
-from clew.labels.endpoint import BudgetError, Endpoint, Spent
-from clew.labels.endpoint_config import EndpointConfig
+from clew.labels.endpoint import BudgetError, ChatModel, Endpoint, Spent
+from clew.labels.endpoint_config import LOCAL, EndpointConfig
 from clew.labels.judges import Judge
+from clew.labels.local_chat import ANSWER_TOKENS, LocalChat
 from clew.labels.model_labeller import (
     Asker,
     label_with_model,
@@ -44,6 +45,8 @@ from clew.labels.model_labeller import (
 from clew.labels.scoring import lacks_score
 from clew.labels.store import LabelStore
 from clew.progress import Progress
+from clew.subject.packaged import PACKAGED, load_packaged
+from clew.subject.subject import Subject
 
 _EVERY = 5.0  # seconds between two lines where no bar can be drawn
 
@@ -53,19 +56,26 @@ class ModelRun:
     """What was asked for. `judge` is one that costs nothing; `paid` says that the model itself judges."""
 
     config: EndpointConfig
+    """Where its endpoint is LOCAL, the model runs here."""
     key: str
     paid: bool
     judge: Judge | None
 
 
 def model_run(settings: dict[str, Any], key_env: str | None, judge: str) -> ModelRun | None:
-    """None when no endpoint is named; InputError when the options do not go together or a judge is not there."""
-    if "endpoint" not in settings:
-        if settings or key_env is not None or judge == "model":
-            raise InputError("a language model needs its address and name: give --endpoint and --model")
-        return None
+    """None when no model is named; InputError when the options do not go together or a judge is not there."""
     if "model" not in settings:
-        raise InputError("--endpoint needs the name of a model there: give --model")
+        if "endpoint" in settings:
+            raise InputError("--endpoint needs the name of a model there: give --model")
+        if settings or key_env is not None or judge == "model":
+            raise InputError("a language model needs its name: give --model, and --endpoint unless it runs here")
+        return None
+    if "endpoint" not in settings:
+        if other := [name for name in settings if name not in ("model", "answer_tokens")]:
+            raise InputError(f"--{other[0].replace('_', '-')} is for an endpoint: give --endpoint, or leave it out")
+        if key_env is not None:
+            raise InputError("--key-env is for an endpoint: give --endpoint, or leave it out")
+        settings = {"answer_tokens": ANSWER_TOKENS, **settings, "endpoint": LOCAL}
     return ModelRun(EndpointConfig(**settings), _key(key_env), judge == "model", local_judge(judge))
 
 
@@ -84,7 +94,7 @@ def by_model(atlas: Atlas, store: LabelStore, features: Sequence[FeatureId], run
     """
     wanted = list(lacking(features, store, run.config.model))
     outcome = LabelOutcome()
-    with Endpoint(run.config, run.key) as endpoint:
+    with _opened(run) as endpoint:
         asker = Asker(endpoint, store)
         expected = _estimate(atlas, store, wanted, features, run, endpoint)
         typer.echo(f"At most {_announced(expected)}{_budget(run.config)}.", err=True)
@@ -104,6 +114,15 @@ def by_model(atlas: Atlas, store: LabelStore, features: Sequence[FeatureId], run
         waiting = list(_waiting(atlas, store, features, run.config.model, run.judge.name))
         outcome.scores += scored(atlas, store, waiting, run.judge)
     return outcome
+
+
+def _opened(run: ModelRun) -> Endpoint | LocalChat:
+    """The model that is asked."""
+    if run.config.endpoint != LOCAL:
+        return Endpoint(run.config, run.key)
+    name = run.config.model
+    subject = load_packaged(PACKAGED[name]) if name in PACKAGED else Subject.load(name)
+    return LocalChat(subject, name=name, answer_tokens=run.config.answer_tokens)
 
 
 def _label(atlas: Atlas, store: LabelStore, wanted: Sequence[FeatureId], asker: Asker, outcome: LabelOutcome) -> None:
@@ -141,7 +160,7 @@ def _estimate(
     wanted: Sequence[FeatureId],
     features: Sequence[FeatureId],
     run: ModelRun,
-    endpoint: Endpoint,
+    endpoint: ChatModel,
 ) -> CostEstimate:
     """Of every prompt that may be sent: dead features are asked nothing."""
     null = max((len(text.encode()) for text in null_pool(atlas, store)), default=0) if run.paid else 0
@@ -174,7 +193,7 @@ def _budget(config: EndpointConfig) -> str:
 
 
 @contextmanager
-def _spending(what: str, of: int, endpoint: Endpoint) -> Iterator[Callable[[], None]]:
+def _spending(what: str, of: int, endpoint: ChatModel) -> Iterator[Callable[[], None]]:
     """What is done and spent, beside the budget, on the error stream: a bar on a terminal, else a line now and then."""
     console = Console(stderr=True)
     columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[spent]}")
