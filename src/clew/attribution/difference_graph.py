@@ -145,7 +145,7 @@ class _Side:
             nodes.sort(key=lambda node: -self.through[node])
 
     def reach(self, key: Key) -> float:
-        return sum(self.through[node] for node in self.members.get(key, ()))
+        return sum((self.through[node] for node in self.members.get(key, ())), 0.0)
 
     def of(self, key: Key) -> DifferenceSide | None:
         """What the graph has of a node; None where nothing."""

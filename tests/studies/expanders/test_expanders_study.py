@@ -12,6 +12,7 @@ from clew import extras
 from clew.attribution.expanders import second_eigenvalue
 from clew.errors import InputError
 from clew.studies.expanders.claims import claims_of
+from clew.studies.expanders.config import ExpandersConfig
 from clew.studies.expanders.families import (
     apart_rule,
     bottleneck,
@@ -24,7 +25,7 @@ from clew.studies.expanders.families import (
     uneven,
 )
 from clew.studies.expanders.measures import strongest_tree
-from clew.studies.expanders.study import EXPANDERS, ExpandersConfig
+from clew.studies.expanders.study import EXPANDERS
 from clew.studies.expanders.tseitin import conflicts, tseitin
 from tests.workbench import minnow
 

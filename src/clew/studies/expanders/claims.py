@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
@@ -13,11 +12,9 @@ from torch import Tensor
 
 from clew.stats import mean_interval, null_range
 from clew.studies.claim import Bar, Claim, Null
+from clew.studies.expanders.config import ExpandersConfig
 from clew.studies.expanders.families import apart_rule
 from clew.studies.expanders.measures import MEASURED
-
-if TYPE_CHECKING:
-    from clew.studies.expanders.study import ExpandersConfig
 
 SLACK = 0.5
 """By how much the second eigenvalue may pass 2 sqrt(d - 1): at a hundred nodes it varies."""

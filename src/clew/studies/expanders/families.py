@@ -89,7 +89,7 @@ def random_tree(n: int, seed: int) -> Adjacency:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spread:
+class SpreadMeasures:
     """What tells graphs of one degree apart."""
 
     eigenvalue: float
@@ -100,11 +100,11 @@ class Spread:
     """Steps until INFECTED of the nodes are reached, mean of some outbreaks."""
 
 
-def spread(adjacency: Adjacency, *, chance: float, outbreaks: int, seed: int) -> Spread:
+def spread(adjacency: Adjacency, *, chance: float, outbreaks: int, seed: int) -> SpreadMeasures:
     """Measure one graph; in every step an infected node infects each neighbour with a chance."""
     steps = steps_to_mix(adjacency.astype(float), 0)
     rng = np.random.default_rng([seed, 3])
-    return Spread(
+    return SpreadMeasures(
         eigenvalue=second_eigenvalue(adjacency),
         mixing=math.inf if steps is None else float(steps),
         epidemic=float(np.mean([_outbreak(adjacency, chance, rng) for _ in range(outbreaks)])),

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 
 from clew.attribution.expanders import random_regular
 from clew.attribution.robustness import Skeleton, skeleton
+from clew.kit import Kit
 from clew.progress import Progress
 from clew.studies.case import Steps
+from clew.studies.expanders.config import ExpandersConfig
 from clew.studies.expanders.families import (
     Adjacency,
     Family,
@@ -24,10 +24,6 @@ from clew.studies.expanders.families import (
     uneven,
 )
 from clew.studies.expanders.tseitin import conflicts, tseitin
-
-if TYPE_CHECKING:
-    from clew.kit import Kit
-    from clew.studies.expanders.study import ExpandersConfig
 
 SOLVED_DEGREE = 4
 """Of the graphs on which formulas stand: the least at which random ones are good expanders."""
