@@ -67,6 +67,7 @@ def test_what_a_person_wrote_stays_wherever_the_feature_fires(tmp_path):
     assert before["L0/1278@5"] == 'says "Spanish"'
     told = summary_here(summarise(graph), graph, kit.atlas, kit.sourced_names)
     assert next(e.label for e in told.input_features if e.id == "L0/1278@5").startswith('here "is", says ')
+    assert any(word.startswith('L0/1278@5 "is", says ') for path in told.paths for word in path.words)
     with LabelStore(kit.labels, kit.dictionary.fingerprint) as store:
         store.add([Label(feature=mine, text="promotes peace", kind="person", author="Ann")])
     graph = kit.trace("The capital of France is")

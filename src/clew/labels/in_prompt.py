@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from clew.attribution.graph import Graph
-from clew.attribution.summary import FeatureSummary, GraphSummary
+from clew.attribution.summary import FeatureSummary, GraphSummary, PathSummary
 from clew.features.atlas import Atlas
 from clew.features.card import Card, Context
 from clew.features.label import Label
@@ -133,19 +133,31 @@ def summary_here(
     """
     if atlas is None:
         return summary
-    listed = (*summary.input_features, *summary.output_features, *summary.strongest)
-    nodes = {each.id: graph.index(each.id) for each in listed}
+    listed = [each.id for each in (*summary.input_features, *summary.output_features, *summary.strongest)]
+    passed = [id for path in summary.paths for id in path.nodes if NodeId.parse(id).kind == "feature"]
+    nodes = {id: graph.index(id) for id in dict.fromkeys((*listed, *passed))}
     names = naming(NodeId.parse(id).feature for id in nodes)
     here = names_here(atlas, graph, [*nodes.values()])
 
+    def of(id: str) -> NameHere | None:
+        name = here.get(nodes[id]) if id in nodes else None
+        return name if name and name.text and by_rule(names[NodeId.parse(id).feature], name) else None
+
     def told(feature: FeatureSummary) -> FeatureSummary:
-        name = here.get(nodes[feature.id])
-        if name is None or not name.text or not by_rule(names[NodeId.parse(feature.id).feature], name):
-            return feature
-        return replace(feature, label=name.text)
+        name = of(feature.id)
+        return feature if name is None else replace(feature, label=name.text)
+
+    def along(path: PathSummary) -> PathSummary:
+        """In a path a feature is called by what it does here, where that is known."""
+        words = [
+            f"{id} {name.here}" if (name := of(id)) and name.here else word
+            for id, word in zip(path.nodes, path.words, strict=True)
+        ]
+        return replace(path, words=tuple(words))
 
     return replace(
         summary,
+        paths=tuple(map(along, summary.paths)),
         input_features=tuple(map(told, summary.input_features)),
         output_features=tuple(map(told, summary.output_features)),
         strongest=tuple(map(told, summary.strongest)),

@@ -31,6 +31,7 @@ from clew.studies.hallucination.claims import claims_of
 from clew.studies.hallucination.corpora import FactCorpus, compiled, read_corpus, read_facts
 from clew.studies.hallucination.exhibits import world_figures, world_tables
 from clew.studies.hallucination.flat_law import FlatAnswers, FlatWorld, read_flat
+from clew.studies.hallucination.letters import SPELLED, WHOLE, letter_questions
 from clew.studies.hallucination.mechanism import Detection, name_groups, read_names, steered_refusals, steering_of
 from clew.studies.hallucination.people import DateTokens, answers_of, people_of, read_answers
 from clew.studies.hallucination.question_set import UserQuestion, ask, dealt_answers, read_questions, replies_of
@@ -62,7 +63,8 @@ class HallucinationConfig:
 
     questions: Path | None = None
     """Your questions, for any model: a CSV or TSV with the columns question, answer (several right ones parted by |)
-    and, if you like, seen. Left out, the small world's birthdays."""
+    and, if you like, seen. Or the word letters: how often a letter stands in a word; letters-spelled: the same, spelled
+    out. Left out, the small world's birthdays."""
     facts: Path | None = None
     """Your corpus of facts, to count its singletons: a CSV or TSV with the columns question and answer, one statement a
     row."""
@@ -109,6 +111,17 @@ class HallucinationConfig:
         """Whether the small world is asked for, and nothing of the user's."""
         return self.questions is None and self.facts is None and self.corpus is None
 
+    @property
+    def letters(self) -> bool:
+        """Whether the questions are about letters, and no file has that name."""
+        return str(self.questions) in (WHOLE, SPELLED) and not Path(str(self.questions)).is_file()
+
+    @property
+    def user_files(self) -> list[Path]:
+        """The user's files."""
+        given = (None if self.letters else self.questions, self.facts, self.corpus)
+        return [path for path in given if path is not None]
+
     def read_corpus(self) -> FactCorpus:
         """The user's corpus; errors are those of the readers."""
         if self.facts is not None:
@@ -120,7 +133,10 @@ class HallucinationConfig:
     def read_questions(self) -> list[UserQuestion]:
         """The user's questions; errors are those of the reader."""
         assert self.questions is not None, "no questions are given"
-        questions = read_questions(self.questions)
+        if self.letters:
+            questions = letter_questions(spelled=str(self.questions) == SPELLED, seed=self.seed)
+        else:
+            questions = read_questions(self.questions)
         return dealt_answers(questions, self.seed) if self.dealt else questions
 
 
@@ -254,5 +270,5 @@ HALLUCINATION = Study(
     measure=measure,
     absent=absent,
     reduced=lambda config: replace(config, features_only=True) if config.of_world else None,
-    tables=lambda config: [path for path in (config.questions, config.facts, config.corpus) if path is not None],
+    tables=lambda config: config.user_files,
 )
