@@ -331,7 +331,7 @@ def test_every_mistake_is_one_line_and_writes_no_label(run, atlas, busy, monkeyp
     refused(run("label", "--text", "a"), "--text labels one feature")
     refused(run("label", feature, "--text", " "), "is empty")
     refused(run("label", feature, "--judge", "god"), "no judge 'god'")
-    refused(run("label", feature, "--model", "m"), "--endpoint")
+    refused(run("label", feature, "--model", "m"), "m is no model folder here")
     refused(run("label", feature, "--judge", "model"), "--endpoint")
     refused(run("label", feature, "--endpoint", "http://localhost:1/v1"), "give --model")
     refused(run("label", feature, "--endpoint", "localhost", "--model", "m"), "'localhost' is no address")

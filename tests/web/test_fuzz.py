@@ -72,6 +72,7 @@ class World:
         self.over.append(self.ended({"kind": "generate", "prompt": FRANCE, "edits": edits, "tokens": 4}))
         self.over.append(self.ended({"kind": "audit", "graph": self.graphs[0], "nodes": 2}))
         self.nodes = [node["id"] for node in self.ask(f"/api/graphs/{self.graphs[0]}?node=1&edge=1")["nodes"]]
+        self.inner = [node for node in self.nodes if node.startswith("L")]
         self.circuits = [self.ask(f"/api/graphs/{graph}/circuits", {"name": "kept"})["saved"] for graph in self.graphs]
         self.json = self.ask(f"/api/graphs/{self.graphs[0]}/export?as=json")
         self.file = fetched(f"{address}/api/graphs/{self.graphs[1]}/export?as=graph")
@@ -161,14 +162,20 @@ class World:
             query["query"] = known[query["how"]]
 
     def aim_body(self, body, path, parts, rng):
-        if path.endswith("/compare"):
+        if path.endswith(("/compare", "/compare/graph")):
             body |= {side: rng.choice(self.graphs) for side in ("a", "b") if side in body}
         if path.endswith("/arrangement"):
             body["revision"] = self.ask(f"/api/graphs/{rng.choice(self.graphs)}/arrangement")["revision"]
             if parts["graph"] in self.graphs:
                 body["revision"] = self.ask(f"/api/graphs/{parts['graph']}/arrangement")["revision"]
-        if path.endswith("/circuits"):
+        if path.endswith("/note") and parts.get("graph") in self.graphs:
+            body["revision"] = self.ask(f"/api/graphs/{parts['graph']}/note")["revision"]
+        if path.endswith(("/circuits", "/rival")):
             body |= {"saved": None, "changes": []}
+        if path.endswith("/rival"):
+            body["token"] = rng.choice([" Rome", " Berlin"])
+        if path.endswith("/claim"):
+            body |= {"features": rng.sample(self.inner, 2), "draws": 2, "token": None}
         if "graph" in body and body.get("kind") in ("audit", "circuit", "swap"):
             body["graph"] = rng.choice(self.graphs)
         for edit in body["edits"] if isinstance(body.get("edits"), list) else ():

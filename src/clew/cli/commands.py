@@ -65,9 +65,9 @@ COMMANDS = CommandGroup(
         ),
         "label": Command(
             "labels.label:label",
-            "Label features: by rules from their cards, which costs nothing; with --endpoint by a language model; with "
-            "--text by hand. Every label is scored on contexts that its author did not see, beside labels of other "
-            "features.",
+            "Label features: by rules from their cards, which costs nothing; with --model by a language model, here "
+            "or behind --endpoint; with --text by hand. Every label is scored on contexts that its author did not see, "
+            "beside labels of other features.",
         ),
         "serve": Command("serve:serve", "Open the workbench: trace prompts, read and label features, edit, compare."),
         "mcp": Command(

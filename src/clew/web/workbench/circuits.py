@@ -79,12 +79,13 @@ class WorkbenchCircuits:
 
     def rival(self, graph: str, body: RivalBody) -> RivalView:
         """What holds another token down where a circuit says its answer."""
+        traced = self._graph(graph)
         choice = _chosen(graph, body)
         self.check(choice)
         with self.open_kit.model_lock.short():
             circuit = self._circuit(choice)
             if circuit.runs is None:  # it was read from the workspace
-                circuit = self._regrouped(self._graph(graph), circuit, [])
+                circuit = self._regrouped(traced, circuit, [])
             return rival_view(graph, circuit.why_not(body.token))
 
     def _circuit(self, body: ChangedCircuit) -> Circuit:
