@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import subprocess
 from ast import literal_eval
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from clew.attribution.compare import compare
 from clew.attribution.difference_graph import difference_graph
 from clew.kit_folders import BUNDLED
 from clew.web.app import make_app
+from clew.web.workbench import kit_choices
 from tests.workbench import FRANCE, GERMANY, HERE, done, minnow, opened, strongest, traced
 
 
@@ -156,3 +158,11 @@ def test_a_removed_graph_is_not_found(bench):
 def test_a_workspace_alone_is_served_with_the_bundled_kit(tmp_path):
     with TestClient(make_app(tmp_path / "w"), base_url=HERE) as client:
         assert client.get("/api/workbench").json()["kit"]["name"] == "minnow"
+
+
+def test_a_kit_below_the_home_folder_is_named_so_that_a_shell_finds_it(tmp_path, monkeypatch):
+    folder = tmp_path / "my fish"
+    folder.mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    command = kit_choices._serve(kit_choices._short(folder)).replace("clew serve --kit", "printf %s")
+    assert subprocess.run(["sh", "-c", command], check=True, capture_output=True, text=True).stdout == str(folder)

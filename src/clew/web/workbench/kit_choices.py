@@ -40,7 +40,8 @@ def _folders(workspace: Path) -> Iterator[Path]:
 
 
 def _serve(kit: str) -> str:
-    return f"clew serve --kit {shlex.quote(kit)}"
+    home, rest = ("~/", kit[2:]) if kit.startswith("~/") else ("", kit)
+    return f"clew serve --kit {home}{shlex.quote(rest)}"  # a shell reads ~ outside quotes only
 
 
 def _short(folder: Path) -> str:
