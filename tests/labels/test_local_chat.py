@@ -68,8 +68,18 @@ def test_it_judges_labels_too(monkeypatch, tmp_path):
 
 def test_a_prompt_that_does_not_fit_is_a_failed_call():
     chat = LocalChat(talker(context=256))
+    assert chat.cost(naming_prompt(CITIES_CARD)).tokens_in == 256
     with pytest.raises(CallError, match="256"):
         chat.ask(naming_prompt(CITIES_CARD))
+
+
+def test_a_template_that_knows_no_instructions_is_given_one_message():
+    refuses = "{% for message in messages %}{% if message['role'] == 'system' %}{{ raise_exception('no') }}{% endif %}"
+    chat = LocalChat(talker(template=refuses + "{{ message['content'] }}{% endfor %}"))
+    system, user = (message["content"] for message in naming_prompt(CITIES_CARD))
+    text = chat.subject.text_of(chat._ids(naming_prompt(CITIES_CARD), ""))
+    assert system in text
+    assert user in text
 
 
 def test_a_model_without_a_chat_template_is_refused_by_name():

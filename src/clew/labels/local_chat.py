@@ -60,8 +60,12 @@ class LocalChat:
         return self._spent
 
     def cost(self, messages: Messages) -> Spent:
-        """The most tokens that one call takes."""
-        return Spent(1, len(self._ids(messages, "")), self.config.answer_tokens)
+        """The most tokens that one call takes; of a prompt that does not fit, the whole context."""
+        try:
+            size = len(self._ids(messages, ""))
+        except CallError:
+            size = self.subject.context_length
+        return Spent(1, size, self.config.answer_tokens)
 
     def ask(self, messages: Messages) -> Answer:
         """The model's likeliest answer. CallError when the prompt does not fit into its context."""
@@ -83,11 +87,19 @@ class LocalChat:
         )
 
     def _ids(self, messages: Messages, begin: str) -> list[int]:
+        together = [{"role": "user", "content": "\n\n".join(message["content"] for message in messages)}]
         try:
-            ids: list[int] = self.subject.encode(list(messages)).tolist()
+            ids: list[int] = self._encoded(list(messages)) or self.subject.encode(together).tolist()
         except InputError as error:
             raise CallError(str(error)) from error
         return ids + (self.subject.token_ids(begin) if begin else [])
+
+    def _encoded(self, messages: list[dict[str, str]]) -> list[int]:
+        """Nothing where the model's template knows no instructions apart from what a person says."""
+        try:
+            return list(self.subject.encode(messages).tolist())
+        except InputError:
+            return []
 
     @torch.no_grad()
     def _continued(self, ids: list[int], close: str) -> tuple[list[int], bool]:
