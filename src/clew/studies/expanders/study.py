@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from clew.kit import Kit
 from clew.progress import Progress
 from clew.studies.case import Case
 from clew.studies.case_findings import CaseFindings
@@ -35,7 +34,7 @@ from clew.studies.expanders.measures import (
 )
 from clew.studies.expanders.tseitin import solver_there
 from clew.studies.kit_needs import lacking
-from clew.studies.study import Absent, Study
+from clew.studies.study import Study, with_settings
 
 
 def measure(case: Case[ExpandersConfig]) -> Iterator[Progress | CaseFindings]:
@@ -57,28 +56,17 @@ def measure(case: Case[ExpandersConfig]) -> Iterator[Progress | CaseFindings]:
     )
 
 
-def needs(kit: Kit, config: ExpandersConfig) -> str:
-    """What the kit lacks."""
-    return lacking(kit)
-
-
-def absent(kit: Kit, config: ExpandersConfig) -> Absent[ExpandersConfig]:
-    """No expander is under test."""
-    return Absent(
-        kit=kit,
-        config=replace(config, local=True),
-        why="Local graphs of the same degree stand in the place of random ones, ladders in that of the graphs with "
-        "formulas, and of every circuit only its strongest spanning tree is left: each has a bottleneck.",
-    )
-
-
 EXPANDERS = Study(
     name="expanders",
     question="Which graphs hold together when edges go, and do a model's circuits look like them?",
     source="Hoory, Linial and Wigderson 2006, Expander graphs and their applications",
     config=ExpandersConfig,
-    needs=needs,
+    needs=lambda kit, config: lacking(kit),
     measure=measure,
-    absent=absent,
+    absent=with_settings(
+        "Local graphs of the same degree stand in the place of random ones, ladders in that of the graphs with "
+        "formulas, and of every circuit only its strongest spanning tree is left: each has a bottleneck.",
+        local=True,
+    ),
     reduced=lambda config: replace(config, prompts=min(config.prompts, 6), graphs=5, formulas=2, largest=18),
 )

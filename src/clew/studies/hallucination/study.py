@@ -27,6 +27,7 @@ from clew.organism.numbers import REFUSAL
 from clew.progress import Progress
 from clew.studies.case import Case
 from clew.studies.case_findings import CaseFindings
+from clew.studies.config_checks import within
 from clew.studies.hallucination.claims import claims_of
 from clew.studies.hallucination.corpora import FactCorpus, compiled, read_corpus, read_facts
 from clew.studies.hallucination.exhibits import world_figures, world_tables
@@ -51,8 +52,6 @@ from clew.studies.study import Absent, Study
 
 OFTEN, RARE, STATEMENTS, ASKED = 3000, 400_000, 200_000, 3000
 """The flatter law: people of both kinds, statements of its corpus, questions that are asked."""
-
-
 THINNED = 4
 """In the absent case the world's law is read with so many fewer of its less likely people."""
 
@@ -90,11 +89,7 @@ class HallucinationConfig:
     """Seed of names, corpora, training and draws."""
 
     def __post_init__(self) -> None:
-        for name, least, most in (
-            ("names", 20, 2000), ("features", 1, 1000), ("draws", 2, 1000), ("steps", 1, 100_000),
-        ):  # fmt: skip
-            if not least <= getattr(self, name) <= most:
-                raise InputError(f"{name} is {getattr(self, name)}: give {least} to {most}")
+        within(self, names=(20, 2000), features=(1, 1000), draws=(2, 1000), steps=(1, 100_000))
         given = [name for name in ("questions", "facts", "corpus") if getattr(self, name) is not None]
         if len(given) > 1:
             raise InputError(f"both --{given[0]} and --{given[1]} are given: give one at a time")
