@@ -42,6 +42,15 @@ def test_an_effect_that_is_seen_in_the_absent_case_is_told():
     assert "1 of 1 effects are seen here all the same" in result.report()
 
 
+def test_a_quick_run_takes_smaller_settings_and_keeps_what_is_chosen():
+    quick = replace(TOY, quick={"count": 5, "seed": 7})
+    assert quick.run(tiny_kit(), quick=True).config["count"] == 5
+    chosen = quick.run(tiny_kit(), quick=True, count=9).config
+    assert (chosen["count"], chosen["seed"]) == (9, 7)
+    with pytest.raises(InputError, match="toy has no quick settings"):
+        TOY.run(tiny_kit(), quick=True)
+
+
 def test_both_cases_report_their_progress():
     steps = [*TOY.steps(tiny_kit(), count=3)]
     assert isinstance(steps[-1], Result)

@@ -15,7 +15,7 @@ the same generator runs on the absent case, which `absent(kit, config)` names. `
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -78,6 +78,8 @@ class Study(Generic[C]):
 
     None where no features are read. Its claims are the first of the whole config's.
     """
+    quick: Mapping[str, Any] = field(default_factory=dict)
+    """Settings with which it ends within two minutes; empty where there are none."""
     tables: Callable[[C], Sequence[Path | None]] = lambda config: ()
     """The user's files that a config names, None for one left out: what they hold is a part of what is asked."""
 
@@ -86,10 +88,18 @@ class Study(Generic[C]):
 
     def configured(self, config: C | None = None, **options: Any) -> C:
         """A config with some fields replaced; InputError for a field that there is not."""
-        known = [field.name for field in fields(self.config)]  # type: ignore[arg-type]
+        known = [each.name for each in fields(self.config)]  # type: ignore[arg-type]
         if unknown := [name for name in options if name not in known]:
             raise InputError(f"{self.name} has no setting {', '.join(unknown)}: there are {', '.join(known)}")
         return self.config(**options) if config is None else replace(config, **options)  # type: ignore[type-var]
+
+    def quickened(self, config: C) -> C:
+        """A config with the quick settings wherever it has the defaults; InputError where the study has none."""
+        if not self.quick:
+            raise InputError(f"{self.name} has no quick settings")
+        usual = self.config()
+        kept = {name: value for name, value in self.quick.items() if getattr(config, name) == getattr(usual, name)}
+        return replace(config, **kept)  # type: ignore[type-var]
 
     def run(
         self,
@@ -98,11 +108,12 @@ class Study(Generic[C]):
         *,
         config: C | None = None,
         neurons: bool = True,
+        quick: bool = False,
         report: Report = silent,
         **options: Any,
     ) -> Result:
         """The result; errors are those of `steps`. `options` are fields of the config."""
-        for step in self.steps(kit, folder, config=config, neurons=neurons, **options):
+        for step in self.steps(kit, folder, config=config, neurons=neurons, quick=quick, **options):
             if isinstance(step, Result):
                 return step
             report(step)
@@ -115,14 +126,18 @@ class Study(Generic[C]):
         *,
         config: C | None = None,
         neurons: bool = True,
+        quick: bool = False,
         **options: Any,
     ) -> Iterator[Progress | Result]:
         """Reports of progress, then the Result, which with a folder is also written there.
 
-        With `neurons` the model's own neurons are measured beside the dictionary. InputError when the kit cannot
-        answer, FileError when the folder holds something else or is in use.
+        With `neurons` the model's own neurons are measured beside the dictionary; `quick` takes the quick settings
+        where nothing else is chosen. InputError when the kit cannot answer, FileError when the folder holds something
+        else or is in use.
         """
         chosen = self.configured(config, **options)
+        if quick:
+            chosen = self.quickened(chosen)
         self.check(kit, chosen)
         found = Case(kit=kit, config=chosen)
         beside = self._beside(found) if neurons else None

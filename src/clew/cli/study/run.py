@@ -31,17 +31,20 @@ NeuronsOption = Annotated[
         help="Measure the same by the model's own neurons too, with fewer prompts and draws, to set them side by side.",
     ),
 ]
+QuickOption = Annotated[bool, typer.Option("--quick", help="Smaller settings, for a first look within two minutes.")]
 
 
 def _command(chosen: Study[Any]) -> Callable[..., None]:
     """The command of a study."""
 
-    def command(source: KitOptions, config: Any, neurons: bool, output: Path | None, as_json: bool) -> None:
+    def command(
+        source: KitOptions, config: Any, neurons: bool, output: Path | None, as_json: bool, quick: bool = False
+    ) -> None:
         kit = source.load()
         on_few_threads(kit)
         try:
             with bar(chosen.name) as report:
-                result = chosen.run(kit, output, config=config, neurons=neurons, report=report)
+                result = chosen.run(kit, output, config=config, neurons=neurons, quick=quick, report=report)
         except KeyboardInterrupt:
             if output is None:
                 raise
@@ -58,10 +61,11 @@ def _command(chosen: Study[Any]) -> Callable[..., None]:
         "source": KitOptions,
         "config": chosen.config,
         "neurons": NeuronsOption,
+        **({"quick": QuickOption} if chosen.quick else {}),
         "output": OutputOption,
         "as_json": JsonOption,
     }
-    defaults = {"neurons": True, "output": None, "as_json": False}
+    defaults = {"neurons": True, "quick": False, "output": None, "as_json": False}
     command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [
             inspect.Parameter(
