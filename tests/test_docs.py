@@ -13,7 +13,7 @@ import clew
 from tests.pages import NUMBER, PAGES, ROOT, blocks, difference, split_commands
 from tests.test_layers import ORDER
 
-MOST_NOT_RUN = 20
+MOST_NOT_RUN = 26
 EXTRA = "needs the extra smollm2"  # these are run by tests/test_smollm2_page.py, where it is installed
 REASON = re.compile(r"(needs|takes|would) ")
 
