@@ -7,11 +7,14 @@ import numpy as np
 from clew.stats import mean_interval, spearman
 from clew.studies.claim import Bar, Claim, Null
 from clew.studies.traits.measured import EncoderMeasured, TraitsMeasured, rank_agreement
+from clew.studies.traits.questionnaire import Ratings
 
 TRAIT_BAR, POLE_BAR = 0.4, 0.6
 """Shares of behaviours that must be told: twice chance for a trait, and three fifths for a pole."""
 KEYING_BAR, AGREEMENT_BAR, LABEL_BAR = 0.75, 0.8, 0.3
 """Agreement told from denial; rank agreement of two encoders; rank correlation of labels and contents."""
+RATING_BAR, APART_BAR = 0.5, 0.5
+"""Rank correlation of a scale and the same turned round; points of five between keys."""
 
 
 def claims_of(measured: TraitsMeasured) -> tuple[Claim, ...]:
@@ -23,6 +26,8 @@ def claims_of(measured: TraitsMeasured) -> tuple[Claim, ...]:
             claims.append(published_claim(measured, encoder))
     if len(measured.encoders) == 2:
         claims.append(encoders_claim(measured))
+    if measured.ratings is not None:
+        claims += rating_claims(measured.ratings, measured)
     return tuple(claims)
 
 
@@ -128,6 +133,30 @@ def encoders_claim(measured: TraitsMeasured) -> Claim:
         bar=Bar(low=AGREEMENT_BAR),
         effect=False,
     )
+
+
+def rating_claims(ratings: Ratings, measured: TraitsMeasured) -> tuple[Claim, ...]:
+    """Of answers to items; where all items of a factor are keyed alike, nothing is claimed of keys."""
+    straight, turned = ratings.straight.tolist(), ratings.turned.tolist()
+    about = Claim(
+        text="What the model answers is about the item: asked with the scale turned round, the items keep their order "
+        "(rank correlation).",
+        value=rank_agreement(straight, turned),
+        null=_exchanged(measured, straight, turned, "items"),
+        bar=Bar(low=RATING_BAR),
+    )
+    if not ratings.apart():
+        return (about,)
+    draws = tuple(float(np.mean(ratings.apart(signs))) for signs in ratings.dealt_signs(measured.draws, measured.seed))
+    count = len(ratings.items)
+    keyed = Claim(
+        text="What the model answers is about a trait: items of the same factor that are keyed the other way are "
+        "answered half a point of five apart or more (mean over factors, whichever is above).",
+        value=ratings.apart_interval(),
+        null=Null(what="keys dealt out within the factors", draws=draws, size=count, tested=count, unit="items"),
+        bar=Bar(low=APART_BAR),
+    )
+    return about, keyed
 
 
 def _exchanged(measured: TraitsMeasured, one: list[float], other: list[float], unit: str) -> Null:

@@ -13,6 +13,7 @@ from clew.studies.charts import legend, open_corner, standing
 from clew.studies.heads.scores import map_of
 from clew.studies.traits.jingle_jangle import JANGLE, JINGLE
 from clew.studies.traits.measured import NOTABLE, EncoderMeasured, TraitsMeasured
+from clew.studies.traits.questionnaire import Ratings
 
 MOST_FEATURES, MOST_PAIRS, MOST_JOINED = 20, 40, 25
 
@@ -199,6 +200,61 @@ def trait_picture(measured: TraitsMeasured) -> Picture:
     )
 
 
+def rating_table(ratings: Ratings) -> Table:
+    rows = [
+        (item.text, item.factor or item.scale, "plus" if item.sign > 0 else "minus", *map(float, numbers))
+        for item, *numbers in zip(ratings.items, ratings.straight, ratings.turned, ratings.on_numbers, strict=True)
+    ]
+    return Table.of_rows(
+        "What the model answers",
+        ("item", "factor", "keyed", "rating", "scale turned round", "on numbers"),
+        rows,
+        note="Expected points under the probabilities of the five numbers, 5 where the item describes the model best. "
+        "`scale turned round`: asked with 1 as the best fit, and turned back. `on numbers`: how much of the "
+        "probability lies on the five numbers.",
+    )
+
+
+def score_table(ratings: Ratings, measured: TraitsMeasured) -> Table:
+    dealt = np.array([ratings.scores(signs) for signs in ratings.dealt_signs(measured.draws, measured.seed)])
+    rows = [
+        (factor, value.value, value.low, value.high, float(low), float(high))
+        for factor, value, low, high in zip(
+            ratings.factors, ratings.score_intervals(), *np.quantile(dealt, [0.025, 0.975], axis=0), strict=True
+        )
+    ]
+    return Table.of_rows(
+        "Scores of the factors",
+        ("factor", "score", "low", "high", "keys dealt out, low", "high of these"),
+        rows,
+        note="The mean rating of a factor's items, those keyed against it turned round, as a person is "
+        "scored. It says something only where both claims on ratings hold.",
+    )
+
+
+def rating_picture(ratings: Ratings) -> Picture:
+    figure = new_figure(4.4, 4.2)
+    axes = figure.subplots()
+    for number, (sign, name) in enumerate(((1, "keyed plus"), (-1, "keyed minus"))):
+        mine = ratings.signs == sign
+        axes.scatter(
+            ratings.straight[mine], ratings.turned[mine], s=14, marker="os"[number], color=_colour(number), label=name
+        )
+    axes.plot([1, 5], [1, 5], color=GREY, linewidth=0.8)
+    axes.set_xlim(1, 5)
+    axes.set_ylim(1, 5)
+    axes.set_xlabel("rating, 5 is the best fit")
+    axes.set_ylabel("the same, scale turned round")
+    open_corner(axes)
+    legend(axes, loc="best")
+    return Picture.of(
+        figure,
+        title="Ratings on a scale and on the same scale turned round",
+        text="Every item once. Where answers are about the items, points lie along the line; where the model likes a "
+        "number, they lie across it.",
+    )
+
+
 def exhibits(measured: TraitsMeasured, kit: Kit) -> tuple[dict[str, Table], dict[str, Picture]]:
     """Everything that a case shows."""
     tables, figures = {"features": feature_table(measured, kit)}, {"traits": trait_picture(measured)}
@@ -210,6 +266,10 @@ def exhibits(measured: TraitsMeasured, kit: Kit) -> tuple[dict[str, Table], dict
             tables[f"published{tail}"] = published_table(encoder)
         figures[f"profile{tail}"] = profile_picture(measured, encoder)
         figures[f"network{tail}"] = network_picture(encoder)
+    if measured.ratings is not None:
+        tables["ratings"] = rating_table(measured.ratings)
+        tables["scores"] = score_table(measured.ratings, measured)
+        figures["ratings"] = rating_picture(measured.ratings)
     return tables, figures
 
 

@@ -73,6 +73,13 @@ _FACETS = {
     "C": ("Self-efficacy", "Orderliness", "Dutifulness", "Achievement-striving", "Self-discipline", "Cautiousness"),
 }
 """The facets of the IPIP-NEO by domain, in their order."""
+_DOMAINS = {
+    "N": "Neuroticism",
+    "E": "Extraversion",
+    "O": "Openness",
+    "A": "Agreeableness",
+    "C": "Conscientiousness",
+}
 FEWEST_SCALES = 4
 
 
@@ -83,6 +90,8 @@ class ScaleItem:
     text: str
     scale: str
     sign: int = 1
+    factor: str = ""
+    """The broad factor that the scale is a part of; empty where scales are all there is."""
 
 
 def read_statements(path: Path | str) -> list[str]:
@@ -150,7 +159,7 @@ def _questions(path: Path | str) -> list[ScaleItem]:
         try:
             scale = _FACETS[each["domain"]][int(each["facet"]) - 1]
             sign = {"plus": 1, "minus": -1}[each["keyed"]]
-            items.append(ScaleItem(text=str(each["text"]), scale=scale, sign=sign))
+            items.append(ScaleItem(text=str(each["text"]), scale=scale, sign=sign, factor=_DOMAINS[each["domain"]]))
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise FileError(
                 f"question {number} of {path} needs text, keyed (plus or minus), domain (N, E, O, A or C) and facet "

@@ -13,6 +13,7 @@ from clew.stats import Interval, bootstrap, correlation, mean_interval, ranks
 from clew.studies.traits.cosines import CosineTable, dealt_keying, keying
 from clew.studies.traits.inputs import PUBLISHED
 from clew.studies.traits.jingle_jangle import ScalePairs
+from clew.studies.traits.questionnaire import Ratings
 from clew.studies.traits.trait_features import TraitReadings
 
 NOTABLE = 0.95
@@ -57,6 +58,8 @@ class TraitsMeasured:
 
     readings: TraitReadings
     encoders: Sequence[EncoderMeasured]
+    ratings: Ratings | None
+    """What the model answers when it is given the items to rate; None where it answers no questions."""
     factors: Mapping[str, Sequence[str]]
     draws: int
     seed: int

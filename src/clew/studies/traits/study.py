@@ -4,13 +4,14 @@
 2. An encoder of text gives cosines of statements and keywords, each beside random keywords and statements (`cosines`).
    Whether they tell agreement from denial is tested, and whether another encoder gives the same order.
 3. Scales are compared by label and by content: jingle, jangle, merges (`jingle_jangle`).
-4. In the absent case everything is dealt out at random: traits among behaviours, vectors among statements, labels among
+4. A chat model is given the items to rate, on a scale and on the same scale turned round (`questionnaire`).
+5. In the absent case everything is dealt out at random: traits among behaviours, vectors among statements, labels among
    scales.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -41,6 +42,7 @@ from clew.studies.traits.inputs import (
 )
 from clew.studies.traits.jingle_jangle import ScalePairs, scale_pairs
 from clew.studies.traits.measured import EncoderMeasured, TraitsMeasured
+from clew.studies.traits.questionnaire import FFM, Ratings, answers_questions, ffm_items, rated
 from clew.studies.traits.trait_features import trait_readings
 
 
@@ -54,7 +56,8 @@ class TraitsConfig:
     """Your factors: a CSV or TSV with the columns factor and keyword. Left out, the Big Five, three keywords each."""
     items: Path | None = None
     """Items of scales: a CSV or TSV with the columns item, scale and, if you like, keyed (plus or minus), or the
-    questions.json of the IPIP-NEO-120. Left out, the small world's behaviours under its adjectives."""
+    questions.json of the IPIP-NEO-120, or the word ffm for the same items out of the extra ffm. A model with a chat
+    template is given them to rate. Left out, the small world's behaviours under its adjectives."""
     encoder: str = MINILM
     """The encoder of text: minilm (the extra), a folder or a hub id."""
     second: str | None = None
@@ -108,6 +111,7 @@ def measure(case: Case[TraitsConfig]) -> Iterator[Progress | CaseFindings]:
     measured = TraitsMeasured(
         readings=readings,
         encoders=encoders,
+        ratings=(yield from _ratings(case, texts)),
         factors=texts.factors,
         draws=config.draws,
         seed=config.seed,
@@ -121,7 +125,7 @@ def _texts(config: TraitsConfig) -> TraitTexts:
     """The texts that a config names; errors are those of the readers."""
     statements = STATEMENTS if config.statements is None else read_statements(config.statements)
     factors = FACTORS if config.factors is None else read_factors(config.factors)
-    items = world_items() if config.items is None else read_items(config.items)
+    items = _items(config.items)
     opposed: dict[str, tuple[list[str], list[str]]] = {}
     if any(item.sign < 0 for item in items):
         for item in items:
@@ -133,6 +137,23 @@ def _texts(config: TraitsConfig) -> TraitTexts:
             both[0].append(plus)
             both[1].append(minus)
     return TraitTexts(statements=statements, factors=factors, items=items, opposed=opposed)
+
+
+def _items(path: Path | None) -> list[ScaleItem]:
+    if path is None:
+        return world_items()
+    return ffm_items() if path == Path(FFM) and not path.exists() else read_items(path)
+
+
+def _ratings(case: Case[TraitsConfig], texts: TraitTexts) -> Generator[Progress, None, Ratings | None]:
+    """What the model answers to a questionnaire; the small world's behaviours are none."""
+    config = case.config
+    if config.items is None or config.features_only or not answers_questions(case.kit.subject):
+        return None
+
+    parts = yield from case.part("ratings", rated(case.kit, texts.items))
+    ratings = Ratings(items=texts.items, **{name: tensor.numpy() for name, tensor in parts.items()})
+    return ratings.shuffled(config.seed) if config.shuffled else ratings
 
 
 def _measured(encoder: TextEncoder, texts: TraitTexts, config: TraitsConfig) -> EncoderMeasured:
@@ -198,7 +219,8 @@ def needs(kit: Kit, config: TraitsConfig) -> str:
 
 def _tables(config: TraitsConfig) -> list[Path | None]:
     encoders = [path for name in (config.encoder, config.second) if name is not None for path in encoder_files(name)]
-    return [config.statements, config.factors, config.items, *encoders]
+    items = None if config.items == Path(FFM) and not config.items.exists() else config.items
+    return [config.statements, config.factors, items, *encoders]
 
 
 TRAITS = Study(
