@@ -1,4 +1,5 @@
 // All that is Russian in one module, which is fetched only where the page is read in Russian.
+export { ruleNameInRussian } from "./rule_names_ru";
 export { RUSSIAN } from "./russian";
 export { OF_SERVER } from "./russian_server";
 export { ru as explanations } from "./explanations_ru";

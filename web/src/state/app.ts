@@ -4,6 +4,7 @@ import { computed, effect, signal } from "@preact/signals";
 import { api } from "../api_client";
 import type { Embedded, NameKind, Workbench } from "../types";
 import { recall, remember } from "./browser_storage";
+import { russian } from "./language";
 import { adjust, route } from "./route";
 
 export { recall, remember };
@@ -80,7 +81,12 @@ export function rename(feature: string, named: NamedAs): void {
 
 /** The name to show: the label written since the view was made, else the view's. */
 export function nameOf(feature: string, label: string | null | undefined, kind: NameKind | null | undefined): NamedAs {
-  return names.value.get(feature) ?? { text: label ?? "", kind: kind ?? "" };
+  return names.value.get(feature) ?? { text: worded(label ?? "", kind ?? ""), kind: kind ?? "" };
+}
+
+/** A name by rule in the language of the page; what people and models wrote stays as they wrote it. */
+function worded(name: string, kind: NameKind): string {
+  return kind === "heuristic" || kind === "promoted" ? (russian.value?.ruleNameInRussian(name) ?? name) : name;
 }
 
 /** A feature's name at a place of a prompt: what it does here first, and what else is to be said of its name. */
@@ -98,7 +104,11 @@ export function nameAt(
   const general = nameOf(feature, label, kind);
   if (here === null || here === undefined || names.value.has(feature)) return { ...general, note: "" };
   if (!here) return { ...general, note: t("here for another reason") };
-  return { text: here, kind: "heuristic", note: general.text && t("in general: {a}", { a: general.text }) };
+  return {
+    text: worded(here, "heuristic"),
+    kind: "heuristic",
+    note: general.text && t("in general: {a}", { a: general.text }),
+  };
 }
 
 // --- theme ------------------------------------------------------------------------------------------------------------

@@ -3,9 +3,8 @@ import { useRef, useState } from "preact/hooks";
 import { api } from "../api_client";
 import { t } from "../i18n/text";
 import { circuitCsv } from "../model/csv_file";
-import { fileName, pngFile, saveFile, svgFile } from "../model/figure_file";
-import { palette } from "../draw/palette";
-import { attempt, dark, embedded } from "../state/app";
+import { fileName, saveFile } from "../model/figure_file";
+import { embedded } from "../state/app";
 import {
   changesNow,
   circuit,
@@ -21,6 +20,7 @@ import {
 import { language } from "../state/language";
 import { graphId } from "../state/trace";
 import { figure } from "./circuit_figure";
+import { FigureExports } from "./figure_exports";
 import { Menu } from "./menu";
 import { UndoButtons } from "./undo_buttons";
 
@@ -96,28 +96,16 @@ function CircuitExport() {
   const view = circuit.value;
   if (!view) return null;
   const saved = view.saved && !changesNow.value.length ? view.saved : null;
-  const draw = (kind: "svg" | "png") => {
-    const text =
-      figure.drawing &&
-      svgFile(figure.drawing, palette(dark.value).paper, view.sentence[language.value].replaceAll("*", ""));
-    if (!text) return;
-    void attempt(async () => {
-      const content = kind === "svg" ? new Blob([text], { type: "image/svg+xml" }) : await pngFile(text);
-      saveFile(content, fileName(view.prompt, kind));
-    });
-  };
   return (
     <Menu name={t("Export")}>
       {(close) => (
         <>
-          {(["svg", "png"] as const).map((kind) => (
-            <li key={kind}>
-              <button type="button" onClick={() => (close(), draw(kind))}>
-                <strong>{t(kind === "svg" ? "Figure as SVG" : "Figure as PNG")}</strong>
-                <small>{t(kind === "svg" ? "lines and text, to any size" : "twice as fine as it is shown")}</small>
-              </button>
-            </li>
-          ))}{" "}
+          <FigureExports
+            drawing={() => figure.drawing}
+            title={view.sentence[language.value].replaceAll("*", "")}
+            prompt={view.prompt}
+            close={close}
+          />{" "}
           <li>
             <button
               type="button"

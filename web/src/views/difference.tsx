@@ -2,14 +2,14 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { api } from "../api_client";
-import { palette } from "../draw/palette";
 import { type Text, t } from "../i18n/text";
 import { type DifferenceLayout, differenceCsv, layOutDifference } from "../model/difference";
-import { fileName, saveFile, svgFile } from "../model/figure_file";
+import { fileName, saveFile } from "../model/figure_file";
 import { percent, signed, visibleText } from "../model/format";
-import { dark, nameAt } from "../state/app";
+import { nameAt } from "../state/app";
 import { adjust, go, route } from "../state/route";
 import type { CompareView, DifferenceEdge, DifferenceNode, DifferenceView } from "../types";
+import { FigureExports } from "./figure_exports";
 import { Menu } from "./menu";
 import { Few, Heading } from "./widgets";
 
@@ -115,14 +115,8 @@ function Paper({ view, chosen, choose, prompt }: Shown & { prompt: string }) {
     return () => watcher.disconnect();
   }, []);
   const layout = useMemo(() => (width ? layOutDifference(view, width) : null), [view, width]);
-  const save = (kind: "svg" | "csv") => {
-    if (kind === "csv")
-      saveFile(new Blob([differenceCsv(view, nodeText)], { type: "text/csv" }), fileName(prompt, "csv"));
-    else if (drawing.current) {
-      const text = svgFile(drawing.current, palette(dark.value).paper, t("Both as one graph"));
-      saveFile(new Blob([text], { type: "image/svg+xml" }), fileName(prompt, "svg"));
-    }
-  };
+  const saveTable = () =>
+    saveFile(new Blob([differenceCsv(view, nodeText)], { type: "text/csv" }), fileName(prompt, "csv"));
   return (
     <>
       <div class="differencescroll" ref={box} tabIndex={0} role="group" aria-label={t("Both as one graph, drawn")}>
@@ -132,17 +126,17 @@ function Paper({ view, chosen, choose, prompt }: Shown & { prompt: string }) {
         {(close) => (
           <>
             <li>
-              <button type="button" onClick={() => (close(), save("csv"))}>
+              <button type="button" onClick={() => (close(), saveTable())}>
                 <strong>{t("Table as CSV")}</strong>
                 <small>{t("the nodes and edges that are shown")}</small>
               </button>
             </li>
-            <li>
-              <button type="button" onClick={() => (close(), save("svg"))}>
-                <strong>{t("Figure as SVG")}</strong>
-                <small>{t("lines and text, to any size")}</small>
-              </button>
-            </li>
+            <FigureExports
+              drawing={() => drawing.current}
+              title={t("Both as one graph")}
+              prompt={prompt}
+              close={close}
+            />
           </>
         )}
       </Menu>
