@@ -1,0 +1,112 @@
+"""Masks that are learned: DynaMask and ExtremalMask, from the papers. Both compare all outputs of the model.
+
+1. DynaMask (Crabbé and van der Schaar 2021): a mask in [0, 1] fades points to a moving average of their channel; it is
+   pushed towards a given area by the distance of its sorted values from a step, and the smallest area that keeps the
+   prediction is chosen.
+2. ExtremalMask (Enguehard 2023): mask and what stands for masked points, a recurrent net of the series, are learned
+   together; both are kept small while the prediction is kept.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from clew.progress import Progress
+from clew.timeseries.question import Question
+
+_AREAS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.5)
+_WINDOW = 5  # times on either side of a moving average
+_KEPT = 1.1  # an error this much above the best of all areas still keeps the prediction
+_RATE, _MASK_RATE = 1e-2, 0.1
+_WIDTH = 32  # of the net that stands for masked points
+
+
+def _error(question: Question, wanted: Tensor, x: Tensor) -> Tensor:
+    """How far predictions of (case, output) are from those wanted, a case: cross-entropy, squares for values."""
+    given = question.model.forward(x, "probability")
+    if question.model.task == "regression":
+        return ((given - wanted) ** 2).mean(1)
+    return -(wanted * given.clamp_min(1e-9).log()).sum(1)
+
+
+def dynamask(question: Question) -> np.ndarray:
+    """The mask of the smallest area that keeps the prediction about as well as the best."""
+    return chosen_masks(question, _AREAS)
+
+
+def chosen_masks(question: Question, areas: tuple[float, ...]) -> np.ndarray:
+    """`dynamask` among some areas."""
+    with question.seeded():
+        x = question.model.tensor(question.X)
+        wanted = question.model.forward(x, "probability").detach()
+        pairs = [_area_mask(question, x, wanted, area, n, len(areas)) for n, area in enumerate(areas)]
+    masks, errors = torch.stack([mask for mask, _ in pairs]), torch.stack([error for _, error in pairs])
+    floor = errors.min(0).values
+    enough = errors <= _KEPT * floor + 1e-4
+    first = enough.to(torch.int).argmax(0)
+    return masks[first, torch.arange(len(x), device=x.device)].double().cpu().numpy()
+
+
+def _area_mask(
+    question: Question, x: Tensor, wanted: Tensor, area: float, number: int, of: int
+) -> tuple[Tensor, Tensor]:
+    """A mask of one area, every case its own, and how well it keeps the prediction."""
+    average = _moving_average(x)
+    mask = torch.full_like(x, 0.5).requires_grad_(True)
+    size = mask[0].numel()
+    step = (torch.arange(size, device=x.device) >= round((1 - area) * size)).to(x.dtype)
+    optimiser = torch.optim.Adam([mask], lr=_MASK_RATE)
+    for done in range(question.samples):
+        strength = 0.1 * 1000 ** (done / question.samples)  # the area matters more and more
+        optimiser.zero_grad()
+        error = _error(question, wanted, mask * x + (1 - mask) * average)
+        off = ((mask.flatten(1).sort(1).values - step) ** 2).mean(1)
+        (error + strength * off).sum().backward()
+        optimiser.step()
+        with torch.no_grad():
+            mask.clamp_(0, 1)
+    question.report(Progress(what="dynamask", done=number + 1, of=of, unit="areas"))
+    with torch.no_grad():
+        return mask.detach(), _error(question, wanted, mask * x + (1 - mask) * average)
+
+
+def _moving_average(x: Tensor) -> Tensor:
+    width = min(_WINDOW, (x.shape[2] - 1) // 2)
+    padded = nn.functional.pad(x, (width, width), mode="replicate")
+    return nn.functional.avg_pool1d(padded, 2 * width + 1, stride=1)
+
+
+class _Stand(nn.Module):
+    """What stands for masked points: a bidirectional GRU of the series."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.recurrent = nn.GRU(channels, _WIDTH, batch_first=True, bidirectional=True)
+        self.head = nn.Linear(2 * _WIDTH, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.recurrent(x.transpose(1, 2))[0]).transpose(1, 2)
+
+
+def extremal_mask(question: Question) -> np.ndarray:
+    """The smallest mask, with the smallest stand-in for what is masked, that keeps the prediction."""
+    with question.seeded():
+        x = question.model.tensor(question.X)
+        wanted = question.model.forward(x, "probability").detach()
+        stand = _Stand(x.shape[1]).to(device=x.device, dtype=x.dtype)
+        mask = torch.full_like(x, 0.5).requires_grad_(True)
+        optimiser = torch.optim.Adam([{"params": [mask]}, {"params": stand.parameters()}], lr=_RATE)
+        size = x[0].numel()
+        for done in range(question.samples):
+            optimiser.zero_grad()
+            other = stand(x)
+            error = _error(question, wanted, mask * x + (1 - mask) * other).sum()
+            small = (mask.abs().sum() + other.abs().sum()) / size
+            (error + small).backward()
+            optimiser.step()
+            with torch.no_grad():
+                mask.clamp_(0, 1)
+            question.report(Progress(what="extremal-mask", done=done + 1, of=question.samples, unit="steps"))
+        return mask.detach().double().cpu().numpy()
