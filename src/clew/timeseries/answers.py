@@ -5,7 +5,6 @@ Both are values for a batch of cases, say how they came about, and go to JSON an
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self

@@ -1,7 +1,6 @@
 """Masks that are learned: DynaMask and ExtremalMask, from the papers. Both compare all outputs of the model.
 
-1. DynaMask (Crabbé and van der Schaar 2021): a mask in [0, 1] fades points to a moving average of their channel; it is
-   pushed towards a given area by the distance of its sorted values from a step, and the smallest area that keeps the
+1. DynaMask (Crabbé and van der Schaar 2021): a mask in [0, 1] fades points to the baseline; it is pushed towards a given area by the distance of its sorted values from a step, and the smallest area that keeps the
    prediction is chosen.
 2. ExtremalMask (Enguehard 2023): mask and what stands for masked points, a recurrent net of the series, are learned
    together; both are kept small while the prediction is kept.
@@ -16,9 +15,9 @@ from torch import Tensor, nn
 from clew.progress import Progress
 from clew.timeseries.question import Question
 
-_AREAS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.5)
-_WINDOW = 5  # times on either side of a moving average
+_AREAS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
 _KEPT = 1.1  # an error this much above the best of all areas still keeps the prediction
+_ENOUGH = 1e-3  # an error this small keeps it too
 _RATE, _MASK_RATE = 1e-2, 0.1
 _WIDTH = 32  # of the net that stands for masked points
 
@@ -33,49 +32,39 @@ def _error(question: Question, wanted: Tensor, x: Tensor) -> Tensor:
 
 def dynamask(question: Question) -> np.ndarray:
     """The mask of the smallest area that keeps the prediction about as well as the best."""
-    return chosen_masks(question, _AREAS)
-
-
-def chosen_masks(question: Question, areas: tuple[float, ...]) -> np.ndarray:
-    """`dynamask` among some areas."""
     with question.seeded():
-        x = question.model.tensor(question.X)
+        tensor = question.model.tensor
+        x, base = tensor(question.X), tensor(question.baseline)
         wanted = question.model.forward(x, "probability").detach()
-        pairs = [_area_mask(question, x, wanted, area, n, len(areas)) for n, area in enumerate(areas)]
-    masks, errors = torch.stack([mask for mask, _ in pairs]), torch.stack([error for _, error in pairs])
-    floor = errors.min(0).values
-    enough = errors <= _KEPT * floor + 1e-4
+        masks, errors = _area_masks(question, x, base, wanted)
+    enough = errors <= _KEPT * errors.min(0).values + _ENOUGH
     first = enough.to(torch.int).argmax(0)
     return masks[first, torch.arange(len(x), device=x.device)].double().cpu().numpy()
 
 
-def _area_mask(
-    question: Question, x: Tensor, wanted: Tensor, area: float, number: int, of: int
-) -> tuple[Tensor, Tensor]:
-    """A mask of one area, every case its own, and how well it keeps the prediction."""
-    average = _moving_average(x)
-    mask = torch.full_like(x, 0.5).requires_grad_(True)
-    size = mask[0].numel()
-    step = (torch.arange(size, device=x.device) >= round((1 - area) * size)).to(x.dtype)
+def _area_masks(question: Question, x: Tensor, base: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """Masks of (area, case, channel, time), all learned side by side, and how well each keeps the prediction."""
+    areas, size = torch.tensor(_AREAS, device=x.device, dtype=x.dtype), x[0].numel()
+    step = (torch.arange(size, device=x.device) >= ((1 - areas[:, None]) * size).round()).to(x.dtype)
+    mask = x.new_full((len(_AREAS), *x.shape), 0.5).requires_grad_(True)
+    repeated = wanted.repeat(len(_AREAS), 1)
     optimiser = torch.optim.Adam([mask], lr=_MASK_RATE)
+
+    def error() -> Tensor:
+        faded = (mask * x + (1 - mask) * base).flatten(0, 1)
+        return _error(question, repeated, faded).view(len(_AREAS), len(x))
+
     for done in range(question.samples):
         strength = 0.1 * 1000 ** (done / question.samples)  # the area matters more and more
         optimiser.zero_grad()
-        error = _error(question, wanted, mask * x + (1 - mask) * average)
-        off = ((mask.flatten(1).sort(1).values - step) ** 2).mean(1)
-        (error + strength * off).sum().backward()
+        off = ((mask.flatten(2).sort(2).values - step[:, None]) ** 2).mean(2)
+        (error() + strength * off).sum().backward()
         optimiser.step()
         with torch.no_grad():
             mask.clamp_(0, 1)
-    question.report(Progress(what="dynamask", done=number + 1, of=of, unit="areas"))
+        question.report(Progress(what="dynamask", done=done + 1, of=question.samples, unit="steps"))
     with torch.no_grad():
-        return mask.detach(), _error(question, wanted, mask * x + (1 - mask) * average)
-
-
-def _moving_average(x: Tensor) -> Tensor:
-    width = min(_WINDOW, (x.shape[2] - 1) // 2)
-    padded = nn.functional.pad(x, (width, width), mode="replicate")
-    return nn.functional.avg_pool1d(padded, 2 * width + 1, stride=1)
+        return mask.detach(), error()
 
 
 class _Stand(nn.Module):

@@ -41,7 +41,7 @@ _ALL = (
     Method(name="temporal-saliency-rescaling", run=temporal.temporal_saliency_rescaling, needs="gradient",
            signed=False, units="change of saliency", samples=8,
            summary="how a saliency map moves without a time, and a channel", paper="Ismail et al. 2020"),
-    Method(name="fit", run=temporal.fit, units="nats", samples=10, reference=True,
+    Method(name="fit", run=temporal.fit, units="nats", signed=False, samples=10, reference=True,
            summary="how much of a prediction's move one channel of a new column tells",
            paper="Tonekaboni et al. 2020"),
     Method(name="dynamask", run=masks.dynamask, needs="gradient", signed=False, units="share kept", samples=150,

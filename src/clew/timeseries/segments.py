@@ -163,4 +163,4 @@ def window_distances(
 def _separation(distances: np.ndarray, inside: np.ndarray) -> float:
     """The area under the ROC curve of small distances for a class, ties counted half."""
     near, far = distances[inside], distances[~inside]
-    return float(((near[:, None] < far).mean() + 0.5 * (near[:, None] == far).mean()))
+    return float((near[:, None] < far).mean() + 0.5 * (near[:, None] == far).mean())
