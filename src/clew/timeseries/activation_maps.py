@@ -71,7 +71,7 @@ def grad_cam(question: Question) -> np.ndarray:
 
 def _over_channels(question: Question, rows: Tensor) -> np.ndarray:
     """A map of (case, time of the features) over the times of the series, the sum kept up to its mean."""
-    n, channels, times = question.X.shape
+    channels, times = question.X.shape[1:]
     if rows.shape[1] != times:
         rows = nn.functional.interpolate(rows[:, None], size=times, mode="linear", align_corners=False)[:, 0]
     shares = (rows / (times * channels)).double().cpu().numpy()

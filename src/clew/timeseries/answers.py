@@ -66,6 +66,10 @@ class Attribution(_Answer):
     segments: str
     residual: Float[np.ndarray, " case"] | None = field(default=None, repr=False)
     """What the values' sum misses of the output less that at the baseline; None for methods that promise no sum."""
+    deleted: Float[np.ndarray, " case"] | None = field(default=None, repr=False)
+    """The output when the tenth of points that speaks most for the target goes to the baseline."""
+    deleted_null: Float[np.ndarray, " case"] | None = field(default=None, repr=False)
+    """The same with that pattern of points moved to random times and channels, mean of draws."""
 
     def __repr__(self) -> str:
         n, channels, times = self.values.shape
@@ -80,6 +84,15 @@ class Attribution(_Answer):
     def __getitem__(self, case: int) -> Self:
         """One case, as an answer of one."""
         return _one_case(self, case)
+
+    def runs(self, case: int = 0) -> list[tuple[int, int, int, float]]:
+        """Runs of neighbouring points of one sign: channel, first time, last time, sum; the largest first."""
+        rows = []
+        for channel, row in enumerate(self.values[case]):
+            edges = np.flatnonzero(np.diff(np.sign(row))) + 1
+            for part in np.split(np.arange(len(row)), edges):
+                rows.append((channel, int(part[0]), int(part[-1]), float(row[part].sum())))
+        return sorted((row for row in rows if row[3]), key=lambda row: -abs(row[3]))
 
     def to_json(self) -> dict[str, Any]:
         """Everything, as JSON values."""

@@ -27,6 +27,7 @@ from clew.timeseries.series import Gaps, Unequal, as_series, constant_channels
 
 BASELINES = ("mean", "zero", "reference")
 _CLOSE = 1e-9
+_DRAWS = 10  # of a pattern of points at random places
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,13 +166,35 @@ def _attribution(question: Question, method: Method, settings: ExplainSettings, 
         start = model.scores(question.baseline, question.unit)[rows, question.targets]
         residual = scores - start - values.sum((1, 2))
     given = settings.segments if settings.segments is not None else method.segments
+    deleted, null = _deletions(question, values)
     return Attribution(
         method=method.name, classes=model.classes, target=tuple(model.classes[n] for n in question.targets),
         seed=settings.seed, notes=_notes(question, method), provenance=_provenance(question, settings),
         values=values, series=question.X, scores=scores, residual=residual,
         predicted=tuple(model.classes[n] for n in model.predicted(question.X)), units=method.units or question.unit,
-        signed=method.signed, baseline=_name(settings.baseline), segments=_name(given),
+        signed=method.signed, deleted=deleted, deleted_null=null, baseline=_name(settings.baseline),
+        segments=_name(given),
     )  # fmt: skip
+
+
+def _deletions(question: Question, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The outputs without the tenth of points that speaks most for the target, and without as many elsewhere."""
+    n, channels, times = values.shape
+    count, rng = max(1, channels * times // 10), question.generator()
+    flat = values.reshape(n, -1)
+    chosen = np.zeros(flat.shape, dtype=bool)
+    np.put_along_axis(chosen, np.argsort(-flat, axis=1, kind="stable")[:, :count], True, axis=1)
+    chosen = chosen.reshape(values.shape)
+    moved = [
+        np.roll(chosen[:, rng.permutation(channels)], int(rng.integers(1, max(2, times))), axis=2)
+        for _ in range(_DRAWS)
+    ]
+    rows = np.arange(n)
+    outputs = [
+        question.model.scores(np.where(points, question.baseline, question.X), question.unit)[rows, question.targets]
+        for points in (chosen, *moved)
+    ]
+    return outputs[0], np.mean(outputs[1:], 0)
 
 
 def _counterfactual(

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -66,6 +67,32 @@ def load_series(
         raise InputError(f"{text!r} is no data set: give a .ts or .csv file, or one of {', '.join(BUNDLED)}")
     cases, labels = _ts_cases(path) if ending == ".ts" else _csv_cases(path)
     return LabelledSeries(name=path.name, values=as_series(cases, gaps=gaps, unequal=unequal), labels=tuple(labels))
+
+
+def load_pair(
+    source: str | Path, train: str | Path | None = None, *, gaps: Gaps = "refuse", unequal: Unequal = "pad"
+) -> tuple[LabelledSeries, LabelledSeries]:
+    """Training and test cases of one length: both parts of a bundled set, else `train` and the file.
+
+    Without `train` a file is both. Cases of the shorter part go on with their last value. InputError when the two have
+    different numbers of channels.
+    """
+    if str(source) in BUNDLED and train is None:
+        first, second = (load_series(source, part=part, gaps=gaps, unequal=unequal) for part in ("train", "test"))
+    else:
+        second = load_series(source, part="test", gaps=gaps, unequal=unequal)
+        first = second if train is None else load_series(train, gaps=gaps, unequal=unequal)
+    if first.values.shape[1] != second.values.shape[1]:
+        raise InputError(
+            f"{first.name} has {first.values.shape[1]} channels, {second.name} {second.values.shape[1]}: give the same"
+        )
+    times = max(part.values.shape[2] for part in (first, second))
+    return _long(first, times), _long(second, times)
+
+
+def _long(part: LabelledSeries, times: int) -> LabelledSeries:
+    more = times - part.values.shape[2]
+    return replace(part, values=np.pad(part.values, ((0, 0), (0, 0), (0, more)), mode="edge")) if more else part
 
 
 def _bundled(name: str, part: str, gaps: Gaps, unequal: Unequal) -> LabelledSeries:
@@ -128,9 +155,9 @@ def _csv_cases(path: Path) -> tuple[list[np.ndarray], list[str]]:
     return cases, [str(row[label]) for row in rows]
 
 
-def _long_cases(rows: list[dict], case: str, time: str, label: str) -> tuple[list[np.ndarray], list[str]]:
+def _long_cases(rows: list[dict[str, Any]], case: str, time: str, label: str) -> tuple[list[np.ndarray], list[str]]:
     channels = [name for name in rows[0] if name and name not in (case, time, label)]
-    grouped: dict[str, list[dict]] = {}
+    grouped: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         grouped.setdefault(str(row[case]), []).append(row)
     cases, labels = [], []

@@ -1,6 +1,7 @@
 """Masks that are learned: DynaMask and ExtremalMask, from the papers. Both compare all outputs of the model.
 
-1. DynaMask (Crabbé and van der Schaar 2021): a mask in [0, 1] fades points to the baseline; it is pushed towards a given area by the distance of its sorted values from a step, and the smallest area that keeps the
+1. DynaMask (Crabbé and van der Schaar 2021): a mask in [0, 1] fades points to the baseline; it is
+   pushed towards a given area by the distance of its sorted values from a step, and the smallest area that keeps the
    prediction is chosen.
 2. ExtremalMask (Enguehard 2023): mask and what stands for masked points, a recurrent net of the series, are learned
    together; both are kept small while the prediction is kept.

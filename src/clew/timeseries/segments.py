@@ -1,8 +1,8 @@
 """Segments: groups of neighbouring points that a perturbation treats as one.
 
 1. uniform: so many pieces of equal length.
-2. changes: pieces between change points of all channels together, the exact minimum of squared error around each piece's
-   means (optimal partitioning by dynamic programming, Jackson et al. 2005).
+2. changes: pieces between change points of all channels together, the exact minimum of squared error around the means
+   of every piece (optimal partitioning by dynamic programming, Jackson et al. 2005).
 3. shapelets: windows whose distance to cases tells classes apart best (Ye and Keogh 2009), and the pieces between them.
 
 Every channel of a piece is a segment of its own.

@@ -38,10 +38,7 @@ def as_series(X: Any, axes: str | None = None, *, gaps: Gaps = "refuse", unequal
     cases = _frame_cases(X)
     if cases is None and isinstance(X, Sequence) and not isinstance(X, str):
         cases = _listed_cases(X)
-    if cases is not None:
-        values = _joined(cases, gaps, unequal)
-    else:
-        values = _array_values(X, axes)
+    values = _array_values(X, axes) if cases is None else _joined(cases, gaps, unequal)
     if not values.size:
         raise InputError(f"X has no values (shape {tuple(values.shape)}): give at least one case with one time")
     if axes is None:
