@@ -27,6 +27,7 @@ from clew.timeseries.series import Gaps, Unequal, as_series, constant_channels
 
 BASELINES = ("mean", "zero", "reference")
 _CLOSE = 1e-9
+_ALIKE = 0.02  # of a probability
 _DRAWS = 10  # of a pattern of points at random places
 
 
@@ -221,6 +222,7 @@ def _notes(question: Question, method: Method) -> tuple[str, ...]:
         same = np.abs(question.X - question.baseline).max((1, 2)) <= _CLOSE
         if same.any():
             notes.append(f"case {int(same.argmax())} equals its baseline: nothing of it can be attributed")
+        notes += _baseline_notes(question, same)
     if question.model.task == "classification":
         scores = question.model.scores(question.X)
         seen = set(scores.argmax(1).tolist()) | set(
@@ -234,6 +236,22 @@ def _notes(question: Question, method: Method) -> tuple[str, ...]:
     if method.name in ("cam", "grad-cam") and question.X.shape[1] > 1:
         notes.append(f"{method.name} has no channels: every channel shows the same share")
     return tuple(notes)
+
+
+def _baseline_notes(question: Question, same: np.ndarray) -> list[str]:
+    """Where the baseline has the case's output already, so that a difference has little to show."""
+    rows = np.arange(len(question))
+    before, after = (
+        question.model.scores(X, question.unit)[rows, question.targets] for X in (question.baseline, question.X)
+    )
+    alike = np.flatnonzero((np.abs(after - before) < _ALIKE) & ~same)
+    if question.unit != "probability" or not len(alike):
+        return []
+    more = f" and {len(alike) - 1} more" if len(alike) > 1 else ""
+    return [
+        f"the baseline of case {alike[0]}{more} already gives {before[alike[0]]:.3f}: the values say little, another "
+        "baseline (reference, zero) or the unit logit says more"
+    ]
 
 
 def _provenance(question: Question, settings: ExplainSettings) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """How well maps show planted causes, and how well they order points by what the model reads.
 
 Against the truth: every case's map (its size, where it has signs) is brought into [0, 1], then the points of all cases
-are pooled, as Time Interpret does. AUP and AUR are areas under precision and recall over the threshold from 0 to 1; they
-move with how a map is spread over [0, 1], so that a map of noise, spread evenly, may have the better AUR. AUROC and
-AUPRC depend on the order alone: read those first.
+are pooled, as Time Interpret does. AUP and AUR are areas under precision and recall over the threshold from 0 to 1;
+they move with how a map is spread over [0, 1], so that a map of noise, spread evenly, may have the better AUR. AUROC
+and AUPRC depend on the order alone: read those first.
 
 Deletion and insertion (Petsiuk et al. 2018): the mean output while points go to the baseline, the most important first,
 and while they come in. Low deletion and high insertion are good.
@@ -26,7 +26,10 @@ Maps = Float[np.ndarray, "case channel time"]
 
 
 def truth_scores(maps: Maps, truth: Bool[np.ndarray, "case channel time"]) -> dict[str, float]:
-    """AUP, AUR, AUROC and AUPRC of maps, whose high values mean important; InputError when the truth is empty or everywhere."""
+    """AUP, AUR, AUROC and AUPRC of maps, whose high values mean important.
+
+    InputError when the truth is empty or everywhere.
+    """
     if maps.shape != truth.shape:
         raise InputError(f"maps have shape {maps.shape}, the truth {truth.shape}: give the same")
     if truth.all() or not truth.any():
