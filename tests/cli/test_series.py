@@ -73,7 +73,7 @@ def test_evaluate_prints_methods_beside_nulls(run, data):
 )
 def test_bad_input_is_one_line_and_exit_code_2(run, data, tmp_path, options, reason):
     (tmp_path / "holes.csv").write_text("0,1,2,3,4,5,label\n1,2,,4,5,6,a\n1,2,3,4,5,6,b\n")
-    code, out, err = run("series", "explain", *data, *options)
+    code, _, err = run("series", "explain", *data, *options)
     assert code == 2
     assert reason in err
     assert len(err.strip().splitlines()) == 1

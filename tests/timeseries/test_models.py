@@ -62,7 +62,7 @@ def test_a_model_that_returns_labels_only_is_refused(model):
 
 def test_models_that_do_not_fit_are_refused_in_one_line(series, one_channel):
     for model, reason in (
-        (nn.Conv1d(5, 2, 3), "3 channels, 12 times.*axes="),
+        (nn.Conv1d(5, 2, 3), r"3 channels, 12 times.*axes="),
         (lambda X: np.ones((len(X), 2)), "does not return probabilities"),
         (lambda X: np.full((len(X), 2), np.nan), "NaN"),
         (3, "no model"),
@@ -73,7 +73,7 @@ def test_models_that_do_not_fit_are_refused_in_one_line(series, one_channel):
         explain(lambda X: np.full((len(X), 2), 0.5), series)
     with pytest.raises(InputError, match="no class 'middle': its classes are low, high"):
         explain(one_channel, series, target="middle")
-    with pytest.raises(InputError, match="3 outputs|2 outputs"):
+    with pytest.raises(InputError, match="2 outputs"):
         explain(classifier(lambda X: np.full((len(X), 2), 0.5), ["a", "b", "c"]), series, method="feature-ablation")
 
 

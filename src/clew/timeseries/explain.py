@@ -94,7 +94,7 @@ def asked(model: SeriesModel, X: np.ndarray, method: Method, settings: ExplainSe
     reference = None if settings.reference is None else _reference(settings, X)
     method.check(model, reference is not None)
     classes = None if reference is None else model.predicted(reference)
-    chosen = method.segments if settings.segments is None else settings.segments
+    chosen = chosen_segments(method, settings, X.shape[2])
     segments = segment_labels(X, chosen, reference=reference, reference_classes=classes)
     unit: Unit = "value" if model.task == "regression" else settings.unit  # type: ignore[assignment]
     return Question(
@@ -103,6 +103,14 @@ def asked(model: SeriesModel, X: np.ndarray, method: Method, settings: ExplainSe
         pointwise=bool(segments[0].max() + 1 == X[0].size), samples=settings.samples or method.samples,
         seed=settings.seed, reference=reference, reference_classes=classes, report=settings.report,
     )  # fmt: skip
+
+
+def chosen_segments(method: Method, settings: ExplainSettings, times: int) -> Any:
+    """The segments that are asked for, or the method's own, of which a short series has fewer."""
+    if settings.segments is not None:
+        return settings.segments
+    kind, _, number = method.segments.partition(":")
+    return f"{kind}:{min(int(number), times)}" if number else kind
 
 
 def _reference(settings: ExplainSettings, X: np.ndarray) -> Float[np.ndarray, "case channel time"]:
@@ -166,7 +174,7 @@ def _attribution(question: Question, method: Method, settings: ExplainSettings, 
     if method.additive:
         start = model.scores(question.baseline, question.unit)[rows, question.targets]
         residual = scores - start - values.sum((1, 2))
-    given = settings.segments if settings.segments is not None else method.segments
+    given = chosen_segments(method, settings, question.X.shape[2])
     deleted, null = _deletions(question, values)
     return Attribution(
         method=method.name, classes=model.classes, target=tuple(model.classes[n] for n in question.targets),
