@@ -7,10 +7,10 @@ from sklearn.metrics import auc, precision_recall_curve, roc_auc_score
 
 from clew.errors import InputError
 from clew.timeseries import evaluate_methods, evaluate_planted, planted, truth_scores
+from clew.timeseries.map_scores import curve
 from clew.timeseries.nets import StateNet
-from clew.timeseries.planted import hidden_markov
+from clew.timeseries.planted_series import hidden_markov
 from clew.timeseries.states import state_maps
-from clew.timeseries.truth_scores import curve
 
 
 def test_truth_scores_are_those_of_scikit_learn_on_pooled_scaled_maps():

@@ -9,9 +9,9 @@ from torch import nn
 
 from clew.errors import InputError
 from clew.timeseries import METHODS, ConvNet, CubeNet, classifier, explain, regressor
+from clew.timeseries.map_scores import truth_scores
 from clew.timeseries.nets import cube
 from clew.timeseries.temporal import ConditionalGaussian
-from clew.timeseries.truth_scores import truth_scores
 
 ATTRIBUTIONS = [name for name, method in METHODS.items() if method.kind == "attribution"]
 LINEAR = ("integrated-gradients", "gradient", "deep-lift", "gradient-shap", "feature-ablation", "occlusion",

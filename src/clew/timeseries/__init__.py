@@ -10,16 +10,16 @@ explain(net, test.values[:3], method="native-guide", reference=train.values)
 
 from clew.timeseries.answers import Attribution, Counterfactual, load_answer
 from clew.timeseries.evaluate import MethodScore, SeriesEvaluation, evaluate_methods, evaluate_planted
-from clew.timeseries.explain import ExplainSettings, explain
+from clew.timeseries.explain_series import ExplainSettings, explain
 from clew.timeseries.labelled_series import BUNDLED, LabelledSeries, load_pair, load_series
+from clew.timeseries.map_scores import truth_scores
 from clew.timeseries.methods import METHODS
 from clew.timeseries.models import SeriesModel, classifier, regressor
 from clew.timeseries.nets import ConvNet, CubeNet, train_net
-from clew.timeseries.planted import PLANTED, PlantedSeries, planted
+from clew.timeseries.planted_series import PLANTED, PlantedSeries, planted
 from clew.timeseries.question import Method
 from clew.timeseries.segments import segment_labels
 from clew.timeseries.series import as_series
-from clew.timeseries.truth_scores import truth_scores
 
 __all__ = [
     "BUNDLED",

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from clew.errors import InputError
 from clew.subject.hooks import watching
 from clew.timeseries.nets import CubeNet, cube
-from clew.timeseries.question import Question
+from clew.timeseries.question import SeriesQuestion
 
 _CLOSE = 1e-3
 
@@ -27,7 +27,7 @@ def _leaves(module: nn.Module) -> dict[str, nn.Module]:
     return {name: part for name, part in module.named_modules() if not list(part.children())}
 
 
-def _maps(question: Question) -> tuple[Tensor, Tensor, nn.Linear | None, Tensor | None]:
+def _maps(question: SeriesQuestion) -> tuple[Tensor, Tensor, nn.Linear | None, Tensor | None]:
     """The last activations of (case, feature, time), the outputs in the unit, the last linear layer and its input."""
     assert question.model.module is not None
     leaves = _leaves(question.model.module)
@@ -42,7 +42,7 @@ def _maps(question: Question) -> tuple[Tensor, Tensor, nn.Linear | None, Tensor 
     return maps[-1][1], outputs, last, watch.inputs[linear[-1]] if linear else None
 
 
-def cam(question: Question) -> np.ndarray:
+def cam(question: SeriesQuestion) -> np.ndarray:
     """The class's weights times the last features, over their number of times: logits without the bias."""
     with question.seeded(), torch.no_grad():
         features, _, linear, pooled = _maps(question)
@@ -60,7 +60,7 @@ def _class_weights(linear: nn.Linear, targets: Tensor) -> Tensor:
     return linear.weight[targets]
 
 
-def grad_cam(question: Question) -> np.ndarray:
+def grad_cam(question: SeriesQuestion) -> np.ndarray:
     """The mean gradient of the output by feature, times the feature."""
     with question.seeded():
         features, outputs, _, _ = _maps(question)
@@ -69,7 +69,7 @@ def grad_cam(question: Question) -> np.ndarray:
         return _over_channels(question, torch.einsum("nk,nkt->nt", weights * features.shape[2], features).detach())
 
 
-def _over_channels(question: Question, rows: Tensor) -> np.ndarray:
+def _over_channels(question: SeriesQuestion, rows: Tensor) -> np.ndarray:
     """A map of (case, time of the features) over the times of the series, the sum kept up to its mean."""
     channels, times = question.X.shape[1:]
     if rows.shape[1] != times:
@@ -78,7 +78,7 @@ def _over_channels(question: Question, rows: Tensor) -> np.ndarray:
     return np.broadcast_to(shares[:, None], question.X.shape).copy()
 
 
-def dcam(question: Question) -> np.ndarray:
+def dcam(question: SeriesQuestion) -> np.ndarray:
     """Mean map of a channel and time, times the variance over rows; InputError for a net that is not over cubes."""
     net = question.model.module
     if not isinstance(net, CubeNet):
@@ -87,7 +87,7 @@ def dcam(question: Question) -> np.ndarray:
         return np.concatenate([_dcam_case(q, net) for q in question.cases("dcam")])
 
 
-def _dcam_case(question: Question, net: CubeNet) -> np.ndarray:
+def _dcam_case(question: SeriesQuestion, net: CubeNet) -> np.ndarray:
     channels, times = question.X.shape[1:]
     rng, target = question.generator(), int(question.targets[0])
     x = question.model.tensor(question.X)[0]

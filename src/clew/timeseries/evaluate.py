@@ -23,14 +23,14 @@ from clew.errors import InputError
 from clew.progress import Progress, Report, silent
 from clew.stats import Interval, mean_interval
 from clew.timeseries.answers import Attribution
-from clew.timeseries.explain import ExplainSettings, asked, explain
+from clew.timeseries.explain_series import ExplainSettings, asked, explain
+from clew.timeseries.map_scores import curve, mean_rank_correlation, truth_scores
 from clew.timeseries.methods import method_named
 from clew.timeseries.models import SeriesModel, classifier, regressor
 from clew.timeseries.neighbours import neighbours_of
-from clew.timeseries.planted import PlantedSeries
-from clew.timeseries.question import Question
+from clew.timeseries.planted_series import PlantedSeries
+from clew.timeseries.question import SeriesQuestion
 from clew.timeseries.series import as_series
-from clew.timeseries.truth_scores import curve, mean_rank_correlation, truth_scores
 
 NULLS = ("random", "|x|", "nearest unlike neighbour", "oracle")
 
@@ -149,7 +149,7 @@ def _maps(model: SeriesModel, X: np.ndarray, settings: ExplainSettings) -> Attri
     return answer
 
 
-def _null_maps(question: Question, truth: np.ndarray | None) -> dict[str, Float[np.ndarray, "case channel time"]]:
+def _null_maps(question: SeriesQuestion, truth: np.ndarray | None) -> dict[str, Float[np.ndarray, "case channel time"]]:
     """Maps that know nothing of the model, and the one that knows the truth."""
     maps = {"random": question.generator().random(question.X.shape), "|x|": np.abs(question.X)}
     if question.reference is not None and question.model.task == "classification":
@@ -165,7 +165,9 @@ def _null_maps(question: Question, truth: np.ndarray | None) -> dict[str, Float[
     return maps
 
 
-def _score(name: str, values: np.ndarray, question: Question, truth: np.ndarray | None, *, signed: bool) -> MethodScore:
+def _score(
+    name: str, values: np.ndarray, question: SeriesQuestion, truth: np.ndarray | None, *, signed: bool
+) -> MethodScore:
     """The scores of some maps; cases without a planted cause say nothing of the truth, and are left out of it."""
     areas: dict[bool, list[float]] = {False: [], True: []}
     for number, (case, baseline, order) in enumerate(zip(question.X, question.baseline, values, strict=True)):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from clew.extras import needed_module
-from clew.timeseries.question import Question, UnitModule
+from clew.timeseries.question import SeriesQuestion, UnitModule
 
 _ROWS = 2048  # series in one forward pass
 
@@ -22,7 +22,7 @@ def captum(use: str) -> Any:
     return needed_module("captum.attr", "timeseries", use)
 
 
-def _batches(question: Question, rows_a_case: int) -> Iterator[tuple[Question, Tensor, Tensor, Tensor]]:
+def _batches(question: SeriesQuestion, rows_a_case: int) -> Iterator[tuple[SeriesQuestion, Tensor, Tensor, Tensor]]:
     """Parts of a question that fit into memory, with their series, baselines and targets as tensors."""
     step = max(1, _ROWS // max(1, rows_a_case))
     for start in range(0, len(question), step):
@@ -35,13 +35,13 @@ def _array(parts: list[Tensor]) -> np.ndarray:
     return torch.cat([part.detach() for part in parts]).double().cpu().numpy()
 
 
-def gradient(question: Question) -> np.ndarray:
+def gradient(question: SeriesQuestion) -> np.ndarray:
     """d output / d x, times what lies between x and the baseline (Shrikumar et al. 2016)."""
     with question.seeded():
         return _array([q.gradients(x, targets) * (x - base) for q, x, base, targets in _batches(question, 1)])
 
 
-def integrated_gradients(question: Question) -> np.ndarray:
+def integrated_gradients(question: SeriesQuestion) -> np.ndarray:
     """The gradient along the straight line from the baseline, Gauss-Legendre steps (Sundararajan et al. 2017)."""
     method = captum("integrated-gradients").IntegratedGradients(lambda x: question.model.forward(x, question.unit))
     with question.seeded():
@@ -53,7 +53,7 @@ def integrated_gradients(question: Question) -> np.ndarray:
         )
 
 
-def deep_lift(question: Question) -> np.ndarray:
+def deep_lift(question: SeriesQuestion) -> np.ndarray:
     """Differences from the baseline, passed through each nonlinearity by their ratio (Shrikumar et al. 2017).
 
     Nonlinearities inside recurrent modules are passed by their gradient.
@@ -64,7 +64,7 @@ def deep_lift(question: Question) -> np.ndarray:
         return _array([method.attribute(x, base, target=targets) for _, x, base, targets in _batches(question, 2)])
 
 
-def gradient_shap(question: Question) -> np.ndarray:
+def gradient_shap(question: SeriesQuestion) -> np.ndarray:
     """The mean over reference cases, or the baseline, of the gradient at a random place between (Erion et al. 2021)."""
     method = captum("gradient-shap").GradientShap(lambda x: question.model.forward(x, question.unit))
     with question.seeded():

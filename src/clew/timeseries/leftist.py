@@ -10,18 +10,18 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from clew.timeseries.question import Question
+from clew.timeseries.question import SeriesQuestion
 
 _RIDGE = 1e-3
 _REACH = 0.25  # of the kernel, in shares of segments that are replaced, squared
 
 
-def leftist(question: Question) -> np.ndarray:
+def leftist(question: SeriesQuestion) -> np.ndarray:
     """The effects of segments, spread evenly over their points."""
     return np.concatenate([_case_effects(q)[None] for q in question.cases("leftist")])
 
 
-def _case_effects(question: Question) -> Float[np.ndarray, "channel time"]:
+def _case_effects(question: SeriesQuestion) -> Float[np.ndarray, "channel time"]:
     labels, rng = question.segments[0], question.generator()
     count = int(labels.max()) + 1
     kept = rng.integers(0, 2, (question.samples, count)).astype(bool)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from clew.progress import Progress
-from clew.timeseries.question import Question
+from clew.timeseries.question import SeriesQuestion
 
 _AREAS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
 _KEPT = 1.1  # an error this much above the best of all areas still keeps the prediction
@@ -23,7 +23,7 @@ _RATE, _MASK_RATE = 1e-2, 0.1
 _WIDTH = 32  # of the net that stands for masked points
 
 
-def _error(question: Question, wanted: Tensor, x: Tensor) -> Tensor:
+def _error(question: SeriesQuestion, wanted: Tensor, x: Tensor) -> Tensor:
     """How far predictions of (case, output) are from those wanted, a case: cross-entropy, squares for values."""
     given = question.model.forward(x, "probability")
     if question.model.task == "regression":
@@ -31,7 +31,7 @@ def _error(question: Question, wanted: Tensor, x: Tensor) -> Tensor:
     return -(wanted * given.clamp_min(1e-9).log()).sum(1)
 
 
-def dynamask(question: Question) -> np.ndarray:
+def dynamask(question: SeriesQuestion) -> np.ndarray:
     """The mask of the smallest area that keeps the prediction about as well as the best."""
     with question.seeded():
         tensor = question.model.tensor
@@ -43,7 +43,7 @@ def dynamask(question: Question) -> np.ndarray:
     return masks[first, torch.arange(len(x), device=x.device)].double().cpu().numpy()
 
 
-def _area_masks(question: Question, x: Tensor, base: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+def _area_masks(question: SeriesQuestion, x: Tensor, base: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
     """Masks of (area, case, channel, time), all learned side by side, and how well each keeps the prediction."""
     areas, size = torch.tensor(_AREAS, device=x.device, dtype=x.dtype), x[0].numel()
     step = (torch.arange(size, device=x.device) >= ((1 - areas[:, None]) * size).round()).to(x.dtype)
@@ -80,7 +80,7 @@ class _Stand(nn.Module):
         return self.head(self.recurrent(x.transpose(1, 2))[0]).transpose(1, 2)
 
 
-def extremal_mask(question: Question) -> np.ndarray:
+def extremal_mask(question: SeriesQuestion) -> np.ndarray:
     """The smallest mask, with the smallest stand-in for what is masked, that keeps the prediction."""
     with question.seeded():
         x = question.model.tensor(question.X)

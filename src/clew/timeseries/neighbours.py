@@ -21,14 +21,14 @@ from jaxtyping import Float, Int
 
 from clew.errors import InputError
 from clew.timeseries.activation_maps import cam
-from clew.timeseries.question import Question
+from clew.timeseries.question import SeriesQuestion
 from clew.timeseries.segments import shapelets, window_distances
 
 _DISTRACTORS = 3  # near cases of the target class that CoMTE tries
 _WINDOW = 10  # of Native Guide's occlusion, in shares of a series
 
 
-def unlike(question: Question, target: int) -> Float[np.ndarray, "case channel time"]:
+def unlike(question: SeriesQuestion, target: int) -> Float[np.ndarray, "case channel time"]:
     """The reference cases of a class, as the model sees them; InputError where it sees none."""
     assert question.reference is not None
     assert question.reference_classes is not None
@@ -42,29 +42,29 @@ def unlike(question: Question, target: int) -> Float[np.ndarray, "case channel t
     return cases
 
 
-def _nearest(question: Question, most: int = 1) -> Float[np.ndarray, "rank channel time"]:
+def _nearest(question: SeriesQuestion, most: int = 1) -> Float[np.ndarray, "rank channel time"]:
     """Reference cases of the target class of one case, the nearest first."""
     cases = unlike(question, int(question.targets[0]))
     distances = np.abs(cases - question.X[0]).sum((1, 2))
     return cases[np.argsort(distances, kind="stable")[:most]]
 
 
-def nearest_unlike_neighbour(question: Question) -> np.ndarray:
+def nearest_unlike_neighbour(question: SeriesQuestion) -> np.ndarray:
     """The nearest reference case of the target class itself."""
     return np.concatenate([_nearest(q) for q in question.cases("nearest-unlike-neighbour")])
 
 
-def is_target(question: Question, rows: Float[np.ndarray, "row channel time"]) -> np.ndarray:
+def is_target(question: SeriesQuestion, rows: Float[np.ndarray, "row channel time"]) -> np.ndarray:
     """Which of many series the model puts into the target class of one case."""
     return question.model.predicted(rows) == int(question.targets[0])
 
 
-def native_guide(question: Question) -> np.ndarray:
+def native_guide(question: SeriesQuestion) -> np.ndarray:
     """The shortest copied run that flips the prediction, where the neighbour's class has its weight."""
     return np.stack([_guided(q) for q in question.cases("native-guide")])
 
 
-def _guided(question: Question) -> Float[np.ndarray, "channel time"]:
+def _guided(question: SeriesQuestion) -> Float[np.ndarray, "channel time"]:
     case, guide = question.X[0], _nearest(question)[0]
     times = case.shape[1]
     weight = np.concatenate([[0.0], _weight(question, guide).cumsum()])
@@ -76,7 +76,7 @@ def _guided(question: Question) -> Float[np.ndarray, "channel time"]:
     return rows[flipped[0]] if len(flipped) else guide
 
 
-def _weight(question: Question, guide: Float[np.ndarray, "channel time"]) -> Float[np.ndarray, " time"]:
+def _weight(question: SeriesQuestion, guide: Float[np.ndarray, "channel time"]) -> Float[np.ndarray, " time"]:
     """How much every time of the neighbour speaks for its class: CAM where the net has one, else occlusion by runs of
     the case."""
     of_guide = replace(question, X=guide[None], baseline=question.X)
@@ -95,12 +95,12 @@ def _weight(question: Question, guide: Float[np.ndarray, "channel time"]) -> Flo
     return np.convolve(losses, np.ones(width)) / counts
 
 
-def comte(question: Question) -> np.ndarray:
+def comte(question: SeriesQuestion) -> np.ndarray:
     """As few copied channels as flip the prediction, of the distractor that changes the series least."""
     return np.stack([_swapped_channels(q) for q in question.cases("comte")])
 
 
-def _swapped_channels(question: Question) -> Float[np.ndarray, "channel time"]:
+def _swapped_channels(question: SeriesQuestion) -> Float[np.ndarray, "channel time"]:
     best: tuple[int, float] | None = None
     guides = _nearest(question, _DISTRACTORS)
     series = guides[0]
@@ -113,7 +113,7 @@ def _swapped_channels(question: Question) -> Float[np.ndarray, "channel time"]:
     return series
 
 
-def _fewest(question: Question, guide: np.ndarray) -> list[int]:
+def _fewest(question: SeriesQuestion, guide: np.ndarray) -> list[int]:
     """Channels added by the best next one until the prediction flips, then taken out where it stays flipped."""
     chosen: list[int] = []
     while len(chosen) < len(guide):
@@ -129,13 +129,13 @@ def _fewest(question: Question, guide: np.ndarray) -> list[int]:
     return chosen
 
 
-def _with_channels(question: Question, guide: np.ndarray, channels: list[int]) -> np.ndarray:
+def _with_channels(question: SeriesQuestion, guide: np.ndarray, channels: list[int]) -> np.ndarray:
     changed = question.X[0].copy()
     changed[channels] = guide[channels]
     return changed
 
 
-def sets(question: Question) -> np.ndarray:
+def sets(question: SeriesQuestion) -> np.ndarray:
     """Shapelets of the own class replaced, then those of the target class put in, until the prediction flips."""
     assert question.reference is not None
     assert question.reference_classes is not None
@@ -150,7 +150,7 @@ def sets(question: Question) -> np.ndarray:
     return np.stack(series)
 
 
-def _placed(question: Question, label: int, other: int) -> list[tuple[int, int, np.ndarray]]:
+def _placed(question: SeriesQuestion, label: int, other: int) -> list[tuple[int, int, np.ndarray]]:
     """Shapelets of a class against another: channel, the usual place in its cases, values."""
     assert question.reference is not None
     assert question.reference_classes is not None
@@ -169,7 +169,7 @@ def _placed(question: Question, label: int, other: int) -> list[tuple[int, int, 
     return placed
 
 
-def _with_shapelets(question: Question, own: list, other: list) -> Float[np.ndarray, "channel time"]:
+def _with_shapelets(question: SeriesQuestion, own: list, other: list) -> Float[np.ndarray, "channel time"]:
     changed, guide = question.X[0].copy(), _nearest(question)[0]
     for channel, _, window in own:  # where the case has it, the neighbour takes its place
         start = int(window_distances(changed[channel][None], window)[0].argmin())
@@ -192,7 +192,7 @@ def _at_level(window: np.ndarray, channel: np.ndarray, start: int) -> np.ndarray
     return low + (window - window.min()) / span * (high - low)
 
 
-def neighbours_of(question: Question) -> tuple[np.ndarray, Int[np.ndarray, " case"]]:
+def neighbours_of(question: SeriesQuestion) -> tuple[np.ndarray, Int[np.ndarray, " case"]]:
     """The nearest unlike neighbour of every case and what the model says of it, for the row beside every method."""
     series = nearest_unlike_neighbour(question)
     return series, question.model.predicted(series)

@@ -16,16 +16,16 @@ from torch import Tensor
 
 from clew.errors import InputError
 from clew.timeseries.gradient import captum
-from clew.timeseries.question import Question
+from clew.timeseries.question import SeriesQuestion
 
 _ROWS = 256  # perturbed series in one forward pass
 
 
-def _forward(question: Question) -> Any:
+def _forward(question: SeriesQuestion) -> Any:
     return lambda x: question.model.forward(x, question.unit).detach()
 
 
-def _tensors(question: Question) -> dict[str, Any]:
+def _tensors(question: SeriesQuestion) -> dict[str, Any]:
     tensor = question.model.tensor
     return {
         "inputs": tensor(question.X),
@@ -34,17 +34,17 @@ def _tensors(question: Question) -> dict[str, Any]:
     }
 
 
-def _spread(question: Question, values: Tensor) -> np.ndarray:
+def _spread(question: SeriesQuestion, values: Tensor) -> np.ndarray:
     """Every segment's value over its number of points."""
     sizes = np.stack([np.bincount(row.ravel())[row] for row in question.segments])
     return values.detach().double().cpu().numpy() / sizes
 
 
-def _mask(question: Question) -> Tensor:
+def _mask(question: SeriesQuestion) -> Tensor:
     return torch.as_tensor(question.segments, device=question.target_tensor().device)
 
 
-def occlusion(question: Question) -> np.ndarray:
+def occlusion(question: SeriesQuestion) -> np.ndarray:
     """A window that slides over every channel goes to the baseline; a point has the mean of its windows (Zeiler 2014).
 
     The window is as long as a uniform segment, a fifteenth of the series unless said; with segments="points" one point.
@@ -58,11 +58,11 @@ def occlusion(question: Question) -> np.ndarray:
     return values.double().cpu().numpy() / width
 
 
-def _share(question: Question) -> int:
+def _share(question: SeriesQuestion) -> int:
     return max(1, _ROWS // len(question))
 
 
-def feature_ablation(question: Question) -> np.ndarray:
+def feature_ablation(question: SeriesQuestion) -> np.ndarray:
     """One segment after the other goes to the baseline."""
     method = captum("feature-ablation").FeatureAblation(_forward(question))
     values = []
@@ -72,7 +72,7 @@ def feature_ablation(question: Question) -> np.ndarray:
     return _spread(question, torch.cat(values))
 
 
-def shapley_sampling(question: Question) -> np.ndarray:
+def shapley_sampling(question: SeriesQuestion) -> np.ndarray:
     """What a segment adds behind those before it, mean over random orders (Castro et al. 2009).
 
     Where all subsets are no more series than the orders need, it is the exact Shapley value.
@@ -80,7 +80,7 @@ def shapley_sampling(question: Question) -> np.ndarray:
     return np.concatenate([_shapley_case(q) for q in question.cases("shapley-sampling")])
 
 
-def _shapley_case(question: Question) -> np.ndarray:
+def _shapley_case(question: SeriesQuestion) -> np.ndarray:
     count = int(question.segments.max()) + 1
     with question.seeded(), torch.no_grad():
         if 2**count <= question.samples * count:
@@ -93,7 +93,7 @@ def _shapley_case(question: Question) -> np.ndarray:
     return _spread(question, values)
 
 
-def exact_shapley(question: Question) -> np.ndarray:
+def exact_shapley(question: SeriesQuestion) -> np.ndarray:
     """The Shapley values of one case's segments over all 2^n subsets (Shapley 1953)."""
     count = int(question.segments.max()) + 1
     subsets = (np.arange(2**count)[:, None] >> np.arange(count)) & 1
@@ -107,7 +107,7 @@ def exact_shapley(question: Question) -> np.ndarray:
     return _spread(question, torch.as_tensor(values[question.segments]))
 
 
-def lime(question: Question) -> np.ndarray:
+def lime(question: SeriesQuestion) -> np.ndarray:
     """A sparse linear model of the output around a case, segments there or not (Ribeiro et al. 2016).
 
     The penalty (Lasso) is a ten-thousandth, small beside probabilities; captum's own would leave nothing of them.
@@ -117,12 +117,12 @@ def lime(question: Question) -> np.ndarray:
     return _surrogate(question, "lime", "Lime", interpretable_model=SkLearnLasso(alpha=1e-4))
 
 
-def kernel_shap(question: Question) -> np.ndarray:
+def kernel_shap(question: SeriesQuestion) -> np.ndarray:
     """A linear model weighted so that it estimates Shapley values (Lundberg and Lee 2017)."""
     return _surrogate(question, "kernel-shap", "KernelShap")
 
 
-def _surrogate(question: Question, name: str, kind: str, **options: Any) -> np.ndarray:
+def _surrogate(question: SeriesQuestion, name: str, kind: str, **options: Any) -> np.ndarray:
     method, values = getattr(captum(name), kind)(_forward(question), **options), []
     with question.seeded(), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the regression says what an all-zero fit is

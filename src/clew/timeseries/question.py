@@ -19,7 +19,7 @@ from clew.timeseries.models import SeriesModel, Unit, evaluating
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Question:
+class SeriesQuestion:
     """One batch, as every method takes it."""
 
     model: SeriesModel
@@ -43,14 +43,14 @@ class Question:
     def __len__(self) -> int:
         return len(self.X)
 
-    def case(self, number: int) -> Question:
+    def case(self, number: int) -> SeriesQuestion:
         """The same question of one case."""
         kept = slice(number, number + 1)
         return replace(
             self, X=self.X[kept], targets=self.targets[kept], baseline=self.baseline[kept], segments=self.segments[kept]
         )
 
-    def cases(self, what: str) -> Iterator[Question]:
+    def cases(self, what: str) -> Iterator[SeriesQuestion]:
         """One case after the other, with progress."""
         for number in range(len(self)):
             yield self.case(number)
@@ -100,7 +100,7 @@ class Method:
     """A row of the table of methods."""
 
     name: str
-    run: Callable[[Question], np.ndarray]
+    run: Callable[[SeriesQuestion], np.ndarray]
     """From a question to values, or to changed series, of (case, channel, time)."""
     summary: str
     paper: str

@@ -17,14 +17,14 @@ from jaxtyping import Float
 from clew.extras import needed_module
 from clew.timeseries.answers import UNCHANGED
 from clew.timeseries.neighbours import is_target, unlike
-from clew.timeseries.question import Question
+from clew.timeseries.question import SeriesQuestion
 
 _ROUNDS = 8  # doublings of the weight
 _RATE = 0.02  # of Adam, in the channel's scale
 _POPULATION = 40
 
 
-def wachter(question: Question) -> np.ndarray:
+def wachter(question: SeriesQuestion) -> np.ndarray:
     """The nearest series that gradients find, all cases side by side."""
     with question.seeded():
         tensor = question.model.tensor
@@ -50,21 +50,21 @@ def wachter(question: Question) -> np.ndarray:
     return best.double().cpu().numpy()
 
 
-def _scale(question: Question) -> Float[np.ndarray, "1 channel 1"]:
+def _scale(question: SeriesQuestion) -> Float[np.ndarray, "1 channel 1"]:
     """The median absolute deviation of every channel, one for a constant channel."""
     X = question.X if question.reference is None else question.reference
     deviation = np.median(np.abs(X - np.median(X, (0, 2), keepdims=True)), (0, 2), keepdims=True)
     return np.where(deviation > 0, deviation, 1.0)
 
 
-def tsevo(question: Question) -> np.ndarray:
+def tsevo(question: SeriesQuestion) -> np.ndarray:
     """The valid series of the last front with the least distance, one search a case."""
     needed_module("pymoo", "timeseries", "tsevo")
     with question.seeded():
         return np.stack([_evolved(q) for q in question.cases("tsevo")])
 
 
-def _evolved(question: Question) -> Float[np.ndarray, "channel time"]:
+def _evolved(question: SeriesQuestion) -> Float[np.ndarray, "channel time"]:
     from pymoo.algorithms.moo.nsga2 import NSGA2
     from pymoo.core.crossover import Crossover
     from pymoo.core.mutation import Mutation

@@ -16,12 +16,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from clew.progress import Progress, Report, silent
-from clew.timeseries.explain import ExplainSettings, asked, explain
+from clew.timeseries.explain_series import ExplainSettings, asked, explain
+from clew.timeseries.map_scores import truth_scores
 from clew.timeseries.methods import method_named
 from clew.timeseries.models import SeriesModel, classifier, regressor
-from clew.timeseries.planted import PlantedSeries
+from clew.timeseries.planted_series import PlantedSeries
 from clew.timeseries.temporal import ConditionalGaussian, fit_importance
-from clew.timeseries.truth_scores import truth_scores
 
 WINDOW = 20
 """Times that a window of a recurrent net has."""

@@ -16,14 +16,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from clew.timeseries.question import Question
+from clew.timeseries.question import SeriesQuestion
 
 _ROWS = 4096  # series in one forward pass
 _LAGS = 3  # times that the generator of FIT looks back
 _RIDGE = 1e-2
 
 
-def temporal_integrated_gradients(question: Question) -> np.ndarray:
+def temporal_integrated_gradients(question: SeriesQuestion) -> np.ndarray:
     """Integrated gradients along a path that fills one time after the other."""
     nodes, weights = np.polynomial.legendre.leggauss(question.samples)
     shares, weights = (nodes + 1) / 2, weights / 2
@@ -42,13 +42,13 @@ def temporal_integrated_gradients(question: Question) -> np.ndarray:
     return values
 
 
-def _gradients(question: Question, rows: Tensor) -> Tensor:
+def _gradients(question: SeriesQuestion, rows: Tensor) -> Tensor:
     """Gradients of many variants of one case."""
     targets = question.target_tensor()
     return torch.cat([question.gradients(part, targets.expand(len(part))) for part in rows.split(_ROWS)])
 
 
-def temporal_saliency_rescaling(question: Question) -> np.ndarray:
+def temporal_saliency_rescaling(question: SeriesQuestion) -> np.ndarray:
     """|gradient x difference| maps rescaled by how they move without a time, and without a channel of it."""
     values = np.zeros_like(question.X)
     with question.seeded():
@@ -57,7 +57,7 @@ def temporal_saliency_rescaling(question: Question) -> np.ndarray:
     return values
 
 
-def _rescaled(question: Question) -> np.ndarray:
+def _rescaled(question: SeriesQuestion) -> np.ndarray:
     x, base = question.model.tensor(question.X[0]), question.model.tensor(question.baseline[0])
     channels, times = x.shape
 
@@ -79,7 +79,7 @@ def _rescaled(question: Question) -> np.ndarray:
     return (by_channel * by_time).double().cpu().numpy()
 
 
-def fit(question: Question) -> np.ndarray:
+def fit(question: SeriesQuestion) -> np.ndarray:
     """FIT of every time; later times stand at the baseline, so that a model of whole series reads a prefix."""
     generator = ConditionalGaussian.fitted(question.reference if question.reference is not None else question.X)
     values = np.zeros_like(question.X)
@@ -88,7 +88,9 @@ def fit(question: Question) -> np.ndarray:
     return values
 
 
-def fit_importance(question: Question, generator: ConditionalGaussian, times: range) -> Float[np.ndarray, "channel t"]:
+def fit_importance(
+    question: SeriesQuestion, generator: ConditionalGaussian, times: range
+) -> Float[np.ndarray, "channel t"]:
     """KL(p(y | X_0:t) || p(y | X_0:t-1)) - KL(p(y | X_0:t) || p(y | X_0:t-1, x_i,t)) in nats, for the given times."""
     rng, x, base = question.generator(), question.X[0], question.baseline[0]
     channels, draws, rows = len(x), question.samples, []

@@ -17,11 +17,11 @@ from clew.cli.tables import table
 from clew.errors import InputError
 from clew.progress import Report
 from clew.timeseries.evaluate import SeriesEvaluation, evaluate_methods, evaluate_planted
-from clew.timeseries.explain import ExplainSettings
+from clew.timeseries.explain_series import ExplainSettings
 from clew.timeseries.labelled_series import BUNDLED
 from clew.timeseries.methods import method_named
 from clew.timeseries.nets import train_state_net
-from clew.timeseries.planted import PLANTED, hidden_markov, planted
+from clew.timeseries.planted_series import PLANTED, hidden_markov, planted
 from clew.timeseries.states import evaluate_states
 
 _METHODS = "integrated-gradients,occlusion,feature-ablation,gradient"

@@ -19,8 +19,8 @@ from clew.cli.series.source import DataOption, SeriesSource, chosen_cases
 from clew.cli.tables import table
 from clew.errors import InputError
 from clew.timeseries.answers import ATTRIBUTION, COUNTERFACTUAL, Attribution, Counterfactual
-from clew.timeseries.explain import ExplainSettings
-from clew.timeseries.explain import explain as explained
+from clew.timeseries.explain_series import ExplainSettings
+from clew.timeseries.explain_series import explain as explained
 from clew.timeseries.figures import save_picture
 from clew.timeseries.labelled_series import LabelledSeries
 from clew.timeseries.methods import METHODS, method_named
@@ -44,6 +44,9 @@ class Asked:
     """What is asked of the cases."""
 
     method: MethodOption = "integrated-gradients"
+    index: Annotated[
+        list[int] | None, typer.Option(help="The number of a test case; may be repeated.", show_default="0")
+    ] = None
     target: Annotated[
         str | None,
         typer.Option(help="The class that is asked about; the predicted one, or for counterfactuals the most probable "
@@ -65,9 +68,6 @@ def explain(
     source: SeriesSource,
     asked: Asked,
     settings: Annotated[ExplainSettings, Only("unit", "samples", "seed")],
-    index: Annotated[
-        list[int] | None, typer.Option(help="The number of a test case; may be repeated.", show_default="0")
-    ] = None,
     plot: Annotated[
         Path | None, typer.Option(help="Draw it into this file: .png, .svg or .html.", show_default=False)
     ] = None,
@@ -87,7 +87,7 @@ def explain(
         kind = (ATTRIBUTION if method.kind == "attribution" else COUNTERFACTUAL).format
         check_outputs([OutputFile("--save", save, kind)], replace=overwrite)
     train, test, model = source.load(data, settings.seed)
-    numbers = chosen_cases(test, index)
+    numbers = chosen_cases(test, asked.index)
     with bar(method.name) as report:
         answer = explained(
             model, test.values[numbers], settings=replace(

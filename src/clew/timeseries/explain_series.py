@@ -21,7 +21,7 @@ from clew.timeseries.answers import Attribution, Counterfactual
 from clew.timeseries.methods import method_named
 from clew.timeseries.models import SeriesModel, Unit, classifier
 from clew.timeseries.neighbours import neighbours_of
-from clew.timeseries.question import Method, Question
+from clew.timeseries.question import Method, SeriesQuestion
 from clew.timeseries.segments import segment_labels
 from clew.timeseries.series import Gaps, Unequal, as_series, constant_channels
 
@@ -89,7 +89,7 @@ def _checked(settings: ExplainSettings, model: SeriesModel) -> None:
         raise InputError(f"seed={settings.seed}: give a number from 0")
 
 
-def asked(model: SeriesModel, X: np.ndarray, method: Method, settings: ExplainSettings) -> Question:
+def asked(model: SeriesModel, X: np.ndarray, method: Method, settings: ExplainSettings) -> SeriesQuestion:
     """What the method gets, checked."""
     reference = None if settings.reference is None else _reference(settings, X)
     method.check(model, reference is not None)
@@ -97,7 +97,7 @@ def asked(model: SeriesModel, X: np.ndarray, method: Method, settings: ExplainSe
     chosen = chosen_segments(method, settings, X.shape[2])
     segments = segment_labels(X, chosen, reference=reference, reference_classes=classes)
     unit: Unit = "value" if model.task == "regression" else settings.unit  # type: ignore[assignment]
-    return Question(
+    return SeriesQuestion(
         model=model, X=X, targets=_targets(model, X, method, settings.target), unit=unit,
         baseline=_baseline(X, settings.baseline, reference), segments=segments,
         pointwise=bool(segments[0].max() + 1 == X[0].size), samples=settings.samples or method.samples,
@@ -167,7 +167,9 @@ def _baseline(X: np.ndarray, baseline: Any, reference: np.ndarray | None) -> Flo
     return filled
 
 
-def _attribution(question: Question, method: Method, settings: ExplainSettings, values: np.ndarray) -> Attribution:
+def _attribution(
+    question: SeriesQuestion, method: Method, settings: ExplainSettings, values: np.ndarray
+) -> Attribution:
     model, rows = question.model, np.arange(len(question))
     scores = model.scores(question.X, question.unit)[rows, question.targets]
     residual = None
@@ -186,7 +188,7 @@ def _attribution(question: Question, method: Method, settings: ExplainSettings, 
     )  # fmt: skip
 
 
-def _deletions(question: Question, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _deletions(question: SeriesQuestion, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The outputs without the tenth of points that speaks most for the target, and without as many elsewhere."""
     n, channels, times = values.shape
     count, rng = max(1, channels * times // 10), question.generator()
@@ -207,7 +209,7 @@ def _deletions(question: Question, values: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def _counterfactual(
-    question: Question, method: Method, settings: ExplainSettings, series: np.ndarray
+    question: SeriesQuestion, method: Method, settings: ExplainSettings, series: np.ndarray
 ) -> Counterfactual:
     model = question.model
     neighbour, said = neighbours_of(question)
@@ -219,7 +221,7 @@ def _counterfactual(
     )  # fmt: skip
 
 
-def _notes(question: Question, method: Method) -> tuple[str, ...]:
+def _notes(question: SeriesQuestion, method: Method) -> tuple[str, ...]:
     """What a reader must know of the input and the model."""
     notes = []
     if flat := constant_channels(question.X):
@@ -246,7 +248,7 @@ def _notes(question: Question, method: Method) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _baseline_notes(question: Question, same: np.ndarray) -> list[str]:
+def _baseline_notes(question: SeriesQuestion, same: np.ndarray) -> list[str]:
     """Where the baseline has the case's output already, so that a difference has little to show."""
     rows = np.arange(len(question))
     before, after = (
@@ -262,7 +264,7 @@ def _baseline_notes(question: Question, same: np.ndarray) -> list[str]:
     ]
 
 
-def _provenance(question: Question, settings: ExplainSettings) -> dict[str, Any]:
+def _provenance(question: SeriesQuestion, settings: ExplainSettings) -> dict[str, Any]:
     return files.provenance(
         model=question.model.name, samples=question.samples, unit=question.unit, gaps=settings.gaps,
         unequal=settings.unequal,
