@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from clew.errors import InputError
 from clew.progress import Progress, Report, silent
 from clew.stats import Interval, mean_interval
 from clew.timeseries.answers import Attribution
-from clew.timeseries.explain_series import ExplainSettings, asked, explain
+from clew.timeseries.explain_series import ExplainSettings, asked, explain_with
 from clew.timeseries.map_scores import curve, mean_rank_correlation, truth_scores
 from clew.timeseries.methods import method_named
 from clew.timeseries.models import SeriesModel, classifier, regressor
@@ -144,7 +145,7 @@ def evaluate_methods(
 
 
 def _maps(model: SeriesModel, X: np.ndarray, settings: ExplainSettings) -> Attribution:
-    answer = explain(model, X, settings=settings)
+    answer = explain_with(model, X, settings)
     assert isinstance(answer, Attribution)
     return answer
 
@@ -173,9 +174,7 @@ def _score(
     for number, (case, baseline, order) in enumerate(zip(question.X, question.baseline, values, strict=True)):
         target = int(question.targets[number])
         for insert, found in areas.items():
-            line = curve(
-                lambda rows, target=target: question.outputs(rows, target), case, baseline, order, insert=insert
-            )
+            line = curve(partial(question.outputs, target=target), case, baseline, order, insert=insert)
             found.append(float(np.trapezoid(line, dx=1 / (len(line) - 1))))
     marked, sizes = None if truth is None else truth.any((1, 2)), np.abs(values) if signed else values
     return MethodScore(
@@ -193,10 +192,10 @@ def _randomised(model: SeriesModel, seed: int) -> SeriesModel | None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for part in module.modules():
-            if hasattr(part, "reset_parameters"):
-                part.reset_parameters()
-    read = regressor(module) if model.task == "regression" else classifier(module, model.original_labels)
-    return replace(read, labels=model.labels, outputs=model.outputs)
+            reset: Any = getattr(part, "reset_parameters", None)
+            if reset is not None:
+                reset()
+    return model.with_module(module)
 
 
 def evaluate_planted(

@@ -68,6 +68,11 @@ def explain(model: Any, X: Any, settings: ExplainSettings) -> Attribution | Coun
     InputError for what cannot be used: an unknown method, class or unit, series or models that do not fit, a model
     without what the method needs.
     """
+    return explain_with(model, X, settings)
+
+
+def explain_with(model: Any, X: Any, settings: ExplainSettings) -> Attribution | Counterfactual:
+    """`explain` with its settings as one value."""
     method = method_named(settings.method)
     series = as_series(X, settings.axes, gaps=settings.gaps, unequal=settings.unequal)
     reader = classifier(model)
@@ -193,9 +198,9 @@ def _deletions(question: SeriesQuestion, values: np.ndarray) -> tuple[np.ndarray
     n, channels, times = values.shape
     count, rng = max(1, channels * times // 10), question.generator()
     flat = values.reshape(n, -1)
-    chosen = np.zeros(flat.shape, dtype=bool)
-    np.put_along_axis(chosen, np.argsort(-flat, axis=1, kind="stable")[:, :count], True, axis=1)
-    chosen = chosen.reshape(values.shape)
+    marks = np.zeros(flat.shape, dtype=bool)
+    np.put_along_axis(marks, np.argsort(-flat, axis=1, kind="stable")[:, :count], True, axis=1)
+    chosen = marks.reshape(values.shape)
     moved = [
         np.roll(chosen[:, rng.permutation(channels)], int(rng.integers(1, max(2, times))), axis=2)
         for _ in range(_DRAWS)

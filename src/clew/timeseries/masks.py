@@ -87,7 +87,7 @@ def extremal_mask(question: SeriesQuestion) -> np.ndarray:
         wanted = question.model.forward(x, "probability").detach()
         stand = _Stand(x.shape[1]).to(device=x.device, dtype=x.dtype)
         mask = torch.full_like(x, 0.5).requires_grad_(True)
-        optimiser = torch.optim.Adam([{"params": [mask]}, {"params": stand.parameters()}], lr=_RATE)
+        optimiser = torch.optim.Adam([mask, *stand.parameters()], lr=_RATE)
         size = x[0].numel()
         for done in range(question.samples):
             optimiser.zero_grad()

@@ -41,8 +41,8 @@ class SeriesModel:
     outputs: Outputs
     module: nn.Module | None = None
     """The torch module, where there is one: gradients and activations are its."""
-    original_labels: tuple[Any, ...] = ()
-    """The classes as the model has them (numbers, texts), in the order of `labels`."""
+    layout: str = "case channel time"
+    """The order of axes that the module reads."""
 
     def __repr__(self) -> str:
         classes = "classes not known yet" if self.labels is None else f"{len(self.labels)} outputs"
@@ -65,10 +65,14 @@ class SeriesModel:
         width = int(self.scores(X[:1]).shape[1])
         if self.labels is None:
             names = ("value",) if self.task == "regression" and width == 1 else tuple(str(n) for n in range(width))
-            return replace(self, labels=names, original_labels=tuple(range(width)))
+            return replace(self, labels=names)
         if len(self.labels) != width:
             raise InputError(f"{self.name} has {width} outputs, classes= names {len(self.labels)}: name them all")
         return self
+
+    def with_module(self, module: nn.Module) -> SeriesModel:
+        """The same reading of another module, such as the same net with other weights."""
+        return replace(self, module=module, call=_module_call(module, self.layout))
 
     def probabilities(self, X: Float[np.ndarray, "case channel time"]) -> Float[np.ndarray, "case class"]:
         """The probability of every class; InputError for a regressor, and for outputs that are no probabilities."""
@@ -150,7 +154,7 @@ def classifier(
     probabilities. InputError for a model that returns labels only, that is not fitted, or for an unknown layout.
     """
     if isinstance(model, SeriesModel):
-        return model if classes is None else replace(model, labels=_texts(classes), original_labels=tuple(classes))
+        return model if classes is None else replace(model, labels=_texts(classes))
     if layout not in _LAYOUTS or outputs not in get_args(Outputs):
         raise InputError(
             f"layout={layout!r} and outputs={outputs!r}: give a layout of {_LAYOUTS}, outputs of {get_args(Outputs)}"
@@ -165,7 +169,6 @@ def classifier(
     call = _numpy_call(model, name)
     return SeriesModel(
         name=name, task="classification", labels=_texts(classes), call=call, outputs="probabilities",
-        original_labels=tuple(classes or ()),
     )  # fmt: skip
 
 
@@ -187,12 +190,14 @@ def _texts(classes: Sequence[Any] | None) -> tuple[str, ...] | None:
 def _module_model(model: nn.Module, classes: Sequence[Any] | None, layout: str, outputs: Outputs) -> SeriesModel:
     if classes is None:
         classes = getattr(model, "classes", None)
-    order = (0, 1, 2) if layout == _LAYOUTS[0] else (0, 2, 1)
     return SeriesModel(
         name=type(model).__name__, task="regression" if outputs == "values" else "classification",
-        labels=_texts(classes), call=lambda x: model(x.permute(order)), outputs=outputs, module=model,
-        original_labels=tuple(classes or ()),
+        labels=_texts(classes), call=_module_call(model, layout), outputs=outputs, module=model, layout=layout,
     )  # fmt: skip
+
+
+def _module_call(module: nn.Module, layout: str) -> Callable[[Tensor], Tensor]:
+    return module if layout == _LAYOUTS[0] else lambda x: module(x.transpose(1, 2))
 
 
 def _estimator_model(model: Any, classes: Sequence[Any] | None) -> SeriesModel:
@@ -211,7 +216,6 @@ def _estimator_model(model: Any, classes: Sequence[Any] | None) -> SeriesModel:
     call = _numpy_call(_reading(model.predict_proba, model), name)
     return SeriesModel(
         name=name, task="classification", labels=_texts(labels), call=call, outputs="probabilities",
-        original_labels=tuple(labels),
     )  # fmt: skip
 
 

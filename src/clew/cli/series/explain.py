@@ -19,8 +19,7 @@ from clew.cli.series.source import DataOption, SeriesSource, chosen_cases
 from clew.cli.tables import table
 from clew.errors import InputError
 from clew.timeseries.answers import ATTRIBUTION, COUNTERFACTUAL, Attribution, Counterfactual
-from clew.timeseries.explain_series import ExplainSettings
-from clew.timeseries.explain_series import explain as explained
+from clew.timeseries.explain_series import ExplainSettings, explain_with
 from clew.timeseries.figures import save_picture
 from clew.timeseries.labelled_series import LabelledSeries
 from clew.timeseries.methods import METHODS, method_named
@@ -89,8 +88,8 @@ def explain(
     train, test, model = source.load(data, settings.seed)
     numbers = chosen_cases(test, asked.index)
     with bar(method.name) as report:
-        answer = explained(
-            model, test.values[numbers], settings=replace(
+        answer = explain_with(
+            model, test.values[numbers], replace(
                 settings, method=method.name, target=asked.target, baseline=_baseline(asked.baseline),
                 segments=asked.segments, reference=train.values, report=report,
             ),
