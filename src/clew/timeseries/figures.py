@@ -138,7 +138,8 @@ def _changed(axes: Axes, answer: Counterfactual, case: int, channel: int) -> Non
             axes.axvspan(start - 0.5, end + 0.5, color=FOR, alpha=0.15, linewidth=0)
     axes.plot(times, answer.neighbour[case, channel], color=GREY, linewidth=0.8, linestyle=":")
     axes.plot(times, answer.original[case, channel], color=INK, linewidth=1.2)
-    axes.plot(times, answer.series[case, channel], color=FOR, linewidth=1.4)
+    moved = np.convolve(answer.changed[case, channel], np.ones(3), mode="same") > 0  # joined to what stayed
+    axes.plot(times, np.where(moved, answer.series[case, channel], np.nan), color=FOR, linewidth=1.4)
     together = np.concatenate([answer.original[case, channel], answer.series[case, channel]])
     axes.set_ylim(*_range(together))
 
