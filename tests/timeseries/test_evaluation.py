@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import auc, precision_recall_curve, roc_auc_score
+from torch import nn
 
 from clew.errors import InputError
-from clew.timeseries import evaluate_methods, evaluate_planted, planted, truth_scores
+from clew.timeseries import classifier, evaluate_methods, evaluate_planted, planted, truth_scores
 from clew.timeseries.map_scores import curve
 from clew.timeseries.nets import StateNet
 from clew.timeseries.planted_series import hidden_markov
@@ -85,6 +86,20 @@ def test_maps_of_states_are_gradients_at_each_time_in_its_window():
     assert maps[:, :, 0] == pytest.approx((slope * x).detach().numpy()[:, :, -1])
     assert state_maps(net, X, "fit", window=5, samples=3).shape == (2, 3, 5)
     assert state_maps(net, X, "extremal-mask", window=5, samples=3).shape == (2, 3, 5)
+
+
+def test_random_weights_are_put_into_a_net_that_reads_time_before_channels(series):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gru, self.head = nn.GRU(3, 4, batch_first=True), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.head(self.gru(x)[0][:, -1])
+
+    score = evaluate_methods(classifier(Net(), layout="case time channel"), series, ["gradient"])["gradient"]
+    assert score.stability == pytest.approx(1)
+    assert score.randomised < 0.999
 
 
 def test_what_cannot_be_evaluated_is_said(one_channel, series):

@@ -19,6 +19,7 @@ def test_every_container_gives_the_same_values():
     for container in (X, torch.as_tensor(X), list(X), X.tolist(), nested, long):
         assert np.array_equal(as_series(container), X)
     assert np.array_equal(as_series(X.transpose(0, 2, 1), axes="case time channel"), X)
+    assert np.array_equal(as_series(list(X.transpose(0, 2, 1)), axes="case time channel"), X)
     assert np.array_equal(as_series(X[:, 0]), X[:, :1])
     assert np.array_equal(as_series(pd.DataFrame(X[:, 0])), X[:, :1])
     assert np.array_equal(as_series(X[0, 0]), X[:1, :1])

@@ -38,6 +38,8 @@ def as_series(X: Any, axes: str | None = None, *, gaps: Gaps = "refuse", unequal
     cases = _frame_cases(X)
     if cases is None and isinstance(X, Sequence) and not isinstance(X, str):
         cases = _listed_cases(X)
+    if cases is not None and axes is not None:
+        cases = _turned(cases, axes)
     values = _array_values(X, axes) if cases is None else _joined(cases, gaps, unequal)
     if not values.size:
         raise InputError(f"X has no values (shape {tuple(values.shape)}): give at least one case with one time")
@@ -110,6 +112,16 @@ def _listed_cases(X: Sequence[Any]) -> list[np.ndarray] | None:
             return None
         cases.append(np.atleast_2d(array))
     return cases
+
+
+def _turned(cases: list[np.ndarray], axes: str) -> list[np.ndarray]:
+    """Cases of a list as `axes` orders them; a case of one axis is (time,) whatever the order."""
+    names = [name for name in axes.replace(",", " ").split() if name != "case"]
+    if sorted(names) not in (["channel", "time"], ["time"]):
+        raise InputError(
+            f"axes={axes!r} does not name the axes of a list of cases: say 'channel time' or 'time channel'"
+        )
+    return [case.T if names[0] == "time" and len(names) == 2 else case for case in cases]
 
 
 def _frame_cases(X: Any) -> list[np.ndarray] | None:
