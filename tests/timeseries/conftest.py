@@ -52,4 +52,4 @@ def gunpoint():
     from clew.timeseries import load_pair, train_net
 
     train, test = load_pair("GunPoint")
-    return train, test, train_net(train.values, train.labels, epochs=30)
+    return train, test, train_net(train.values, train.labels, epochs=20)

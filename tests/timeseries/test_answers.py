@@ -65,12 +65,14 @@ def test_reprs_and_notebooks_show_lines_and_tables(attribution, counterfactual, 
 
 
 def test_pictures_are_the_same_bytes_again_and_pages_stand_alone(attribution, counterfactual, tmp_path):
-    assert picture(attribution, "svg") == picture(attribution, "svg")
-    for answer in (attribution, counterfactual):
+    one, other = attribution[0], counterfactual[0]
+    assert picture(one, "svg") == picture(one, "svg")
+    for answer in (one, other):
         page = series_page(answer)
-        assert not re.search(r"<script|https?://(?!www.w3.org)", page.replace("http://purl.org", "").replace("https://matplotlib.org", "").replace("http://creativecommons.org", ""))  # fmt: skip  # noqa: E501
-        assert page.count("<polyline") >= 6
-    save_picture(counterfactual[0], tmp_path / "x.png")
+        assert "<script" not in page
+        assert not re.search(r"(src|href)=\"(?!#)", page)
+        assert page.count("<polyline") >= 1
+    save_picture(other, tmp_path / "x.png")
     assert files.kind_of(tmp_path / "x.png") == files.PICTURE
     with pytest.raises(ClewError, match=r"\.png or \.svg"):
-        save_picture(attribution, tmp_path / "x.gif")
+        save_picture(one, tmp_path / "x.gif")

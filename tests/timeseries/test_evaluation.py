@@ -52,9 +52,9 @@ def test_the_rare_feature_is_found_and_noise_wins_on_aur_alone():
 
 
 def test_a_planted_pulse_is_found_and_labels_without_a_cause_show_none():
-    methods, settings = ["integrated-gradients", "cam"], {"cases": 12, "unit": "logit", "baseline": "zero"}
-    caused = evaluate_planted(planted("arma-cause", cases=120, times=60), methods, **settings)
-    absent = evaluate_planted(planted("absent", cases=120, times=60), methods, **settings)
+    methods, settings = ["integrated-gradients", "cam"], {"cases": 8, "unit": "logit", "baseline": "zero"}
+    caused = evaluate_planted(planted("arma-cause", cases=70, times=40), methods, **settings)
+    absent = evaluate_planted(planted("absent", cases=70, times=40), methods, **settings)
     x, chance = caused["|x|"].truth["AUPRC"], caused["random"].truth["AUPRC"]
     ours = caused["integrated-gradients"]
     assert ours.truth["AUPRC"] > x > chance
