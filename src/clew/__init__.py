@@ -47,13 +47,16 @@ if TYPE_CHECKING:
 
 RENDERERS.update(
     {
+        "Attribution": "clew.web.series:attribution_html",
         "Audit": "clew.web.notebook:audit_html",
         "Card": "clew.web.notebook:card_html",
+        "Counterfactual": "clew.web.series:counterfactual_html",
         "Effect": "clew.web.notebook:effect_html",
         "Graph": "clew.web.notebook:graph_html",
         "Graph.show": "clew.web.notebook:show",
         "Result": "clew.web.report:result_html",
         "Result.report": "clew.web.report:report_html",
+        "SeriesEvaluation": "clew.web.series:evaluation_html",
     }
 )
 _HOMES = {

@@ -164,6 +164,26 @@ COMMANDS = CommandGroup(
                 ),
             },
         ),
+        "series": CommandGroup(
+            help="Models of time series: explain an answer, measure explanations, draw them.",
+            commands={
+                "explain": Command(
+                    "series.explain:explain",
+                    "Say which points of a series made a model's answer, or which change would have changed it, and "
+                    "test it.",
+                ),
+                "evaluate": Command(
+                    "series.evaluate:evaluate",
+                    "Measure how right attributions are: on planted causes, by deletion and insertion, each beside "
+                    "nulls.",
+                ),
+                "plot": Command(
+                    "series.plot:plot",
+                    "Draw an answer: the series with its attribution under it, or the counterfactual over its "
+                    "original.",
+                ),
+            },
+        ),
         "organism": CommandGroup(
             help="The small world: look at it, train its model, examine it.",
             commands={
