@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 
 COVERAGE = 0.95
 RESAMPLES = 1000
+FLIPS = 10_000
 FALSE_DISCOVERY_RATE = 0.05
 _Z = 1.959964  # quantile of the standard normal distribution at 97.5 %
 
@@ -155,3 +156,12 @@ def discovered(p: Float[np.ndarray, " test"], rate: float = FALSE_DISCOVERY_RATE
     chosen = np.zeros(len(p), dtype=bool)
     chosen[order[: last + 1]] = True
     return chosen
+
+
+def sign_flip_p(differences: Float[np.ndarray, " pair"], generator: np.random.Generator) -> float:
+    """How often random signs make the sum of differences as large: a one-sided permutation test of pairs (Fisher 1935).
+
+    The signs that were measured count among them, so that it is never 0.
+    """
+    flipped = generator.choice((-1.0, 1.0), (FLIPS, len(differences))) @ differences
+    return float((1 + (flipped >= differences.sum() - 1e-12).sum()) / (1 + FLIPS))

@@ -1,10 +1,12 @@
 """Which attention heads carry the class from one series to another: patched one by one, at a false discovery rate.
 
-1. Series are put in pairs of different classes, none in two pairs: a donor and a receiver.
+1. Series are put in pairs, a donor and a receiver: of different classes, none in two pairs; or clean and corrupted,
+   where the receiver is the donor with noise on it that turns the right class into a wrong one.
 2. The receiver runs with the output of one head (what it gives to the output projection, at every position) as it was
    in the donor's run. What is measured is the change of the probability of the donor's class.
-3. *Null*: the same with another donor, of another class than the pair's donor. Where a head does not carry the class,
-   the two changes of a pair may be exchanged, so that the signs of their differences are random: a sign-flip test.
+3. *Null*: the same with another donor, a series of another class than the pair's donor. Where a head does not carry the class,
+   the two changes of a pair may be exchanged, so that the signs of their differences are random: a sign-flip test,
+   one-sided. A head whose output breaks the receiver whatever donor it is from does not pass.
 4. Of all heads those are said to carry the class that pass Benjamini and Hochberg's procedure.
 
 Activation patching of time-series transformers is Kalnare et al. 2025's; they give changes without a null.
@@ -23,13 +25,12 @@ from torch import Tensor
 from clew.errors import InputError
 from clew.progress import Progress
 from clew.settings import Settings, accepts
-from clew.stats import FALSE_DISCOVERY_RATE, Interval, bootstrap, discovered, mean_interval
+from clew.stats import FALSE_DISCOVERY_RATE, Interval, bootstrap, discovered, mean_interval, sign_flip_p
 from clew.subject.hooks import changing, watching
 from clew.timeseries.mechanisms.cases import SeriesCases
 from clew.timeseries.mechanisms.series_subject import SeriesSubject
 from clew.timeseries.mechanisms.transformer import class_logits
 
-FLIPS = 10_000
 LEAST_PAIRS = 8
 
 
@@ -39,6 +40,10 @@ class HeadPatchingSettings(Settings):
 
     pairs: int = 150
     """At most so many pairs of series."""
+    noise: float = 0.0
+    """With 0 the receiver is a series of another class; else the donor itself with white noise on it, of so many
+    standard deviations of each channel, where that turns the right class into a wrong one. Where it does so of too few
+    series, those are taken whose class loses most."""
     rate: float = FALSE_DISCOVERY_RATE
     """The false discovery rate."""
     seed: int = 0
@@ -47,6 +52,8 @@ class HeadPatchingSettings(Settings):
     def __post_init__(self) -> None:
         if self.pairs < LEAST_PAIRS:
             raise InputError(f"pairs is {self.pairs}: give at least {LEAST_PAIRS}")
+        if not 0 <= self.noise < float("inf"):
+            raise InputError(f"noise is {self.noise}: give 0, or standard deviations of the channels such as 1")
         if not 0 < self.rate < 1:
             raise InputError(f"rate is {self.rate}: give a share in (0, 1), such as 0.05")
 
@@ -60,7 +67,7 @@ class PatchedHead:
     change: Interval
     null: Interval
     p: float
-    """Of the sign-flip test, two-sided."""
+    """Of the sign-flip test: how often chance makes the donor's change exceed the other's by so much."""
     carries: bool
     """Whether it is a discovery."""
 
@@ -79,6 +86,8 @@ class HeadPatching:
     """Of the change over all heads; the interval is over pairs."""
     null: Interval
     """The same with the other donors."""
+    before: Interval
+    """The probability of the donors' classes in the receivers as they are."""
     pairs: int
     rate: float
     accuracy: Interval
@@ -119,8 +128,13 @@ def patch_heads(cases: SeriesCases, settings: HeadPatchingSettings) -> HeadPatch
     """
     generator = np.random.default_rng(settings.seed)
     labels = _class_places(cases)
-    donors, receivers, others = _pairs(labels, settings.pairs, generator)
-    subject, wanted = cases.subject, torch.from_numpy(labels[donors])
+    if settings.noise:
+        subject = _with_noise(cases, settings.noise, generator)
+        donors, receivers = _corrupted(subject, labels, settings.pairs, generator)
+    else:
+        subject = cases.subject
+        donors, receivers = _of_two_classes(labels, settings.pairs, generator)
+    others, wanted = _other_donors(labels, donors, receivers, generator), torch.from_numpy(labels[donors])
     config = subject.config
     outputs = _outputs(subject, subject.rows)
     before = _probability(subject, subject.rows[receivers], wanted, {})
@@ -133,7 +147,7 @@ def patch_heads(cases: SeriesCases, settings: HeadPatchingSettings) -> HeadPatch
             total = config.n_layer * config.n_head
             settings.report(Progress(what="patching", done=done, of=total, unit="heads"))
     measured = np.stack(changes)  # head, donor or other, pair
-    p = np.array([_sign_flips(each[0] - each[1], generator) for each in measured])
+    p = np.array([sign_flip_p(each[0] - each[1], generator) for each in measured])
     carries = discovered(p, settings.rate)
     heads = tuple(
         PatchedHead(
@@ -150,6 +164,7 @@ def patch_heads(cases: SeriesCases, settings: HeadPatchingSettings) -> HeadPatch
         heads=heads,
         mean=_over_pairs(measured[:, 0]),
         null=_over_pairs(measured[:, 1]),
+        before=mean_interval(before.tolist()),
         pairs=len(donors),
         rate=settings.rate,
         accuracy=cases.accuracy,
@@ -167,30 +182,59 @@ def _class_places(cases: SeriesCases) -> Int[np.ndarray, " case"]:
     return np.array([classes.index(label) for label in cases.labels])
 
 
-def _pairs(
-    labels: Int[np.ndarray, " case"], most: int, generator: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Donors, receivers of another class, and donors of the null: series of another class than the pair's donor."""
+Pairs = tuple[Int[np.ndarray, " pair"], Int[np.ndarray, " pair"]]
+"""Donors and receivers; a receiver with noise stands behind all series as they are."""
+
+
+def _of_two_classes(labels: Int[np.ndarray, " case"], most: int, generator: np.random.Generator) -> Pairs:
+    """Pairs of different classes, none of them sharing a series."""
     order = generator.permutation(len(labels)).tolist()
-    donors, receivers = [], []
-    while order and len(donors) < most:
+    pairs = []
+    while order and len(pairs) < most:
         donor = order.pop()
         receiver = next((case for case in order if labels[case] != labels[donor]), None)
-        if receiver is None:
-            continue
-        order.remove(receiver)
-        donors.append(donor)
-        receivers.append(receiver)
-    if len(donors) < LEAST_PAIRS:
+        if receiver is not None:
+            order.remove(receiver)
+            pairs.append((donor, receiver))
+    if len(pairs) < LEAST_PAIRS:
         raise InputError(
-            f"the series make {len(donors)} pairs of different classes: give at least {2 * LEAST_PAIRS} series of "
+            f"the series make {len(pairs)} pairs of different classes: give at least {2 * LEAST_PAIRS} series of "
             "several classes"
         )
-    others = [
-        int(generator.choice([c for c in range(len(labels)) if labels[c] != labels[donor] and c != receiver]))
-        for donor, receiver in zip(donors, receivers, strict=True)
-    ]
-    return np.array(donors), np.array(receivers), np.array(others)
+    donors, receivers = np.array(pairs).T
+    return donors, receivers
+
+
+def _with_noise(cases: SeriesCases, noise: float, generator: np.random.Generator) -> SeriesSubject:
+    """A Subject that reads the series, and behind them the same with noise."""
+    noisy = cases.series + noise * cases.transformer.std[:, None] * generator.normal(size=cases.series.shape)
+    return SeriesSubject(cases.transformer, np.concatenate([cases.series, noisy]), cases.subject.dtype)
+
+
+def _corrupted(
+    subject: SeriesSubject, labels: Int[np.ndarray, " case"], most: int, generator: np.random.Generator
+) -> Pairs:
+    """Series, and the same with noise where that turns the right class into a wrong one."""
+    n = len(labels)
+    if n < LEAST_PAIRS or len(set(labels.tolist())) < 2:
+        raise InputError(f"there are {n} series: give at least {LEAST_PAIRS}, of several classes")
+    right = subject.class_logits.argmax(-1).view(2, n).numpy() == labels
+    turned = generator.permutation((right[0] & ~right[1]).nonzero()[0])
+    if len(turned) < LEAST_PAIRS:
+        of_class = torch.softmax(subject.class_logits.double(), -1).view(2, n, -1).numpy()[:, np.arange(n), labels]
+        turned = np.argsort(of_class[1] - of_class[0], kind="stable")
+    return turned[:most], n + turned[:most]
+
+
+def _other_donors(
+    labels: Int[np.ndarray, " case"], donors: np.ndarray, receivers: np.ndarray, generator: np.random.Generator
+) -> Int[np.ndarray, " pair"]:
+    """For every pair a series of another class than its donor, which is not the receiver where another is left."""
+    chosen = []
+    for donor, receiver in zip(donors, receivers, strict=True):
+        others = (labels != labels[donor]).nonzero()[0]
+        chosen.append(generator.choice(others[others != receiver] if len(others) > 1 else others))
+    return np.array(chosen)
 
 
 def _projections(subject: SeriesSubject) -> dict[int, Any]:
@@ -231,13 +275,6 @@ def _probability(
     with changing(changes, {}):
         probabilities = torch.softmax(class_logits(subject.model, ids).double(), -1).cpu()
     return probabilities[torch.arange(len(wanted)), wanted]
-
-
-def _sign_flips(differences: Float[np.ndarray, " pair"], generator: np.random.Generator) -> float:
-    """The share of sign flips whose mean is as far from zero; two-sided, the flip that was measured counted."""
-    signs = generator.choice((-1.0, 1.0), (FLIPS, len(differences)))
-    flipped = np.abs(signs @ differences)
-    return float((1 + (flipped >= abs(differences.sum()) - 1e-12).sum()) / (1 + FLIPS))
 
 
 def _over_pairs(changes: Float[np.ndarray, "head pair"]) -> Interval:
