@@ -89,15 +89,17 @@ class SeriesCases:
         lexicon = {name: ("patch",) for name in graph.tokens}
         return self.kit.circuit(graph, lexicon=lexicon, **settings)
 
-    def points(self, graph: Graph, *, target: int = 0) -> Float[np.ndarray, "channel time"]:
-        """What of a graph's output goes with every value of its series, over all paths, to first order.
+    def points(
+        self, graph: Graph, *, target: int = 0, effects: bool = False
+    ) -> Float[np.ndarray, "channel time"]:
+        """What every value of a series makes of a graph's output over all paths, in logits above the mean class.
 
-        In logits above the mean class, for the value in place of its channel's mean. The points of a patch add up to
-        its token's total effect (total value in a graph without effects); InputError for a graph that left features
-        out, MismatchError for one of other series.
+        Of the value less its channel's mean: patterns, norms and gates held, or with `effects` following to first
+        order, so that it says what goes with the value. The points of a patch add up to its token's total. InputError
+        for a graph that left features out and for effects of one without, MismatchError for one of other series.
         """
         case = self.case_of(graph)
-        gradients = token_gradients(self.kit, graph, target)[1:-1].double().cpu()
+        gradients = token_gradients(self.kit, graph, target, effects=effects)[1:-1].double().cpu()
         transformer = self.transformer
         weight: Any = self.subject.model.get_input_embeddings().weight.detach().double().cpu()
         patches = transformer.patches(self.series[case : case + 1])[0]

@@ -25,6 +25,7 @@ from clew.attribution.graph import Graph
 from clew.circuit.circuit import Circuit
 from clew.circuit.measuring import marked
 from clew.circuit.random_sets import RandomSets, heavy_set, random_sets
+from clew.circuit.telling import percent
 from clew.errors import InputError
 from clew.intervention.matched_sets import mass_of
 from clew.progress import Progress
@@ -146,22 +147,22 @@ def _judged(
     if not cases.tells:
         seen, chance = cases.accuracy, cases.chance
         return "cannot say", (
-            f"it says the right class of {seen.value:.0%} of {len(cases)} series, and with permuted classes of "
-            f"{chance.low:.0%} to {chance.high:.0%}"
+            f"it says the right class of {percent(seen.value)} of {len(cases)} series, and with permuted classes of "
+            f"{percent(chance.low)} to {percent(chance.high)}"
         )
     before = circuit.answer.probability
     name, least = circuit.answer.text, HALF * before
     if circuit.nothing > least:
-        return "cannot say", f"{name} stands at {circuit.nothing:.0%} with every feature ablated"
+        return "cannot say", f"{name} stands at {percent(circuit.nothing)} with every feature ablated"
     numbers = (
-        f"{name} falls from {before:.0%} to {circuit.without:.0%} without the circuit, and stands at "
-        f"{circuit.alone:.0%} with it alone; with random features {random.probability:.0%} and "
-        f"{sum(random_alone) / len(random_alone):.0%}"
+        f"{name} falls from {percent(before)} to {percent(circuit.without)} without the circuit, and stands at "
+        f"{percent(circuit.alone)} with it alone; with random features in its place {percent(random.probability)} and "
+        f"{percent(sum(random_alone) / len(random_alone))}"
     )
     if circuit.without > least or circuit.alone < least or random.probability < least:
         return "fails", numbers
     if random.mass < HALF:
-        return "cannot say", f"{numbers}, but random features have {random.mass:.0%} of its mass"
+        return "cannot say", f"{numbers}, but random features have {percent(random.mass)} of its mass"
     if before - min(random.probabilities) >= HALF * (before - circuit.without):
-        return "cannot say", f"{numbers}, but one random set leaves {min(random.probabilities):.0%}"
+        return "cannot say", f"{numbers}, but one random set leaves {percent(min(random.probabilities))}"
     return "holds", numbers

@@ -22,6 +22,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from clew.circuit.telling import percent
 from clew.errors import InputError
 from clew.progress import Progress
 from clew.settings import Settings, accepts
@@ -114,8 +115,8 @@ class HeadPatching:
         if self.tells:
             return said
         return (
-            f"cannot say: the right class is said of {self.accuracy.value:.0%} of the series, and with permuted classes "
-            f"of {self.chance.low:.0%} to {self.chance.high:.0%}; {said}"
+            f"cannot say: the right class is said of {percent(self.accuracy.value)} of the series, and with permuted "
+            f"classes of {percent(self.chance.low)} to {percent(self.chance.high)}; {said}"
         )
 
 

@@ -37,35 +37,38 @@ class _Read(Protocol):
 
 
 @torch.no_grad()
-def token_gradients(kit: _Read, graph: Graph, target: int = 0) -> Float[Tensor, "pos d_model"]:
-    """The gradient of a graph's output at every token's embedding: effects where the graph has them, else values.
+def token_gradients(
+    kit: _Read, graph: Graph, target: int = 0, *, effects: bool = False
+) -> Float[Tensor, "pos d_model"]:
+    """The gradient of a graph's output at every token's embedding: with everything held (values), or following it.
 
     Times the embedding it is the token's total on the output (`clew.attribution.influence.lost_of`). InputError where
-    features were left out of the graph, and for an output that there is not.
+    features were left out of the graph, for effects of a graph without them, and for an output that there is not.
     """
     if not 0 <= target < len(graph.targets):
         raise InputError(f"there is no output {target}: the graph has {len(graph.targets)}")
     if graph.settings.get("n_active", graph.n_features) != graph.n_features:
         raise InputError("the graph lacks some active features: trace it with max_features=None, and do not prune it")
     model = LocalModel.of_graph(kit.subject, kit.dictionary, graph)
-    followed = graph if graph.effect_rows is None else graph.effects
+    followed = graph.effects if effects else graph
     start = torch.zeros(graph.n_nodes, dtype=torch.float64)
     start[graph.target_range[target]] = 1
     passes = graph.mask("feature")
     lost = lost_of(followed, start, passes)[graph.part("feature")]
     pre = graph.preactivations.double()
     weights = torch.where(pre != 0, lost / pre.where(pre != 0, torch.ones_like(pre)), 0.0)
-    steps: Sequence[FullStep] = (
-        model.recording.steps if graph.effect_rows is None else linearized(model.recording, fold=False)
-    )
+    recording = model.recording
+    steps: Sequence[FullStep] = linearized(recording, fold=False) if effects else recording.steps
     direction = target_directions(kit.subject, graph)[target]
-    return _walk(model, steps, direction, graph.targets[target].position, _weighted(model, graph, weights))
+    return _walk(model, steps, direction, graph.targets[target].position, _weighted(model, graph, weights, effects))
 
 
-def _weighted(model: LocalModel, graph: Graph, weights: Float[Tensor, " feature"]) -> dict[int, Tensor]:
+def _weighted(
+    model: LocalModel, graph: Graph, weights: Float[Tensor, " feature"], effects: bool
+) -> dict[int, Tensor]:
     """By layer: the encoders of all features, each with its weight, added up where they read."""
     reads: dict[int, Tensor] = {}
-    block, order = model.block(torch.arange(model.sources.n_features), slopes=graph.effect_rows is not None)
+    block, order = model.block(torch.arange(model.sources.n_features), slopes=effects)
     place = torch.zeros(model.sources.n_features, dtype=torch.long)
     keys = {tuple(key): node for node, key in enumerate(graph.feature_keys.tolist())}
     for source, key in enumerate(model.sources.feature_keys.tolist()):
