@@ -68,7 +68,11 @@ def test_the_values_of_a_patch_add_up_to_its_token(exact):
 def test_a_trained_transcoder_takes_the_place_of_neurons(one_cause, transcoder):
     _, cases = one_cause
     exact = read_series(
-        cases.transformer, cases.series, cases.labels, dictionary=transcoder.to(dtype=torch.float64), dtype=torch.float64
+        cases.transformer,
+        cases.series,
+        cases.labels,
+        dictionary=transcoder.to(dtype=torch.float64),
+        dtype=torch.float64,
     )
     graph = exact.trace(0)
     assert (graph.dictionary_kind, graph.error_name) == ("plt", "error")
@@ -76,19 +80,19 @@ def test_a_trained_transcoder_takes_the_place_of_neurons(one_cause, transcoder):
     for effects in (False, True):
         patches = exact.points(graph, effects=effects).reshape(2, -1, 6).sum((0, 2))
         np.testing.assert_allclose(patches, token_totals(graph)[int(effects)][1:-1].numpy(), rtol=1e-7, atol=1e-9)
+    other = train(cases.series, cases.labels, layers=2, epochs=0, patch=6, heads=4, width=32, seed=5)
     with pytest.raises(MismatchError):
-        other = train(cases.series, cases.labels, layers=2, epochs=0, patch=6, heads=4, width=32, seed=5)
         read_series(other, cases.series, dictionary=transcoder)
 
 
 def test_edits_looks_and_audits_are_those_of_text(one_cause):
-    planted, cases = one_cause
+    _, cases = one_cause
     graph = cases.trace(0)
     look = cases.kit.looks(cases.prompt(0), layer=0, head=1)
     assert len(look.targets) == 2
     assert look.tokens[1] == "t0-5"
     audit = cases.kit.audit(graph, nodes=8, take_apart=False)
-    assert audit.total.spearman.value > 0.9 if hasattr(audit, "total") else audit
+    assert "Spearman" in repr(audit)
     strongest = graph.node(int(total_effect(graph.effects, list(graph.feature_range))[-1].abs().argmax())).id
     effect = cases.kit.edit(cases.prompt(0), [clew.Edit.ablate(strongest.feature, positions=strongest.position)])
     assert effect.likely[graph.targets[0].token] == f"class {cases.predicted(0)}"
@@ -100,6 +104,8 @@ def test_names_are_times_and_classes(one_cause):
     graph = cases.trace(1, target="up")
     assert graph.tokens == ("[start]", "t0-5", "t6-11", "t12-17", "t18-23", "t24-29", "t30-35", "[end]")
     assert graph.targets[0].label == "class up"
+    assert {label.split()[0] for label in graph.labels.values()} == {"promotes"}
+    assert not [label for label in graph.labels.values() if "up" in label and "down" in label]
     assert cases.trace(1, target="class up").targets == graph.targets
     assert cases.kit.trace(cases.prompt(1), targets="up - down").targets[0].label == "up - down"
     assert cases.case_of(graph) == 1

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from clew.stats import FALSE_DISCOVERY_RATE, discovered
 from clew.studies.greater_than.prompts import YEARS

@@ -1,4 +1,4 @@
-"""Mechanisms of a classifier of series: which patches, heads and features its decision is made of, and whether it holds.
+"""Mechanisms of a classifier of series: the patches, heads and features that its decision is made of, tested.
 
     from clew.timeseries.mechanisms import draw, explain_decision, patch_heads, read_series, train, write_drawing
 

@@ -85,13 +85,11 @@ class SeriesCases:
         return self.kit.trace(self.prompt(case), targets=target, effects=effects, **settings)
 
     def circuit(self, graph: Graph, **settings: Any) -> Circuit:
-        """The circuit of a graph, its groups named by patches; `settings` and errors are those of `clew.Kit.circuit`."""
-        lexicon = {name: ("patch",) for name in graph.tokens}
+        """The circuit of a graph, its groups named by patches; settings and errors are those of `clew.Kit.circuit`."""
+        lexicon = dict.fromkeys(graph.tokens, ("patch",))
         return self.kit.circuit(graph, lexicon=lexicon, **settings)
 
-    def points(
-        self, graph: Graph, *, target: int = 0, effects: bool = False
-    ) -> Float[np.ndarray, "channel time"]:
+    def points(self, graph: Graph, *, target: int = 0, effects: bool = False) -> Float[np.ndarray, "channel time"]:
         """What every value of a series makes of a graph's output over all paths, in logits above the mean class.
 
         Of the value less its channel's mean: patterns, norms and gates held, or with `effects` following to first

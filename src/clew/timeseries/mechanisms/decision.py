@@ -1,10 +1,10 @@
 """One decision, explained and tested: its graph, its circuit, the patches that it hangs on, and whether that holds.
 
-The circuit's features are ablated, and all others are; beside each stand random features of as much mass (the same runs,
-`clew.circuit.random_sets`). The verdict follows from the numbers:
+The circuit's features are ablated, and all others are; beside each stand random features of as much mass
+(`clew.circuit.random_sets`). The verdict follows from the numbers:
 
-1. *cannot say* where nothing was decided: the classes are not known, or the transformer is right no more often than with
-   permuted classes.
+1. *cannot say* where nothing was decided: the classes are not known, or the transformer is right no more often than
+   with permuted classes.
 2. *cannot say* where features have no say: with every one ablated, half of the class's probability stands. It is then
    what the transformer says by default, or what attention alone decides (`patch_heads`).
 3. *fails* where the class keeps half of its probability without the circuit, or loses half with the circuit alone.

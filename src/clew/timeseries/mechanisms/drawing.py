@@ -1,9 +1,9 @@
 """A decision drawn over its series: channels with patches shaded by what they make of the class, features above.
 
-Every patch of every channel is shaded by what its values make of the class's logit, over all paths (`SeriesCases.
-points`). Above stand the graph's most influential features, over the patch at which they are read and by layer, with the
-strongest edges from patches, between features and into the class. A strip below the channels shows what was measured:
-how far the class falls with other series' patches.
+Every patch of every channel is shaded by what its values make of the class's logit, over all paths
+(`SeriesCases.points`). Above stand the graph's most influential features, over the patch where they are read and by
+layer, with the strongest edges from patches, between features and into the class. A strip below the channels shows what
+was measured: how far the class falls with other series' patches.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 FEATURES, EDGES, CHANNELS = 14, 36, 6
 """What is drawn at most: the most influential features, the strongest edges, the channels that matter most."""
+LEAST = 0.03
+"""Of the strongest edge: what an edge must be to be drawn."""
 END_WIDTH, IN_A_ROW = 0.3, 5
 """Room for the mark behind the series, as a share of its length, and how many features stand side by side."""
 FOR, AGAINST, GREY = "#b2182b", "#2166ac", "#777777"
@@ -45,7 +47,7 @@ def draw(cases: SeriesCases, decision: Decision | Graph, *, effects: bool = Fals
     graph = decision if isinstance(decision, Graph) else decision.graph
     roles = () if isinstance(decision, Graph) else decision.patches
     points = cases.points(graph, effects=effects)
-    channels = np.sort(np.argsort(-np.abs(points).sum(1), kind="stable")[:CHANNELS])
+    channels = sorted(np.argsort(-np.abs(points).sum(1), kind="stable")[:CHANNELS].tolist())
     ratios = [2.6, *([1.0] * len(channels)), *([0.8] if roles else [])]
     figure = Figure(figsize=(9, 1.1 * sum(ratios) + 1.2), layout="constrained")
     panels = figure.subplots(len(ratios), 1, sharex=True, gridspec_kw={"height_ratios": ratios})
@@ -69,7 +71,9 @@ def write_drawing(path: Path | str, figure: Figure) -> None:
     import matplotlib
 
     drawn = BytesIO()
-    note: dict[str, Any] = {"Creator": files.SOFTWARE, "Date": None} if ending == ".svg" else {"Software": files.SOFTWARE}
+    note: dict[str, Any] = (
+        {"Creator": files.SOFTWARE, "Date": None} if ending == ".svg" else {"Software": files.SOFTWARE}
+    )
     with matplotlib.rc_context({"svg.hashsalt": "clew"}):  # or the names inside differ at every writing
         figure.savefig(drawn, format=ending[1:], dpi=150, metadata=note)
     files.write_bytes(path, drawn.getvalue())
@@ -117,7 +121,9 @@ def _channels(
     for axes, channel in zip(panels, channels, strict=True):
         for span, value in zip(spans, sums[channel], strict=True):
             axes.axvspan(span.start - 0.5, span.stop - 0.5, color=colours.to_rgba(value), alpha=0.75, linewidth=0)
-        axes.plot(np.arange(len(series[channel])), series[channel], color="black", linewidth=1.1, marker=".", markersize=3)
+        axes.plot(
+            np.arange(len(series[channel])), series[channel], color="black", linewidth=1.1, marker=".", markersize=3
+        )
         axes.axhline(transformer.mean[channel], color=GREY, linewidth=0.6, linestyle=":")
         axes.set_ylabel(f"channel {channel}", fontsize=8, rotation=0, ha="right", va="center")
         axes.tick_params(labelsize=7)
@@ -157,37 +163,52 @@ def _features(axes: Axes, cases: SeriesCases, graph: Graph, ends: tuple[float, f
     through = influence(graph)
     features = through[graph.part("feature")].topk(min(FEATURES, graph.n_features)).indices.sort().values.tolist()
     patches = [graph.token_range.start + 1 + place for place in range(cases.transformer.n_patches)]
-    (target,) = graph.target_range[:1]
+    target = graph.target_range[0]
     places = _places(cases, graph, features, ends)
     places |= {node: (_middle(cases, place, ends), 0.0) for place, node in enumerate(patches)}
     places[target] = ((ends[1] + ends[2]) / 2, graph.n_layers + 1.0)
-    readers = [*features, target]
-    sources = [*patches, *features]
-    edges = graph.between(readers, sources)
-    mass = graph.over_nodes(graph.input_mass)[readers].clamp_min(1e-30)
-    weight = through.clone()
-    weight[target] = 1.0
-    strength = (edges / mass[:, None] * weight[readers][:, None]).numpy()
-    strongest = np.argsort(-np.abs(strength), axis=None, kind="stable")[:EDGES]
-    most = float(np.abs(strength).max()) or 1.0
-    for flat in strongest:
-        row, column = np.unravel_index(flat, strength.shape)
-        value = float(strength[row, column])
-        if abs(value) < 0.03 * most:
-            continue
-        (x0, y0), (x1, y1) = places[sources[column]], places[readers[row]]
-        colour = FOR if value > 0 else AGAINST
-        axes.plot([x0, x1], [y0, y1], color=colour, linewidth=0.4 + 3 * abs(value) / most, alpha=0.45, zorder=1)
+    _edges(axes, graph, places, [*features, target], [*patches, *features])
+    most = float(through[features].max()) or 1.0
     for node in features:
-        x, y = places[node]
-        share = float(through[node] / through[features].max().clamp_min(1e-30))
-        axes.scatter(x, y, s=25 + 120 * share, color="white", edgecolor="black", linewidth=0.8, zorder=2)
+        axes.scatter(
+            *places[node], s=25 + 120 * float(through[node]) / most, color="white", edgecolor="black", linewidth=0.8,
+            zorder=2,
+        )  # fmt: skip
         layer, _, index = graph.feature_keys[node].tolist()
-        axes.annotate(f"L{layer}/{index}", (x, y), (0, 7), textcoords="offset points", fontsize=6, ha="center")
+        axes.annotate(f"L{layer}/{index}", places[node], (0, 7), textcoords="offset points", fontsize=6, ha="center")
     axes.scatter(*places[target], s=120, color=FOR, marker="s", zorder=2)
-    axes.annotate(graph.targets[0].label, places[target], (-9, 0), textcoords="offset points", fontsize=8, ha="right", va="center")  # fmt: skip
+    beside = {"textcoords": "offset points", "ha": "right", "va": "center"}
+    axes.annotate(graph.targets[0].label, places[target], (-9, 0), fontsize=8, **beside)
     axes.scatter([places[node][0] for node in patches], [0] * len(patches), marker="|", color="black", zorder=2)
-    axes.set_yticks(range(graph.n_layers + 2), ["patch", *(f"layer {i}" for i in range(graph.n_layers)), "class"], fontsize=7)
+    _frame(axes, graph, ends)
+
+
+def _edges(
+    axes: Axes,
+    graph: Graph,
+    places: dict[int, tuple[float, float]],
+    readers: Sequence[int],
+    sources: Sequence[int],
+) -> None:
+    """The strongest edges: as shares of what each reader reads, times its influence."""
+    weight = influence(graph)
+    weight[graph.target_range[0]] = 1.0
+    mass = graph.over_nodes(graph.input_mass)[list(readers)].clamp_min(1e-30)
+    strength = (graph.between(readers, sources) * (weight[list(readers)] / mass)[:, None]).numpy()
+    most = float(np.abs(strength).max()) or 1.0
+    for flat in np.argsort(-np.abs(strength), axis=None, kind="stable")[:EDGES].tolist():
+        row, column = divmod(flat, len(sources))
+        share = float(strength[row, column]) / most
+        if abs(share) >= LEAST:
+            (x0, y0), (x1, y1) = places[sources[column]], places[readers[row]]
+            colour = FOR if share > 0 else AGAINST
+            axes.plot([x0, x1], [y0, y1], color=colour, linewidth=0.4 + 3 * abs(share), alpha=0.45, zorder=1)
+
+
+def _frame(axes: Axes, graph: Graph, ends: tuple[float, float, float]) -> None:
+    """Names of layers, where the series ends, what the colours mean."""
+    layers = [f"layer {layer}" for layer in range(graph.n_layers)]
+    axes.set_yticks(range(graph.n_layers + 2), ["patch", *layers, "class"], fontsize=7)
     axes.set_ylim(-0.25, graph.n_layers + 1.35)
     axes.axvline(ends[1], color=GREY, linewidth=0.6, linestyle=":")
     axes.annotate("[end]", ((ends[1] + ends[2]) / 2, 0), fontsize=7, ha="center", va="center")

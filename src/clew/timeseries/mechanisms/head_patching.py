@@ -4,9 +4,9 @@
    where the receiver is the donor with noise on it that turns the right class into a wrong one.
 2. The receiver runs with the output of one head (what it gives to the output projection, at every position) as it was
    in the donor's run. What is measured is the change of the probability of the donor's class.
-3. *Null*: the same with another donor, a series of another class than the pair's donor. Where a head does not carry the class,
-   the two changes of a pair may be exchanged, so that the signs of their differences are random: a sign-flip test,
-   one-sided. A head whose output breaks the receiver whatever donor it is from does not pass.
+3. *Null*: the same with another donor, a series of another class than the pair's donor. Where a head does not carry
+   the class, the two changes of a pair may be exchanged, so that the signs of their differences are random: a sign-flip
+   test, one-sided. A head whose output breaks the receiver whatever donor it is from does not pass.
 4. Of all heads those are said to carry the class that pass Benjamini and Hochberg's procedure.
 
 Activation patching of time-series transformers is Kalnare et al. 2025's; they give changes without a null.
@@ -107,10 +107,11 @@ class HeadPatching:
     @property
     def sentence(self) -> str:
         """What came out."""
+        do = "carry the class" if self.tells else "pass the test"
+        mean, null = (f"{each.value:.3f} [{each.low:.3f}, {each.high:.3f}]" for each in (self.mean, self.null))
         said = (
-            f"{len(self.carriers)} of {len(self.heads)} heads carry the class at a false discovery rate of "
-            f"{self.rate:.0%}; mean change {self.mean.value:.3f} [{self.mean.low:.3f}, {self.mean.high:.3f}], with other "
-            f"donors {self.null.value:.3f} [{self.null.low:.3f}, {self.null.high:.3f}], {self.pairs} pairs"
+            f"{len(self.carriers)} of {len(self.heads)} heads {do} at a false discovery rate of {self.rate:.0%}; mean "
+            f"change {mean}, with other donors {null}, {self.pairs} pairs"
         )
         if self.tells:
             return said
@@ -190,7 +191,7 @@ Pairs = tuple[Int[np.ndarray, " pair"], Int[np.ndarray, " pair"]]
 def _of_two_classes(labels: Int[np.ndarray, " case"], most: int, generator: np.random.Generator) -> Pairs:
     """Pairs of different classes, none of them sharing a series."""
     order = generator.permutation(len(labels)).tolist()
-    pairs = []
+    pairs: list[tuple[int, int]] = []
     while order and len(pairs) < most:
         donor = order.pop()
         receiver = next((case for case in order if labels[case] != labels[donor]), None)

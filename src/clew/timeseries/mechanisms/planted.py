@@ -60,8 +60,10 @@ def planted_bumps(
     others = [window for window in windows if window not in [(channel, place) for place in places]]
     for case in range(n_cases):
         chosen = generator.choice(len(others), ELSEWHERE, replace=False)
-        bumps = [(*others[other], sign) for other, sign in zip(chosen, generator.choice((-1, 1), ELSEWHERE))]
-        for c, place, sign in [*bumps, *((channel, place, sign) for place, sign in zip(places, signs[case]))]:
+        elsewhere = generator.choice((-1, 1), ELSEWHERE)
+        bumps = [(*others[other], sign) for other, sign in zip(chosen, elsewhere, strict=True)]
+        causes_here = [(channel, place, sign) for place, sign in zip(places, signs[case], strict=True)]
+        for c, place, sign in [*bumps, *causes_here]:
             series[case, c, place * width : (place + 1) * width] += sign * bump
     decided = generator.integers(0, 2, n_cases) if absent else (signs.prod(1) > 0).astype(int)
     return PlantedBumps(

@@ -12,7 +12,6 @@ patch's embedding is linear in its values, so that the same gradient divides the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 import torch
 from jaxtyping import Float
@@ -22,24 +21,14 @@ from clew.attribution.graph import Graph
 from clew.attribution.influence import lost_of
 from clew.attribution.local_model import LocalModel
 from clew.attribution.targets import target_directions
-from clew.dictionary.dictionary import Dictionary
 from clew.errors import InputError
+from clew.kit import Kit
 from clew.subject.jacobian import FullStep, linearized
 from clew.subject.recording import Add, Embed, Mlp, Site, Unembed
-from clew.subject.subject import Subject
-
-
-class _Read(Protocol):
-    @property
-    def subject(self) -> Subject: ...
-    @property
-    def dictionary(self) -> Dictionary: ...
 
 
 @torch.no_grad()
-def token_gradients(
-    kit: _Read, graph: Graph, target: int = 0, *, effects: bool = False
-) -> Float[Tensor, "pos d_model"]:
+def token_gradients(kit: Kit, graph: Graph, target: int = 0, *, effects: bool = False) -> Float[Tensor, "pos d_model"]:
     """The gradient of a graph's output at every token's embedding: with everything held (values), or following it.
 
     Times the embedding it is the token's total on the output (`clew.attribution.influence.lost_of`). InputError where
@@ -63,9 +52,7 @@ def token_gradients(
     return _walk(model, steps, direction, graph.targets[target].position, _weighted(model, graph, weights, effects))
 
 
-def _weighted(
-    model: LocalModel, graph: Graph, weights: Float[Tensor, " feature"], effects: bool
-) -> dict[int, Tensor]:
+def _weighted(model: LocalModel, graph: Graph, weights: Float[Tensor, " feature"], effects: bool) -> dict[int, Tensor]:
     """By layer: the encoders of all features, each with its weight, added up where they read."""
     reads: dict[int, Tensor] = {}
     block, order = model.block(torch.arange(model.sources.n_features), slopes=effects)

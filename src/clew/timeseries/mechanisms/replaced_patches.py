@@ -80,7 +80,9 @@ def patch_roles(cases: SeriesCases, graph: Graph, *, donors: int = 64, seed: int
     )
 
 
-def token_totals(graph: Graph, target: int = 0) -> tuple[Float[torch.Tensor, " pos"], Float[torch.Tensor, " pos"] | None]:
+def token_totals(
+    graph: Graph, target: int = 0
+) -> tuple[Float[torch.Tensor, " pos"], Float[torch.Tensor, " pos"] | None]:
     """What of an output goes with every token over all paths of a graph: values, and effects where it has them."""
     start = torch.zeros(graph.n_nodes, dtype=torch.float64)
     start[graph.target_range[target]] = 1

@@ -106,7 +106,9 @@ class SeriesSubject(Subject):
             raise InputError("a transformer of series reads no text: give cases.prompt(0), the first series' patches")
         ids = super().encode(prompt, add_bos=add_bos)
         if int(ids.min()) < len(self.transformer.classes):
-            raise InputError(f"{self.token_strings([int(ids.min())])[0]} is said, not read: give the patches of a series")
+            raise InputError(
+                f"{self.token_strings([int(ids.min())])[0]} is said, not read: give the patches of a series"
+            )
         return ids
 
     @cached_property
