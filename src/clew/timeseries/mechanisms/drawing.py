@@ -48,7 +48,7 @@ def draw(cases: SeriesCases, decision: Decision | Graph, *, effects: bool = Fals
     roles = () if isinstance(decision, Graph) else decision.patches
     points = cases.points(graph, effects=effects)
     channels = sorted(np.argsort(-np.abs(points).sum(1), kind="stable")[:CHANNELS].tolist())
-    ratios = [2.6, *([1.0] * len(channels)), *([0.8] if roles else [])]
+    ratios = [max(2.6, 1.1 * (graph.n_layers + 1)), *([1.0] * len(channels)), *([0.8] if roles else [])]
     figure = Figure(figsize=(9, 1.1 * sum(ratios) + 1.2), layout="constrained")
     panels = figure.subplots(len(ratios), 1, sharex=True, gridspec_kw={"height_ratios": ratios})
     ends = _ends(cases)
@@ -177,7 +177,7 @@ def _features(axes: Axes, cases: SeriesCases, graph: Graph, ends: tuple[float, f
         layer, _, index = graph.feature_keys[node].tolist()
         axes.annotate(f"L{layer}/{index}", places[node], (0, 7), textcoords="offset points", fontsize=6, ha="center")
     axes.scatter(*places[target], s=120, color=FOR, marker="s", zorder=2)
-    beside = {"textcoords": "offset points", "ha": "right", "va": "center"}
+    beside: dict[str, Any] = {"textcoords": "offset points", "ha": "right", "va": "center"}
     axes.annotate(graph.targets[0].label, places[target], (-9, 0), fontsize=8, **beside)
     axes.scatter([places[node][0] for node in patches], [0] * len(patches), marker="|", color="black", zorder=2)
     _frame(axes, graph, ends)
