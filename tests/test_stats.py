@@ -64,3 +64,10 @@ def test_an_interval_survives_json():
     numbers = interval.to_json()
     assert numbers == [0.5, None, 0.75]
     assert str(stats.Interval.from_json(numbers)) == str(interval)
+
+
+def test_discoveries_are_those_of_benjamini_and_hochberg():
+    p = np.array([0.001, 0.008, 0.039, 0.041, 0.6])
+    assert stats.discovered(p, 0.05).tolist() == [True, True, False, False, False]
+    assert not stats.discovered(np.array([0.5, 0.9])).any()
+    assert stats.discovered(np.array([])).tolist() == []

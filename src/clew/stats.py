@@ -8,10 +8,12 @@ from math import hypot, sqrt
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 COVERAGE = 0.95
 RESAMPLES = 1000
+FLIPS = 10_000
+FALSE_DISCOVERY_RATE = 0.05
 _Z = 1.959964  # quantile of the standard normal distribution at 97.5 %
 
 
@@ -144,3 +146,22 @@ def null_range(draws: Sequence[float]) -> Interval:
     array = np.asarray(draws, dtype=float)
     low, high = np.quantile(array, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
     return Interval(float(array.mean()), float(low), float(high))
+
+
+def discovered(p: Float[np.ndarray, " test"], rate: float = FALSE_DISCOVERY_RATE) -> Bool[np.ndarray, " test"]:
+    """Which of many tests are discoveries at a false discovery rate (Benjamini and Hochberg 1995)."""
+    order = np.argsort(p)
+    passes = p[order] <= rate * np.arange(1, len(p) + 1) / max(len(p), 1)
+    last = passes.nonzero()[0].max(initial=-1)
+    chosen = np.zeros(len(p), dtype=bool)
+    chosen[order[: last + 1]] = True
+    return chosen
+
+
+def sign_flip_p(differences: Float[np.ndarray, " pair"], generator: np.random.Generator) -> float:
+    """How often random signs make the sum of differences as large: a one-sided permutation test of pairs (Fisher 1935).
+
+    The signs that were measured count among them, so that it is never 0.
+    """
+    flipped = generator.choice((-1.0, 1.0), (FLIPS, len(differences))) @ differences
+    return float((1 + (flipped >= differences.sum() - 1e-12).sum()) / (1 + FLIPS))

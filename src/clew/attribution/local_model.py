@@ -207,7 +207,7 @@ def check_traced_with(subject: Subject, dictionary: Dictionary, graph: Graph) ->
         raise MismatchError(
             f"the graph was traced with the dictionary {graph.dictionary!r}, and {dictionary.name!r} has other weights"
         )
-    if max(graph.token_ids, default=0) >= len(subject.unembedding):
+    if max(graph.token_ids, default=0) >= subject.n_tokens:
         raise MismatchError(f"the graph's tokens are not {subject.name}'s: it belongs to another model")
 
 

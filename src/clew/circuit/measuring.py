@@ -83,8 +83,7 @@ class LiveRuns(Removed):
                 x = run.kept[self.dictionary.read_site, layer]
                 values[:, nodes] = super().activations_on(layer, x, nodes).to(values)
             activations.append(values.cpu())
-            said = self.subject.probabilities(self.subject.unembed(run.final[:, :-1])).clamp_min(1e-30).log()
-            likelihoods.append(said.gather(2, part[:, 1:, None])[:, :, 0].double().sum(1).cpu())
+            likelihoods.append(self.subject.log_likelihood(run.final, part).cpu())
         return Outcomes(
             probability=torch.cat(probabilities),
             activations=torch.cat(activations),

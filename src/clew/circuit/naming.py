@@ -111,7 +111,8 @@ def name_of(
     top = added.topk(min(PROMOTED, len(added)))
     tokens, weights = top.indices.tolist(), top.values.clamp_min(0).tolist()
     said = answer.tokens[-1][1]
-    if cell.stage == "output" and any(token in tokens[: max(FIRST, len(said))] for token in said):
+    first = min(FIRST, max(1, len(added) // 2))  # of two classes one is promoted
+    if cell.stage == "output" and any(token in tokens[: max(first, len(said))] for token in said):
         return GroupName(does="says", words=(answer.text,)), cell.words
     if _kind(texts, lexicon) or _is_phrase(texts):
         return _holds(texts, lexicon), cell.words

@@ -43,11 +43,9 @@ def dependence(runs: LiveRuns, words: list[Word], influence: Float[Tensor, " pos
     positions = [position for word in words for position in word.positions]
     chosen = sorted(sorted(positions, key=lambda position: -float(influence[position]))[:MOST])
     ids = torch.tensor(graph.token_ids)
-    probabilities = runs.subject.probabilities(runs.subject.unembed(runs.final)).cpu()
     rows, places = [], []
     for position in chosen:
-        likely = probabilities[max(0, position - 1)].topk(TRIED + 1).indices.tolist()
-        for other in [token for token in likely if token != graph.token_ids[position]][:TRIED]:
+        for other in runs.subject.substitutes(ids, position, runs.final, TRIED):
             row = ids.clone()
             row[position] = other
             rows.append(row)

@@ -94,6 +94,7 @@ def promoted_tokens(
     subject: Subject, dictionary: Dictionary, features: Iterable[FeatureId], count: int = 3
 ) -> dict[FeatureId, tuple[str, ...]]:
     """The `count` output tokens that each feature promotes most; of equal ones that with the lowest id comes first."""
+    count = min(count, max(1, len(subject.unembedding) // 2))  # of two classes a feature promotes one
     by_layer: dict[int, list[int]] = {}
     for feature in features:
         by_layer.setdefault(feature.layer, []).append(feature.index)

@@ -161,6 +161,11 @@ class Subject:
         return self.model.get_output_embeddings().weight.detach()
 
     @property
+    def n_tokens(self) -> int:
+        """How many tokens it reads: of a language model those that it says."""
+        return len(self.unembedding)
+
+    @property
     def block(self) -> Block:
         """The parts of every block, in the order in which a run passes them."""
         return self.family.block(self.config)
@@ -202,9 +207,8 @@ class Subject:
                 f"the prompt has {len(prompt_tokens)} tokens, the model's context holds {self.context_length}: "
                 "shorten it"
             )
-        n_vocab = len(self.unembedding)
-        if min(prompt_tokens) < 0 or max(prompt_tokens) >= n_vocab:
-            raise InputError(f"a token id of the prompt is outside 0..{n_vocab - 1}")
+        if min(prompt_tokens) < 0 or max(prompt_tokens) >= self.n_tokens:
+            raise InputError(f"a token id of the prompt is outside 0..{self.n_tokens - 1}")
         return torch.tensor(prompt_tokens, dtype=torch.long, device=self.device)
 
     def encode_texts(self, texts: Sequence[str], *, add_bos: bool = True) -> list[list[int]]:
@@ -223,6 +227,23 @@ class Subject:
     def text_of(self, ids: Iterable[int]) -> str:
         """Tokens as one text, special ones included."""
         return self.token_names.text(int(i) for i in ids)
+
+    def substitutes(
+        self, ids: Int[Tensor, " pos"], position: int, final: Float[Tensor, "pos d_model"], count: int
+    ) -> list[int]:
+        """Other tokens that could stand at a position: those that the model holds likeliest there.
+
+        `final` is the final normed stream of the prompt.
+        """
+        likely = self.probabilities(self.unembed(final[max(0, position - 1)])).topk(count + 1).indices.tolist()
+        return [token for token in likely if token != int(ids[position])][:count]
+
+    def log_likelihood(
+        self, final: Float[Tensor, "row pos d_model"], ids: Int[Tensor, "row pos"]
+    ) -> Float[Tensor, " row"]:
+        """Of every row as a text of the model's, behind its first token, in nats; float64."""
+        said = self.probabilities(self.unembed(final[:, :-1])).clamp_min(1e-30).log()
+        return said.gather(2, ids[:, 1:, None])[:, :, 0].double().sum(1)
 
     # --- runs -------------------------------------------------------------------------------------------------
 

@@ -105,7 +105,7 @@ def encode_documents(
     longest = min(context or subject.context_length, subject.context_length)
     if bos == "row" and longest <= len(subject.start_ids):
         raise InputError("a row of one token has room for its BOS alone: give a context of 2 or more, or --bos never")
-    markers, n_vocab = np.array(sorted(subject.marker_ids), np.int64), len(subject.unembedding)
+    markers, n_vocab = np.array(sorted(subject.marker_ids), np.int64), subject.n_tokens
     rows: list[np.ndarray] = []
     counted = 0
     for ids, prefix in _encoded(subject, documents, bos):
@@ -178,7 +178,7 @@ def _encode_texts(subject: Subject, texts: list[str], bos: Bos) -> Iterator[tupl
 def tokenizer_mark(subject: Subject) -> str:
     """What tells tokenizers apart: a hash of the vocabulary with its ids, or its size where there is no tokenizer."""
     if not hasattr(subject.tokenizer, "get_vocab"):
-        return f"{len(subject.unembedding)} ids"
+        return f"{subject.n_tokens} ids"
     vocabulary = sorted(subject.tokenizer.get_vocab().items())  # type: ignore[union-attr]
     return hashlib.sha256(json.dumps([vocabulary, sorted(subject.special_ids)]).encode()).hexdigest()
 

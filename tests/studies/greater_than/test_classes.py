@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clew.studies.greater_than.classes import band_share, classify, contributions, discovered
+from clew.studies.greater_than.classes import band_share, classify, contributions
 from clew.studies.greater_than.prompts import YEARS
 
 STARTS, TRACED = np.arange(2, 99), np.arange(2, 99, 2)
@@ -78,10 +78,3 @@ def test_the_share_in_a_band_is_that_of_a_plain_loop(values, width):
     total = sum(values)
     most = max(sum(values[i : i + width]) for i in range(len(values) - width + 1))
     assert band_share(np.array([values]), width)[0] == pytest.approx(most / total if total > 1e-9 else 0, abs=1e-4)
-
-
-def test_discoveries_are_those_of_benjamini_and_hochberg():
-    p = np.array([0.001, 0.008, 0.039, 0.041, 0.6])
-    assert discovered(p, 0.05).tolist() == [True, True, False, False, False]
-    assert not discovered(np.array([0.5, 0.9])).any()
-    assert discovered(np.array([])).tolist() == []

@@ -19,12 +19,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
+from clew.stats import FALSE_DISCOVERY_RATE, discovered
 from clew.studies.greater_than.prompts import YEARS
 
 CLASSES = ("general", "narrow band", "parity or contrast", "multiples", "saboteur", "other")
-RATE = 0.05
+RATE = FALSE_DISCOVERY_RATE
 """The false discovery rate."""
 WIDTH = 25
 """Start years of a narrow band, and the share of its activation that must lie there."""
@@ -82,16 +83,6 @@ def classify(
         else:
             names.append("general" if found["helps"][node] else "other")
     return Classes(names=tuple(names), contribution=contribution, band=share, p=p)
-
-
-def discovered(p: Float[np.ndarray, " test"], rate: float = RATE) -> Bool[np.ndarray, " test"]:
-    """Which of many tests are discoveries at a false discovery rate (Benjamini and Hochberg 1995)."""
-    order = np.argsort(p)
-    passes = p[order] <= rate * np.arange(1, len(p) + 1) / max(len(p), 1)
-    last = passes.nonzero()[0].max(initial=-1)
-    chosen = np.zeros(len(p), dtype=bool)
-    chosen[order[: last + 1]] = True
-    return chosen
 
 
 def contributions(

@@ -18,11 +18,12 @@ from torch import Tensor
 from clew.errors import InputError
 from clew.kit import Kit
 from clew.progress import Progress
+from clew.stats import discovered
 from clew.studies.case import Case
 from clew.studies.case_findings import CaseFindings
 from clew.studies.greater_than.ablation import ablations
 from clew.studies.greater_than.claims import YearsMeasured, claims_of, random_mass
-from clew.studies.greater_than.classes import CLASSES, Classes, classify, discovered
+from clew.studies.greater_than.classes import CLASSES, Classes, classify
 from clew.studies.greater_than.exhibits import (
     ablation_picture,
     ablation_table,
