@@ -14,13 +14,14 @@ every prompt, and left real when a prompt is traced.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from clew import files
+from clew.distributed import ALONE, Ranks
 from clew.errors import InputError
 from clew.subject.subject import Subject
 from clew.training.documents import Batch, Documents
@@ -69,40 +70,47 @@ def collect(
     return batch
 
 
-def _gather(subject: Subject, documents: Documents, rows: Tensor, read_site: str, write_site: str) -> Batch:
+def _gather(
+    subject: Subject, documents: Documents, rows: Tensor, read_site: str, write_site: str, ranks: Ranks = ALONE
+) -> Batch:
     if documents.cache is not None:
         stored = documents.cache.read(torch.cat(list(parts_of(documents, rows))), read_site, write_site)
         return Batch(inputs=stored.inputs.to(subject.device), outputs=stored.outputs.to(subject.device))
     shape = subject.n_layers, int(documents.counts[rows].sum()), subject.d_model
     inputs, outputs = (torch.empty(shape, dtype=torch.float32, device=subject.device) for _ in range(2))
-    _run_into(inputs, outputs, subject, documents, rows, read_site, write_site)
+    _run_into(inputs, outputs, subject, documents, rows, read_site, write_site, ranks)
     return Batch(inputs=inputs, outputs=outputs)
 
 
 def _run_into(
-    inputs: Tensor, outputs: Tensor, subject: Subject, documents: Documents, rows: Tensor, read: str, write: str
-) -> None:
-    """Run the model over some rows, part by part, into tensors `layer pos d_model`."""
-    start = 0
-    for part in parts_of(documents, rows):
-        ids, counted = documents.padded(part)
+    inputs: Tensor, outputs: Tensor, subject: Subject, documents: Documents, rows: Tensor, read: str, write: str,
+    ranks: Ranks,
+) -> None:  # fmt: skip
+    """Run the model over some rows, part by part, into tensors `layer pos d_model`; ranks take turns and share."""
+    parts = list(parts_of(documents, rows))
+    ends = [0, *accumulate(int(documents.counts[part].sum()) for part in parts)]
+    for number in range(ranks.rank, len(parts), ranks.size):
+        ids, counted = documents.padded(parts[number])
         streams = subject.capture(ids, [read, write])  # type: ignore[list-item]
-        counted = counted.to(subject.device)
-        stop = start + int(counted.sum())
+        counted, place = counted.to(subject.device), slice(ends[number], ends[number + 1])
         for layer in range(subject.n_layers):
-            inputs[layer, start:stop] = streams[read, layer][counted]  # type: ignore[index]
-            outputs[layer, start:stop] = streams[write, layer][counted]  # type: ignore[index]
-        start = stop
+            inputs[layer, place] = streams[read, layer][counted]  # type: ignore[index]
+            outputs[layer, place] = streams[write, layer][counted]  # type: ignore[index]
+    if ranks.size > 1:
+        for number in range(len(parts)):
+            place, source = slice(ends[number], ends[number + 1]), number % ranks.size
+            for side in (inputs, outputs):
+                side[:, place] = ranks.copy(side[:, place].contiguous(), source)
 
 
 def _gather_into(
     scratch: Float[Tensor, "pos side layer d_model"], subject: Subject, documents: Documents, rows: Tensor, read: str,
-    write: str,
+    write: str, ranks: Ranks,
 ) -> Batch:  # fmt: skip
     """`_gather` into a file, in which all that belongs to a position is adjacent."""
     whole = scratch[: int(documents.counts[rows].sum())].permute(1, 2, 0, 3)
     if documents.cache is None:
-        _run_into(whole[0], whole[1], subject, documents, rows, read, write)
+        _run_into(whole[0], whole[1], subject, documents, rows, read, write, ranks)
         return Batch(inputs=whole[0], outputs=whole[1])
     start = 0
     for part in parts_of(documents, rows):
@@ -171,8 +179,9 @@ def stream(
     buffer: int,
     seed: int,
     start: int = 0,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Batch]:
-    """Shuffled batches without end, beginning with batch `start`.
+    """Shuffled batches without end, beginning with batch `start`; all ranks get the same.
 
     InputError when the corpus cannot fill a batch, or an activation is not finite: its layer and its batch, counted
     from 0 at the start of training, are named.
@@ -189,7 +198,7 @@ def stream(
             if n_before + ready <= start:
                 n_before += ready
                 continue
-            buffered = gather(subject, documents, rows, read_site, write_site)
+            buffered = gather(subject, documents, rows, read_site, write_site, ranks)
             order = _permutation(buffered.inputs.shape[1], seed, 2 * number).to(buffered.inputs.device)
             for part in order[: ready * batch].view(ready, batch):
                 if n_before >= start:  # a batch gets no name, which would keep it alive

@@ -100,7 +100,9 @@ class RunOrigin:
 
 
 def save_checkpoint(run: RunState, folder: Path, origin: RunOrigin) -> None:
-    """Write weights, moments and counters; FileError when they cannot be written, the last checkpoint kept."""
+    """Write weights, moments and counters, on the first rank; FileError when it cannot, the last checkpoint kept."""
+    if not run.split.ranks.first:
+        return
     tensors = dict(_state(run)) | {f"scale.{name}": tensor for name, tensor in run.scales.items()}
     note = {"run": origin.facts(), "step": str(run.step), "cut": repr(run.cut), "grown": str(run.grown)}
     files.save_tensors(folder / NAME, tensors, note)

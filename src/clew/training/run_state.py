@@ -24,6 +24,7 @@ from clew.subject.subject import Subject
 from clew.training.activations import Batch
 from clew.training.config import DictionaryConfig
 from clew.training.objective import FIRST_THRESHOLD
+from clew.training.split import WHOLE, Split
 
 __all__ = ["DictionaryConfig", "Features", "RunState", "finished"]
 
@@ -42,7 +43,9 @@ class RunState:
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
         kernels: ModuleType | None = None,
+        split: Split = WHOLE,
     ) -> None:
+        self.split = split
         self.config, self.n_layers, self.d_model, self.device = config, n_layers, d_model, torch.device(device)
         self.kernels = kernels or kernels_for(device)
         moments = torch.bfloat16 if config.precision == "lean" else dtype

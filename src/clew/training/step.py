@@ -48,12 +48,15 @@ def reconstruct(
 ) -> Tensor:
     """Outputs [pos, layers times d_model]: biases, skips and what active features write; the next call overwrites."""
     out = run.buffer("out", (inputs.shape[1], run.n_layers * run.d_model), inputs.dtype)
-    out.copy_(run.decoder_bias.weight.flatten().expand_as(out))
+    part = run.split.positions(len(out))
+    own = out[part]
+    own.copy_(run.decoder_bias.weight.flatten().expand_as(own))
     for i, (a, t) in enumerate(zip(active, on, strict=True)):
         if run.config.skip:
-            out[:, i * run.d_model : (i + 1) * run.d_model] += linear(inputs[i], run.skip_of(i))
-        run.kernels.decode(a.pairs, t.activation, run.layers[i].decoder.weight, out[:, run.columns(i)])
-    return out
+            own[:, i * run.d_model : (i + 1) * run.d_model] += linear(inputs[i, part], run.skip_of(i))
+        pairs, activation = run.split.own(a.pairs, t.activation)
+        run.kernels.decode(pairs, activation, run.layers[i].decoder.weight, own[:, run.columns(i)])
+    return run.split.written(out)
 
 
 def take_step(run: RunState, batch: Batch, k: float, price: float, rate: float, dead_after: int) -> StepLosses:

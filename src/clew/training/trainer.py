@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from clew.dictionary import Dictionary
+from clew.distributed import ALONE, Ranks
 from clew.errors import InputError
 from clew.progress import Progress
 from clew.settings import accepts
@@ -35,6 +36,7 @@ from clew.training.checkpoint import NAME, RunOrigin, restore_checkpoint, save_c
 from clew.training.config import DictionaryConfig
 from clew.training.run_state import RunState, finished
 from clew.training.selection import activate, candidate
+from clew.training.split import split_among
 from clew.training.step import StepLosses, plain_terms, take_step
 from clew.training.warm_start import begin_with
 
@@ -91,6 +93,8 @@ class TrainingOptions:
     """How much each layer's squared error counts beside the others'; a resumed run keeps its own."""
     buffer: int = BUFFER
     """Positions whose activations are shuffled together."""
+    ranks: Ranks = ALONE
+    """The processes that share the work; all of them train, with the same settings, and the first one writes."""
     report_every: int = REPORT_EVERY
     """Steps between two reports."""
     stop: Callable[[], bool] | None = None
@@ -111,18 +115,19 @@ def train_dictionary(
     MismatchError when the checkpoint is of other weights, text or settings.
     """
     check_layer_weights(settings.layer_weights, subject.n_layers)
-    folder, start, stop, buffer = Path(folder), settings.start, settings.stop, settings.buffer
-    run = RunState(subject.n_layers, subject.d_model, config, device=subject.device)
-    origin = RunOrigin.of(subject, documents, config, buffer)
+    folder, start, stop, ranks = Path(folder), settings.start, settings.stop, settings.ranks
+    run = RunState(subject.n_layers, subject.d_model, config, device=subject.device, split=split_among(ranks))
+    origin = RunOrigin.of(subject, documents, config, settings.buffer)
     if settings.resume:
         restore_checkpoint(run, folder, origin)
+    ranks.check_same({"run": origin.facts(), "step": run.step})
     if not run.scales:
         _begin(run, subject, documents, settings)
     began, since = time.perf_counter(), run.step
-    batches = islice(_batches(subject, documents, config, run.step, buffer), config.steps - run.step)
+    batches = islice(_batches(subject, documents, run, settings.buffer), config.steps - run.step)
     for batch in map(run.normalised, batches):
         losses = advance(run, batch)
-        stopped = stop is not None and stop()
+        stopped = stop is not None and ranks.total(int(stop())) > 0
         if run.step % CHECKPOINT_EVERY == 0 or stopped:
             save_checkpoint(run, folder, origin)
         if run.step % settings.report_every == 0 or run.step == config.steps or stopped:
@@ -134,12 +139,13 @@ def train_dictionary(
         save_checkpoint(run, folder, origin)
     del batches  # and the buffer that they were drawn from
     run.forget_moments()
-    fresh = _batches(subject, documents, config, run.step, buffer)
+    fresh = _batches(subject, documents, run, settings.buffer)
     dictionary = conclude(run, subject, map(run.normalised, fresh))
     if start is not None:
         first = {"start": {"fingerprint": start.fingerprint, **start.provenance}}
         dictionary = replace(dictionary, provenance={**dictionary.provenance, **first})
-    dictionary.save(folder / "dictionary")
+    if ranks.first:
+        dictionary.save(folder / "dictionary")
 
 
 def begin_run(
@@ -155,7 +161,7 @@ def begin_run(
 def _begin(run: RunState, subject: Subject, documents: Documents, settings: TrainingOptions) -> None:
     """Fit the units of training, and take over the weights that the run is to begin with."""
     n_batches = max(1, settings.buffer // run.config.batch)
-    first = islice(_batches(subject, documents, run.config, 0, settings.buffer), n_batches)
+    first = islice(_batches(subject, documents, run, settings.buffer), n_batches)
     run.fit_scales(first, settings.layer_weights)
     if settings.start is not None:
         begin_with(run, settings.start)
@@ -171,11 +177,12 @@ def check_layer_weights(weights: Sequence[float] | None, n_layers: int) -> None:
         raise InputError(f"layer weights must all be above 0: {', '.join(f'{weight:g}' for weight in weights)}")
 
 
-def _batches(subject: Subject, documents: Documents, config: DictionaryConfig, start: int, buffer: int
-             ) -> Iterator[Batch]:  # fmt: skip
-    read_site, write_site = config.sites()
-    size = {"batch": config.batch, "buffer": buffer, "seed": config.seed, "start": start}
-    return stream(subject, documents, read_site=read_site, write_site=write_site, **size)
+def _batches(subject: Subject, documents: Documents, run: RunState, buffer: int) -> Iterator[Batch]:
+    """The batches of a run from its next step on."""
+    read_site, write_site = run.config.sites()
+    size = {"batch": run.config.batch, "buffer": buffer, "seed": run.config.seed, "start": run.step}
+    sites = {"read_site": read_site, "write_site": write_site}
+    return stream(subject, documents, **sites, **size, ranks=run.split.ranks)
 
 
 def _report(run: RunState, subject: Subject, losses: StepLosses, rate: float) -> TrainingReport:
@@ -248,10 +255,12 @@ def conclude(run: RunState, subject: Subject, batches: Iterator[Batch]) -> Dicti
     cut = fit_threshold(run, islice(batches, FIT_BATCHES)) if run.config.nonlinearity == "batchtopk" else 0.0
     fired = [torch.zeros(len(features.norm), dtype=torch.long, device=run.device) for features in run.layers]
     for batch in islice(batches, COUNT_BATCHES):
+        own = batch.inputs[:, run.split.positions(batch.inputs.shape[1])]
         for i, features in enumerate(run.layers):
-            a = candidate(run, i, batch.inputs[i], float(run.config.k), cut)
+            a = candidate(run, i, own[i], float(run.config.k), cut)
             on = plain_terms(run, i, a).gate > 0
             fired[i] += torch.bincount(a.pairs.index[on], minlength=len(features.norm))
+    fired = [run.split.counts(counts) for counts in fired]
     best = [torch.arange(len(counts), device=run.device) == counts.argmax() for counts in fired]
     keep = [(counts >= FIRED_AT_LEAST) | most for counts, most in zip(fired, best, strict=True)]
     return finished(run, subject, cut, keep)
