@@ -18,6 +18,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -91,7 +92,7 @@ class Ranks(ABC):
         content = bytearray(text.encode())
         rows = torch.frombuffer(content, dtype=torch.uint8) if content else torch.empty(0, dtype=torch.uint8)
         whole, bounds = self.gather(rows)
-        return [bytes(part.tolist()).decode() for part in whole.split([b - a for a, b in _pairs(bounds)])]
+        return [bytes(part.tolist()).decode() for part in whole.split([b - a for a, b in pairwise(bounds)])]
 
     def total(self, number: int) -> int:
         """The sum of one whole number of each rank."""
@@ -155,7 +156,7 @@ class ManyRanks(Ranks):
         """By a broadcast of each part, which need not be of one length and go where they belong without a copy."""
         assert whole.is_contiguous()
         with self._answers():
-            parts = [(whole[a:b], member) for (a, b), member in zip(_pairs(bounds), self._members, strict=True)]
+            parts = [(whole[a:b], member) for (a, b), member in zip(pairwise(bounds), self._members, strict=True)]
             for work in [self._send(part, member) for part, member in parts if part.numel()]:
                 work.wait()
         return whole
@@ -312,10 +313,6 @@ def _check_same(known: Sequence[Mapping[str, object]]) -> None:
                 raise MismatchError(
                     f"rank 0 has {name} {value}, rank {rank} has {facts.get(name)}: all ranks need the same"
                 )
-
-
-def _pairs(bounds: Sequence[int]) -> list[tuple[int, int]]:
-    return list(zip(bounds[:-1], bounds[1:], strict=True))
 
 
 def _line(error: BaseException) -> str:

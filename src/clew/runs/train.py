@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from clew import files
 from clew.dictionary.dictionary import Dictionary
+from clew.distributed import ALONE, Ranks
 from clew.errors import ClewError, FileError, InputError
 from clew.kit import load_subject
 from clew.progress import Progress, Report, silent
@@ -66,6 +68,8 @@ class TrainSettings(RunOptions, DictionaryConfig, CorpusConfig, BosChoice):
     """Called after every step; when it returns True, a checkpoint is saved and training stops."""
     report: Report = field(default=silent, repr=False)
     """Called while activations are written to disk."""
+    ranks: Ranks = field(default=ALONE, repr=False)
+    """The processes that share the work, from `clew.distributed.joined`; all of them call with the same settings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +88,8 @@ class TrainingRun:
     """Why a run that continues cannot read the dictionary that it began with; it continues without naming it."""
     continues: bool = False
     """Whether there is a checkpoint to continue from."""
+    ranks: Ranks = ALONE
+    """The processes that share the work, of which the first one writes."""
 
     @property
     def positions(self) -> int:
@@ -133,6 +139,7 @@ def train(folder: Path | str, settings: dict[str, Any]) -> Iterator[RunReport]:
     settings = dict(settings)
     subject, corpus = settings.pop("subject", None), settings.pop("corpus", None)
     resume, stop, report = settings.pop("resume", False), settings.pop("stop", None), settings.pop("report", silent)
+    ranks = settings.pop("ranks", ALONE)
     check_every = settings.pop("check_every", RunOptions.check_every)
     check_interval(check_every)
     if resume:
@@ -141,9 +148,16 @@ def train(folder: Path | str, settings: dict[str, Any]) -> Iterator[RunReport]:
         options = {f.name: settings.pop(f.name) for f in fields(RunOptions) if f.name in settings}
         plan = planned(options, None, settings, subject)
     subject = subject or load_subject(plan.model)
-    with files.lock_folder(folder, TRAINING):
-        run = open_run(subject, plan, Path(folder), resume=resume, corpus=corpus, report=report)
+    with hold_folder(Path(folder), ranks):
+        run = open_run(subject, plan, Path(folder), resume=resume, corpus=corpus, report=report, ranks=ranks)
         yield from train_run(run, check_every=check_every, stop=stop)
+
+
+@contextmanager
+def hold_folder(folder: Path, ranks: Ranks = ALONE) -> Iterator[None]:
+    """Hold a run's folder against other trainings, by its first rank; FileError while another trains there."""
+    with files.lock_folder(folder, TRAINING) if ranks.first else nullcontext():
+        yield
 
 
 def check_interval(steps: int) -> None:
@@ -164,14 +178,18 @@ def open_run(
     corpus: Iterable[Document] | None = None,
     allow: Allow = lambda folder, positions, n_bytes: cache.check_room(folder, n_bytes),
     report: Report = silent,
+    ranks: Ranks = ALONE,
 ) -> TrainingRun:
     """Read the text, write activations where they are cached, and once all is well say in the folder that a run began.
 
-    The caller holds the folder (`files.lock_folder`) from here to the end of the training.
+    The caller holds the folder (`hold_folder`) from here to the end of the training. Ranks after the first one read
+    what that has written.
     InputError when the folder holds a run and it is not to be resumed, or the plan does not fit the model.
     """
     check_layer_weights(plan.layer_weights, subject.n_layers)
     continues = resume and (folder / CHECKPOINT).exists()
+    if not ranks.first:
+        ranks.wait_for_first("opening")
     start, lost_start = None, None
     if plan.start is not None:
         try:
@@ -180,7 +198,7 @@ def open_run(
             if not continues:
                 raise
             lost_start = error
-    if resume:
+    if resume or not ranks.first:
         held_out, documents = rows_of(folder, subject, plan)
     elif (folder / RUN_FILE).exists():
         raise InputError(f"{folder} holds a run already: go on with it with --resume, or give another folder")
@@ -189,9 +207,11 @@ def open_run(
         held_out, documents = split_held_out(rows, plan.corpus.held_out)
     if plan.cache:
         documents = _cached(subject, documents, plan, folder / "activations", allow, report)
-    if not resume:
-        save_tokens(folder / TOKENS, rows, subject)
-        write_run(folder, plan)
+    if ranks.first:
+        if not resume:
+            save_tokens(folder / TOKENS, rows, subject)
+            write_run(folder, plan)
+        ranks.wait_for_first("opening")
     return TrainingRun(
         folder=folder,
         plan=plan,
@@ -201,6 +221,7 @@ def open_run(
         start=start,
         lost_start=lost_start,
         continues=continues,
+        ranks=ranks,
     )
 
 
@@ -275,7 +296,11 @@ def train_run(
         buffer=run.plan.corpus.buffer,
         report_every=max(1, min(25, config.steps // 20)),
         stop=stop,
+        ranks=run.ranks,
     ):
+        if not run.ranks.first:
+            yield RunReport(training=report, held_out=None, held_out_step=0)
+            continue
         if not metrics.rows and run.continues:
             metrics = Metrics([row for row in earlier.rows if row["step"] < report.step])
         last = report.step == config.steps
@@ -290,7 +315,7 @@ def train_run(
         yield RunReport(
             training=report, held_out=fidelity, held_out_step=fidelity_step, readings=step * config.batch / positions
         )
-    if metrics.rows:
+    if metrics.rows:  # on the first rank
         files.write_figure(folder / "metrics.png", metrics.figure())
 
 

@@ -78,6 +78,13 @@ class RunOrigin:
         facts = ENVELOPE.head(model=self.model, weights=self.weights, text=self.text, buffer=self.buffer)
         return json.dumps(facts | asdict(self.config), sort_keys=True)
 
+    def shown(self) -> dict[str, object]:
+        """The origin as messages name it."""
+        hashes = {"model weights": self.weights, "text": self.text}
+        return {name: (mark or "unknown")[:SHOWN] for name, mark in hashes.items()} | {
+            "buffer": self.buffer, **asdict(self.config)
+        }  # fmt: skip
+
     def check(self, now: RunOrigin, path: Path) -> None:
         """MismatchError, saying what has changed, unless a run of this origin may go on with `now`."""
         if self.weights is None and self.model != now.model:

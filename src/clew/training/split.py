@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float, Int
@@ -101,7 +102,7 @@ class ByTokens(Split):
         value[bounds[ranks.rank] : bounds[ranks.rank + 1]] = torch.cat([value for _, value in layers])
         value = ranks.fill(value, bounds)
         cuts = ranks.bounds(len(counts))
-        by_rank = torch.stack([counts[a:b].sum(0) for a, b in zip(cuts[:-1], cuts[1:], strict=True)])
+        by_rank = torch.stack([counts[a:b].sum(0) for a, b in pairwise(cuts)])
         sizes = by_rank.flatten().tolist()  # a rank behind the other, layer by layer
         indices, values = index.split(sizes), value.split(sizes)
         return [

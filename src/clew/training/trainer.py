@@ -112,15 +112,17 @@ def train_dictionary(
     """Train, reporting on the way, and write `folder/dictionary`; `folder/checkpoint.safetensors` lets it be resumed.
 
     InputError when activations or the loss become NaN (the last checkpoint stays) or the layer weights do not fit,
-    MismatchError when the checkpoint is of other weights, text or settings.
+    MismatchError when the checkpoint is of other weights, text or settings, or ranks differ in them, RankError when one
+    is gone.
     """
     check_layer_weights(settings.layer_weights, subject.n_layers)
+    check_parts(config, settings.ranks)
     folder, start, stop, ranks = Path(folder), settings.start, settings.stop, settings.ranks
     run = RunState(subject.n_layers, subject.d_model, config, device=subject.device, split=split_among(ranks))
     origin = RunOrigin.of(subject, documents, config, settings.buffer)
     if settings.resume:
         restore_checkpoint(run, folder, origin)
-    ranks.check_same({"run": origin.facts(), "step": run.step})
+    ranks.check_same(origin.shown() | {"step": run.step})
     if not run.scales:
         _begin(run, subject, documents, settings)
     began, since = time.perf_counter(), run.step
@@ -175,6 +177,12 @@ def check_layer_weights(weights: Sequence[float] | None, n_layers: int) -> None:
         raise InputError(f"{len(weights)} layer weights are given, but the model has {n_layers} layers")
     if not all(0 < weight < float("inf") for weight in weights):
         raise InputError(f"layer weights must all be above 0: {', '.join(f'{weight:g}' for weight in weights)}")
+
+
+def check_parts(config: DictionaryConfig, ranks: Ranks) -> None:
+    """InputError when a batch has no position for every rank."""
+    if config.batch < ranks.size:
+        raise InputError(f"a batch has {config.batch} positions, but there are {ranks.size} ranks: start fewer of them")
 
 
 def _batches(subject: Subject, documents: Documents, run: RunState, buffer: int) -> Iterator[Batch]:
