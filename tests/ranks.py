@@ -1,14 +1,19 @@
-"""Processes that act as the ranks of one run, started once for many checks: a server that has imported Clew forks them."""
+"""Processes that act as the ranks of one run, for many checks at once: a server that has imported Clew forks them."""
 
+import contextlib
+import io
 import multiprocessing
 import os
 import socket
+import sys
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-PRELOADED = ["torch", "torch.distributed", "transformers", "clew.training", "clew.runs.train", "tests.toy"]
+PRELOADED = [
+    "torch.distributed", "transformers.models.gpt2.modeling_gpt2", "clew.cli.train", "clew.cli.harvest", "clew.web",
+    "clew.kernels.compiled", "tests.ranks",
+]  # fmt: skip
 
 
 def free_port() -> int:
@@ -17,40 +22,59 @@ def free_port() -> int:
         return int(opened.getsockname()[1])
 
 
-def environment(rank: int, size: int, port: int) -> dict[str, str]:
-    """What torchrun tells a rank."""
+def as_rank(rank: int, size: int, port: int) -> None:
+    """Set what torchrun tells a rank."""
     names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    return {name: str(value) for name, value in names.items()}
+    os.environ |= {name: str(value) for name, value in names.items()}
 
 
-def _act(queue: Any, rank: int, size: int, port: int, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+def _act(answer: Any, rank: int, size: int, port: int, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     import torch
 
     torch.set_num_threads(1)
-    os.environ |= environment(rank, size, port) | {"GLOO_SOCKET_IFNAME": "lo"}
+    as_rank(rank, size, port)
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     try:
-        queue.put((rank, work(*arguments), None))
+        answer.send((work(*arguments), None))
     except BaseException:
-        queue.put((rank, None, traceback.format_exc()))
+        answer.send((None, traceback.format_exc()))
 
 
-def on_ranks(size: int, work: Callable[..., Any], *arguments: Any, port: int | None = None) -> list[Any]:
-    """What `work` returns on every rank; it is a function of a module, and finds its rank in the environment."""
+def on_ranks(size: int, work: Callable[..., Any], *arguments: Any) -> list[Any]:
+    """What `work` returns on every rank, None where it was killed; a function of a module, with its rank in the
+    environment."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    queue, port = context.SimpleQueue(), port or free_port()
-    processes = [context.Process(target=_act, args=(queue, r, size, port, work, arguments)) for r in range(size)]
-    for process in processes:
+    port, answers, processes = free_port(), [], []
+    for rank in range(size):
+        receiver, sender = context.Pipe(duplex=False)
+        process = context.Process(target=_act, args=(sender, rank, size, port, work, arguments))
         process.start()
-    answers = [queue.get() for _ in processes]
+        sender.close()  # so that the receiver sees the end of a process that is killed
+        answers.append(receiver)
+        processes.append(process)
+    values = []
+    for rank, answer in enumerate(answers):
+        try:
+            value, error = answer.recv()
+        except EOFError:
+            value, error = None, None
+        assert error is None, f"rank {rank}: {error}"
+        values.append(value)
     for process in processes:
         process.join()
-    failed = [f"rank {rank}: {error}" for rank, _, error in answers if error]
-    assert not failed, "\n".join(failed)
-    return [value for _, value, _ in sorted(answers, key=lambda answer: answer[0])]
+    return values
 
 
-def dictionary_mark(folder: Path) -> str:
-    from clew.dictionary import Dictionary
+def command(*arguments: object) -> tuple[int, str, str]:
+    """Run the command line in this process; its exit code, output and error stream."""
+    from clew.cli import main
 
-    return Dictionary.load(folder / "dictionary").fingerprint
+    code, out, err = 0, io.StringIO(), io.StringIO()
+    sys.argv = ["clew", *map(str, arguments)]
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code or 0  # type: ignore[assignment]
+    return code, out.getvalue(), err.getvalue()

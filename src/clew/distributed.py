@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from itertools import pairwise
+from threading import Thread
 from typing import Any
 
 import torch
@@ -177,7 +178,7 @@ class ManyRanks(Ranks):
             return
         with self._answers():
             while not self._store.check([f"done/{name}"]):
-                if self._end_of(0) is not None:
+                if self.end_of(0) is not None:
                     raise RuntimeError("the first rank has ended")
                 time.sleep(LOOK)
 
@@ -190,12 +191,12 @@ class ManyRanks(Ranks):
         """Whether the first rank ends for the same reason, which is then said once."""
         until = time.monotonic() + SAID
         while time.monotonic() < until:
-            if (said := self._end_of(0)) is not None:
+            if (said := self.end_of(0)) is not None:
                 return said == reason
             time.sleep(0.05)
         return False
 
-    def _end_of(self, rank: int) -> str | None:
+    def end_of(self, rank: int) -> str | None:
         """Why a rank has ended; None while it has not, or nobody knows."""
         with suppress(RuntimeError):
             if self._store.check([f"end/{rank}"]):
@@ -209,10 +210,10 @@ class ManyRanks(Ranks):
             yield
         except RuntimeError as error:
             time.sleep(LOOK)  # the rank that ended may still be about to say why
-            reasons = {rank: self._end_of(rank) for rank in range(self.size) if rank != self.rank}
-            for rank, reason in reasons.items():
-                if reason is not None:
-                    raise RankError(f"rank {self.rank} of {self.size}: rank {rank} has ended: {reason}") from error
+            for rank in range(self.size):
+                if (reason := self.end_of(rank)) is not None:
+                    end = reason if rank == 0 else f"rank {self.rank} of {self.size}: rank {rank} has ended: {reason}"
+                    raise RankError(end) from error
             raise RankError(
                 f"rank {self.rank} of {self.size}: another rank has ended or does not answer: start all of them again; "
                 "a run goes on from its last checkpoint with --resume"
@@ -278,14 +279,13 @@ def _met(rank: int, size: int, environment: Mapping[str, str]) -> Any:
 
     place = f"{environment['MASTER_ADDR']}:{environment['MASTER_PORT']}"
     try:
-        store, _, _ = next(dist.rendezvous("env://", rank, size, timeout=MEETING))
+        store = dist.PrefixStore("clew", _store(rank, size))
     except (RuntimeError, ValueError) as error:
         if "EADDRINUSE" in str(error) or "address already in use" in str(error).lower():
             raise InputError(
                 f"port {environment['MASTER_PORT']} is in use: give torchrun another with --master-port"
             ) from error
         raise RankError(f"rank {rank} of {size} does not reach the others at {place} ({_line(error)})") from error
-    store = dist.PrefixStore("clew", store)
     versions = {"clew": __version__, "torch": torch.__version__, "python": platform.python_version()}
     known, late = [], []
     try:
@@ -304,6 +304,31 @@ def _met(rank: int, size: int, environment: Mapping[str, str]) -> Any:
         raise RankError(f"rank {rank} of {size}: ranks {', '.join(map(str, late))} did not come in {seconds:.0f} s")
     _check_same(known)
     return store
+
+
+def _store(rank: int, size: int) -> Any:
+    """The store where the environment says it is; RuntimeError when it does not answer.
+
+    In a thread of its own: torch waits for ever for what listens at the port and is no store.
+    """
+    import torch.distributed as dist
+
+    result: list[Any] = []
+
+    def connect() -> None:
+        try:
+            result.append(next(dist.rendezvous("env://", rank, size, timeout=MEETING))[0])
+        except Exception as error:  # raised again below
+            result.append(error)
+
+    thread = Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(2 * MEETING.total_seconds())
+    if not result:
+        raise RuntimeError("nothing there answers as a store does")
+    if isinstance(result[0], Exception):
+        raise result[0]
+    return result[0]
 
 
 def _check_same(known: Sequence[Mapping[str, object]]) -> None:

@@ -19,11 +19,13 @@ def joined_ranks() -> Iterator[Ranks]:
     with joined(os.environ) as ranks:
         try:
             yield ranks
-        except RankError:
-            raise
         except ClewError as error:
             if not isinstance(ranks, ManyRanks) or ranks.first:
                 raise
+            if isinstance(error, RankError):
+                if ranks.end_of(0) != str(error):
+                    raise
+                raise typer.Exit(MISTAKE) from error
             if ranks.first_says(str(error)):
                 raise typer.Exit(MISTAKE) from error
             raise type(error)(f"rank {ranks.rank} of {ranks.size}: {error}") from error

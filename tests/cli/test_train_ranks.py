@@ -1,0 +1,155 @@
+"""`clew train` on two ranks: who prints and writes, how it ends early and goes on, and one line for every mistake."""
+
+import os
+import signal
+import socket
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+import clew
+from clew import distributed, files
+from clew.runs import train as runs
+from clew.training import trainer
+from tests.cli.test_train import write_text
+from tests.ranks import as_rank, command, free_port, on_ranks
+
+SMALL = ("--features", 24, "--k", 3, "--steps", 16, "--batch", 64, "--buffer", 1024, "--held-out", 200)
+OPTIONS = ("--text", "text.txt", "--check-every", 0, *SMALL)
+SECOND = "1"  # the rank to which things happen
+
+
+class Fork:
+    """Changes of a rank's process that end with a command."""
+
+    def __init__(self) -> None:
+        self.patch = pytest.MonkeyPatch()
+
+    def signal_at(self, step: int, number: int) -> None:
+        advance = trainer.advance
+
+        def signalled(run, batch):
+            if run.step == step and os.environ["RANK"] == SECOND:
+                os.kill(os.getpid(), number)
+            return advance(run, batch)
+
+        self.patch.setattr(trainer, "advance", signalled)
+
+    def other_version(self) -> None:
+        if os.environ["RANK"] == SECOND:
+            self.patch.setattr(distributed, "__version__", "0.0.1")
+
+    def other_text(self) -> None:
+        rows_of = runs.rows_of
+
+        def shorter(*arguments):
+            held_out, documents = rows_of(*arguments)
+            return held_out, documents.slice(0, len(documents) - 3)
+
+        if os.environ["RANK"] == SECOND:
+            self.patch.setattr(runs, "rows_of", shorter)
+
+
+def scenes(folder: Path, ports: list[int]) -> dict[str, tuple[int, str, str]]:
+    """Every scene has a command and a port of its own; the last one kills the second rank."""
+    os.chdir(folder)
+    files.write_figure = lambda path, figure: None  # type: ignore[assignment]
+    trainer.CHECKPOINT_EVERY = 7  # type: ignore[misc]
+    distributed.MEETING = timedelta(seconds=3)  # type: ignore[misc]
+    import faulthandler
+    log = open(f"/tmp/ranks_work/log{os.environ['RANK']}", "w")
+    faulthandler.dump_traceback_later(40, repeat=True, file=log)
+    import time
+    second, shown = os.environ["RANK"] == SECOND, {}
+
+    def scene(name: str, *arguments: object, change=lambda fork: None, port: int | None = None) -> None:
+        as_rank(int(os.environ["RANK"]), 2, port or ports[len(shown)])
+        fork = Fork()
+        change(fork)
+        shown[name] = command("train", *arguments)
+        fork.patch.undo()
+        print(name, shown[name][0], time.process_time(), time.time(), shown[name][2][-300:], file=log, flush=True)
+
+    scene("whole", "whole", *OPTIONS)
+    scene("stopped", "part", *OPTIONS, change=lambda fork: fork.signal_at(9, signal.SIGTERM))
+    scene("resumed", "part", "--resume")
+    scene("few positions", "a", *OPTIONS, "--batch", 1)
+    scene("no text", "a", "--text", "missing.txt", *SMALL)
+    scene("settings", "b", *OPTIONS, *(("--seed", 5) if second else ()))
+    scene("text", "c", *OPTIONS, change=Fork.other_text)
+    scene("version", "d", *OPTIONS, change=Fork.other_version)
+    scene("port", "e", *OPTIONS, port=ports[-1])
+    (folder / f"shown{second}").write_text(repr(shown))
+    scene("killed", "killed", *OPTIONS, change=lambda fork: fork.signal_at(10, signal.SIGKILL))
+    return shown
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory) -> tuple[Path, dict[str, list[tuple[int, str, str]]]]:
+    """What each of two ranks shows in every scene."""
+    folder = tmp_path_factory.mktemp("ranks")
+    write_text(folder)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        first, _ = on_ranks(2, scenes, folder, [*(free_port() for _ in range(9)), taken.getsockname()[1]])
+    second = eval((folder / "shownTrue").read_text())
+    return folder, {name: [first[name], *([second[name]] if name in second else [])] for name in first}
+
+
+def mark(folder: Path) -> str:
+    return clew.Dictionary.load(folder / "dictionary").fingerprint
+
+
+def test_only_the_first_rank_prints(ended):
+    (code, out, err), other = ended[1]["whole"]
+    assert code == 0, err
+    assert "all MLPs replaced" in out
+    assert other == (0, "", "")
+
+
+def test_a_signal_to_one_rank_stops_all_and_the_resumed_run_ends_with_the_same_bits(ended):
+    folder, shown = ended
+    assert [code for code, _, _ in shown["stopped"]] == [143, 143]
+    assert "stopped at step 10 of 16; go on with: clew train part --resume" in shown["stopped"][0][1]
+    assert shown["stopped"][1][1:] == ("", "")
+    assert [code for code, _, _ in shown["resumed"]] == [0, 0]
+    assert mark(folder / "part") == mark(folder / "whole")
+
+
+@pytest.mark.parametrize(
+    ("scene", "words"),
+    [
+        ("few positions", "a batch has 1 positions, but there are 2 ranks: start fewer of them"),
+        ("no text", "missing.txt"),
+        ("settings", "rank 0 has seed 0, rank 1 has 5: all ranks need the same"),
+        ("text", "rank 0 has text "),
+        ("version", "rank 1 has 0.0.1: all ranks need the same"),
+        ("port", "is in use: give torchrun another with --master-port"),
+    ],
+)
+def test_a_mistake_is_one_line_and_no_rank_hangs(ended, scene: str, words: str):
+    (code, _, err), (other_code, out, other) = ended[1][scene]
+    assert (code, other_code, out) == (2, 2, "")
+    assert words in err
+    assert len(err.strip().splitlines()) == 1, err
+    assert len(other.strip().splitlines()) <= (scene in ("version", "port")), other  # where ranks cannot talk
+
+
+def test_where_a_rank_is_killed_the_other_ends_with_one_line_and_one_process_goes_on(ended, run, monkeypatch):
+    folder, shown = ended
+    [(code, _, err)] = shown["killed"]
+    lines = [line for line in err.splitlines() if not line.startswith("step ")]
+    assert code == 2
+    assert lines == [
+        "clew: rank 0 of 2: another rank has ended or does not answer: start all of them again; a run goes on from its "
+        "last checkpoint with --resume"
+    ]
+    monkeypatch.chdir(folder)
+    code, _, err = run("train", "killed", "--resume")
+    assert code == 0, err
+    table = files.read_table("killed/metrics.parquet")
+    assert table["step"] == list(range(8, 17)) or table["step"] == list(range(1, 17))
+    whole = files.read_table("whole/metrics.parquet")
+    assert table["loss"][-1] == pytest.approx(whole["loss"][-1], rel=1e-2)
