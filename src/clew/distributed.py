@@ -187,6 +187,17 @@ class ManyRanks(Ranks):
         with suppress(RuntimeError):
             self._store.set(f"end/{self.rank}", reason)
 
+    def leave(self) -> None:
+        """Say that this rank needs the store no longer; where the first one, which may keep it, ends by a mistake it
+        waits for the others a little."""
+        others, until = range(1, self.size), time.monotonic() + 2 * SAID
+        with suppress(RuntimeError):
+            if not self.first:
+                self._store.set(f"left/{self.rank}", "")
+            elif self.end_of(0) is not None:
+                while time.monotonic() < until and not all(self._store.check([f"left/{rank}"]) for rank in others):
+                    time.sleep(0.05)
+
     def first_says(self, reason: str) -> bool:
         """Whether the first rank ends for the same reason, which is then said once."""
         until = time.monotonic() + SAID
@@ -254,6 +265,7 @@ def joined(environment: Mapping[str, str], answer: timedelta = ANSWER) -> Iterat
         ranks.tell_end(type(error).__name__)
         raise
     finally:
+        ranks.leave()
         with suppress(RuntimeError):
             dist.destroy_process_group()
 

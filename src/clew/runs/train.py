@@ -187,7 +187,7 @@ def open_run(
     InputError when the folder holds a run and it is not to be resumed, or the plan does not fit the model.
     """
     check_layer_weights(plan.layer_weights, subject.n_layers)
-    trainer.check_parts(plan.config, ranks)
+    trainer.check_parts(plan.config, subject.n_layers, ranks)
     continues = resume and (folder / CHECKPOINT).exists()
     if not ranks.first:
         ranks.wait_for_first("opening")

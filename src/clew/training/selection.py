@@ -66,7 +66,10 @@ def activate(run: RunState, inputs: Float[Tensor, "layer pos d_model"], k: float
     n_pos = inputs.shape[1]
     own = inputs[:, run.split.positions(n_pos)]
     if run.config.nonlinearity != "batchtopk":
-        return _shared(run, _candidates(run, own, k, 0.0))
+        layers = _candidates(run, own, k, 0.0)
+        if run.config.nonlinearity == "topk":
+            layers = strongest(run, layers, round(k))
+        return _shared(run, layers)
     n_kept = round(k * run.n_layers * n_pos)
     guess = SLACK * run.cut or _first_guess(run, inputs, k)
     layers = _candidates(run, own, k, guess)
@@ -74,13 +77,17 @@ def activate(run: RunState, inputs: Float[Tensor, "layer pos d_model"], k: float
         guess = SLACK * min(guess, _first_guess(run, inputs, k)) if guess > SMALLEST_GUESS else 0.0
         layers = _candidates(run, own, k, guess)
     layers = _shared(run, layers)
-    scores = [a.value * run.weight(i)[a.pairs.index] for i, a in enumerate(layers)]
-    keep, run.cut = run.split.kept(scores, n_kept)
+    keep, run.cut = run.split.kept(_scores(run, layers), n_kept)
     return [Active(pairs=a.pairs.taken(m), value=a.value[m]) for a, m in zip(layers, keep, strict=True)]
 
 
 def _candidates(run: RunState, inputs: Float[Tensor, "layer pos d_model"], k: float, guess: float) -> list[Active]:
     return [candidate(run, i, inputs[i], k, guess) for i in range(run.n_layers)]
+
+
+def strongest(run: RunState, layers: list[Active], k: int) -> list[Active]:
+    """Of the k largest of this rank's features those that are among the k largest of all."""
+    return [Active(pairs=p, value=v) for p, v in run.split.strongest([(a.pairs, a.value) for a in layers], k)]
 
 
 def _shared(run: RunState, layers: list[Active]) -> list[Active]:
@@ -91,8 +98,13 @@ def _shared(run: RunState, layers: list[Active]) -> list[Active]:
 def _first_guess(run: RunState, inputs: Float[Tensor, "layer pos d_model"], k: float) -> float:
     """What BatchTopK would keep of a few positions of a batch, with some slack."""
     few = inputs[:, :: max(1, inputs.shape[1] // GUESS_POSITIONS)]
-    scores = [a.value * run.weight(i)[a.pairs.index] for i, a in enumerate(_candidates(run, few, k, 0.0))]
-    return FIRST_SLACK * run.split.kept(scores, round(k * run.n_layers * few.shape[1]))[1]
+    layers = _candidates(run, few, k, 0.0)
+    return FIRST_SLACK * run.split.kept(_scores(run, layers), round(k * run.n_layers * few.shape[1]))[1]
+
+
+def _scores(run: RunState, layers: list[Active]) -> list[tuple[Pairs, Tensor]]:
+    """Every layer's pairs with what BatchTopK compares."""
+    return [(a.pairs, a.value * run.weight(i)[a.pairs.index]) for i, a in enumerate(layers)]
 
 
 def candidate(run: RunState, i: int, x: Float[Tensor, "pos d_model"], k: float, guess: float) -> Active:

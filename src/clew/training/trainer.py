@@ -34,9 +34,9 @@ from clew.subject.subject import Subject
 from clew.training.activations import Batch, Documents, stream
 from clew.training.checkpoint import NAME, RunOrigin, restore_checkpoint, save_checkpoint
 from clew.training.config import DictionaryConfig
-from clew.training.run_state import RunState, finished
+from clew.training.run_state import RunState, finished, whole_run
 from clew.training.selection import activate, candidate
-from clew.training.split import split_among
+from clew.training.split import Way, split_among
 from clew.training.step import StepLosses, plain_terms, take_step
 from clew.training.warm_start import begin_with
 
@@ -72,7 +72,8 @@ class TrainingReport:
     """Share of features that have not fired in the last 300,000 positions."""
     tokens_per_second: float
     snapshot: Callable[[], Dictionary] = field(repr=False, compare=False)
-    """The Dictionary of this step; to be called before the next one is taken."""
+    """The Dictionary of this step; to be called before the next one is taken. All ranks call it, or none; where features
+    are parted, those after the first one get a Dictionary of their own features."""
 
     @property
     def progress(self) -> Progress:
@@ -95,6 +96,8 @@ class TrainingOptions:
     """Positions whose activations are shuffled together."""
     ranks: Ranks = ALONE
     """The processes that share the work; all of them train, with the same settings, and the first one writes."""
+    split: Way = "tokens"
+    """What ranks share: the positions of a batch, or the features of every layer."""
     report_every: int = REPORT_EVERY
     """Steps between two reports."""
     stop: Callable[[], bool] | None = None
@@ -116,9 +119,9 @@ def train_dictionary(
     is gone.
     """
     check_layer_weights(settings.layer_weights, subject.n_layers)
-    check_parts(config, settings.ranks)
+    check_parts(config, subject.n_layers, settings.ranks, settings.split)
     folder, start, stop, ranks = Path(folder), settings.start, settings.stop, settings.ranks
-    run = RunState(subject.n_layers, subject.d_model, config, device=subject.device, split=split_among(ranks))
+    run = RunState(subject.n_layers, subject.d_model, config, device=subject.device, split=split_among(ranks, settings.split))
     origin = RunOrigin.of(subject, documents, config, settings.buffer)
     if settings.resume:
         restore_checkpoint(run, folder, origin)
@@ -179,8 +182,11 @@ def check_layer_weights(weights: Sequence[float] | None, n_layers: int) -> None:
         raise InputError(f"layer weights must all be above 0: {', '.join(f'{weight:g}' for weight in weights)}")
 
 
-def check_parts(config: DictionaryConfig, ranks: Ranks) -> None:
-    """InputError when a batch has no position for every rank."""
+def check_parts(config: DictionaryConfig, n_layers: int, ranks: Ranks, split: Way = "tokens") -> None:
+    """InputError when a batch has no position for every rank, or a layer no feature."""
+    least = min(config.widths(n_layers))
+    if split == "features" and least < ranks.size:
+        raise InputError(f"a layer has {least} features, but there are {ranks.size} ranks: start fewer of them")
     if config.batch < ranks.size:
         raise InputError(f"a batch has {config.batch} positions, but there are {ranks.size} ranks: start fewer of them")
 
@@ -202,7 +208,7 @@ def _report(run: RunState, subject: Subject, losses: StepLosses, rate: float) ->
         l0=losses.l0,
         dead=run.quiet_longer_than(DEAD_AFTER),
         tokens_per_second=rate,
-        snapshot=lambda: finished(run, subject, run.cut),
+        snapshot=lambda: finished(whole_run(run), subject, run.cut),
     )
 
 
@@ -232,12 +238,14 @@ def revive(run: RunState, batch: Batch, missing: Float[Tensor, "pos written"]) -
     generator = torch.Generator().manual_seed((run.config.seed << 32) + run.step)
     added, revived = torch.zeros_like(missing), []
     for i, features in enumerate(run.layers):
-        ids = (features.quiet > DEAD_AFTER).nonzero().flatten()[:REVIVE_AT_ONCE]
-        if not len(ids):
+        dead = (features.quiet > DEAD_AFTER).nonzero().flatten()
+        ids, before, n_dead = run.split.lowest(dead, REVIVE_AT_ONCE)
+        if not n_dead:
             continue
         residual = missing[:, run.columns(i)]
         chances = residual.square().sum(1).cpu()  # drawn on the CPU, where the generator is
-        positions = torch.multinomial(chances, len(ids), generator=generator).to(residual.device)
+        drawn = torch.multinomial(chances, n_dead, generator=generator)
+        positions = drawn[before : before + len(ids)].to(residual.device)
         x = batch.inputs[i][positions]
         size = x.norm(dim=1, keepdim=True).clamp_min(1e-6)
         fresh = {"encoder": x / size, "bias": -0.5 * size, "decoder": residual[positions] / (size * run.n_layers)}
@@ -248,6 +256,7 @@ def revive(run: RunState, batch: Batch, missing: Float[Tensor, "pos written"]) -
             features.rows[name].forget(ids)
         features.quiet[ids] = 0
         revived.append((features, ids))
+    added = run.split.total(added)
     share = float((added * missing).sum() / added.square().sum().clamp_min(1e-12))
     for features, ids in revived:
         features.decoder.weight[ids] *= min(1.0, max(SMALLEST_SHARE, share))
@@ -258,7 +267,7 @@ def conclude(run: RunState, subject: Subject, batches: Iterator[Batch]) -> Dicti
     """The Dictionary of a finished run; the first of `batches`, in the units of training, fit its threshold.
 
     Features that hardly fire on the following ones are left out, except for one a layer: they cost time and explain
-    nothing.
+    nothing. All ranks call it, and the first one gets the whole.
     """
     cut = fit_threshold(run, islice(batches, FIT_BATCHES)) if run.config.nonlinearity == "batchtopk" else 0.0
     fired = [torch.zeros(len(features.norm), dtype=torch.long, device=run.device) for features in run.layers]
@@ -268,7 +277,10 @@ def conclude(run: RunState, subject: Subject, batches: Iterator[Batch]) -> Dicti
             a = candidate(run, i, own[i], float(run.config.k), cut)
             on = plain_terms(run, i, a).gate > 0
             fired[i] += torch.bincount(a.pairs.index[on], minlength=len(features.norm))
-    fired = [run.split.counts(counts) for counts in fired]
+    fired = [run.split.rows(run.split.counts(counts)) for counts in fired]
+    run = whole_run(run)
+    if not run.split.ranks.first:
+        return finished(run, subject, cut)
     best = [torch.arange(len(counts), device=run.device) == counts.argmax() for counts in fired]
     keep = [(counts >= FIRED_AT_LEAST) | most for counts, most in zip(fired, best, strict=True)]
     return finished(run, subject, cut, keep)
@@ -282,6 +294,6 @@ def fit_threshold(run: RunState, batches: Iterator[Batch]) -> float:
         active = activate(run, batch.inputs, 2.0 * run.config.k)  # more than the wanted share: batches may differ
         scores += [a.value * run.weight(i)[a.pairs.index] for i, a in enumerate(active)]
         n_positions += batch.inputs.shape[1]
-    joined = torch.cat(scores)
+    joined = run.split.rows(torch.cat(scores))
     n_kept = min(run.config.k * run.n_layers * n_positions, len(joined) - 1)
     return float(joined.kthvalue(len(joined) - n_kept).values)
