@@ -1,6 +1,7 @@
 """`clew train` on two ranks: who prints and writes, how it ends early and goes on, and one line for every mistake."""
 
 import os
+import shutil
 import signal
 import socket
 from datetime import timedelta
@@ -70,6 +71,16 @@ def scenes(folder: Path, ports: list[int]) -> dict[str, tuple[int, str, str]]:
     scene("whole", "whole", *OPTIONS)
     scene("stopped", "part", *OPTIONS, change=lambda fork: fork.signal_at(9, signal.SIGTERM))
     scene("resumed", "part", "--resume")
+    scene("features", "features", *OPTIONS, "--split", "features")
+    scene("sharded", "f", *OPTIONS, "--split", "features", change=lambda fork: fork.signal_at(9, signal.SIGTERM))
+    if not second:
+        for copied in ("f1", "f2"):
+            shutil.copytree("f", copied)
+        Path("f2/checkpoint-10-2-of-2.safetensors").unlink()
+    scene("of equal size", "f", "--resume", "--split", "features")
+    scene("by tokens", "f1", "--resume")
+    scene("shards", "f2", "--resume", "--split", "features")
+    scene("few features", "g", *OPTIONS, "--features", 1, "--k", 1, "--split", "features")
     scene("few positions", "a", *OPTIONS, "--batch", 1)
     scene("no text", "a", "--text", "missing.txt", *SMALL)
     scene("settings", "b", *OPTIONS, *(("--seed", 5) if second else ()))
@@ -89,7 +100,7 @@ def ended(tmp_path_factory) -> tuple[Path, dict[str, list[tuple[int, str, str]]]
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        first, _ = on_ranks(2, scenes, folder, [*(free_port() for _ in range(10)), taken.getsockname()[1]])
+        first, _ = on_ranks(2, scenes, folder, [*(free_port() for _ in range(16)), taken.getsockname()[1]])
     second = eval((folder / "shownTrue").read_text())
     return folder, {name: [first[name], *([second[name]] if name in second else [])] for name in first}
 
@@ -114,9 +125,29 @@ def test_a_signal_to_one_rank_stops_all_and_the_resumed_run_ends_with_the_same_b
     assert mark(folder / "part") == mark(folder / "whole")
 
 
+def test_a_run_whose_features_are_parted_goes_on_from_its_shards_with_the_same_bits(ended):
+    folder, shown = ended
+    assert [code for code, _, _ in shown["sharded"]] == [143, 143]
+    assert [code for code, _, _ in shown["of equal size"]] == [0, 0]
+    assert mark(folder / "f") == mark(folder / "features")
+    assert [path.name for path in sorted((folder / "f").glob("checkpoint*"))] == [
+        "checkpoint-16-1-of-2.safetensors", "checkpoint-16-2-of-2.safetensors", "checkpoint.safetensors"
+    ]  # fmt: skip
+
+
+def test_shards_are_read_where_tokens_are_parted_and_leave_one_file(ended):
+    folder, shown = ended
+    assert [code for code, _, _ in shown["by tokens"]] == [0, 0], shown["by tokens"]
+    assert [path.name for path in (folder / "f1").glob("checkpoint*")] == ["checkpoint.safetensors"]
+    ends = [files.read_table(folder / name / "metrics.parquet")["loss"][-1] for name in ("f1", "features", "whole")]
+    assert ends == pytest.approx([ends[2]] * 3, rel=1e-3)
+
+
 @pytest.mark.parametrize(
     ("scene", "words"),
     [
+        ("shards", "of which checkpoint-10-2-of-2.safetensors cannot be found"),
+        ("few features", "a layer has 1 features, but there are 2 ranks: start fewer of them"),
         ("few positions", "a batch has 1 positions, but there are 2 ranks: start fewer of them"),
         ("no text", "missing.txt"),
         ("settings", "rank 0 has seed 0, rank 1 has 5: all ranks need the same"),

@@ -64,7 +64,7 @@ def far(one: Tensor, other: Tensor) -> float:
 
 
 def on_all(runs: list[tuple[int, str, str]], dead_after: int) -> dict[tuple[int, str, str], object]:
-    """Of every run in which this rank takes part its state and losses; two of the four ranks are a group of their own."""
+    """State and losses of every run in which this rank takes part; two of the four ranks are a group of their own."""
     import torch.distributed as dist
 
     trainer.DEAD_AFTER = dead_after  # type: ignore[misc]

@@ -19,7 +19,6 @@ from clew.cli.tables import aside, table
 from clew.cli.train_estimate import print_estimate
 from clew.cli.training_display import board, interrupts, reread, size
 from clew.dictionary.origin import why_not
-from clew.distributed import Ranks
 from clew.errors import InputError
 from clew.kit import load_subject
 from clew.progress import Progress
@@ -31,6 +30,7 @@ from clew.subject.subject import Subject
 from clew.training.cache import check_room
 from clew.training.config import DictionaryConfig
 from clew.training.corpus_config import BosChoice, CorpusConfig
+from clew.training.split import Split, split_among
 from clew.training.trainer import check_layer_weights
 
 __all__ = ["print_fidelity", "train"]
@@ -66,6 +66,7 @@ def train(
     """
     check_every = settings.pop("check_every", RunOptions.check_every)
     check_interval(check_every)
+    way = settings.pop("split", RunOptions.split)
     options = {name: settings.pop(name, None) for name in OPTIONS} | {"layer_weights": layer_weights}
     options = {name: value for name, value in options.items() if value}
     with joined_ranks() as ranks:
@@ -79,7 +80,7 @@ def train(
             return print_estimate(subject, plan, folder or Path("runs"), as_json) if ranks.first else None
         folder = folder or Path("runs") / f"{Path(plan.model).name}-{plan.config.kind}"
         with aside(as_json), hold_folder(folder, ranks):
-            run = _opened(subject, plan, folder, resume, yes, ranks)
+            run = _opened(subject, plan, folder, resume, yes, split_among(ranks, way))
             _train(run, check_every)
             fidelity = _measured(run) if ranks.first else None
     if as_json and fidelity is not None:
@@ -87,10 +88,10 @@ def train(
         print(json.dumps(summary | {"evaluation": fidelity.to_json()}, indent=1))
 
 
-def _opened(subject: Subject, plan: Plan, folder: Path, resume: bool, yes: bool, ranks: Ranks) -> TrainingRun:
+def _opened(subject: Subject, plan: Plan, folder: Path, resume: bool, yes: bool, split: Split) -> TrainingRun:
     """The run, ready to train; leaves with code 130 when Ctrl-C was pressed while its activations were written."""
-    if not ranks.first:
-        return open_run(subject, plan, folder, resume=resume, ranks=ranks)
+    if not split.ranks.first:
+        return open_run(subject, plan, folder, resume=resume, split=split)
     writing = False
 
     def allow(where: Path, positions: int, n_bytes: int) -> None:
@@ -104,7 +105,7 @@ def _opened(subject: Subject, plan: Plan, folder: Path, resume: bool, yes: bool,
             show(progress)
 
         try:
-            run = open_run(subject, plan, folder, resume=resume, allow=allow, report=report, ranks=ranks)
+            run = open_run(subject, plan, folder, resume=resume, allow=allow, report=report, split=split)
         except KeyboardInterrupt:
             if not writing:
                 raise
@@ -133,7 +134,7 @@ def _train(run: TrainingRun, check_every: int) -> None:
     """Train to the end; leaves with code 130 when Ctrl-C was pressed, with 143 at SIGTERM."""
     config = run.plan.config
     step = config.steps  # a finished run has nothing left to report
-    first = run.ranks.first
+    first = run.split.ranks.first
     if first and (words := reread(run.plan.config, run.positions)):
         print(words)
     with interrupts() as stop, board(config.batch) if first else nullcontext(_show_nothing) as show:

@@ -42,6 +42,7 @@ from clew.training.config import DictionaryConfig
 from clew.training.corpus import Document, save_tokens
 from clew.training.corpus_config import BosChoice, CorpusConfig
 from clew.training.documents import Documents, split_held_out
+from clew.training.split import WHOLE, Split, split_among
 from clew.training.trainer import TrainingReport, check_layer_weights
 from clew.training.warm_start import check_start, stopped
 
@@ -88,8 +89,8 @@ class TrainingRun:
     """Why a run that continues cannot read the dictionary that it began with; it continues without naming it."""
     continues: bool = False
     """Whether there is a checkpoint to continue from."""
-    ranks: Ranks = ALONE
-    """The processes that share the work, of which the first one writes."""
+    split: Split = WHOLE
+    """How the ranks of the run share the work, of which the first one writes."""
 
     @property
     def positions(self) -> int:
@@ -139,7 +140,7 @@ def train(folder: Path | str, settings: dict[str, Any]) -> Iterator[RunReport]:
     settings = dict(settings)
     subject, corpus = settings.pop("subject", None), settings.pop("corpus", None)
     resume, stop, report = settings.pop("resume", False), settings.pop("stop", None), settings.pop("report", silent)
-    ranks = settings.pop("ranks", ALONE)
+    split = split_among(settings.pop("ranks", ALONE), settings.pop("split", RunOptions.split))
     check_every = settings.pop("check_every", RunOptions.check_every)
     check_interval(check_every)
     if resume:
@@ -148,8 +149,8 @@ def train(folder: Path | str, settings: dict[str, Any]) -> Iterator[RunReport]:
         options = {f.name: settings.pop(f.name) for f in fields(RunOptions) if f.name in settings}
         plan = planned(options, None, settings, subject)
     subject = subject or load_subject(plan.model)
-    with hold_folder(Path(folder), ranks):
-        run = open_run(subject, plan, Path(folder), resume=resume, corpus=corpus, report=report, ranks=ranks)
+    with hold_folder(Path(folder), split.ranks):
+        run = open_run(subject, plan, Path(folder), resume=resume, corpus=corpus, report=report, split=split)
         yield from train_run(run, check_every=check_every, stop=stop)
 
 
@@ -178,7 +179,7 @@ def open_run(
     corpus: Iterable[Document] | None = None,
     allow: Allow = lambda folder, positions, n_bytes: cache.check_room(folder, n_bytes),
     report: Report = silent,
-    ranks: Ranks = ALONE,
+    split: Split = WHOLE,
 ) -> TrainingRun:
     """Read the text, write activations where they are cached, and once all is well say in the folder that a run began.
 
@@ -187,7 +188,8 @@ def open_run(
     InputError when the folder holds a run and it is not to be resumed, or the plan does not fit the model.
     """
     check_layer_weights(plan.layer_weights, subject.n_layers)
-    trainer.check_parts(plan.config, subject.n_layers, ranks)
+    trainer.check_parts(plan.config, subject.n_layers, split)
+    ranks = split.ranks
     continues = resume and (folder / CHECKPOINT).exists()
     if not ranks.first:
         ranks.wait_for_first("opening")
@@ -222,7 +224,7 @@ def open_run(
         start=start,
         lost_start=lost_start,
         continues=continues,
-        ranks=ranks,
+        split=split,
     )
 
 
@@ -297,18 +299,20 @@ def train_run(
         buffer=run.plan.corpus.buffer,
         report_every=max(1, min(25, config.steps // 20)),
         stop=stop,
-        ranks=run.ranks,
+        split=run.split,
     ):
-        if not run.ranks.first:
-            yield RunReport(training=report, held_out=None, held_out_step=0)
-            continue
         if not metrics.rows and run.continues:
             metrics = Metrics([row for row in earlier.rows if row["step"] < report.step])
         last = report.step == config.steps
         due = bool(check_every) and (step < early <= report.step or _passed(step, report.step, check_every) or last)
         saved, step = _passed(step, report.step, trainer.CHECKPOINT_EVERY), report.step
         if due:
-            fidelity, fidelity_step = measure_fidelity(run.subject, report.snapshot(), probe), step
+            dictionary = report.snapshot()  # of all ranks together
+        if not run.split.ranks.first:
+            yield RunReport(training=report, held_out=None, held_out_step=0)
+            continue
+        if due:
+            fidelity, fidelity_step = measure_fidelity(run.subject, dictionary, probe), step
         seconds = time.monotonic() - began
         metrics.add(report, batch=config.batch, seconds=seconds, held_out=fidelity if due else None)
         if due or saved or last or (stop is not None and stop()):

@@ -25,7 +25,7 @@ from clew.subject.subject import Subject
 from clew.training.activations import Batch
 from clew.training.config import DictionaryConfig
 from clew.training.objective import FIRST_THRESHOLD
-from clew.training.split import WHOLE, Split
+from clew.training.split import WHOLE, ByFeatures, Split
 
 __all__ = ["DictionaryConfig", "Features", "RunState", "finished"]
 
@@ -67,7 +67,7 @@ class RunState:
 
         They are drawn on the CPU, so that a seed gives the same weights on every device.
         """
-        config, d, jump = self.config, self.d_model, self.config.nonlinearity == "jumprelu"
+        d, jump = self.d_model, self.config.nonlinearity == "jumprelu"
         n, width = self.widths[layer], len(self.written(layer)) * d
         part = self.split.features(n)
         encoder, decoder = torch.empty(n, d, dtype=dtype), torch.empty(n, width, dtype=dtype)  # drawn on the CPU
@@ -169,7 +169,7 @@ def whole_run(run: RunState) -> RunState:
 
     All ranks call it.
     """
-    if run.split.features(1) == slice(None):
+    if not isinstance(run.split, ByFeatures):
         return run
     layers = [_whole_features(run, features) for features in run.layers]
     if not run.split.ranks.first:

@@ -26,7 +26,6 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from clew.dictionary import Dictionary
-from clew.distributed import ALONE, Ranks
 from clew.errors import InputError
 from clew.progress import Progress
 from clew.settings import accepts
@@ -36,7 +35,7 @@ from clew.training.checkpoint import NAME, RunOrigin, restore_checkpoint, save_c
 from clew.training.config import DictionaryConfig
 from clew.training.run_state import RunState, finished, whole_run
 from clew.training.selection import activate, candidate
-from clew.training.split import Way, split_among
+from clew.training.split import WHOLE, ByFeatures, Split
 from clew.training.step import StepLosses, plain_terms, take_step
 from clew.training.warm_start import begin_with
 
@@ -72,8 +71,9 @@ class TrainingReport:
     """Share of features that have not fired in the last 300,000 positions."""
     tokens_per_second: float
     snapshot: Callable[[], Dictionary] = field(repr=False, compare=False)
-    """The Dictionary of this step; to be called before the next one is taken. All ranks call it, or none; where features
-    are parted, those after the first one get a Dictionary of their own features."""
+    """The Dictionary of this step; to be called before the next one is taken.
+
+    All ranks call it, or none; where features are parted, those after the first one get one of their own features."""
 
     @property
     def progress(self) -> Progress:
@@ -94,10 +94,8 @@ class TrainingOptions:
     """How much each layer's squared error counts beside the others'; a resumed run keeps its own."""
     buffer: int = BUFFER
     """Positions whose activations are shuffled together."""
-    ranks: Ranks = ALONE
-    """The processes that share the work; all of them train, with the same settings, and the first one writes."""
-    split: Way = "tokens"
-    """What ranks share: the positions of a batch, or the features of every layer."""
+    split: Split = WHOLE
+    """How ranks share the work; all of them train, with the same settings, and the first one writes."""
     report_every: int = REPORT_EVERY
     """Steps between two reports."""
     stop: Callable[[], bool] | None = None
@@ -119,9 +117,9 @@ def train_dictionary(
     is gone.
     """
     check_layer_weights(settings.layer_weights, subject.n_layers)
-    check_parts(config, subject.n_layers, settings.ranks, settings.split)
-    folder, start, stop, ranks = Path(folder), settings.start, settings.stop, settings.ranks
-    run = RunState(subject.n_layers, subject.d_model, config, device=subject.device, split=split_among(ranks, settings.split))
+    check_parts(config, subject.n_layers, settings.split)
+    folder, start, stop, ranks = Path(folder), settings.start, settings.stop, settings.split.ranks
+    run = RunState(subject.n_layers, subject.d_model, config, device=subject.device, split=settings.split)
     origin = RunOrigin.of(subject, documents, config, settings.buffer)
     if settings.resume:
         restore_checkpoint(run, folder, origin)
@@ -182,13 +180,13 @@ def check_layer_weights(weights: Sequence[float] | None, n_layers: int) -> None:
         raise InputError(f"layer weights must all be above 0: {', '.join(f'{weight:g}' for weight in weights)}")
 
 
-def check_parts(config: DictionaryConfig, n_layers: int, ranks: Ranks, split: Way = "tokens") -> None:
+def check_parts(config: DictionaryConfig, n_layers: int, split: Split) -> None:
     """InputError when a batch has no position for every rank, or a layer no feature."""
-    least = min(config.widths(n_layers))
-    if split == "features" and least < ranks.size:
-        raise InputError(f"a layer has {least} features, but there are {ranks.size} ranks: start fewer of them")
-    if config.batch < ranks.size:
-        raise InputError(f"a batch has {config.batch} positions, but there are {ranks.size} ranks: start fewer of them")
+    size, least = split.ranks.size, min(config.widths(n_layers))
+    if isinstance(split, ByFeatures) and least < size:
+        raise InputError(f"a layer has {least} features, but there are {size} ranks: start fewer of them")
+    if config.batch < size:
+        raise InputError(f"a batch has {config.batch} positions, but there are {size} ranks: start fewer of them")
 
 
 def _batches(subject: Subject, documents: Documents, run: RunState, buffer: int) -> Iterator[Batch]:
