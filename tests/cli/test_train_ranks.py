@@ -1,5 +1,6 @@
-"""`clew train` on two ranks: who prints and writes, how it ends early and goes on, and one line for every mistake."""
+"""`clew train` and `clew harvest` on two ranks: who prints and writes, how a run ends and goes on, one line a mistake."""
 
+import json
 import os
 import shutil
 import signal
@@ -13,11 +14,14 @@ import clew
 from clew import distributed, files
 from clew.runs import train as runs
 from clew.training import trainer
-from tests.cli.test_train import write_text
+from tests.cli.test_train import MODEL, write_text
 from tests.ranks import as_rank, command, free_port, on_ranks
 
 SMALL = ("--features", 24, "--k", 3, "--steps", 16, "--batch", 64, "--buffer", 1024, "--held-out", 200)
 OPTIONS = ("--text", "text.txt", "--check-every", 0, *SMALL)
+READ = ("--text", "text.txt", "--tokens", 6000, "--pool", 50, "--pairs", 500, "--related", 0, "--a-band", 1,
+        "--contexts", 3, "--no-rules", "--json")  # fmt: skip
+HARVEST = ("--model", MODEL, "--dictionary", "whole/dictionary", *READ)
 SECOND = "1"  # the rank to which things happen
 
 
@@ -65,22 +69,24 @@ def scenes(folder: Path, ports: list[int]) -> dict[str, tuple[int, str, str]]:
         change(fork)
         if port is not None:
             fork.patch.setattr(distributed, "MEETING", timedelta(seconds=1))
-        shown[name] = command("train", *arguments)
+        shown[name] = command(*(arguments if arguments[0] == "harvest" else ("train", *arguments)))
         fork.patch.undo()
 
     scene("whole", "whole", *OPTIONS)
     scene("stopped", "part", *OPTIONS, change=lambda fork: fork.signal_at(9, signal.SIGTERM))
     scene("resumed", "part", "--resume")
-    scene("features", "features", *OPTIONS, "--split", "features")
-    scene("sharded", "f", *OPTIONS, "--split", "features", change=lambda fork: fork.signal_at(9, signal.SIGTERM))
+    scene("harvest", "harvest", "two.sqlite", *HARVEST)
+    scene("few documents", "harvest", "b.sqlite", *HARVEST, "--tokens", 300)
+    scene("features", "features", *OPTIONS, "--shard", "features")
+    scene("sharded", "f", *OPTIONS, "--shard", "features", change=lambda fork: fork.signal_at(9, signal.SIGTERM))
     if not second:
         for copied in ("f1", "f2"):
             shutil.copytree("f", copied)
         Path("f2/checkpoint-10-2-of-2.safetensors").unlink()
-    scene("of equal size", "f", "--resume", "--split", "features")
+    scene("of equal size", "f", "--resume", "--shard", "features")
     scene("by tokens", "f1", "--resume")
-    scene("shards", "f2", "--resume", "--split", "features")
-    scene("few features", "g", *OPTIONS, "--features", 1, "--k", 1, "--split", "features")
+    scene("shards", "f2", "--resume", "--shard", "features")
+    scene("few features", "g", *OPTIONS, "--features", 1, "--k", 1, "--shard", "features")
     scene("few positions", "a", *OPTIONS, "--batch", 1)
     scene("no text", "a", "--text", "missing.txt", *SMALL)
     scene("settings", "b", *OPTIONS, *(("--seed", 5) if second else ()))
@@ -100,7 +106,7 @@ def ended(tmp_path_factory) -> tuple[Path, dict[str, list[tuple[int, str, str]]]
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        first, _ = on_ranks(2, scenes, folder, [*(free_port() for _ in range(16)), taken.getsockname()[1]])
+        first, _ = on_ranks(2, scenes, folder, [*(free_port() for _ in range(18)), taken.getsockname()[1]])
     second = eval((folder / "shownTrue").read_text())
     return folder, {name: [first[name], *([second[name]] if name in second else [])] for name in first}
 
@@ -114,6 +120,18 @@ def test_only_the_first_rank_prints(ended):
     assert code == 0, err
     assert "all MLPs replaced" in out
     assert other == (0, "", "")
+
+
+def test_two_ranks_harvest_the_content_that_one_process_does(ended, run, monkeypatch):
+    folder, shown = ended
+    (code, out, err), other = shown["harvest"]
+    assert (code, other) == (0, (0, "", "")), err
+    monkeypatch.chdir(folder)
+    code, alone, err = run("harvest", "one.sqlite", *HARVEST)
+    assert code == 0, err
+    assert json.loads(out)["content"] == json.loads(alone)["content"]
+    assert json.loads(out)["documents"] > 512
+    assert sorted(folder.glob("*.part")) == []
 
 
 def test_a_signal_to_one_rank_stops_all_and_the_resumed_run_ends_with_the_same_bits(ended):
@@ -147,6 +165,7 @@ def test_shards_are_read_where_tokens_are_parted_and_leave_one_file(ended):
     ("scene", "words"),
     [
         ("shards", "of which checkpoint-10-2-of-2.safetensors cannot be found"),
+        ("few documents", "documents make at most 1 parts of 256, not 2"),
         ("few features", "a layer has 1 features, but there are 2 ranks: start fewer of them"),
         ("few positions", "a batch has 1 positions, but there are 2 ranks: start fewer of them"),
         ("no text", "missing.txt"),

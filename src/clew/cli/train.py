@@ -66,7 +66,7 @@ def train(
     """
     check_every = settings.pop("check_every", RunOptions.check_every)
     check_interval(check_every)
-    way = settings.pop("split", RunOptions.split)
+    way = settings.pop("shard", RunOptions.shard)
     options = {name: settings.pop(name, None) for name in OPTIONS} | {"layer_weights": layer_weights}
     options = {name: value for name, value in options.items() if value}
     with joined_ranks() as ranks:

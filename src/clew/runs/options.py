@@ -37,7 +37,7 @@ class RunOptions:
     """Keep the model's activations on disk; the command line asks before it writes."""
     check_every: int = 500
     """Steps between two measurements on held-out text; 0 for none."""
-    split: Literal["tokens", "features"] = "tokens"
+    shard: Literal["tokens", "features"] = "tokens"
     """Under torchrun, what the ranks share: the positions of a batch, or every layer's features (less memory each)."""
 
 

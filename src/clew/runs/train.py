@@ -140,7 +140,7 @@ def train(folder: Path | str, settings: dict[str, Any]) -> Iterator[RunReport]:
     settings = dict(settings)
     subject, corpus = settings.pop("subject", None), settings.pop("corpus", None)
     resume, stop, report = settings.pop("resume", False), settings.pop("stop", None), settings.pop("report", silent)
-    split = split_among(settings.pop("ranks", ALONE), settings.pop("split", RunOptions.split))
+    split = split_among(settings.pop("ranks", ALONE), settings.pop("shard", RunOptions.shard))
     check_every = settings.pop("check_every", RunOptions.check_every)
     check_interval(check_every)
     if resume:

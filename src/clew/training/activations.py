@@ -26,7 +26,17 @@ from clew.errors import InputError
 from clew.subject.subject import Subject
 from clew.training.documents import Batch, Documents
 
-__all__ = ["Batch", "Documents", "buffer_bytes", "check_fills", "collect", "fits_in_memory", "parts_of", "stream"]
+__all__ = [
+    "Batch",
+    "Documents",
+    "buffer_bytes",
+    "check_fills",
+    "collect",
+    "fits_in_memory",
+    "parts_of",
+    "stream",
+    "stream_among",
+]
 
 PART = 2048  # padded positions in one run of the model; what fits a CPU's cache is fastest
 BUFFER_BYTES = 1 << 30  # of a buffer in memory; a larger one lies in a file
@@ -179,13 +189,28 @@ def stream(
     buffer: int,
     seed: int,
     start: int = 0,
-    ranks: Ranks = ALONE,
 ) -> Iterator[Batch]:
-    """Shuffled batches without end, beginning with batch `start`; all ranks get the same.
+    """Shuffled batches without end, beginning with batch `start`.
 
     InputError when the corpus cannot fill a batch, or an activation is not finite: its layer and its batch, counted
     from 0 at the start of training, are named.
     """
+    sites = read_site, write_site
+    yield from stream_among(ALONE, subject, documents, sites, batch=batch, buffer=buffer, seed=seed, start=start)
+
+
+def stream_among(
+    ranks: Ranks,
+    subject: Subject,
+    documents: Documents,
+    sites: tuple[str, str],
+    *,
+    batch: int,
+    buffer: int,
+    seed: int,
+    start: int,
+) -> Iterator[Batch]:
+    """The batches of `stream`, the same on all ranks, of which each runs the model on a part of every buffer."""
     if int(documents.counts.sum()) < batch:
         raise InputError(
             f"the corpus has {int(documents.counts.sum())} positions, a batch needs {batch}: give more text"
@@ -198,11 +223,11 @@ def stream(
             if n_before + ready <= start:
                 n_before += ready
                 continue
-            buffered = gather(subject, documents, rows, read_site, write_site, ranks)
+            buffered = gather(subject, documents, rows, *sites, ranks)
             order = _permutation(buffered.inputs.shape[1], seed, 2 * number).to(buffered.inputs.device)
             for part in order[: ready * batch].view(ready, batch):
                 if n_before >= start:  # a batch gets no name, which would keep it alive
-                    yield _finite(subject, buffered, part, read_site, write_site, n_before)
+                    yield _finite(subject, buffered, part, *sites, n_before)
                 n_before += 1
             del buffered  # before the next buffer is filled, so that there is never more than one
 

@@ -115,13 +115,13 @@ class ByTokens(Split):
         ranks, n_layers = self.ranks, len(layers)
         own = torch.stack([pairs.starts.diff() for pairs, _ in layers], 1)  # [own position, layer]
         counts, _ = ranks.gather(own)
-        index, bounds = ranks.gather(torch.cat([pairs.index for pairs, _ in layers]))
+        index, bounds = ranks.gather(torch.cat([pairs.index for pairs, _ in layers]).int())  # half as many bytes
         value = layers[0][1].new_empty(bounds[-1])
         value[bounds[ranks.rank] : bounds[ranks.rank + 1]] = torch.cat([value for _, value in layers])
         value = ranks.fill(value, bounds)
         by_rank = torch.stack([counts[a:b].sum(0) for a, b in pairwise(ranks.bounds(len(counts)))])
         sizes = by_rank.flatten().tolist()  # a rank behind the other, layer by layer
-        indices, values = index.split(sizes), value.split(sizes)
+        indices, values = index.long().split(sizes), value.split(sizes)
         return [
             (
                 Pairs.of_counts(counts[:, i], torch.cat(indices[i::n_layers]), layers[i][0].n_features),

@@ -30,7 +30,7 @@ from clew.errors import InputError
 from clew.progress import Progress
 from clew.settings import accepts
 from clew.subject.subject import Subject
-from clew.training.activations import Batch, Documents, stream
+from clew.training.activations import Batch, Documents, stream_among
 from clew.training.checkpoint import NAME, RunOrigin, restore_checkpoint, save_checkpoint
 from clew.training.config import DictionaryConfig
 from clew.training.run_state import RunState, finished, whole_run
@@ -191,10 +191,8 @@ def check_parts(config: DictionaryConfig, n_layers: int, split: Split) -> None:
 
 def _batches(subject: Subject, documents: Documents, run: RunState, buffer: int) -> Iterator[Batch]:
     """The batches of a run from its next step on."""
-    read_site, write_site = run.config.sites()
     size = {"batch": run.config.batch, "buffer": buffer, "seed": run.config.seed, "start": run.step}
-    sites = {"read_site": read_site, "write_site": write_site}
-    return stream(subject, documents, **sites, **size, ranks=run.split.ranks)
+    return stream_among(run.split.ranks, subject, documents, run.config.sites(), **size)
 
 
 def _report(run: RunState, subject: Subject, losses: StepLosses, rate: float) -> TrainingReport:
