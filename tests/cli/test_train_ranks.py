@@ -1,4 +1,4 @@
-"""`clew train` and `clew harvest` on two ranks: who prints and writes, how a run ends and goes on, one line a mistake."""
+"""`clew train` and `clew harvest` on two ranks: who prints and writes, how a run ends and goes on, mistakes."""
 
 import json
 import os
