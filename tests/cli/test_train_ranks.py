@@ -69,14 +69,12 @@ def scenes(folder: Path, ports: list[int]) -> dict[str, tuple[int, str, str]]:
         change(fork)
         if port is not None:
             fork.patch.setattr(distributed, "MEETING", timedelta(seconds=1))
-        shown[name] = command(*(arguments if arguments[0] == "harvest" else ("train", *arguments)))
+        shown[name] = command("train", *arguments)
         fork.patch.undo()
 
     scene("whole", "whole", *OPTIONS)
     scene("stopped", "part", *OPTIONS, change=lambda fork: fork.signal_at(9, signal.SIGTERM))
     scene("resumed", "part", "--resume")
-    scene("harvest", "harvest", "two.sqlite", *HARVEST)
-    scene("few documents", "harvest", "b.sqlite", *HARVEST, "--tokens", 300)
     scene("features", "features", *OPTIONS, "--shard", "features")
     scene("sharded", "f", *OPTIONS, "--shard", "features", change=lambda fork: fork.signal_at(9, signal.SIGTERM))
     if not second:
@@ -106,7 +104,7 @@ def ended(tmp_path_factory) -> tuple[Path, dict[str, list[tuple[int, str, str]]]
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        first, _ = on_ranks(2, scenes, folder, [*(free_port() for _ in range(18)), taken.getsockname()[1]])
+        first, _ = on_ranks(2, scenes, folder, [*(free_port() for _ in range(16)), taken.getsockname()[1]])
     second = eval((folder / "shownTrue").read_text())
     return folder, {name: [first[name], *([second[name]] if name in second else [])] for name in first}
 
@@ -122,9 +120,25 @@ def test_only_the_first_rank_prints(ended):
     assert other == (0, "", "")
 
 
+def harvests(folder: Path, ports: list[int]) -> list[tuple[int, str, str]]:
+    """A harvest, and one of fewer documents than make two parts."""
+    os.chdir(folder)
+    shown = []
+    for port, arguments in zip(
+        ports, (("two.sqlite", *HARVEST), ("few.sqlite", *HARVEST, "--tokens", 300)), strict=True
+    ):
+        as_rank(int(os.environ["RANK"]), 2, port)
+        shown.append(command("harvest", *arguments))
+    return shown
+
+
+@pytest.mark.long
 def test_two_ranks_harvest_the_content_that_one_process_does(ended, run, monkeypatch):
-    folder, shown = ended
-    (code, out, err), other = shown["harvest"]
+    folder, _ = ended
+    (first, few), (other, other_few) = on_ranks(2, harvests, folder, [free_port(), free_port()])
+    assert (few[0], other_few) == (2, (2, "", ""))
+    assert "documents make at most 1 parts of 256, not 2" in few[2]
+    code, out, err = first
     assert (code, other) == (0, (0, "", "")), err
     monkeypatch.chdir(folder)
     code, alone, err = run("harvest", "one.sqlite", *HARVEST)
@@ -165,7 +179,6 @@ def test_shards_are_read_where_tokens_are_parted_and_leave_one_file(ended):
     ("scene", "words"),
     [
         ("shards", "of which checkpoint-10-2-of-2.safetensors cannot be found"),
-        ("few documents", "documents make at most 1 parts of 256, not 2"),
         ("few features", "a layer has 1 features, but there are 2 ranks: start fewer of them"),
         ("few positions", "a batch has 1 positions, but there are 2 ranks: start fewer of them"),
         ("no text", "missing.txt"),
