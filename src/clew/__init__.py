@@ -16,7 +16,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from clew.displays import RENDERERS
-from clew.errors import ClewError, FileError, InputError, MismatchError, UnsupportedModelError
+from clew.errors import ClewError, FileError, InputError, MismatchError, RankError, UnsupportedModelError
 from clew.version import __version__
 
 TYPE_CHECKING = False
@@ -107,6 +107,7 @@ __all__ = [
     "Kit",
     "MismatchError",
     "NodeId",
+    "RankError",
     "Recording",
     "Scores",
     "Study",

@@ -14,13 +14,15 @@ import typer
 from clew.cli.kits import KitOptions
 from clew.cli.options import JsonOption, with_settings
 from clew.cli.progress_bar import bar
+from clew.cli.ranks import joined_ranks
 from clew.cli.training_display import interrupts, size
+from clew.distributed import ALONE, Ranks
 from clew.errors import FileError, InputError
 from clew.features.atlas import Atlas
 from clew.features.config import HarvestConfig
 from clew.harvest.feature_tables import check_part
 from clew.harvest.gather import HarvestProgress, gather, part_of
-from clew.harvest.write_atlas import check_target, finish
+from clew.harvest.write_atlas import check_target, finish, parts_beside
 from clew.harvest.write_atlas import harvest as harvest_atlas
 from clew.kit import Kit
 from clew.runs.sources import small_world
@@ -62,7 +64,7 @@ class HarvestJob:
             raise InputError(f"--part is {self.part!r}: write which of how many, for example 1/4")
         return int(match[1]), int(match[2])
 
-    def target(self, kit: Kit) -> Path:
+    def target(self, kit: Kit, ranks: Ranks = ALONE) -> Path:
         """The file that is written; FileError or InputError when something is there that must not be replaced."""
         name = Path(kit.name).name
         if self.numbers is not None:
@@ -72,7 +74,7 @@ class HarvestJob:
         out = self.out or Path("runs") / f"{name}.sqlite"
         check_target(out, replace=self.replace)
         if not self.merge:
-            self._check_part(out.with_name(out.name + ".part"))
+            self._check_part(parts_beside(out, ranks)[ranks.rank])
         for part in self.parts or ():
             if not part.is_file():
                 raise FileError(f"there is no part {part}: harvest it with --part")
@@ -85,14 +87,14 @@ class HarvestJob:
                 raise InputError(f"{part} holds a harvest that was stopped: go on with it with --resume, or remove it")
 
     def run(
-        self, kit: Kit, documents: Documents, target: Path, config: HarvestConfig, facts: dict[str, Any]
+        self, kit: Kit, documents: Documents, target: Path, config: HarvestConfig, facts: dict[str, Any], ranks: Ranks
     ) -> Iterator[HarvestProgress]:
         """Do the work, and report how far it is."""
         with_text = (kit.subject, kit.dictionary, documents)
         if self.merge:
             return finish(*with_text, list(self.parts or ()), target, **facts)
         if self.numbers is None:
-            return harvest_atlas(*with_text, target, config=config, resume=self.resume, **facts)
+            return harvest_atlas(*with_text, target, config=config, resume=self.resume, ranks=ranks, **facts)
         start, stop = part_of(documents, *self.numbers)
         return gather(*with_text, target, config=config, resume=self.resume, start=start, stop=stop)
 
@@ -121,11 +123,18 @@ def harvest(
         raise InputError(f"--merge keeps the settings of its parts: leave --{next(iter(chosen))} out")
     config, settings = HarvestConfig(**chosen), with_bos(settings)
     check_used(settings)
-    kit = source.load()
-    target = job.target(kit)
-    documents = _documents(kit, settings, tokens)
-    facts: dict[str, Any] = {"kit": kit.name, "tokens": tokens, "text": settings}
-    rate = _watched(job.run(kit, documents, target, config, facts), job)
+    with joined_ranks() as ranks:
+        if ranks.size > 1 and (job.merge or job.numbers is not None):
+            raise InputError(
+                "--part and --merge are for one process each: under torchrun every rank takes a part itself"
+            )
+        kit = source.load()
+        target = job.target(kit, ranks)
+        documents = _documents(kit, settings, tokens)
+        facts: dict[str, Any] = {"kit": kit.name, "tokens": tokens, "text": settings}
+        rate = _watched(job.run(kit, documents, target, config, facts, ranks), job, ranks.first)
+    if not ranks.first:
+        return
     if job.numbers is not None:
         _print_part(target, documents, rate, job.numbers, as_json)
         return
@@ -133,18 +142,20 @@ def harvest(
         _print(atlas, rate, target.stat().st_size, as_json)
 
 
-def _watched(reports: Iterator[HarvestProgress], job: HarvestJob) -> float:
-    """Draw the work's progress and end it at Ctrl-C, whatever it is at; returns tokens a second."""
+def _watched(reports: Iterator[HarvestProgress], job: HarvestJob, first: bool) -> float:
+    """Draw the work's progress and end it at Ctrl-C, whatever it is at; returns tokens a second of this process."""
     rate = 0.0
     with interrupts() as stop, bar("harvest") as show:
         for report in reports:
             rate = report.tokens_per_second or rate
-            show(replace(report, note=f"{report.what}  {rate:,.0f} tokens/s"))
+            if first:
+                show(replace(report, note=f"{report.what}  {rate:,.0f} tokens/s"))
             if stop():
                 reports.close()  # type: ignore[attr-defined]
                 where = f"{report.done:,} of {report.of:,} {report.unit}"
                 what = "the parts are as they were" if job.merge else "what was read is kept; go on with --resume"
-                print(f"stopped at {report.what}, {where}: {what}")
+                if first:
+                    print(f"stopped at {report.what}, {where}: {what}")
                 raise typer.Exit(stop.code)
     return rate
 

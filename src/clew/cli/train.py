@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ from rich.console import Console
 from clew import files
 from clew.cli.options import JsonOption, with_settings
 from clew.cli.progress_bar import bar
+from clew.cli.ranks import joined_ranks
 from clew.cli.tables import aside, table
 from clew.cli.train_estimate import print_estimate
 from clew.cli.training_display import board, interrupts, reread, size
@@ -23,16 +25,18 @@ from clew.progress import Progress
 from clew.runs.fidelity import Fidelity
 from clew.runs.options import RunOptions
 from clew.runs.plan import Plan, planned, resumed
-from clew.runs.train import TRAINING, TrainingRun, check_interval, measure_run, open_run, train_run
+from clew.runs.train import RunReport, TrainingRun, check_interval, hold_folder, measure_run, open_run, train_run
 from clew.subject.subject import Subject
 from clew.training.cache import check_room
 from clew.training.config import DictionaryConfig
 from clew.training.corpus_config import BosChoice, CorpusConfig
+from clew.training.split import Split, split_among
 from clew.training.trainer import check_layer_weights
 
 __all__ = ["print_fidelity", "train"]
 
 OPTIONS = ("kit", "model", "preset", "cache", "start")  # fields of RunOptions that make the plan
+TERMINATED = 143  # as after SIGTERM
 Folder = Annotated[
     Path | None, typer.Argument(help="Where checkpoints, metrics and the dictionary go; left out, under runs/.")
 ]
@@ -62,28 +66,32 @@ def train(
     """
     check_every = settings.pop("check_every", RunOptions.check_every)
     check_interval(check_every)
+    way = settings.pop("shard", RunOptions.shard)
     options = {name: settings.pop(name, None) for name in OPTIONS} | {"layer_weights": layer_weights}
     options = {name: value for name, value in options.items() if value}
-    if resume:
-        plan, folder = resumed(folder, config, options | settings)
-    else:
-        plan = planned(options, config, settings)
-    subject = load_subject(plan.model)
-    check_layer_weights(plan.layer_weights, subject.n_layers)
-    if estimate:
-        return print_estimate(subject, plan, folder or Path("runs"), as_json)
-    folder = folder or Path("runs") / f"{Path(plan.model).name}-{plan.config.kind}"
-    with aside(as_json), files.lock_folder(folder, TRAINING):
-        run = _opened(subject, plan, folder, resume, yes)
-        _train(run, check_every)
-        fidelity = _measured(run)
-    if as_json:
+    with joined_ranks() as ranks:
+        if resume:
+            plan, folder = resumed(folder, config, options | settings)
+        else:
+            plan = planned(options, config, settings)
+        subject = load_subject(plan.model)
+        check_layer_weights(plan.layer_weights, subject.n_layers)
+        if estimate:
+            return print_estimate(subject, plan, folder or Path("runs"), as_json) if ranks.first else None
+        folder = folder or Path("runs") / f"{Path(plan.model).name}-{plan.config.kind}"
+        with aside(as_json), hold_folder(folder, ranks):
+            run = _opened(subject, plan, folder, resume, yes, split_among(ranks, way))
+            _train(run, check_every)
+            fidelity = _measured(run) if ranks.first else None
+    if as_json and fidelity is not None:
         summary = {"folder": str(folder), "dictionary": str(folder / "dictionary"), "readings": run.readings}
         print(json.dumps(summary | {"evaluation": fidelity.to_json()}, indent=1))
 
 
-def _opened(subject: Subject, plan: Plan, folder: Path, resume: bool, yes: bool) -> TrainingRun:
+def _opened(subject: Subject, plan: Plan, folder: Path, resume: bool, yes: bool, split: Split) -> TrainingRun:
     """The run, ready to train; leaves with code 130 when Ctrl-C was pressed while its activations were written."""
+    if not split.ranks.first:
+        return open_run(subject, plan, folder, resume=resume, split=split)
     writing = False
 
     def allow(where: Path, positions: int, n_bytes: int) -> None:
@@ -97,7 +105,7 @@ def _opened(subject: Subject, plan: Plan, folder: Path, resume: bool, yes: bool)
             show(progress)
 
         try:
-            run = open_run(subject, plan, folder, resume=resume, allow=allow, report=report)
+            run = open_run(subject, plan, folder, resume=resume, allow=allow, report=report, split=split)
         except KeyboardInterrupt:
             if not writing:
                 raise
@@ -126,18 +134,24 @@ def _train(run: TrainingRun, check_every: int) -> None:
     """Train to the end; leaves with code 130 when Ctrl-C was pressed, with 143 at SIGTERM."""
     config = run.plan.config
     step = config.steps  # a finished run has nothing left to report
-    if words := reread(run.plan.config, run.positions):
+    first = run.split.ranks.first
+    if first and (words := reread(run.plan.config, run.positions)):
         print(words)
-    with interrupts() as stop, board(config.batch) as show:
+    with interrupts() as stop, board(config.batch) if first else nullcontext(_show_nothing) as show:
         for report in train_run(run, check_every=check_every, stop=stop):
             show(report)
             step = report.training.step
     if step < config.steps:
-        print(f"stopped at step {step} of {config.steps}; go on with: clew train {run.folder} --resume")
-        raise typer.Exit(stop.code)
-    if stop():
+        if first:
+            print(f"stopped at step {step} of {config.steps}; go on with: clew train {run.folder} --resume")
+        raise typer.Exit(stop.code or TERMINATED)  # another rank's signal stops all of them
+    if first and stop():
         print(f"stopped after the last step: the dictionary is in {run.folder / 'dictionary'}, measured by clew eval")
         raise typer.Exit(stop.code)
+
+
+def _show_nothing(report: RunReport) -> None:
+    """What ranks after the first one show."""
 
 
 def _measured(run: TrainingRun) -> Fidelity:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ import numpy as np
 
 from clew import files
 from clew.dictionary.dictionary import Dictionary
+from clew.distributed import ALONE, Ranks
 from clew.errors import FileError, InputError
 from clew.features.atlas import Atlas
 from clew.features.config import HarvestConfig
@@ -42,7 +44,7 @@ from clew.features.packing import (
 from clew.features.tables import Relations
 from clew.harvest.counting import settle
 from clew.harvest.feature_tables import FeatureTables, merged
-from clew.harvest.gather import EVERY, HarvestProgress, gather, origin_of
+from clew.harvest.gather import EVERY, HarvestProgress, gather, origin_of, part_of
 from clew.harvest.relations import compared, relate
 from clew.harvest.sampled_positions import lookalikes, silent, together
 from clew.labels.rules import NEVER_FIRED, NOT_ASKED
@@ -72,20 +74,38 @@ def harvest(
     config: HarvestConfig | None = None,
     resume: bool = False,
     every: int = EVERY,
+    ranks: Ranks = ALONE,
     **facts: Any,
 ) -> Iterator[HarvestProgress]:
     """Harvest a dictionary on some documents into an atlas; tables are kept in a file beside it until it is written.
 
-    With `resume`, a harvest that was stopped goes on. `facts` go into the provenance. FileError when a file that is no
-    atlas stands at the path, and while another process harvests into it; else those of `gather` and `finish`.
+    With `resume`, a harvest that was stopped goes on. `facts` go into the provenance. Each of several ranks reads a
+    part of the documents, and the first one adds the parts up and writes. FileError when a file that is no atlas stands
+    at the path, and while another process harvests into it; else those of `gather` and `finish`.
     """
     path = Path(path)
     check_target(path)
-    part = path.with_name(path.name + ".part")
-    with files.lock_file(path, "a harvest"):
-        yield from gather(subject, dictionary, documents, part, config=config, resume=resume, every=every)
-        yield from finish(subject, dictionary, documents, [part], path, **facts)
-        part.unlink()
+    parts = parts_beside(path, ranks)
+    start, stop = part_of(documents, ranks.rank + 1, ranks.size)
+    with files.lock_file(path, "a harvest") if ranks.first else nullcontext():
+        chosen = config or HarvestConfig()
+        ranks.check_same({name: str(value) for name, value in asdict(origin_of(dictionary, documents, chosen)).items()})
+        yield from gather(
+            subject, dictionary, documents, parts[ranks.rank], config=config, resume=resume, every=every, start=start,
+            stop=stop,
+        )  # fmt: skip
+        ranks.total(0)  # all parts are there
+        if ranks.first:
+            yield from finish(subject, dictionary, documents, parts, path, **facts)
+            for part in parts:
+                part.unlink()
+
+
+def parts_beside(path: Path, ranks: Ranks) -> list[Path]:
+    """Where the ranks of a harvest keep what they have counted until its atlas is written."""
+    if ranks.size == 1:
+        return [path.with_name(path.name + ".part")]
+    return [path.with_name(f"{path.name}.{rank + 1}-of-{ranks.size}.part") for rank in range(ranks.size)]
 
 
 def finish(

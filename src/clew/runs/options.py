@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
 from clew.settings import HIDDEN
 
@@ -37,6 +37,8 @@ class RunOptions:
     """Keep the model's activations on disk; the command line asks before it writes."""
     check_every: int = 500
     """Steps between two measurements on held-out text; 0 for none."""
+    shard: Literal["tokens", "features"] = "tokens"
+    """Under torchrun, what the ranks share: the positions of a batch, or every layer's features (less memory each)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ from clew.training.presets import configured, parted, preset, read_settings, typ
 ENVELOPE = files.Envelope(format="clew.training", schema=1, what="training run")
 TOKENS = "tokens.safetensors"
 IN_FILES = ("preset", "start", "layer_weights")  # options that a file of settings may have
-NOT_IN_FILES = ("kit", "model", "cache", "yes", "check_every")
+NOT_IN_FILES = ("kit", "model", "cache", "yes", "check_every", "shard")
 FACTS = ("model", "cache", "start", "layer_weights")  # of a plan, in run.json beside its settings
 
 

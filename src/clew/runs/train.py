@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from clew import files
 from clew.dictionary.dictionary import Dictionary
+from clew.distributed import ALONE, Ranks
 from clew.errors import ClewError, FileError, InputError
 from clew.kit import load_subject
 from clew.progress import Progress, Report, silent
@@ -40,6 +42,7 @@ from clew.training.config import DictionaryConfig
 from clew.training.corpus import Document, save_tokens
 from clew.training.corpus_config import BosChoice, CorpusConfig
 from clew.training.documents import Documents, split_held_out
+from clew.training.split import WHOLE, Split, split_among
 from clew.training.trainer import TrainingReport, check_layer_weights
 from clew.training.warm_start import check_start, stopped
 
@@ -66,6 +69,8 @@ class TrainSettings(RunOptions, DictionaryConfig, CorpusConfig, BosChoice):
     """Called after every step; when it returns True, a checkpoint is saved and training stops."""
     report: Report = field(default=silent, repr=False)
     """Called while activations are written to disk."""
+    ranks: Ranks = field(default=ALONE, repr=False)
+    """The processes that share the work, from `clew.distributed.joined`; all of them call with the same settings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +89,8 @@ class TrainingRun:
     """Why a run that continues cannot read the dictionary that it began with; it continues without naming it."""
     continues: bool = False
     """Whether there is a checkpoint to continue from."""
+    split: Split = WHOLE
+    """How the ranks of the run share the work, of which the first one writes."""
 
     @property
     def positions(self) -> int:
@@ -133,6 +140,7 @@ def train(folder: Path | str, settings: dict[str, Any]) -> Iterator[RunReport]:
     settings = dict(settings)
     subject, corpus = settings.pop("subject", None), settings.pop("corpus", None)
     resume, stop, report = settings.pop("resume", False), settings.pop("stop", None), settings.pop("report", silent)
+    split = split_among(settings.pop("ranks", ALONE), settings.pop("shard", RunOptions.shard))
     check_every = settings.pop("check_every", RunOptions.check_every)
     check_interval(check_every)
     if resume:
@@ -141,9 +149,16 @@ def train(folder: Path | str, settings: dict[str, Any]) -> Iterator[RunReport]:
         options = {f.name: settings.pop(f.name) for f in fields(RunOptions) if f.name in settings}
         plan = planned(options, None, settings, subject)
     subject = subject or load_subject(plan.model)
-    with files.lock_folder(folder, TRAINING):
-        run = open_run(subject, plan, Path(folder), resume=resume, corpus=corpus, report=report)
+    with hold_folder(Path(folder), split.ranks):
+        run = open_run(subject, plan, Path(folder), resume=resume, corpus=corpus, report=report, split=split)
         yield from train_run(run, check_every=check_every, stop=stop)
+
+
+@contextmanager
+def hold_folder(folder: Path, ranks: Ranks = ALONE) -> Iterator[None]:
+    """Hold a run's folder against other trainings, by its first rank; FileError while another trains there."""
+    with files.lock_folder(folder, TRAINING) if ranks.first else nullcontext():
+        yield
 
 
 def check_interval(steps: int) -> None:
@@ -164,14 +179,20 @@ def open_run(
     corpus: Iterable[Document] | None = None,
     allow: Allow = lambda folder, positions, n_bytes: cache.check_room(folder, n_bytes),
     report: Report = silent,
+    split: Split = WHOLE,
 ) -> TrainingRun:
     """Read the text, write activations where they are cached, and once all is well say in the folder that a run began.
 
-    The caller holds the folder (`files.lock_folder`) from here to the end of the training.
+    The caller holds the folder (`hold_folder`) from here to the end of the training. Ranks after the first one read
+    what that has written.
     InputError when the folder holds a run and it is not to be resumed, or the plan does not fit the model.
     """
     check_layer_weights(plan.layer_weights, subject.n_layers)
+    trainer.check_parts(plan.config, subject.n_layers, split)
+    ranks = split.ranks
     continues = resume and (folder / CHECKPOINT).exists()
+    if not ranks.first:
+        ranks.wait_for_first("opening")
     start, lost_start = None, None
     if plan.start is not None:
         try:
@@ -180,7 +201,7 @@ def open_run(
             if not continues:
                 raise
             lost_start = error
-    if resume:
+    if resume or not ranks.first:
         held_out, documents = rows_of(folder, subject, plan)
     elif (folder / RUN_FILE).exists():
         raise InputError(f"{folder} holds a run already: go on with it with --resume, or give another folder")
@@ -189,9 +210,11 @@ def open_run(
         held_out, documents = split_held_out(rows, plan.corpus.held_out)
     if plan.cache:
         documents = _cached(subject, documents, plan, folder / "activations", allow, report)
-    if not resume:
-        save_tokens(folder / TOKENS, rows, subject)
-        write_run(folder, plan)
+    if ranks.first:
+        if not resume:
+            save_tokens(folder / TOKENS, rows, subject)
+            write_run(folder, plan)
+        ranks.wait_for_first("opening")
     return TrainingRun(
         folder=folder,
         plan=plan,
@@ -201,6 +224,7 @@ def open_run(
         start=start,
         lost_start=lost_start,
         continues=continues,
+        split=split,
     )
 
 
@@ -275,6 +299,7 @@ def train_run(
         buffer=run.plan.corpus.buffer,
         report_every=max(1, min(25, config.steps // 20)),
         stop=stop,
+        split=run.split,
     ):
         if not metrics.rows and run.continues:
             metrics = Metrics([row for row in earlier.rows if row["step"] < report.step])
@@ -282,7 +307,12 @@ def train_run(
         due = bool(check_every) and (step < early <= report.step or _passed(step, report.step, check_every) or last)
         saved, step = _passed(step, report.step, trainer.CHECKPOINT_EVERY), report.step
         if due:
-            fidelity, fidelity_step = measure_fidelity(run.subject, report.snapshot(), probe), step
+            dictionary = report.snapshot()  # of all ranks together
+        if not run.split.ranks.first:
+            yield RunReport(training=report, held_out=None, held_out_step=0)
+            continue
+        if due:
+            fidelity, fidelity_step = measure_fidelity(run.subject, dictionary, probe), step
         seconds = time.monotonic() - began
         metrics.add(report, batch=config.batch, seconds=seconds, held_out=fidelity if due else None)
         if due or saved or last or (stop is not None and stop()):
@@ -290,7 +320,7 @@ def train_run(
         yield RunReport(
             training=report, held_out=fidelity, held_out_step=fidelity_step, readings=step * config.batch / positions
         )
-    if metrics.rows:
+    if metrics.rows:  # on the first rank
         files.write_figure(folder / "metrics.png", metrics.figure())
 
 

@@ -14,18 +14,29 @@ every prompt, and left real when a prompt is traced.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from clew import files
+from clew.distributed import ALONE, Ranks
 from clew.errors import InputError
 from clew.subject.subject import Subject
 from clew.training.documents import Batch, Documents
 
-__all__ = ["Batch", "Documents", "buffer_bytes", "check_fills", "collect", "fits_in_memory", "parts_of", "stream"]
+__all__ = [
+    "Batch",
+    "Documents",
+    "buffer_bytes",
+    "check_fills",
+    "collect",
+    "fits_in_memory",
+    "parts_of",
+    "stream",
+    "stream_among",
+]
 
 PART = 2048  # padded positions in one run of the model; what fits a CPU's cache is fastest
 BUFFER_BYTES = 1 << 30  # of a buffer in memory; a larger one lies in a file
@@ -69,40 +80,47 @@ def collect(
     return batch
 
 
-def _gather(subject: Subject, documents: Documents, rows: Tensor, read_site: str, write_site: str) -> Batch:
+def _gather(
+    subject: Subject, documents: Documents, rows: Tensor, read_site: str, write_site: str, ranks: Ranks = ALONE
+) -> Batch:
     if documents.cache is not None:
         stored = documents.cache.read(torch.cat(list(parts_of(documents, rows))), read_site, write_site)
         return Batch(inputs=stored.inputs.to(subject.device), outputs=stored.outputs.to(subject.device))
     shape = subject.n_layers, int(documents.counts[rows].sum()), subject.d_model
     inputs, outputs = (torch.empty(shape, dtype=torch.float32, device=subject.device) for _ in range(2))
-    _run_into(inputs, outputs, subject, documents, rows, read_site, write_site)
+    _run_into(inputs, outputs, subject, documents, rows, read_site, write_site, ranks)
     return Batch(inputs=inputs, outputs=outputs)
 
 
 def _run_into(
-    inputs: Tensor, outputs: Tensor, subject: Subject, documents: Documents, rows: Tensor, read: str, write: str
-) -> None:
-    """Run the model over some rows, part by part, into tensors `layer pos d_model`."""
-    start = 0
-    for part in parts_of(documents, rows):
-        ids, counted = documents.padded(part)
+    inputs: Tensor, outputs: Tensor, subject: Subject, documents: Documents, rows: Tensor, read: str, write: str,
+    ranks: Ranks,
+) -> None:  # fmt: skip
+    """Run the model over some rows, part by part, into tensors `layer pos d_model`; ranks take turns and share."""
+    parts = list(parts_of(documents, rows))
+    ends = [0, *accumulate(int(documents.counts[part].sum()) for part in parts)]
+    for number in range(ranks.rank, len(parts), ranks.size):
+        ids, counted = documents.padded(parts[number])
         streams = subject.capture(ids, [read, write])  # type: ignore[list-item]
-        counted = counted.to(subject.device)
-        stop = start + int(counted.sum())
+        counted, place = counted.to(subject.device), slice(ends[number], ends[number + 1])
         for layer in range(subject.n_layers):
-            inputs[layer, start:stop] = streams[read, layer][counted]  # type: ignore[index]
-            outputs[layer, start:stop] = streams[write, layer][counted]  # type: ignore[index]
-        start = stop
+            inputs[layer, place] = streams[read, layer][counted]  # type: ignore[index]
+            outputs[layer, place] = streams[write, layer][counted]  # type: ignore[index]
+    if ranks.size > 1:
+        for number in range(len(parts)):
+            place, source = slice(ends[number], ends[number + 1]), number % ranks.size
+            for side in (inputs, outputs):
+                side[:, place] = ranks.copy(side[:, place].contiguous(), source)
 
 
 def _gather_into(
     scratch: Float[Tensor, "pos side layer d_model"], subject: Subject, documents: Documents, rows: Tensor, read: str,
-    write: str,
+    write: str, ranks: Ranks,
 ) -> Batch:  # fmt: skip
     """`_gather` into a file, in which all that belongs to a position is adjacent."""
     whole = scratch[: int(documents.counts[rows].sum())].permute(1, 2, 0, 3)
     if documents.cache is None:
-        _run_into(whole[0], whole[1], subject, documents, rows, read, write)
+        _run_into(whole[0], whole[1], subject, documents, rows, read, write, ranks)
         return Batch(inputs=whole[0], outputs=whole[1])
     start = 0
     for part in parts_of(documents, rows):
@@ -177,6 +195,22 @@ def stream(
     InputError when the corpus cannot fill a batch, or an activation is not finite: its layer and its batch, counted
     from 0 at the start of training, are named.
     """
+    sites = read_site, write_site
+    yield from stream_among(ALONE, subject, documents, sites, batch=batch, buffer=buffer, seed=seed, start=start)
+
+
+def stream_among(
+    ranks: Ranks,
+    subject: Subject,
+    documents: Documents,
+    sites: tuple[str, str],
+    *,
+    batch: int,
+    buffer: int,
+    seed: int,
+    start: int,
+) -> Iterator[Batch]:
+    """The batches of `stream`, the same on all ranks, of which each runs the model on a part of every buffer."""
     if int(documents.counts.sum()) < batch:
         raise InputError(
             f"the corpus has {int(documents.counts.sum())} positions, a batch needs {batch}: give more text"
@@ -189,11 +223,11 @@ def stream(
             if n_before + ready <= start:
                 n_before += ready
                 continue
-            buffered = gather(subject, documents, rows, read_site, write_site)
+            buffered = gather(subject, documents, rows, *sites, ranks)
             order = _permutation(buffered.inputs.shape[1], seed, 2 * number).to(buffered.inputs.device)
             for part in order[: ready * batch].view(ready, batch):
                 if n_before >= start:  # a batch gets no name, which would keep it alive
-                    yield _finite(subject, buffered, part, read_site, write_site, n_before)
+                    yield _finite(subject, buffered, part, *sites, n_before)
                 n_before += 1
             del buffered  # before the next buffer is filled, so that there is never more than one
 

@@ -3,6 +3,10 @@
 It says what its run began with (`RunOrigin`): the model's weights, the text, the settings. A run that goes on with
 others would end as a mixture of two and say so nowhere, hence each is compared and refused by name. A reader always
 finds the last complete checkpoint.
+
+Where features are parted among ranks, each rank writes its own into a file beside it, a shard, whose name has the step.
+The one file is written last and names them; shards of earlier steps go then. Any number of ranks reads either: each
+takes the rows that it holds.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from clew.subject.subject import Subject
 from clew.training.config import DictionaryConfig
 from clew.training.documents import Documents
 from clew.training.run_state import RunState
+from clew.training.split import ByFeatures
 
 ENVELOPE = files.Envelope(
     format="clew.training",
@@ -32,6 +37,7 @@ ENVELOPE = files.Envelope(
     keys=("schema", "version"),
 )
 NAME = "checkpoint.safetensors"
+SHARDS = "checkpoint-*-of-*.safetensors"
 SCALES = ("input_centre", "input_scale", "output_centre", "output_scale", "layer_weight")
 SHOWN = 12  # characters of a hash in a message
 
@@ -78,6 +84,13 @@ class RunOrigin:
         facts = ENVELOPE.head(model=self.model, weights=self.weights, text=self.text, buffer=self.buffer)
         return json.dumps(facts | asdict(self.config), sort_keys=True)
 
+    def shown(self) -> dict[str, object]:
+        """The origin as messages name it."""
+        hashes = {"model weights": self.weights, "text": self.text}
+        return {name: (mark or "unknown")[:SHOWN] for name, mark in hashes.items()} | {
+            "buffer": self.buffer, **asdict(self.config)
+        }  # fmt: skip
+
     def check(self, now: RunOrigin, path: Path) -> None:
         """MismatchError, saying what has changed, unless a run of this origin may go on with `now`."""
         if self.weights is None and self.model != now.model:
@@ -100,10 +113,22 @@ class RunOrigin:
 
 
 def save_checkpoint(run: RunState, folder: Path, origin: RunOrigin) -> None:
-    """Write weights, moments and counters; FileError when they cannot be written, the last checkpoint kept."""
-    tensors = dict(_state(run)) | {f"scale.{name}": tensor for name, tensor in run.scales.items()}
-    note = {"run": origin.facts(), "step": str(run.step), "cut": repr(run.cut), "grown": str(run.grown)}
-    files.save_tensors(folder / NAME, tensors, note)
+    """Write weights, moments and counters, on the first rank; FileError when it cannot, the last checkpoint kept."""
+    ranks, state = run.split.ranks, dict(_state(run))
+    shards = []
+    if isinstance(run.split, ByFeatures):
+        shards = [f"checkpoint-{run.step}-{rank + 1}-of-{ranks.size}.safetensors" for rank in range(ranks.size)]
+        own = {name: tensor for name, tensor in state.items() if _of_features(name)}
+        state = {name: tensor for name, tensor in state.items() if name not in own}
+        files.save_tensors(folder / shards[ranks.rank], own, {"step": str(run.step)})
+        ranks.total(0)  # all of them are there
+    if ranks.first:
+        tensors = state | {f"scale.{name}": tensor for name, tensor in run.scales.items()}
+        note = {"run": origin.facts(), "step": str(run.step), "cut": repr(run.cut), "grown": str(run.grown)}
+        files.save_tensors(folder / NAME, tensors, note | ({"shards": json.dumps(shards)} if shards else {}))
+        for path in folder.glob(SHARDS):
+            if path.name not in shards:
+                path.unlink()
 
 
 def restore_checkpoint(run: RunState, folder: Path, origin: RunOrigin) -> None:
@@ -115,8 +140,12 @@ def restore_checkpoint(run: RunState, folder: Path, origin: RunOrigin) -> None:
     files.clear_temporaries(path)
     note = files.load_note(path)
     RunOrigin.read(path, note).check(origin, path)
+    shards = _shards(path, note)
     for name, tensor in _state(run):  # one at a time: what is mapped counts as memory
-        tensor.copy_(_stored(path, name, tensor))
+        if _of_features(name):
+            _read_rows(shards or [path], name, tensor, run)
+        else:
+            tensor.copy_(_stored(path, name, tensor))
     shapes = {name: (run.n_layers, run.d_model) if name.endswith("centre") else (run.n_layers,) for name in SCALES}
     for name, shape in shapes.items():
         run.scales[name] = _stored(path, f"scale.{name}", torch.empty(shape)).clone().to(run.device)
@@ -124,6 +153,39 @@ def restore_checkpoint(run: RunState, folder: Path, origin: RunOrigin) -> None:
         run.step, run.cut, run.grown = int(note["step"]), float(note["cut"]), note.get("grown") == "True"
     except (KeyError, ValueError) as error:
         raise FileError(f"{path} does not say its step ({error}): it is damaged") from error
+
+
+def _of_features(name: str) -> bool:
+    """Whether a tensor of a run's state has a row for each feature of a layer, as `3.decoder.mean` has."""
+    return name.partition(".")[0].isdigit()
+
+
+def _shards(path: Path, note: Mapping[str, str]) -> list[Path]:
+    """The files that hold a checkpoint's features where they are parted; FileError when one is missing or another's."""
+    try:
+        shards = [path.with_name(str(name)) for name in json.loads(note.get("shards", "[]"))]
+    except (json.JSONDecodeError, TypeError) as error:
+        raise FileError(f"{path} does not say its shards: it is damaged") from error
+    missing = [shard.name for shard in shards if not shard.is_file()]
+    if missing:
+        raise FileError(f"{path} is one of {len(shards) + 1} files, of which {', '.join(missing)} cannot be found")
+    for shard in shards:
+        if files.load_note(shard).get("step") != note.get("step"):
+            raise FileError(f"{shard} is not of step {note.get('step')}, as {path} is: it is another checkpoint's")
+    return shards
+
+
+def _read_rows(paths: list[Path], name: str, tensor: Tensor, run: RunState) -> None:
+    """Fill a tensor with the rows of this rank's features, which may lie in several files."""
+    width = run.widths[int(name.partition(".")[0])]
+    part = run.split.features(width)
+    first, stop = part.start or 0, width if part.stop is None else part.stop
+    for number, path in enumerate(paths):
+        begin, end = (n * width // len(paths) for n in (number, number + 1))
+        low, high = max(begin, first), min(end, stop)
+        if low < high:
+            stored = _stored(path, name, tensor[:1].expand(end - begin, *tensor.shape[1:]))
+            tensor[low - first : high - first] = stored[low - begin : high - begin]
 
 
 def _stored(path: Path, name: str, like: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import asdict, replace
 from types import ModuleType
 
@@ -24,6 +25,7 @@ from clew.subject.subject import Subject
 from clew.training.activations import Batch
 from clew.training.config import DictionaryConfig
 from clew.training.objective import FIRST_THRESHOLD
+from clew.training.split import WHOLE, ByFeatures, Split
 
 __all__ = ["DictionaryConfig", "Features", "RunState", "finished"]
 
@@ -42,10 +44,13 @@ class RunState:
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
         kernels: ModuleType | None = None,
+        split: Split = WHOLE,
     ) -> None:
+        self.split = split
         self.config, self.n_layers, self.d_model, self.device = config, n_layers, d_model, torch.device(device)
         self.kernels = kernels or kernels_for(device)
         moments = torch.bfloat16 if config.precision == "lean" else dtype
+        self.widths = config.widths(n_layers)
         generator = torch.Generator().manual_seed(config.seed)
         self.layers = [self._first(i, generator, dtype, moments) for i in range(n_layers)]
         bias = torch.zeros(n_layers, d_model, dtype=dtype, device=self.device)
@@ -62,8 +67,9 @@ class RunState:
 
         They are drawn on the CPU, so that a seed gives the same weights on every device.
         """
-        config, d, jump = self.config, self.d_model, self.config.nonlinearity == "jumprelu"
-        n, width = config.widths(self.n_layers)[layer], len(self.written(layer)) * d
+        d, jump = self.d_model, self.config.nonlinearity == "jumprelu"
+        n, width = self.widths[layer], len(self.written(layer)) * d
+        part = self.split.features(n)
         encoder, decoder = torch.empty(n, d, dtype=dtype), torch.empty(n, width, dtype=dtype)  # drawn on the CPU
         if jump:
             encoder.uniform_(-(n**-0.5), n**-0.5, generator=generator)
@@ -72,15 +78,15 @@ class RunState:
             encoder.normal_(generator=generator)
             encoder /= encoder.norm(dim=1, keepdim=True)
             decoder.normal_(generator=generator).mul_(0.1 * d**-0.5)
-        encoder, decoder = encoder.to(self.device), decoder.to(self.device)
-        bias = torch.zeros(n, 1, dtype=dtype, device=self.device)
+        encoder, decoder = (_part_of(rows, part).to(self.device) for rows in (encoder, decoder))
+        bias = torch.zeros(len(encoder), 1, dtype=dtype, device=self.device)
         return Features(
             encoder=Rows.of(encoder, moments),
             bias=Rows.of(bias, dtype),
             decoder=Rows.of(decoder, moments),
             log_threshold=Rows.of(torch.full_like(bias, FIRST_THRESHOLD).log(), dtype) if jump else None,
             norm=decoder.norm(dim=1),
-            quiet=torch.zeros(n, dtype=torch.float32, device=self.device),
+            quiet=torch.zeros(len(encoder), dtype=torch.float32, device=self.device),
         )
 
     def written(self, layer: int) -> range:
@@ -109,7 +115,8 @@ class RunState:
 
     def quiet_longer_than(self, positions: int) -> float:
         """Share of features that have not fired for so many positions."""
-        return float(torch.stack([(f.quiet > positions).double().mean() for f in self.layers]).mean())
+        dead = self.split.numbers([int((f.quiet > positions).sum()) for f in self.layers])
+        return sum(n / width for n, width in zip(dead, self.widths, strict=True)) / self.n_layers
 
     def forget_moments(self) -> None:
         """Free the memory that only further steps need."""
@@ -150,6 +157,35 @@ class RunState:
         inputs = (batch.inputs - s["input_centre"][:, None]).div_(s["input_scale"][:, None, None])
         outputs = (batch.outputs - s["output_centre"][:, None]).div_(s["output_scale"][:, None, None])
         return Batch(inputs=inputs, outputs=outputs)
+
+
+def _part_of(rows: Float[Tensor, "feature width"], part: slice) -> Float[Tensor, "own width"]:
+    """Some rows in memory of their own, so that that of all can be freed."""
+    return rows if part == slice(None) else rows[part].clone()
+
+
+def whole_run(run: RunState) -> RunState:
+    """On the first rank a run with the weights of all features, without moments; on the others the run itself.
+
+    All ranks call it.
+    """
+    if not isinstance(run.split, ByFeatures):
+        return run
+    layers = [_whole_features(run, features) for features in run.layers]
+    if not run.split.ranks.first:
+        return run
+    whole = copy(run)
+    whole.layers, whole.split = [features for features in layers if features is not None], WHOLE
+    return whole
+
+
+def _whole_features(run: RunState, features: Features) -> Features | None:
+    weights = {name: run.split.rows(rows.weight) for name, rows in features.rows.items()}
+    others = {"norm": run.split.rows(features.norm), "quiet": run.split.rows(features.quiet)}
+    if not run.split.ranks.first:
+        return None
+    rows = {name: Rows(weight=weight, mean=weight[:0], square=weight[:0]) for name, weight in weights.items()}
+    return replace(features, **rows, **others)  # type: ignore[arg-type]
 
 
 class Folded(Mapping[int, Layer]):

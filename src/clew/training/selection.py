@@ -23,7 +23,7 @@ from torch import Tensor
 
 from clew.kernels.capability import fast_in_16_bits
 from clew.kernels.types import Pairs
-from clew.training.objective import candidates, kept, window
+from clew.training.objective import candidates, window
 from clew.training.run_state import RunState
 
 UNIT_16 = 2.0**-8  # the most that rounding to 16 bits changes a number by, of itself
@@ -63,25 +63,48 @@ def activate(run: RunState, inputs: Float[Tensor, "layer pos d_model"], k: float
     BatchTopK's are picked from those above a guess, lowered until there are enough: all positive ones of all layers
     would be as much memory as the dense activations.
     """
-    everything = range(run.n_layers)
+    n_pos = inputs.shape[1]
+    own = inputs[:, run.split.positions(n_pos)]
     if run.config.nonlinearity != "batchtopk":
-        return [candidate(run, i, inputs[i], k, 0.0) for i in everything]
-    n_kept = round(k * run.n_layers * inputs.shape[1])
+        layers = _candidates(run, own, k, 0.0)
+        if run.config.nonlinearity == "topk":
+            layers = strongest(run, layers, round(k))
+        return _shared(run, layers)
+    n_kept = round(k * run.n_layers * n_pos)
     guess = SLACK * run.cut or _first_guess(run, inputs, k)
-    layers = [candidate(run, i, inputs[i], k, guess) for i in everything]
-    while guess > 0 and sum(int((a.value > 0).sum()) for a in layers) < n_kept:
+    layers = _candidates(run, own, k, guess)
+    while guess > 0 and run.split.ranks.total(sum(int((a.value > 0).sum()) for a in layers)) < n_kept:
         guess = SLACK * min(guess, _first_guess(run, inputs, k)) if guess > SMALLEST_GUESS else 0.0
-        layers = [candidate(run, i, inputs[i], k, guess) for i in everything]
-    keep, run.cut = kept([a.value * run.weight(i)[a.pairs.index] for i, a in enumerate(layers)], n_kept)
+        layers = _candidates(run, own, k, guess)
+    layers = _shared(run, layers)
+    keep, run.cut = run.split.kept(_scores(run, layers), n_kept)
     return [Active(pairs=a.pairs.taken(m), value=a.value[m]) for a, m in zip(layers, keep, strict=True)]
+
+
+def _candidates(run: RunState, inputs: Float[Tensor, "layer pos d_model"], k: float, guess: float) -> list[Active]:
+    return [candidate(run, i, inputs[i], k, guess) for i in range(run.n_layers)]
+
+
+def strongest(run: RunState, layers: list[Active], k: int) -> list[Active]:
+    """Of the k largest of this rank's features those that are among the k largest of all."""
+    return [Active(pairs=p, value=v) for p, v in run.split.strongest([(a.pairs, a.value) for a in layers], k)]
+
+
+def _shared(run: RunState, layers: list[Active]) -> list[Active]:
+    """The pairs that all ranks have, from those that this one has picked."""
+    return [Active(pairs=pairs, value=value) for pairs, value in run.split.whole([(a.pairs, a.value) for a in layers])]
 
 
 def _first_guess(run: RunState, inputs: Float[Tensor, "layer pos d_model"], k: float) -> float:
     """What BatchTopK would keep of a few positions of a batch, with some slack."""
     few = inputs[:, :: max(1, inputs.shape[1] // GUESS_POSITIONS)]
-    layers = [candidate(run, i, few[i], k, 0.0) for i in range(run.n_layers)]
-    scores = [a.value * run.weight(i)[a.pairs.index] for i, a in enumerate(layers)]
-    return FIRST_SLACK * kept(scores, round(k * run.n_layers * few.shape[1]))[1]
+    layers = _candidates(run, few, k, 0.0)
+    return FIRST_SLACK * run.split.kept(_scores(run, layers), round(k * run.n_layers * few.shape[1]))[1]
+
+
+def _scores(run: RunState, layers: list[Active]) -> list[tuple[Pairs, Tensor]]:
+    """Every layer's pairs with what BatchTopK compares."""
+    return [(a.pairs, a.value * run.weight(i)[a.pairs.index]) for i, a in enumerate(layers)]
 
 
 def candidate(run: RunState, i: int, x: Float[Tensor, "pos d_model"], k: float, guess: float) -> Active:

@@ -13,16 +13,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import linear
 
 from clew.errors import InputError
-from clew.kernels.types import Adam
+from clew.kernels.types import Adam, Pairs
 from clew.training.activations import Batch
 from clew.training.objective import Terms, terms, threshold_gradient
 from clew.training.run_state import RunState
-from clew.training.selection import Active, activate
+from clew.training.selection import Active, activate, strongest
 
 AUXILIARY_K = 32
 AUXILIARY_SHARE = 1 / 4  # of a batch's positions
@@ -48,12 +48,15 @@ def reconstruct(
 ) -> Tensor:
     """Outputs [pos, layers times d_model]: biases, skips and what active features write; the next call overwrites."""
     out = run.buffer("out", (inputs.shape[1], run.n_layers * run.d_model), inputs.dtype)
-    out.copy_(run.decoder_bias.weight.flatten().expand_as(out))
+    part = run.split.positions(len(out))
+    own = out[part]
+    own.copy_(run.decoder_bias.weight.flatten().expand_as(own)) if run.split.begins else own.zero_()
     for i, (a, t) in enumerate(zip(active, on, strict=True)):
-        if run.config.skip:
-            out[:, i * run.d_model : (i + 1) * run.d_model] += linear(inputs[i], run.skip_of(i))
-        run.kernels.decode(a.pairs, t.activation, run.layers[i].decoder.weight, out[:, run.columns(i)])
-    return out
+        if run.config.skip and run.split.begins:
+            own[:, i * run.d_model : (i + 1) * run.d_model] += linear(inputs[i, part], run.skip_of(i))
+        pairs, activation = run.split.own(a.pairs, t.activation)
+        run.kernels.decode(pairs, activation, run.layers[i].decoder.weight, own[:, run.columns(i)])
+    return run.split.written(out)
 
 
 def take_step(run: RunState, batch: Batch, k: float, price: float, rate: float, dead_after: int) -> StepLosses:
@@ -65,28 +68,40 @@ def take_step(run: RunState, batch: Batch, k: float, price: float, rate: float, 
     slope.view(n_pos, n_layers, d).sub_(batch.outputs.transpose(0, 1))  # in place: this is what takes most memory
     sizes = torch.linalg.vector_norm(slope.view(n_pos, n_layers, d), dim=2)
     errors = sizes.double().square().sum(0) / (n_pos * d)
-    loss = float(errors.sum() + sum(t.penalty for t in on))
+    loss = float(errors.sum() + run.split.total(sum((t.penalty for t in on), start=slope.new_zeros(()))))
     if not loss < MOST_LOSS * n_layers:
         raise InputError(
             f"the loss became {loss:.3g} at step {run.step}: train again, into another folder, at a lower learning rate"
         )
     adam = Adam(rate=rate, step=run.step + 1)
     slope.mul_(2 / (n_pos * d))
-    counts = []
+    fired = [_fired(a.pairs, t) for a, t in zip(active, on, strict=True)]
+    idle = [_idle(run, i, a.pairs, fired[i], dead_after) for i, a in enumerate(active)]
+    n_idle = run.split.numbers([len(ids) for ids in idle])
     for i, (a, t) in enumerate(zip(active, on, strict=True)):
-        features, off = run.layers[i], t.gate == 0
-        fired = torch.bincount(a.pairs.index[~off], minlength=len(features.norm)) if off.any() else a.pairs.counts
-        counts.append(float(fired.sum()) / n_pos)
-        dead = features.quiet > dead_after
-        if run.config.nonlinearity in ("topk", "batchtopk") and dead.any():
-            idle = (dead & (fired == 0) & (a.pairs.counts == 0)).nonzero().flatten()
-            _explain(run, i, batch.inputs[i], slope[:, run.columns(i)], idle, float(errors[i]), adam)
+        if n_idle[i]:
+            _explain(run, i, batch.inputs[i], slope[:, run.columns(i)], idle[i], float(errors[i]), adam)
         backward(run, i, batch.inputs[i], slope[:, run.columns(i)], a, t, adam)
-        features.quiet.add_(n_pos).masked_fill_(fired > 0, 0.0)
+        run.layers[i].quiet.add_(n_pos).masked_fill_(fired[i] > 0, 0.0)
     _backward_plain(run, batch.inputs, slope, adam)
     run.step += 1
     relative = errors / run.scales["layer_weight"].double() if run.scales else errors
-    return StepLosses(loss=loss, nmse=tuple(relative.tolist()), l0=tuple(counts), slope=slope)
+    l0 = tuple(n / n_pos for n in run.split.numbers([int(counts.sum()) for counts in fired]))
+    return StepLosses(loss=loss, nmse=tuple(relative.tolist()), l0=l0, slope=slope)
+
+
+def _fired(pairs: Pairs, on: Terms) -> Int[Tensor, " feature"]:
+    """At how many positions each feature of a layer is on."""
+    off = on.gate == 0
+    return torch.bincount(pairs.index[~off], minlength=pairs.n_features) if off.any() else pairs.counts
+
+
+def _idle(run: RunState, i: int, pairs: Pairs, fired: Tensor, dead_after: int) -> Int[Tensor, " n"]:
+    """The dead features of a layer that take no part in this step, where they have something to learn from it."""
+    dead = run.layers[i].quiet > dead_after
+    if run.config.nonlinearity not in ("topk", "batchtopk") or not dead.any():
+        return pairs.index[:0]
+    return (dead & (fired == 0) & (pairs.counts == 0)).nonzero().flatten()
 
 
 def terms_of(run: RunState, i: int, x: Float[Tensor, "pos d_model"], active: Active, price: float) -> Terms:
@@ -127,17 +142,18 @@ def _backward_plain(run: RunState, inputs: Tensor, slope: Tensor, adam: Adam) ->
 
 def _explain(run: RunState, i: int, x: Tensor, slope: Tensor, ids: Tensor, error: float, adam: Adam) -> None:
     """Train idle features to explain the residual at some positions: their loss is relative to it, times the error."""
-    if not len(ids):
-        return
     n = max(1, int(len(x) * AUXILIARY_SHARE))
     residual, x, features = slope[:n] * (-0.5 * x.numel()), x[:n], run.layers[i]
-    pre = linear(x, features.encoder.weight[ids], features.bias.weight[ids, 0])
-    local = run.kernels.top(pre, min(AUXILIARY_K, len(ids)))
-    pairs = replace(local, index=ids[local.index], n_features=len(features.norm))
+    pairs = Pairs.of_counts(ids.new_zeros(n), ids[:0], len(features.norm))
+    if len(ids):
+        pre = linear(x, features.encoder.weight[ids], features.bias.weight[ids, 0])
+        local = run.kernels.top(pre, min(AUXILIARY_K, len(ids)))
+        pairs = replace(local, index=ids[local.index], n_features=len(features.norm))
     value = run.kernels.preactivations(pairs, x, features.encoder.weight, features.bias.weight[:, 0])
-    active = Active(pairs=pairs, value=value)
-    on = terms("topk", pairs, value, features.norm, None, None, 0.0)
+    [active] = strongest(run, [Active(pairs=pairs, value=value)], AUXILIARY_K)
+    on = terms("topk", active.pairs, active.value, features.norm, None, None, 0.0)
     out = torch.zeros_like(residual)
-    run.kernels.decode(pairs, on.activation, features.decoder.weight, out)
+    run.kernels.decode(active.pairs, on.activation, features.decoder.weight, out)
+    out = run.split.total(out)
     weight = 2 * AUXILIARY_WEIGHT * error / float(residual.square().sum().clamp_min(1e-12))
     backward(run, i, x, (out - residual) * weight, active, on, adam)

@@ -30,11 +30,12 @@ from clew.errors import InputError
 from clew.progress import Progress
 from clew.settings import accepts
 from clew.subject.subject import Subject
-from clew.training.activations import Batch, Documents, stream
+from clew.training.activations import Batch, Documents, stream_among
 from clew.training.checkpoint import NAME, RunOrigin, restore_checkpoint, save_checkpoint
 from clew.training.config import DictionaryConfig
-from clew.training.run_state import RunState, finished
+from clew.training.run_state import RunState, finished, whole_run
 from clew.training.selection import activate, candidate
+from clew.training.split import WHOLE, ByFeatures, Split
 from clew.training.step import StepLosses, plain_terms, take_step
 from clew.training.warm_start import begin_with
 
@@ -70,7 +71,9 @@ class TrainingReport:
     """Share of features that have not fired in the last 300,000 positions."""
     tokens_per_second: float
     snapshot: Callable[[], Dictionary] = field(repr=False, compare=False)
-    """The Dictionary of this step; to be called before the next one is taken."""
+    """The Dictionary of this step; to be called before the next one is taken.
+
+    All ranks call it, or none; where features are parted, those after the first one get one of their own features."""
 
     @property
     def progress(self) -> Progress:
@@ -91,6 +94,8 @@ class TrainingOptions:
     """How much each layer's squared error counts beside the others'; a resumed run keeps its own."""
     buffer: int = BUFFER
     """Positions whose activations are shuffled together."""
+    split: Split = WHOLE
+    """How ranks share the work; all of them train, with the same settings, and the first one writes."""
     report_every: int = REPORT_EVERY
     """Steps between two reports."""
     stop: Callable[[], bool] | None = None
@@ -108,21 +113,24 @@ def train_dictionary(
     """Train, reporting on the way, and write `folder/dictionary`; `folder/checkpoint.safetensors` lets it be resumed.
 
     InputError when activations or the loss become NaN (the last checkpoint stays) or the layer weights do not fit,
-    MismatchError when the checkpoint is of other weights, text or settings.
+    MismatchError when the checkpoint is of other weights, text or settings, or ranks differ in them, RankError when one
+    is gone.
     """
     check_layer_weights(settings.layer_weights, subject.n_layers)
-    folder, start, stop, buffer = Path(folder), settings.start, settings.stop, settings.buffer
-    run = RunState(subject.n_layers, subject.d_model, config, device=subject.device)
-    origin = RunOrigin.of(subject, documents, config, buffer)
+    check_parts(config, subject.n_layers, settings.split)
+    folder, start, stop, ranks = Path(folder), settings.start, settings.stop, settings.split.ranks
+    run = RunState(subject.n_layers, subject.d_model, config, device=subject.device, split=settings.split)
+    origin = RunOrigin.of(subject, documents, config, settings.buffer)
     if settings.resume:
         restore_checkpoint(run, folder, origin)
+    ranks.check_same(origin.shown() | {"step": run.step})
     if not run.scales:
         _begin(run, subject, documents, settings)
     began, since = time.perf_counter(), run.step
-    batches = islice(_batches(subject, documents, config, run.step, buffer), config.steps - run.step)
+    batches = islice(_batches(subject, documents, run, settings.buffer), config.steps - run.step)
     for batch in map(run.normalised, batches):
         losses = advance(run, batch)
-        stopped = stop is not None and stop()
+        stopped = stop is not None and ranks.total(int(stop())) > 0
         if run.step % CHECKPOINT_EVERY == 0 or stopped:
             save_checkpoint(run, folder, origin)
         if run.step % settings.report_every == 0 or run.step == config.steps or stopped:
@@ -134,12 +142,13 @@ def train_dictionary(
         save_checkpoint(run, folder, origin)
     del batches  # and the buffer that they were drawn from
     run.forget_moments()
-    fresh = _batches(subject, documents, config, run.step, buffer)
+    fresh = _batches(subject, documents, run, settings.buffer)
     dictionary = conclude(run, subject, map(run.normalised, fresh))
     if start is not None:
         first = {"start": {"fingerprint": start.fingerprint, **start.provenance}}
         dictionary = replace(dictionary, provenance={**dictionary.provenance, **first})
-    dictionary.save(folder / "dictionary")
+    if ranks.first:
+        dictionary.save(folder / "dictionary")
 
 
 def begin_run(
@@ -155,7 +164,7 @@ def begin_run(
 def _begin(run: RunState, subject: Subject, documents: Documents, settings: TrainingOptions) -> None:
     """Fit the units of training, and take over the weights that the run is to begin with."""
     n_batches = max(1, settings.buffer // run.config.batch)
-    first = islice(_batches(subject, documents, run.config, 0, settings.buffer), n_batches)
+    first = islice(_batches(subject, documents, run, settings.buffer), n_batches)
     run.fit_scales(first, settings.layer_weights)
     if settings.start is not None:
         begin_with(run, settings.start)
@@ -171,11 +180,19 @@ def check_layer_weights(weights: Sequence[float] | None, n_layers: int) -> None:
         raise InputError(f"layer weights must all be above 0: {', '.join(f'{weight:g}' for weight in weights)}")
 
 
-def _batches(subject: Subject, documents: Documents, config: DictionaryConfig, start: int, buffer: int
-             ) -> Iterator[Batch]:  # fmt: skip
-    read_site, write_site = config.sites()
-    size = {"batch": config.batch, "buffer": buffer, "seed": config.seed, "start": start}
-    return stream(subject, documents, read_site=read_site, write_site=write_site, **size)
+def check_parts(config: DictionaryConfig, n_layers: int, split: Split) -> None:
+    """InputError when a batch has no position for every rank, or a layer no feature."""
+    size, least = split.ranks.size, min(config.widths(n_layers))
+    if isinstance(split, ByFeatures) and least < size:
+        raise InputError(f"a layer has {least} features, but there are {size} ranks: start fewer of them")
+    if config.batch < size:
+        raise InputError(f"a batch has {config.batch} positions, but there are {size} ranks: start fewer of them")
+
+
+def _batches(subject: Subject, documents: Documents, run: RunState, buffer: int) -> Iterator[Batch]:
+    """The batches of a run from its next step on."""
+    size = {"batch": run.config.batch, "buffer": buffer, "seed": run.config.seed, "start": run.step}
+    return stream_among(run.split.ranks, subject, documents, run.config.sites(), **size)
 
 
 def _report(run: RunState, subject: Subject, losses: StepLosses, rate: float) -> TrainingReport:
@@ -187,7 +204,7 @@ def _report(run: RunState, subject: Subject, losses: StepLosses, rate: float) ->
         l0=losses.l0,
         dead=run.quiet_longer_than(DEAD_AFTER),
         tokens_per_second=rate,
-        snapshot=lambda: finished(run, subject, run.cut),
+        snapshot=lambda: finished(whole_run(run), subject, run.cut),
     )
 
 
@@ -217,12 +234,14 @@ def revive(run: RunState, batch: Batch, missing: Float[Tensor, "pos written"]) -
     generator = torch.Generator().manual_seed((run.config.seed << 32) + run.step)
     added, revived = torch.zeros_like(missing), []
     for i, features in enumerate(run.layers):
-        ids = (features.quiet > DEAD_AFTER).nonzero().flatten()[:REVIVE_AT_ONCE]
-        if not len(ids):
+        dead = (features.quiet > DEAD_AFTER).nonzero().flatten()
+        ids, before, n_dead = run.split.lowest(dead, REVIVE_AT_ONCE)
+        if not n_dead:
             continue
         residual = missing[:, run.columns(i)]
         chances = residual.square().sum(1).cpu()  # drawn on the CPU, where the generator is
-        positions = torch.multinomial(chances, len(ids), generator=generator).to(residual.device)
+        drawn = torch.multinomial(chances, n_dead, generator=generator)
+        positions = drawn[before : before + len(ids)].to(residual.device)
         x = batch.inputs[i][positions]
         size = x.norm(dim=1, keepdim=True).clamp_min(1e-6)
         fresh = {"encoder": x / size, "bias": -0.5 * size, "decoder": residual[positions] / (size * run.n_layers)}
@@ -233,6 +252,7 @@ def revive(run: RunState, batch: Batch, missing: Float[Tensor, "pos written"]) -
             features.rows[name].forget(ids)
         features.quiet[ids] = 0
         revived.append((features, ids))
+    added = run.split.total(added)
     share = float((added * missing).sum() / added.square().sum().clamp_min(1e-12))
     for features, ids in revived:
         features.decoder.weight[ids] *= min(1.0, max(SMALLEST_SHARE, share))
@@ -243,15 +263,20 @@ def conclude(run: RunState, subject: Subject, batches: Iterator[Batch]) -> Dicti
     """The Dictionary of a finished run; the first of `batches`, in the units of training, fit its threshold.
 
     Features that hardly fire on the following ones are left out, except for one a layer: they cost time and explain
-    nothing.
+    nothing. All ranks call it, and the first one gets the whole.
     """
     cut = fit_threshold(run, islice(batches, FIT_BATCHES)) if run.config.nonlinearity == "batchtopk" else 0.0
     fired = [torch.zeros(len(features.norm), dtype=torch.long, device=run.device) for features in run.layers]
     for batch in islice(batches, COUNT_BATCHES):
+        own = batch.inputs[:, run.split.positions(batch.inputs.shape[1])]
         for i, features in enumerate(run.layers):
-            a = candidate(run, i, batch.inputs[i], float(run.config.k), cut)
+            a = candidate(run, i, own[i], float(run.config.k), cut)
             on = plain_terms(run, i, a).gate > 0
             fired[i] += torch.bincount(a.pairs.index[on], minlength=len(features.norm))
+    fired = [run.split.rows(run.split.counts(counts)) for counts in fired]
+    run = whole_run(run)
+    if not run.split.ranks.first:
+        return finished(run, subject, cut)
     best = [torch.arange(len(counts), device=run.device) == counts.argmax() for counts in fired]
     keep = [(counts >= FIRED_AT_LEAST) | most for counts, most in zip(fired, best, strict=True)]
     return finished(run, subject, cut, keep)
@@ -265,6 +290,6 @@ def fit_threshold(run: RunState, batches: Iterator[Batch]) -> float:
         active = activate(run, batch.inputs, 2.0 * run.config.k)  # more than the wanted share: batches may differ
         scores += [a.value * run.weight(i)[a.pairs.index] for i, a in enumerate(active)]
         n_positions += batch.inputs.shape[1]
-    joined = torch.cat(scores)
+    joined = run.split.rows(torch.cat(scores))
     n_kept = min(run.config.k * run.n_layers * n_positions, len(joined) - 1)
     return float(joined.kthvalue(len(joined) - n_kept).values)
