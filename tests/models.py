@@ -145,7 +145,7 @@ _BUILT: dict[str, tuple[type[PreTrainedModel], dict[str, Any]]] = {
     ),
     "olmoe": (
         OlmoeForCausalLM,
-        _GROUPED | {"num_experts": 4, "num_experts_per_tok": 1, "intermediate_size": 16, "pad_token_id": BOS},
+        _GROUPED | {"num_experts": 4, "num_experts_per_tok": 1, "intermediate_size": 32, "pad_token_id": BOS},
     ),
     "mixtral": (
         MixtralForCausalLM,

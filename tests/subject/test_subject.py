@@ -133,7 +133,12 @@ def test_neurons_are_the_mlp(subject: Subject) -> None:
     for layer in range(subject.n_layers):
         n, x = subject.mlp_neurons(layer), captured["mlp_in", layer]
         inner, gate = linear(x, n.w_in, n.b_in), None if n.w_gate is None else linear(x, n.w_gate, n.b_gate)
-        output = linear(n.function(inner) if gate is None else n.function(gate) * inner, n.w_out.T, n.b_out)
+        activations = n.function(inner) if gate is None else n.function(gate) * inner
+        if n.router is not None:
+            shares = n.router.shares(x)
+            assert bool(((shares > 0).sum(-1) == n.router.n_chosen).all())
+            activations = (activations.unflatten(-1, (n.router.n_experts, -1)) * shares[..., None]).flatten(-2)
+        output = linear(activations, n.w_out.T, n.b_out)
         torch.testing.assert_close(output, captured["mlp_raw_out", layer], rtol=1e-10, atol=1e-10)
         assert not n.w_in.requires_grad
 
