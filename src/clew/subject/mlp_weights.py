@@ -33,6 +33,8 @@ class MlpWeights:
     """What chooses among experts; neurons then stand expert by expert, the same number of each."""
 
 
+ROUTER = "gate"
+"""Where a mixture of experts keeps what chooses among them."""
 WeightsOf = Callable[[Any], MlpWeights]
 """The weights of an MLP module."""
 
@@ -87,5 +89,5 @@ def routed_gated_mlp(mlp: Any) -> MlpWeights:
         b_out=None,
         function=experts.act_fn,
         w_gate=w_gate.flatten(0, 1),
-        router=router_of(mlp.gate),
+        router=router_of(getattr(mlp, ROUTER)),
     )

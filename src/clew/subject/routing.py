@@ -17,8 +17,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import linear
 
-LogitChange = Callable[[Float[Tensor, "token expert"]], Float[Tensor, "token expert"]]
-"""New logits of a router's experts; minus infinity takes an expert away."""
+LogitChange = Callable[[int, Float[Tensor, "token expert"]], Float[Tensor, "token expert"]]
+"""A layer and its router's logits; what stands in their place. Minus infinity takes an expert away."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +63,6 @@ class Router:
 
 
 def router_of(module: Any) -> Router:
-    """The router of a module that chooses experts as OLMoE's, Mixtral's and Qwen's do."""
+    """What a module does that chooses experts as OLMoE's and Mixtral's do."""
     normalised = bool(getattr(module, "norm_topk_prob", True))
-    return Router(weight=module.weight.detach(), n_chosen=int(module.top_k), normalised=normalised)
+    return Router(weight=module.weight, n_chosen=int(module.top_k), normalised=normalised)
