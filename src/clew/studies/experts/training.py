@@ -11,7 +11,7 @@ Shazeer 2022, eq. 4). A dense model is one expert, chosen always.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal
@@ -26,7 +26,7 @@ from clew.kit import Kit
 from clew.progress import Progress
 from clew.studies.case import Case, Steps
 from clew.studies.experts.config import ExpertsConfig, Recipe
-from clew.studies.experts.sentences import ROW, Sentences
+from clew.studies.experts.sentences import Sentences
 from clew.subject.subject import Subject
 
 REPORT_EVERY = 10
@@ -91,8 +91,8 @@ def build_subject(kit: Kit, config: ExpertsConfig, recipe: Recipe, seed: int) ->
 
 def trained(
     case: Case[ExpertsConfig], recipe: Recipe, sentences: Sentences, seed: int
-) -> Iterator[Progress | Subject]:
-    """Progress, and last the trained model."""
+) -> Generator[Progress, None, Subject]:
+    """The trained model; stages that are kept in the case's folder are read."""
     config = case.config
     subject = build_subject(case.kit, config, recipe, seed)
     labels = sentences.labels(seed, by_domain=recipe.by_domain)
@@ -102,7 +102,7 @@ def trained(
         for name, parameter in subject.model.named_parameters():
             parameter.data.copy_(weights[name])
     subject.model.eval().requires_grad_(False)
-    yield subject
+    return subject
 
 
 def _train(
@@ -160,6 +160,3 @@ def _imbalance(logits: Float[Tensor, "token expert"]) -> Float[Tensor, ""]:
     probabilities, n_experts = logits.softmax(1), logits.shape[1]
     shares = one_hot(logits.argmax(1), n_experts).to(logits).mean(0)
     return n_experts * (shares * probabilities.mean(0)).sum()
-
-
-assert ROW <= CONTEXT
