@@ -168,7 +168,9 @@ def model(architecture: str, dtype: torch.dtype = torch.float64, *, seed: int = 
         if hasattr(built.config, "num_experts_per_tok"):
             built.set_experts_implementation("eager")
         for module in built.modules():
-            if type(module).__name__.endswith(("RMSNorm", "OlmoeTopKRouter", "MixtralTopKRouter")) or isinstance(module, GPTJAttention):
+            if type(module).__name__.endswith(("RMSNorm", "OlmoeTopKRouter", "MixtralTopKRouter")) or isinstance(
+                module, GPTJAttention
+            ):
                 module.__class__ = _exact(type(module))
     return built.to(dtype).eval()
 

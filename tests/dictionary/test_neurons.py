@@ -20,7 +20,12 @@ from tests import models
 D, F, P = 5, 8, 4
 FUNCTIONS = ("gelu", "gelu_new", "silu", "relu")
 KINDS: list[tuple[str, bool, Any]] = [(name, gated, None) for name in FUNCTIONS for gated in (False, True)]
-KINDS += [("silu", True, (1, False)), ("silu", True, (3, False)), ("relu", True, (2, True)), ("gelu", False, (2, False))]
+KINDS += [
+    ("silu", True, (1, False)),
+    ("silu", True, (3, False)),
+    ("relu", True, (2, True)),
+    ("gelu", False, (2, False)),
+]
 """Function, whether there is a gate, and of a mixture how many of 4 experts are chosen, and whether shares are normed."""
 
 

@@ -107,9 +107,7 @@ class ExpertMeasures:
 def check_routed(model: ModelMeasures) -> None:
     """InputError where an expert that was trained on a domain gets no token: there is nothing to ablate."""
     if names := model.unrouted():
-        raise InputError(
-            f"no token is routed to the expert of {', '.join(names)}: give more steps, or another seed"
-        )
+        raise InputError(f"no token is routed to the expert of {', '.join(names)}: give more steps, or another seed")
 
 
 def token_domains(sentences: Sentences) -> Int[np.ndarray, " token"]:
@@ -130,7 +128,9 @@ def claims_of(measured: ExpertMeasures) -> tuple[Claim, ...]:
             claims.append(_above(measured, measured.models[recipe.name], words))
     routed = tested.routed(measured.test).mean(1)
     claims.append(_own_share(measured, routed, "Most tokens of a domain are routed to its expert."))
-    text = "Most of what neurons do to a sentence's last token, in its graph, is done by neurons of its domain's expert."
+    text = (
+        "Most of what neurons do to a sentence's last token, in its graph, is done by neurons of its domain's expert."
+    )
     claims.append(_own_share(measured, tested.influences(), text))
     return (*claims, _published(measured))
 

@@ -41,7 +41,7 @@ class ExpertsConfig:
 
     seeds: int = 3
     """How many models of every kind are trained."""
-    steps: int = 360
+    steps: int = 240
     """Steps of training of every model, of all stages together."""
     rows: int = 32
     """Rows of text in a step, of 48 tokens each."""

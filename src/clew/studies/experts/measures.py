@@ -32,7 +32,7 @@ TRACED = 4
 """Sentences of every domain that are traced."""
 FEATURES = 600
 """Neurons of a graph."""
-AT_ONCE = 200
+AT_ONCE = 64
 """Sentences of one run."""
 Ablation = Mapping[SiteAt, Change] | AbstractContextManager[None]
 
@@ -79,11 +79,12 @@ def _losses(subject: Subject, sentences: Sentences, ablate: Callable[[], Ablatio
         ablation = ablate()
         change = ablation if isinstance(ablation, Mapping) else None
         with nullcontext() if isinstance(ablation, Mapping) else ablation:
-            logits = subject.unembed(subject.run(ids[:, :-1], change=change).final)
-        each = cross_entropy(logits.mT, ids[:, 1:], reduction="none")
+            final = subject.run(ids[:, :-1], change=change).final
         counted = real[:, 1:].clone()
         counted[:, 0] = False
-        losses.append((each * counted).sum(1) / counted.sum(1))
+        each = cross_entropy(subject.unembed(final[counted]), ids[:, 1:][counted], reduction="none")
+        sums = torch.zeros(len(ids)).index_add_(0, counted.nonzero()[:, 0], each)
+        losses.append(sums / counted.sum(1))
     return torch.cat(losses)
 
 
@@ -112,7 +113,9 @@ def without_expert(subject: Subject, expert: int) -> AbstractContextManager[None
     return subject.rerouting(barred)
 
 
-def _without_neurons(neurons: Dictionary, layer: int, group: Bool[Tensor, " neuron"], real: Tensor, seen: Seen) -> Tensor:
+def _without_neurons(
+    neurons: Dictionary, layer: int, group: Bool[Tensor, " neuron"], real: Tensor, seen: Seen
+) -> Tensor:
     activations = neurons.activations(layer, seen("mlp_in", layer))[..., group]
     return real - activations @ neurons.layers[layer].decoder[group, 0]
 
@@ -171,7 +174,9 @@ def chosen_experts(subject: Subject, ids: Int[Tensor, "row pos"]) -> Int[Tensor,
 
 def traced_places(sentences: Sentences) -> list[int]:
     """The first few sentences of every domain."""
-    return [int(place) for domain in range(len(DOMAINS)) for place in (sentences.domains == domain).nonzero()[0][:TRACED]]
+    return [
+        int(place) for domain in range(len(DOMAINS)) for place in (sentences.domains == domain).nonzero()[0][:TRACED]
+    ]
 
 
 def _influences(subject: Subject, sentences: Sentences) -> Generator[Progress, None, Float[Tensor, "domain expert"]]:

@@ -36,7 +36,7 @@ from clew.studies.experts.neurons import strongest_neurons
 from clew.studies.experts.sentence_picture import sentence_picture
 from clew.studies.experts.sentences import Sentences, test_sentences, training_sentences
 from clew.studies.experts.training import trained
-from clew.studies.study import Study, with_settings
+from clew.studies.study import Absent, Study
 from clew.subject.subject import Subject
 
 CALIBRATION = 60
@@ -82,7 +82,9 @@ def measure(case: Case[ExpertsConfig]) -> Iterator[Progress | CaseFindings]:
 def _calibration(training: Sentences, config: ExpertsConfig) -> Sentences:
     """The first sentences of every domain."""
     n_each = min(CALIBRATION, config.sentences, config.statements)
-    kept = [int(place) for domain in range(len(DOMAINS)) for place in np.flatnonzero(training.domains == domain)[:n_each]]
+    kept = [
+        int(place) for domain in range(len(DOMAINS)) for place in np.flatnonzero(training.domains == domain)[:n_each]
+    ]
     return replace(training, ids=[training.ids[place] for place in kept], domains=training.domains[kept])
 
 
@@ -107,6 +109,16 @@ def _findings(measures: ExpertMeasures, kit: Kit) -> CaseFindings:
     )
 
 
+def absent(kit: Kit, config: ExpertsConfig) -> Absent[ExpertsConfig]:
+    """The case in which experts have no domain."""
+    return Absent(
+        kit=kit,
+        config=replace(config, random_labels=True, seed=config.seed + config.seeds),
+        why="The same stages, but every sentence's label is drawn at random: experts are trained on different "
+        "sentences, and none of them has a domain.",
+    )
+
+
 EXPERTS = Study(
     name="experts",
     question="Can the experts of a mixture be taught to be for language, logic, people and the world, and are they?",
@@ -114,11 +126,7 @@ EXPERTS = Study(
     config=ExpertsConfig,
     needs=needs,
     measure=measure,
-    absent=with_settings(
-        "The same stages, but every sentence's label is drawn at random: experts are trained on different sentences, and "
-        "none of them has a domain.",
-        random_labels=True,
-    ),
+    absent=absent,
     reduced=lambda config: None,
-    quick={"seeds": 1, "steps": 120, "sentences": 60, "layers": 2},
+    quick={"seeds": 1, "steps": 100, "statements": 1500, "sentences": 60, "layers": 2},
 )

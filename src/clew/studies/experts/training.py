@@ -105,9 +105,7 @@ def trained(
     return subject
 
 
-def _train(
-    subject: Subject, stage: Stage, sentences: Sentences, labels: np.ndarray, n_rows: int, seed: int
-) -> Steps:
+def _train(subject: Subject, stage: Stage, sentences: Sentences, labels: np.ndarray, n_rows: int, seed: int) -> Steps:
     """One stage; the weights after it."""
     model, number = subject.model.train(), ("experts", "routers", "all", "once").index(stage.name)
     for name, parameter in model.named_parameters():
