@@ -26,7 +26,7 @@ KINDS += [
     ("relu", True, (2, True)),
     ("gelu", False, (2, False)),
 ]
-"""Function, whether there is a gate, and of a mixture how many of 4 experts are chosen, and whether shares are normed."""
+"""Function, whether there is a gate, and of a mixture how many of 4 experts are chosen, whether shares sum to one."""
 
 
 def randn(*shape: int, seed: int = 0) -> Tensor:

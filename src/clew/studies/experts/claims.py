@@ -49,7 +49,7 @@ class ModelMeasures:
     def matrices(self) -> Float[np.ndarray, "seed expert domain"]:
         """`rises`, each expert in the row of its domain.
 
-        Where training gave experts no domain, it is that of the assignment whose diagonal is largest on other sentences.
+        Where training gave experts no domain, the assignment is the one with the largest diagonal on other sentences.
         """
         if self.recipe.by_domain:
             return self.rises()

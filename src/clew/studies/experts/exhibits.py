@@ -17,6 +17,8 @@ from clew.studies.experts.neurons import ExpertNeuron
 
 TOKENS = 6
 """Tokens of every expert that are listed."""
+MOST_DARK = 0.6
+"""The share of a colour map's top from which on numbers are written in white."""
 
 
 def model_table(measured: ExpertMeasures) -> Table:
@@ -30,7 +32,7 @@ def model_table(measured: ExpertMeasures) -> Table:
         "Models",
         ["model", *DOMAINS, "diagonal", "diagonal low", "diagonal high", "experts without a token"],
         rows,
-        note="Nats a token by domain with nothing ablated, the mean over seeds. `diagonal`: by how much more a domain's "
+        note="Nats a token by domain with nothing ablated, means over seeds. `diagonal`: by how much more a domain's "
         "loss rises without its expert than without another. Experts without a domain from training are given the "
         "best one on other sentences.",
     )
@@ -87,8 +89,8 @@ def token_table(measured: ExpertMeasures, kit: Kit) -> Table:
         f"The tokens that each expert gets most: {kit.subject.name}",
         ["expert", "token", "times", *(f"to {domain}" for domain in DOMAINS), "in its domain"],
         rows,
-        note="`to ...`: where the token goes, over all its places and layers. `in its domain`: how often it stands in a "
-        "sentence of the expert's domain.",
+        note="`to ...`: where the token goes, over all its places and layers. `in its domain`: how often it stands in "
+        "a sentence of the expert's domain.",
     )
 
 
@@ -131,7 +133,7 @@ def ablation_picture(measured: ExpertMeasures) -> Picture:
         axes.imshow(matrix, cmap="RdBu_r", vmin=-top, vmax=top, aspect="auto")
         for expert, row in enumerate(matrix):
             for domain, value in enumerate(row):
-                colour = "white" if abs(value) > 0.6 * top else "black"
+                colour = "white" if abs(value) > MOST_DARK * top else "black"
                 axes.text(domain, expert, f"{value:.2f}", ha="center", va="center", fontsize=8, color=colour)
         axes.set_xticks(range(len(DOMAINS)), DOMAINS, fontsize=8)
         axes.set_yticks(range(len(DOMAINS)), DOMAINS, fontsize=8)
@@ -141,8 +143,8 @@ def ablation_picture(measured: ExpertMeasures) -> Picture:
     return Picture.of(
         figure,
         title="What is lost without each expert",
-        text="By how many nats a token the loss of a column's sentences rises when a row's expert is taken away in every "
-        "layer, the mean over seeds. Where experts are for something, the diagonal is red and the rest is not. In the "
+        text="By how many nats a token the loss of a column's sentences rises when a row's expert is taken away in "
+        "every layer, the mean over seeds. Where experts are for something, only the diagonal is red. In the "
         "dense model a quarter of the neurons, grouped by domain, stands for an expert; in models whose experts were "
         "given no domain, rows are in the best order, found on other sentences.",
     )
@@ -173,24 +175,18 @@ def contrast_picture(measured: ExpertMeasures) -> Picture:
 def routing_picture(measured: ExpertMeasures) -> Picture:
     """Where each domain's tokens go, layer by layer, in every model that routes."""
     models = [(name, model) for name, model in measured.models.items() if model.recipe is not DENSE]
-    n_layers = measured.config.layers
-    figure = new_figure(2.1 * n_layers + 1.2, 1.75 * len(models) + 0.6)
-    panels = figure.subplots(len(models), n_layers, sharex=True, sharey=True, squeeze=False)
+    figure = new_figure(2.2 * measured.config.layers + 1.0, 1.9 * len(models) + 0.6)
+    panels = figure.subplots(len(models), measured.config.layers, sharex=True, sharey=True, squeeze=False)
     for row, (name, model) in zip(panels, models, strict=True):
         for layer, (axes, shares) in enumerate(zip(row, model.routed(measured.test)[0], strict=True)):
             axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-            for domain, values in enumerate(shares):
-                for expert, value in enumerate(values):
-                    colour = "white" if value > 0.6 else "black"
-                    axes.text(expert, domain, f"{value:.2f}", ha="center", va="center", fontsize=7, color=colour)
-            ticks = DOMAINS if model.recipe.by_domain else ("1", "2", "3", "4")
-            axes.set_xticks(range(len(DOMAINS)), ticks if len(models) == 1 else ("1", "2", "3", "4"), fontsize=7)
+            for (domain, expert), value in np.ndenumerate(shares):
+                colour = "white" if value > MOST_DARK else "black"
+                axes.text(expert, domain, f"{value:.2f}", ha="center", va="center", fontsize=7, color=colour)
+            axes.set_xticks(range(len(DOMAINS)), [domain[:5] for domain in DOMAINS], fontsize=7)
             axes.set_yticks(range(len(DOMAINS)), DOMAINS, fontsize=7)
-            if layer == 0:
-                axes.set_ylabel(name, fontsize=8)
-            if row is panels[0]:
-                axes.set_title(f"layer {layer}", fontsize=9)
-    figure.supxlabel("expert (by label: 1 language, 2 logic, 3 social, 4 world)", fontsize=8)
+            axes.set_title(f"{name}, layer {layer}", fontsize=8)
+    figure.supxlabel("expert (of models without stages: a number that means nothing)", fontsize=8)
     figure.supylabel("tokens of sentences of", fontsize=8)
     return Picture.of(
         figure,

@@ -1,4 +1,4 @@
-"""What is measured on a trained model: losses without each expert, where tokens are routed, whose neurons an answer uses.
+"""What is measured on a trained model: losses without each expert, routes of tokens, whose neurons an answer uses.
 
 A routed model loses an expert by its router logit, minus infinity in every layer: its tokens go to the next best. A
 dense model has none; its neurons are put into as many groups, by the domain in which each writes most, and a group is

@@ -34,8 +34,8 @@ def sentence_picture(measured: ExpertMeasures, kit: Kit) -> Picture:
     return Picture.of(
         figure,
         title="Sentences as they are routed",
-        text="One sentence of every domain: a column a token, a row a layer, the first at the bottom, the colour that of "
-        "the expert.",
+        text="One sentence of every domain: a column a token, a row a layer, the first at the bottom, the colour that "
+        "of the expert.",
     )
 
 
