@@ -1,8 +1,8 @@
 """How each family cuts the weights of an MLP module into neurons.
 
 An MLP is f(x @ w_in.T + b_in) @ w_out + b_out, or, where it is gated, (f(x @ w_gate.T + b_gate) * (x @ w_in.T + b_in))
-@ w_out + b_out: a sum over neurons, each with rows of its own. In a mixture of experts, outputs of several such MLPs are
-multiplied by the shares that a router gives to them, and added: a sum over the neurons of all.
+@ w_out + b_out: a sum over neurons, each with rows of its own. In a mixture of experts the outputs of several such MLPs
+are multiplied by the shares that a router gives to them, and added: a sum over the neurons of all.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The study of experts: planted specialists are found, experts without a domain are not, and stages train what they say."""
+"""The study of experts: planted specialists are seen, experts without a domain are not, stages train what they say."""
 
 from dataclasses import replace
 from functools import cache
@@ -71,7 +71,7 @@ def verdicts(tested, *others):
     return [claim.verdict for claim in claims_of(ExpertMeasures(config=config, models=made, test=TEST))]
 
 
-def test_planted_specialists_are_found_and_experts_without_a_domain_are_not():
+def test_planted_specialists_are_seen_and_experts_without_a_domain_are_not():
     rivals = planted(DENSE, 0.3), planted(RANDOM, 0.0), planted(UNSTAGED, 0.2)
     assert verdicts(planted(STAGED, 0.9), *rivals) == ["holds"] * 6 + ["fails"]
     assert "holds" not in verdicts(planted(RANDOM, 0.0))

@@ -41,9 +41,9 @@ class ExpertsConfig:
 
     seeds: int = 3
     """How many models of every kind are trained."""
-    steps: int = 240
+    steps: int = 200
     """Steps of training of every model, of all stages together."""
-    rows: int = 32
+    rows: int = 24
     """Rows of text in a step, of 48 tokens each."""
     layers: int = 3
     """Blocks of a model."""
@@ -51,7 +51,7 @@ class ExpertsConfig:
     """Width of the residual stream, and half of an expert's neurons."""
     statements: int = 4000
     """Sentences of every domain to train on."""
-    sentences: int = 150
+    sentences: int = 120
     """Sentences of every domain on which experts are ablated."""
     draws: int = 1000
     """How often domains are permuted."""

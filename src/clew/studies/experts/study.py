@@ -128,5 +128,5 @@ EXPERTS = Study(
     measure=measure,
     absent=absent,
     reduced=lambda config: None,
-    quick={"seeds": 1, "steps": 100, "statements": 1500, "sentences": 60, "layers": 2},
+    quick={"seeds": 1, "steps": 80, "statements": 1500, "sentences": 50, "layers": 2},
 )
