@@ -108,7 +108,7 @@ def without_expert(subject: Subject, expert: int) -> AbstractContextManager[None
     """No token goes to an expert: its router logits are minus infinity in every layer."""
 
     def barred(layer: int, logits: Tensor) -> Tensor:
-        return logits.index_fill(1, torch.tensor([expert]), -torch.inf)
+        return logits.index_fill(1, torch.tensor([expert], device=logits.device), -torch.inf)
 
     return subject.rerouting(barred)
 
