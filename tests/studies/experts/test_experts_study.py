@@ -146,22 +146,22 @@ def test_an_ablated_expert_gets_no_token_and_graphs_use_those_that_are_chosen():
     assert set(shares.nonzero().flatten().tolist()) <= set(chosen[0, 0, 1:].tolist())
     busiest = int(chosen.flatten().bincount().argmax())
     with without_expert(subject, busiest):
-        seen = told_experts(subject, tokens)
+        seen = experts_at_work(subject, tokens)
     assert busiest not in seen
     others = chosen.flatten() != busiest
     assert torch.equal(seen[others], chosen.flatten()[others])
 
 
-def told_experts(subject, tokens):
+def experts_at_work(subject, tokens):
     """The experts that do the work, as the module of the experts is told."""
-    told = []
+    chosen = []
     experts = subject.model.model.layers[0].mlp.experts
-    handle = experts.register_forward_pre_hook(lambda module, args: told.append(args[1][:, 0]))
+    handle = experts.register_forward_pre_hook(lambda module, args: chosen.append(args[1][:, 0]))
     try:
         subject.run(torch.tensor([tokens]))
     finally:
         handle.remove()
-    return told[0]
+    return chosen[0]
 
 
 def test_a_tiny_run_has_every_model_table_and_picture():

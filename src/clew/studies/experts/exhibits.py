@@ -156,10 +156,10 @@ def contrast_picture(measured: ExpertMeasures) -> Picture:
     figure = new_figure(6.0, 0.9 + 0.42 * len(names))
     axes = figure.subplots()
     for place, (_, model) in enumerate(reversed(measured.models.items())):
-        own = model is measured.tested
+        under_test = model is measured.tested
         null = null_range(permuted(_shown(measured, model), measured.config).tolist())
         axes.plot([null.low, null.high], [place, place], color=GREY, linewidth=6, alpha=0.5, solid_capstyle="butt")
-        lying(axes, over_clusters(model.by_label if own else model.contrasts), place, BLUE)
+        lying(axes, over_clusters(model.by_label if under_test else model.contrasts), place, BLUE)
     named_rows(axes, names)
     axes.axvline(0, color=GREY, linewidth=0.8)
     axes.set_xlabel("nats a token: own expert ablated, less another")

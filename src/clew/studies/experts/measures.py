@@ -53,17 +53,17 @@ def measured(subject: Subject, sentences: Tested) -> Steps:
     order, and `influence` [domain, expert] the share of an expert's neurons of what neurons do to traced answers.
     """
     ablations = _ablations(subject, sentences.calibration)
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for name, those in (("losses", sentences.test), ("calibration", sentences.calibration)):
         rows = []
         for place, ablate in enumerate(ablations):
             yield Progress(what=f"{subject.name}: ablations", done=place, of=len(ablations), unit="experts")
             rows.append(_losses(subject, those, ablate))
-        found[name] = torch.stack(rows)
+        tensors[name] = torch.stack(rows)
     if subject.config.num_experts > 1:
-        found["chosen"] = _chosen(subject, sentences.test)
-        found["influence"] = yield from _influences(subject, sentences.test)
-    return found
+        tensors["chosen"] = _chosen(subject, sentences.test)
+        tensors["influence"] = yield from _influences(subject, sentences.test)
+    return tensors
 
 
 def _batches(sentences: Sentences) -> Iterator[tuple[Int[Tensor, "row pos"], Bool[Tensor, "row pos"]]]:
@@ -199,7 +199,7 @@ def expert_shares(kit: Kit, tokens: list[int]) -> Float[Tensor, " expert"]:
     for layer in range(kit.subject.n_layers):
         weights = kit.dictionary.layers[layer]
         assert weights.router is not None
-        own = layers == layer
-        experts = weights.router.experts_of(neurons[own], len(weights.encoder))
-        sums.index_add_(0, experts, values[own].float())
+        of_layer = layers == layer
+        experts = weights.router.experts_of(neurons[of_layer], len(weights.encoder))
+        sums.index_add_(0, experts, values[of_layer].float())
     return sums / sums.sum().clamp_min(1e-12)

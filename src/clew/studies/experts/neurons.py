@@ -49,8 +49,8 @@ def strongest_neurons(kit: Kit, sentences: Sentences) -> list[ExpertNeuron]:
         by_domain = torch.stack([sizes[domains == domain].mean(0) for domain in range(len(DOMAINS))])
         per_expert = len(weights.encoder) // len(DOMAINS)
         for expert in range(len(DOMAINS)):
-            own = by_domain.sum(0)[expert * per_expert : (expert + 1) * per_expert]
-            for place in own.topk(LISTED).indices.tolist():
+            of_expert = by_domain.sum(0)[expert * per_expert : (expert + 1) * per_expert]
+            for place in of_expert.topk(LISTED).indices.tolist():
                 neuron = expert * per_expert + place
                 shares = by_domain[:, neuron] / by_domain[:, neuron].sum().clamp_min(1e-12)
                 logits = direct_logits(subject, dictionary, layer, torch.tensor([neuron]), unembedding)[0]

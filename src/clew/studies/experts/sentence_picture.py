@@ -41,9 +41,9 @@ def sentence_picture(measured: ExpertMeasures, kit: Kit) -> Picture:
 
 def _sentence(measured: ExpertMeasures, domain: int) -> np.ndarray:
     """The longest of the domain's sentences that can be shown whole."""
-    own = [measured.test.ids[place] for place in np.flatnonzero(measured.test.domains == domain)]
-    fitting = [ids for ids in own if len(ids) <= LONGEST]
-    return max(fitting, key=len) if fitting else own[0][:LONGEST]
+    of_domain = [measured.test.ids[place] for place in np.flatnonzero(measured.test.domains == domain)]
+    fitting = [ids for ids in of_domain if len(ids) <= LONGEST]
+    return max(fitting, key=len) if fitting else of_domain[0][:LONGEST]
 
 
 def _draw(axes: Axes, kit: Kit, ids: np.ndarray, start: int) -> None:
