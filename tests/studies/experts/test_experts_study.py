@@ -22,7 +22,7 @@ from clew.studies.experts.training import build_subject, stages_of, trained
 from tests import models
 from tests.workbench import minnow
 
-TINY = ExpertsConfig(seeds=1, steps=16, rows=4, layers=2, width=16, statements=100, sentences=10, draws=100)
+TINY = ExpertsConfig(seeds=1, steps=24, rows=6, layers=2, width=16, statements=100, sentences=10, draws=100)
 SEEDS, EACH = 3, 40
 TEST = Sentences(ids=[np.array([5, 6, 7])] * 4 * EACH, domains=np.arange(4).repeat(EACH), start=0)
 
