@@ -30,6 +30,8 @@ PATHS: dict[str, tuple[str, str, str | None, str, str | None, str]] = {
     "Qwen3ForCausalLM": _LLAMA,
     "SmolLM3ForCausalLM": _LLAMA,
     "GptOssForCausalLM": _LLAMA,
+    "OlmoeForCausalLM": _LLAMA,
+    "MixtralForCausalLM": _LLAMA,
     "Olmo2ForCausalLM": ("model", "layers", None, "mlp", "post_feedforward_layernorm", "norm"),
     "GPTNeoXForCausalLM": ("gpt_neox", "layers", "post_attention_layernorm", "mlp", None, "final_layer_norm"),
     "Gemma2ForCausalLM": _GEMMA,

@@ -28,7 +28,9 @@ from transformers import (
     GptOssForCausalLM,
     LlamaForCausalLM,
     MistralForCausalLM,
+    MixtralForCausalLM,
     Olmo2ForCausalLM,
+    OlmoeForCausalLM,
     Phi3ForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerFast,
@@ -57,6 +59,8 @@ ARCHITECTURES = (
     "olmo2",
     "gemma3",
     "gpt_oss",
+    "olmoe",
+    "mixtral",
 )
 DISTINCT = ("gpt2", "llama", "neox", "neox_serial", "gemma2", "gptj", "olmo2", "gpt_oss")
 """Those among whose modules no two are changed in the same way: the rest differ in how a pattern is found."""
@@ -139,6 +143,14 @@ _BUILT: dict[str, tuple[type[PreTrainedModel], dict[str, Any]]] = {
         | {"sliding_window": 4, "num_local_experts": 4, "num_experts_per_tok": 2, "intermediate_size": 16}
         | {"rope_parameters": _YARN},
     ),
+    "olmoe": (
+        OlmoeForCausalLM,
+        _GROUPED | {"num_experts": 4, "num_experts_per_tok": 1, "intermediate_size": 32, "pad_token_id": BOS},
+    ),
+    "mixtral": (
+        MixtralForCausalLM,
+        _GROUPED | {"num_local_experts": 4, "num_experts_per_tok": 2, "intermediate_size": 16},
+    ),
 }
 """Every architecture's class and settings, as small as can fail."""
 
@@ -153,10 +165,12 @@ def model(architecture: str, dtype: torch.dtype = torch.float64, *, seed: int = 
         built.set_attn_implementation("eager")  # which older versions of transformers do not do by themselves
     redraw(built)
     if dtype == torch.float64:
-        if architecture == "gpt_oss":
+        if hasattr(built.config, "num_experts_per_tok"):
             built.set_experts_implementation("eager")
         for module in built.modules():
-            if type(module).__name__.endswith("RMSNorm") or isinstance(module, GPTJAttention):
+            if type(module).__name__.endswith(("RMSNorm", "OlmoeTopKRouter", "MixtralTopKRouter")) or isinstance(
+                module, GPTJAttention
+            ):
                 module.__class__ = _exact(type(module))
     return built.to(dtype).eval()
 
@@ -177,7 +191,15 @@ def _exact(kind: type) -> type:
         pattern = seen.softmax(-1)
         return pattern @ value, pattern
 
-    return type(f"Exact{kind.__name__}", (kind,), {"_attn": attend} if kind is GPTJAttention else {"forward": norm})
+    def route(self: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        logits = x.reshape(-1, x.shape[-1]) @ self.weight.T
+        shares, chosen = logits.softmax(-1).topk(self.top_k, -1)
+        if getattr(self, "norm_topk_prob", True):
+            shares = shares / shares.sum(-1, keepdim=True)
+        return logits, shares, chosen
+
+    forward = route if kind.__name__.endswith(("OlmoeTopKRouter", "MixtralTopKRouter")) else norm
+    return type(f"Exact{kind.__name__}", (kind,), {"_attn": attend} if kind is GPTJAttention else {"forward": forward})
 
 
 def redraw(model: PreTrainedModel) -> None:

@@ -41,8 +41,8 @@ SMOOTH: dict[str, dict[str, Any]] = {
     if name != "gpt_oss"
 }
 """Every family with neurons, none of them ReLU's."""
-on_few = pytest.mark.parametrize("subject", ["gpt2", "llama", "gemma2"], indirect=True)
-"""Ungated and gated ones, and a norm behind the MLP: for what cannot fail on one of the rest alone."""
+on_few = pytest.mark.parametrize("subject", ["gpt2", "llama", "gemma2", "olmoe"], indirect=True)
+"""Ungated, gated and routed ones, and a norm behind the MLP: for what cannot fail on one of the rest alone."""
 
 
 @pytest.fixture(scope="module", params=SMOOTH)

@@ -14,19 +14,28 @@ from clew.dictionary.layer import Layer
 from clew.dictionary.layouts.circuit_tracer import save_circuit_tracer
 from clew.dictionary.nonlinearity import Elementwise
 from clew.errors import InputError
+from clew.subject.routing import Router
 from tests import models
 
-D, F, P = 5, 7, 4
+D, F, P = 5, 8, 4
 FUNCTIONS = ("gelu", "gelu_new", "silu", "relu")
+KINDS: list[tuple[str, bool, Any]] = [(name, gated, None) for name in FUNCTIONS for gated in (False, True)]
+KINDS += [
+    ("silu", True, (1, False)),
+    ("silu", True, (3, False)),
+    ("relu", True, (2, True)),
+    ("gelu", False, (2, False)),
+]
+"""Function, whether there is a gate, and of a mixture how many of 4 experts are chosen, whether shares sum to one."""
 
 
 def randn(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-@pytest.fixture(params=[(name, gated) for name in FUNCTIONS for gated in (False, True)], ids=str)
+@pytest.fixture(params=KINDS, ids=str)
 def layer(request: pytest.FixtureRequest) -> Layer:
-    name, gated = request.param
+    name, gated, routed = request.param
     gate: dict[str, Any] = {"gate": randn(F, D, seed=1), "gate_bias": randn(F, seed=2)} if gated else {}
     return Layer(
         encoder=randn(F, D, seed=3),
@@ -34,12 +43,28 @@ def layer(request: pytest.FixtureRequest) -> Layer:
         nonlinearity=Elementwise(name=name, function=ACT2FN[name]),
         decoder=randn(F, 1, D, seed=5),
         decoder_bias=randn(D, seed=6),
+        router=routed and Router(weight=randn(4, D, seed=10), n_chosen=routed[0], normalised=routed[1]),
         **gate,
     )
 
 
+def share(layer: Layer, x: Tensor) -> Tensor:
+    """What a neuron's activation is multiplied by: of a mixture what the router gives to its expert; else one."""
+    if (router := layer.router) is None:
+        return torch.ones(F, dtype=x.dtype)
+    odds = (x @ router.weight.T).exp()
+    least = odds.sort(-1).values[..., -router.n_chosen, None]
+    chosen = odds * (odds >= least)
+    shares = chosen / (chosen if router.normalised else odds).sum(-1, keepdim=True)
+    return torch.stack([shares[..., neuron // 2] for neuron in range(F)], -1)
+
+
 def plain(layer: Layer, x: Tensor) -> Tensor:
     """The activations, by the formula."""
+    return unrouted(layer, x) * share(layer, x)
+
+
+def unrouted(layer: Layer, x: Tensor) -> Tensor:
     inner = x @ layer.encoder.T + layer.bias
     assert isinstance(layer.nonlinearity, Elementwise)
     if layer.gate is None:
@@ -66,6 +91,7 @@ def test_half_of_a_gated_activation_is_credited_to_each_factor(layer: Layer) -> 
     rows, _ = neurons.reader_rows(layer, ids, x[positions])
     inner, gate = x @ layer.encoder.T + layer.bias, x @ layer.gate.T + layer.gate_bias
     factor = plain(layer, x) / (inner * gate)
+    assert layer.router is None or bool((share(layer, x) == 0).any()), "nothing is left out"
     wanted = (factor * inner)[..., None] * layer.gate / 2 + (factor * gate)[..., None] * layer.encoder / 2
     torch.testing.assert_close(rows, wanted[positions, ids], rtol=1e-10, atol=1e-12)
 

@@ -133,7 +133,12 @@ def test_neurons_are_the_mlp(subject: Subject) -> None:
     for layer in range(subject.n_layers):
         n, x = subject.mlp_neurons(layer), captured["mlp_in", layer]
         inner, gate = linear(x, n.w_in, n.b_in), None if n.w_gate is None else linear(x, n.w_gate, n.b_gate)
-        output = linear(n.function(inner) if gate is None else n.function(gate) * inner, n.w_out.T, n.b_out)
+        activations = n.function(inner) if gate is None else n.function(gate) * inner
+        if n.router is not None:
+            shares = n.router.shares(x)
+            assert bool(((shares > 0).sum(-1) == n.router.n_chosen).all())
+            activations = (activations.unflatten(-1, (n.router.n_experts, -1)) * shares[..., None]).flatten(-2)
+        output = linear(activations, n.w_out.T, n.b_out)
         torch.testing.assert_close(output, captured["mlp_raw_out", layer], rtol=1e-10, atol=1e-10)
         assert not n.w_in.requires_grad
 
@@ -281,3 +286,30 @@ def test_a_run_without_changes_registers_no_hook(subject: Subject, monkeypatch: 
         monkeypatch.setattr(torch.nn.Module, name, refuse)
     run = subject.run(BATCH)
     assert torch.equal(subject._capped(subject.unembed(run.final)), subject.logits(BATCH))
+
+
+@pytest.mark.parametrize("architecture", ["olmoe", "mixtral"])
+def test_changed_router_logits_choose_other_experts_and_theirs_are_the_shares(architecture: str) -> None:
+    subject = models.subject(architecture)
+
+    def without_first(layer: int, logits: Tensor) -> Tensor:
+        return logits.index_fill(1, torch.tensor([0]), -torch.inf)
+
+    with subject.rerouting(without_first):
+        captured = subject.capture(BATCH, ["mlp_in", "mlp_raw_out"])
+    n, x, wanted = subject.mlp_neurons(1), captured["mlp_in", 1], captured["mlp_raw_out", 1]
+    assert n.router is not None
+    assert n.w_gate is not None
+    odds = (x @ n.router.weight.T).exp()
+    odds[..., 0] = 0
+    least = odds.sort(-1).values[..., -n.router.n_chosen, None]
+    chosen = torch.where(odds >= least, odds, 0)
+    shares = chosen / (chosen if n.router.normalised else odds).sum(-1, keepdim=True)
+    activations = (n.function(x @ n.w_gate.T) * (x @ n.w_in.T)).unflatten(-1, (4, -1)) * shares[..., None]
+    torch.testing.assert_close(activations.flatten(-2) @ n.w_out, wanted, rtol=1e-10, atol=1e-10)
+    assert not torch.allclose(subject.capture(BATCH, ["mlp_raw_out"])["mlp_raw_out", 1], wanted)
+
+
+def test_a_model_without_a_router_is_told_in_one_line() -> None:
+    with pytest.raises(InputError, match="has no router that is read: give an OLMoE or a Mixtral"):
+        models.subject("gpt2").rerouting(lambda layer, logits: logits)

@@ -155,6 +155,11 @@ COMMANDS = CommandGroup(
                             "study.run:hallucination",
                             'Where do wrong answers come from, and where does "I don\'t know"?',
                         ),
+                        "experts": Command(
+                            "study.run:experts",
+                            "Can the experts of a mixture be taught to be for language, logic, people and the world, "
+                            "and are they?",
+                        ),
                     },
                 ),
                 "show": Command(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from clew.dictionary.nonlinearity import BatchTopK, Elementwise, JumpReLU, Nonlinearity
+from clew.subject.routing import Router
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +30,8 @@ class Layer:
     gate: Float[Tensor, "feature d_model"] | None = None
     """In a gated MLP's neurons: an activation is function(x @ gate.T + gate_bias) * (x @ encoder.T + bias)."""
     gate_bias: Float[Tensor, " feature"] | None = None
+    router: Router | None = None
+    """In a mixture of experts' neurons, which stand expert by expert: activations are multiplied by the shares."""
 
     def __repr__(self) -> str:
         shape = "x".join(map(str, self.decoder.shape[1:]))
@@ -44,7 +48,8 @@ class Layer:
         }
         if isinstance(self.nonlinearity, JumpReLU | BatchTopK):
             tensors["threshold"] = self.nonlinearity.threshold
-        optional = {"skip": self.skip, "gate": self.gate, "gate_bias": self.gate_bias}
+        router = None if self.router is None else self.router.weight
+        optional = {"skip": self.skip, "gate": self.gate, "gate_bias": self.gate_bias, "router": router}
         return tensors | {name: tensor for name, tensor in optional.items() if tensor is not None}
 
     @property
@@ -54,10 +59,12 @@ class Layer:
 
     def with_tensors(self, tensors: Mapping[str, Tensor]) -> Layer:
         """The same layer with other tensors under the same names."""
-        fields = dict(tensors)
+        fields: dict[str, Any] = dict(tensors)
         threshold, nonlinearity = fields.pop("threshold", None), self.nonlinearity
         if threshold is not None and isinstance(nonlinearity, JumpReLU | BatchTopK):
             nonlinearity = replace(nonlinearity, threshold=threshold)
+        if self.router is not None and "router" in fields:
+            fields["router"] = replace(self.router, weight=fields["router"])
         return replace(self, nonlinearity=nonlinearity, **fields)
 
 

@@ -23,6 +23,9 @@ def check_layer(kind: str, index: int, layer: Layer, written: Sequence[int], n_l
     if kind != "clt" and tuple(written) != (index,):
         raise InputError(f"layer {index} of a {kind} writes to {list(written)}, not to itself alone")
     n_features = len(layer.encoder)
+    n_experts = 1 if layer.router is None else layer.router.n_experts
+    if n_features % n_experts:
+        raise InputError(f"layer {index} has {n_features} neurons for {n_experts} experts: give each as many")
     threshold: tuple[tuple[int, ...], ...] = ((n_features,),)
     expected: dict[str, tuple[tuple[int, ...], ...]] = {
         "encoder": ((n_features, d_model),),
@@ -33,6 +36,7 @@ def check_layer(kind: str, index: int, layer: Layer, written: Sequence[int], n_l
         "skip": ((d_model, d_model),),
         "gate": ((n_features, d_model),),
         "gate_bias": ((n_features,),),
+        "router": ((n_experts, d_model),),
     }
     for name, tensor in layer.tensors().items():
         if tuple(tensor.shape) not in expected[name]:

@@ -9,6 +9,10 @@ pre-activation, and what it reads depends on x, the input at its position:
 1. *Values*, which add up to a. Of a = f(z), z = w . x + b, the factor f(z) / z is held: it reads (f(z) / z) w. Of a
    gated a = f(g) u, half is credited to each factor: it reads (f(g) / g) (u w_gate + g w_in) / 2.
 2. *Effects*, which follow the derivative: f'(z) w, and f'(g) u w_gate + f(g) w_in.
+
+The neurons of all experts of a mixture are one such MLP: a is multiplied by s, the share that the router gives to the
+neuron's expert, zero where that is not chosen. For values s is held; effects add a times the derivative of s, the
+choice held (`clew.subject.routing`).
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from typing import TYPE_CHECKING
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import linear
+from torch.nn.functional import linear, one_hot
 
 from clew.dictionary.layer import Layer
 from clew.dictionary.nonlinearity import Elementwise, ReLU
@@ -30,11 +34,11 @@ RELU = "relu"
 
 
 def neuron_layer(subject: Subject, layer: int) -> Layer:
-    """The neurons of one MLP; InputError where the MLP is a choice of experts."""
+    """The neurons of one MLP; InputError where it is a choice of experts of which only the output is recorded."""
     weights, function = subject.mlp_neurons(layer), subject.mlp_function
     w_in, w_out, gate, gate_bias = weights.w_in, weights.w_out, weights.w_gate, weights.b_gate
     zeros = w_in.new_zeros(len(w_in))
-    is_relu = gate is None and function == RELU
+    is_relu = gate is None and function == RELU and weights.router is None
     return Layer(
         encoder=w_in.contiguous(),
         bias=zeros if weights.b_in is None else weights.b_in,
@@ -43,18 +47,21 @@ def neuron_layer(subject: Subject, layer: int) -> Layer:
         decoder_bias=w_out.new_zeros(w_out.shape[1]) if weights.b_out is None else weights.b_out,
         gate=None if gate is None else gate.contiguous(),
         gate_bias=zeros if gate is not None and gate_bias is None else gate_bias,
+        router=weights.router,
     )
 
 
 def activations(layer: Layer, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch feature"]:
     """Of neurons whose function is not a ReLU."""
-    return _activations(layer, *_read(layer, x))
+    unrouted = _activations(layer, *_read(layer, x))
+    return unrouted if layer.router is None else unrouted * _by_neuron(layer, layer.router.shares(x.to(unrouted)))
 
 
 def activations_of(layer: Layer, x: Float[Tensor, "n pos d_model"], ids: Int[Tensor, " n"]) -> Float[Tensor, "n pos"]:
     """The activation of another neuron in every row of x."""
     rows = _Rows(layer, ids, x)
-    return _activations(layer, rows.inner, rows.gate).mT
+    unrouted = _activations(layer, rows.inner, rows.gate)
+    return (unrouted if rows.share is None else unrouted * rows.share).mT
 
 
 def responses(
@@ -63,10 +70,16 @@ def responses(
     """How activations on x change when x moves, to first order."""
     inner, gate = _read(layer, x)
     along_inner, along_gate = _slopes(layer, inner, gate)
-    change = along_inner * linear(moved.to(inner), layer.encoder.to(inner))
-    if gate is None or layer.gate is None:
+    moved = moved.to(inner)
+    change = along_inner * linear(moved, layer.encoder.to(inner))
+    if gate is not None and layer.gate is not None:
+        change = change + along_gate * linear(moved, layer.gate.to(inner))
+    if layer.router is None:
         return change
-    return change + along_gate * linear(moved.to(inner), layer.gate.to(inner))
+    x = x.to(inner)
+    shares = (layer.router.slopes(x) @ moved[..., None])[..., 0]
+    unrouted = _activations(layer, inner, gate)
+    return change * _by_neuron(layer, layer.router.shares(x)) + unrouted * _by_neuron(layer, shares)
 
 
 def reader_rows(
@@ -75,6 +88,8 @@ def reader_rows(
     """What some neurons read of x, one position each, and the constant: together their activations."""
     rows = _Rows(layer, ids, x)
     factor = rows.function.factor(rows.inner if rows.gate is None else rows.gate)
+    if rows.share is not None:
+        factor = factor * rows.share
     if rows.gate is None:
         return factor[:, None] * rows.w_in, factor * rows.b_in
     half = factor / 2
@@ -87,7 +102,12 @@ def slope_rows(layer: Layer, ids: Int[Tensor, " n"], x: Float[Tensor, "n d_model
     rows = _Rows(layer, ids, x)
     along_inner, along_gate = _slopes(layer, rows.inner, rows.gate)
     reads = along_inner[:, None] * rows.w_in
-    return reads if rows.gate is None else reads + along_gate[:, None] * rows.w_gate
+    if rows.gate is not None:
+        reads = reads + along_gate[:, None] * rows.w_gate
+    if layer.router is None or rows.share is None:
+        return reads
+    shares = torch.einsum("ned,ne->nd", layer.router.slopes(rows.x), rows.expert)
+    return reads * rows.share[:, None] + _activations(layer, rows.inner, rows.gate)[:, None] * shares
 
 
 class Jacobian:
@@ -103,8 +123,11 @@ class Jacobian:
         self.layer = layer
         inner, gate = _read(layer, x)
         self.along_inner, self.along_gate = _slopes(layer, inner, gate)
+        self.routing = None if layer.router is None else _Routing(layer, x.to(inner), held, inner, gate)
         for along in (self.along_inner, self.along_gate):
             along[held[:, 0], held[:, 1]] = 0
+            if self.routing is not None:
+                along *= _by_neuron(layer, self.routing.shares)
         self.maps = self._drawn() if drawn else None
 
     def _weights(self) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -120,6 +143,8 @@ class Jacobian:
         if w_gate is not None:
             for own, along in zip(maps, self.along_gate, strict=True):
                 own.addmm_(w_gate.T, along[:, None] * w_out)
+        if self.routing is not None:
+            return torch.stack(maps) + self.routing.slopes.mT @ self.routing.outputs
         return torch.stack(maps)
 
     def forward(self, moved: Float[Tensor, "*batch pos d_model"]) -> Float[Tensor, "*batch pos d_model"]:
@@ -128,7 +153,8 @@ class Jacobian:
         change = self.along_inner * linear(moved, w_in)
         if w_gate is not None:
             change = change + self.along_gate * linear(moved, w_gate)
-        return torch.matmul(change, w_out)
+        out = torch.matmul(change, w_out)
+        return out if self.routing is None else out + self.routing.forward(moved)
 
     def transpose(self, g: Float[Tensor, "pos d_model target"]) -> Float[Tensor, "pos d_model target"]:
         """Gradients of what is read, from those of the output, at the first positions."""
@@ -141,7 +167,30 @@ class Jacobian:
             torch.matmul(w_in.T, self.along_inner[position, :, None] * through, out=back[position])
             if w_gate is not None:
                 back[position].addmm_(w_gate.T, through.mul_(self.along_gate[position, :, None]))
-        return back
+        return back if self.routing is None else back + self.routing.transpose(g)
+
+
+class _Routing:
+    """How an MLP's output follows the shares of its experts at each of some positions."""
+
+    def __init__(self, layer: Layer, x: Tensor, held: Tensor, inner: Tensor, gate: Tensor | None) -> None:
+        assert layer.router is not None
+        unrouted = _activations(layer, inner, gate)
+        unrouted[held[:, 0], held[:, 1]] = 0
+        decoders = layer.decoder[:, 0].to(inner).unflatten(0, (layer.router.n_experts, -1))
+        self.shares: Float[Tensor, "pos expert"] = layer.router.shares(x)
+        self.slopes: Float[Tensor, "pos expert d_model"] = layer.router.slopes(x)
+        self.outputs: Float[Tensor, "pos expert d_model"] = torch.einsum(
+            "pen,end->ped", unrouted.unflatten(1, decoders.shape[:2]), decoders
+        )
+
+    def forward(self, moved: Tensor) -> Tensor:
+        """How the output changes with what is read."""
+        return torch.einsum("ped,...pd,peo->...po", self.slopes, moved, self.outputs)
+
+    def transpose(self, g: Tensor) -> Tensor:
+        """Gradients of what is read, from those of the output, at the first positions."""
+        return self.slopes[: len(g)].mT @ (self.outputs[: len(g)] @ g)
 
 
 class _Rows:
@@ -160,6 +209,17 @@ class _Rows:
         if layer.gate is not None and layer.gate_bias is not None:
             self.w_gate, self.b_gate = rows(layer.gate), rows(layer.gate_bias)
             self.gate = torch.einsum("n...d,nd->...n", x, self.w_gate) + self.b_gate
+        self.x = x
+        self.share: Tensor | None = None
+        if layer.router is not None:
+            experts = layer.router.experts_of(ids.to(x.device), len(layer.encoder))
+            self.expert = one_hot(experts, layer.router.n_experts).to(x)
+            self.share = torch.einsum("n...e,ne->...n", layer.router.shares(x), self.expert)
+
+
+def _by_neuron(layer: Layer, shares: Float[Tensor, "*batch expert"]) -> Float[Tensor, "*batch feature"]:
+    """What stands for an expert, for each of its neurons."""
+    return shares.repeat_interleave(len(layer.encoder) // shares.shape[-1], -1)
 
 
 def _function(layer: Layer) -> Elementwise:
@@ -181,6 +241,7 @@ def _read(layer: Layer, x: Tensor) -> tuple[Tensor, Tensor | None]:
 
 
 def _activations(layer: Layer, inner: Tensor, gate: Tensor | None) -> Tensor:
+    """Before the shares of a router."""
     function = _function(layer)
     return function.apply(inner) if gate is None else function.apply(gate) * inner
 

@@ -39,7 +39,15 @@ from clew.subject.attention_weights import (
     split_query_key,
     split_value_output,
 )
-from clew.subject.mlp_weights import WeightsOf, fused_gated_mlp, gated_mlp, gpt2_mlp, gptj_mlp, neox_mlp
+from clew.subject.mlp_weights import (
+    WeightsOf,
+    fused_gated_mlp,
+    gated_mlp,
+    gpt2_mlp,
+    gptj_mlp,
+    neox_mlp,
+    routed_gated_mlp,
+)
 from clew.subject.parts import Block, parallel_block, post_norm_block, serial_block
 
 
@@ -66,7 +74,7 @@ class Family:
     one_plus_weight: bool = False
     """The norm's weight is stored less one."""
     mlp_weights: WeightsOf | None = None
-    """The neurons of an MLP module; None where it is a choice of experts, whose output alone is recorded."""
+    """The neurons of an MLP module; None where it is a choice of experts of which only the output is recorded."""
 
     def norm_affine(self, norm: Any, like: Tensor) -> tuple[Tensor, Tensor | None]:
         """What a norm multiplies by apart from its scale 1/sigma, and what it adds; no gradient reaches them."""
@@ -139,6 +147,13 @@ FAMILIES: dict[str, Family] = {
             ),
             query_key=normed_query_key(together=True),
         ),
+        _llama(
+            "OLMoE",
+            "OlmoeForCausalLM",
+            query_key=normed_query_key(together=True),
+            mlp_weights=routed_gated_mlp,
+        ),
+        _llama("Mixtral", "MixtralForCausalLM", mlp_weights=routed_gated_mlp),
         _llama(
             "GPT-OSS",
             "GptOssForCausalLM",

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from clew.subject.families import Family
 from clew.subject.parts import ModulePart
+from clew.subject.routing import LogitChange, router_of
 
 GROUPED_EXPERTS = "grouped_mm"
 """What transformers calls the products of all experts at once."""
@@ -112,6 +113,25 @@ def changing(
             stack.callback(module.register_forward_pre_hook(overwrite(new), with_kwargs=True).remove)
         for module, new in outputs.items():
             stack.callback(module.register_forward_hook(swap(new)).remove)
+        yield
+
+
+@contextmanager
+def rerouting(routers: Mapping[int, nn.Module], change: LogitChange) -> Iterator[None]:
+    """Let the router of every layer choose experts by changed logits; gradients reach its weight through them."""
+
+    def choosing(layer: int) -> Callable[..., Any]:
+        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+            router = router_of(module)
+            logits = change(layer, router.logits(args[0].reshape(-1, router.weight.shape[1])))
+            shares, experts = router.chosen(logits)
+            return logits, shares, experts
+
+        return hook
+
+    with ExitStack() as stack:
+        for layer, module in routers.items():
+            stack.callback(module.register_forward_hook(choosing(layer)).remove)
         yield
 
 

@@ -1,7 +1,8 @@
 """How each family cuts the weights of an MLP module into neurons.
 
 An MLP is f(x @ w_in.T + b_in) @ w_out + b_out, or, where it is gated, (f(x @ w_gate.T + b_gate) * (x @ w_in.T + b_in))
-@ w_out + b_out: a sum over neurons, each with rows of its own.
+@ w_out + b_out: a sum over neurons, each with rows of its own. In a mixture of experts the outputs of several such MLPs
+are multiplied by the shares that a router gives to them, and added: a sum over the neurons of all.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
+
+from clew.subject.routing import Router, router_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +29,12 @@ class MlpWeights:
     w_gate: Float[Tensor, "neuron d_model"] | None = None
     """What f is applied to in a gated MLP."""
     b_gate: Float[Tensor, " neuron"] | None = None
+    router: Router | None = None
+    """What chooses among experts; neurons then stand expert by expert, the same number of each."""
 
 
+ROUTER = "gate"
+"""Where a mixture of experts keeps what chooses among them."""
 WeightsOf = Callable[[Any], MlpWeights]
 """The weights of an MLP module."""
 
@@ -68,4 +75,19 @@ def fused_gated_mlp(mlp: Any) -> MlpWeights:
     outer = mlp.down_proj
     return MlpWeights(
         w_in=w_in, b_in=None, w_out=outer.weight.T, b_out=outer.bias, function=mlp.activation_fn, w_gate=w_gate
+    )
+
+
+def routed_gated_mlp(mlp: Any) -> MlpWeights:
+    """Experts with gates, a matrix of all experts for each of their projections, behind a router."""
+    experts = mlp.experts
+    w_gate, w_in = experts.gate_up_proj.chunk(2, 1)
+    return MlpWeights(
+        w_in=w_in.flatten(0, 1),
+        b_in=None,
+        w_out=experts.down_proj.mT.flatten(0, 1),
+        b_out=None,
+        function=experts.act_fn,
+        w_gate=w_gate.flatten(0, 1),
+        router=router_of(getattr(mlp, ROUTER)),
     )

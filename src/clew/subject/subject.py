@@ -7,7 +7,7 @@ it is: `capture` keeps what a site holds, `run` changes sites or freezes parts, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -19,14 +19,24 @@ from torch import Tensor, nn
 
 from clew import files
 from clew.errors import InputError
-from clew.subject.hooks import GROUPED_EXPERTS, FrozenParts, eager_parts, freezing, module_at, named_modules, normalized
+from clew.subject.hooks import (
+    GROUPED_EXPERTS,
+    FrozenParts,
+    eager_parts,
+    freezing,
+    module_at,
+    named_modules,
+    normalized,
+    rerouting,
+)
 from clew.subject.identity import rounded_hashes, weights_hash
 from clew.subject.loading import DeviceMap, check_devices, check_dtype, check_in_memory, family_of, name_of, read_model
-from clew.subject.mlp_weights import MlpWeights
+from clew.subject.mlp_weights import ROUTER, MlpWeights
 from clew.subject.parts import Block, places
 from clew.subject.positions import marker_ids
 from clew.subject.recorder import record
 from clew.subject.recording import Recording, SiteAt, SiteName
+from clew.subject.routing import LogitChange
 from clew.subject.sites import Change, ModelSites, Seen
 from clew.subject.snapshots import put_weights, snapshot_of
 from clew.subject.text import Prompt, needed, prompt_ids, start_ids, text_ids
@@ -363,7 +373,22 @@ class Subject:
             )
         weights = cut(self.modules["mlp", layer])
         tensors: dict[str, Any] = {n: value.detach() for n, value in vars(weights).items() if isinstance(value, Tensor)}
-        return replace(weights, **tensors)
+        router = weights.router and replace(weights.router, weight=weights.router.weight.detach())
+        return replace(weights, **tensors, router=router)
+
+    def rerouting(self, change: LogitChange) -> AbstractContextManager[None]:
+        """Let the routers of a mixture of experts choose by changed logits, in every run inside of the context.
+
+        InputError for a model without routers.
+        """
+        routers = {
+            layer: module
+            for layer in range(self.n_layers)
+            if (module := getattr(self.modules["mlp", layer], ROUTER, None)) is not None
+        }
+        if not routers:
+            raise InputError(f"{self.name} has no router that is read: give an OLMoE or a Mixtral")
+        return rerouting(routers, change)
 
     @property
     def mlp_function(self) -> str:
