@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -81,7 +81,7 @@ class Attribution(_Answer):
     def __len__(self) -> int:
         return len(self.values)
 
-    def __getitem__(self, case: int) -> Self:
+    def __getitem__(self, case: int) -> Attribution:
         """One case, as an answer of one."""
         return _one_case(self, case)
 
@@ -103,12 +103,12 @@ class Attribution(_Answer):
         files.write_json(path, self.to_json())
 
     @classmethod
-    def from_json(cls, value: dict[str, Any], path: Path | str = "the value") -> Self:
+    def from_json(cls, value: dict[str, Any], path: Path | str = "the value") -> Attribution:
         """From what `to_json` gives; FileError for anything else."""
         return cls(**cls._json_fields(value, ATTRIBUTION, path))
 
     @classmethod
-    def load(cls, path: Path | str) -> Self:
+    def load(cls, path: Path | str) -> Attribution:
         """Read what `save` wrote; FileError when it is missing, damaged or foreign."""
         return cls.from_json(files.read_json(path), path)
 
@@ -137,7 +137,7 @@ class Counterfactual(_Answer):
     def __len__(self) -> int:
         return len(self.series)
 
-    def __getitem__(self, case: int) -> Self:
+    def __getitem__(self, case: int) -> Counterfactual:
         """One case, as an answer of one."""
         return _one_case(self, case)
 
@@ -185,12 +185,12 @@ class Counterfactual(_Answer):
         files.write_json(path, self.to_json())
 
     @classmethod
-    def from_json(cls, value: dict[str, Any], path: Path | str = "the value") -> Self:
+    def from_json(cls, value: dict[str, Any], path: Path | str = "the value") -> Counterfactual:
         """From what `to_json` gives; FileError for anything else."""
         return cls(**cls._json_fields(value, COUNTERFACTUAL, path))
 
     @classmethod
-    def load(cls, path: Path | str) -> Self:
+    def load(cls, path: Path | str) -> Counterfactual:
         """Read what `save` wrote; FileError when it is missing, damaged or foreign."""
         return cls.from_json(files.read_json(path), path)
 

@@ -105,7 +105,7 @@ def asked(model: SeriesModel, X: np.ndarray, method: Method, settings: ExplainSe
     return SeriesQuestion(
         model=model, X=X, targets=_targets(model, X, method, settings.target), unit=unit,
         baseline=_baseline(X, settings.baseline, reference), segments=segments,
-        pointwise=bool(segments[0].max() + 1 == X[0].size), samples=settings.samples or method.samples,
+        samples=settings.samples or method.samples,
         seed=settings.seed, reference=reference, reference_classes=classes, report=settings.report,
     )  # fmt: skip
 

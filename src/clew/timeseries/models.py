@@ -145,7 +145,11 @@ def sums_to_one(raw: Tensor) -> bool:
 
 
 def classifier(
-    model: Any, classes: Sequence[Any] | None = None, *, layout: str = _LAYOUTS[0], outputs: Outputs = "auto"
+    model: Any,
+    classes: Sequence[Any] | np.ndarray | None = None,
+    *,
+    layout: str = _LAYOUTS[0],
+    outputs: Outputs = "auto",
 ) -> SeriesModel:
     """Read a model of any library, a regressor too where the library says so.
 
@@ -183,11 +187,13 @@ def regressor(model: Any, *, layout: str = _LAYOUTS[0]) -> SeriesModel:
     return SeriesModel(name=name, task="regression", labels=None, call=call, outputs="values")
 
 
-def _texts(classes: Sequence[Any] | None) -> tuple[str, ...] | None:
+def _texts(classes: Sequence[Any] | np.ndarray | None) -> tuple[str, ...] | None:
     return None if classes is None else tuple(str(label) for label in classes)
 
 
-def _module_model(model: nn.Module, classes: Sequence[Any] | None, layout: str, outputs: Outputs) -> SeriesModel:
+def _module_model(
+    model: nn.Module, classes: Sequence[Any] | np.ndarray | None, layout: str, outputs: Outputs
+) -> SeriesModel:
     if classes is None:
         classes = getattr(model, "classes", None)
     return SeriesModel(
@@ -200,7 +206,7 @@ def _module_call(module: nn.Module, layout: str) -> Callable[[Tensor], Tensor]:
     return module if layout == _LAYOUTS[0] else lambda x: module(x.transpose(1, 2))
 
 
-def _estimator_model(model: Any, classes: Sequence[Any] | None) -> SeriesModel:
+def _estimator_model(model: Any, classes: Sequence[Any] | np.ndarray | None) -> SeriesModel:
     name, labels = type(model).__name__, getattr(model, "classes_", classes)
     if not hasattr(model, "predict_proba"):
         if labels is not None or _is_classifier(model):

@@ -30,13 +30,11 @@ class SeriesQuestion:
     baseline: Float[np.ndarray, "case channel time"]
     """What stands for a point that is not there."""
     segments: Int[np.ndarray, "case channel time"]
-    pointwise: bool
-    """Whether every point is a segment of its own."""
     samples: int
     """Steps of a path or an optimisation, or perturbed series a case."""
     seed: int
-    reference: Float[np.ndarray, "case channel time"] | None = None
-    reference_classes: Int[np.ndarray, " case"] | None = None
+    reference: Float[np.ndarray, "sample channel time"] | None = None
+    reference_classes: Int[np.ndarray, " sample"] | None = None
     """What the model predicts of the reference cases."""
     report: Report = silent
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -46,7 +46,7 @@ def evaluate(
     Example: `clew series evaluate --data rare-feature --methods integrated-gradients,occlusion`
     """
     names = [method_named(name).name for name in methods.split(",") if name.strip()]
-    shared = {"unit": settings.unit, "samples": settings.samples, "seed": settings.seed}
+    shared: dict[str, Any] = {"unit": settings.unit, "samples": settings.samples, "seed": settings.seed}
     with bar("evaluating") as report:
         if data == "hidden-markov":
             _states(names, cases, shared, as_json, report)
@@ -68,7 +68,7 @@ def evaluate(
         _print(found)
 
 
-def _states(names: list[str], cases: int, shared: dict, as_json: bool, report: Report) -> None:
+def _states(names: list[str], cases: int, shared: dict[str, Any], as_json: bool, report: Report) -> None:
     """The hidden-Markov truth: a recurrent net with a label at every time."""
     seed = shared["seed"]
     train, test = hidden_markov(_STATE_CASES, seed=seed), hidden_markov(cases, seed=seed + 1)
