@@ -33,7 +33,7 @@ class ModelMeasures:
     parts: tuple[Mapping[str, Tensor], ...]
     test: Int[np.ndarray, " sentence"]
     """The domains of the test sentences."""
-    calibration: Int[np.ndarray, " sentence"]
+    calibration: Int[np.ndarray, " other_sentence"]
 
     def losses(self) -> Float[np.ndarray, "seed domain"]:
         """Nats a token with nothing ablated."""
