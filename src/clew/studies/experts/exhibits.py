@@ -191,6 +191,6 @@ def routing_picture(measured: ExpertMeasures) -> Picture:
     return Picture.of(
         figure,
         title="Where tokens are routed",
-        text="The share of each domain's tokens that goes to each expert, in the first seed's models. Only in the staged "
-        "one was an expert trained on a domain.",
+        text="The share of each domain's tokens that goes to each expert, in the first seed's models. Only in the "
+        "staged one was an expert trained on a domain.",
     )
