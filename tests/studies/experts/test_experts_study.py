@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from functools import cache
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -197,10 +196,8 @@ def test_a_kit_whose_words_are_too_many_or_none_is_told_so():
     silent = Kit(clew.Subject(models.model("gpt2", torch.float32), None, "silent"))
     with pytest.raises(InputError, match=r"cannot answer experts: its model has no tokenizer"):
         EXPERTS.run(silent)
-    rich = SimpleNamespace(
-        subject=SimpleNamespace(tokenizer=object(), start_ids=(0,), unembedding=torch.empty(50_257, 0))
-    )
-    assert "50,257 tokens" in EXPERTS.needs(rich, TINY)
+    rich = Kit(clew.Subject(models.model("gpt2", torch.float32, vocab_size=20_000), models.tokenizer(), "rich"))
+    assert "20,000 tokens" in EXPERTS.needs(rich, TINY)
 
 
 def test_a_mistake_on_the_command_line_is_one_line(run):

@@ -33,7 +33,7 @@ class ModelMeasures:
     parts: tuple[Mapping[str, Tensor], ...]
     test: Int[np.ndarray, " sentence"]
     """The domains of the test sentences."""
-    calibration: Int[np.ndarray, " sentence"]
+    calibration: Int[np.ndarray, " other_sentence"]
 
     def losses(self) -> Float[np.ndarray, "seed domain"]:
         """Nats a token with nothing ablated."""
@@ -180,7 +180,7 @@ def _diagonal(measured: ExpertMeasures) -> Claim:
         text="Without the expert that was trained on a domain's sentences, their loss rises more than without another.",
         value=over_clusters(measured.tested.by_label),
         null=_null(permuted(rises, measured.config)),
-        bar=Bar(low=0),
+        bar=Bar(low=0.0),
         unit="nats a token",
         reference=f"{SOURCE}: ablating an expert costs most in its domain",
     )
@@ -193,7 +193,7 @@ def _above(measured: ExpertMeasures, rival: ModelMeasures, words: str) -> Claim:
         text=f"It rises by more than {words}.",
         value=over_clusters(tested.by_label - rival.contrasts),
         null=_null(draws, "domains permuted among the experts of both"),
-        bar=Bar(low=0),
+        bar=Bar(low=0.0),
         unit="nats a token",
     )
 
@@ -230,7 +230,7 @@ def _published(measured: ExpertMeasures) -> Claim:
             tested=1,
             unit="experts",
         ),
-        bar=Bar(high=0),
+        bar=Bar(high=0.0),
         unit="nats a token",
         effect=False,
         reference=f"{SOURCE}: ablating the social expert slightly helped mathematics",

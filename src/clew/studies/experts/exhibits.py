@@ -155,7 +155,7 @@ def contrast_picture(measured: ExpertMeasures) -> Picture:
     names = list(measured.models)
     figure = new_figure(6.0, 0.9 + 0.42 * len(names))
     axes = figure.subplots()
-    for place, (_, model) in enumerate(reversed(measured.models.items())):
+    for place, model in enumerate(reversed(list(measured.models.values()))):
         under_test = model is measured.tested
         null = null_range(permuted(_shown(measured, model), measured.config).tolist())
         axes.plot([null.low, null.high], [place, place], color=GREY, linewidth=6, alpha=0.5, solid_capstyle="butt")
@@ -191,6 +191,6 @@ def routing_picture(measured: ExpertMeasures) -> Picture:
     return Picture.of(
         figure,
         title="Where tokens are routed",
-        text="The share of each domain's tokens that goes to each expert, in the first seed's models. Only in the staged "
-        "one was an expert trained on a domain.",
+        text="The share of each domain's tokens that goes to each expert, in the first seed's models. Only in the "
+        "staged one was an expert trained on a domain.",
     )

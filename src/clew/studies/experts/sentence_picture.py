@@ -52,7 +52,9 @@ def _draw(axes: Axes, kit: Kit, ids: np.ndarray, start: int) -> None:
         axes.bar(range(len(ids)), 0.92, bottom=layer, width=0.94, color=[COLOURS[expert] for expert in experts])
     names = [name.strip() or name for name in kit.subject.token_strings(ids.tolist())]
     axes.set_xticks(range(len(ids)), names, fontsize=8)
-    axes.set_yticks([layer + 0.46 for layer in range(len(chosen))], range(len(chosen)), fontsize=7)
+    axes.set_yticks(
+        [layer + 0.46 for layer in range(len(chosen))], [str(layer) for layer in range(len(chosen))], fontsize=7
+    )
     axes.set_xlim(-0.6, LONGEST - 0.4)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
