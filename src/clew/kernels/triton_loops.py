@@ -12,6 +12,10 @@ import triton
 import triton.language as tl
 
 
+FLOOR_BITS = tl.constexpr(20)
+"""Of the floor above which candidates are listed: enough that few values lie between it and the k-th largest."""
+
+
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile by Triton. `unwrap` removes the tests' run-time check of types."""
     return triton.jit(unwrap(function))
@@ -110,11 +114,14 @@ def keys(bits: "Matrix", row, cols, inside, WIDE: tl.constexpr):
 
 
 @kernel
-def kth_largest(values, k, ROWS: tl.constexpr, BITS: tl.constexpr):
-    """The k-th largest of every row of integers that are not negative, bit by bit from the highest."""
+def kth_largest(values, k, ROWS: tl.constexpr, BITS: tl.constexpr, DECIDED: tl.constexpr):
+    """The k-th largest of every row of integers that are not negative, bit by bit from the highest.
+
+    The bits behind those to be decided are zero: the result is at most the k-th largest.
+    """
     cut = tl.zeros([ROWS], dtype=values.dtype)
     step = tl.full([ROWS], 1, dtype=values.dtype) << (BITS - 1)
-    for _ in range(BITS):
+    for _ in range(DECIDED):
         reached = tl.sum((values >= (cut + step)[:, None]).to(tl.int32), axis=1)
         cut = tl.where(reached >= k, cut + step, cut)
         step = step >> 1
@@ -137,7 +144,8 @@ def list_strongest(
     best = tl.zeros([ROWS, GROUPS], dtype=WIDE)
     for first in range(0, bits.width, GROUPS):
         best = tl.maximum(best, keys(bits, row, first + tl.arange(0, GROUPS), inside, WIDE))
-    floor = tl.maximum(kth_largest(best, k, ROWS, BITS), 1)
+    decided: tl.constexpr = BITS if BITS < FLOOR_BITS else FLOOR_BITS
+    floor = tl.maximum(kth_largest(best, k, ROWS, BITS, decided), 1)
     count = tl.zeros([ROWS], dtype=tl.int32)
     for first in range(0, bits.width, GROUPS):
         cols = first + tl.arange(0, GROUPS)
@@ -164,7 +172,7 @@ def pick_strongest(
     there = (slot[None, :] < count[:, None]) & (slot < chosen.room)[None, :]
     place = row[:, None] * chosen.room + slot[None, :]
     key = tl.load(chosen.value + place, mask=there, other=0)
-    cut = kth_largest(key, k, ROWS, BITS)
+    cut = kth_largest(key, k, ROWS, BITS, BITS)
     larger = key > cut[:, None]
     tied = (key == cut[:, None]) & (key > 0)
     room = k - tl.sum(larger.to(tl.int32), axis=1)
@@ -178,7 +186,7 @@ def pick_strongest(
 @kernel
 def encode_above(
     x: "Matrix", encoders: "Encoders", chosen: "Chosen", n_pos, POS: tl.constexpr, FEATURES: tl.constexpr,
-    DEPTH: tl.constexpr,
+    DEPTH: tl.constexpr, WIDEN: tl.constexpr,
 ):  # fmt: skip
     """List the pre-activations above their features' cuts, in any order: they are never in memory as a matrix."""
     position = tl.program_id(0) * POS + tl.arange(0, POS)
@@ -193,6 +201,8 @@ def encode_above(
         weight = encoders.weight + feature.to(tl.int64)[None, :] * x.width + cols[:, None]
         left = tl.load(inputs, mask=inside[:, None] & narrow[None, :], other=0.0)
         right = tl.load(weight, mask=narrow[:, None] & known[None, :], other=0.0)
+        if WIDEN:  # the interpreter multiplies no 16-bit floats; the products are the same
+            left, right = left.to(wide), right.to(wide)
         total += tl.dot(left, right, input_precision="ieee", out_dtype=wide)
     total += tl.load(encoders.bias + feature, mask=known, other=0.0)[None, :]
     cut = tl.load(encoders.cut + feature, mask=known, other=0.0)

@@ -58,8 +58,8 @@ class Blocks:
     """Positions, features and depth of a tile of the encoder's product."""
 
 
-GPU = Blocks(items=1, pairs=8, cols=1024, groups=1024, product=(128, 128, 32))
-INTERPRETER = Blocks(items=16, pairs=8, cols=16, groups=32, product=(32, 64, 16))
+GPU = Blocks(items=1, pairs=8, cols=1024, groups=1024, product=(128, 128, 64))
+INTERPRETER = Blocks(items=32, pairs=8, cols=16, groups=32, product=(32, 64, 16))
 """The interpreter takes as long for a program of many items as for one of few."""
 OPTIONS = {"num_warps": 4, "enable_fp_fusion": True}
 
@@ -233,7 +233,7 @@ def _listed(x: Tensor, encoder: Tensor, bias: Tensor, cut: Tensor, room: int) ->
         encoders = Encoders(encoder.contiguous(), bias.contiguous(), cut.to(bias.dtype).contiguous(), n)
         x = x.contiguous()
         encode_above[grid](Matrix(x, x.stride(0), x.shape[1]), encoders, chosen, len(x), POS=pos, FEATURES=features,
-                           DEPTH=depth, **OPTIONS | {"num_warps": 8})  # fmt: skip
+                           DEPTH=depth, WIDEN=triton.knobs.runtime.interpret, **OPTIONS | {"num_warps": 8})  # fmt: skip
     return chosen
 
 
