@@ -1,7 +1,7 @@
-"""Compile every Triton kernel to machine code for GPUs that need not be there: `python -m tests.kernels.compiled_for_gpus`.
+"""Compile every Triton kernel for GPUs that need not be there: `python -m tests.kernels.compiled_for_gpus`.
 
-The interpreter runs what no GPU could: this is the other half of the check. Prints bytes of machine code, registers that
-were spilled and shared memory; a kernel that does not compile ends it.
+The interpreter runs what no GPU could: this is the other half of the check. Prints bytes of
+machine code and of shared memory; a kernel that does not compile ends it.
 """
 
 import os
@@ -15,12 +15,12 @@ from triton.compiler import ASTSource
 
 from clew.kernels import triton_loops as loops
 from clew.kernels import triton_update as updates
-from clew.kernels.triton_rows import GPU, OPTIONS
+from clew.kernels.triton_decode import GPU, OPTIONS
 
-I, F, H, N = "*i64", "*fp32", "*bf16", "i32"
-MOVED = {16: updates.MovedRows(F, "*i16", "*i16", N, F, I), 32: updates.MovedRows(F, F, F, N, F, I)}
-PAIRS = updates.FeaturePairs(I, I, I, I, F, F, N)
-CHOSEN, BLOCKS = loops.Chosen(I, "*i32", "*i32", N), {"ITEMS": GPU.items, "PAIRS": GPU.pairs, "COLS": GPU.cols}
+IDS, F, H, N = "*i64", "*fp32", "*bf16", "i32"
+MOVED = {16: updates.MovedRows(F, "*i16", "*i16", N, F, IDS), 32: updates.MovedRows(F, F, F, N, F, IDS)}
+PAIRS = updates.FeaturePairs(IDS, IDS, IDS, IDS, F, F, N)
+CHOSEN, BLOCKS = loops.Chosen(IDS, "*i32", "*i32", N), {"ITEMS": GPU.items, "PAIRS": GPU.pairs, "COLS": GPU.cols}
 POS, FEATURES, DEPTH = GPU.product
 
 
@@ -28,12 +28,12 @@ def kernels():
     """Each kernel with the types of its arguments and its constants, at the sizes that a GPU gets."""
     row = loops.Matrix(F, N, N)
     for stored in (F, H):
-        yield loops.add_rows, [loops.PositionPairs(I, I, F, N), loops.Matrix(stored, N, N), row], BLOCKS
-    yield loops.dots, [I, I, row, loops.Encoders(F, F, F, N), F, N], {"PAIRS": 4 * GPU.pairs, "COLS": 256}
+        yield loops.add_rows, [loops.PositionPairs(IDS, IDS, F, N), loops.Matrix(stored, N, N), row], BLOCKS
+    yield loops.dots, [IDS, IDS, row, loops.Encoders(F, F, F, N), F, N], {"PAIRS": 4 * GPU.pairs, "COLS": 256}
     for narrow, bits in (("*i16", 15), ("*i32", 31)):
         select = {"ROWS": GPU.items, "GROUPS": GPU.groups, "BITS": bits, "WIDE": tl.int32}
         yield loops.list_strongest, [loops.Matrix(narrow, N, N), CHOSEN, N, N], select
-    yield loops.pick_strongest, [CHOSEN, N, I, "*i32", N], {"ROWS": GPU.items, "ROOM": 64, "BITS": 31}
+    yield loops.pick_strongest, [CHOSEN, N, IDS, "*i32", N], {"ROWS": GPU.items, "ROOM": 64, "BITS": 31}
     product = {"POS": POS, "FEATURES": FEATURES, "DEPTH": DEPTH, "WIDEN": False}
     for read in (F, H):
         chosen = loops.Chosen("*i32", F, "*i32", N)

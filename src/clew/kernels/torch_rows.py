@@ -30,7 +30,7 @@ def narrows() -> bool:
 
 
 def fuses() -> bool:
-    """Whether active features are found without the whole of a layer's pre-activations; see `clew.kernels.triton_rows`."""
+    """Whether features are found without all of a layer's pre-activations; see `clew.kernels.triton_rows`."""
     return False
 
 

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import triton
 import triton.language as tl
 
-
 FLOOR_BITS = tl.constexpr(20)
 """Of the floor above which candidates are listed: enough that few values lie between it and the k-th largest."""
 

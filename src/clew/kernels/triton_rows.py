@@ -10,8 +10,6 @@ With TRITON_INTERPRET=1 the same programs run on the CPU, in Python: that is how
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
 
 import torch
 import triton
@@ -21,17 +19,8 @@ from torch import Tensor
 
 from clew.kernels import torch_rows
 from clew.kernels.torch_rows import above, narrows
-from clew.kernels.triton_loops import (
-    Chosen,
-    Encoders,
-    Matrix,
-    PositionPairs,
-    add_rows,
-    dots,
-    encode_above,
-    list_strongest,
-    pick_strongest,
-)
+from clew.kernels.triton_decode import OPTIONS, blocks, columns, decode, preactivations
+from clew.kernels.triton_loops import Chosen, Encoders, Matrix, encode_above, list_strongest, pick_strongest
 from clew.kernels.triton_update import FeaturePairs, Inputs, MovedRows, Parts, update_decoder, update_encoder
 from clew.kernels.types import Adam, Features, Pairs, Rows, Terms
 
@@ -42,31 +31,6 @@ ROOM = 4  # times k: candidates of a row for its k largest; rows with more, whic
 LISTED = 256  # features above their cut that a position has room for at first
 MOST_LISTED = 1 / 8  # of all features: where more are active, a list is no gain
 DECODER_SEED, ENCODER_SEED, ENCODER_OFFSET = 40503, 69069, 12345  # those of `clew.kernels.numba_update`
-
-
-@dataclass(frozen=True, kw_only=True)
-class Blocks:
-    """How much a program works on; powers of two."""
-
-    items: int
-    """Positions, or features, whose pairs are summed."""
-    pairs: int
-    cols: int
-    groups: int
-    """Columns at once where the k largest are looked for."""
-    product: tuple[int, int, int]
-    """Positions, features and depth of a tile of the encoder's product."""
-
-
-GPU = Blocks(items=1, pairs=8, cols=1024, groups=1024, product=(128, 128, 64))
-INTERPRETER = Blocks(items=32, pairs=8, cols=16, groups=32, product=(32, 64, 16))
-"""The interpreter takes as long for a program of many items as for one of few."""
-OPTIONS = {"num_warps": 4, "enable_fp_fusion": True}
-
-
-def blocks() -> Blocks:
-    """Those of the interpreter where it is on."""
-    return INTERPRETER if triton.knobs.runtime.interpret else GPU
 
 
 def fuses() -> bool:
@@ -116,39 +80,6 @@ def encode(
     return _blockwise(x, encoder, bias, lambda pre: above(pre, cut))
 
 
-def preactivations(
-    pairs: Pairs,
-    x: Float[Tensor, "pos d_model"],
-    encoder: Float[Tensor, "feature d_model"],
-    bias: Float[Tensor, " feature"],
-) -> Float[Tensor, " pair"]:
-    """x . encoder + bias of every pair."""
-    value, size, x = x.new_empty(len(pairs)), blocks(), x.contiguous()
-    if len(pairs):
-        encoders = Encoders(encoder.contiguous(), bias.contiguous(), bias, len(encoder))
-        n = 4 * size.pairs
-        dots[(triton.cdiv(len(pairs), n),)](pairs.position, pairs.index, Matrix(x, x.stride(0), x.shape[1]), encoders,
-                                            value, len(pairs), PAIRS=n, COLS=min(256, size.cols), **OPTIONS)  # fmt: skip
-    return value
-
-
-def decode(
-    pairs: Pairs,
-    value: Float[Tensor, " pair"],
-    rows: Float[Tensor, "feature width"],
-    out: Float[Tensor, "pos width"],
-) -> None:
-    """Add value times row to out, whose columns are contiguous."""
-    if not len(pairs):
-        return
-    width, size = rows.shape[1], blocks()
-    cols = _cols(width)
-    grid = (triton.cdiv(pairs.n_pos, size.items), triton.cdiv(width, cols))
-    add_rows[grid](PositionPairs(pairs.starts, pairs.index, value.contiguous(), pairs.n_pos),
-                   Matrix(rows, rows.stride(0), width), Matrix(out, out.stride(0), width),
-                   ITEMS=size.items, PAIRS=size.pairs, COLS=cols, **OPTIONS)  # fmt: skip
-
-
 def update(
     pairs: Pairs, terms: Terms, slope: Float[Tensor, "pos width"], x: Float[Tensor, "pos d_model"], layer: Features,
     adam: Adam,
@@ -160,8 +91,8 @@ def update(
                               terms.shrink.contiguous(), len(ids))  # fmt: skip
     if not len(ids):
         return torch.empty_like(terms.activation), torch.empty_like(terms.activation)
-    size, (n, width), d = blocks(), layer.decoder.weight.shape, x.shape[1]
-    cols, rule, n_pairs = _cols(width), torch.tensor(adam.numbers, dtype=x.dtype, device=x.device), len(pairs)
+    size, width, d = blocks(), layer.decoder.weight.shape[1], x.shape[1]
+    cols, rule, n_pairs = columns(width), torch.tensor(adam.numbers, dtype=x.dtype, device=x.device), len(pairs)
     tiles = triton.cdiv(width, cols)
     parts = Parts(x.new_empty(tiles, n_pairs), x.new_empty(tiles, len(ids)), n_pairs)
     shape = {"ITEMS": size.items, "PAIRS": size.pairs} | OPTIONS
@@ -173,19 +104,10 @@ def update(
     d_pre = terms.gate * (d_value - terms.drift[pairs.index])
     of_encoder = of_decoder._replace(weight=d_pre, feature_weight=terms.drift.contiguous())
     inputs = Inputs(x.sum(0), len(x), _moved(layer.bias, rule, 0))
-    encoder, cols = _moved(layer.encoder, rule, adam.step * ENCODER_SEED + ENCODER_OFFSET), _cols(d)
+    encoder, cols = _moved(layer.encoder, rule, adam.step * ENCODER_SEED + ENCODER_OFFSET), columns(d)
     grid = (grid[0], triton.cdiv(d, cols))
     update_encoder[grid](of_encoder, Matrix(x, x.stride(0), d), encoder, inputs, COLS=cols, **shape)
     return d_value, d_pre
-
-
-@cache
-def _cols(width: int) -> int:
-    """Columns of a tile: as many as a program takes at once, fewer where a tenth or more of the last would be empty."""
-    cols = min(blocks().cols, triton.next_power_of_2(width))
-    while cols > 128 and triton.cdiv(width, cols) * cols > 1.1 * width:
-        cols //= 2
-    return cols
 
 
 def _blockwise(

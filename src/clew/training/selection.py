@@ -54,7 +54,7 @@ def selecting(
 def factors(
     run: RunState, layer: int, x: Float[Tensor, "pos d_model"], dtype: torch.dtype | None = None
 ) -> tuple[Float[Tensor, "pos d_model"], Float[Tensor, "feature d_model"]]:
-    """What one layer reads and its encoders, by default in the precision that selects; the next call overwrites them."""
+    """What a layer reads and its encoders, by default in the precision that selects; the next call overwrites them."""
     if dtype is None:
         short = run.config.precision != "float32" and fast_in_16_bits(x.device.type)
         dtype = torch.bfloat16 if short else x.dtype
