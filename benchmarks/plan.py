@@ -1,9 +1,9 @@
 """What training large dictionaries takes, on paper; and whether such a prediction holds. `make bench-plan`.
 
-    python benchmarks/plan.py                  the plans of docs/plan.md: three models on 1, 8 and 64 devices
-    python benchmarks/plan.py --check          rates of this CPU, measured on kernels alone, predict whole steps of other
-                                               shapes; exit code 1 where one is more than 25 % off
-    python benchmarks/plan.py --rates FILE     the same from the rates that benchmarks/gpu.sh has measured
+    python benchmarks/plan.py                 the plans of docs/plan.md: three models on 1, 8 and 64 devices
+    python benchmarks/plan.py --rates FILE    the same from rates that were measured: {"H200": {"matrix": ..., ...}}
+    python benchmarks/plan.py --check         rates of this CPU, measured on kernels alone, predict whole steps of
+                                              other shapes; exit code 1 where one is more than 25 % off
 
 The arithmetic is that of `clew train --estimate --on 8xH100` (`clew.runs.cost`). One thread, CPU seconds.
 """
@@ -136,7 +136,7 @@ def check(rates: Rates) -> bool:
     print("rates: " + ", ".join(f"{name} {value:.3g}" for name, value in asdict(rates).items()))
     good = True
     for name, case in CHECKED.items():
-        n_layers, d, features, k, n_pos = case
+        n_layers, d, _, k, n_pos = case
         cost = step_cost(shape_of(*case), rates)
         run, batch = started(*case), drawn(n_layers, d, n_pos)
         ready = Batch(inputs=batch.inputs.clone(), outputs=batch.outputs.clone())
@@ -162,7 +162,7 @@ def tables(kinds: list[str], rates: dict[str, Rates]) -> None:
         print(f"\n### {name}\n\n{n_layers * features:,} features, {shape.parameters / 1e9:.1f} billion parameters, "
               f"{shape.flop_a_token / 1e9:.2f} GFLOP a token, {shape.state / 1e9:.0f} GB of state "
               f"({shape.parameters * 8 / 1e9:.0f} GB lean)\n")  # fmt: skip
-        print("| devices | batch | moments | memory each | tokens/s | exchange | hours | price |\n|---|---|---|---|---|---|---|---|")
+        print("| devices | batch | moments | memory each | tokens/s | exchange | hours | price |\n" + "|---" * 8 + "|")
         for kind in kinds:
             least = least_devices(replace(shape, precision="lean"), KINDS[kind], buffer=BUFFER)
             for count in (1, 8, 64):
@@ -172,7 +172,8 @@ def tables(kinds: list[str], rates: dict[str, Rates]) -> None:
                 plan = next((plan for plan in plans if plan.fits), plans[-1])
                 bits = 16 if plan is plans[-1] else 32
                 if not plan.fits:
-                    print(f"| {count} x {kind} | | 16 | {plan.memory_bytes / 1e9:,.0f} GB: too much, {least} do | | | | |")
+                    words = f"{plan.memory_bytes / 1e9:,.0f} GB: too much, {least} do"
+                    print(f"| {count} x {kind} | | 16 | {words} | | | | |")
                     continue
                 print(f"| {count} x {kind} | {whole.batch:,} | {bits} | {plan.memory_bytes / 1e9:,.0f} GB | "
                       f"{plan.tokens_per_second:,.0f} | {plan.shares['exchange']:.0%} | {plan.hours:,.1f} | "

@@ -149,8 +149,8 @@ def step_cost(
     """Simulate a step on n equal devices that send and receive `exchange` bytes a second.
 
     A device computes layer by layer. By features, a layer's reconstruction can be sent as soon as its last reader has
-    been decoded: with `overlap` it is, beside the layers that follow; without, when all are there. Inputs and outputs
-    of the model, which every device runs on its part of the tokens, are sent before the step; `cached` ones are not run.
+    been decoded: with `overlap` it is, beside the layers that follow; without, when all are there. What the model
+    reads and writes, which every device computes for its part of the tokens, is sent before; `cached` it is not run.
     """
     layers = [layer_cost(shape, i, rates, n, split) for i in range(shape.n_layers)]
     outputs = shape.outputs / 2 if split == "features" else 0.0  # in 16 bits, as they are kept
@@ -206,6 +206,10 @@ class DevicePlan:
     """That each sends in a step."""
     shares: dict[str, float]
     """Of a step's time, by what it is for."""
+    disk_bytes: int = 0
+    """Of all that the run writes; 0 where that was not asked."""
+    advice: str = ""
+    """What to do where it does not fit."""
 
     @property
     def fits(self) -> bool:

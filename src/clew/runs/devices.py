@@ -6,7 +6,7 @@ Prices are what an hour of one cost to rent from large and small providers in 20
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from clew.errors import InputError
 
@@ -61,7 +61,7 @@ class DeviceKind:
     def rates(self, precision: str) -> Rates:
         """Rates of the kernels, measured or from the data sheet."""
         if self.measured is not None:
-            return self.measured
+            return self.measured if precision != "float32" else replace(self.measured, matrix=self.matrix_32)
         speed = self.bandwidth * BANDWIDTH_SHARE
         matrix = (self.matrix_32 if precision == "float32" else self.matrix_16) * MATRIX_SHARE
         return Rates(
@@ -94,9 +94,11 @@ KINDS = {
         _gpu("H200", 989, 67, 4.8, 141, 450, 50, 3.5),
         _gpu("B200", 2250, 80, 8.0, 180, 900, 50, 5.0),
         DeviceKind(
-            name="CPU", matrix_16=4 * 0.11e12, matrix_32=0.11e12, bandwidth=10 * GB, memory=4 * GB, link=5 * GB,
+            name="CPU", matrix_16=0.8 * TERA, matrix_32=0.11 * TERA, bandwidth=18 * GB, memory=4 * GB, link=5 * GB,
             network=1.25 * GB, node=64, price=0.04,
-        ),  # a core of a server, in its sixteenth of the memory; GPUs are the SXM models where there are several
+            measured=Rates(matrix=0.8 * TERA, pick=1.9e9, rows=14.5 * GB, gradient=11 * GB, moments=16 * GB,
+                           stream=10.5 * GB),
+        ),  # one core of a server with matrix instructions for 16 bits, and 4 GB of its memory; benchmarks/plan.py
     )
 }  # fmt: skip
 
