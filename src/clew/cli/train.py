@@ -11,11 +11,10 @@ import typer
 from rich.console import Console
 
 from clew import files
-from clew.cli.kits import DeviceOption
 from clew.cli.options import JsonOption, with_settings
 from clew.cli.progress_bar import bar
 from clew.cli.tables import aside, table
-from clew.cli.train_estimate import check_devices, print_estimate
+from clew.cli.train_estimate import TrainingDevices, print_estimate
 from clew.cli.training_display import board, interrupts, reread, size
 from clew.dictionary.origin import why_not
 from clew.errors import InputError
@@ -47,17 +46,14 @@ def train(
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Time a few steps, say what the run would take, and stop.")
     ] = False,
-    on: Annotated[
-        str | None,
-        typer.Option(help="With --estimate: tell it by arithmetic for these devices, such as 8xH100 or 2xA100."),
-    ] = None,
-    device: DeviceOption = "cpu",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     layer_weights: Annotated[
         str | None,
         typer.Option(help="How much each layer's error counts beside the others', such as 1,1,4."),
     ] = None,
     as_json: JsonOption = False,
+    *,
+    devices: TrainingDevices,
     **settings: Any,
 ) -> None:
     """Train a dictionary on a model, and measure it on text that it has not seen.
@@ -68,17 +64,17 @@ def train(
     """
     check_every = settings.pop("check_every", RunOptions.check_every)
     check_interval(check_every)
-    check_devices(on, device, estimate)
+    devices.check(estimate)
     options = {name: settings.pop(name, None) for name in OPTIONS} | {"layer_weights": layer_weights}
     options = {name: value for name, value in options.items() if value}
     if resume:
         plan, folder = resumed(folder, config, options | settings)
     else:
         plan = planned(options, config, settings)
-    subject = load_subject(plan.model, device=device)
+    subject = load_subject(plan.model, device=devices.device)
     check_layer_weights(plan.layer_weights, subject.n_layers)
     if estimate:
-        return print_estimate(subject, plan, folder or Path("runs"), as_json, on)
+        return print_estimate(subject, plan, folder or Path("runs"), as_json, devices.on)
     folder = folder or Path("runs") / f"{Path(plan.model).name}-{plan.config.kind}"
     with aside(as_json), files.lock_folder(folder, TRAINING):
         run = _opened(subject, plan, folder, resume, yes)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.console import Console
 
 from clew import files
+from clew.cli.kits import DeviceOption
 from clew.cli.progress_bar import bar
 from clew.cli.tables import table
 from clew.cli.training_display import duration, reread, size
@@ -21,12 +24,22 @@ from clew.subject.subject import Subject
 from clew.training.config import DictionaryConfig
 
 
-def check_devices(on: str | None, device: str, estimate: bool) -> None:
-    """InputError for devices that are not there, or named where no estimate is wanted."""
-    present_device(device)
-    if on is not None:
-        devices_of(on)
-        if not estimate:
+@dataclass(frozen=True, kw_only=True)
+class TrainingDevices:
+    """Where a run is computed, and for which devices it is estimated."""
+
+    on: Annotated[
+        str | None,
+        typer.Option(help="With --estimate: tell it by arithmetic for these devices, such as 8xH100 or 2xA100."),
+    ] = None
+    device: DeviceOption = "cpu"
+
+    def check(self, estimate: bool) -> None:
+        """InputError for devices that are not there, or named where no estimate is wanted."""
+        present_device(self.device)
+        if self.on is not None:
+            devices_of(self.on)
+        if self.on is not None and not estimate:
             raise InputError(
                 "--on names devices to estimate for: give --estimate too, or --device to train on one here"
             )
