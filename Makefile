@@ -28,7 +28,7 @@ export TOKENIZERS_PARALLELISM = false
 export OMP_WAIT_POLICY = PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: check-kernels check-stress install page page-check demo test quick docs check-long check-floors lint types format mutants bench-trace bench-generate bench-audit bench-rankings bench-smollm2 bench-train bench-frontier bench-harvest bench-page bench-scale clean
+.PHONY: check-kernels check-stress install page page-check demo test quick docs check-long check-floors lint types format mutants bench-trace bench-generate bench-audit bench-rankings bench-smollm2 bench-train bench-plan bench-frontier bench-harvest bench-page bench-scale clean
 
 install: .venv/installed
 
@@ -142,6 +142,9 @@ bench-rankings: install
 
 bench-train: install
 	$(BIN)/python benchmarks/train.py
+
+bench-plan: install
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/plan.py --check
 
 bench-frontier: install
 	$(BIN)/python benchmarks/frontier.py runs/frontier.jsonl --figure runs/frontier.png

@@ -130,6 +130,7 @@ def layer_cost(shape: Shape, i: int, rates: Rates, n: int, split: Split) -> Laye
     short = shape.precision != "float32"
     encode = 2 * seen * of_features * d / rates.matrix + seen * of_features / rates.pick
     encode += of_features * d * (FLOAT + 2 * HALF if short else FLOAT) / rates.stream
+    encode += pairs / n / rates.pairs
     if short:
         encode += pairs / n * d * FLOAT / rates.rows  # what was picked is computed again
     concerned = of_features * -math.expm1(-pairs / features)

@@ -5,6 +5,7 @@ Prices are what an hour of one cost to rent from large and small providers in 20
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, replace
 
@@ -32,6 +33,8 @@ class Rates:
     """Bytes of weights and moments, read and written."""
     stream: float
     """Bytes of outputs and batches that go through plain arithmetic."""
+    pairs: float = math.inf
+    """Active pairs that are listed, sorted and weighed."""
     call: float = 0.0
     """Seconds that a step takes for every layer beside all that."""
 
@@ -65,7 +68,14 @@ class DeviceKind:
         speed = self.bandwidth * BANDWIDTH_SHARE
         matrix = (self.matrix_32 if precision == "float32" else self.matrix_16) * MATRIX_SHARE
         return Rates(
-            matrix=matrix, pick=speed / 4, rows=speed, gradient=speed, moments=speed, stream=speed, call=150e-6
+            matrix=matrix,
+            pick=speed / 4,
+            rows=speed,
+            gradient=speed,
+            moments=speed,
+            stream=speed,
+            pairs=5e8,
+            call=150e-6,
         )
 
     def exchange(self, n_devices: int) -> float:
@@ -97,7 +107,7 @@ KINDS = {
             name="CPU", matrix_16=0.8 * TERA, matrix_32=0.11 * TERA, bandwidth=18 * GB, memory=4 * GB, link=5 * GB,
             network=1.25 * GB, node=64, price=0.04,
             measured=Rates(matrix=0.8 * TERA, pick=1.9e9, rows=14.5 * GB, gradient=11 * GB, moments=16 * GB,
-                           stream=10.5 * GB),
+                           stream=10.5 * GB, pairs=8e6),
         ),  # one core of a server with matrix instructions for 16 bits, and 4 GB of its memory; benchmarks/plan.py
     )
 }  # fmt: skip
