@@ -22,7 +22,7 @@ import torch
 
 from clew.kernels.types import Adam, Features, Pairs, Rows, Terms
 from clew.runs.cost import Shape, batched, least_devices, plan_on, step_cost
-from clew.runs.devices import KINDS, Rates
+from clew.runs.devices import KINDS, DeviceRates
 from clew.training.activations import Batch
 from clew.training.config import DictionaryConfig
 from clew.training.objective import terms
@@ -113,11 +113,11 @@ def kernel_seconds() -> dict[str, float]:
     }
 
 
-def rates_of(seconds: dict[str, float]) -> Rates:
+def rates_of(seconds: dict[str, float]) -> DeviceRates:
     """What the CPU does a second, from how long its kernels take."""
     n_layers, d, features, k, n_pos = MEASURED
     width, pairs = n_layers * d, n_pos * k
-    return Rates(
+    return DeviceRates(
         matrix=2 * n_pos * features * d / seconds["product"],
         pick=n_pos * features / seconds["picking"],
         pairs=pairs / seconds["listing"],
@@ -179,7 +179,7 @@ def step_seconds(case: tuple[int, int, int, int, int]) -> float:
     return least_seconds(lambda: take_step(run, run.normalised(batch), float(k), 0.0, 1e-4, 10**9), times=4)
 
 
-def tables(kinds: list[str], rates: dict[str, Rates]) -> None:
+def tables(kinds: list[str], rates: dict[str, DeviceRates]) -> None:
     """Print the plans of docs/plan.md, as Markdown."""
     for name, (n_layers, d, features, k, model) in MODELS.items():
         shape = shape_of(n_layers, d, features, k, 16384, model)
@@ -202,7 +202,7 @@ def rows_a_token(shape: Shape) -> float:
     return sum(shape.k * shape.d_model * 4 * (2 * written + 1) for written in shape.written)
 
 
-def row(shape: Shape, kind: str, count: int, rates: Rates | None) -> str:
+def row(shape: Shape, kind: str, count: int, rates: DeviceRates | None) -> str:
     """The plan with the largest batch, and moments in 32 bits, that fits; else what it would need."""
     choices = [
         (batch, precision) for precision in ("bfloat16", "lean") for batch in (32768, 16384, 8192)
@@ -233,7 +233,7 @@ def main() -> None:
     if arguments.check:
         sys.exit(0 if check() else 1)
     rates = {} if arguments.rates is None else json.loads(arguments.rates.read_text())
-    tables(arguments.kinds.split(","), {kind: Rates(**values) for kind, values in rates.items()})
+    tables(arguments.kinds.split(","), {kind: DeviceRates(**values) for kind, values in rates.items()})
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from clew.runs.devices import DeviceKind, Rates
+from clew.runs.devices import DeviceKind, DeviceRates
 from clew.training.config import DictionaryConfig
 from clew.training.trainer import ANNEAL, GROWING
 
@@ -112,7 +112,7 @@ class StepCost:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layer:
+class LayerSeconds:
     """Seconds of one layer on one device."""
 
     encode: float
@@ -121,7 +121,7 @@ class Layer:
     optimizer: float
 
 
-def layer_cost(shape: Shape, i: int, rates: Rates, n: int, split: Split) -> Layer:
+def layer_cost(shape: Shape, i: int, rates: DeviceRates, n: int, split: Split) -> LayerSeconds:
     """Seconds of a layer on one of n devices."""
     d, features, written = shape.d_model, shape.widths[i], shape.written[i]
     seen, of_features = (shape.batch / n, features) if split == "tokens" else (shape.batch, features / n)
@@ -135,7 +135,7 @@ def layer_cost(shape: Shape, i: int, rates: Rates, n: int, split: Split) -> Laye
         encode += pairs / n * d * FLOAT / rates.rows  # what was picked is computed again
     concerned = of_features * -math.expm1(-pairs / features)
     bytes_a_weight = 2 * FLOAT + 2 * 2 * (HALF if shape.precision == "lean" else FLOAT)
-    return Layer(
+    return LayerSeconds(
         encode=encode + rates.call,
         decode=pairs / n * written * d * FLOAT / rates.rows,
         gradients=moved * (written + 1) * d * FLOAT / rates.gradient,
@@ -144,7 +144,7 @@ def layer_cost(shape: Shape, i: int, rates: Rates, n: int, split: Split) -> Laye
 
 
 def step_cost(
-    shape: Shape, rates: Rates, n: int = 1, *, exchange: float = math.inf, split: Split = "features",
+    shape: Shape, rates: DeviceRates, n: int = 1, *, exchange: float = math.inf, split: Split = "features",
     overlap: bool = False, cached: bool = False,
 ) -> StepCost:  # fmt: skip
     """Simulate a step on n equal devices that send and receive `exchange` bytes a second.
@@ -218,7 +218,7 @@ class DevicePlan:
 
 
 def plan_on(
-    shape: Shape, kind: DeviceKind, count: int, *, buffer: int, rates: Rates | None = None, cached: bool = False,
+    shape: Shape, kind: DeviceKind, count: int, *, buffer: int, rates: DeviceRates | None = None, cached: bool = False,
     split: Split | None = None,
 ) -> DevicePlan:  # fmt: skip
     """The faster way to divide a run that fits the devices, or the one that needs less where neither does."""
@@ -229,7 +229,7 @@ def plan_on(
 
 
 def _plan(
-    shape: Shape, kind: DeviceKind, count: int, split: Split, rates: Rates, buffer: int, cached: bool
+    shape: Shape, kind: DeviceKind, count: int, split: Split, rates: DeviceRates, buffer: int, cached: bool
 ) -> DevicePlan:  # fmt: skip
     cost = step_cost(shape, rates, count, exchange=kind.exchange(count), split=split, cached=cached)
     hours = cost.seconds * shape.steps / 3600

@@ -18,7 +18,7 @@ GB, TB, TERA = 10**9, 10**12, 10**12
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rates:
+class DeviceRates:
     """What one device does a second while it trains."""
 
     matrix: float
@@ -58,16 +58,16 @@ class DeviceKind:
     """Devices in a node."""
     price: float
     """Dollars an hour."""
-    measured: Rates | None = None
+    measured: DeviceRates | None = None
     """In place of the data sheet's, where they were."""
 
-    def rates(self, precision: str) -> Rates:
+    def rates(self, precision: str) -> DeviceRates:
         """Rates of the kernels, measured or from the data sheet."""
         if self.measured is not None:
             return self.measured if precision != "float32" else replace(self.measured, matrix=self.matrix_32)
         speed = self.bandwidth * BANDWIDTH_SHARE
         matrix = (self.matrix_32 if precision == "float32" else self.matrix_16) * MATRIX_SHARE
-        return Rates(
+        return DeviceRates(
             matrix=matrix,
             pick=speed / 4,
             rows=speed,
@@ -106,7 +106,7 @@ KINDS = {
         DeviceKind(
             name="CPU", matrix_16=0.8 * TERA, matrix_32=0.11 * TERA, bandwidth=18 * GB, memory=4 * GB, link=5 * GB,
             network=1.25 * GB, node=64, price=0.04,
-            measured=Rates(matrix=0.8 * TERA, pick=1.9e9, rows=14.5 * GB, gradient=11 * GB, moments=16 * GB,
+            measured=DeviceRates(matrix=0.8 * TERA, pick=1.9e9, rows=14.5 * GB, gradient=11 * GB, moments=16 * GB,
                            stream=10.5 * GB, pairs=8e6),
         ),  # one core of a server with matrix instructions for 16 bits, and 4 GB of its memory; benchmarks/plan.py
     )
