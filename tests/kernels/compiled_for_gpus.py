@@ -19,7 +19,7 @@ from clew.kernels.triton_decode import GPU, OPTIONS
 
 IDS, F, H, N = "*i64", "*fp32", "*bf16", "i32"
 MOVED = {16: updates.MovedRows(F, "*i16", "*i16", N, F, IDS), 32: updates.MovedRows(F, F, F, N, F, IDS)}
-PAIRS = updates.FeaturePairs(IDS, IDS, IDS, IDS, F, F, N)
+PAIRS = updates.PairsOfFeatures(IDS, IDS, IDS, IDS, F, F, N)
 CHOSEN, BLOCKS = loops.Chosen(IDS, "*i32", "*i32", N), {"ITEMS": GPU.items, "PAIRS": GPU.pairs, "COLS": GPU.cols}
 POS, FEATURES, DEPTH = GPU.product
 

@@ -21,7 +21,7 @@ from clew.kernels import torch_rows
 from clew.kernels.torch_rows import above, narrows
 from clew.kernels.triton_decode import OPTIONS, blocks, columns, decode, preactivations
 from clew.kernels.triton_loops import Chosen, Encoders, Matrix, encode_above, list_strongest, pick_strongest
-from clew.kernels.triton_update import FeaturePairs, Inputs, MovedRows, Parts, update_decoder, update_encoder
+from clew.kernels.triton_update import Inputs, MovedRows, PairsOfFeatures, Parts, update_decoder, update_encoder
 from clew.kernels.types import Adam, Features, Pairs, Rows, Terms
 
 __all__ = ["above", "decode", "encode", "fuses", "narrows", "preactivations", "top", "update"]
@@ -87,7 +87,7 @@ def update(
     """See `clew.kernels.torch_rows.update`."""
     ids = ((pairs.counts > 0) | (terms.shrink != 0) | (terms.drift != 0)).nonzero().flatten()
     bounds = torch.cat([pairs.counts.new_zeros(1), pairs.counts.cumsum(0)])
-    of_decoder = FeaturePairs(ids, bounds, pairs.index.argsort(stable=True), pairs.position, terms.activation,
+    of_decoder = PairsOfFeatures(ids, bounds, pairs.index.argsort(stable=True), pairs.position, terms.activation,
                               terms.shrink.contiguous(), len(ids))  # fmt: skip
     if not len(ids):
         return torch.empty_like(terms.activation), torch.empty_like(terms.activation)

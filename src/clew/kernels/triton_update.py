@@ -11,10 +11,10 @@ import triton.language as tl
 
 from clew.kernels.triton_loops import Matrix, kernel
 
-__all__ = ["FeaturePairs", "Matrix", "MovedRows", "Parts", "update_decoder", "update_encoder"]
+__all__ = ["Matrix", "MovedRows", "PairsOfFeatures", "Parts", "update_decoder", "update_encoder"]
 
 
-class FeaturePairs(NamedTuple):
+class PairsOfFeatures(NamedTuple):
     """Active pairs by feature, for the features that a step concerns."""
 
     ids: Any
@@ -106,7 +106,7 @@ def moved(rows: "MovedRows", place, mask, row, gradient):
 
 @kernel
 def update_decoder(
-    pairs: "FeaturePairs", slope: "Matrix", rows: "MovedRows", parts: "Parts", ITEMS: tl.constexpr,
+    pairs: "PairsOfFeatures", slope: "Matrix", rows: "MovedRows", parts: "Parts", ITEMS: tl.constexpr,
     PAIRS: tl.constexpr, COLS: tl.constexpr,
 ):  # fmt: skip
     """Parts of the gradients of activations, and Adam on decoders; `feature_weight` shrinks them."""
@@ -138,7 +138,7 @@ def update_decoder(
 
 @kernel
 def update_encoder(
-    pairs: "FeaturePairs", x: "Matrix", rows: "MovedRows", inputs: "Inputs", ITEMS: tl.constexpr,
+    pairs: "PairsOfFeatures", x: "Matrix", rows: "MovedRows", inputs: "Inputs", ITEMS: tl.constexpr,
     PAIRS: tl.constexpr, COLS: tl.constexpr,
 ):  # fmt: skip
     """Adam on encoders, and by the programs of the first tile on biases; `feature_weight` is the drift."""
