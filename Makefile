@@ -28,7 +28,7 @@ export TOKENIZERS_PARALLELISM = false
 export OMP_WAIT_POLICY = PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: check-stress install page page-check demo test quick docs check-long check-floors lint types format mutants bench-trace bench-generate bench-audit bench-rankings bench-smollm2 bench-train bench-frontier bench-harvest bench-page bench-scale clean
+.PHONY: check-kernels check-stress install page page-check demo test quick docs check-long check-floors lint types format mutants bench-trace bench-generate bench-audit bench-rankings bench-smollm2 bench-train bench-plan bench-frontier bench-harvest bench-page bench-scale clean
 
 install: .venv/installed
 
@@ -90,6 +90,15 @@ check-floors: .floors/installed
 		--override-ini addopts="--import-mode=importlib --strict-markers" \
 		-m "not long and not stress and not peer and not alone and not minilm and not smollm2" $(FLOOR_TESTS)
 
+# Triton takes 1 GB: it has a folder of its own, is no part of the lock, and comes with torch where there is a GPU.
+.triton/installed: | install
+	$(BIN)/python -m pip install --quiet --no-compile --no-deps --target .triton triton==3.9.0
+	touch $@
+
+# The kernels for GPUs, run by Triton's interpreter on the CPU, and compiled for GPUs that need not be there.
+check-kernels: install .triton/installed
+	PYTHONPATH=.triton TRITON_INTERPRET=1 $(PYTEST) $(UNCHECKED) tests/kernels/test_triton_rows.py
+
 check-long: install .peer/installed
 	$(PYTEST) $(UNCHECKED) -m "(long or peer) and not alone and not stress" $(LONG)
 	$(BIN)/python -m pytest $(UNCHECKED) -m "alone and long and not stress" $(ALONE)
@@ -134,6 +143,9 @@ bench-rankings: install
 bench-train: install
 	$(BIN)/python benchmarks/train.py
 
+bench-plan: install
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/plan.py --check
+
 bench-frontier: install
 	$(BIN)/python benchmarks/frontier.py runs/frontier.jsonl --figure runs/frontier.png
 
@@ -148,4 +160,4 @@ bench-scale: install
 	$(BIN)/python benchmarks/scale.py --folder $(or $(FOLDER),runs/scale) --delete
 
 clean:
-	rm -rf site .venv .peer .floors .mypy_cache .pytest_cache .ruff_cache demo.html
+	rm -rf site .venv .peer .triton .floors .mypy_cache .pytest_cache .ruff_cache demo.html

@@ -58,7 +58,12 @@ def planted(kernels, scope: str, nonlinearity: str, seed: int = 0, **change) -> 
 def test_outputs_and_every_gradient_equal_the_dense_ones(
     kernels: str, scope: str, nonlinearity: str, seed: int
 ) -> None:
-    run, batch = planted(KERNELS[kernels], scope, nonlinearity, seed)
+    step_equals_the_dense_one(KERNELS[kernels], scope, nonlinearity, seed)
+
+
+def step_equals_the_dense_one(kernels, scope: str, nonlinearity: str, seed: int) -> None:
+    """Assert that a step with these kernels has the dense loss's outputs and gradients."""
+    run, batch = planted(kernels, scope, nonlinearity, seed)
     leaves = dense.weights(run)
     dead = [own.quiet > 1000 for own in run.layers]
     wanted_loss, wanted = dense.loss_of(run, leaves, batch.inputs, batch.outputs, 4, 0.3, dead)

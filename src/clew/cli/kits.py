@@ -14,6 +14,7 @@ import typer
 from clew.cli.lazy_group import without_collector
 from clew.dictionary.origin import OTHER
 from clew.errors import InputError
+from clew.kernels.present import present_device
 from clew.kit import NEURONS, Kit, load
 from clew.settings import one_of
 from clew.subject.packaged import PACKAGED, cached_folder, model_cache, model_installed
@@ -41,6 +42,7 @@ OtherModelOption = Annotated[
     bool,
     typer.Option("--other-model", help="Use the dictionary although it was made for another model; results say so."),
 ]
+DeviceOption = Annotated[str, typer.Option("--device", help="Where to compute: cpu, cuda, cuda:1 or mps.")]
 _HERE, _DATABASES = Path("workspace"), ("labels.sqlite", "bench.sqlite")
 _SMALL = 20_000_000  # parameters
 
@@ -53,13 +55,15 @@ class KitOptions:
     model: ModelOption = None
     dictionary: DictionaryOption = None
     other_model: OtherModelOption = False
+    device: DeviceOption = "cpu"
 
     def __post_init__(self) -> None:
         check_source(self.kit, self.model, self.dictionary)
 
     def load(self) -> Kit:
         """Load it; errors are those of `open_kit`."""
-        return open_kit(self.kit, self.model, self.dictionary, other_model=self.other_model)
+        chosen = {"other_model": self.other_model, "device": self.device}
+        return open_kit(self.kit, self.model, self.dictionary, **chosen)  # type: ignore[arg-type]
 
 
 def check_source(kit: str | None, model: str | None, dictionary: str | None) -> None:
@@ -73,13 +77,15 @@ def check_source(kit: str | None, model: str | None, dictionary: str | None) -> 
 
 
 def open_kit(
-    name: str | None, model: str | None = None, dictionary: str | None = None, *, other_model: bool = False
-) -> Kit:
+    name: str | None, model: str | None = None, dictionary: str | None = None, *, other_model: bool = False,
+    device: str = "cpu",
+) -> Kit:  # fmt: skip
     """Load a kit, or a model and its dictionary or neurons; features go by the workspace's labels, if there are any.
 
     FileError when there is no such kit, MismatchError when the dictionary was made for another model and `other_model`
-    does not say that this is meant.
+    does not say that this is meant, InputError when the device is not there.
     """
+    present_device(device)
     if other_model and (model is None or dictionary in (None, NEURONS)):
         raise InputError("--other-model goes with --model and a --dictionary that was made for another model")
     labels = labels_file() if labels_file().is_file() else None
@@ -88,7 +94,7 @@ def open_kit(
         if model is not None and dictionary is None:
             dictionary = NEURONS
         _say_first_reading(source)
-        kit = load(source, dictionary=dictionary, labels=labels, other_model=other_model)
+        kit = load(source, dictionary=dictionary, labels=labels, other_model=other_model, device=device)
     say_other_model(kit.dictionary.name, kit.dictionary.other_model)
     return kit
 

@@ -16,7 +16,7 @@ from clew.cli.options import JsonOption, with_settings
 from clew.cli.progress_bar import bar
 from clew.cli.ranks import joined_ranks
 from clew.cli.tables import aside, table
-from clew.cli.train_estimate import print_estimate
+from clew.cli.train_estimate import TrainingDevices, print_estimate
 from clew.cli.training_display import board, interrupts, reread, size
 from clew.dictionary.origin import why_not
 from clew.errors import InputError
@@ -56,6 +56,8 @@ def train(
         typer.Option(help="How much each layer's error counts beside the others', such as 1,1,4."),
     ] = None,
     as_json: JsonOption = False,
+    *,
+    devices: TrainingDevices,
     **settings: Any,
 ) -> None:
     """Train a dictionary on a model, and measure it on text that it has not seen.
@@ -66,6 +68,7 @@ def train(
     """
     check_every = settings.pop("check_every", RunOptions.check_every)
     check_interval(check_every)
+    devices.check(estimate)
     way = settings.pop("shard", RunOptions.shard)
     options = {name: settings.pop(name, None) for name in OPTIONS} | {"layer_weights": layer_weights}
     options = {name: value for name, value in options.items() if value}
@@ -74,10 +77,11 @@ def train(
             plan, folder = resumed(folder, config, options | settings)
         else:
             plan = planned(options, config, settings)
-        subject = load_subject(plan.model)
+        subject = load_subject(plan.model, device=devices.device)
         check_layer_weights(plan.layer_weights, subject.n_layers)
         if estimate:
-            return print_estimate(subject, plan, folder or Path("runs"), as_json) if ranks.first else None
+            at = folder or Path("runs")
+            return print_estimate(subject, plan, at, as_json, devices.on) if ranks.first else None
         folder = folder or Path("runs") / f"{Path(plan.model).name}-{plan.config.kind}"
         with aside(as_json), hold_folder(folder, ranks):
             run = _opened(subject, plan, folder, resume, yes, split_among(ranks, way))

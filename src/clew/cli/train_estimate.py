@@ -3,24 +3,52 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.console import Console
 
 from clew import files
+from clew.cli.kits import DeviceOption
 from clew.cli.progress_bar import bar
 from clew.cli.tables import table
 from clew.cli.training_display import duration, reread, size
 from clew.errors import InputError
-from clew.runs.estimate import RunEstimate, estimate_run
+from clew.kernels.present import present_device
+from clew.runs.devices import devices_of
+from clew.runs.estimate import RunEstimate, estimate_on, estimate_run
 from clew.runs.plan import Plan
 from clew.subject.subject import Subject
 from clew.training.config import DictionaryConfig
 
 
-def print_estimate(subject: Subject, plan: Plan, folder: Path, as_json: bool) -> None:
-    """Print what a run would take; InputError when the machine has not so much."""
+@dataclass(frozen=True, kw_only=True)
+class TrainingDevices:
+    """Where a run is computed, and for which devices it is estimated."""
+
+    on: Annotated[
+        str | None,
+        typer.Option(help="With --estimate: tell it by arithmetic for these devices, such as 8xH100 or 2xA100."),
+    ] = None
+    device: DeviceOption = "cpu"
+
+    def check(self, estimate: bool) -> None:
+        """InputError for devices that are not there, or named where no estimate is wanted."""
+        present_device(self.device)
+        if self.on is not None:
+            devices_of(self.on)
+        if self.on is not None and not estimate:
+            raise InputError(
+                "--on names devices to estimate for: give --estimate too, or --device to train on one here"
+            )
+
+
+def print_estimate(subject: Subject, plan: Plan, folder: Path, as_json: bool, on: str | None = None) -> None:
+    """Print what a run would take here, or on the devices named; InputError when they have not so much."""
+    if on is not None:
+        return _print_on(subject, plan, on, as_json)
     with bar("measuring"):
         estimate = estimate_run(subject, plan)
     if as_json:
@@ -28,6 +56,34 @@ def print_estimate(subject: Subject, plan: Plan, folder: Path, as_json: bool) ->
     else:
         _print(estimate, subject, plan, files.free_bytes(folder))
     _check(estimate, files.free_bytes(folder))
+
+
+def _print_on(subject: Subject, plan: Plan, on: str, as_json: bool) -> None:
+    """The same by arithmetic."""
+    count, kind = devices_of(on)
+    told = estimate_on(subject, plan, count, kind)
+    if as_json:
+        print(json.dumps(asdict(told) | {"fits": told.fits}, indent=1))
+    elif told.fits:
+        shown, config = table("", ">", ""), plan.config
+        print(
+            f"{config.kind} of {subject.name} on {count} x {kind.name}, by arithmetic: "
+            f"{told.parameters / 1e6:,.1f} million parameters, {config.steps * config.batch:,} positions"
+        )
+        parted = f", divided by {told.split}" if count > 1 else ""
+        shown.add_row("memory", size(told.memory_bytes), f"each, of {size(told.device_bytes)}{parted}")
+        shown.add_row(
+            "disk", size(told.disk_bytes), "two checkpoints, dictionary, tokens" + ", activations" * plan.cache
+        )
+        most = ", ".join(f"{name} {share:.0%}" for name, share in told.shares.items() if share >= 0.01)
+        shown.add_row("time", duration(told.hours * 3600), f"{told.tokens_per_second:,.0f} tokens/s; {most}")
+        shown.add_row("price", f"${told.price:,.2f}", f"at ${kind.price:g} an hour and device, roughly")
+        Console(highlight=False).print(shown)
+    if not told.fits:
+        raise InputError(
+            f"each of {count} x {kind.name} has {size(told.device_bytes)} of memory, and the run takes "
+            f"{size(told.memory_bytes)} on each: {told.advice}"
+        )
 
 
 def _check(estimate: RunEstimate, free: int) -> None:

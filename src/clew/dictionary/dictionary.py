@@ -31,6 +31,7 @@ from clew.dictionary.mapped_rows import MappedRows
 from clew.dictionary.nonlinearity import BatchTopK, JumpReLU, TopK
 from clew.errors import InputError, MismatchError
 from clew.kernels.decode import decode_sparse
+from clew.kernels.present import present_device
 from clew.progress import Progress, Report, silent
 from clew.subject.recording import READ_SITES, WRITE_SITES, SiteName
 
@@ -372,15 +373,15 @@ class Dictionary:
         cls, folder: Path | str, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> Dictionary:
         """Map a folder in a layout of `dictionary.layouts`, or one of the hub (`owner/name[@revision]`,
-        `hf://owner/name/path[@revision]`); rows are read when asked for.
+        `hf://owner/name/path[@revision]`); rows are read when asked for, all of them where another dtype is given.
 
-        FileError when the folder is missing, truncated, foreign or of a newer schema. Giving a dtype that differs from
-        the stored one reads and converts everything.
+        FileError when the folder is missing, truncated, foreign or of a newer schema, InputError at an absent device.
         """
         from clew.dictionary import layouts  # they build Dictionaries, so they import this module
 
         dictionary = layouts.load(files.local_folder(folder, without=layouts.NOT_FETCHED))
-        return dictionary if device is None and dtype is None else dictionary.to(device, dtype)
+        place = None if device is None else present_device(device)
+        return dictionary if place is None and dtype is None else dictionary.to(place, dtype)
 
     @classmethod
     def from_neurons(cls, subject: Subject) -> Dictionary:

@@ -84,6 +84,11 @@ def narrows() -> bool:
     return fast_in_16_bits("cpu")
 
 
+def fuses() -> bool:
+    """Whether active features are found without the whole of a layer's pre-activations: not on a CPU."""
+    return False
+
+
 def shortlist(pre: Tensor, k: int, off: Tensor, unit: float) -> Pairs | None:
     """What may be among the k largest of each row of 16-bit floats.
 

@@ -4,6 +4,8 @@ A position has few active features, so the sparse kernel reads their decoder row
 all the layers it writes to. Rows stored in 16 bits are converted after they are gathered.
 """
 
+from importlib.util import find_spec
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
@@ -29,7 +31,11 @@ def decode_sparse(
 ) -> Float[Tensor, "out_layer pos d_model"]:
     """The same sum over active features only; `position` must be sorted. Computed in the activations' dtype."""
     _, n_written, d_model = decoder.shape
-    if decoder.dtype == activation.dtype and decoder.is_contiguous():
+    if activation.is_cuda and not (activation.requires_grad or decoder.requires_grad) and find_spec("triton"):
+        from clew.kernels.triton_decode import decode_rows
+
+        out = decode_rows(position, index, activation, decoder.flatten(1), n_pos)
+    elif decoder.dtype == activation.dtype and decoder.is_contiguous():
         starts = torch.searchsorted(position, torch.arange(n_pos, device=position.device))
         out = embedding_bag(index, decoder.flatten(1), starts, mode="sum", per_sample_weights=activation)
     else:

@@ -11,9 +11,15 @@ from clew.kernels import torch_rows
 
 
 def kernels_for(device: torch.device | str, *, compiled: bool | None = None) -> ModuleType:
-    """The compiled kernels on a CPU where numba is installed, the plain torch ones elsewhere; `compiled` overrides."""
+    """Triton's kernels on CUDA and the compiled ones on a CPU, where the packages are installed; else the plain torch
+    ones. `compiled=False` asks for these, `compiled=True` for those that numba compiles."""
+    kind = torch.device(device).type
+    if compiled is None and kind == "cuda" and find_spec("triton") is not None:
+        from clew.kernels import triton_rows
+
+        return triton_rows
     if compiled is None:
-        compiled = torch.device(device).type == "cpu" and find_spec("numba") is not None
+        compiled = kind == "cpu" and find_spec("numba") is not None
     if not compiled:
         return torch_rows
     from clew.kernels import compiled as compiled_kernels

@@ -29,6 +29,11 @@ def narrows() -> bool:
     return False
 
 
+def fuses() -> bool:
+    """Whether features are found without all of a layer's pre-activations; see `clew.kernels.triton_rows`."""
+    return False
+
+
 def above(pre: Float[Tensor, "pos feature"], cut: Float[Tensor, " feature"]) -> Pairs:
     """Every value above its feature's cut, which must not be negative."""
     position, index = above_cut(pre.float(), cut.to(pre.dtype).float()) if pre.dtype == torch.bfloat16 else above_cut(

@@ -23,7 +23,9 @@ from typing import Any
 
 import torch
 
-from clew.memory import available_memory, resident_peak
+from clew.memory import free_memory, resident_peak
+from clew.runs.cost import MEAN_K, DevicePlan, Shape, least_devices, plan_on
+from clew.runs.devices import DeviceKind
 from clew.runs.plan import Plan, positions_wanted, rows_to_train_on
 from clew.runs.sources import small_world
 from clew.runs.train import readings
@@ -35,15 +37,13 @@ from clew.training.corpus import Document, documents_of, encode_documents
 from clew.training.documents import Documents, split_held_out
 from clew.training.run_state import RunState
 from clew.training.samples import read_openings, sample_documents
-from clew.training.trainer import ANNEAL, GROWING, advance
+from clew.training.trainer import ANNEAL, advance
 
 WHOLE = 64 << 20  # weights up to which a dictionary is timed as it is
 PART = 256 << 20  # weights of what is timed in place of a larger one, which is half as wide at most
 SECONDS = 4.0  # that the model is timed
 SAMPLE = 512  # positions that it is timed on first; as many again until the time is over
 STEP_SECONDS = 1.5  # that steps of one kind are timed, if more than one fits
-MEAN_K = GROWING * (ANNEAL - 1) / math.log(ANNEAL) + 1 - GROWING
-"""The mean of a run's k in units of the last one."""
 PART_BATCH = 1024  # positions of a step of a dictionary that is not timed as it is
 COUNTED = 200_000  # characters from which the number of positions a character is taken
 
@@ -109,6 +109,20 @@ def estimate_run(subject: Subject, plan: Plan) -> RunEstimate:
     )
 
 
+def estimate_on(subject: Subject, plan: Plan, count: int, kind: DeviceKind) -> DevicePlan:
+    """What the run of a plan would take on devices that need not be here; by arithmetic, so nothing is measured."""
+    config, corpus = plan.config, plan.corpus
+    model = sum(parameter.numel() for parameter in subject.model.parameters())
+    shape = Shape.of(config, subject.n_layers, subject.d_model, model)
+    told = plan_on(shape, kind, count, buffer=corpus.buffer, cached=plan.cache)
+    positions = positions_wanted(plan)
+    kept = positions * (4 + plan.cache * bytes_a_position(subject))
+    advice = "take fewer features, a smaller --reach, or --precision lean"
+    if not told.fits and (least := least_devices(shape, kind, buffer=corpus.buffer)) is not None and least > count:
+        advice = f"{least} of them hold it; or {advice}"
+    return replace(told, disk_bytes=2 * shape.state + 4 * shape.parameters + kept, advice=advice)
+
+
 def _positions_of(subject: Subject, plan: Plan, available: int, wanted: int) -> int:
     """Positions that the run will find in its text, at most those wanted, told from the text's characters."""
     config = plan.corpus
@@ -168,7 +182,7 @@ def estimate(
     """
     parameters = parameters_of(subject, config)
     state = _state_bytes(parameters, config)
-    free = available_memory()
+    free = free_memory(subject.device)
     trained = int(documents.counts.sum()) if positions is None else positions
     measured = _measured_config(subject, config)
     facts: dict[str, Any] = {
@@ -192,8 +206,19 @@ def estimate(
     if not cached:
         step += position * config.batch
     hours = (config.steps * step + cached * position) / 3600
-    memory = resident_peak() + left_out
+    memory = _peak(subject.device) + left_out
     return RunEstimate(memory_bytes=memory, tokens_per_second=config.batch / step, hours=hours, **facts)
+
+
+def _peak(device: torch.device) -> int:
+    return torch.cuda.max_memory_reserved(device) if device.type == "cuda" else resident_peak()
+
+
+def _now(device: torch.device) -> float:
+    """Seconds on the clock when all that a GPU was given is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def _state_bytes(parameters: int, config: DictionaryConfig) -> int:
@@ -226,9 +251,9 @@ def _timed_model(subject: Subject, documents: Documents, config: DictionaryConfi
     wanted = SAMPLE
     while True:
         rows = torch.arange(int((ends < wanted).sum()) + 1)[: len(documents)]
-        began = time.perf_counter()
+        began = _now(subject.device)
         batch = collect(subject, documents, rows, read_site, write_site)
-        seconds = time.perf_counter() - began
+        seconds = _now(subject.device) - began
         if 3 * seconds > SECONDS or len(rows) == len(documents) or wanted >= 16 * config.batch:
             return batch, seconds / max(1, batch.inputs.shape[1])
         wanted *= 2
@@ -267,10 +292,10 @@ def _fastest(run: RunState, batch: Batch, step: int, *, warm: bool = True) -> fl
     best, began = math.inf, time.perf_counter()
     for repeat in range(8):
         run.step = step
-        start = time.perf_counter()
+        start = _now(run.device)
         advance(run, batch)
         if repeat or not warm:
-            best = min(best, time.perf_counter() - start)
+            best = min(best, _now(run.device) - start)
             if time.perf_counter() - began > STEP_SECONDS:
                 break
     return best

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from clew import files
 from clew.errors import InputError
+from clew.kernels.present import present_device
 from clew.subject.hooks import (
     GROUPED_EXPERTS,
     FrozenParts,
@@ -93,8 +94,9 @@ class Subject:
 
         FileError when nothing can be read there or it is not the whole model, UnsupportedModelError when the
         architecture is not in the table or the model is quantised, InputError for a dtype that is no 16, 32 or 64 bits,
-        and when the extra `loading` is needed.
+        for a device that is not there, and when the extra `loading` is needed.
         """
+        device = present_device(device)
         if dtype is not None:
             check_dtype(dtype)
         if not isinstance(source, str | Path):

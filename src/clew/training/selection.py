@@ -46,15 +46,22 @@ def selecting(
     run: RunState, layer: int, x: Float[Tensor, "pos d_model"], dtype: torch.dtype | None = None
 ) -> Float[Tensor, "pos feature"]:
     """Dense pre-activations of one layer, by default in the precision that selects; the next call overwrites them."""
-    features = run.layers[layer]
+    x, encoder = factors(run, layer, x, dtype)
+    pre = run.buffer("pre", (len(x), len(encoder)), x.dtype)
+    return torch.addmm(run.layers[layer].bias.weight[:, 0].to(x.dtype), x, encoder.T, out=pre)
+
+
+def factors(
+    run: RunState, layer: int, x: Float[Tensor, "pos d_model"], dtype: torch.dtype | None = None
+) -> tuple[Float[Tensor, "pos d_model"], Float[Tensor, "feature d_model"]]:
+    """What a layer reads and its encoders, by default in the precision that selects; the next call overwrites them."""
     if dtype is None:
         short = run.config.precision != "float32" and fast_in_16_bits(x.device.type)
         dtype = torch.bfloat16 if short else x.dtype
-    encoder = features.encoder.weight
+    encoder = run.layers[layer].encoder.weight
     if encoder.dtype != dtype:
         encoder = run.buffer("encoder", encoder.shape, dtype).copy_(encoder)
-    pre = run.buffer("pre", (len(x), len(encoder)), dtype)
-    return torch.addmm(features.bias.weight[:, 0].to(dtype), x.to(dtype), encoder.T, out=pre)
+    return x.to(dtype), encoder
 
 
 def activate(run: RunState, inputs: Float[Tensor, "layer pos d_model"], k: float) -> list[Active]:
@@ -119,11 +126,18 @@ def candidate(run: RunState, i: int, x: Float[Tensor, "pos d_model"], k: float, 
         cut = guess / run.weight(i).clamp_min(1e-6)
     elif features.threshold is not None:
         cut = features.threshold - window(features.threshold)
-    pre = selecting(run, i, x)
-    pairs = candidates(run.kernels, kind, pre, most, cut)
-    if pre.dtype == x.dtype:
-        return Active(pairs=pairs, value=pre[pairs.position, pairs.index])
-    value = run.kernels.preactivations(pairs, x, features.encoder.weight, features.bias.weight[:, 0])
+    bias = features.bias.weight[:, 0]
+    if run.kernels.fuses():
+        inputs, encoder = factors(run, i, x)
+        cut = torch.zeros_like(bias) if cut is None and kind != "topk" else cut
+        pairs, value = run.kernels.encode(inputs, encoder, bias, most, cut)
+        dtype = inputs.dtype
+    else:
+        pre = selecting(run, i, x)
+        pairs, dtype = candidates(run.kernels, kind, pre, most, cut), pre.dtype
+        value = pre[pairs.position, pairs.index] if dtype == x.dtype else pre
+    if dtype != x.dtype:
+        value = run.kernels.preactivations(pairs, x, features.encoder.weight, bias)
     return Active(pairs=pairs, value=value)
 
 
