@@ -16,6 +16,7 @@ from clew import files
 from clew.displays import Displayed, brief
 from clew.errors import FileError, InputError
 
+_LEAST = 0.1  # of the largest value: what belongs to a run
 UNCHANGED = 1e-6  # of a channel's range: a point that moved by less did not change
 ATTRIBUTION = files.Envelope(format="clew.series.attribution", schema=1, what="attribution of series")
 COUNTERFACTUAL = files.Envelope(format="clew.series.counterfactual", schema=1, what="counterfactual of series")
@@ -86,9 +87,13 @@ class Attribution(_Answer):
         return _one_case(self, case)
 
     def runs(self, case: int = 0) -> list[tuple[int, int, int, float]]:
-        """Runs of neighbouring points of one sign: channel, first time, last time, sum; the largest first."""
-        rows = []
-        for channel, row in enumerate(self.values[case]):
+        """Runs of points of one sign, none below a tenth of the case's largest: channel, first and last time, sum.
+
+        The largest sum comes first.
+        """
+        rows, least = [], _LEAST * np.abs(self.values[case]).max()
+        for channel, values in enumerate(self.values[case]):
+            row = np.where(np.abs(values) >= least, values, 0.0)
             edges = np.flatnonzero(np.diff(np.sign(row))) + 1
             for part in np.split(np.arange(len(row)), edges):
                 rows.append((channel, int(part[0]), int(part[-1]), float(row[part].sum())))

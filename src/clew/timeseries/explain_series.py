@@ -237,7 +237,7 @@ def _notes(question: SeriesQuestion, method: Method) -> tuple[str, ...]:
         same = np.abs(question.X - question.baseline).max((1, 2)) <= _CLOSE
         if same.any():
             notes.append(f"case {int(same.argmax())} equals its baseline: nothing of it can be attributed")
-        notes += _baseline_notes(question, same)
+        notes += _baseline_notes(question, same) if method.additive else []
     if question.model.task == "classification":
         scores = question.model.scores(question.X)
         seen = set(scores.argmax(1).tolist()) | set(
