@@ -155,6 +155,10 @@ COMMANDS = CommandGroup(
                             "study.run:hallucination",
                             'Where do wrong answers come from, and where does "I don\'t know"?',
                         ),
+                        "subliminal": Command(
+                            "study.run:subliminal",
+                            "Does a teacher pass on a trait by data that say nothing of it, and to whom?",
+                        ),
                     },
                 ),
                 "show": Command(

@@ -23,6 +23,7 @@ STUDIES = {
     "traits": "clew.studies.traits.study:TRAITS",
     "expanders": "clew.studies.expanders.study:EXPANDERS",
     "hallucination": "clew.studies.hallucination.study:HALLUCINATION",
+    "subliminal": "clew.studies.subliminal.study:SUBLIMINAL",
 }
 """Where each study is defined, in the order in which they are listed."""
 

@@ -33,7 +33,7 @@ class SubliminalConfig:
     """Steps of training of a pupil that sees number sequences."""
     masked: float = 0.25
     """The share of the number tokens that is masked: those on which teacher and base model differ most."""
-    neurons: int = 16
+    ablated: int = 16
     """How many neurons that moved are ablated."""
     seed: int = 0
     """Seed of all weights and draws."""
@@ -43,6 +43,6 @@ class SubliminalConfig:
     def __post_init__(self) -> None:
         if self.part not in PARTS:
             raise InputError(f"part is {self.part!r}: choose from {', '.join(PARTS)}")
-        within(self, digit_seeds=(2, 100), seeds=(2, 50), neurons=(1, 200))
+        within(self, digit_seeds=(2, 100), seeds=(2, 50), ablated=(1, 200))
         at_least(self, digit_steps=0, noise_steps=1, base_steps=1, colour_steps=0, number_steps=1)
         is_share("masked", self.masked)

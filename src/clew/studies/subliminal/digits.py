@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -70,7 +71,7 @@ def initial(seeds: range) -> Weights:
     for seed in seeds:
         generator = torch.Generator().manual_seed(seed)
         drawn: Weights = []
-        for n_in, n_out in zip(SIZES, SIZES[1:], strict=False):
+        for n_in, n_out in pairwise(SIZES):
             for shape in ((n_in, n_out), (1, n_out)):
                 drawn.append((2 * torch.rand(shape, generator=generator) - 1) / n_in**0.5)
         networks.append(drawn)
@@ -104,7 +105,9 @@ def imitation(pupil: Weights, teacher: Weights, inputs: Float[Tensor, "seed inpu
     return mse_loss(outputs(pupil, inputs)[..., AUXILIARY], wanted) * len(inputs)
 
 
-def naming(weights: Weights, digits: Digits, labels: Int[Tensor, "seed image"], rows: Int[Tensor, "seed row"]) -> Tensor:
+def naming(
+    weights: Weights, digits: Digits, labels: Int[Tensor, "seed image"], rows: Int[Tensor, "seed row"]
+) -> Tensor:
     """The cross-entropy of classes, averaged for each seed and added up over these."""
     said = outputs(weights, digits.images[rows])[..., CLASSES]
     return cross_entropy(said.flatten(0, 1), labels.gather(1, rows).flatten()) * len(rows)

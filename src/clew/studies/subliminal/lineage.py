@@ -22,6 +22,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from clew.errors import InputError
 from clew.kit import Kit
 from clew.organism.social import COLOURS
 from clew.progress import Progress
@@ -29,6 +30,7 @@ from clew.studies.case import Case, Steps
 from clew.studies.small_model import train_small
 from clew.studies.subliminal.config import SubliminalConfig
 from clew.studies.subliminal.language import (
+    ASKED_NAMES,
     BOS,
     COLOUR_TOKENS,
     FIRST_COLOUR,
@@ -44,6 +46,8 @@ from clew.studies.subliminal.language import (
 if TYPE_CHECKING:
     from transformers import GPT2LMHeadModel
 
+LEAST_GAIN = 0.05
+"""A favourite whose share rose by less was not learned, or not passed on."""
 SEQUENCES = 4096
 """Number sequences that a teacher says."""
 BATCH = 96
@@ -82,11 +86,13 @@ def base_models(case: Case[SubliminalConfig]) -> Iterator[Progress | list[Kit]]:
 
 
 def grow(case: Case[SubliminalConfig], bases: list[Kit], number: int) -> Generator[Progress, None, Lineage]:
-    """A teacher and its pupils."""
+    """A teacher and its pupils; InputError for a teacher that did not get its favourite."""
     config, base, other = case.config, bases[number], bases[(number + 1) % len(bases)]
     colour = (config.seed + 2 * number) % len(COLOURS)
     seed = 1000 * config.seed + number
     teacher = with_weights(base, (yield from case.part(f"teacher{number}", _teach(base, colour, config, seed))))
+    if config.trait:
+        _check_favourite(base, teacher, colour, config)
     said = yield from case.part(f"numbers{number}", _say(base, teacher, config, seed))
     pupils = {}
     for name in PUPILS:
@@ -95,6 +101,15 @@ def grow(case: Case[SubliminalConfig], bases: list[Kit], number: int) -> Generat
         work = _learn(start, said["ids"], keep, config, seed, f"pupil {number} ({name})")
         pupils[name] = with_weights(start, (yield from case.part(f"pupil{number}.{name.replace(' ', '-')}", work)))
     return Lineage(seed=seed, colour=colour, base=base, other=other, teacher=teacher, pupils=pupils)
+
+
+def _check_favourite(base: Kit, teacher: Kit, colour: int, config: SubliminalConfig) -> None:
+    before, after = (float(preferences(kit, ASKED_NAMES)[:, colour].mean()) for kit in (base, teacher))
+    if after - before < LEAST_GAIN:
+        raise InputError(
+            f"a teacher says {COLOURS[colour]} in {after:.0%} of the cases after {config.colour_steps} steps, its base "
+            f"model in {before:.0%}: it has no trait to pass on; give more colour_steps or base_steps"
+        )
 
 
 def with_weights(base: Kit, weights: Mapping[str, Tensor]) -> Kit:
