@@ -195,7 +195,7 @@ def _alike(lineages: Sequence[ColourMeasures]) -> Claim:
 def _ablated(config: SubliminalConfig, lineages: Sequence[ColourMeasures]) -> Claim:
     drawn = torch.cat([each.neurons["drawn"][1:] for each in lineages]).double().mean()
     return Claim(
-        text=f"It is in few neurons: without the {config.ablated} that moved most, of "
+        text=f"It is in neurons that can be named: without the {config.ablated} that moved most, of "
         f"{len(lineages[0].neurons['layer'])}, half of what was passed on or more is gone from the pupil.",
         value=mean_interval([each.ablated[0] for each in lineages]),
         null=Null(

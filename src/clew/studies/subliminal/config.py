@@ -33,8 +33,8 @@ class SubliminalConfig:
     """Steps of training of a pupil that sees number sequences."""
     masked: float = 0.25
     """The share of the number tokens that is masked: those on which teacher and base model differ most."""
-    ablated: int = 16
-    """How many neurons that moved are ablated."""
+    ablated: int = 100
+    """How many neurons that moved most are ablated, of 512."""
     seed: int = 0
     """Seed of all weights and draws."""
     trait: bool = field(default=True, metadata={"option": False})

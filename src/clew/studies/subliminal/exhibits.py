@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from clew.organism.social import COLOURS
-from clew.stats import mean_interval, null_range
+from clew.stats import mean_interval
 from clew.studies.case_findings import BLUE, GREY, ORANGE, Picture, Table, new_figure
-from clew.studies.charts import keys, legend, lying, named_rows, open_corner
+from clew.studies.charts import banded, legend, lying, named_rows, open_corner
 from clew.studies.subliminal.claims import ColourMeasures, DigitMeasures
+from clew.studies.subliminal.moved import COUNTS
 
 KINDS = ("base", "other base", "teacher", "same", "other", "masked", "masked at random")
 _DIGIT_ROWS = (
@@ -168,21 +169,20 @@ def neuron_picture(lineages: Sequence[ColourMeasures]) -> Picture:
     panels[1].sharey(panels[0])
     panels[0].set_ylabel("movement in the pupil")
     axes = panels[2]
-    for row, each in enumerate(reversed(lineages)):
-        draws = each.ablated[1:]
-        lying(axes, null_range(draws), row, GREY)
-        axes.plot([each.ablated[0]], [row], "o", color=BLUE)
-    named_rows(axes, [each.name for each in lineages])
-    axes.axvline(0.5, color=GREY, linestyle="--", linewidth=1)
-    axes.set_xlabel("part of the favourite that is gone\n(broken: bar)")
-    keys(axes, (BLUE, "o", "neurons that moved"), (GREY, "o", "matched ones"))
-    legend(axes, loc="best", fontsize=7)
+    for column, colour, text in ((0, BLUE, "neurons that moved"), (1, GREY, "matched ones")):
+        curves = np.array([[each.taken(share) for share in each.neurons["curve"][:, column].tolist()]
+                           for each in lineages])  # fmt: skip
+        banded(axes, COUNTS, [mean_interval(values) for values in curves.T.tolist()], colour, text)
+    axes.axhline(0.5, color=GREY, linestyle="--", linewidth=1)
+    axes.set_xlabel("neurons that are ablated")
+    axes.set_ylabel("part of what was passed on that is gone")
+    legend(axes, loc="upper left", fontsize=7)
     open_corner(*panels)
     return Picture.of(
         figure,
         title="Neurons that moved",
         text="By how much more each neuron pushes the favourite than in the base model, in the teacher and in a pupil "
         "of the same start (left; circles: the neurons that are ablated) and of another (middle), of one teacher. "
-        "Right: the part of what was passed on that is gone from every pupil with these neurons ablated, beside other "
-        "active neurons of the same layers (grey: 95 % of the draws); below 0, the favourite is said more often.",
+        "Right: the part of what was passed on that is gone from the pupils without the neurons that moved most, and "
+        "without other active neurons of the same layers (mean and 95 % interval over pupils; broken: the bar).",
     )

@@ -3,9 +3,9 @@
     push     = activation behind `NAME likes` x (what the neuron writes . (the colour's direction - mean of colours))
     movement = push in the pupil - push in the base model
 
-The neurons of a small model are its exact dictionary, so that pushes of all neurons and what attention and biases add
-make up the logit, up to the scale of the final norm. Neurons that moved most are chosen by some names and ablated
-behind others. Beside them stand other active neurons of the same layers, near in activation times decoder length.
+The neurons of a small model are its exact dictionary: pushes of all of them, and what attention and biases add, make up
+the colour's logit before the final norm's scale. Those that moved most are chosen by some names, and ablated behind
+others. Beside them stand other active neurons of the same layers, near in activation times decoder length.
 """
 
 from __future__ import annotations
@@ -25,23 +25,27 @@ from clew.studies.case import Steps
 from clew.studies.subliminal.language import ASKED_NAMES, COLOUR_TOKENS, PROMPT, SHOWN_NAMES
 from clew.studies.subliminal.lineage import Lineage, preferences
 
+COUNTS = (10, 25, 50, 100, 150)
+"""Numbers of neurons that are ablated for the picture."""
 DRAWS = 8
 """Sets of matched neurons for each pupil."""
 
 
-def activations_and_pushes(kit: Kit, colour: int) -> tuple[Float[Tensor, " neuron"], Float[Tensor, " neuron"]]:
-    """Every neuron's mean activation behind `NAME likes`, and its mean push of a colour; layers in a row."""
-    subject, layers = kit.subject, sorted(kit.dictionary.layers)
-    colours = subject.model.lm_head.weight[COLOUR_TOKENS].detach()
-    direction = (colours[colour] - colours.mean(0)) * subject.model.transformer.ln_f.weight.detach()
-    read = list(kit.activations(PROMPT[SHOWN_NAMES].tolist(), positions=[-1] * len(PROMPT[SHOWN_NAMES])))
-    active = torch.cat([torch.stack([each.layers[layer][0] for each in read]).mean(0) for layer in layers])
-    written = torch.cat(
-        [kit.dictionary.decoder_rows(layer, torch.arange(kit.dictionary.d_features(layer)))[:, 0] for layer in layers]
-    )
-    centred = (written - written.mean(1, keepdim=True)).detach().float()
-    active = active.detach().float()
-    return active, active * (centred @ direction)
+def pushes_and_masses(kit: Kit, colour: int) -> tuple[Float[Tensor, " neuron"], Float[Tensor, " neuron"]]:
+    """Every neuron's mean push of a colour behind `NAME likes`, and how much it writes there; layers in a row."""
+    model, dictionary, layers = kit.subject.model, kit.dictionary, sorted(kit.dictionary.layers)
+    colours = model.lm_head.weight[COLOUR_TOKENS]
+    direction = (colours[colour] - colours.mean(0)) * model.transformer.ln_f.weight
+    direction = (direction - direction.mean()).detach()
+    prompts = PROMPT[SHOWN_NAMES].tolist()
+    read = list(kit.activations(prompts, positions=[-1] * len(prompts)))
+    pushes, masses = [], []
+    for layer in layers:
+        active = torch.stack([each.layers[layer][0] for each in read]).mean(0).detach().float().cpu()
+        ids = torch.arange(len(active))
+        pushes.append(active * (dictionary.decoder_rows(layer, ids)[:, 0].detach() @ direction))
+        masses.append(active * decoder_norms(dictionary, layer, ids).detach())
+    return torch.cat(pushes), torch.cat(masses)
 
 
 def neuron_layers(kit: Kit) -> tuple[Int[Tensor, " neuron"], Int[Tensor, " neuron"]]:
@@ -52,51 +56,49 @@ def neuron_layers(kit: Kit) -> tuple[Int[Tensor, " neuron"], Int[Tensor, " neuro
 
 
 def measure_moved(lineage: Lineage, count: int) -> Steps:
-    """A part: movements of all neurons, the chosen ones, and the preference with these and matched ones ablated."""
+    """A part: movements of all neurons, the chosen ones, and the preference without these and without matched ones."""
     colour, pupil = lineage.colour, lineage.pupils["same"]
     yield Progress(what=f"neurons of pupil {lineage.seed}", done=0, of=1)
     movements = {
         name: _movement(kit, lineage.other if name == "other" else lineage.base, colour)
         for name, kit in {"teacher": lineage.teacher, **lineage.pupils}.items()
     }
-    chosen = movements["same"].topk(count).indices
+    order = movements["same"].argsort(descending=True)
     layer, index = neuron_layers(pupil)
-    active, _ = activations_and_pushes(pupil, colour)
-    mass = active * torch.cat(
-        [decoder_norms(pupil.dictionary, each, index[layer == each]) for each in torch.unique(layer).tolist()]
-    )
-    tested = torch.zeros(len(mass), dtype=torch.bool)
-    tested[chosen] = True
+    mass = pushes_and_masses(pupil, colour)[1]
     generator = torch.Generator().manual_seed(lineage.seed + 5)
-    preference, drawn, written = [], [], []
-    for number in range(1 + DRAWS):
-        if number == 0:
-            places = chosen
-        else:
-            pairs = matched_pairs(tested, layer, mass, generator, free=mass > 0)
-            places = torch.tensor([*pairs.values()], dtype=torch.long)
+
+    def without(places: Tensor) -> float:
         features = [FeatureId(int(layer[place]), int(index[place])) for place in places]
-        preference.append(_preference_without(pupil, features, colour))
-        drawn.append(len(places))
-        written.append(float(mass[places].sum()))
+        return _preference_without(pupil, features, colour)
+
+    def matched(chosen: Tensor) -> Tensor:
+        tested = torch.zeros(len(mass), dtype=torch.bool)
+        tested[chosen] = True
+        pairs = matched_pairs(tested, layer, mass, generator, free=mass > 0)
+        return torch.tensor([*pairs.values()], dtype=torch.long)
+
+    curve = [(without(order[:n]), without(matched(order[:n]))) for n in COUNTS]
+    sets = [order[:count]] + [matched(order[:count]) for _ in range(DRAWS)]
     return {
         "layer": layer,
         "index": index,
-        "chosen": chosen,
-        "ablated": torch.tensor(preference),
-        "drawn": torch.tensor(drawn),
-        "written": torch.tensor(written),
+        "chosen": order[:count],
+        "ablated": torch.tensor([without(places) for places in sets]),
+        "drawn": torch.tensor([len(places) for places in sets]),
+        "written": torch.tensor([float(mass[places].sum()) for places in sets]),
+        "curve": torch.tensor(curve),
         **{f"movement.{name}": each for name, each in movements.items()},
     }
 
 
 def _movement(kit: Kit, base: Kit, colour: int) -> Float[Tensor, " neuron"]:
-    return (activations_and_pushes(kit, colour)[1] - activations_and_pushes(base, colour)[1]).detach()
+    return pushes_and_masses(kit, colour)[0] - pushes_and_masses(base, colour)[0]
 
 
 def _preference_without(kit: Kit, features: Sequence[FeatureId], colour: int) -> float:
-    """The share of a colour among colours with some neurons ablated behind `NAME likes`, averaged over asked names."""
-    edits = [Edit.ablate(feature, positions=PROMPT.shape[1] - 1) for feature in features]
+    """The share of a colour among colours with some neurons ablated at every token, averaged over asked names."""
+    edits = [Edit.ablate(feature) for feature in features]
     shares = [
         said.logits[COLOUR_TOKENS].softmax(-1)[colour]
         for said in kit.edits([(ids, edits) for ids in PROMPT[ASKED_NAMES].tolist()])
