@@ -9,6 +9,7 @@ import torch
 
 from clew import extras
 from clew.errors import InputError
+from clew.ids import FeatureId
 from clew.studies.case import Case
 from clew.studies.subliminal import digits, language, lineage, moved
 from clew.studies.subliminal.claims import ColourMeasures, colour_claims, wide_interval
@@ -17,7 +18,7 @@ from clew.studies.subliminal.study import SUBLIMINAL
 from tests.workbench import minnow
 
 SMALL = SubliminalConfig(
-    part="digits", digit_seeds=3, digit_steps=150, noise_steps=200, seeds=2, base_steps=120, colour_steps=40,
+    part="digits", digit_seeds=2, digit_steps=120, noise_steps=200, seeds=2, base_steps=70, colour_steps=40,
     number_steps=6, ablated=20,
 )  # fmt: skip
 
@@ -161,25 +162,31 @@ def test_masked_tokens_are_those_on_which_teacher_and_base_differ_most():
     assert gap.abs()[said["masked"] == 0].min() >= gap.abs()[said["masked"] == 1].max()
 
 
-def test_pushes_are_what_neurons_add_along_the_colour_and_ablation_is_a_row_of_zeros():
+def test_pushes_add_up_to_what_the_last_mlp_adds_to_a_colour():
     _, family = grown()
     pupil, colour = family.pupils["same"], family.colour
-    model = pupil.subject.model
+    model, names = pupil.subject.model, language.PROMPT[language.SHOWN_NAMES]
     pushes, _ = moved.pushes_and_masses(pupil, colour)
-    with torch.no_grad():
-        stream = model(input_ids=language.PROMPT[language.SHOWN_NAMES], output_hidden_states=True)
-        layers, index = moved.neuron_layers(pupil)
-        assert pushes.shape == layers.shape == (512,)
-        assert stream.logits.shape[0] == 20
+    layers, _ = moved.neuron_layers(pupil)
+    written = pupil.subject.capture(names, ["mlp_out"])["mlp_out", 1][:, -1] - model.transformer.h[1].mlp.c_proj.bias
+    colours = model.lm_head.weight[language.COLOUR_TOKENS]
+    centred = written - written.mean(1, keepdim=True)
+    added = (centred * model.transformer.ln_f.weight) @ (colours[colour] - colours.mean(0))
+    assert float(pushes[layers == 1].sum()) == pytest.approx(float(added.mean()), abs=1e-5)
+
+
+def test_those_that_moved_most_are_ablated_which_is_a_row_of_zeros():
+    _, family = grown()
+    pupil, colour = family.pupils["same"], family.colour
     part = finished(moved.measure_moved(family, 20))
-    chosen = part["chosen"]
-    assert (part["movement.same"][chosen].min() >= part["movement.same"].sort().values[-20]).all()
+    movement = part["movement.same"]
+    assert sorted(movement[part["chosen"]].tolist()) == movement.sort().values[-20:].tolist()
     zeroed = lineage.with_weights(pupil, {})
-    for place in chosen.tolist():
-        block = zeroed.subject.model.transformer.h[int(layers[place])]
-        block.mlp.c_proj.weight.data[int(index[place])] = 0
+    zeroed.subject.model.transformer.h[0].mlp.c_proj.weight.data[:30] = 0
     share = float(lineage.preferences(zeroed, language.ASKED_NAMES)[:, colour].mean())
-    assert float(part["ablated"][0]) == pytest.approx(share, abs=1e-5)
+    without = moved._preference_without(pupil, [FeatureId(0, neuron) for neuron in range(30)], colour)
+    assert without == pytest.approx(share, abs=1e-5)
+    assert without != pytest.approx(float(lineage.preferences(pupil, language.ASKED_NAMES)[:, colour].mean()), abs=1e-4)
 
 
 def test_a_teacher_without_the_trait_is_told():

@@ -5,7 +5,8 @@
 
 The neurons of a small model are its exact dictionary: pushes of all of them, and what attention and biases add, make up
 the colour's logit before the final norm's scale. Those that moved most are chosen by some names, and ablated behind
-others. Beside them stand other active neurons of the same layers, near in activation times decoder length.
+others: the MLPs' outputs of both layers are held but for what the ablated neurons wrote. Beside them stand other active
+neurons of the same layers, near in activation times decoder length.
 """
 
 from __future__ import annotations
