@@ -1,4 +1,4 @@
-"""The study of subliminal learning: a trait passes to a pupil of the same start, to no other, and from no other teacher."""
+"""The study of subliminal learning: a trait passes to a pupil of the same start, and to no other."""
 
 from dataclasses import replace
 from functools import cache
@@ -59,6 +59,7 @@ def planted(*, passed, masked=0.0, alone=0.0, alike=1.0, count=4):
             "layer": torch.arange(512) // 256,
             "ablated": torch.tensor([base + alone + noise(), *(base + passed + noise() for _ in range(8))]),
             "drawn": torch.full((9,), 20),
+            "written": torch.ones(9),
             "movement.teacher": teacher,
             "movement.same": alike * teacher + 0.3 * rest,
             "movement.other": rest,

@@ -194,12 +194,13 @@ def _alike(lineages: Sequence[ColourMeasures]) -> Claim:
 
 def _ablated(config: SubliminalConfig, lineages: Sequence[ColourMeasures]) -> Claim:
     drawn = torch.cat([each.neurons["drawn"][1:] for each in lineages]).double().mean()
+    written = np.mean([float(each.neurons["written"][1:].mean() / each.neurons["written"][0]) for each in lineages])
     return Claim(
         text=f"It is in neurons that can be named: without the {config.ablated} that moved most, of "
         f"{len(lineages[0].neurons['layer'])}, half of what was passed on or more is gone from the pupil.",
         value=mean_interval([each.ablated[0] for each in lineages]),
         null=Null(
-            what="other active neurons of the same layers, which write as much",
+            what=f"other active neurons of the same layers, nearest in size, which write {written:.2f} times as much",
             draws=tuple(value for each in lineages for value in each.ablated[1:]),
             size=round(float(drawn)),
             tested=config.ablated,

@@ -198,5 +198,5 @@ def _descent(start: Weights, loss: Callable[[Weights], Tensor]) -> Weights:
 
 def _cosines(a: Weights, b: Weights) -> Float[Tensor, " seed"]:
     """The cosines of two steps in the space of all weights, by seed."""
-    flat = [torch.cat([each.flatten(1) for each in step], 1).double() for step in (a, b)]
-    return torch.nn.functional.cosine_similarity(*flat, dim=1)
+    first, second = (torch.cat([each.flatten(1) for each in step], 1).double() for step in (a, b))
+    return torch.nn.functional.cosine_similarity(first, second, dim=1)

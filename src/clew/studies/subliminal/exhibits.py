@@ -84,19 +84,21 @@ def colour_table(lineages: Sequence[ColourMeasures]) -> Table:
     """The favourite's share by model."""
     return Table.of_rows(
         "How often the teacher's favourite is said",
-        ("colour", *KINDS, "without neurons", "without matched"),
+        ("colour", *KINDS, "without neurons", "without matched", "base without neurons"),
         [
             (
                 each.name,
                 *(each.share(kind) for kind in KINDS),
                 float(each.neurons["ablated"][0]),
                 float(each.neurons["ablated"][1:].mean()),
+                float(each.neurons["base ablated"]),
             )
             for each in lineages
         ],
         note="Shares among nine colours behind `NAME likes`, over 20 names that no teacher was shown. `masked`: the "
         "pupil of the same start without the numbers on which teacher and base differ most; `without neurons`: the "
-        "pupil of the same start with the neurons ablated that moved most, `without matched`: with others, the mean.",
+        "pupil of the same start with the neurons ablated that moved most, `without matched`: with others, the mean; "
+        "`base without neurons`: the base model without the same neurons.",
     )
 
 
@@ -181,8 +183,8 @@ def neuron_picture(lineages: Sequence[ColourMeasures]) -> Picture:
     return Picture.of(
         figure,
         title="Neurons that moved",
-        text="By how much more each neuron pushes the favourite than in the base model, in the teacher and in a pupil "
-        "of the same start (left; circles: the neurons that are ablated) and of another (middle), of one teacher. "
-        "Right: the part of what was passed on that is gone from the pupils without the neurons that moved most, and "
-        "without other active neurons of the same layers (mean and 95 % interval over pupils; broken: the bar).",
+        text="By how much more each neuron pushes the favourite than in the base model, in one teacher and its pupil "
+        "of the same start (left; circles: the neurons that are ablated) and of another (middle). Right: the part of "
+        "what was passed on that is gone from the pupils without the neurons that moved most, and without other active "
+        "neurons of the same layers, at most as many (mean and 95 % interval over pupils; broken: the bar).",
     )

@@ -69,9 +69,9 @@ def measure_moved(lineage: Lineage, count: int) -> Steps:
     mass = pushes_and_masses(pupil, colour)[1]
     generator = torch.Generator().manual_seed(lineage.seed + 5)
 
-    def without(places: Tensor) -> float:
+    def without(places: Tensor, kit: Kit = pupil) -> float:
         features = [FeatureId(int(layer[place]), int(index[place])) for place in places]
-        return _preference_without(pupil, features, colour)
+        return _preference_without(kit, features, colour)
 
     def matched(chosen: Tensor) -> Tensor:
         tested = torch.zeros(len(mass), dtype=torch.bool)
@@ -86,6 +86,7 @@ def measure_moved(lineage: Lineage, count: int) -> Steps:
         "index": index,
         "chosen": order[:count],
         "ablated": torch.tensor([without(places) for places in sets]),
+        "base ablated": torch.tensor(without(order[:count], lineage.base)),
         "drawn": torch.tensor([len(places) for places in sets]),
         "written": torch.tensor([float(mass[places].sum()) for places in sets]),
         "curve": torch.tensor(curve),
