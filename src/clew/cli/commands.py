@@ -160,6 +160,10 @@ COMMANDS = CommandGroup(
                             "Can the experts of a mixture be taught to be for language, logic, people and the world, "
                             "and are they?",
                         ),
+                        "subliminal": Command(
+                            "study.run:subliminal",
+                            "Does a teacher pass on a trait by data that say nothing of it, and to whom?",
+                        ),
                     },
                 ),
                 "show": Command(

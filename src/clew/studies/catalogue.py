@@ -24,6 +24,7 @@ STUDIES = {
     "expanders": "clew.studies.expanders.study:EXPANDERS",
     "hallucination": "clew.studies.hallucination.study:HALLUCINATION",
     "experts": "clew.studies.experts.study:EXPERTS",
+    "subliminal": "clew.studies.subliminal.study:SUBLIMINAL",
 }
 """Where each study is defined, in the order in which they are listed."""
 
