@@ -155,6 +155,10 @@ COMMANDS = CommandGroup(
                             "study.run:hallucination",
                             'Where do wrong answers come from, and where does "I don\'t know"?',
                         ),
+                        "action-spaces": Command(
+                            "study.run:action_spaces",
+                            "Can a model play with actions that it has never seen, and which heads know what paid?",
+                        ),
                     },
                 ),
                 "show": Command(
