@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -36,7 +36,7 @@ class ActionSpacesMeasures:
     teachers: Mapping[str, Tensor]
     drawn: Mapping[str, Tensor]
     learned: Mapping[str, Tensor]
-    """Regrets by `player.n` and `blind.n`, n a number of arms, of the players by their embeddings."""
+    """Regrets by way of playing and number of arms (`playing`), of the players by their embeddings."""
     copying: Copying
     ablations: Mapping[str, Tensor]
     flips: Mapping[str, Tensor]
@@ -71,9 +71,7 @@ class ActionSpacesMeasures:
         return self.flips["favour"].numpy()[:, list(heads)].mean(1)
 
 
-def copied_for_pay(
-    copying: Copying, paid: Int[np.ndarray, "game step"] | None = None
-) -> Float[np.ndarray, " game"]:
+def copied_for_pay(copying: Copying, paid: Int[np.ndarray, "game step"] | None = None) -> Float[np.ndarray, " game"]:
     """By how many logits a whole look of a chosen head raises an arm more for its pay, in every measured game."""
     paid = copying.paid if paid is None else paid
     heads = list(copying.chosen)
@@ -91,8 +89,14 @@ def claims_of(measured: ActionSpacesMeasures) -> tuple[Claim, ...]:
     arms = measured.config.unseen
     names = ", ".join(map(str, arms))
     return (
-        _near_teacher(measured, arms, f"With {names} arms, numbers that it never saw,"),
-        _near_teacher(measured, (max(arms),), f"With {max(arms)} arms"),
+        _near_teacher(
+            measured,
+            "nearest",
+            f"With {names} arms, numbers that it never saw, the player that pulls the arm nearest to its output",
+        ),
+        _near_teacher(
+            measured, "sampled", "Where it samples the arm by its probabilities instead, as its teacher does, it"
+        ),
         _learned_fail(measured),
         _copies(measured),
         _carries(measured),
@@ -106,13 +110,13 @@ def _groups(of: Tensor, to: Tensor) -> tuple[float, ...]:
     return tuple(float(of[part].sum() / to[part].sum()) for part in parts)
 
 
-def _near_teacher(measured: ActionSpacesMeasures, arms: Sequence[int], where: str) -> Claim:
-    regrets: Callable[..., Tensor] = measured.pooled
-    own, blind = (regrets(measured.drawn, name, arms) for name in ("player", "blind"))
-    teacher = regrets(measured.teachers, "thompson", arms)
+def _near_teacher(measured: ActionSpacesMeasures, way: str, who: str) -> Claim:
+    arms = measured.config.unseen
+    own, blind = (measured.pooled(measured.drawn, name, arms) for name in (way, f"blind {way}"))
+    teacher = measured.pooled(measured.teachers, "thompson", arms)
     games = len(own)
     return Claim(
-        text=f"{where} the player's regret is at most {NEAR} times that of Thompson sampling.",
+        text=f"{who} has at most {NEAR} times the regret of Thompson sampling.",
         value=measured.ratio(own, teacher),
         null=Null(
             what="the same player, shown the rewards of arms drawn at random",
@@ -129,7 +133,7 @@ def _near_teacher(measured: ActionSpacesMeasures, arms: Sequence[int], where: st
 
 def _learned_fail(measured: ActionSpacesMeasures) -> Claim:
     arms = (min(measured.config.unseen),)
-    learned, drawn = (measured.pooled(of, "player", arms) for of in (measured.learned, measured.drawn))
+    learned, drawn = (measured.pooled(of, "nearest", arms) for of in (measured.learned, measured.drawn))
     uniform = measured.pooled(measured.teachers, "uniform", arms)
     return Claim(
         text=f"With learned embeddings, a player of {arms[0]} arms that have numbers it never saw is no better than "
@@ -151,7 +155,7 @@ def _learned_fail(measured: ActionSpacesMeasures) -> Claim:
 def _copies(measured: ActionSpacesMeasures) -> Claim:
     copying = measured.copying
     return Claim(
-        text=f"{_heads(copying)} copy the embedding of an arm that paid: a whole look at its pull raises "
+        text=f"The embedding of an arm that paid is copied by {_heads(copying)}: a whole look at its pull raises "
         f"its logit by {MORE:g} or more above what a look at a pull without pay does, in games on which the heads were "
         "not chosen.",
         value=mean_interval(copied_for_pay(copying).tolist()),
@@ -204,4 +208,4 @@ def _looks(measured: ActionSpacesMeasures) -> Claim:
 
 def _heads(copying: Copying) -> str:
     names = [head_name(head) for head in copying.chosen]
-    return f"Heads {', '.join(names)}" if len(names) > 1 else f"Head {names[0]}"
+    return f"heads {', '.join(names)}" if len(names) > 1 else f"head {names[0]}"

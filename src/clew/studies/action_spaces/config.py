@@ -16,9 +16,9 @@ WIDTH, CONTEXT = 64, 256
 class ActionSpacesConfig:
     """Settings of the study."""
 
-    steps: int = 1000
+    steps: int = 800
     """Steps of training of the player whose embeddings are drawn anew."""
-    learned_steps: int = 300
+    learned_steps: int = 200
     """Steps of training of the player with learned embeddings."""
     batch: int = 32
     """Histories in a step of training."""
@@ -26,9 +26,7 @@ class ActionSpacesConfig:
     """Layers of a player, each with four heads."""
     trained: int = 20
     """The most arms in training; the least are 4."""
-    arms: tuple[int, ...] = field(
-        default=(10, 20, 30, 40, 50), metadata=option("--arms", kind=list[int])
-    )
+    arms: tuple[int, ...] = field(default=(10, 20, 30, 40, 50), metadata=option("--arms", kind=list[int]))
     """A number of arms to play; repeat it for several. Those above `trained` are the unseen ones."""
     horizon: int = 100
     """Pulls in a game."""

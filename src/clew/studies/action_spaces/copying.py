@@ -95,7 +95,9 @@ def teacher_games(config: ActionSpacesConfig) -> Histories:
     return thompson_histories(means, config.horizon, generator, shuffled=config.shuffled)
 
 
-def game_tables(player: BanditPlayer, config: ActionSpacesConfig, histories: Histories) -> Float[Tensor, "game token d"]:
+def game_tables(
+    player: BanditPlayer, config: ActionSpacesConfig, histories: Histories
+) -> Float[Tensor, "game token d"]:
     """The tables of these games."""
     generator = torch.Generator().manual_seed(config.seed + 9)
     return player.table(player.arms(len(histories.means), histories.n_arms, generator, new=True))
@@ -158,7 +160,9 @@ def measured_ablations(player: BanditPlayer, config: ActionSpacesConfig, copying
     for place, silenced in enumerate(sets):
         yield Progress(what="silenced heads", done=place, of=len(sets), unit="sets")
         with silencing(player, silenced, means):
-            regrets.append(torch.cat([_regret(player, tables[part], ids[part], lost[part]) for part in batches(len(ids))]))
+            regrets.append(
+                torch.cat([_regret(player, tables[part], ids[part], lost[part]) for part in batches(len(ids))])
+            )
     whole, chosen, *others = regrets
     return {"whole": whole, "chosen": chosen, "others": torch.stack(others), "uniform": lost.mean(1)}
 

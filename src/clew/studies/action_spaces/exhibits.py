@@ -14,21 +14,36 @@ from clew.studies.action_spaces.rewards import SOURCES
 from clew.studies.case_findings import BLUE, GREEN, GREY, ORANGE, Picture, Table, new_figure
 from clew.studies.charts import banded, keys, legend, lying, named_rows, open_corner
 
+LIGHT = "#8fb4e0"
+
 
 def regret_table(measured: ActionSpacesMeasures) -> Table:
     """Regrets by the number of arms."""
     rows = []
     for arms in measured.config.arms:
         thompson, uniform = (measured.teachers[f"{name}.{arms}"] for name in ("thompson", "uniform"))
-        drawn, learned = (of[f"player.{arms}"] for of in (measured.drawn, measured.learned))
-        means = (float(each.mean()) for each in (thompson, drawn, learned, uniform))
+        drawn, learned = (of[f"nearest.{arms}"] for of in (measured.drawn, measured.learned))
+        sampled = measured.drawn[f"sampled.{arms}"]
+        means = (float(each.mean()) for each in (thompson, drawn, sampled, learned, uniform))
         rows.append((arms, "no" if arms in measured.config.unseen else "yes", *means, *measured.ratio(drawn, thompson)))
     return Table.of_rows(
         f"Regret of {measured.config.horizon} pulls, by the number of arms",
-        ["arms", "trained on", "Thompson", "drawn anew", "learned", "any arm", "drawn / Thompson", "low", "high"],
+        [
+            "arms",
+            "trained on",
+            "Thompson",
+            "drawn anew",
+            "sampled",
+            "learned",
+            "any arm",
+            "drawn / Thompson",
+            "low",
+            "high",
+        ],
         rows,
-        note=f"Means of {measured.config.games} games. `drawn anew`, `learned`: a player by its embeddings; the learned "
-        "ones that were never trained come first, so that with more arms than these some are known. Ratios with 95 % "
+        note=f"Means of {measured.config.games} games. `drawn anew`, `learned`: a player by its embeddings, which "
+        "pulls the nearest arm; `sampled`: the first by its probabilities. Learned embeddings that were never trained come "
+        "first, so that with more arms than these some are known. Ratios with 95 % "
         "intervals, games resampled.",
     )
 
@@ -78,8 +93,9 @@ def regret_picture(measured: ActionSpacesMeasures) -> Picture:
     arms, pulls = list(measured.config.arms), measured.config.horizon
     lines: tuple[tuple[Mapping[str, Tensor], str, str, str], ...] = (
         (measured.teachers, "uniform", GREY, "any arm"),
-        (measured.learned, "player", ORANGE, "learned embeddings"),
-        (measured.drawn, "player", BLUE, "embeddings drawn anew"),
+        (measured.learned, "nearest", ORANGE, "learned embeddings"),
+        (measured.drawn, "sampled", LIGHT, "drawn anew, sampled"),
+        (measured.drawn, "nearest", BLUE, "embeddings drawn anew"),
         (measured.teachers, "thompson", GREEN, "Thompson sampling"),
     )
     for of, name, colour, label in lines:

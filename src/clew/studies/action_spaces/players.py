@@ -22,7 +22,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from clew.kit import Kit
 from clew.progress import Progress
 from clew.studies.action_spaces.bandits import Histories, draw_means, thompson_histories
 from clew.studies.action_spaces.config import CONTEXT, WIDTH, ActionSpacesConfig

@@ -29,14 +29,23 @@ def measured_teachers(config: ActionSpacesConfig) -> Steps:
 
 
 def measured_games(player: BanditPlayer, config: ActionSpacesConfig) -> Steps:
-    """The regret of a player's games by number of arms, and on unseen numbers when shown the rewards of any arms."""
+    """The regret of a player's games, by the way in which it plays and the number of arms.
+
+    It pulls the `nearest` arm, or one `sampled` from its probabilities; on unseen numbers of arms it is also `blind`,
+    shown the rewards of arms drawn at random. A player with learned embeddings pulls the nearest only.
+    """
     regrets: dict[str, Tensor] = {}
-    wanted = [(arms, False) for arms in config.arms] + [(arms, True) for arms in config.unseen]
-    for place, (arms, blind) in enumerate(wanted):
-        yield Progress(what="games", done=place, of=len(wanted), unit="numbers of arms")
+    ways = ("nearest",) if player.learned else ("nearest", "sampled")
+    wanted = [(way, "", arms) for way in ways for arms in config.arms]
+    if not player.learned:
+        wanted += [(way, "blind ", arms) for way in ways for arms in config.unseen]
+    for place, (way, blind, arms) in enumerate(wanted):
+        yield Progress(what="games", done=place, of=len(wanted), unit="kinds of games")
         means, generator = games_of(config, arms)
-        pulled = _pulled(player, config, means, generator, shuffled=config.shuffled or blind)
-        regrets[f"{'blind' if blind else 'player'}.{arms}"] = torch.from_numpy(regret(means, pulled))
+        pulled = _pulled(
+            player, config, means, generator, sampled=way == "sampled", shuffled=config.shuffled or bool(blind)
+        )
+        regrets[f"{blind}{way}.{arms}"] = torch.from_numpy(regret(means, pulled))
     return regrets
 
 
@@ -53,9 +62,10 @@ def _pulled(
     means: Float[np.ndarray, "game arm"],
     generator: np.random.Generator,
     *,
+    sampled: bool,
     shuffled: bool,
 ) -> Int[np.ndarray, "game step"]:
-    """The pulls of a player who draws every arm from its own probabilities of the possible ones."""
+    """The pulls of a player; without `sampled` it pulls the arm whose embedding lies nearest to its final stream."""
     from transformers import DynamicCache
 
     games, arms = means.shape
@@ -64,7 +74,11 @@ def _pulled(
 
     def next_pulls(ids: Tensor) -> Int[np.ndarray, " game"]:
         stream = player.stream(table, ids, cache)[:, -1]
-        return drawn_arms((embeddings @ stream[..., None])[..., 0], generator)
+        logits = (embeddings @ stream[..., None])[..., 0].double().numpy()
+        if sampled:
+            logits = logits - np.log(-np.log(generator.random(logits.shape)))
+        chosen: Int[np.ndarray, " game"] = logits.argmax(1)
+        return chosen
 
     first = next_pulls(torch.arange(arms).expand(games, -1))
     return play(
@@ -75,13 +89,6 @@ def _pulled(
         generator,
         shuffled=shuffled,
     )
-
-
-def drawn_arms(logits: Float[Tensor, "game arm"], generator: np.random.Generator) -> Int[np.ndarray, " game"]:
-    """An arm of every game, drawn by the softmax of its logits."""
-    noise = -np.log(-np.log(generator.random(tuple(logits.shape))))
-    drawn: Int[np.ndarray, " game"] = (logits.double().numpy() + noise).argmax(1)
-    return drawn
 
 
 def batches(count: int, size: int = 32) -> Iterator[slice]:

@@ -52,7 +52,7 @@ def measured_flips(player: BanditPlayer, config: ActionSpacesConfig, copying: Co
 def _favour(
     player: BanditPlayer, table: Tensor, ids: Tensor, keys: Tensor, pulled: Tensor
 ) -> tuple[Float[Tensor, "game head"], Float[Tensor, " game"]]:
-    """The score of every head from the last token to a key less the mean of others, and a contrast of the arm's logit."""
+    """Every head's score from the last token to a key, less the mean of others, and the arm's logit less its mean."""
     rows = table.gather(1, ids[..., None].expand(-1, -1, table.shape[2]))
     with eager_parts(player.model):
         output = player.model.transformer(inputs_embeds=rows, output_attentions=True, use_cache=False)
