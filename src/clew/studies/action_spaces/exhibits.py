@@ -42,9 +42,8 @@ def regret_table(measured: ActionSpacesMeasures) -> Table:
         ],
         rows,
         note=f"Means of {measured.config.games} games. `drawn anew`, `learned`: a player by its embeddings, which "
-        "pulls the nearest arm; `sampled`: the first by its probabilities. Learned embeddings that were never trained come "
-        "first, so that with more arms than these some are known. Ratios with 95 % "
-        "intervals, games resampled.",
+        "pulls the nearest arm; `sampled`: the first by its probabilities. Learned embeddings that were never trained "
+        "come first: with more arms than these some are known. Ratios with 95 % intervals, games resampled.",
     )
 
 
@@ -65,8 +64,8 @@ def head_table(measured: ActionSpacesMeasures) -> Table:
         "What heads copy",
         ["head", "chosen", "copies paid", "copies unpaid", "looks at paid", "looks at unpaid", "pay in the look"],
         rows,
-        note="`copies`: logits that a look adds to the pulled arm, less what it adds to the others, the mean over pulls "
-        "and the queries behind them. `looks`: attention. `pay in the look`: nats by which a look at a pull falls when "
+        note="`copies`: logits that a look adds to the pulled arm, less what it adds to the others, the mean over "
+        "pulls and the queries behind them. `looks`: attention. `pay in the look`: nats by which a look at a pull falls when "
         "it no longer paid.",
     )
 
@@ -146,7 +145,7 @@ def head_picture(measured: ActionSpacesMeasures) -> Picture:
     return Picture.of(
         figure,
         title="Heads that copy the arm that paid",
-        text="Left: what every head adds, for each pull that it looks at, to the logit of the arm that was pulled, less "
-        "what it adds to other arms. Right: how much of what the player gains on pulling any arm is lost when the "
+        text="Left: what every head adds, for each pull that it looks at, to the logit of the arm that was pulled, "
+        "less what it adds to other arms. Right: how much of what the player gains on pulling any arm is lost when the "
         "chosen heads write their mean, beside all sets of as many other heads.",
     )

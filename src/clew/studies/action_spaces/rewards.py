@@ -23,6 +23,8 @@ from clew.subject.hooks import eager_parts
 SOURCES = ("the pull itself", "other tokens", "neurons", "biases")
 LEAST = 1e-12
 """A pattern's entry below which its logarithm means nothing."""
+ROWS = 256
+"""Neurons of which each gets a row when a look is taken apart; the others are counted together."""
 
 
 @torch.no_grad()
@@ -79,7 +81,7 @@ def measured_look(player: BanditPlayer, config: ActionSpacesConfig, copying: Cop
     key = histories.n_arms + step
     graph = kit.looks(
         ids.tolist(), layer=head // HEADS, head=head % HEADS, query=len(ids) - 1, key=key, effects=False,
-        leave_out_first=False,
+        leave_out_first=False, max_features=ROWS,
     )  # fmt: skip
     sides = []
     for target, place in zip(graph.target_range, (len(ids) - 1, key), strict=True):
