@@ -150,21 +150,22 @@ def _head_sums(
 def measured_ablations(player: BanditPlayer, config: ActionSpacesConfig, copying: Copying) -> Steps:
     """The regret of the next pull in the teacher's games: whole, with sets of heads silenced, and of pulling any arm.
 
-    A head is silenced by its mean over these games.
+    Silenced are the chosen heads, sets of as many others, and all heads of each layer, by their mean over these games.
     """
     histories = teacher_games(config)
     tables, ids = game_tables(player, config, histories)[copying.half :], token_ids(histories)[copying.half :]
     lost = torch.from_numpy(histories.means.max(1, keepdims=True) - histories.means)[copying.half :]
-    sets = [(), copying.chosen, *copying.other_sets(config.seed)]
+    layers = [tuple(range(first, first + HEADS)) for first in range(0, HEADS * config.layers, HEADS)]
+    sets = [(), copying.chosen, *layers, *copying.other_sets(config.seed)]
     means, regrets = _mean_writings(player, tables, ids), []
     for place, silenced in enumerate(sets):
         yield Progress(what="silenced heads", done=place, of=len(sets), unit="sets")
         with silencing(player, silenced, means):
-            regrets.append(
-                torch.cat([_regret(player, tables[part], ids[part], lost[part]) for part in batches(len(ids))])
-            )
-    whole, chosen, *others = regrets
-    return {"whole": whole, "chosen": chosen, "others": torch.stack(others), "uniform": lost.mean(1)}
+            parts = [_regret(player, tables[part], ids[part], lost[part]) for part in batches(len(ids))]
+        regrets.append(torch.cat(parts))
+    whole, chosen, *rest = regrets
+    of_layers, others = torch.stack(rest[: len(layers)]), torch.stack(rest[len(layers) :])
+    return {"whole": whole, "chosen": chosen, "layers": of_layers, "others": others, "uniform": lost.mean(1)}
 
 
 def _regret(player: BanditPlayer, table: Tensor, ids: Tensor, lost: Tensor) -> Float[Tensor, " game"]:

@@ -65,8 +65,8 @@ def head_table(measured: ActionSpacesMeasures) -> Table:
         ["head", "chosen", "copies paid", "copies unpaid", "looks at paid", "looks at unpaid", "pay in the look"],
         rows,
         note="`copies`: logits that a look adds to the pulled arm, less what it adds to the others, the mean over "
-        "pulls and the queries behind them. `looks`: attention. `pay in the look`: nats by which a look at a pull falls when "
-        "it no longer paid.",
+        "pulls and the queries behind them. `looks`: attention. `pay in the look`: nats by which a look at a pull "
+        "falls when it no longer paid; below 0 it rises.",
     )
 
 
@@ -136,9 +136,12 @@ def head_picture(measured: ActionSpacesMeasures) -> Picture:
     legend(left, loc="best")
     shares = [measured.carried(each).value for each in measured.ablations["others"]]
     right.plot(shares, np.zeros(len(shares)), "|", color=GREY, markersize=14)
+    for layer, silenced in enumerate(measured.ablations["layers"]):
+        lying(right, measured.carried(silenced), 2 + layer, GREEN)
     lying(right, measured.carried(measured.ablations["chosen"]), 1, BLUE)
-    right.set_yticks([0, 1], ["other sets", "chosen heads"])
-    right.set_ylim(-0.6, 1.6)
+    names = [f"all of layer {layer}" for layer in range(measured.config.layers)]
+    right.set_yticks(range(2 + len(names)), ["other sets", "chosen heads", *names])
+    right.set_ylim(-0.6, 1.6 + len(names))
     right.axvline(0, color=GREY, linewidth=1)
     right.set_xlabel("share of the gain that is lost without them")
     open_corner(left, right)
@@ -147,5 +150,5 @@ def head_picture(measured: ActionSpacesMeasures) -> Picture:
         title="Heads that copy the arm that paid",
         text="Left: what every head adds, for each pull that it looks at, to the logit of the arm that was pulled, "
         "less what it adds to other arms. Right: how much of what the player gains on pulling any arm is lost when the "
-        "chosen heads write their mean, beside all sets of as many other heads.",
+        "chosen heads write their mean, beside sets of as many other heads (grey) and all heads of a layer (green).",
     )
