@@ -75,12 +75,12 @@ def copied_for_pay(copying: Copying, paid: Int[np.ndarray, "game step"] | None =
     """By how many logits a whole look of a chosen head raises an arm more for its pay, in every measured game."""
     paid = copying.paid if paid is None else paid
     heads = list(copying.chosen)
-    own, none = (
+    paid_copies, unpaid_copies = (
         copying.of_paid(copying.copied, paid, unpaid=unpaid)[copying.half :, heads]
         / np.maximum(copying.of_paid(copying.attended, paid, unpaid=unpaid)[copying.half :, heads], 1e-12)
         for unpaid in (False, True)
     )
-    mean: Float[np.ndarray, " game"] = (own - none).mean(1)
+    mean: Float[np.ndarray, " game"] = (paid_copies - unpaid_copies).mean(1)
     return mean
 
 
@@ -112,12 +112,12 @@ def _groups(of: Tensor, to: Tensor) -> tuple[float, ...]:
 
 def _near_teacher(measured: ActionSpacesMeasures, way: str, who: str) -> Claim:
     arms = measured.config.unseen
-    own, blind = (measured.pooled(measured.drawn, name, arms) for name in (way, f"blind {way}"))
+    regrets, blind = (measured.pooled(measured.drawn, name, arms) for name in (way, f"blind {way}"))
     teacher = measured.pooled(measured.teachers, "thompson", arms)
-    games = len(own)
+    games = len(regrets)
     return Claim(
         text=f"{who} has at most {NEAR} times the regret of Thompson sampling.",
-        value=measured.ratio(own, teacher),
+        value=measured.ratio(regrets, teacher),
         null=Null(
             what="the same player, shown the rewards of arms drawn at random",
             draws=_groups(blind, teacher),

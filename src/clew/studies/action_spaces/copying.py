@@ -131,8 +131,8 @@ def _head_sums(
     scale = (final.var(-1, unbiased=False) + base.ln_f.eps).rsqrt()[:, arms:]
     readers = table[:, :arms] * base.ln_f.weight
     readers = readers - readers.mean(-1, keepdim=True)
-    own = readers.gather(1, pulled[..., None].expand(-1, -1, readers.shape[2]))
-    contrast = (arms * own - readers.sum(1, keepdim=True)) / (arms - 1)
+    reader = readers.gather(1, pulled[..., None].expand(-1, -1, readers.shape[2]))
+    contrast = (arms * reader - readers.sum(1, keepdim=True)) / (arms - 1)
     copied, attended = [], []
     for layer, attention in enumerate(attentions):
         d_model = table.shape[2]

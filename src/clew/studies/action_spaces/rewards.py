@@ -59,12 +59,12 @@ def _favour(
     with eager_parts(player.model):
         output = player.model.transformer(inputs_embeds=rows, output_attentions=True, use_cache=False)
     logs = torch.cat([pattern[:, :, -1] for pattern in output.attentions], 1).clamp_min(LEAST).log()
-    own = logs.gather(2, keys[:, None, None].expand(-1, logs.shape[1], 1))[..., 0]
+    log = logs.gather(2, keys[:, None, None].expand(-1, logs.shape[1], 1))[..., 0]
     n = logs.shape[2]
     arms = table.shape[1] // 3
     logits = (table[:, :arms] @ output.last_hidden_state[:, -1, :, None])[..., 0]
     logit = logits.gather(1, pulled[:, None])[:, 0]
-    return (n * own - logs.sum(2)) / (n - 1), (arms * logit - logits.sum(1)) / (arms - 1)
+    return (n * log - logs.sum(2)) / (n - 1), (arms * logit - logits.sum(1)) / (arms - 1)
 
 
 def measured_look(player: BanditPlayer, config: ActionSpacesConfig, copying: Copying) -> Steps:
@@ -87,8 +87,8 @@ def measured_look(player: BanditPlayer, config: ActionSpacesConfig, copying: Cop
     for target, place in zip(graph.target_range, (len(ids) - 1, key), strict=True):
         inputs = graph.inputs(target)
         tokens = inputs[graph.part("token")]
-        own, neurons = tokens[place], inputs[graph.part("feature")].sum() + inputs[graph.part("error")].sum()
-        sides.append(torch.stack([own, tokens.sum() - own, neurons, graph.offsets[target].sum()]))
+        token, neurons = tokens[place], inputs[graph.part("feature")].sum() + inputs[graph.part("error")].sum()
+        sides.append(torch.stack([token, tokens.sum() - token, neurons, graph.offsets[target].sum()]))
     return {
         "sources": torch.stack(sides).double(),
         "look": torch.tensor([head, len(ids) - 1, key, step]),
