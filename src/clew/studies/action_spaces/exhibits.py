@@ -143,7 +143,7 @@ def head_picture(measured: ActionSpacesMeasures) -> Picture:
     right.set_yticks(range(2 + len(names)), ["other sets", "chosen heads", *names])
     right.set_ylim(-0.6, 1.6 + len(names))
     right.axvline(0, color=GREY, linewidth=1)
-    right.set_xlabel("share of the gain that is lost without them")
+    right.set_xlabel("share of the gain that is lost")
     open_corner(left, right)
     return Picture.of(
         figure,
