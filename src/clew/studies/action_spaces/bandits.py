@@ -62,9 +62,8 @@ def thompson_histories(
     too, all pulls are random, and nothing that is kept says anything.
     """
     games, arms = means.shape
-    rows, share = np.arange(games), generator.random(games) * noise
-    if noise and shuffled:
-        share = np.ones(games)
+    rows, shares = np.arange(games), generator.random(games)
+    share = np.ones(games) if noise and shuffled else shares * float(noise)
     wins, losses = np.ones((2, games, arms))
     pulled, paid, taught = np.zeros((3, games, horizon), dtype=np.int64)
     for step in range(horizon):
