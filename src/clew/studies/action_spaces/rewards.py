@@ -34,7 +34,7 @@ def measured_flips(player: BanditPlayer, config: ActionSpacesConfig, copying: Co
     Of games in which something paid.
     """
     histories = teacher_games(config)
-    games = torch.from_numpy(copying.paid.any(1).nonzero()[0])
+    games = torch.from_numpy(np.flatnonzero(copying.paid.any(1)))
     games = games[games >= copying.half]
     tables, ids, arms = game_tables(player, config, histories)[games], token_ids(histories)[games], histories.n_arms
     last = copying.paid.shape[1] - 1 - np.flip(copying.paid[games], 1).argmax(1)
