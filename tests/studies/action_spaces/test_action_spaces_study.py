@@ -23,7 +23,7 @@ from clew.studies.action_spaces.study import ACTION_SPACES
 from tests.workbench import minnow
 
 SMALL = ActionSpacesConfig(
-    steps=60, learned_steps=20, batch=16, trained=6, arms=(6, 9), horizon=20, games=40, histories=16
+    steps=10, learned_steps=4, batch=8, trained=6, arms=(6, 9), horizon=20, games=40, histories=16
 )
 
 
