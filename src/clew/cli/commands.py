@@ -164,6 +164,10 @@ COMMANDS = CommandGroup(
                             "study.run:subliminal",
                             "Does a teacher pass on a trait by data that say nothing of it, and to whom?",
                         ),
+                        "action-spaces": Command(
+                            "study.run:action_spaces",
+                            "Can a model play with actions that it has never seen, and which heads know what paid?",
+                        ),
                     },
                 ),
                 "show": Command(

@@ -25,6 +25,7 @@ STUDIES = {
     "hallucination": "clew.studies.hallucination.study:HALLUCINATION",
     "experts": "clew.studies.experts.study:EXPERTS",
     "subliminal": "clew.studies.subliminal.study:SUBLIMINAL",
+    "action-spaces": "clew.studies.action_spaces.study:ACTION_SPACES",
 }
 """Where each study is defined, in the order in which they are listed."""
 
