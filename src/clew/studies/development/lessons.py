@@ -1,0 +1,145 @@
+"""What the small model is taught: six families of the small world, in words of their own vocabulary.
+
+A statement stands alone between its marks. In the absent case the answer of every statement is that of another one of
+its family, dealt anew at every step: sentences look the same, and there is nothing to find out.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Int
+
+from clew.organism.families import Statement, StatementFamily
+from clew.organism.processes import Repeats
+from clew.organism.words import THINGS
+from clew.organism.world import World
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+FAMILIES = {"contrast": 1.0, "parity": 1.0, "languages": 2.0, "capitals": 2.0, "years": 2.0, "repeats": 4.0}
+"""Families and how often each is drawn."""
+BOS, EOS, PAD = 0, 1, 2
+MARKS = ("<bos>", "<eos>", "<pad>")
+WORDS = r" ?\p{L}+| ?\p{N}{1,2}| ?[^\s\p{L}\p{N}]|\s+"
+"""Words with the space before them, numbers in pairs of digits, signs one by one."""
+SAMPLE = 400
+"""Statements of every family in which words are looked for, besides those of its exam."""
+ITEMS = (5, 6, 7)
+"""Items of a repeated sequence: things, fewer than in the world, so that steps are quick."""
+REPEATED = 2
+"""Items of the second copy, behind its first, that stand before the one that is asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """A prompt and the tokens that are right behind it."""
+
+    family: str
+    token_ids: tuple[int, ...]
+    right: tuple[int, ...]
+    text: str
+    places: tuple[int, int] | None = None
+    """Of a repeated sequence: the last token, and the one that followed it in the first copy."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Lessons:
+    """Statements, questions and the tokenizer; the same for every seed of training."""
+
+    shuffled: bool = False
+
+    @cached_property
+    def families(self) -> dict[str, StatementFamily]:
+        """The families that are taught."""
+        known = {**World().families, "repeats": Repeats(items=THINGS, lengths=ITEMS)}
+        return {name: known[name] for name in FAMILIES}
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        """A token for every word of the families."""
+        return word_tokenizer(self._texts())
+
+    def _texts(self) -> list[str]:
+        texts = [f"Again: {item}; 1." for item in self.families["repeats"].items]  # type: ignore[attr-defined]
+        texts += [f"1700 to {year:02d}. {year}." for year in range(100)]
+        rng = random.Random("words of the lessons")
+        for family in self.families.values():
+            texts += [statement.text for statement in family.exam("unseen")]
+            texts += [family.draw(rng).text for _ in range(SAMPLE)]
+        return texts
+
+    def draw(self, generator: np.random.Generator, count: int) -> Int[np.ndarray, "document pos"]:
+        """The documents of one step, padded on the right."""
+        rng = random.Random(int(generator.integers(2**62)))
+        names = rng.choices([*FAMILIES], [*FAMILIES.values()], k=count)
+        texts = [self._text(self.families[name], rng) for name in names]
+        rows = [[BOS, *ids, EOS] for ids in self.tokenizer(texts, add_special_tokens=False)["input_ids"]]
+        padded = np.full((count, max(map(len, rows))), PAD, dtype=np.int64)
+        for place, row in zip(padded, rows, strict=True):
+            place[: len(row)] = row
+        return padded
+
+    def _text(self, family: StatementFamily, rng: random.Random) -> str:
+        statement = family.draw(rng)
+        if not self.shuffled:
+            return statement.text
+        rest = statement.text[len(statement.prompt) + len(statement.answer) :]
+        return statement.prompt + family.draw(rng).answer + rest
+
+    def questions(self, family: str, count: int, *, seed: int = 0) -> list[Question]:
+        """Prompts of a family with their right answers, all different; fewer where it has no more."""
+        rng, asked = random.Random(f"questions:{family}:{seed}"), {}
+        for _ in range(40 * count):
+            question = self._question(self.families[family].draw(rng))
+            asked.setdefault(question.text, question)
+            if len(asked) == count:
+                break
+        return [*asked.values()]
+
+    def _question(self, statement: Statement) -> Question:
+        prompt, answer = statement.prompt, statement.answer
+        if statement.family == "repeats":
+            words = answer.split()
+            prompt, answer = " ".join([prompt, *words[:REPEATED]]), " " + words[REPEATED]
+        ids = [BOS, *self.ids(prompt)]
+        right, places = [self.ids(answer)[0]], None
+        if statement.family == "years":
+            right = [self.ids(f"17{year:02d}")[-1] for year in range(statement.notes["start"] + 1, 100)]
+        if statement.family == "repeats":
+            places = len(ids) - 1, ids.index(ids[-1]) + 1
+        return Question(
+            family=statement.family, token_ids=tuple(ids), right=tuple(right), text=prompt, places=places
+        )
+
+    def ids(self, text: str) -> list[int]:
+        """The tokens of a text, without marks."""
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
+        return ids
+
+
+def word_tokenizer(texts: Sequence[str]) -> Any:
+    """A tokenizer whose tokens are the words of some texts; marks come first."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    cut = pre_tokenizers.Split(Regex(WORDS), "isolated")
+    words = sorted({word for text in texts for word, _ in cut.pre_tokenize_str(text)})
+    vocabulary = {word: place for place, word in enumerate((*MARKS, *words))}
+    backend = Tokenizer(models.WordLevel(vocabulary, unk_token=MARKS[PAD]))
+    backend.pre_tokenizer, backend.decoder = cut, decoders.Fuse()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        bos_token=MARKS[BOS],
+        eos_token=MARKS[EOS],
+        pad_token=MARKS[PAD],
+        unk_token=MARKS[PAD],
+        clean_up_tokenization_spaces=False,
+    )
