@@ -6,6 +6,7 @@ its family, dealt anew at every step: sentences look the same, and there is noth
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from collections.abc import Sequence
@@ -33,9 +34,29 @@ WORDS = r" ?\p{L}+| ?\p{N}{1,2}| ?[^\s\p{L}\p{N}]|\s+"
 SAMPLE = 400
 """Statements of every family in which words are looked for, besides those of its exam."""
 ITEMS = (5, 6, 7)
-"""Items of a repeated sequence: things, fewer than in the world, so that steps are quick."""
+"""Items of a repeated sequence: fewer than in the world, so that steps are quick."""
 REPEATED = 2
 """Items of the second copy, behind its first, that stand before the one that is asked for."""
+LATE = range(70, 96)
+"""Start years that are asked about: late ones, behind which few years are later."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Resumed(Repeats):
+    """A list, and the same again from any of its items on: nothing but a look at what followed that item helps.
+
+    It is not taught. Sequences that are repeated from their first item on may be gone on with by counting places.
+    """
+
+    items: tuple[str, ...] = THINGS
+    lengths: tuple[int, ...] = ITEMS
+
+    def draw(self, rng: random.Random) -> Statement:
+        length = self.lengths[rng.randrange(len(self.lengths))]
+        items = rng.sample(self.items, length)
+        first = rng.randrange(length - 1)
+        prompt = f"Again: {' '.join(items)}; {items[first]}"
+        return self._drawn(prompt, " " + " ".join(items[first + 1 :]), self._logp(length) - math.log(length - 1), 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +67,8 @@ class Question:
     token_ids: tuple[int, ...]
     right: tuple[int, ...]
     text: str
-    places: tuple[int, int] | None = None
-    """Of a repeated sequence: the last token, and the one that followed it in the first copy."""
+    key: int
+    """The position that decides: the country, the number, the start year, in a sequence the item to be copied."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -94,35 +115,61 @@ class Lessons:
         rest = statement.text[len(statement.prompt) + len(statement.answer) :]
         return statement.prompt + family.draw(rng).answer + rest
 
-    def questions(self, family: str, count: int, *, seed: int = 0) -> list[Question]:
+    def questions(self, family: str, count: int) -> list[Question]:
         """Prompts of a family with their right answers, all different; fewer where it has no more."""
-        rng, asked = random.Random(f"questions:{family}:{seed}"), {}
+        return self._asked(self.families[family], count)
+
+    def resumed(self, count: int) -> list[Question]:
+        """Questions of lists that are resumed anywhere."""
+        return self._asked(Resumed(), count)
+
+    def _asked(self, family: StatementFamily, count: int) -> list[Question]:
+        rng = random.Random(f"questions:{type(family).__name__}:{family.name}")
+        asked: dict[str, Question] = {}
         for _ in range(40 * count):
-            question = self._question(self.families[family].draw(rng))
-            asked.setdefault(question.text, question)
+            statement = family.draw(rng)
+            if statement.notes.get("start", LATE[0]) in LATE:
+                question = self._question(statement, resumed=isinstance(family, Resumed))
+                asked.setdefault(question.text, question)
             if len(asked) == count:
                 break
         return [*asked.values()]
 
-    def _question(self, statement: Statement) -> Question:
-        prompt, answer = statement.prompt, statement.answer
+    def _question(self, statement: Statement, *, resumed: bool = False) -> Question:
+        prompt, answer, key = statement.prompt, statement.answer, statement.fact.rpartition(":")[2]
         if statement.family == "repeats":
             words = answer.split()
-            prompt, answer = " ".join([prompt, *words[:REPEATED]]), " " + words[REPEATED]
+            behind = 0 if resumed else REPEATED
+            prompt, answer = " ".join([prompt, *words[:behind]]), f" {words[behind]}"
+            key = words[behind]
         ids = [BOS, *self.ids(prompt)]
-        right, places = [self.ids(answer)[0]], None
+        right = [self.ids(answer)[0]]
         if statement.family == "years":
-            right = [self.ids(f"17{year:02d}")[-1] for year in range(statement.notes["start"] + 1, 100)]
-        if statement.family == "repeats":
-            places = len(ids) - 1, ids.index(ids[-1]) + 1
+            start, key = statement.notes["start"], key[-2:]
+            right = [self.ids(f"17{year:02d}")[-1] for year in range(start + 1, 100)]
         return Question(
-            family=statement.family, token_ids=tuple(ids), right=tuple(right), text=prompt, places=places
+            family=statement.family,
+            token_ids=tuple(ids),
+            right=tuple(right),
+            text=prompt,
+            key=1 + self._token_at(prompt, _end(prompt, key) - 1),
         )
+
+    def _token_at(self, text: str, place: int) -> int:
+        """Which token of a text holds a character."""
+        spans = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        return next(token for token, (low, high) in enumerate(spans) if low <= place < high)
 
     def ids(self, text: str) -> list[int]:
         """The tokens of a text, without marks."""
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
         return ids
+
+
+def _end(text: str, key: str) -> int:
+    """Where a word ends in a text; two digits may stand behind others."""
+    whole = re.search(rf"\b{re.escape(key)}\b", text)
+    return whole.end() if whole else text.index(key) + len(key)
 
 
 def word_tokenizer(texts: Sequence[str]) -> Any:

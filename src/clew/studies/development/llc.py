@@ -37,7 +37,6 @@ class Walk:
 
     examples: int
     """n, how many examples the posterior is of."""
-    chains: int = 2
     draws: int = 100
     """Steps of every chain whose loss counts."""
     burn_in: int = 0
@@ -48,7 +47,7 @@ class Walk:
     """Precision of the Gaussian that holds chains near the start."""
 
     def __post_init__(self) -> None:
-        at_least(self, examples=3, chains=1, draws=2, burn_in=0)
+        at_least(self, examples=3, draws=2, burn_in=0)
         for name in ("step", "pull"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} is {getattr(self, name)}: give one above 0")
@@ -60,11 +59,11 @@ class Walk:
 
 
 def learning_coefficients(
-    excess: Excess, start: Float[Tensor, " weight"], walk: Walk, generator: torch.Generator
+    excess: Excess, start: Float[Tensor, "chain weight"], walk: Walk, generator: torch.Generator
 ) -> Float[Tensor, " chain"]:
-    """The estimate of every chain; NaN for one that diverged, whose steps were too large."""
-    weights = start.repeat(walk.chains, 1)
-    total = torch.zeros(walk.chains, dtype=torch.float64)
+    """The estimate of every chain, each from its own start; NaN for one that diverged, whose steps were too large."""
+    weights = start.clone()
+    total = torch.zeros(len(start), dtype=torch.float64)
     for place in range(walk.burn_in + walk.draws):
         loss, gradient = excess(weights, place)
         if place >= walk.burn_in:
