@@ -155,6 +155,11 @@ COMMANDS = CommandGroup(
                             "study.run:hallucination",
                             'Where do wrong answers come from, and where does "I don\'t know"?',
                         ),
+                        "development": Command(
+                            "study.run:development",
+                            "In which order do circuits come about while a model learns, and does its loss landscape "
+                            "tell when?",
+                        ),
                     },
                 ),
                 "show": Command(

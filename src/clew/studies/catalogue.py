@@ -23,6 +23,7 @@ STUDIES = {
     "traits": "clew.studies.traits.study:TRAITS",
     "expanders": "clew.studies.expanders.study:EXPANDERS",
     "hallucination": "clew.studies.hallucination.study:HALLUCINATION",
+    "development": "clew.studies.development.study:DEVELOPMENT",
 }
 """Where each study is defined, in the order in which they are listed."""
 

@@ -31,7 +31,7 @@ class DevelopmentConfig:
     """Steps of each walk by which the local learning coefficient is estimated."""
     toys: int = 8
     """How many toy models of superposition are trained."""
-    toy_steps: int = 3000
+    toy_steps: int = 5000
     """Steps of their training."""
     draws: int = 1000
     """How often the order of snapshots, and that of families, is shuffled."""

@@ -80,9 +80,9 @@ class SnapshotModel:
 def measured(case: Case[DevelopmentConfig], lessons: Lessons, seed: int, weights: Sequence[Weights]) -> Steps:
     """Gains, circuits and their strengths, attention and learning coefficients, at every snapshot.
 
-    `right`, `elsewhere`, `first` are [snapshot, family, question]; `strength`, `random` [snapshot, family, prompt];
-    `groups` [snapshot, group], of the group's `family` and `prompt`; `attention` [snapshot, family, head],
-    `resumed` and `chance` [snapshot, head]; `llc` [snapshot, chain].
+    `right`, `elsewhere`, `first` are [snapshot, family, question]; `strength` [snapshot, family, prompt],
+    `random` with a last axis of sets, `groups` [snapshot, group], each of one `circuit`; `attention` [snapshot, family,
+    head], `resumed` and `chance` [snapshot, head]; `llc` [snapshot, chain].
     """
     config, model = case.config, SnapshotModel(lessons, seed)
     asked = {name: lessons.questions(name, config.questions) for name in FAMILIES}
@@ -140,7 +140,7 @@ def _knowledge(
         "elsewhere": torch.stack(elsewhere),
         "first": torch.stack(first).float(),
         "strength": torch.stack([each[0] for each in lost]).view(shape),
-        "random": torch.stack([each[1 : 1 + RANDOM_SETS].mean() for each in lost]).view(shape),
+        "random": torch.stack([each[1 : 1 + RANDOM_SETS] for each in lost]).view(*shape, RANDOM_SETS),
         "groups": torch.cat([each[1 + RANDOM_SETS :] for each in lost]),
     }
 
