@@ -71,9 +71,7 @@ def gains(
     return own, (behind.sum(0) - own) / (len(questions) - 1)
 
 
-def strengths(
-    subject: Subject, circuit: QuestionCircuit, elsewhere: float
-) -> Float[Tensor, " set"]:
+def strengths(subject: Subject, circuit: QuestionCircuit, elsewhere: float) -> Float[Tensor, " set"]:
     """The gain that goes with each set; `elsewhere` is how likely the right answer is behind other prompts."""
     silent = [NOTHING, *circuit.sets]
     said = probabilities(subject, [circuit.question] * len(silent), silent)

@@ -59,7 +59,9 @@ class DevelopmentConfig:
             )
         for steps in (self.steps, self.toy_steps):
             if len(spaced(steps, self.snapshots)) < self.snapshots:
-                raise InputError(f"{steps} steps have no {self.snapshots} snapshots: give more steps or fewer snapshots")
+                raise InputError(
+                    f"{steps} steps have no {self.snapshots} snapshots: give more steps or fewer snapshots"
+                )
         if self.prompts > self.questions:
             raise InputError(f"prompts is {self.prompts}, and only {self.questions} questions are asked")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 COLOURS = (BLUE, ORANGE, GREEN, "#8c5fa8", "#b8433f", "#4aa3a3")
 """Of the families, in their order."""
+TICKS = tuple(first * 10**power for power in range(6) for first in (1, 2, 3, 5, 7))
 SHOWN_HEADS = 4
 """Heads of the picture of one prompt, those that carry most at the end."""
 
@@ -33,11 +34,15 @@ def figures_of(measured: DevelopmentMeasures, prompt: str) -> Mapping[str, Pictu
     }
 
 
-def _steps(*panels: Axes) -> None:
+def _steps(steps: Sequence[float], *panels: Axes) -> None:
+    """A logarithmic axis of steps, with plain numbers at it."""
+    shown = [each for each in TICKS if min(steps) <= each <= max(steps)]
     for axes in panels:
         axes.set_xscale("log")
         axes.set_xlabel("step of training")
-        axes.xaxis.set_minor_formatter("")  # type: ignore[arg-type]
+        axes.set_xticks(shown, [f"{each:,}" for each in shown])
+        axes.set_xticks([], minor=True)
+        axes.set_xlim(min(steps) / 1.1, max(steps) * 1.1)
     open_corner(*panels)
 
 
@@ -56,7 +61,7 @@ def _circuits(measured: DevelopmentMeasures) -> Picture:
     panels[1].set_title("strength: what goes with the circuit", fontsize=10)
     panels[0].set_ylabel("probability of the right answer")
     legend(panels[1], loc="upper left")
-    _steps(*panels)
+    _steps(steps, *panels)
     return Picture.of(
         figure,
         title="Circuits come one after the other",
@@ -78,10 +83,7 @@ def _order(measured: DevelopmentMeasures) -> Picture:
     axes.set_ylim(measured.config.seed + len(measured.models) - 0.5, measured.config.seed - 0.5)
     axes.set_ylabel("seed")
     if np.isfinite(measured.onsets).any():
-        _steps(axes)
-        axes.set_xticks(ticks := [200, 300, 400, 500, 700, 1000], [str(each) for each in ticks])
-        finite = measured.onsets[np.isfinite(measured.onsets)]
-        axes.set_xlim(finite.min() / 1.15, finite.max() * 1.15)
+        _steps(measured.onsets[np.isfinite(measured.onsets)].tolist(), axes)
     legend(axes, loc="upper center", ncols=6, bbox_to_anchor=(0.5, 1.2), handletextpad=0.1, columnspacing=1.0)
     return Picture.of(
         figure,
@@ -106,7 +108,7 @@ def _coefficient(measured: DevelopmentMeasures) -> Picture:
     panels[1].set_ylabel("mean strength\nof circuits")
     panels[2].set_ylabel("induction\nscore")
     legend(panels[0])
-    _steps(*panels)
+    _steps(steps, *panels)
     for axes in panels[:2]:
         axes.set_xlabel("")
     return Picture.of(
@@ -140,7 +142,7 @@ def _prompt(measured: DevelopmentMeasures, prompt: str) -> Picture:
     panels[2].set_ylabel("score, less that of other tokens")
     for axes in panels:
         legend(axes, fontsize=7)
-    _steps(*panels)
+    _steps(steps, *panels)
     return Picture.of(
         figure,
         title="The circuit of one prompt at every snapshot",
@@ -162,7 +164,7 @@ def _toys(measured: DevelopmentMeasures) -> Picture:
         for toy in range(measured.config.toys):
             axes.plot(steps, toys[name][:, toy], color=COLOURS[toy % len(COLOURS)], linewidth=1)
         axes.set_title(label, fontsize=10)
-    _steps(*panels)
+    _steps(steps, *panels)
     return Picture.of(
         figure,
         title="Toy models of superposition",

@@ -24,9 +24,7 @@ from torch import Tensor
 from clew.errors import InputError
 from clew.studies.config_checks import at_least
 
-Excess = Callable[
-    [Float[Tensor, "chain weight"], int], tuple[Float[Tensor, " chain"], Float[Tensor, "chain weight"]]
-]
+Excess = Callable[[Float[Tensor, "chain weight"], int], tuple[Float[Tensor, " chain"], Float[Tensor, "chain weight"]]]
 """Of the weights of all chains, at a step of the walk: the loss less that at the start on the same examples, in nats,
 and the gradient of the loss."""
 

@@ -89,9 +89,7 @@ def _loadings(kit: Kit, graph: Graph, key: int) -> Float[Tensor, " head"]:
 def _look(kit: Kit, question: Question, layer: int, head: int) -> Float[Tensor, "side source"]:
     """What a head looks from the last token to the deciding one for, the score's contrast by source."""
     query = len(question.token_ids) - 1
-    graph = kit.looks(
-        list(question.token_ids), layer=layer, head=head, query=query, key=question.key, effects=False
-    )
+    graph = kit.looks(list(question.token_ids), layer=layer, head=head, query=query, key=question.key, effects=False)
     sides = []
     for target, place in zip(graph.target_range, (query, question.key), strict=True):
         inputs = graph.inputs(target)

@@ -52,9 +52,7 @@ def trained(case: Case[DevelopmentConfig], lessons: Lessons, seed: int) -> Itera
     task, weights = lessons_task(lessons, seed), []
     steps = case.config.steps
     model = small_model(task, seed)
-    for each in train_with_snapshots(
-        case, task, model, steps=steps, seed=seed, snapshots=case.config.snapshot_steps
-    ):
+    for each in train_with_snapshots(case, task, model, steps=steps, seed=seed, snapshots=case.config.snapshot_steps):
         if isinstance(each, Weights):
             weights.append(each)
         else:
@@ -158,9 +156,7 @@ def _attention(
 
 
 @torch.no_grad()
-def _to_key(
-    subject: Subject, questions: Sequence[Question]
-) -> tuple[Float[Tensor, " head"], Float[Tensor, " head"]]:
+def _to_key(subject: Subject, questions: Sequence[Question]) -> tuple[Float[Tensor, " head"], Float[Tensor, " head"]]:
     """The attention of every head from the last token to the key, and to the mean of all that it sees."""
     longest = max(len(question.token_ids) for question in questions)
     ids = torch.tensor([[*q.token_ids, *[PAD] * (longest - len(q.token_ids))] for q in questions])

@@ -52,7 +52,15 @@ def _onsets(measured: DevelopmentMeasures) -> Table:
             rows.append((seed, name, place, *map(_whole, numbers), breaks, float(curves[model, -1, family])))
     return Table.of_rows(
         "When circuits appear",
-        ["seed", "family", "place", "circuit's onset", "gain's onset", "behind its change point", "strength at the end"],
+        [
+            "seed",
+            "family",
+            "place",
+            "circuit's onset",
+            "gain's onset",
+            "behind its change point",
+            "strength at the end",
+        ],
         rows,
         "Steps. The onset is where a curve passes half of its last value for good; empty for one that ends below .1.",
     )
