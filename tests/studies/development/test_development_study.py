@@ -1,4 +1,4 @@
-"""The study of development: planted curves are read rightly, silencing is the circuits' own, nothing rises where dealt."""
+"""The study of development: planted curves are read rightly, silencing is that of circuits."""
 
 from functools import cache
 

@@ -1,4 +1,4 @@
-"""When a curve over snapshots rises, how sharply, and whether curves rise in the same order: with shuffled order beside.
+"""When a curve over snapshots rises, how sharply, and whether curves rise in one order: with shuffled order beside.
 
 - *Onset*: the place, by the logarithm of the step, where a curve passes half of its last value for good.
 - *Change*: the largest difference between the mean behind a snapshot and the mean before it (a change point by

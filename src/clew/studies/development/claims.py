@@ -44,8 +44,8 @@ def claims_of(measured: DevelopmentMeasures) -> tuple[Claim, ...]:
 def _appear(measured: DevelopmentMeasures) -> Claim:
     own, random = measured.strength[:, -1].mean(2), measured.random[:, -1]
     return Claim(
-        text=f"Circuits are there at the end: without a family's circuit the right answer loses at least {TAKES} of what "
-        "it is likelier behind its own prompt than behind others.",
+        text=f"Circuits are there at the end: without a family's circuit the right answer loses at least {TAKES} of "
+        "what it is likelier behind its own prompt than behind others.",
         value=mean_interval(own.flatten().tolist()),
         null=Null(
             what="random neurons that write as much at the same layers and positions, and other heads",
@@ -63,8 +63,8 @@ def _change(measured: DevelopmentMeasures) -> Claim:
     curves = measured.strength.mean(3).transpose(0, 2, 1).reshape(-1, measured.config.snapshots)
     generator = np.random.default_rng(measured.config.seed)
     return Claim(
-        text=f"They appear at a time: behind the change point of a circuit's strength its mean is at least {TAKES} higher "
-        "or lower than before it.",
+        text=f"They appear at a time: behind the change point of a circuit's strength its mean is at least {TAKES} "
+        "higher or lower than before it.",
         value=mean_interval(change(curves).tolist()),
         null=Null(
             what="snapshots in shuffled order",
@@ -122,7 +122,7 @@ def _resampled_agreement(measured: DevelopmentMeasures, value: float, generator:
 def _induction(measured: DevelopmentMeasures) -> Claim:
     scores = measured.induction[:, -1]
     return Claim(
-        text=f"A head looks at what followed the same item before: it gives that item at least {LOOKS} of its attention.",
+        text=f"A head looks at what followed the same item before, with at least {LOOKS} of its attention.",
         value=mean_interval(scores[:, 0].tolist()),
         null=Null(
             what="attention that is spread evenly",
@@ -170,8 +170,8 @@ def _toy_company(measured: DevelopmentMeasures) -> Claim:
     loss, coefficient = toys["loss"].T.double().numpy(), toys["llc"].T.double().numpy()
     value, draws = _company(coefficient, -loss, config.draws, config.seed)
     return Claim(
-        text="In toy models of superposition it moves when the loss falls: the same correlation with the fall of the loss "
-        f"is at least {MOVES}.",
+        text="In toy models of superposition it moves when the loss falls: the same correlation with the fall of the "
+        f"loss is at least {MOVES}.",
         value=value,
         null=Null(
             what="the coefficient's snapshots in shuffled order",

@@ -54,8 +54,8 @@ class DevelopmentConfig:
         )
         if self.snapshots < LEAST_SNAPSHOTS:
             raise InputError(
-                f"snapshots is {self.snapshots}: give at least {LEAST_SNAPSHOTS}, else no change point can be told from "
-                "their order"
+                f"snapshots is {self.snapshots}: give at least {LEAST_SNAPSHOTS}, else no change point can be told "
+                "from their order"
             )
         for steps in (self.steps, self.toy_steps):
             if len(spaced(steps, self.snapshots)) < self.snapshots:

@@ -65,9 +65,9 @@ def _circuits(measured: DevelopmentMeasures) -> Picture:
     return Picture.of(
         figure,
         title="Circuits come one after the other",
-        text="Left, how much likelier the right answer is behind its own prompt than behind other prompts of its family. "
-        "Right, how much of that goes when the neurons and heads are silent that make up the circuit of the last "
-        "snapshot; grey, random sets in their place. Thin lines are models, thick ones their mean.",
+        text="Left, how much likelier the right answer is behind its own prompt than behind other prompts of its "
+        "family. Right, how much of that goes when the neurons and heads are silent that make up the circuit of the "
+        "last snapshot; grey, random sets in their place. Thin lines are models, thick ones their mean.",
     )
 
 
@@ -88,8 +88,8 @@ def _order(measured: DevelopmentMeasures) -> Picture:
     return Picture.of(
         figure,
         title="When each circuit appears",
-        text="For every model, the step at which each family's circuits pass half of the strength that they end with. A "
-        "family without a point has no circuit that takes a tenth of the probability away.",
+        text="For every model, the step at which each family's circuits pass half of the strength that they end with. "
+        "A family without a point has no circuit that takes a tenth of the probability away.",
     )
 
 
@@ -115,8 +115,8 @@ def _coefficient(measured: DevelopmentMeasures) -> Picture:
         figure,
         title="The learning coefficient beside the circuits",
         text="Top, the local learning coefficient of every model; middle, the strength of its circuits, the mean over "
-        "families; bottom, how much of its attention the best head gives to what followed the same item before: solid in "
-        "sequences that are repeated from their first item, as they were taught, dotted in lists that are resumed anywhere.",
+        "families; bottom, how much of its attention the best head gives to what followed the same item before: solid "
+        "in sequences that are repeated from their first item, as they were taught, dotted in lists resumed anywhere.",
     )
 
 
@@ -146,11 +146,11 @@ def _prompt(measured: DevelopmentMeasures, prompt: str) -> Picture:
     return Picture.of(
         figure,
         title="The circuit of one prompt at every snapshot",
-        text=f"{prompt!r}, traced anew by exact neurons at every snapshot of the first model. Left, the answer, what is "
-        "left of it without the circuit of that snapshot, and how many of its members are those of the last one (of all "
-        "in either). Middle, which heads carry the deciding token into the most influential neurons at the last token; "
-        "heads that cancel add up to more than one. Right, the score with which the head that carries most at the end "
-        "looks at the deciding token, by its sources, the query's and the key's side added.",
+        text=f"{prompt!r}, traced anew by exact neurons at every snapshot of the first model. Left, the answer, what "
+        "is left of it without the circuit of that snapshot, and how many of its members are those of the last one (of "
+        "all in either). Middle, which heads carry the deciding token into the most influential neurons at the last "
+        "token; heads that cancel add up to more than one. Right, the score with which the head that carries most at the "
+        "end looks at the deciding token, by its sources, the query's and the key's side added.",
     )
 
 
@@ -168,6 +168,6 @@ def _toys(measured: DevelopmentMeasures) -> Picture:
     return Picture.of(
         figure,
         title="Toy models of superposition",
-        text="Eight features in two hidden dimensions, one line a model. The loss falls over plateaus; corners are features "
-        "with a direction longer than a half; the coefficient is below zero where the model is still far from a minimum.",
+        text="Eight features in two hidden dimensions, one line a model. The loss falls over plateaus; corners are "
+        "features with a direction longer than a half; the coefficient is below zero where the model is far from a minimum.",
     )

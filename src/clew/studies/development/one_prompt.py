@@ -1,4 +1,4 @@
-"""The circuit of one prompt found anew at every snapshot: its groups, the heads of its edges, and why one of them looks.
+"""The circuit of one prompt found anew at every snapshot: its groups, the heads of its edges, why one of them looks.
 
 1. *Groups*: the circuit by exact neurons of each snapshot, and how many of its members are those of the last one.
 2. *Loadings*: the edges from the country's token into the five most influential neurons at the last token, by head.

@@ -101,7 +101,7 @@ def _groups(measured: DevelopmentMeasures, lessons: Lessons) -> Table:
         "Groups of the circuits",
         ["seed", "family", "prompt", "group", "stage", "neurons", "strength at the end", "onset"],
         rows,
-        "Strength: the gain that goes with the group alone. Many groups stand in for one another: alone they take little.",
+        "Strength: the gain that goes with the group alone. Groups stand in for one another: alone they take little.",
     )
 
 
@@ -135,7 +135,7 @@ def _prompt(measured: DevelopmentMeasures, lessons: Lessons) -> Table:
         f"The circuit of {prompt_of(lessons).text!r} at every snapshot",
         ["step", "groups", "members", "answer", "without the circuit", "members shared with the last", *head_names()],
         rows,
-        "Of each head: the share of the edges from the deciding token into the five most influential neurons at the last.",
+        "Of each head: the share of the edges from the deciding token into five influential neurons at the last.",
     )
 
 
