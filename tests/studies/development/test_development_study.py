@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from clew.circuit.measuring import LiveRuns, marked
 from clew.errors import InputError
 from clew.studies.case import Case
 from clew.studies.development.changes import (
@@ -33,7 +32,7 @@ from tests.workbench import minnow
 
 STEPS = (50, 100, 200, 400, 800, 1600, 3200, 6400)
 SMALL = DevelopmentConfig(
-    seeds=1, steps=60, snapshots=8, questions=6, prompts=1, llc_draws=2, toys=2, toy_steps=100, draws=40
+    seeds=1, steps=40, snapshots=8, questions=6, prompts=1, llc_draws=2, toys=2, toy_steps=100, draws=40
 )
 
 
@@ -63,7 +62,7 @@ def test_a_step_is_the_largest_change_and_lies_beyond_shuffled_snapshots():
     curve = np.repeat([0.0, 1.0], 10)
     assert change(curve) == pytest.approx(1)
     assert change_place(curve) == 10
-    assert shuffled_changes(curve[None], 200, np.random.default_rng(0)).max() < 1
+    assert np.quantile(shuffled_changes(curve[None], 200, np.random.default_rng(0)), 0.95) < 0.8
     assert change(np.full(20, 0.3)) == pytest.approx(0)
 
 
@@ -99,8 +98,9 @@ def test_words_are_whole_tokens_and_every_key_is_what_decides():
 def test_dealt_answers_belong_to_their_sentence_no_more_often_than_by_chance():
     def share_even(shuffled):
         right = []
+        of = Lessons(shuffled=shuffled)
         for seed in range(12):
-            for row in Lessons(shuffled=shuffled).draw(np.random.default_rng(seed), 64):
+            for row in of.draw(np.random.default_rng(seed), 64):
                 words = lessons().tokenizer.decode([token for token in row[1:] if token > PAD]).split()
                 if words[:2] == ["The", "number"]:
                     right.append(words[-1].strip(".") == ("odd" if int(words[2]) % 2 else "even"))
@@ -110,17 +110,22 @@ def test_dealt_answers_belong_to_their_sentence_no_more_often_than_by_chance():
     assert share_even(True) < 0.85
 
 
-def test_silent_neurons_are_what_circuits_measure():
+def test_a_neuron_that_is_silent_everywhere_is_one_without_output_weights():
     _, kit = taught_model()
     question = lessons().questions("capitals", 1)[0]
-    graph = kit.trace(list(question.token_ids), targets=list(question.right))
-    chosen = torch.randperm(graph.n_features, generator=torch.Generator().manual_seed(0))[:40]
-    left = LiveRuns(kit.subject, kit.dictionary, graph).outcomes(marked(graph.n_features, [chosen]))
-    keys = graph.feature_keys[chosen].tolist()
-    silent = Silent(neurons=frozenset((layer, position, index) for layer, position, index in keys))
-    own, other = probabilities(kit.subject, [question] * 2, [silent, Silent()])[:, list(question.right)].sum(1).tolist()
-    assert own == pytest.approx(float(left.probability), rel=1e-4)
-    assert own != pytest.approx(other, rel=1e-3)
+    neurons = frozenset((1, place, index) for place in range(len(question.token_ids)) for index in range(0, 256, 3))
+    silent = probabilities(kit.subject, [question], [Silent(neurons=neurons)])
+    weight = kit.subject.modules["mlp", 1].c_proj.weight
+    kept = weight.data.clone()
+    weight.data[::3] = 0
+    zeroed = probabilities(kit.subject, [question])
+    weight.data.copy_(kept)
+    assert torch.allclose(silent, zeroed, atol=1e-6)
+    last = frozenset(key for key in neurons if key[1] == len(question.token_ids) - 1)
+    before = frozenset(neurons - last)
+    parts = probabilities(kit.subject, [question] * 3, [Silent(neurons=last), Silent(neurons=before), Silent()])
+    assert torch.allclose(parts[0], zeroed[0], atol=1e-6)  # in the last layer only the last position is read
+    assert torch.allclose(parts[1], parts[2], atol=1e-6)
 
 
 def test_a_silent_head_is_one_whose_output_weights_are_zero():
@@ -173,16 +178,14 @@ def test_training_goes_on_with_its_snapshots_where_it_stopped(tmp_path, monkeypa
 
 
 def test_a_pentagon_has_five_corners_and_a_smaller_loss_than_no_directions():
-    x, y = examples(shuffled=False, seed=0)
+    x = examples()
     angles = torch.arange(5) * 2 * torch.pi / 5
     weights = torch.zeros(1, 24)
     weights[0, :5], weights[0, 8:13] = angles.cos(), angles.sin()
     weights[0, 16:21] = -float((2 * torch.pi / torch.tensor(5.0)).cos())
     assert corners(weights).tolist() == [5]
-    assert float(toy_losses(weights, x, y)) < float(toy_losses(torch.zeros(1, 24), x, y))
-    moved = examples(shuffled=True, seed=0)[1]
-    assert not torch.equal(moved, y)
-    assert torch.equal(moved.sum(0), y.sum(0))
+    assert float(toy_losses(weights, x)) < float(toy_losses(torch.zeros(1, 24), x))
+    assert x.sum(0).tolist() == [8] * 8
 
 
 def planted(onsets):

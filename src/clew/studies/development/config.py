@@ -27,16 +27,16 @@ class DevelopmentConfig:
     """With how many questions every family is examined at every snapshot."""
     prompts: int = 3
     """Of how many questions a family the circuit is followed through the snapshots."""
-    llc_draws: int = 40
+    llc_draws: int = 20
     """Steps of each walk by which the local learning coefficient is estimated."""
-    toys: int = 8
+    toys: int = 6
     """How many toy models of superposition are trained."""
-    toy_steps: int = 5000
+    toy_steps: int = 3000
     """Steps of their training."""
     draws: int = 1000
     """How often the order of snapshots, and that of families, is shuffled."""
     shuffled: bool = field(default=False, metadata={"option": False})
-    """Answers dealt among the sentences of a family, and targets among examples: the absent case."""
+    """Answers dealt among the sentences of a family, and toys that are not trained: the absent case."""
     seed: int = 0
     """Seed of the first model, and of all draws."""
 

@@ -149,8 +149,8 @@ def _prompt(measured: DevelopmentMeasures, prompt: str) -> Picture:
         text=f"{prompt!r}, traced anew by exact neurons at every snapshot of the first model. Left, the answer, what "
         "is left of it without the circuit of that snapshot, and how many of its members are those of the last one (of "
         "all in either). Middle, which heads carry the deciding token into the most influential neurons at the last "
-        "token; heads that cancel add up to more than one. Right, the score with which the head that carries most at the "
-        "end looks at the deciding token, by its sources, the query's and the key's side added.",
+        "token; heads that cancel add up to more than one. Right, the score with which the head that carries most at "
+        "the end looks at the deciding token, by its sources, the query's and the key's side added.",
     )
 
 
@@ -169,5 +169,5 @@ def _toys(measured: DevelopmentMeasures) -> Picture:
         figure,
         title="Toy models of superposition",
         text="Eight features in two hidden dimensions, one line a model. The loss falls over plateaus; corners are "
-        "features with a direction longer than a half; the coefficient is below zero where the model is far from a minimum.",
+        "features with a direction longer than a half; the coefficient is below zero far from a minimum.",
     )

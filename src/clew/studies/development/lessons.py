@@ -11,13 +11,13 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Int
 
-from clew.organism.families import Statement, StatementFamily
+from clew.organism.families import Statement, StatementFamily, TableFamily
 from clew.organism.processes import Repeats
 from clew.organism.words import THINGS
 from clew.organism.world import World
@@ -80,22 +80,12 @@ class Lessons:
     @cached_property
     def families(self) -> dict[str, StatementFamily]:
         """The families that are taught."""
-        known = {**World().families, "repeats": Repeats(items=THINGS, lengths=ITEMS)}
-        return {name: known[name] for name in FAMILIES}
+        return _families()
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerFast:
         """A token for every word of the families."""
-        return word_tokenizer(self._texts())
-
-    def _texts(self) -> list[str]:
-        texts = [f"Again: {item}; 1." for item in self.families["repeats"].items]  # type: ignore[attr-defined]
-        texts += [f"1700 to {year:02d}. {year}." for year in range(100)]
-        rng = random.Random("words of the lessons")
-        for family in self.families.values():
-            texts += [statement.text for statement in family.exam("unseen")]
-            texts += [family.draw(rng).text for _ in range(SAMPLE)]
-        return texts
+        return word_tokenizer(_texts())
 
     def draw(self, generator: np.random.Generator, count: int) -> Int[np.ndarray, "document pos"]:
         """The documents of one step, padded on the right."""
@@ -164,6 +154,23 @@ class Lessons:
         """The tokens of a text, without marks."""
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
         return ids
+
+
+@cache
+def _families() -> dict[str, StatementFamily]:
+    known = {**World().families, "repeats": Repeats(items=THINGS, lengths=ITEMS)}
+    return {name: known[name] for name in FAMILIES}
+
+
+@cache
+def _texts() -> tuple[str, ...]:
+    """Texts with all words of the families."""
+    texts = [f"Again: {item}; {item}." for item in THINGS] + [f"17{year:02d} {year}." for year in range(100)]
+    rng = random.Random("words of the lessons")
+    for family in _families().values():
+        texts += [statement.text for statement in (family.exam("unseen") if isinstance(family, TableFamily) else ())]
+        texts += [family.draw(rng).text for _ in range(SAMPLE)]
+    return tuple(texts)
 
 
 def _end(text: str, key: str) -> int:

@@ -1,8 +1,8 @@
 """What a model says of prompts with some of its neurons and heads silent, all that follows live.
 
-A neuron is silent where its activation is zero, at one position; a head where it writes nothing, at all positions. With
-neurons alone this is what circuits are measured by (`clew.circuit.measuring`): the MLPs are ReLU, the neurons all that
-they write. It needs no graph, so that the neurons of one snapshot can be silenced in another.
+A neuron is silent where its activation is zero, at one position; a head where it writes nothing, at all positions. It
+needs no graph, so that the neurons of one snapshot can be silenced in another. And it is a little harder on a circuit
+than `clew.circuit.measuring`, where neurons stay off that did not fire on the prompt: here they may come on.
 """
 
 from __future__ import annotations

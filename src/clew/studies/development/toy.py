@@ -30,22 +30,18 @@ CORNER = 0.5
 """The length from which a feature's direction counts as a corner."""
 
 
-def examples(*, shuffled: bool, seed: int) -> tuple[Float[Tensor, "example feature"], Float[Tensor, "example feature"]]:
-    """Every feature at even values, and the targets, which are the examples themselves; shuffled, those of others."""
+def examples() -> Float[Tensor, "example feature"]:
+    """Every feature at even values."""
     values = (torch.arange(VALUES) + 0.5) / VALUES
-    x = torch.kron(torch.eye(FEATURES), values[:, None])
-    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
-    return x, x[order] if shuffled else x
+    return torch.kron(torch.eye(FEATURES), values[:, None])
 
 
-def toy_losses(
-    weights: Float[Tensor, "toy weight"], x: Float[Tensor, "example feature"], y: Float[Tensor, "example feature"]
-) -> Float[Tensor, " toy"]:
+def toy_losses(weights: Float[Tensor, "toy weight"], x: Float[Tensor, "example feature"]) -> Float[Tensor, " toy"]:
     """The mean squared error of every model, summed over features; its weights are W, then b."""
     directions = weights[:, : HIDDEN * FEATURES].view(-1, HIDDEN, FEATURES)
     hidden = torch.einsum("thf,ef->teh", directions, x)
     given = torch.relu(hidden @ directions + weights[:, None, HIDDEN * FEATURES :])
-    return (given - y).square().sum(2).mean(1)
+    return (given - x).square().sum(2).mean(1)
 
 
 def corners(weights: Float[Tensor, "toy weight"]) -> Float[Tensor, " toy"]:
@@ -55,39 +51,42 @@ def corners(weights: Float[Tensor, "toy weight"]) -> Float[Tensor, " toy"]:
 
 
 def toys(config: DevelopmentConfig) -> Steps:
-    """Losses, corners and coefficients of all toy models at every snapshot: [snapshot, toy]; `weights` at the end."""
-    x, y = examples(shuffled=config.shuffled, seed=config.seed)
+    """Losses, corners and coefficients of all toy models at every snapshot: [snapshot, toy]; `weights` at the end.
+
+    In the absent case nothing is learned: the rate is zero, and the coefficient varies as its walks do.
+    """
+    x = examples()
     generator = torch.Generator().manual_seed(config.seed)
     weights = START * torch.randn(config.toys, FEATURES * (HIDDEN + 1), generator=generator)
     weights[:, HIDDEN * FEATURES :] = 0
     weights.requires_grad_()
-    optimizer = torch.optim.SGD([weights], lr=RATE)
+    optimizer = torch.optim.SGD([weights], lr=0.0 if config.shuffled else RATE)
     kept, snapshots = [], {*config.toy_snapshot_steps}
     for step in range(1, config.toy_steps + 1):
         if step % 500 == 1:
             yield Progress(what="training toy models", done=step, of=config.toy_steps)
         optimizer.zero_grad()
-        toy_losses(weights, x, y).sum().backward()
+        toy_losses(weights, x).sum().backward()
         optimizer.step()
         if step in snapshots:
             kept.append(weights.detach().clone())
     yield Progress(what="coefficients of toy models", done=0, of=1)
     every = torch.cat(kept)
     start = every.repeat_interleave(CHAINS, 0)
-    before = toy_losses(start, x, y)
+    before = toy_losses(start, x)
 
     def excess(now: Float[Tensor, "chain weight"], step: int) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
             now = now.detach().requires_grad_()
-            losses = toy_losses(now, x, y)
+            losses = toy_losses(now, x)
             (gradient,) = torch.autograd.grad(losses.sum(), now)
         return losses.detach() - before, gradient
 
-    walk = Walk(examples=EXAMPLES, draws=5 * config.llc_draws, burn_in=2 * config.llc_draws, step=STEP, pull=PULL)
+    walk = Walk(examples=EXAMPLES, draws=10 * config.llc_draws, burn_in=4 * config.llc_draws, step=STEP, pull=PULL)
     estimates = learning_coefficients(excess, start, walk, generator)
     shape = (len(kept), config.toys)
     return {
-        "loss": toy_losses(every, x, y).view(shape),
+        "loss": toy_losses(every, x).view(shape),
         "corners": corners(every).view(shape),
         "llc": estimates.view(*shape, CHAINS).mean(2),
         "weights": kept[-1],
