@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from clew.studies.development.lessons import PAD, Question
-from clew.subject.hooks import changing
+from clew.subject.hooks import changing, module_at
 from clew.subject.subject import Subject
 
 
@@ -57,20 +57,20 @@ def silencing(subject: Subject, silent: Sequence[Silent], n_pos: int) -> Iterato
     changes: dict[torch.nn.Module, Callable[[Tensor], Tensor]] = {}
     for layer in range(subject.n_layers):
         if any(key[0] == layer for each in silent for key in each.neurons):
-            mlp, size = subject.modules["mlp", layer].c_proj, len(subject.mlp_neurons(layer).w_in)
+            mlp, size = module_at(subject.modules["mlp", layer], "c_proj"), len(subject.mlp_neurons(layer).w_in)
             marks = torch.zeros(len(silent), n_pos, size, dtype=torch.bool)
             for row, each in zip(marks, silent, strict=True):
                 for at, position, index in each.neurons:
                     if at == layer:
                         row[position, index] = True
-            changes[mlp] = _zeroed(marks)  # type: ignore[index]
+            changes[mlp] = _zeroed(marks)
         if any(key[0] == layer for each in silent for key in each.heads):
             marks = torch.zeros(len(silent), 1, subject.d_model, dtype=torch.bool)
             for row, each in zip(marks, silent, strict=True):
                 for at, head in each.heads:
                     if at == layer:
                         row[:, head * width : (head + 1) * width] = True
-            changes[subject.modules["attention", layer].c_proj] = _zeroed(marks)  # type: ignore[index]
+            changes[module_at(subject.modules["attention", layer], "c_proj")] = _zeroed(marks)
     with changing(changes, {}):
         yield
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -102,7 +102,7 @@ def measured(case: Case[DevelopmentConfig], lessons: Lessons, seed: int, weights
 
 def _circuits(
     kit: Kit, asked: Mapping[str, Sequence[Question]], count: int, seed: int
-) -> Iterator[Progress | list[QuestionCircuit]]:
+) -> Generator[Progress, None, list[QuestionCircuit]]:
     """The circuits of the first questions of every family, family by family."""
     circuits = []
     for place, (name, questions) in enumerate(asked.items()):
@@ -112,7 +112,7 @@ def _circuits(
             find_question_circuit(kit, question, float(other), seed)
             for question, other in zip(questions[:count], elsewhere, strict=False)
         ]
-    return circuits  # type: ignore[return-value]
+    return circuits
 
 
 def _knowledge(

@@ -60,8 +60,8 @@ def absent(kit: Kit, config: DevelopmentConfig) -> Absent[DevelopmentConfig]:
     return Absent(
         kit=kit,
         config=replace(config, shuffled=True, seeds=max(1, config.seeds - 1)),
-        why="Every sentence gets the answer of another one of its family, dealt anew each time it is read: families can "
-        "be told apart, but there is nothing to find out. Toy models are not trained.",
+        why="Every sentence gets the answer of another one of its family, dealt anew each time it is read: families "
+        "can be told apart, but there is nothing to find out. Toy models are not trained.",
     )
 
 
