@@ -118,7 +118,7 @@ def _steps(
 ) -> Steps:
     """Some steps of training; the state after them, and the weights of snapshots among them."""
     model.train()
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for step in steps:
         if step % REPORT_EVERY == 0:
             yield Progress(what=f"training on {task.name}", done=step, of=config.steps)
