@@ -47,7 +47,7 @@ class SmallTask:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Weights:
+class WeightSnapshot:
     """The weights of a small model after some steps of training."""
 
     step: int
@@ -77,14 +77,14 @@ def train_with_snapshots(
     steps: int,
     seed: int,
     snapshots: Collection[int] = (),
-) -> Iterator[Progress | Weights]:
-    """Train a model that was just drawn; Progress, and the Weights after each of the steps in `snapshots`."""
+) -> Iterator[Progress | WeightSnapshot]:
+    """Train a model that was just drawn; Progress, and the WeightSnapshot after each of the steps in `snapshots`."""
     config = _config(task, seed, steps)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay, fused=True
     )
     if 0 in snapshots:
-        yield Weights(step=0, values={name: each.detach().clone() for name, each in model.named_parameters()})
+        yield WeightSnapshot(step=0, values={name: each.detach().clone() for name, each in model.named_parameters()})
     for first in range(0, steps, KEPT_EVERY):
         last = min(first + KEPT_EVERY, steps)
         work = _steps(model, optimizer, task, config, range(first, last), snapshots)
@@ -93,7 +93,7 @@ def train_with_snapshots(
         for step in sorted(step for step in snapshots if first < step <= last):
             front = f"snapshot.{step}."
             values = {name.removeprefix(front): each for name, each in state.items() if name.startswith(front)}
-            yield Weights(step=step, values=values)
+            yield WeightSnapshot(step=step, values=values)
 
 
 def _config(task: SmallTask, seed: int, steps: int) -> TrainingConfig:

@@ -27,7 +27,7 @@ from clew.studies.development.silencing import Silent, probabilities
 from clew.studies.development.snapshots import SnapshotModel, lessons_task
 from clew.studies.development.study import DEVELOPMENT
 from clew.studies.development.toy import corners, examples, toy_losses
-from clew.studies.small_model import Weights, small_model, train_with_snapshots
+from clew.studies.small_model import WeightSnapshot, small_model, train_with_snapshots
 from tests.workbench import minnow
 
 STEPS = (50, 100, 200, 400, 800, 1600, 3200, 6400)
@@ -142,7 +142,7 @@ def test_a_silent_head_is_one_whose_output_weights_are_zero():
 
 
 def test_a_gain_is_what_a_prompt_adds_and_knowing_the_family_alone_adds_nothing():
-    questions = [Question(family="", token_ids=(0,), right=(answer,), text="", key=0) for answer in (0, 1)]
+    questions = [LessonQuestion(family="", token_ids=(0,), right=(answer,), text="", key=0) for answer in (0, 1)]
     family = torch.tensor([[0.5, 0.5], [0.5, 0.5]])
     own, elsewhere = gains(family, questions)
     assert (own - elsewhere).tolist() == [0, 0]
@@ -167,7 +167,7 @@ def test_training_goes_on_with_its_snapshots_where_it_stopped(tmp_path, monkeypa
     def snapshots(folder, steps, at):
         case = Case(kit=minnow(), config=None, folder=folder)
         found = train_with_snapshots(case, task, small_model(task, 3), steps=steps, seed=3, snapshots=at)
-        return {each.step: each.values for each in found if isinstance(each, Weights)}
+        return {each.step: each.values for each in found if isinstance(each, WeightSnapshot)}
 
     whole = snapshots(None, 6, (0, 2, 4, 5))
     snapshots(tmp_path, 6, (0, 2, 4, 5))

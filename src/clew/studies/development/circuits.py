@@ -60,7 +60,7 @@ class QuestionCircuit:
 
 
 def gains(
-    said: Float[Tensor, "question vocab"], questions: Sequence[Question]
+    said: Float[Tensor, "question vocab"], questions: Sequence[LessonQuestion]
 ) -> tuple[Float[Tensor, " question"], Float[Tensor, " question"]]:
     """How likely each right answer is behind its own prompt, and on average behind the other prompts."""
     right = torch.zeros_like(said)
@@ -79,7 +79,7 @@ def strengths(subject: Subject, circuit: QuestionCircuit, elsewhere: float) -> F
     return gain[0] - gain[1:]
 
 
-def find_question_circuit(kit: Kit, question: Question, elsewhere: float, seed: int) -> QuestionCircuit:
+def find_question_circuit(kit: Kit, question: LessonQuestion, elsewhere: float, seed: int) -> QuestionCircuit:
     """The circuit of a question in the kit's model."""
     graph = kit.trace(list(question.token_ids), targets=list(question.right))
     circuit = kit.circuit(graph, draws=1)
@@ -112,7 +112,7 @@ def all_heads(subject: Subject) -> list[tuple[int, int]]:
     return [(layer, head) for layer in range(subject.n_layers) for head in range(subject.config.num_attention_heads)]
 
 
-def _heads(subject: Subject, question: Question, elsewhere: float) -> frozenset[tuple[int, int]]:
+def _heads(subject: Subject, question: LessonQuestion, elsewhere: float) -> frozenset[tuple[int, int]]:
     """The heads without which enough of the gain goes."""
     listed = all_heads(subject)
     silent = [NOTHING, *(Silent(heads=frozenset({head})) for head in listed)]

@@ -105,17 +105,17 @@ class Lessons:
         rest = statement.text[len(statement.prompt) + len(statement.answer) :]
         return statement.prompt + family.draw(rng).answer + rest
 
-    def questions(self, family: str, count: int) -> list[Question]:
+    def questions(self, family: str, count: int) -> list[LessonQuestion]:
         """Prompts of a family with their right answers, all different; fewer where it has no more."""
         return self._asked(self.families[family], count)
 
-    def resumed(self, count: int) -> list[Question]:
+    def resumed(self, count: int) -> list[LessonQuestion]:
         """Questions of lists that are resumed anywhere."""
         return self._asked(Resumed(), count)
 
-    def _asked(self, family: StatementFamily, count: int) -> list[Question]:
+    def _asked(self, family: StatementFamily, count: int) -> list[LessonQuestion]:
         rng = random.Random(f"questions:{type(family).__name__}:{family.name}")
-        asked: dict[str, Question] = {}
+        asked: dict[str, LessonQuestion] = {}
         for _ in range(40 * count):
             statement = family.draw(rng)
             if statement.notes.get("start", LATE[0]) in LATE:
@@ -137,7 +137,7 @@ class Lessons:
         if statement.family == "years":
             start, key = statement.notes["start"], key[-2:]
             right = [self.ids(f"17{year:02d}")[-1] for year in range(start + 1, 100)]
-        return Question(
+        return LessonQuestion(
             family=statement.family,
             token_ids=tuple(ids),
             right=tuple(right),

@@ -24,7 +24,7 @@ from clew.studies.case import Steps
 from clew.studies.development.circuits import all_heads
 from clew.studies.development.lessons import Lessons, Question
 from clew.studies.development.snapshots import SnapshotModel
-from clew.studies.small_model import Weights
+from clew.studies.small_model import WeightSnapshot
 
 FAMILY = "capitals"
 TARGETS = 5
@@ -37,7 +37,7 @@ def prompt_of(lessons: Lessons) -> Question:
     return lessons.questions(FAMILY, 1)[0]
 
 
-def followed(lessons: Lessons, seed: int, weights: Sequence[Weights]) -> Steps:
+def followed(lessons: Lessons, seed: int, weights: Sequence[WeightSnapshot]) -> Steps:
     """Of every snapshot: `groups` and `members`, `shared` with the last, `alone` (the answer's probability with the
     circuit alone as a share), `loadings` [snapshot, head], and `look` [snapshot, side, source] of head `head`."""
     question, model = prompt_of(lessons), SnapshotModel(lessons, seed)
@@ -86,7 +86,7 @@ def _loadings(kit: Kit, graph: Graph, key: int) -> Float[Tensor, " head"]:
     return carried / max(total, 1e-30)
 
 
-def _look(kit: Kit, question: Question, layer: int, head: int) -> Float[Tensor, "side source"]:
+def _look(kit: Kit, question: LessonQuestion, layer: int, head: int) -> Float[Tensor, "side source"]:
     """What a head looks from the last token to the deciding one for, the score's contrast by source."""
     query = len(question.token_ids) - 1
     graph = kit.looks(list(question.token_ids), layer=layer, head=head, query=query, key=question.key, effects=False)

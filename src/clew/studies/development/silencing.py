@@ -38,7 +38,7 @@ NOTHING = Silent()
 
 @torch.no_grad()
 def probabilities(
-    subject: Subject, questions: Sequence[Question], silent: Sequence[Silent] | None = None
+    subject: Subject, questions: Sequence[LessonQuestion], silent: Sequence[Silent] | None = None
 ) -> Float[Tensor, "question vocab"]:
     """What follows every question, each with its own parts silent."""
     ends = [len(question.token_ids) for question in questions]

@@ -24,7 +24,7 @@ from clew.studies.development.config import DevelopmentConfig
 from clew.studies.development.lessons import FAMILIES, PAD, Lessons, Question
 from clew.studies.development.model_llc import DOCUMENTS, PARTS, coefficients
 from clew.studies.development.silencing import probabilities
-from clew.studies.small_model import SmallTask, Weights, small_model, train_with_snapshots
+from clew.studies.small_model import SmallTask, WeightSnapshot, small_model, train_with_snapshots
 from clew.subject.subject import Subject
 
 AT_ONCE = 64
@@ -47,13 +47,13 @@ def lessons_task(lessons: Lessons, seed: int) -> SmallTask:
     )
 
 
-def trained(case: Case[DevelopmentConfig], lessons: Lessons, seed: int) -> Iterator[Progress | list[Weights]]:
+def trained(case: Case[DevelopmentConfig], lessons: Lessons, seed: int) -> Iterator[Progress | list[WeightSnapshot]]:
     """Progress, and last the weights of a model at all snapshots."""
     task, weights = lessons_task(lessons, seed), []
     steps = case.config.steps
     model = small_model(task, seed)
     for each in train_with_snapshots(case, task, model, steps=steps, seed=seed, snapshots=case.config.snapshot_steps):
-        if isinstance(each, Weights):
+        if isinstance(each, WeightSnapshot):
             weights.append(each)
         else:
             yield each
@@ -68,14 +68,14 @@ class SnapshotModel:
         self.model = small_model(self.task, seed)
         self.subject = Subject(self.model, lessons.tokenizer, f"a model of lessons, seed {seed}")
 
-    def put(self, weights: Weights) -> Kit:
+    def put(self, weights: WeightSnapshot) -> Kit:
         """The kit of a snapshot, whose dictionary is its own neurons; it holds until the next one is put."""
         for name, parameter in self.model.named_parameters():
             parameter.data.copy_(weights.values[name])
         return Kit(self.subject, name=f"{self.subject.name}, step {weights.step:,}")
 
 
-def measured(case: Case[DevelopmentConfig], lessons: Lessons, seed: int, weights: Sequence[Weights]) -> Steps:
+def measured(case: Case[DevelopmentConfig], lessons: Lessons, seed: int, weights: Sequence[WeightSnapshot]) -> Steps:
     """Gains, circuits and their strengths, attention and learning coefficients, at every snapshot.
 
     `right`, `elsewhere`, `first` are [snapshot, family, question]; `strength` [snapshot, family, prompt],
@@ -101,7 +101,7 @@ def measured(case: Case[DevelopmentConfig], lessons: Lessons, seed: int, weights
 
 
 def _circuits(
-    kit: Kit, asked: Mapping[str, Sequence[Question]], count: int, seed: int
+    kit: Kit, asked: Mapping[str, Sequence[LessonQuestion]], count: int, seed: int
 ) -> Generator[Progress, None, list[QuestionCircuit]]:
     """The circuits of the first questions of every family, family by family."""
     circuits = []
@@ -116,7 +116,7 @@ def _circuits(
 
 
 def _knowledge(
-    subject: Subject, asked: Mapping[str, Sequence[Question]], circuits: Sequence[QuestionCircuit]
+    subject: Subject, asked: Mapping[str, Sequence[LessonQuestion]], circuits: Sequence[QuestionCircuit]
 ) -> dict[str, Tensor]:
     """What a snapshot knows of every family, and how strong circuits are in it."""
     right, elsewhere, first = [], [], []
@@ -144,7 +144,7 @@ def _knowledge(
 
 
 def _attention(
-    subject: Subject, asked: Mapping[str, Sequence[Question]], resumed: Sequence[Question]
+    subject: Subject, asked: Mapping[str, Sequence[LessonQuestion]], resumed: Sequence[LessonQuestion]
 ) -> dict[str, Tensor]:
     """How much each head attends, from the last token, to the one that decides, the mean over questions."""
     key, chance = _to_key(subject, resumed)
@@ -156,7 +156,9 @@ def _attention(
 
 
 @torch.no_grad()
-def _to_key(subject: Subject, questions: Sequence[Question]) -> tuple[Float[Tensor, " head"], Float[Tensor, " head"]]:
+def _to_key(
+    subject: Subject, questions: Sequence[LessonQuestion]
+) -> tuple[Float[Tensor, " head"], Float[Tensor, " head"]]:
     """The attention of every head from the last token to the key, and to the mean of all that it sees."""
     longest = max(len(question.token_ids) for question in questions)
     ids = torch.tensor([[*q.token_ids, *[PAD] * (longest - len(q.token_ids))] for q in questions])
