@@ -21,7 +21,7 @@ from clew.studies.development.changes import (
 from clew.studies.development.circuits import find_question_circuit, gains, strengths
 from clew.studies.development.claims import claims_of
 from clew.studies.development.config import DevelopmentConfig
-from clew.studies.development.lessons import BOS, FAMILIES, PAD, Lessons, Question
+from clew.studies.development.lessons import BOS, FAMILIES, PAD, LessonQuestion, Lessons
 from clew.studies.development.measures import NAMES, DevelopmentMeasures
 from clew.studies.development.silencing import Silent, probabilities
 from clew.studies.development.snapshots import SnapshotModel, lessons_task

@@ -24,7 +24,7 @@ from clew.circuit.random_sets import heavy_set
 from clew.ids import NodeId
 from clew.intervention.matched_sets import mass_of
 from clew.kit import Kit
-from clew.studies.development.lessons import Question
+from clew.studies.development.lessons import LessonQuestion
 from clew.studies.development.silencing import NOTHING, Silent, probabilities
 from clew.subject.subject import Subject
 
@@ -48,7 +48,7 @@ class SilentGroup:
 class QuestionCircuit:
     """The circuit of one question, and random sets in its place."""
 
-    question: Question
+    question: LessonQuestion
     groups: tuple[SilentGroup, ...]
     whole: Silent
     random: tuple[Silent, ...]

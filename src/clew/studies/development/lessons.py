@@ -60,7 +60,7 @@ class Resumed(Repeats):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class LessonQuestion:
     """A prompt and the tokens that are right behind it."""
 
     family: str
@@ -125,7 +125,7 @@ class Lessons:
                 break
         return [*asked.values()]
 
-    def _question(self, statement: Statement, *, resumed: bool = False) -> Question:
+    def _question(self, statement: Statement, *, resumed: bool = False) -> LessonQuestion:
         prompt, answer, key = statement.prompt, statement.answer, statement.fact.rpartition(":")[2]
         if statement.family == "repeats":
             words = answer.split()

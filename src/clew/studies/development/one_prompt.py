@@ -22,7 +22,7 @@ from clew.kit import Kit
 from clew.progress import Progress
 from clew.studies.case import Steps
 from clew.studies.development.circuits import all_heads
-from clew.studies.development.lessons import Lessons, Question
+from clew.studies.development.lessons import LessonQuestion, Lessons
 from clew.studies.development.snapshots import SnapshotModel
 from clew.studies.small_model import WeightSnapshot
 
@@ -32,7 +32,7 @@ TARGETS = 5
 SOURCES = ("the token itself", "other tokens", "neurons", "biases and positions")
 
 
-def prompt_of(lessons: Lessons) -> Question:
+def prompt_of(lessons: Lessons) -> LessonQuestion:
     """The question whose circuit is found at every snapshot."""
     return lessons.questions(FAMILY, 1)[0]
 

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from clew.studies.development.lessons import PAD, Question
+from clew.studies.development.lessons import PAD, LessonQuestion
 from clew.subject.hooks import changing, module_at
 from clew.subject.subject import Subject
 

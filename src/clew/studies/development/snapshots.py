@@ -21,7 +21,7 @@ from clew.studies.development.circuits import (
     strengths,
 )
 from clew.studies.development.config import DevelopmentConfig
-from clew.studies.development.lessons import FAMILIES, PAD, Lessons, Question
+from clew.studies.development.lessons import FAMILIES, PAD, LessonQuestion, Lessons
 from clew.studies.development.model_llc import DOCUMENTS, PARTS, coefficients
 from clew.studies.development.silencing import probabilities
 from clew.studies.small_model import SmallTask, WeightSnapshot, small_model, train_with_snapshots
