@@ -168,6 +168,11 @@ COMMANDS = CommandGroup(
                             "study.run:action_spaces",
                             "Can a model play with actions that it has never seen, and which heads know what paid?",
                         ),
+                        "development": Command(
+                            "study.run:development",
+                            "In which order do circuits come about while a model learns, and does its loss landscape "
+                            "tell when?",
+                        ),
                     },
                 ),
                 "show": Command(

@@ -26,6 +26,7 @@ STUDIES = {
     "experts": "clew.studies.experts.study:EXPERTS",
     "subliminal": "clew.studies.subliminal.study:SUBLIMINAL",
     "action-spaces": "clew.studies.action_spaces.study:ACTION_SPACES",
+    "development": "clew.studies.development.study:DEVELOPMENT",
 }
 """Where each study is defined, in the order in which they are listed."""
 

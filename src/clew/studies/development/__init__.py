@@ -1,0 +1,1 @@
+"""The study `development`: see `clew.studies.development.study`."""
