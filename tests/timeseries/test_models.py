@@ -144,6 +144,7 @@ def test_a_class_that_is_never_predicted_can_be_asked_about_and_is_said(one_chan
 
 
 @pytest.mark.long
+@pytest.mark.filterwarnings("ignore")  # aeon's compiled loops warn of their own casts
 def test_an_aeon_classifier_is_read_with_its_classes(gunpoint):
     from aeon.classification.distance_based import KNeighborsTimeSeriesClassifier
 
