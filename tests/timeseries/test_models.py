@@ -144,11 +144,14 @@ def test_a_class_that_is_never_predicted_can_be_asked_about_and_is_said(one_chan
 
 
 @pytest.mark.long
+@pytest.mark.filterwarnings("ignore")  # aeon's compiled loops warn of their own casts
 def test_an_aeon_classifier_is_read_with_its_classes(gunpoint):
     from aeon.classification.distance_based import KNeighborsTimeSeriesClassifier
 
     train, test, _ = gunpoint
-    model = KNeighborsTimeSeriesClassifier(distance="euclidean", n_neighbors=5).fit(train.values, train.labels)
+    model = KNeighborsTimeSeriesClassifier(distance="euclidean", n_neighbors=5).fit(
+        train.values, np.array(train.labels)
+    )
     answer = explain(model, test.values[:2], method="feature-ablation", segments=5, reference=train.values)
     assert answer.classes == ("1", "2")
     assert answer.predicted == tuple(model.predict(test.values[:2]))
