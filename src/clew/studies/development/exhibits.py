@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 COLOURS = (BLUE, ORANGE, GREEN, "#8c5fa8", "#b8433f", "#4aa3a3")
 """Of the families, in their order."""
-TICKS = tuple(first * 10**power for power in range(6) for first in (1, 2, 3, 5, 7))
+TICKS = tuple(first * 10**power for power in range(6) for first in (1, 2, 5))
 SHOWN_HEADS = 4
 """Heads of the picture of one prompt, those that carry most at the end."""
 
