@@ -216,6 +216,7 @@ def test_claims_hold_of_planted_circuits_and_not_of_flat_curves():
     assert [claim.verdict for claim in flat[:3]] == ["fails", "fails", "cannot say"]
 
 
+@pytest.mark.long
 def test_a_small_run_measures_every_family_and_finds_nothing_where_answers_are_dealt():
     result = DEVELOPMENT.run(minnow(), config=SMALL)
     assert result.false_effects == ()

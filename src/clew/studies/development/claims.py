@@ -1,4 +1,4 @@
-"""What the study `development` claims; the bars were written before anything was measured."""
+"""What the study `development` claims; the bars were written after a sketch of one model, before the run."""
 
 from __future__ import annotations
 

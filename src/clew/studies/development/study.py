@@ -77,7 +77,7 @@ DEVELOPMENT = Study(
     quick={
         "seeds": 2,
         "steps": 400,
-        "snapshots": 10,
+        "snapshots": 8,
         "questions": 20,
         "prompts": 1,
         "llc_draws": 12,
