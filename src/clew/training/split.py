@@ -28,8 +28,8 @@ from clew.kernels.types import Pairs
 from clew.training.objective import kept
 
 Way = Literal["tokens", "features"]
-Chosen = tuple[Pairs, Float[Tensor, " pair"]]
-"""Pairs of one layer and a value of each."""
+Chosen = tuple[Pairs, Float[Tensor, " _"]]
+"""Pairs of one layer and a value of each; the layers of a list have different numbers of pairs."""
 BITS = 32  # of a tie's number that a feature takes
 
 
