@@ -48,8 +48,8 @@ def test_a_finished_study_is_printed_and_read_again(run, folder):
 def test_a_command_runs_its_study_with_the_options_given(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(KitOptions, "load", lambda options: tiny_kit())
     _command(TOY)(
-        kit=None, model=None, dictionary=None, other_model=False, shift=3.0, count=20, seed=0, record=None,
-        killed=False, neurons=True, output=tmp_path / "toy", as_json=True,
+        kit=None, model=None, dictionary=None, other_model=False, device="cpu", shift=3.0, count=20, seed=0,
+        record=None, killed=False, neurons=True, output=tmp_path / "toy", as_json=True,
     )  # fmt: skip
     told = json.loads(capsys.readouterr().out)
     assert (told["config"]["shift"], told["config"]["count"]) == (3.0, 20)
@@ -60,7 +60,8 @@ def test_claims_are_printed_beside_those_of_the_neurons(monkeypatch, capsys):
     subject = models.subject("gpt2", torch.float32)
     kit = Kit(subject, models.dictionary("clt", subject, dtype=torch.float32), name="tiny clt")
     monkeypatch.setattr(KitOptions, "load", lambda options: kit)
-    given = {"kit": None, "model": None, "dictionary": None, "other_model": False, "output": None, "as_json": False}
+    given = dict.fromkeys(("kit", "model", "dictionary", "output")) | {"other_model": False, "device": "cpu"}
+    given["as_json"] = False
     settings = {"shift": 3.0, "count": 20, "seed": 0, "record": None, "killed": False}
     for neurons in (True, False):
         _command(TOY)(**given, **settings, neurons=neurons)

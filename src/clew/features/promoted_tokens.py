@@ -94,7 +94,6 @@ def promoted_tokens(
     subject: Subject, dictionary: Dictionary, features: Iterable[FeatureId], count: int = 3
 ) -> dict[FeatureId, tuple[str, ...]]:
     """The `count` output tokens that each feature promotes most; of equal ones that with the lowest id comes first."""
-    count = min(count, max(1, len(subject.unembedding) // 2))  # of two classes a feature promotes one
     by_layer: dict[int, list[int]] = {}
     for feature in features:
         by_layer.setdefault(feature.layer, []).append(feature.index)
@@ -105,8 +104,9 @@ def promoted_tokens(
         ids = torch.tensor(sorted(set(indices)))
         named += [FeatureId(layer, index) for index in ids.tolist()]
         directions.append(_final_directions(subject, dictionary, layer, ids))
-    parts = torch.cat(directions).split(_TOGETHER)
-    top = [tokens for part in parts for tokens in ranked(_centred_logits(part, subject.unembedding), count).tolist()]
+    parts, unembedding = torch.cat(directions).split(_TOGETHER), subject.unembedding
+    count = min(count, max(1, len(unembedding) // 2))  # of two classes a feature promotes one
+    top = [tokens for part in parts for tokens in ranked(_centred_logits(part, unembedding), count).tolist()]
     return {feature: subject.token_strings(tokens) for feature, tokens in zip(named, top, strict=True)}
 
 
