@@ -30,7 +30,7 @@ WAYS = ("tokens", "features")
 QUICK = [(4, ("clt-batchtopk", "plt-jumprelu", "sae-topk")), (2, ("clt-topk", "plt-batchtopk", "sae-jumprelu"))]
 RUNS = [(size, way, name) for size in (2, 4) for way in WAYS for name in CASES]
 FEW = [(size, way, name) for size, names in QUICK for way in WAYS for name in names]
-ALL = [pytest.param(*run, id=str(run), marks=() if run in FEW else pytest.mark.long) for run in RUNS]
+ALL = [pytest.param(*run, id=str(run), marks=() if run in FEW else pytest.mark.stress) for run in RUNS]
 
 
 def batches(n: int) -> list[Batch]:
