@@ -20,12 +20,15 @@ GPT2 = Shape(d_model=768, widths=(49152,) * 12, written=tuple(range(12, 0, -1)),
 
 
 def test_parameters_and_bytes_are_those_that_a_run_allocates():
-    for change in ({}, {"kind": "plt"}, {"reach": 2}, {"features": (20, 30, 9)}, {"precision": "lean"}):
+    changes = ({}, {"kind": "plt"}, {"reach": 2}, {"features": (20, 30, 9)}, {"precision": "lean"}, {"skip": True},
+               {"nonlinearity": "jumprelu"})  # fmt: skip
+    for change in changes:
         config = DictionaryConfig(**{"features": 20, "k": 3} | change)
         run, shape = RunState(3, 16, config), Shape.of(config, 3, 16)
-        rows = [run.decoder_bias, *(rows for layer in run.layers for rows in layer.rows.values())]
-        assert shape.parameters == sum(row.weight.numel() for row in rows)
-        large = [rows for layer in run.layers for rows in (layer.encoder, layer.decoder)]
+        rows = [run.decoder_bias, run.skip, *(rows for layer in run.layers for rows in layer.rows.values())]
+        thresholds = 3 * 20 if config.nonlinearity == "jumprelu" else 0
+        assert shape.parameters + thresholds == sum(row.weight.numel() for row in rows)
+        large = [run.skip, *(rows for layer in run.layers for rows in (layer.encoder, layer.decoder))]
         counted = sum(t.nbytes for rows in large for t in (rows.weight, rows.mean, rows.square))
         assert shape.state == pytest.approx(counted, rel=0.1)  # biases keep moments of 32 bits
 
@@ -89,6 +92,9 @@ def test_a_device_that_is_not_there_is_refused_in_one_line(run, tmp_path, monkey
         present_device("cuda:2")
     refused(run("trace", "The capital of France is", "--device", "cuda:5"), "the device cuda:5 is not there")
     refused(run("train", "a", "--device", "gpu"), "'gpu' is no device")
+    for other in ("meta", "xpu"):
+        with pytest.raises(InputError, match="no device that Clew computes on"):
+            present_device(other)
     refused(run("train", "a", "--on", "8xH100"), "give --estimate too")
     refused(run("train", "--estimate", "--on", "8xH9"), "names no devices")
     assert not list(tmp_path.iterdir())

@@ -8,8 +8,7 @@ import clew
 from clew import files
 from clew.memory import resident_peak
 from clew.runs import estimate
-from clew.runs.estimate import parameters_of
-from clew.training import DictionaryConfig, encode_documents
+from clew.training import encode_documents
 from tests.cli.test_train import MODEL, SMALL, refused, write_text
 
 
@@ -103,23 +102,3 @@ def test_an_estimate_does_not_wait_for_the_model_to_write_its_text(run, monkeypa
     assert code == 0, err
     assert len(drawn) == 64
     assert json.loads(out)["hours"] > 0
-
-
-def test_an_estimate_counts_what_a_run_allocates():
-    from clew.training.run_state import RunState
-
-    subject = clew.Subject.load(MODEL)
-    for change in (
-        {},
-        {"features": (20, 8, 30, 3, 4, 5)},
-        {"skip": True},
-        {"kind": "plt"},
-        {"reach": 2},
-        {"nonlinearity": "jumprelu"},
-    ):
-        config = DictionaryConfig(**{"features": 20, "k": 3} | change)
-        made = RunState(6, 128, config)
-        rows = [made.decoder_bias, made.skip, *(own for layer in made.layers for own in layer.rows.values())]
-        counted = sum(own.weight.numel() for own in rows)
-        thresholds = 6 * 20 if change.get("nonlinearity") == "jumprelu" else 0
-        assert parameters_of(subject, config) + thresholds == counted

@@ -21,4 +21,6 @@ def present_device(device: str | torch.device) -> torch.device:
             raise InputError(f"the device {place} is not there{reason}: this machine has {seen}")
     elif place.type == "mps" and not torch.backends.mps.is_available():
         raise InputError("the device mps is not there: it is that of Apple's own processors")
+    elif place.type not in ("cpu", "cuda", "mps"):
+        raise InputError(f"{device!r} is no device that Clew computes on: give cpu, cuda, cuda:1 or mps")
     return place

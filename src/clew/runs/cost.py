@@ -8,7 +8,7 @@ Of one token and layer, with F features, k of them active, d the width and w the
 4. Adam reads and writes weights and moments of the features that took part in the step: a share 1 - exp(-k tokens / F)
    of them, were all equally frequent, which is more than it is for features that differ.
 
-Devices divide a step in one of two ways (`Split`). By *tokens* every device has the whole dictionary: it encodes and
+Devices divide a step in one of two ways (`Way`). By *tokens* every device has the whole dictionary: it encodes and
 decodes its part of the batch, is told the pairs and output gradients of the others, and moves all weights. By
 *features* it has its part of every layer's features and sees all tokens; reconstructions are added up.
 """
@@ -17,13 +17,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from clew.runs.devices import DeviceKind, DeviceRates
 from clew.training.config import DictionaryConfig
+from clew.training.split import Way
 from clew.training.trainer import ANNEAL, GROWING
 
-Split = Literal["tokens", "features"]
 FLOAT, HALF, ID = 4, 2, 8  # bytes
 MEAN_K = GROWING * (ANNEAL - 1) / math.log(ANNEAL) + 1 - GROWING
 """The mean of a run's k in units of the last one."""
@@ -45,6 +44,8 @@ class Shape:
     batch: int
     steps: int
     precision: str = "bfloat16"
+    skip: bool = False
+    """Whether every layer has a linear skip connection."""
     model_parameters: int = 0
     """Of the model whose activations are read."""
 
@@ -59,6 +60,7 @@ class Shape:
             batch=config.batch,
             steps=config.steps,
             precision=config.precision,
+            skip=config.skip,
             model_parameters=model_parameters,
         )
 
@@ -68,9 +70,9 @@ class Shape:
 
     @property
     def parameters(self) -> int:
-        """Weights of the dictionary, biases too."""
+        """Weights of the dictionary, biases too, before it is trained: thresholds are learned."""
         of_features = sum(n * (self.d_model * (1 + w) + 1) for n, w in zip(self.widths, self.written, strict=True))
-        return of_features + self.n_layers * self.d_model
+        return of_features + self.n_layers * self.d_model * (1 + self.d_model * self.skip)
 
     @property
     def state(self) -> int:
@@ -121,7 +123,7 @@ class LayerSeconds:
     optimizer: float
 
 
-def layer_cost(shape: Shape, i: int, rates: DeviceRates, n: int, split: Split) -> LayerSeconds:
+def layer_cost(shape: Shape, i: int, rates: DeviceRates, n: int, split: Way) -> LayerSeconds:
     """Seconds of a layer on one of n devices."""
     d, features, written = shape.d_model, shape.widths[i], shape.written[i]
     seen, of_features = (shape.batch / n, features) if split == "tokens" else (shape.batch, features / n)
@@ -144,7 +146,7 @@ def layer_cost(shape: Shape, i: int, rates: DeviceRates, n: int, split: Split) -
 
 
 def step_cost(
-    shape: Shape, rates: DeviceRates, n: int = 1, *, exchange: float = math.inf, split: Split = "features",
+    shape: Shape, rates: DeviceRates, n: int = 1, *, exchange: float = math.inf, split: Way = "features",
     overlap: bool = False, cached: bool = False,
 ) -> StepCost:  # fmt: skip
     """Simulate a step on n equal devices that send and receive `exchange` bytes a second.
@@ -177,7 +179,7 @@ def step_cost(
     )
 
 
-def memory_cost(shape: Shape, n: int, split: Split, *, buffer: int) -> int:
+def memory_cost(shape: Shape, n: int, split: Way, *, buffer: int) -> int:
     """Bytes that a device needs: its weights and moments, the model, a step's outputs, its part of the buffer."""
     short = 0 if shape.precision == "float32" else max(shape.widths) * shape.d_model * HALF
     state, seen = (shape.state, shape.batch / n) if split == "tokens" else (shape.state / n, shape.batch)
@@ -192,7 +194,7 @@ class DevicePlan:
 
     count: int
     kind: str
-    split: Split
+    split: Way
     parameters: int
     flop_a_token: float
     memory_bytes: int
@@ -219,17 +221,17 @@ class DevicePlan:
 
 def plan_on(
     shape: Shape, kind: DeviceKind, count: int, *, buffer: int, rates: DeviceRates | None = None, cached: bool = False,
-    split: Split | None = None,
+    split: Way | None = None,
 ) -> DevicePlan:  # fmt: skip
     """The faster way to divide a run that fits the devices, or the one that needs less where neither does."""
     rates = rates or kind.rates(shape.precision)
-    splits: tuple[Split, ...] = (split,) if split else ("features", "tokens")
+    splits: tuple[Way, ...] = (split,) if split else ("features", "tokens")
     plans = [_plan(shape, kind, count, way, rates, buffer, cached) for way in splits]
     return min(plans, key=lambda plan: (not plan.fits, plan.hours if plan.fits else plan.memory_bytes))
 
 
 def _plan(
-    shape: Shape, kind: DeviceKind, count: int, split: Split, rates: DeviceRates, buffer: int, cached: bool
+    shape: Shape, kind: DeviceKind, count: int, split: Way, rates: DeviceRates, buffer: int, cached: bool
 ) -> DevicePlan:  # fmt: skip
     cost = step_cost(shape, rates, count, exchange=kind.exchange(count), split=split, cached=cached)
     hours = cost.seconds * shape.steps / 3600

@@ -75,15 +75,6 @@ class RunEstimate:
         return self.hours is not None
 
 
-def parameters_of(subject: Subject, config: DictionaryConfig) -> int:
-    """Weights of a dictionary before it is trained."""
-    d, n_layers = subject.d_model, subject.n_layers
-    count = n_layers * d
-    for layer, n in enumerate(config.widths(n_layers)):
-        count += n * (d + 1 + len(config.written(layer, n_layers)) * d)
-    return count + (n_layers * d * d if config.skip else 0)
-
-
 def text_bytes(subject: Subject, documents: Documents, *, positions: int, cached: int) -> int:
     """Bytes on disk of the tokens of so many positions of a text that begins with documents, and of activations."""
     tokens = 4 * len(documents.tokens) + 16 * len(documents)
@@ -180,8 +171,8 @@ def estimate(
     `text` is the text's bytes on disk, `positions` how many it has to train on if the documents are not all of it,
     `cached` those whose activations are written before the first step.
     """
-    parameters = parameters_of(subject, config)
-    state = _state_bytes(parameters, config)
+    shape = _shape(subject, config)
+    parameters, state = shape.parameters, shape.state
     free = free_memory(subject.device)
     trained = int(documents.counts.sum()) if positions is None else positions
     measured = _measured_config(subject, config)
@@ -201,7 +192,7 @@ def estimate(
         return RunEstimate(memory_bytes=state + in_memory, tokens_per_second=None, hours=None, **facts)
     sample, position = _timed_model(subject, documents, config)
     step = _step_seconds(subject, sample, config, measured)
-    left_out = state - _state_bytes(parameters_of(subject, measured), measured)
+    left_out = state - _shape(subject, measured).state
     left_out += max(0, in_memory - buffer_bytes(subject, sample.inputs.shape[1]))
     if not cached:
         step += position * config.batch
@@ -221,8 +212,8 @@ def _now(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def _state_bytes(parameters: int, config: DictionaryConfig) -> int:
-    return parameters * (8 if config.precision == "lean" else 12)
+def _shape(subject: Subject, config: DictionaryConfig) -> Shape:
+    return Shape.of(config, subject.n_layers, subject.d_model)
 
 
 def _n_features(subject: Subject, config: DictionaryConfig) -> int:
@@ -237,7 +228,7 @@ def _narrowed(subject: Subject, config: DictionaryConfig, share: float) -> Dicti
 
 def _measured_config(subject: Subject, config: DictionaryConfig) -> DictionaryConfig:
     """The largest dictionary that is timed in place of the run's."""
-    parameters = parameters_of(subject, config)
+    parameters = _shape(subject, config).parameters
     if parameters <= WHOLE:
         return config
     return replace(_narrowed(subject, config, min(0.5, PART / parameters)), batch=min(config.batch, PART_BATCH))
