@@ -15,6 +15,7 @@ import numpy as np
 from numba import njit
 
 from clew.kernels.numba_loops import fast
+from clew.kernels.types import DECODER_SEED, ENCODER_OFFSET, ENCODER_SEED
 
 TILE = 2048  # columns of a row that are worked on at once: they, their gradient and moments stay in the cache
 
@@ -207,7 +208,7 @@ def update_decoder(
         for c in range(last - first):
             part[c] = shrink * row[c]
         decoder_gradient(f, first, row, part, pairs, signals, d_value)
-        seed = np.uint32(np.uint32(optimizer.step) * np.uint32(40503) + np.uint32(f * width + first))
+        seed = np.uint32(np.uint32(optimizer.step) * np.uint32(DECODER_SEED) + np.uint32(f * width + first))
         move_row(layer.decoder, f, first, last, part, optimizer, seed)
         for c in range(last - first):
             size += row[c] * row[c]
@@ -239,7 +240,7 @@ def update_encoder(
         for c in range(d):
             part[c] += weight * inputs[c]
     adam(layer.bias.weight[f], layer.bias.mean[f], layer.bias.square[f], d_bias, optimizer.rule)
-    seed = np.uint32(np.uint32(optimizer.step) * np.uint32(69069) + np.uint32(f * d + 12345))
+    seed = np.uint32(np.uint32(optimizer.step) * np.uint32(ENCODER_SEED) + np.uint32(f * d + ENCODER_OFFSET))
     move_row(layer.encoder, f, 0, d, part, optimizer, seed)
 
 

@@ -22,7 +22,7 @@ from clew.kernels.torch_rows import above, narrows
 from clew.kernels.triton_decode import OPTIONS, blocks, columns, decode, preactivations
 from clew.kernels.triton_loops import Chosen, Encoders, Matrix, encode_above, list_strongest, pick_strongest
 from clew.kernels.triton_update import Inputs, MovedRows, PairsOfFeatures, Parts, update_decoder, update_encoder
-from clew.kernels.types import Adam, Features, Pairs, Rows, Terms
+from clew.kernels.types import DECODER_SEED, ENCODER_OFFSET, ENCODER_SEED, Adam, Features, Pairs, Rows, Terms
 
 __all__ = ["above", "decode", "encode", "fuses", "narrows", "preactivations", "top", "update"]
 
@@ -30,7 +30,6 @@ PRODUCT = 1 << 28  # elements of pre-activations held at once where the k larges
 ROOM = 4  # times k: candidates of a row for its k largest; rows with more, which are full of ties, are torch's
 LISTED = 256  # features above their cut that a position has room for at first
 MOST_LISTED = 1 / 8  # of all features: where more are active, a list is no gain
-DECODER_SEED, ENCODER_SEED, ENCODER_OFFSET = 40503, 69069, 12345  # those of `clew.kernels.numba_update`
 
 
 def fuses() -> bool:

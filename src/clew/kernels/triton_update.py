@@ -105,30 +105,42 @@ def moved(rows: "MovedRows", place, mask, row, gradient):
 
 
 @kernel
+def features_of(pairs: "PairsOfFeatures", slot):
+    """Whether there are such features, which they are, and where their pairs begin and end."""
+    inside = slot < pairs.n_ids
+    f = tl.load(pairs.ids + slot, mask=inside, other=0)
+    begin = tl.load(pairs.bounds + f, mask=inside, other=0)
+    return inside, f, begin, tl.load(pairs.bounds + f + 1, mask=inside, other=0)
+
+
+@kernel
+def some_pairs(pairs: "PairsOfFeatures", begin, end, first, matrix: "Matrix", cols, narrow, PAIRS: tl.constexpr):
+    """Some pairs of every feature: whether they are there, which, their weights, and a matrix at their positions."""
+    j = begin[:, None] + first + tl.arange(0, PAIRS)[None, :]
+    there = j < end[:, None]
+    pair = tl.load(pairs.order + j, mask=there, other=0)
+    position = tl.load(pairs.position + pair, mask=there, other=0)
+    weight = tl.load(pairs.weight + pair, mask=there, other=0.0)
+    cells = matrix.cells + position[:, :, None] * matrix.stride + cols[None, None, :]
+    return there, pair, weight, tl.load(cells, mask=there[:, :, None] & narrow[None, None, :], other=0.0)
+
+
+@kernel
 def update_decoder(
     pairs: "PairsOfFeatures", slope: "Matrix", rows: "MovedRows", parts: "Parts", ITEMS: tl.constexpr,
     PAIRS: tl.constexpr, COLS: tl.constexpr,
 ):  # fmt: skip
     """Parts of the gradients of activations, and Adam on decoders; `feature_weight` shrinks them."""
     slot, tile = tl.program_id(0) * ITEMS + tl.arange(0, ITEMS), tl.program_id(1)
-    inside = slot < pairs.n_ids
+    inside, f, begin, end = features_of(pairs, slot)
     cols = tile * COLS + tl.arange(0, COLS)
     narrow = cols < rows.width
-    f = tl.load(pairs.ids + slot, mask=inside, other=0)
-    begin = tl.load(pairs.bounds + f, mask=inside, other=0)
-    end = tl.load(pairs.bounds + f + 1, mask=inside, other=0)
     place = f[:, None] * rows.width + cols[None, :]
     mask = inside[:, None] & narrow[None, :]
     row = tl.load(rows.weight + place, mask=mask, other=0.0)
     gradient = tl.load(pairs.feature_weight + f, mask=inside, other=0.0)[:, None] * row
     for first in range(0, tl.max(end - begin, axis=0), PAIRS):
-        j = begin[:, None] + first + tl.arange(0, PAIRS)[None, :]
-        there = j < end[:, None]
-        pair = tl.load(pairs.order + j, mask=there, other=0)
-        position = tl.load(pairs.position + pair, mask=there, other=0)
-        weight = tl.load(pairs.weight + pair, mask=there, other=0.0)
-        cells = slope.cells + position[:, :, None] * slope.stride + cols[None, None, :]
-        signal = tl.load(cells, mask=there[:, :, None] & narrow[None, None, :], other=0.0)
+        there, pair, weight, signal = some_pairs(pairs, begin, end, first, slope, cols, narrow, PAIRS)
         gradient += tl.sum(weight[:, :, None] * signal, axis=1)
         tl.store(parts.value + tile * parts.n_pairs + pair, tl.sum(row[:, None, :] * signal, axis=2), mask=there)
     row = tl.where(mask, moved(rows, place, mask, row, gradient), 0.0)
@@ -143,23 +155,14 @@ def update_encoder(
 ):  # fmt: skip
     """Adam on encoders, and by the programs of the first tile on biases; `feature_weight` is the drift."""
     slot, tile = tl.program_id(0) * ITEMS + tl.arange(0, ITEMS), tl.program_id(1)
-    inside = slot < pairs.n_ids
+    inside, f, begin, end = features_of(pairs, slot)
     cols = tile * COLS + tl.arange(0, COLS)
     narrow = cols < rows.width
-    f = tl.load(pairs.ids + slot, mask=inside, other=0)
-    begin = tl.load(pairs.bounds + f, mask=inside, other=0)
-    end = tl.load(pairs.bounds + f + 1, mask=inside, other=0)
     drift = tl.load(pairs.feature_weight + f, mask=inside, other=0.0)
     total = tl.load(inputs.total + cols, mask=narrow, other=0.0)
     gradient, of_bias = drift[:, None] * total[None, :], drift * inputs.n_pos
     for first in range(0, tl.max(end - begin, axis=0), PAIRS):
-        j = begin[:, None] + first + tl.arange(0, PAIRS)[None, :]
-        there = j < end[:, None]
-        pair = tl.load(pairs.order + j, mask=there, other=0)
-        position = tl.load(pairs.position + pair, mask=there, other=0)
-        weight = tl.load(pairs.weight + pair, mask=there, other=0.0)
-        cells = x.cells + position[:, :, None] * x.stride + cols[None, None, :]
-        values = tl.load(cells, mask=there[:, :, None] & narrow[None, None, :], other=0.0)
+        _, _, weight, values = some_pairs(pairs, begin, end, first, x, cols, narrow, PAIRS)
         gradient += tl.sum(weight[:, :, None] * values, axis=1)
         of_bias += tl.sum(weight, axis=1)
     place = f[:, None] * rows.width + cols[None, :]

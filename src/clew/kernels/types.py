@@ -14,6 +14,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+DECODER_SEED, ENCODER_SEED, ENCODER_OFFSET = 40503, 69069, 12345
+"""Of the hash that rounds moments in 16 bits: the step times the seed, plus the place; the offset is encoders'."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
