@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import { ruleNameInRussian } from "../src/i18n/rule_names_ru";
 
 describe("names by rule in Russian", () => {
@@ -26,4 +26,25 @@ describe("names by rule in Russian", () => {
     "another's words stay: %s",
     (name) => expect(ruleNameInRussian(name)).toBe(name),
   );
+});
+
+describe("names in the language of the page", () => {
+  afterEach(() => {
+    vi.doUnmock("../src/state/language");
+    vi.resetModules();
+  });
+
+  it("rules speak Russian, before and after a label was withdrawn; people's labels stay", async () => {
+    vi.resetModules();
+    vi.doMock("../src/state/language", async (original) => ({
+      ...(await original<typeof import("../src/state/language")>()),
+      russian: { value: await import("../src/i18n/in_russian") },
+    }));
+    const { nameAt, nameOf, rename } = await import("../src/state/app");
+    expect(nameOf("L0/1", "says a capital", "heuristic").text).toBe("говорит: столица");
+    expect(nameAt("L0/1", "after a number", "heuristic", "says a capital").text).toBe("говорит: столица");
+    expect(nameOf("L0/1", "says a capital", "person").text).toBe("says a capital");
+    rename("L0/1", { text: "after a number", kind: "heuristic" });
+    expect(nameOf("L0/1", "capitals", "person").text).toBe("после числа");
+  });
 });

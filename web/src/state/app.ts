@@ -81,7 +81,8 @@ export function rename(feature: string, named: NamedAs): void {
 
 /** The name to show: the label written since the view was made, else the view's. */
 export function nameOf(feature: string, label: string | null | undefined, kind: NameKind | null | undefined): NamedAs {
-  return names.value.get(feature) ?? { text: worded(label ?? "", kind ?? ""), kind: kind ?? "" };
+  const named = names.value.get(feature) ?? { text: label ?? "", kind: kind ?? "" };
+  return { ...named, text: worded(named.text, named.kind) };
 }
 
 /** A name by rule in the language of the page; what people and models wrote stays as they wrote it. */

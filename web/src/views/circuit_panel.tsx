@@ -2,8 +2,9 @@
 import { useState } from "preact/hooks";
 import { counted, t } from "../i18n/text";
 import { percent, visibleText } from "../model/format";
+import { featureOf } from "../model/graph";
 import type { CircuitEdge, CircuitGroup, CircuitView } from "../types";
-import { embedded } from "../state/app";
+import { embedded, nameOf } from "../state/app";
 import {
   chooseGroup,
   chosenMembers,
@@ -124,7 +125,7 @@ function Group({ group, view }: { group: CircuitGroup; view: CircuitView }) {
             )}
             <button type="button" class="row two" onClick={() => showMember(member.id)}>
               <span class="what">
-                <KindMark kind={member.label_kind} /> {member.label || member.id} <em>{member.id}</em>
+                <MemberName member={member} />
               </span>
               <span class="part">{member.activation.toFixed(2)}</span>
             </button>
@@ -338,5 +339,14 @@ function SavedRow({ id, name, groups }: { id: string; name: string; groups: numb
         ✕
       </button>
     </li>
+  );
+}
+
+function MemberName({ member }: { member: CircuitGroup["members"][number] }) {
+  const named = nameOf(featureOf(member.id) ?? member.id, member.label, member.label_kind);
+  return (
+    <>
+      <KindMark kind={named.kind} /> {named.text || member.id} <em>{member.id}</em>
+    </>
   );
 }
